@@ -1,0 +1,99 @@
+/**
+ * Exact LLM money: nano-USD (10^-9 USD) as `bigint` in code, decimal strings at the edges. Nothing
+ * here passes through a float, and a cost is rounded up exactly once.
+ */
+import { UsageError } from '../errors.ts';
+
+const nanoDigits = 9;
+const nanosPerUsd = 10n ** 9n;
+
+/** An exact decimal number: `units / 10^scale`. */
+interface Decimal {
+  readonly units: bigint;
+  readonly scale: number;
+}
+
+const decimalPattern = /^(-?)(\d+)(?:\.(\d+))?(?:[eE]([+-]?\d{1,3}))?$/;
+
+function parseDecimal(text: string): Decimal {
+  const match = decimalPattern.exec(text);
+  if (match === null) {
+    throw new UsageError(`"${text.slice(0, 40)}" is not a decimal number; write it like 25.00`);
+  }
+  const [, sign = '', whole = '', fraction = '', exponent = '0'] = match;
+  const units = BigInt(`${sign}${whole}${fraction}`);
+  const scale = fraction.length - Number(exponent);
+  return scale >= 0 ? { units, scale } : { units: units * 10n ** BigInt(-scale), scale: 0 };
+}
+
+/**
+ * A decimal USD amount such as `25.00` or `0.0004` in nano-USD.
+ * Refuses a tenth decimal that is not zero, rather than rounding somebody's limit.
+ */
+export function parseUsd(text: string): bigint {
+  const { units, scale } = parseDecimal(text);
+  if (scale <= nanoDigits) return units * 10n ** BigInt(nanoDigits - scale);
+  const divisor = 10n ** BigInt(scale - nanoDigits);
+  if (units % divisor !== 0n) {
+    throw new UsageError(`${text.slice(0, 40)} has more than ${nanoDigits} decimals of a USD`);
+  }
+  return units / divisor;
+}
+
+/** Nano-USD as the shortest exact decimal: `400000n` is `0.0004`, `0n` is `0`. */
+export function formatUsd(nanoUsd: bigint): string {
+  const sign = nanoUsd < 0n ? '-' : '';
+  const magnitude = nanoUsd < 0n ? -nanoUsd : nanoUsd;
+  const fraction = (magnitude % nanosPerUsd).toString().padStart(nanoDigits, '0');
+  const trimmed = fraction.replace(/0+$/, '');
+  const whole = `${sign}${magnitude / nanosPerUsd}`;
+  return trimmed === '' ? whole : `${whole}.${trimmed}`;
+}
+
+/**
+ * The decimal string that a price was written as. `String` of a double gives the shortest decimal
+ * that reads back as that double, which is the author's text for any price of up to 15 digits.
+ */
+export function decimalOfNumber(value: number): string {
+  if (!Number.isFinite(value)) throw new UsageError(`${value} is not a price`);
+  return String(value);
+}
+
+/** The greatest of some decimal strings, compared exactly. */
+export function maxDecimal(first: string, ...rest: readonly string[]): string {
+  return rest.reduce((greatest, text) => {
+    const a = parseDecimal(greatest);
+    const b = parseDecimal(text);
+    const scale = Math.max(a.scale, b.scale);
+    const left = a.units * 10n ** BigInt(scale - a.scale);
+    const right = b.units * 10n ** BigInt(scale - b.scale);
+    return right > left ? text : greatest;
+  }, first);
+}
+
+/** `tokens` at a price in USD per million tokens. */
+export interface PricedTokens {
+  readonly tokens: number;
+  readonly usdPerMtok: string;
+}
+
+/**
+ * The cost of one call in nano-USD: `sum(tokens * usdPerMtok) * 1000 + usdPerRequest`, rounded up
+ * once at the end, so that a call is never free and three parts never round three times.
+ */
+export function costNanoUsd(parts: readonly PricedTokens[], usdPerRequest = '0'): bigint {
+  const request = parseDecimal(usdPerRequest);
+  const terms = parts.map(({ tokens, usdPerMtok }) => {
+    if (!Number.isSafeInteger(tokens) || tokens < 0) {
+      throw new UsageError(`${tokens} is not a number of tokens`);
+    }
+    const rate = parseDecimal(usdPerMtok);
+    return { units: rate.units * BigInt(tokens) * 1000n, scale: rate.scale };
+  });
+  terms.push({ units: request.units * nanosPerUsd, scale: request.scale });
+  const scale = Math.max(...terms.map((term) => term.scale));
+  const units = terms.reduce((sum, t) => sum + t.units * 10n ** BigInt(scale - t.scale), 0n);
+  if (units < 0n) throw new UsageError('a price below zero would make calls pay the tenant');
+  const divisor = 10n ** BigInt(scale);
+  return (units + divisor - 1n) / divisor;
+}
