@@ -1,0 +1,12 @@
+select purser.forget_table('public.analyses');
+select purser.forget_table('public.cost_records');
+select purser.forget_table('public.cost_deliveries');
+select purser.forget_table('public.ingest_errors');
+select purser.forget_table('public.ingest_chunks');
+select purser.forget_table('public.ingest_uploads');
+drop table public.analyses;
+drop table public.cost_records;
+drop table public.cost_deliveries;
+drop table public.ingest_errors;
+drop table public.ingest_chunks;
+drop table public.ingest_uploads;

@@ -1,0 +1,145 @@
+-- Cost exports and what is found in them. An export arrives as compressed chunks (workers do not share the
+-- operator's disk), becomes deliveries of billing periods, and is read by the analyses. The identity of a
+-- cost row is (source, billing period, file hash, line): the same file twice adds nothing, true duplicate
+-- lines are kept, and a newer delivery replaces an older one whole. SQLSTATEs: none of its own.
+
+-- One row per file handed in for a tenant. file_hash is the SHA-256 of the decompressed file; of a file that
+-- was split by a tenant column, of that hash and the column's name, because each part is not the whole.
+create table public.ingest_uploads (
+  id bigint generated always as identity primary key,
+  tenant_id text not null references public.tenants (id) on delete cascade,
+  source text check (length(source) between 1 and 200 and source !~ '[[:cntrl:]]'),
+  file_name text not null check (length(file_name) between 1 and 255),
+  file_hash text not null check (file_hash ~ '^[0-9a-f]{64}$'),
+  format text not null default 'focus' check (format in ('focus')),
+  has_line_column boolean not null default false,
+  state text not null default 'uploading'
+    check (state in ('uploading', 'ready', 'ingested', 'failed', 'superseded')),
+  failure text,
+  byte_count bigint not null default 0,
+  stored_byte_count bigint not null default 0,
+  chunk_count integer not null default 0,
+  row_count bigint not null default 0,
+  error_count bigint not null default 0,
+  result jsonb,
+  created_at timestamptz not null default now(),
+  finished_at timestamptz,
+  constraint finished_iff_ended check
+    ((state in ('ingested', 'failed', 'superseded')) = (finished_at is not null)),
+  constraint failed_iff_reason check ((state = 'failed') = (failure is not null)),
+  unique (tenant_id, id)
+);
+create index ix_ingest_uploads_tenant_id_file_hash on public.ingest_uploads (tenant_id, file_hash);
+create index ix_ingest_uploads_waiting on public.ingest_uploads (tenant_id, created_at)
+  where state in ('uploading', 'ready');
+create index ix_ingest_uploads_uploading on public.ingest_uploads (created_at) where state = 'uploading';
+
+-- The tenant is part of every foreign key below, so that no row can hang on another tenant's parent.
+-- Each chunk is one gzip member by itself; cutting may fall inside a line or a character.
+create table public.ingest_chunks (
+  upload_id bigint not null,
+  seq integer not null check (seq >= 0),
+  tenant_id text not null references public.tenants (id) on delete cascade,
+  bytes bytea not null,
+  primary key (upload_id, seq),
+  foreign key (tenant_id, upload_id) references public.ingest_uploads (tenant_id, id) on delete cascade
+);
+alter table public.ingest_chunks alter column bytes set storage external;
+create index ix_ingest_chunks_tenant_id_upload_id on public.ingest_chunks (tenant_id, upload_id);
+
+-- Why a row was not taken: at most the first 1,000 rows of an upload; ingest_uploads.error_count is exact.
+create table public.ingest_errors (
+  upload_id bigint not null,
+  line bigint not null,
+  tenant_id text not null references public.tenants (id) on delete cascade,
+  column_name text,
+  reason text not null,
+  primary key (upload_id, line),
+  foreign key (tenant_id, upload_id) references public.ingest_uploads (tenant_id, id) on delete cascade
+);
+create index ix_ingest_errors_tenant_id_upload_id on public.ingest_errors (tenant_id, upload_id);
+
+-- The one delivery that stands for a source and billing period. Newer means a higher upload id.
+create table public.cost_deliveries (
+  id bigint generated always as identity primary key,
+  tenant_id text not null references public.tenants (id) on delete cascade,
+  source text not null,
+  billing_period date not null,
+  file_hash text not null check (file_hash ~ '^[0-9a-f]{64}$'),
+  upload_id bigint not null,
+  row_count bigint not null check (row_count >= 0),
+  delivered_at timestamptz not null default now(),
+  unique (tenant_id, source, billing_period),
+  unique (tenant_id, id),
+  foreign key (tenant_id, upload_id) references public.ingest_uploads (tenant_id, id)
+);
+create index ix_cost_deliveries_tenant_id_upload_id on public.cost_deliveries (tenant_id, upload_id);
+
+-- Columns follow FOCUS 1.0 to 1.2. Costs are unconstrained NUMERIC: real files have 11 decimals and more.
+create table public.cost_records (
+  delivery_id bigint not null,
+  line bigint not null check (line > 0),
+  tenant_id text not null references public.tenants (id) on delete cascade,
+  provider_name text not null,
+  publisher_name text,
+  billing_account_id text not null,
+  sub_account_id text,
+  sub_account_name text,
+  service_name text not null,
+  service_category text,
+  region_id text,
+  region_name text,
+  resource_id text,
+  resource_name text,
+  resource_type text,
+  charge_category text not null,
+  charge_class text,
+  charge_description text,
+  charge_frequency text,
+  charge_period_start timestamptz not null,
+  charge_period_end timestamptz not null,
+  billing_currency text not null check (billing_currency ~ '^[A-Z]{3}$'),
+  billed_cost numeric not null,
+  effective_cost numeric,
+  list_cost numeric,
+  contracted_cost numeric,
+  consumed_quantity numeric,
+  consumed_unit text,
+  pricing_category text,
+  commitment_discount_id text,
+  commitment_discount_status text,
+  sku_id text,
+  tags jsonb not null default '{}',
+  primary key (delivery_id, line),
+  check (charge_period_end >= charge_period_start),
+  foreign key (tenant_id, delivery_id) references public.cost_deliveries (tenant_id, id) on delete cascade
+);
+create index ix_cost_records_tenant_id_charge_period_start
+  on public.cost_records (tenant_id, charge_period_start);
+
+-- One row per finished finops_analysis. A run repeated after a lost answer finds its own row by job_id.
+create table public.analyses (
+  id bigint generated always as identity primary key,
+  tenant_id text not null references public.tenants (id) on delete cascade,
+  job_id bigint not null unique,
+  created_at timestamptz not null default now(),
+  analyst jsonb not null,
+  period_start date not null,
+  period_end date not null check (period_end >= period_start),
+  currency text not null check (currency ~ '^[A-Z]{3}$'),
+  total_cost numeric not null,
+  headline text not null,
+  summary text not null,
+  anomalies jsonb not null default '[]',
+  recommendations jsonb not null default '[]',
+  estimated_monthly_savings_usd numeric not null default 0 check (estimated_monthly_savings_usd >= 0),
+  cost_usd numeric(18, 9) not null default 0 check (cost_usd >= 0)
+);
+create index ix_analyses_tenant_id_created_at on public.analyses (tenant_id, created_at desc);
+
+select purser.protect_table('public.ingest_uploads', 'select, insert, update');
+select purser.protect_table('public.ingest_chunks', 'select, insert, delete');
+select purser.protect_table('public.ingest_errors', 'select, insert, delete');
+select purser.protect_table('public.cost_deliveries', 'select, insert, update');
+select purser.protect_table('public.cost_records', 'select, insert, delete');
+select purser.protect_table('public.analyses', 'select, insert');
