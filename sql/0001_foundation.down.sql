@@ -1,0 +1,18 @@
+drop function purser.apply_tenancy(boolean);
+drop function purser.refuse_change();
+drop function purser.acts_for_tenant() cascade;
+drop function purser.require_context() cascade;
+drop function purser.tenancy_mode();
+drop function purser.commit_fence();
+drop function purser.current_tenant() cascade;
+drop function purser.token_from_session();
+drop table purser.context_tokens;
+drop function purser.has_token() cascade;
+drop function purser.is_system() cascade;
+drop function purser.disallow_tenant(text);
+drop function purser.allow_tenant(text);
+drop function purser.forget_table(text);
+drop function purser.protect_table(text, text, text);
+drop table purser.tenant_functions;
+drop table purser.protected_tables;
+drop table purser.tenancy;

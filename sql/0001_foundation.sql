@@ -1,0 +1,235 @@
+-- The private schema, and the one place that knows how tenancy is enforced: at levels L2 and L3 by the
+-- roles purser_tenant and purser_system, at level L1 (a login that may not create roles) by a session
+-- marker. Migrations register their tables and functions; purser.apply_tenancy puts the policies on.
+-- SQLSTATEs: PU001 rls_enforcement_failed, PU002 stale_token.
+
+create schema if not exists purser;
+
+create table purser.tenancy (
+  singleton boolean primary key default true check (singleton),
+  uses_roles boolean not null default false
+);
+insert into purser.tenancy default values;
+
+create table purser.protected_tables (
+  table_name text primary key,
+  tenant_column text not null,
+  tenant_rights text not null
+);
+
+create table purser.tenant_functions (
+  signature text primary key
+);
+
+-- Registers a tenant table. p_tenant_rights: what purser_tenant may do with its own rows ('' for nothing).
+create function purser.protect_table(p_table text, p_tenant_rights text, p_tenant_column text default 'tenant_id')
+returns void language sql as $$
+  insert into purser.protected_tables (table_name, tenant_column, tenant_rights)
+  values (p_table, p_tenant_column, p_tenant_rights)
+  on conflict (table_name) do update
+    set tenant_column = excluded.tenant_column, tenant_rights = excluded.tenant_rights
+$$;
+
+create function purser.forget_table(p_table text) returns void language sql as $$
+  delete from purser.protected_tables where table_name = p_table
+$$;
+
+-- Registers a function that handlers may call, by its regprocedure text.
+create function purser.allow_tenant(p_signature text) returns void language sql as $$
+  insert into purser.tenant_functions (signature) values (p_signature) on conflict do nothing
+$$;
+
+create function purser.disallow_tenant(p_signature text) returns void language sql as $$
+  delete from purser.tenant_functions where signature = p_signature
+$$;
+
+-- Only meaningful at level L1: a system session carries purser.system = on; a definer function is
+-- recognised by its pinned search_path, which Postgres restores when the function returns. It stops
+-- mistakes, not malice: one login can always set either.
+create function purser.is_system() returns boolean language sql stable as $$
+  select coalesce(pg_catalog.current_setting('purser.system', true), '') = 'on'
+      or pg_catalog.current_setting('search_path') = 'pg_catalog, public, purser, pg_temp'
+$$;
+
+create function purser.has_token() returns boolean language sql stable as $$
+  select coalesce(pg_catalog.current_setting('purser.token', true), '') <> ''
+$$;
+
+-- One row per running attempt, and per open operator's door (job_id is null, expires_at is set).
+-- The tenant role cannot read it; its only way in is purser.current_tenant().
+create table purser.context_tokens (
+  token uuid primary key,
+  tenant_id text not null,
+  job_id bigint,
+  attempt integer,
+  expires_at timestamptz,
+  created_at timestamptz not null default now(),
+  check ((job_id is null) = (attempt is null)),
+  check (job_id is not null or expires_at is not null)
+);
+create index ix_context_tokens_job_id on purser.context_tokens (job_id) where job_id is not null;
+create index ix_context_tokens_expires_at on purser.context_tokens (expires_at) where expires_at is not null;
+
+create function purser.token_from_session() returns uuid
+language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+declare
+  v_token text := coalesce(current_setting('purser.token', true), '');
+begin
+  if v_token !~ '^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$' then
+    raise exception 'rls_enforcement_failed: no tenant context in this transaction'
+      using errcode = 'PU001', hint = 'Run tenant queries through ctx.sql or withTenant.';
+  end if;
+  return v_token::uuid;
+end
+$$;
+
+create function purser.current_tenant() returns text
+language plpgsql stable security definer
+set search_path = pg_catalog, public, purser, pg_temp as $$
+declare
+  v_token uuid := purser.token_from_session();
+  v_tenant_id text;
+begin
+  select tenant_id into v_tenant_id from purser.context_tokens
+  where token = v_token and (expires_at is null or expires_at > clock_timestamp());
+  if v_tenant_id is null then
+    raise exception 'rls_enforcement_failed: the tenant context is forged or no longer valid'
+      using errcode = 'PU001', hint = 'The attempt ended or was taken over; its effects are refused.';
+  end if;
+  return v_tenant_id;
+end
+$$;
+
+-- Last statement of every tenant transaction. FOR SHARE: whoever ends the attempt deletes the row and
+-- so waits for this commit, or was first, and then nothing is found here.
+create function purser.commit_fence() returns void
+language plpgsql volatile security definer
+set search_path = pg_catalog, public, purser, pg_temp as $$
+declare
+  v_token uuid := purser.token_from_session();
+begin
+  perform 1 from purser.context_tokens
+  where token = v_token and (expires_at is null or expires_at > clock_timestamp())
+  for share;
+  if not found then
+    raise exception 'stale_token: this attempt ended or was taken over; its effects are rolled back'
+      using errcode = 'PU002';
+  end if;
+end
+$$;
+
+create function purser.acts_for_tenant() returns boolean language plpgsql stable as $$
+begin
+  if (select t.uses_roles from purser.tenancy_mode() t) then
+    return pg_catalog.pg_has_role(current_user, 'purser_tenant', 'member')
+       and not pg_catalog.pg_has_role(current_user, 'purser_system', 'member');
+  end if;
+  return not purser.is_system();
+end
+$$;
+
+create function purser.tenancy_mode() returns table (uses_roles boolean)
+language sql stable security definer
+set search_path = pg_catalog, public, purser, pg_temp as $$
+  select t.uses_roles from purser.tenancy t
+$$;
+
+-- BEFORE STATEMENT on every tenant table: a write without a context fails even when it meets no row.
+-- At L1 an administrator's plain insert into tenants must work, so a session without any token may.
+create function purser.require_context() returns trigger language plpgsql as $$
+begin
+  if purser.acts_for_tenant() then
+    if tg_table_name = 'tenants' and tg_op = 'INSERT' and not purser.has_token()
+       and not (select t.uses_roles from purser.tenancy_mode() t) then
+      return null;
+    end if;
+    perform purser.current_tenant();
+  end if;
+  return null;
+end
+$$;
+
+create function purser.refuse_change() returns trigger language plpgsql as $$
+begin
+  raise exception '% is append-only: % is refused', tg_table_name, lower(tg_op) using errcode = '42501';
+end
+$$;
+
+select purser.protect_table('purser.context_tokens', '');
+select purser.allow_tenant('purser.token_from_session()');
+select purser.allow_tenant('purser.current_tenant()');
+select purser.allow_tenant('purser.commit_fence()');
+select purser.allow_tenant('purser.acts_for_tenant()');
+select purser.allow_tenant('purser.tenancy_mode()');
+select purser.allow_tenant('purser.has_token()');
+select purser.allow_tenant('purser.is_system()');
+select purser.allow_tenant('purser.require_context()');
+select purser.allow_tenant('purser.refuse_change()');
+
+-- Idempotent; run after every migration. p_uses_roles: whether the roles exist and the login holds them.
+create function purser.apply_tenancy(p_uses_roles boolean) returns void language plpgsql as $$
+declare
+  v_table record;
+  v_function record;
+  v_own text;
+begin
+  update purser.tenancy set uses_roles = p_uses_roles;
+  for v_table in select * from purser.protected_tables order by table_name loop
+    execute format('alter table %s enable row level security, force row level security', v_table.table_name);
+    execute format('drop policy if exists tenant_access on %s', v_table.table_name);
+    execute format('drop policy if exists system_access on %s', v_table.table_name);
+    v_own := format('%I = (select purser.current_tenant())', v_table.tenant_column);
+    if p_uses_roles then
+      execute format('create policy system_access on %s to purser_system using (true) with check (true)',
+        v_table.table_name);
+      execute format('revoke all on %s from public, purser_tenant', v_table.table_name);
+      execute format('grant all on %s to purser_system', v_table.table_name);
+      if v_table.tenant_rights <> '' then
+        execute format('create policy tenant_access on %s to purser_tenant using (%s) with check (%s)',
+          v_table.table_name, v_own, v_own);
+        execute format('grant %s on %s to purser_tenant', v_table.tenant_rights, v_table.table_name);
+      end if;
+    elsif v_table.tenant_rights = '' then
+      execute format('create policy system_access on %s using ((select purser.is_system())) '
+        'with check ((select purser.is_system()))', v_table.table_name);
+    else
+      v_own := format('case when (select purser.is_system()) then true else %s end', v_own);
+      execute format('create policy tenant_access on %s using (%s) with check (%s)',
+        v_table.table_name, v_own, v_own);
+    end if;
+    execute format('create or replace trigger require_context before insert or update or delete or truncate '
+      'on %s for each statement execute function purser.require_context()', v_table.table_name);
+  end loop;
+
+  if to_regclass('public.tenants') is not null then
+    drop policy if exists admin_insert on public.tenants;
+    if not p_uses_roles then
+      create policy admin_insert on public.tenants for insert with check (not purser.has_token());
+    end if;
+  end if;
+
+  for v_function in
+    select p.oid::regprocedure::text as signature
+    from pg_proc p where p.pronamespace = 'purser'::regnamespace
+  loop
+    execute format('revoke all on function %s from public', v_function.signature);
+    if p_uses_roles then
+      execute format('revoke all on function %s from purser_tenant', v_function.signature);
+      execute format('grant execute on function %s to purser_system', v_function.signature);
+    end if;
+  end loop;
+  if p_uses_roles then
+    grant usage on schema purser, public to purser_tenant, purser_system;
+    grant all on all tables in schema purser to purser_system;
+    for v_table in
+      select t as table_name from unnest(array['public.plans', 'public.job_types', 'public.schedules',
+        'public.heartbeats']) t where to_regclass(t) is not null
+    loop
+      execute format('grant all on %s to purser_system', v_table.table_name);
+    end loop;
+    for v_function in select signature from purser.tenant_functions loop
+      execute format('grant execute on function %s to purser_tenant', v_function.signature);
+    end loop;
+  end if;
+end
+$$;

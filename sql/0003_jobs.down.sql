@@ -1,0 +1,18 @@
+select purser.forget_table('public.background_jobs');
+select purser.forget_table('public.job_keys');
+select purser.forget_table('public.job_events');
+select purser.forget_table('public.tenant_queues');
+select purser.disallow_tenant('purser.enqueue_child(text,jsonb,text,timestamp with time zone,integer)');
+drop function purser.enqueue_child(text, jsonb, text, timestamptz, integer);
+drop function purser.enqueue(text, text, jsonb, text, timestamptz, integer, interval, jsonb);
+drop trigger tenant_created on public.tenants;
+drop function purser.tenant_created();
+drop table public.tenant_queues;
+drop table public.job_events;
+drop table public.job_keys;
+drop table purser.job_leases;
+drop table public.background_jobs;
+drop function purser.record_job_insert();
+drop function purser.record_job_update();
+drop table purser.job_transitions;
+drop table public.job_types;

@@ -1,0 +1,49 @@
+/**
+ * Connections to Postgres. Every pool names itself, and no pool is opened but here and in
+ * queues/backend.ts (BullMQ's own Postgres backend needs another driver).
+ */
+import postgres from 'postgres';
+
+export type Sql = postgres.Sql;
+export type Tx = postgres.TransactionSql;
+/** A pool or a transaction: what a statement needs. */
+export type Queryable = postgres.ISql;
+
+export interface ConnectOptions {
+  /** Most connections of this pool. */
+  readonly max: number;
+  /** Shown in pg_stat_activity, e.g. `purser worker`. */
+  readonly applicationName: string;
+  /** undefined: as the URL's sslmode says; true: TLS, certificate checked; false: TLS, not checked. */
+  readonly tlsVerify?: boolean | undefined;
+  /** Off behind a pooler in transaction mode. Default true. */
+  readonly prepare?: boolean | undefined;
+  /** Level L1 only: marks the sessions of this pool as the system's. */
+  readonly systemMarker?: boolean | undefined;
+}
+
+/** Opens a lazy pool. numeric and int8 come back as strings, timestamptz as Date, jsonb parsed. */
+export function connect(url: string, options: ConnectOptions): Sql {
+  return postgres(url, {
+    max: options.max,
+    prepare: options.prepare ?? true,
+    idle_timeout: 60,
+    connect_timeout: 10,
+    onnotice: () => {},
+    ...(options.tlsVerify === undefined ? {} : { ssl: { rejectUnauthorized: options.tlsVerify } }),
+    connection: {
+      application_name: options.applicationName,
+      ...(options.systemMarker === true ? { 'purser.system': 'on' } : {}),
+    },
+  });
+}
+
+/** Whether the URL can be parsed as a Postgres URL with a database name. */
+export function isPostgresUrl(url: string): boolean {
+  try {
+    const { protocol, pathname } = new URL(url);
+    return (protocol === 'postgres:' || protocol === 'postgresql:') && pathname.length > 1;
+  } catch {
+    return false;
+  }
+}

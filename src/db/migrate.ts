@@ -1,0 +1,216 @@
+/**
+ * Migrations: plain SQL files applied in order under an advisory lock, each remembered with its checksum.
+ * Refuses a file that changed after it was applied, and a database that is newer than this release.
+ */
+import { createHash } from 'node:crypto';
+import { readdir, readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { exitCodes, messageOf, PurserError } from '../errors.ts';
+import { connect } from './connect.ts';
+import type { ConnectOptions, Queryable, Sql } from './connect.ts';
+import { admitTenantLogin, ensureRoles } from './roles.ts';
+
+const defaultFolder = fileURLToPath(new URL('../../sql/', import.meta.url));
+/** Spells "purs"; one migration at a time per database. */
+const advisoryLock = 0x70757273;
+const noTransaction = /^--\s*purser:\s*no-transaction\s*$/m;
+
+export interface Migration {
+  readonly version: number;
+  readonly name: string;
+  readonly checksum: string;
+  readonly up: string;
+  readonly down: string;
+}
+
+export interface MigrationStatus {
+  readonly version: number;
+  readonly name: string;
+  readonly appliedAt: Date | null;
+}
+
+export interface MigrateOptions extends Pick<ConnectOptions, 'tlsVerify'> {
+  readonly folder?: string;
+  /** Login of TENANT_DATABASE_URL, admitted as a tenant (level L3). */
+  readonly tenantLogin?: string | undefined;
+  readonly onApplied?: (name: string) => void;
+}
+
+export interface MigrateResult {
+  readonly applied: readonly string[];
+  readonly usesRoles: boolean;
+  /** Set when the tenant login could not be granted its role. */
+  readonly tenantLoginRefused: boolean;
+}
+
+/** Reads sql/NNNN_name.sql with its down file; numbers must be unique and ascending. */
+export async function loadMigrations(folder = defaultFolder): Promise<Migration[]> {
+  const files = (await readdir(folder)).filter((file) => /^\d{4}_\w+\.sql$/.test(file)).toSorted();
+  return Promise.all(
+    files.map(async (file) => {
+      const up = await readFile(new URL(file, `file://${folder}`), 'utf8');
+      const down = await readFile(
+        new URL(file.replace(/\.sql$/, '.down.sql'), `file://${folder}`),
+        'utf8',
+      );
+      const checksum = createHash('sha256').update(up).digest('hex');
+      return {
+        version: Number(file.slice(0, 4)),
+        name: file.slice(0, -4),
+        checksum,
+        up,
+        down,
+      };
+    }),
+  );
+}
+
+async function ensureLedger(sql: Sql): Promise<void> {
+  await sql`create schema if not exists purser`;
+  await sql`
+    create table if not exists purser.migrations (
+      version integer primary key,
+      name text not null,
+      checksum text not null,
+      applied_at timestamptz not null default now()
+    )`;
+}
+
+interface LedgerRow {
+  version: number;
+  name: string;
+  checksum: string;
+  applied_at: Date;
+}
+
+async function readLedger(sql: Sql): Promise<LedgerRow[]> {
+  const [known] = await sql<{ known: boolean }[]>`
+    select to_regclass('purser.migrations') is not null as known`;
+  if (known?.known !== true) return [];
+  return sql<LedgerRow[]>`select * from purser.migrations order by version`;
+}
+
+/** Throws `database_newer` or `migration_changed` when the ledger does not fit these files. */
+function assertLedgerFits(migrations: readonly Migration[], ledger: readonly LedgerRow[]): void {
+  for (const row of ledger) {
+    const file = migrations.find((migration) => migration.version === row.version);
+    if (file === undefined) {
+      throw new PurserError(
+        'database_newer',
+        `the database has migration ${row.name}, which this release does not know; deploy the release that made it, or newer`,
+        { exitCode: exitCodes.configuration },
+      );
+    }
+    if (file.checksum !== row.checksum) {
+      throw new PurserError(
+        'migration_changed',
+        `sql/${file.name}.sql differs from what was applied to this database; restore the file and add a new migration instead`,
+        { exitCode: exitCodes.configuration },
+      );
+    }
+  }
+}
+
+async function withLock<T>(
+  url: string,
+  options: MigrateOptions,
+  run: (sql: Sql) => Promise<T>,
+): Promise<T> {
+  const sql = connect(url, {
+    max: 1,
+    applicationName: 'purser migrate',
+    tlsVerify: options.tlsVerify,
+  });
+  try {
+    await sql`select pg_advisory_lock(${advisoryLock})`;
+    await sql`select set_config('purser.system', 'on', false)`;
+    return await run(sql);
+  } finally {
+    await sql.end({ timeout: 5 });
+  }
+}
+
+function failed(name: string, error: unknown): PurserError {
+  return new PurserError('migration_failed', `sql/${name}.sql failed: ${messageOf(error)}`, {
+    cause: error,
+  });
+}
+
+/** Applies what is missing, then puts roles, policies, triggers and grants on every table. */
+export async function migrateUp(url: string, options: MigrateOptions = {}): Promise<MigrateResult> {
+  const migrations = await loadMigrations(options.folder);
+  return withLock(url, options, async (sql) => {
+    await ensureLedger(sql);
+    const ledger = await readLedger(sql);
+    assertLedgerFits(migrations, ledger);
+    const usesRoles = await ensureRoles(sql);
+    const applied: string[] = [];
+    const known = new Set(ledger.map((row) => row.version));
+    for (const migration of migrations.filter(({ version }) => !known.has(version))) {
+      const { version, name, checksum } = migration;
+      const record = (on: Queryable) =>
+        on`insert into purser.migrations (version, name, checksum) values (${version}, ${name}, ${checksum})`;
+      try {
+        if (noTransaction.test(migration.up)) {
+          // One statement that cannot run in a transaction, written so that it can be repeated.
+          await sql.unsafe(migration.up);
+          await record(sql);
+        } else {
+          await sql.begin(async (tx) => {
+            await tx.unsafe(migration.up);
+            await record(tx);
+          });
+        }
+      } catch (error) {
+        throw failed(name, error);
+      }
+      applied.push(name);
+      options.onApplied?.(name);
+    }
+    await sql`select purser.apply_tenancy(${usesRoles})`;
+    const { tenantLogin } = options;
+    const admitted =
+      tenantLogin === undefined || (usesRoles && (await admitTenantLogin(sql, tenantLogin)));
+    return { applied, usesRoles, tenantLoginRefused: !admitted };
+  });
+}
+
+/** Takes back the newest `steps` migrations. Drops their data. */
+export async function migrateDown(
+  url: string,
+  steps: number,
+  options: MigrateOptions = {},
+): Promise<string[]> {
+  const migrations = await loadMigrations(options.folder);
+  return withLock(url, options, async (sql) => {
+    const ledger = await readLedger(sql);
+    assertLedgerFits(migrations, ledger);
+    const undone: string[] = [];
+    for (const row of ledger.toReversed().slice(0, steps)) {
+      const migration = migrations.find((candidate) => candidate.version === row.version);
+      if (migration === undefined) break;
+      try {
+        await sql.begin(async (tx) => {
+          await tx.unsafe(migration.down);
+          await tx`delete from purser.migrations where version = ${row.version}`;
+        });
+      } catch (error) {
+        throw failed(`${row.name}.down`, error);
+      }
+      undone.push(row.name);
+    }
+    return undone;
+  });
+}
+
+/** Every known migration with the time it was applied, or null. */
+export async function migrationStatus(sql: Sql): Promise<MigrationStatus[]> {
+  const migrations = await loadMigrations();
+  const ledger = await readLedger(sql);
+  assertLedgerFits(migrations, ledger);
+  return migrations.map(({ version, name }) => ({
+    version,
+    name,
+    appliedAt: ledger.find((row) => row.version === version)?.applied_at ?? null,
+  }));
+}

@@ -1,0 +1,118 @@
+/**
+ * The only way to tenant data: a transaction that carries a token, acts as the tenant role, and ends with
+ * the commit fence, so that effects of an attempt that is no longer the running one never commit.
+ */
+import { randomUUID } from 'node:crypto';
+import type postgres from 'postgres';
+import { PurserError } from '../errors.ts';
+import type { Sql, Tx } from './connect.ts';
+
+type Parameter = postgres.ParameterOrFragment<never>;
+
+/** What a handler gets as `ctx.sql`: every statement, and every `begin`, is one fenced transaction. */
+export interface TenantSql {
+  <R extends object = Record<string, unknown>>(
+    strings: TemplateStringsArray,
+    ...values: readonly Parameter[]
+  ): Promise<R[]>;
+  /** Runs `fn` in one transaction; its effects commit only while the attempt is the running one. */
+  begin<T>(fn: (tx: Tx) => Promise<T>): Promise<T>;
+  /** A text with `$1` parameters. The text must not contain values. */
+  unsafe<R extends object = Record<string, unknown>>(
+    text: string,
+    parameters?: readonly unknown[],
+  ): Promise<R[]>;
+}
+
+export interface TenantPool {
+  readonly sql: Sql;
+  /** Level L2: the login becomes the tenant role for the transaction. L3 and L1 need no switch. */
+  readonly switchRole: boolean;
+  /** Whether the server can notice a client that went away while a statement runs. */
+  readonly checksConnection: boolean;
+}
+
+export interface TenantContext {
+  readonly token: string;
+  readonly signal?: AbortSignal | undefined;
+  /** Milliseconds since the epoch after which no statement may still run. */
+  readonly deadlineMs?: number | undefined;
+}
+
+/** A transaction that sits idle for longer than this is ended by the server. */
+const idleInTransactionMs = 5_000;
+const noDeadlineStatementMs = 600_000;
+
+async function enter(tx: Tx, pool: TenantPool, context: TenantContext): Promise<void> {
+  const remainingMs =
+    context.deadlineMs === undefined
+      ? noDeadlineStatementMs
+      : Math.max(1, Math.ceil(context.deadlineMs - Date.now()));
+  await tx`
+    select set_config('role', ${pool.switchRole ? 'purser_tenant' : 'none'}, true),
+           set_config('purser.token', ${context.token}, true),
+           set_config('idle_in_transaction_session_timeout', ${String(idleInTransactionMs)}, true),
+           set_config('statement_timeout', ${String(remainingMs)}, true)
+           ${pool.checksConnection ? tx`, set_config('client_connection_check_interval', '1000', true)` : tx``}`;
+}
+
+/** Runs `fn` in one transaction of the token's tenant. Throws PU001 or PU002 (SQLSTATE) without a valid token. */
+export async function withTenant<T>(
+  pool: TenantPool,
+  context: TenantContext,
+  fn: (tx: Tx) => Promise<T>,
+): Promise<T> {
+  context.signal?.throwIfAborted();
+  const result = await pool.sql.begin(async (tx) => {
+    await enter(tx, pool, context);
+    const value = await fn(tx);
+    await tx`select purser.commit_fence()`;
+    return { value };
+  });
+  return result.value;
+}
+
+/** `ctx.sql` for one attempt (or one operator's door). */
+export function tenantSql(pool: TenantPool, context: TenantContext): TenantSql {
+  const query = <R extends object>(
+    strings: TemplateStringsArray,
+    ...values: readonly Parameter[]
+  ): Promise<R[]> =>
+    withTenant(pool, context, async (tx) => [...(await tx<R[]>(strings, ...values))]);
+  return Object.assign(query, {
+    begin: <T>(fn: (tx: Tx) => Promise<T>) => withTenant(pool, context, fn),
+    unsafe: <R extends object>(text: string, parameters: readonly unknown[] = []) =>
+      withTenant(pool, context, async (tx) => [
+        ...(await tx.unsafe<R[]>(text, parameters as postgres.ParameterOrJSON<never>[])),
+      ]),
+  });
+}
+
+/**
+ * A token for an operator's door (the CLI): valid for `ttlMs`, for one tenant.
+ * Throws `unknown_tenant` when there is no such tenant.
+ */
+export async function openOperatorToken(
+  system: Sql,
+  tenantId: string,
+  ttlMs: number,
+): Promise<string> {
+  const token = randomUUID();
+  const [opened] = await system`
+    insert into purser.context_tokens (token, tenant_id, expires_at)
+    select ${token}, id, now() + ${ttlMs} * interval '1 millisecond'
+    from public.tenants where id = ${tenantId}
+    returning token`;
+  if (opened === undefined) {
+    throw new PurserError(
+      'unknown_tenant',
+      `no tenant ${JSON.stringify(tenantId)}; add it first: purser tenants add ID --plan PLAN`,
+    );
+  }
+  return token;
+}
+
+/** Ends an operator's door. */
+export async function closeOperatorToken(system: Sql, token: string): Promise<void> {
+  await system`delete from purser.context_tokens where token = ${token} and job_id is null`;
+}
