@@ -1,0 +1,67 @@
+/**
+ * Heartbeat rows: what a process without a port has to say about its health, capacity and metrics.
+ */
+import type { Queryable } from './connect.ts';
+
+export interface Heartbeat {
+  readonly processId: string;
+  readonly role: 'scheduler' | 'worker' | 'web';
+  readonly version: string;
+  readonly hostname: string;
+  readonly pid: number;
+  /** Job types that this process can run; empty for other roles. */
+  readonly jobTypes: readonly string[];
+  /** Jobs that it can run at once. */
+  readonly slots: number;
+  readonly running: number;
+  /** When it last did what it is for (claimed, began or found nothing to do). */
+  readonly progressedAt: Date;
+  /** prom-client's JSON form. */
+  readonly metrics: readonly object[];
+}
+
+export async function writeHeartbeat(sql: Queryable, beat: Heartbeat): Promise<void> {
+  await sql`
+    insert into public.heartbeats as h
+      (process_id, role, version, hostname, pid, job_types, slots, running, progressed_at, metrics)
+    values (${beat.processId}, ${beat.role}, ${beat.version}, ${beat.hostname}, ${beat.pid},
+      ${beat.jobTypes as string[]}::text[], ${beat.slots}, ${beat.running}, ${beat.progressedAt},
+      ${JSON.stringify(beat.metrics)}::text::jsonb)
+    on conflict (process_id) do update set
+      beat_at = now(), slots = excluded.slots, running = excluded.running, job_types = excluded.job_types,
+      progressed_at = excluded.progressed_at, metrics = excluded.metrics`;
+}
+
+/** A process that leaves in order takes its row with it. */
+export async function removeHeartbeat(sql: Queryable, processId: string): Promise<void> {
+  await sql`delete from public.heartbeats where process_id = ${processId}`;
+}
+
+/** Rows of processes that beat within the last `withinMs`. */
+export async function listHeartbeats(
+  sql: Queryable,
+  withinMs: number,
+): Promise<(Heartbeat & { beatAt: Date })[]> {
+  return sql<(Heartbeat & { beatAt: Date })[]>`
+    select process_id as "processId", role, version, hostname, pid, job_types as "jobTypes", slots, running,
+           progressed_at as "progressedAt", metrics, beat_at as "beatAt"
+    from public.heartbeats where beat_at > now() - ${withinMs} * interval '1 millisecond'
+    order by role, process_id`;
+}
+
+/** Slots of the living workers per job type: a type that nobody runs is missing. */
+export async function fleetSlots(sql: Queryable, withinMs: number): Promise<Map<string, number>> {
+  const rows = await sql<{ jobType: string; slots: number }[]>`
+    select t as "jobType", sum(slots)::int as slots
+    from public.heartbeats cross join lateral unnest(job_types) t
+    where role = 'worker' and beat_at > now() - ${withinMs} * interval '1 millisecond'
+    group by t`;
+  return new Map(rows.map(({ jobType, slots }) => [jobType, slots]));
+}
+
+/** Removes rows of processes that died long ago. */
+export async function removeOldHeartbeats(sql: Queryable, olderThanMs: number): Promise<number> {
+  const removed = await sql`
+    delete from public.heartbeats where beat_at < now() - ${olderThanMs} * interval '1 millisecond'`;
+  return removed.count;
+}

@@ -1,0 +1,108 @@
+/**
+ * A handler is the work of one job type: what it takes, how long it may take, how often it is tried, and
+ * the function that does it. It sees its tenant's rows and the LLM door; it never sees a queue.
+ */
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import type { TenantSql } from '../db/tenant.ts';
+import { PurserError } from '../errors.ts';
+import type { Llm } from '../llm/llm.ts';
+import type { Logger } from '../log.ts';
+
+export interface EnqueueChildOptions {
+  /** Unique per tenant and job type while the job lives, and for 24 hours. */
+  readonly dedupKey?: string;
+  readonly runAt?: Date;
+  /** Higher runs first within a tenant; -1000 to 1000. */
+  readonly priority?: number;
+}
+
+export interface JobContext<P> {
+  readonly jobId: string;
+  readonly tenantId: string;
+  readonly payload: P;
+  /** 1 for the first attempt. */
+  readonly attempt: number;
+  /** The attempt's token; it is worthless once the attempt ended. */
+  readonly token: string;
+  /** Aborts at the deadline and when the worker lets go of the job. */
+  readonly signal: AbortSignal;
+  readonly sql: TenantSql;
+  readonly llm: Llm;
+  /** Enqueues for the same tenant, only while this attempt is the running one. */
+  enqueue(
+    type: string,
+    payload?: object,
+    options?: EnqueueChildOptions,
+  ): Promise<{ jobId: string; created: boolean }>;
+  readonly log: Logger;
+}
+
+export interface HandlerDefinition<P> {
+  /** Lower-case words joined by `_`; the name of the queue and of the job type. */
+  readonly type: string;
+  readonly timeoutMs: number;
+  readonly maxAttempts: number;
+  /** Any Standard Schema (zod, valibot, arktype ...). Its output is `ctx.payload`. */
+  readonly payload: StandardSchemaV1<unknown, P>;
+  /** What a refused budget does: wait for money (default), or end as a dead letter. */
+  readonly onBudget?: 'park' | 'fail';
+  /** How long a job may wait in all before it ends as `expired`. Default 24 hours. */
+  readonly giveUpAfterMs?: number;
+  readonly run: (ctx: JobContext<P>) => Promise<unknown>;
+}
+
+/** A handler whose payload type is known only to itself. */
+export interface Handler {
+  readonly type: string;
+  readonly timeoutMs: number;
+  readonly maxAttempts: number;
+  readonly onBudget: 'park' | 'fail';
+  readonly giveUpAfterMs: number;
+  readonly payload: StandardSchemaV1;
+  readonly run: (ctx: JobContext<unknown>) => Promise<unknown>;
+}
+
+const dayMs = 86_400_000;
+const maxTimeoutMs = dayMs;
+
+/** Checks a definition and gives it its defaults. Throws `invalid_handler` naming the field. */
+export function defineHandler<P>(definition: HandlerDefinition<P>): Handler {
+  const { type, timeoutMs, maxAttempts } = definition;
+  const refuse = (fault: string): never => {
+    throw new PurserError('invalid_handler', `handler ${JSON.stringify(type)}: ${fault}`);
+  };
+  if (!/^[a-z][a-z0-9_]{0,62}$/.test(type)) {
+    refuse('type must be lower-case letters, digits and _, at most 63, e.g. "send_report"');
+  }
+  if (!Number.isInteger(timeoutMs) || timeoutMs < 1 || timeoutMs > maxTimeoutMs) {
+    refuse(`timeoutMs must be a whole number of milliseconds from 1 to ${maxTimeoutMs}`);
+  }
+  if (!Number.isInteger(maxAttempts) || maxAttempts < 1 || maxAttempts > 100) {
+    refuse('maxAttempts must be a whole number from 1 to 100');
+  }
+  return {
+    type,
+    timeoutMs,
+    maxAttempts,
+    onBudget: definition.onBudget ?? 'park',
+    giveUpAfterMs: definition.giveUpAfterMs ?? dayMs,
+    payload: definition.payload,
+    // The pipeline parses with this very schema before it calls run, so the context's payload is a P.
+    run: (ctx) => definition.run(ctx as JobContext<P>),
+  };
+}
+
+/** Parses a payload. Throws `invalid_payload` (fatal) that names each field and its fault, never its value. */
+export async function parsePayload(handler: Handler, payload: unknown): Promise<unknown> {
+  const parsed = await handler.payload['~standard'].validate(payload);
+  if (parsed.issues === undefined) return parsed.value;
+  const faults = parsed.issues.map((issue) => {
+    const path = (issue.path ?? [])
+      .map((part) => String(typeof part === 'object' ? part.key : part))
+      .join('.');
+    return path === '' ? issue.message : `${path}: ${issue.message}`;
+  });
+  throw new PurserError('invalid_payload', `payload of ${handler.type}: ${faults.join('; ')}`, {
+    details: { class: 'fatal' },
+  });
+}

@@ -1,0 +1,104 @@
+/**
+ * Dead letters: the row is the record. Replay makes a new job beside it, once; discard hides it from the
+ * list, with a reason. Every door (CLI, board) uses these functions.
+ */
+import type { Queryable, Sql } from '../db/connect.ts';
+import { PurserError } from '../errors.ts';
+
+export interface DeadLetter {
+  readonly jobId: string;
+  readonly tenantId: string;
+  readonly jobType: string;
+  readonly attempt: number;
+  readonly errorCode: string;
+  readonly errorMessage: string;
+  readonly finishedAt: Date;
+  readonly replayedBy: string | null;
+}
+
+export interface DeadLetterFilter {
+  readonly tenantId?: string | undefined;
+  readonly jobType?: string | undefined;
+  readonly limit: number;
+}
+
+/** Newest first; neither discarded nor replayed ones. */
+export async function listDeadLetters(
+  sql: Queryable,
+  filter: DeadLetterFilter,
+): Promise<DeadLetter[]> {
+  return sql<DeadLetter[]>`
+    select j.id as "jobId", j.tenant_id as "tenantId", j.job_type as "jobType", j.attempt,
+           j.error->>'code' as "errorCode", j.error->>'message' as "errorMessage",
+           j.finished_at as "finishedAt", r.id as "replayedBy"
+    from public.background_jobs j
+    left join public.background_jobs r on r.replay_of = j.id
+    where j.state = 'dead_letter' and j.discarded_at is null and r.id is null
+      and (${filter.tenantId ?? null}::text is null or j.tenant_id = ${filter.tenantId ?? null})
+      and (${filter.jobType ?? null}::text is null or j.job_type = ${filter.jobType ?? null})
+    order by j.finished_at desc, j.id desc
+    limit ${filter.limit}`;
+}
+
+export interface Replayed {
+  readonly jobId: string;
+  /** false: this dead letter had been replayed before, and `jobId` is that job. */
+  readonly created: boolean;
+}
+
+/**
+ * Makes a new job with the dead letter's tenant, type, payload and priority.
+ * Throws `not_a_dead_letter` naming the state found.
+ */
+export async function replayDeadLetter(
+  sql: Sql,
+  jobId: string,
+  by: { readonly who: string; readonly door: string },
+): Promise<Replayed> {
+  return sql.begin(async (tx) => {
+    const [made] = await tx<{ id: string }[]>`
+      insert into public.background_jobs
+        (tenant_id, job_type, payload, max_attempts, priority, give_up_at, replay_of, state_detail)
+      select j.tenant_id, j.job_type, j.payload, t.max_attempts, j.priority,
+             now() + t.give_up_after_ms * interval '1 millisecond', j.id,
+             jsonb_build_object('replay_of', j.id, 'who', ${by.who}::text, 'door', ${by.door}::text)
+      from public.background_jobs j join public.job_types t on t.job_type = j.job_type
+      where j.id = ${jobId} and j.state = 'dead_letter' and j.discarded_at is null
+      on conflict (replay_of) where replay_of is not null do nothing
+      returning id`;
+    if (made !== undefined) return { jobId: made.id, created: true };
+    const [earlier] = await tx<{ id: string }[]>`
+      select id from public.background_jobs where replay_of = ${jobId}`;
+    if (earlier !== undefined) return { jobId: earlier.id, created: false };
+    throw await notADeadLetter(tx, jobId);
+  });
+}
+
+/** Takes a dead letter off the list. Throws `not_a_dead_letter`. */
+export async function discardDeadLetter(
+  sql: Sql,
+  jobId: string,
+  by: { readonly who: string; readonly door: string; readonly reason: string },
+): Promise<void> {
+  const [discarded] = await sql`
+    update public.background_jobs
+    set discarded_at = now(), state_detail = state_detail || jsonb_build_object('discarded',
+      jsonb_build_object('who', ${by.who}::text, 'door', ${by.door}::text, 'reason', ${by.reason}::text))
+    where id = ${jobId} and state = 'dead_letter' and discarded_at is null
+    returning id`;
+  if (discarded === undefined) throw await notADeadLetter(sql, jobId);
+}
+
+async function notADeadLetter(sql: Queryable, jobId: string): Promise<PurserError> {
+  const [job] = await sql<{ state: string; discarded_at: Date | null }[]>`
+    select state, discarded_at from public.background_jobs where id = ${jobId}`;
+  const found =
+    job === undefined
+      ? 'there is no such job'
+      : job.discarded_at === null
+        ? `it is ${job.state}`
+        : 'it was discarded';
+  return new PurserError('not_a_dead_letter', `job ${jobId} is not a dead letter: ${found}`, {
+    status: job === undefined ? 404 : 409,
+  });
+}

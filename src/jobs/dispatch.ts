@@ -1,0 +1,135 @@
+/**
+ * From waiting to queued: locks the tenants that have waiting work, oldest served first, and claims a
+ * bounded number of jobs in turn from each. The queue is told after the commit; what it loses comes back.
+ */
+import type { Queryable, Sql } from '../db/connect.ts';
+
+export interface DispatchedJob {
+  readonly jobId: string;
+  readonly jobType: string;
+  readonly tenantId: string;
+  readonly dispatchNo: number;
+  readonly priority: number;
+}
+
+export interface TypeRoom {
+  readonly jobType: string;
+  /** How many more jobs of this type the queue should hold. */
+  readonly room: number;
+}
+
+const tenantsPerClaim = 200;
+
+/**
+ * Claims at most `room` waiting jobs per job type, turn by turn over the tenants (one each, then a second
+ * each ...). One short transaction; several dispatchers share the tenants by SKIP LOCKED.
+ */
+export async function claimWaitingJobs(
+  sql: Sql,
+  rooms: readonly TypeRoom[],
+  now: Date,
+): Promise<DispatchedJob[]> {
+  const total = rooms.reduce((sum, { room }) => sum + room, 0);
+  if (total <= 0) return [];
+  return sql.begin(async (tx) => {
+    const tenants = await lockTenantsWithWork(tx, rooms, now);
+    if (tenants.length === 0) return [];
+    const claimed = await tx<DispatchedJob[]>`
+      with room as (
+        select * from unnest(${rooms.map(({ jobType }) => jobType)}::text[],
+          ${rooms.map(({ room }) => room)}::int[]) as r (job_type, room)
+      ), candidate as (
+        select w.* from unnest(${tenants}::text[]) as t (tenant_id)
+        cross join room r
+        cross join lateral (
+          select j.id, j.job_type, j.tenant_id, j.priority,
+                 row_number() over (order by j.priority desc, j.scheduled_for, j.id) as turn
+          from public.background_jobs j
+          where j.tenant_id = t.tenant_id and j.job_type = r.job_type
+            and j.state in ('pending', 'failed') and j.scheduled_for <= ${now}
+          order by j.priority desc, j.scheduled_for, j.id
+          limit r.room
+        ) w
+      ), picked as (
+        select c.id from (
+          select c.*, row_number() over (partition by c.job_type order by c.turn, c.priority desc, c.id) as place
+          from candidate c
+        ) c join room r on r.job_type = c.job_type
+        where c.place <= r.room
+      )
+      update public.background_jobs j
+      set state = 'queued', dispatch_no = j.dispatch_no + 1, queued_at = ${now}, state_detail = '{}'
+      from picked p
+      where j.id = p.id and j.state in ('pending', 'failed')
+      returning j.id as "jobId", j.job_type as "jobType", j.tenant_id as "tenantId",
+                j.dispatch_no as "dispatchNo", j.priority`;
+    const served = [...new Set(claimed.map(({ tenantId }) => tenantId))];
+    await tx`
+      update public.tenant_queues set last_dispatched_at = ${now} where tenant_id = any(${served}::text[])`;
+    return [...claimed];
+  });
+}
+
+/** Walks the index from tenant to tenant, so that one tenant's backlog costs one step. */
+async function lockTenantsWithWork(
+  tx: Queryable,
+  rooms: readonly TypeRoom[],
+  now: Date,
+): Promise<string[]> {
+  const types = rooms.filter(({ room }) => room > 0).map(({ jobType }) => jobType);
+  const rows = await tx<{ tenant_id: string }[]>`
+    with recursive tenant as (
+      (select tenant_id from public.background_jobs where state in ('pending', 'failed')
+       order by tenant_id limit 1)
+      union all
+      select (select j.tenant_id from public.background_jobs j
+              where j.state in ('pending', 'failed') and j.tenant_id > t.tenant_id
+              order by j.tenant_id limit 1)
+      from tenant t where t.tenant_id is not null
+    )
+    select q.tenant_id from public.tenant_queues q
+    join tenant t on t.tenant_id = q.tenant_id
+    where exists (
+      select from public.background_jobs j
+      where j.tenant_id = q.tenant_id and j.state in ('pending', 'failed')
+        and j.job_type = any(${types}::text[]) and j.scheduled_for <= ${now})
+    order by q.last_dispatched_at, q.tenant_id
+    limit ${tenantsPerClaim}
+    for no key update of q skip locked`;
+  return rows.map(({ tenant_id }) => tenant_id);
+}
+
+/** Jobs that a queue should be holding, per job type (queued, not yet begun). */
+export async function countQueued(sql: Queryable): Promise<Map<string, number>> {
+  const rows = await sql<{ jobType: string; count: number }[]>`
+    select job_type as "jobType", count(*)::int as count
+    from public.background_jobs where state = 'queued' group by job_type`;
+  return new Map(rows.map(({ jobType, count }) => [jobType, count]));
+}
+
+/** Queued for longer than `olderThanMs`: what a reconciler compares with the queue. */
+export async function listOldQueued(
+  sql: Queryable,
+  now: Date,
+  olderThanMs: number,
+): Promise<DispatchedJob[]> {
+  return sql<DispatchedJob[]>`
+    select id as "jobId", job_type as "jobType", tenant_id as "tenantId", dispatch_no as "dispatchNo", priority
+    from public.background_jobs
+    where state = 'queued' and queued_at < ${now}::timestamptz - ${olderThanMs} * interval '1 millisecond'
+    order by queued_at limit 1000`;
+}
+
+/** Takes back jobs whose queue entry is gone; a dispatch number that moved on is left alone. */
+export async function returnLostEntries(
+  sql: Queryable,
+  lost: readonly Pick<DispatchedJob, 'jobId' | 'dispatchNo'>[],
+): Promise<number> {
+  const returned = await sql`
+    update public.background_jobs j
+    set state = 'pending', state_detail = '{"reason": "queue entry lost"}'
+    from unnest(${lost.map(({ jobId }) => jobId)}::bigint[],
+      ${lost.map(({ dispatchNo }) => dispatchNo)}::int[]) as l (id, dispatch_no)
+    where j.id = l.id and j.state = 'queued' and j.dispatch_no = l.dispatch_no`;
+  return returned.count;
+}

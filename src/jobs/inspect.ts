@@ -1,0 +1,82 @@
+/**
+ * Reading jobs, for the CLI and the pages.
+ */
+import type { Queryable } from '../db/connect.ts';
+import type { JobState } from './states.ts';
+
+export interface JobSummary {
+  readonly jobId: string;
+  readonly tenantId: string;
+  readonly jobType: string;
+  readonly state: JobState;
+  readonly attempt: number;
+  readonly maxAttempts: number;
+  readonly priority: number;
+  readonly scheduledFor: Date;
+  readonly createdAt: Date;
+  readonly finishedAt: Date | null;
+  readonly errorCode: string | null;
+}
+
+export interface JobFilter {
+  readonly tenantId?: string | undefined;
+  readonly jobType?: string | undefined;
+  readonly state?: string | undefined;
+  readonly limit: number;
+}
+
+/** Newest first. */
+export async function listJobs(sql: Queryable, filter: JobFilter): Promise<JobSummary[]> {
+  return sql<JobSummary[]>`
+    select id as "jobId", tenant_id as "tenantId", job_type as "jobType", state, attempt,
+           max_attempts as "maxAttempts", priority, scheduled_for as "scheduledFor",
+           created_at as "createdAt", finished_at as "finishedAt", error->>'code' as "errorCode"
+    from public.background_jobs
+    where (${filter.tenantId ?? null}::text is null or tenant_id = ${filter.tenantId ?? null})
+      and (${filter.jobType ?? null}::text is null or job_type = ${filter.jobType ?? null})
+      and (${filter.state ?? null}::text is null or state = ${filter.state ?? null})
+    order by id desc limit ${filter.limit}`;
+}
+
+export interface JobEvent {
+  readonly at: Date;
+  readonly fromState: string | null;
+  readonly toState: string;
+  readonly attempt: number;
+  readonly detail: Record<string, unknown>;
+}
+
+export interface JobRecord extends JobSummary {
+  readonly stateDetail: Record<string, unknown>;
+  readonly payload: unknown;
+  readonly result: unknown;
+  readonly error: Record<string, unknown> | null;
+  readonly dedupKey: string | null;
+  readonly replayOf: string | null;
+  readonly replayedBy: string | null;
+  readonly events: readonly JobEvent[];
+}
+
+/** One job with its whole history, or undefined. */
+export async function findJob(sql: Queryable, jobId: string): Promise<JobRecord | undefined> {
+  const [job] = await sql<Omit<JobRecord, 'events'>[]>`
+    select j.id as "jobId", j.tenant_id as "tenantId", j.job_type as "jobType", j.state, j.attempt,
+           j.max_attempts as "maxAttempts", j.priority, j.scheduled_for as "scheduledFor",
+           j.created_at as "createdAt", j.finished_at as "finishedAt", j.error->>'code' as "errorCode",
+           j.state_detail as "stateDetail", j.payload, j.result, j.error, j.dedup_key as "dedupKey",
+           j.replay_of as "replayOf", r.id as "replayedBy"
+    from public.background_jobs j left join public.background_jobs r on r.replay_of = j.id
+    where j.id = ${jobId}`;
+  if (job === undefined) return undefined;
+  const events = await sql<JobEvent[]>`
+    select at, from_state as "fromState", to_state as "toState", attempt, detail
+    from public.job_events where job_id = ${jobId} order by id`;
+  return { ...job, events };
+}
+
+/** Number of jobs per state, states without jobs left out. */
+export async function countByState(sql: Queryable): Promise<Partial<Record<JobState, number>>> {
+  const rows = await sql<{ state: JobState; count: number }[]>`
+    select state, count(*)::int as count from public.background_jobs group by state order by state`;
+  return Object.fromEntries(rows.map(({ state, count }) => [state, count]));
+}

@@ -1,0 +1,31 @@
+/**
+ * Job types as the database knows them: what SQL enqueue, web and CLI need without loading a handler.
+ */
+import type { Queryable } from '../db/connect.ts';
+
+export interface JobType {
+  readonly type: string;
+  readonly timeoutMs: number;
+  readonly maxAttempts: number;
+  readonly onBudget: 'park' | 'fail';
+  readonly giveUpAfterMs: number;
+  /** JSON Schema of the payload, or {} where the schema library cannot give one. */
+  readonly payloadSchema: object;
+}
+
+/** Inserts or updates job types. */
+export async function registerJobTypes(sql: Queryable, types: readonly JobType[]): Promise<number> {
+  const rows = JSON.stringify(types);
+  const written = await sql`
+    insert into public.job_types
+      (job_type, payload_schema, timeout_ms, max_attempts, on_budget, give_up_after_ms, registered_at)
+    select t->>'type', t->'payloadSchema', (t->>'timeoutMs')::int, (t->>'maxAttempts')::int,
+           t->>'onBudget', (t->>'giveUpAfterMs')::bigint, now()
+    from jsonb_array_elements(${rows}::text::jsonb) t
+    order by 1
+    on conflict (job_type) do update set
+      payload_schema = excluded.payload_schema, timeout_ms = excluded.timeout_ms,
+      max_attempts = excluded.max_attempts, on_budget = excluded.on_budget,
+      give_up_after_ms = excluded.give_up_after_ms, registered_at = excluded.registered_at`;
+  return written.count;
+}

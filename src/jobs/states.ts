@@ -1,0 +1,33 @@
+/**
+ * The states of a job and the only transitions there are. The database holds the same table
+ * (purser.job_transitions) and refuses the rest; a test compares the two.
+ */
+
+export const jobStates = [
+  'pending',
+  'queued',
+  'running',
+  'failed',
+  'parked',
+  'completed',
+  'dead_letter',
+  'cancelled',
+] as const;
+
+export type JobState = (typeof jobStates)[number];
+
+export const transitions: Readonly<Record<JobState, readonly JobState[]>> = {
+  pending: ['queued', 'dead_letter', 'cancelled'],
+  // queued -> pending: the queue lost the entry. running -> pending: handed back without counting an attempt.
+  queued: ['running', 'pending', 'dead_letter', 'cancelled'],
+  running: ['completed', 'failed', 'parked', 'pending', 'dead_letter', 'cancelled'],
+  failed: ['queued', 'dead_letter', 'cancelled'],
+  parked: ['pending', 'dead_letter', 'cancelled'],
+  completed: [],
+  dead_letter: [],
+  cancelled: [],
+};
+
+export const terminalStates: readonly JobState[] = jobStates.filter(
+  (state) => transitions[state].length === 0,
+);
