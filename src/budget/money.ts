@@ -78,11 +78,11 @@ export interface PricedTokens {
 }
 
 /**
- * The cost of one call in nano-USD: `sum(tokens * usdPerMtok) * 1000 + usdPerRequest`, rounded up
- * once at the end, so that a call is never free and three parts never round three times.
+ * The cost of one call in nano-USD: `sum(tokens * usdPerMtok) * 10^3 + usdPerThousandRequests * 10^6`,
+ * rounded up once at the end, so that a call is never free and three parts never round three times.
  */
-export function costNanoUsd(parts: readonly PricedTokens[], usdPerRequest = '0'): bigint {
-  const request = parseDecimal(usdPerRequest);
+export function costNanoUsd(parts: readonly PricedTokens[], usdPerThousandRequests = '0'): bigint {
+  const request = parseDecimal(usdPerThousandRequests);
   const terms = parts.map(({ tokens, usdPerMtok }) => {
     if (!Number.isSafeInteger(tokens) || tokens < 0) {
       throw new UsageError(`${tokens} is not a number of tokens`);
@@ -90,7 +90,7 @@ export function costNanoUsd(parts: readonly PricedTokens[], usdPerRequest = '0')
     const rate = parseDecimal(usdPerMtok);
     return { units: rate.units * BigInt(tokens) * 1000n, scale: rate.scale };
   });
-  terms.push({ units: request.units * nanosPerUsd, scale: request.scale });
+  terms.push({ units: request.units * 10n ** 6n, scale: request.scale });
   const scale = Math.max(...terms.map((term) => term.scale));
   const units = terms.reduce((sum, t) => sum + t.units * 10n ** BigInt(scale - t.scale), 0n);
   if (units < 0n) throw new UsageError('a price below zero would make calls pay the tenant');

@@ -1,0 +1,114 @@
+/** A tenant's budget as operators see and set it. */
+import { PurserError } from '../errors.ts';
+import type { Sql } from '../db/connect.ts';
+import { formatUsd, parseUsd } from './money.ts';
+import { onStore } from './store.ts';
+
+export interface BudgetStatus {
+  readonly tenantId: string;
+  /** Exact decimal USD, as all amounts here. */
+  readonly monthlyLimitUsd: string;
+  readonly hardLimit: boolean;
+  /** `plan` follows the tenant's plan, `operator` was set by hand. */
+  readonly limitSource: 'plan' | 'operator';
+  /** First day of the current UTC month. */
+  readonly periodStart: string;
+  /** Spent plus unknown. */
+  readonly currentMonthUsageUsd: string;
+  readonly spentUsd: string;
+  readonly unknownUsd: string;
+  readonly reservedUsd: string;
+  /** Below zero after an overage, a soft limit, or a limit that was lowered. */
+  readonly availableUsd: string;
+  readonly resetsAt: Date;
+}
+
+interface StatusRow {
+  tenant_id: string;
+  monthly_limit_usd: string;
+  hard_limit: boolean;
+  limit_source: 'plan' | 'operator';
+  period_start: string;
+  current_month_usage_usd: string;
+  spent_usd: string;
+  unknown_usd: string;
+  reserved_usd: string;
+  available_usd: string;
+  resets_at: Date;
+}
+
+/** One tenant, or all ordered by id. A tenant that never called shows its plan's limit. */
+export async function budgetStatus(
+  sql: Sql,
+  request: { readonly tenantId?: string } = {},
+): Promise<BudgetStatus[]> {
+  const rows = await onStore(
+    'read budgets',
+    () => sql<StatusRow[]>`
+      select tenant_id, monthly_limit_usd, hard_limit, limit_source, period_start::text,
+        current_month_usage_usd, spent_usd, unknown_usd, reserved_usd, available_usd, resets_at
+      from llm_budget_status
+      where ${request.tenantId ?? null}::text is null or tenant_id = ${request.tenantId ?? null}::text
+      order by tenant_id`,
+  );
+  return rows.map((row) => ({
+    tenantId: row.tenant_id,
+    monthlyLimitUsd: exact(row.monthly_limit_usd),
+    hardLimit: row.hard_limit,
+    limitSource: row.limit_source,
+    periodStart: row.period_start,
+    currentMonthUsageUsd: exact(row.current_month_usage_usd),
+    spentUsd: exact(row.spent_usd),
+    unknownUsd: exact(row.unknown_usd),
+    reservedUsd: exact(row.reserved_usd),
+    availableUsd: exact(row.available_usd),
+    resetsAt: row.resets_at,
+  }));
+}
+
+function exact(numeric: string): string {
+  return formatUsd(parseUsd(numeric));
+}
+
+export interface SetBudgetRequest {
+  readonly tenantId: string;
+  /** Decimal USD of at most 9 decimals, e.g. `25.00`. Zero blocks every call of a hard budget. */
+  readonly monthlyLimitUsd: string;
+  /** False admits and flags beyond the limit. */
+  readonly hard: boolean;
+}
+
+/**
+ * Sets a tenant's monthly limit, effective for every reserve that commits after this one. A limit below
+ * what is already used stops new calls and takes nothing back.
+ */
+export async function setBudget(sql: Sql, request: SetBudgetRequest): Promise<BudgetStatus> {
+  const limit = formatUsd(parseUsd(request.monthlyLimitUsd));
+  await onStore('set a budget', () =>
+    sql.begin(async (tx) => {
+      // Waits for reserves in flight, which read the limit under this lock.
+      await tx`
+        select from llm_budget_periods where tenant_id = ${request.tenantId}
+        order by budget_id, period_start for no key update`;
+      const written = await tx`
+        insert into llm_budgets (tenant_id, monthly_limit_usd, hard_limit, limit_source)
+        select id, ${limit}::numeric, ${request.hard}, 'operator' from tenants
+        where id = ${request.tenantId}
+        on conflict (tenant_id) do update
+          set monthly_limit_usd = excluded.monthly_limit_usd, hard_limit = excluded.hard_limit,
+            limit_source = 'operator', updated_at = now()`;
+      if (written.count === 0) throw unknownTenant(request.tenantId);
+    }),
+  );
+  const [status] = await budgetStatus(sql, { tenantId: request.tenantId });
+  if (status === undefined) throw unknownTenant(request.tenantId);
+  return status;
+}
+
+function unknownTenant(tenantId: string): PurserError {
+  return new PurserError(
+    'unknown_tenant',
+    `no tenant "${tenantId.slice(0, 200)}"; add it first: purser tenants add ID --plan PLAN`,
+    { status: 404 },
+  );
+}

@@ -1,0 +1,105 @@
+/**
+ * Ends a hold exactly once: charged at what was billed, given back, or kept charged as unknown. Safe to
+ * repeat and to race; a late bill for a hold that already ended is still recorded.
+ */
+import { PurserError } from '../errors.ts';
+import type { Queryable } from '../db/connect.ts';
+import { formatUsd, parseUsd } from './money.ts';
+import { onStore } from './store.ts';
+
+/** Tokens as billed. `inputTokens` includes the cached ones, `outputTokens` the reasoning ones. */
+export interface TokenUsage {
+  readonly inputTokens: number;
+  readonly outputTokens: number;
+  readonly cachedTokens: number;
+  readonly reasoningTokens: number;
+}
+
+export interface SettleRequest {
+  readonly reservationId: string;
+  readonly usage: TokenUsage;
+  readonly costNanoUsd: bigint;
+  readonly now?: Date;
+}
+
+export interface Settlement {
+  /** False when the same settlement was recorded before. */
+  readonly applied: boolean;
+  readonly holdNanoUsd: bigint;
+  /** What was billed beyond the hold. Recorded in full; somebody should know. */
+  readonly overageNanoUsd: bigint;
+}
+
+interface SettleRow {
+  outcome: 'settled' | 'replayed' | 'conflict' | 'unknown_reservation';
+  overage_usd: string;
+  hold_usd: string;
+}
+
+/**
+ * Releases the stored hold and charges the actual cost into the reservation's own period, in one
+ * transaction. Idempotent; other figures for a settled reservation are `idempotency_conflict` (409).
+ * Needs no token: money that was spent is accepted from anyone who names its reservation.
+ */
+export async function recordUsage(sql: Queryable, request: SettleRequest): Promise<Settlement> {
+  const row = await onStore('record usage', () => settleHold(sql, request));
+  if (row.outcome === 'settled' || row.outcome === 'replayed') {
+    return {
+      applied: row.outcome === 'settled',
+      holdNanoUsd: parseUsd(row.hold_usd),
+      overageNanoUsd: parseUsd(row.overage_usd),
+    };
+  }
+  if (row.outcome === 'conflict') {
+    throw new PurserError(
+      'idempotency_conflict',
+      `reservation ${request.reservationId} was settled before with other figures; the first stand`,
+      { status: 409, details: { reservationId: request.reservationId, class: 'fatal' } },
+    );
+  }
+  throw new PurserError(
+    'unknown_reservation',
+    `no reservation ${request.reservationId}; it belongs to another database or an erased tenant`,
+    { status: 404, details: { reservationId: request.reservationId, class: 'fatal' } },
+  );
+}
+
+async function settleHold(sql: Queryable, request: SettleRequest): Promise<SettleRow> {
+  const { inputTokens, outputTokens, cachedTokens, reasoningTokens } = request.usage;
+  const [row] = await sql<SettleRow[]>`
+    select * from purser.budget_settle(
+      ${request.reservationId}::uuid, ${formatUsd(request.costNanoUsd)}::numeric,
+      ${inputTokens}::bigint, ${outputTokens}::bigint, ${cachedTokens}::bigint,
+      ${reasoningTokens}::bigint, ${request.now ?? null}::timestamptz)`;
+  if (row === undefined) throw new Error('purser.budget_settle answered no row');
+  return row;
+}
+
+interface CloseRequest {
+  readonly reservationId: string;
+  readonly now?: Date;
+}
+
+/** Gives the hold back: the request surely was not billed. False when it had already ended. */
+export async function releaseReservation(sql: Queryable, request: CloseRequest): Promise<boolean> {
+  return closeHold(sql, request, 'RELEASED');
+}
+
+/** The request left and nobody knows what it cost: stays charged at the hold. False when it had ended. */
+export async function markUnknown(sql: Queryable, request: CloseRequest): Promise<boolean> {
+  return closeHold(sql, request, 'UNKNOWN');
+}
+
+async function closeHold(
+  sql: Queryable,
+  request: CloseRequest,
+  status: 'RELEASED' | 'UNKNOWN',
+): Promise<boolean> {
+  const closed = await onStore(
+    'end a reservation',
+    () => sql`
+      select from purser.budget_close(
+        array[${request.reservationId}]::uuid[], ${status}, ${request.now ?? null}::timestamptz)`,
+  );
+  return closed.count === 1;
+}

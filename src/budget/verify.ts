@@ -1,0 +1,127 @@
+/**
+ * Recomputes every counter from its rows and names each difference. One REPEATABLE READ snapshot: money
+ * moves in single transactions, so the answer is right beside a live fleet.
+ */
+import type { Sql, Tx } from '../db/connect.ts';
+
+export interface BudgetDifference {
+  readonly tenantId: string;
+  /** First day of the UTC month. */
+  readonly periodStart: string;
+  /** What differs, e.g. `spent_usd from llm_usage` or `ledger of reservation ...`. */
+  readonly name: string;
+  /** As stored, and as its rows say. */
+  readonly stored: string;
+  readonly recomputed: string;
+}
+
+export interface BudgetVerification {
+  readonly budgets: number;
+  readonly periods: number;
+  readonly reservations: number;
+  /** What providers billed beyond their holds: recorded, not a difference. */
+  readonly overageUsd: string;
+  readonly differences: readonly BudgetDifference[];
+}
+
+interface DifferenceRow {
+  tenant_id: string;
+  period_start: string;
+  name: string;
+  stored: string;
+  recomputed: string;
+}
+
+/** Reads only. `differences` is empty when the books are right. */
+export async function verifyBudgets(sql: Sql): Promise<BudgetVerification> {
+  const result = await sql.begin('isolation level repeatable read read only', async (tx) => ({
+    counts: await countRows(tx),
+    counters: await compareCounters(tx),
+    reservations: await compareReservations(tx),
+  }));
+  return {
+    ...result.counts,
+    differences: [...result.counters, ...result.reservations].map((row) => ({
+      tenantId: row.tenant_id,
+      periodStart: row.period_start,
+      name: row.name,
+      stored: row.stored,
+      recomputed: row.recomputed,
+    })),
+  };
+}
+
+async function countRows(tx: Tx): Promise<Omit<BudgetVerification, 'differences'>> {
+  const [row] = await tx<
+    { budgets: number; periods: number; reservations: number; overage: string }[]
+  >`
+    select (select count(*)::int from llm_budgets) as budgets,
+      (select count(*)::int from llm_budget_periods) as periods,
+      (select count(*)::int from llm_reservations) as reservations,
+      (select trim_scale(coalesce(sum(overage_usd), 0)) from llm_usage) as overage`;
+  return {
+    budgets: row?.budgets ?? 0,
+    periods: row?.periods ?? 0,
+    reservations: row?.reservations ?? 0,
+    overageUsd: row?.overage ?? '0',
+  };
+}
+
+/** Each counter of each period, against the reservations, the usage, and the ledger. */
+async function compareCounters(tx: Tx): Promise<DifferenceRow[]> {
+  return tx<DifferenceRow[]>`
+    with held as (
+      select r.budget_id, r.period_start,
+        sum(r.estimated_cost_usd) filter (where r.status = 'RESERVED') as reserved,
+        sum(r.estimated_cost_usd) filter (where r.status = 'UNKNOWN') as unknown,
+        sum(u.cost_usd) as spent
+      from llm_reservations r left join llm_usage u on u.reservation_id = r.id
+      group by r.budget_id, r.period_start
+    ), booked as (
+      select budget_id, period_start, sum(reserved_delta_usd) as reserved,
+        sum(unknown_delta_usd) as unknown, sum(spent_delta_usd) as spent
+      from llm_ledger group by budget_id, period_start
+    )
+    select p.tenant_id, p.period_start::text, c.name, c.stored::text, c.recomputed::text
+    from llm_budget_periods p
+    left join held h using (budget_id, period_start)
+    left join booked b using (budget_id, period_start)
+    cross join lateral (values
+      ('reserved_usd from llm_reservations', p.reserved_usd, coalesce(h.reserved, 0)),
+      ('unknown_usd from llm_reservations', p.unknown_usd, coalesce(h.unknown, 0)),
+      ('spent_usd from llm_usage', p.spent_usd, coalesce(h.spent, 0)),
+      ('reserved_usd from llm_ledger', p.reserved_usd, coalesce(b.reserved, 0)),
+      ('unknown_usd from llm_ledger', p.unknown_usd, coalesce(b.unknown, 0)),
+      ('spent_usd from llm_ledger', p.spent_usd, coalesce(b.spent, 0))
+    ) c (name, stored, recomputed)
+    where c.stored <> c.recomputed
+    order by p.tenant_id, p.period_start, c.name`;
+}
+
+/** Each reservation against its own ledger rows and usage: two faults in one period cannot cancel out. */
+async function compareReservations(tx: Tx): Promise<DifferenceRow[]> {
+  return tx<DifferenceRow[]>`
+    with booked as (
+      select reservation_id, count(*) filter (where event = 'reserve') as opened,
+        sum(reserved_delta_usd) as reserved, sum(unknown_delta_usd) as unknown,
+        sum(spent_delta_usd) as spent
+      from llm_ledger group by reservation_id
+    )
+    select r.tenant_id, r.period_start::text, c.what || ' of reservation ' || r.id as name,
+      c.stored, c.recomputed
+    from llm_reservations r
+    left join llm_usage u on u.reservation_id = r.id
+    left join booked b on b.reservation_id = r.id
+    cross join lateral (values
+      ('usage', case when r.status = 'APPLIED' then 'present' else 'absent' end,
+        case when u.reservation_id is null then 'absent' else 'present' end),
+      ('ledger entries of opening', '1', coalesce(b.opened, 0)::text),
+      ('ledger reserved', trim_scale(case when r.status = 'RESERVED' then r.estimated_cost_usd else 0 end)::text,
+        trim_scale(coalesce(b.reserved, 0))::text),
+      ('ledger unknown', trim_scale(case when r.status = 'UNKNOWN' then r.estimated_cost_usd else 0 end)::text,
+        trim_scale(coalesce(b.unknown, 0))::text),
+      ('ledger spent', trim_scale(coalesce(u.cost_usd, 0))::text, trim_scale(coalesce(b.spent, 0))::text)
+    ) c (what, stored, recomputed)
+    where c.stored <> c.recomputed
+    order by r.tenant_id, r.period_start, r.id, c.what`;
+}

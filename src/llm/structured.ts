@@ -1,0 +1,63 @@
+/** Asks for JSON and reads it out of whatever the answer wraps it in. */
+import type { StandardJSONSchemaV1, StandardSchemaV1 } from '@standard-schema/spec';
+import { LlmOutputError } from './llm.ts';
+
+const maxIssues = 20;
+
+/** Sentences to add to the system prompt; with the JSON Schema where the schema library can give one. */
+export function jsonInstructions(schema: StandardSchemaV1): string {
+  const described = jsonSchemaOf(schema);
+  const shape =
+    described === undefined ? '' : ` that matches this JSON Schema:\n${JSON.stringify(described)}`;
+  return `Answer with one JSON object and nothing else: no prose, no code fence${shape}`;
+}
+
+function jsonSchemaOf(schema: StandardSchemaV1): Record<string, unknown> | undefined {
+  const props: Partial<StandardJSONSchemaV1.Props> = schema['~standard'];
+  try {
+    return props.jsonSchema?.input({ target: 'draft-2020-12' });
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * The validated object. Tolerates a code fence, text around the object, and a reasoning block before it.
+ * Throws `LlmOutputError` with the text and every issue as `path: message`.
+ */
+export async function parseAnswer<T>(
+  text: string,
+  schema: StandardSchemaV1<unknown, T>,
+  hint?: string,
+): Promise<T> {
+  const parsed = parseJson(text);
+  const fail = (issues: readonly string[]) =>
+    new LlmOutputError(text, hint === undefined ? issues : [hint, ...issues]);
+  if (parsed === undefined) {
+    throw fail([text.trim() === '' ? 'the answer is empty' : 'the answer is not JSON']);
+  }
+  const result = await schema['~standard'].validate(parsed.value);
+  if (result.issues === undefined) return result.value;
+  const issues = result.issues.slice(0, maxIssues).map((issue) => {
+    const path = (issue.path ?? [])
+      .map((segment) => String(typeof segment === 'object' ? segment.key : segment))
+      .join('.');
+    return path === '' ? issue.message : `${path}: ${issue.message}`;
+  });
+  throw fail(issues);
+}
+
+function parseJson(text: string): { readonly value: unknown } | undefined {
+  const body = text.replace(/^\uFEFF/, '').replace(/^\s*<think>[\s\S]*?<\/think>/, '');
+  const fenced = /```(?:json)?\s*\n([\s\S]*?)\n?\s*```/i.exec(body)?.[1];
+  const braced = body.slice(body.indexOf('{'), body.lastIndexOf('}') + 1);
+  for (const candidate of [body, fenced, braced]) {
+    if (candidate === undefined || candidate.trim() === '') continue;
+    try {
+      return { value: JSON.parse(candidate) };
+    } catch {
+      // The next way to read it.
+    }
+  }
+  return undefined;
+}
