@@ -1,0 +1,204 @@
+/**
+ * `cost_ingestion`: turns an uploaded FOCUS export into cost rows, in one transaction and in bounded
+ * memory at any size. The same file twice adds nothing; a faulty row is reported and the others are kept.
+ */
+import { z } from 'zod';
+import type { Tx } from '../db/connect.ts';
+import { messageOf, PurserError } from '../errors.ts';
+import { defineHandler } from './define.ts';
+import type { JobContext } from './define.ts';
+import { mapColumns, lineColumnName } from './focus/columns.ts';
+import type { CsvRecord } from './focus/csv-records.ts';
+import { csvRecords } from './focus/csv-records.ts';
+import { createStaging, deliver, stageRows, sumStaged } from './focus/delivery.ts';
+import type { CurrencySum, DeliveryOutcome } from './focus/delivery.ts';
+import { createRowReader } from './focus/rows.ts';
+import type { RowFault, RowReading } from './focus/rows.ts';
+import { done, snooze } from './outcome.ts';
+import { endUpload, lockUpload, maxStoredFaults, readChunks, storeFaults } from './upload-rows.ts';
+import type { Upload } from './upload-rows.ts';
+
+const payload = z.object({ uploadId: z.string().regex(/^\d{1,18}$/) });
+
+/** The job's result, also kept with the upload. Sums are exact decimal strings of the rows taken. */
+export interface IngestionResult {
+  readonly uploadId: string;
+  readonly fileName: string;
+  readonly rows: number;
+  readonly errors: number;
+  readonly billedCost: readonly CurrencySum[];
+  readonly deliveries: readonly DeliveryOutcome[];
+  readonly note: string | null;
+}
+
+/** A result names at most so many deliveries. */
+const maxToldDeliveries = 100;
+
+/** Faults of one file: all counted, the first ones kept. */
+class FaultList {
+  readonly kept: RowFault[] = [];
+  count = 0;
+
+  add(fault: RowFault): void {
+    this.count += 1;
+    if (this.kept.length < maxStoredFaults) this.kept.push(fault);
+  }
+}
+
+function fatal(code: string, message: string, details: object = {}): PurserError {
+  return new PurserError(code, message, { details: { class: 'fatal', ...details } });
+}
+
+function readerFor(header: CsvRecord, upload: Upload): (record: CsvRecord) => RowReading {
+  const names = header.fields;
+  if (upload.hasLineColumn && names[0] !== lineColumnName) {
+    throw fatal('upload_damaged', `upload ${upload.id}: its first column is not ${lineColumnName}`);
+  }
+  const { source, hasLineColumn } = upload;
+  return createRowReader({ columns: mapColumns(names), source, hasLineColumn });
+}
+
+/** Reads, checks and stages chunk by chunk on one connection. Returns the number of rows staged. */
+async function stageFile(
+  tx: Tx,
+  upload: Upload,
+  faults: FaultList,
+  signal: AbortSignal,
+): Promise<number> {
+  let read: ((record: CsvRecord) => RowReading) | undefined;
+  let rows = 0;
+  for await (const records of csvRecords(readChunks(tx, upload))) {
+    signal.throwIfAborted();
+    let copyLines = '';
+    for (const record of records) {
+      if (read === undefined) {
+        read = readerFor(record, upload);
+        continue;
+      }
+      const reading = read(record);
+      if ('fault' in reading) {
+        faults.add(reading.fault);
+      } else {
+        copyLines += reading.copyLine;
+        rows += 1;
+      }
+    }
+    if (copyLines !== '') await stageRows(tx, copyLines);
+  }
+  if (read === undefined) {
+    throw fatal('focus_empty', `${upload.fileName} is empty; a FOCUS file has a header line`);
+  }
+  return rows;
+}
+
+function noteOn(rows: number, deliveries: readonly DeliveryOutcome[]): string | null {
+  if (rows === 0) return 'the file has a header and no rows';
+  if (deliveries.every(({ outcome }) => outcome === 'unchanged')) {
+    return 'this file was delivered before; nothing to add';
+  }
+  if (deliveries.every(({ outcome }) => outcome === 'superseded')) {
+    return 'newer uploads delivered these billing periods; nothing to add';
+  }
+  return null;
+}
+
+async function ingestReady(
+  tx: Tx,
+  ctx: JobContext<unknown>,
+  upload: Upload,
+  faults: FaultList,
+): Promise<IngestionResult> {
+  await createStaging(tx);
+  const rows = await stageFile(tx, upload, faults, ctx.signal);
+  const first = faults.kept[0];
+  if (rows === 0 && first !== undefined) {
+    const where = first.column === null ? '' : `, ${first.column}`;
+    throw fatal(
+      'focus_no_valid_row',
+      `none of the ${faults.count} rows of ${upload.fileName} can be taken; ` +
+        `the first is line ${first.line}${where}: ${first.reason}`,
+    );
+  }
+  const billedCost = await sumStaged(tx);
+  const { tenantId } = ctx;
+  const deliveries = await deliver(tx, {
+    tenantId,
+    uploadId: upload.id,
+    fileHash: upload.fileHash,
+  });
+  const result: IngestionResult = {
+    uploadId: upload.id,
+    fileName: upload.fileName,
+    rows,
+    errors: faults.count,
+    billedCost,
+    deliveries: deliveries.slice(0, maxToldDeliveries),
+    note: noteOn(rows, deliveries),
+  };
+  const superseded =
+    deliveries.length > 0 && deliveries.every(({ outcome }) => outcome === 'superseded');
+  await storeFaults(tx, tenantId, upload.id, faults.kept);
+  await endUpload(tx, {
+    uploadId: upload.id,
+    state: superseded ? 'superseded' : 'ingested',
+    rows,
+    errors: faults.count,
+    failure: null,
+    result,
+  });
+  return result;
+}
+
+/** The transaction of the ingestion is rolled back by now; this one keeps why, for the operator. */
+async function recordFailure(
+  ctx: JobContext<unknown>,
+  uploadId: string,
+  faults: FaultList,
+  failure: string,
+): Promise<void> {
+  await ctx.sql.begin(async (tx) => {
+    const upload = await lockUpload(tx, uploadId);
+    if (upload.state !== 'ready') return;
+    await storeFaults(tx, ctx.tenantId, uploadId, faults.kept);
+    await endUpload(tx, {
+      uploadId,
+      state: 'failed',
+      rows: 0,
+      errors: faults.count,
+      failure,
+      result: null,
+    });
+  });
+}
+
+/** Result: `IngestionResult`. A file that cannot be taken at all ends fatal, the upload `failed`. */
+export const costIngestion = defineHandler({
+  type: 'cost_ingestion',
+  timeoutMs: 30 * 60_000,
+  maxAttempts: 5,
+  payload,
+  run: async (ctx) => {
+    const { uploadId } = ctx.payload;
+    const faults = new FaultList();
+    try {
+      return await ctx.sql.begin(async (tx) => {
+        const upload = await lockUpload(tx, uploadId);
+        if (upload.state === 'uploading') {
+          return snooze({ afterMs: 2000, reason: `upload ${uploadId} is not complete yet` });
+        }
+        if (upload.state === 'failed') {
+          throw fatal('upload_failed', upload.failure ?? `upload ${uploadId} failed`);
+        }
+        if (upload.state !== 'ready') return done(upload.result);
+        return done(await ingestReady(tx, ctx, upload, faults));
+      });
+    } catch (error) {
+      if (error instanceof PurserError && error.details['class'] === 'fatal') {
+        if (error.code !== 'unknown_upload') {
+          await recordFailure(ctx, uploadId, faults, messageOf(error));
+        }
+      }
+      throw error;
+    }
+  },
+});

@@ -1,0 +1,238 @@
+/**
+ * Reads CSV (RFC 4180, LF or CRLF, optional BOM) from byte chunks with bounded memory. It knows what
+ * libraries forget: whether a field was quoted, the line where a record starts, the record's own bytes,
+ * bytes that are not UTF-8; and a broken record never takes its neighbours with it.
+ */
+import { isUtf8 } from 'node:buffer';
+import { PurserError } from '../../errors.ts';
+
+/** What is wrong with a record; `field` is the 0-based position, or null for the whole record. */
+export interface RecordFault {
+  readonly field: number | null;
+  readonly reason: string;
+}
+
+export interface CsvRecord {
+  /** 1-based line of the file on which the record starts. */
+  readonly line: number;
+  /** Text of each field; an unquoted NULL (any case) is null, a quoted one is text. */
+  readonly fields: readonly (string | null)[];
+  readonly faults: readonly RecordFault[];
+  /** The record as it lies in the file, without its line end. Valid until the next batch. */
+  readonly bytes: Buffer;
+}
+
+export interface CsvLimits {
+  /** Fields above this many bytes become faults. Default 65,536. */
+  readonly maxFieldBytes?: number;
+  /** A record above this many bytes ends the file: most likely a quote that never closes. Default 16 MiB. */
+  readonly maxRecordBytes?: number;
+}
+
+const quote = 0x22;
+const comma = 0x2c;
+const lineFeed = 0x0a;
+const carriageReturn = 0x0d;
+const noFaults: readonly RecordFault[] = [];
+
+/** One pass over the bytes of one record; null when it does not end inside `buffer`. */
+interface Scanned {
+  readonly next: number;
+  readonly newlines: number;
+  readonly unterminated: boolean;
+}
+
+/** Start, end and flags of each field of the record scanned last; reused, so that a field costs nothing. */
+class FieldTable {
+  readonly starts: number[] = [];
+  readonly ends: number[] = [];
+  readonly quoted: boolean[] = [];
+  readonly escaped: boolean[] = [];
+  readonly broken: boolean[] = [];
+  count = 0;
+  ascii = true;
+
+  add(start: number, end: number, quoted: boolean, escaped: boolean, broken: boolean): void {
+    this.starts[this.count] = start;
+    this.ends[this.count] = end;
+    this.quoted[this.count] = quoted;
+    this.escaped[this.count] = escaped;
+    this.broken[this.count] = broken;
+    this.count += 1;
+  }
+}
+
+function scan(buffer: Buffer, from: number, atEnd: boolean, table: FieldTable): Scanned | null {
+  const length = buffer.length;
+  let at = from;
+  let newlines = 0;
+  let high = 0;
+  table.count = 0;
+  for (;;) {
+    let start = at;
+    let end = -1;
+    let quoted = false;
+    let escaped = false;
+    let broken = false;
+    if (at < length && buffer[at] === quote) {
+      quoted = true;
+      start = at + 1;
+      at = start;
+      for (; at < length; at += 1) {
+        const byte = buffer[at] ?? 0;
+        high |= byte;
+        if (byte === lineFeed) newlines += 1;
+        if (byte !== quote) continue;
+        if (buffer[at + 1] !== quote) break;
+        escaped = true;
+        at += 1;
+      }
+      if (at >= length) {
+        return atEnd ? { next: length, newlines, unterminated: true } : null;
+      }
+      end = at;
+      at += 1;
+    }
+    const tail = at;
+    let byte = -1;
+    for (; at < length; at += 1) {
+      byte = buffer[at] ?? 0;
+      if (byte === comma || byte === lineFeed) break;
+      high |= byte;
+    }
+    if (at >= length) {
+      if (!atEnd) return null;
+      byte = -1;
+    }
+    const stop = byte !== comma && at > tail && buffer[at - 1] === carriageReturn ? at - 1 : at;
+    if (quoted) broken = stop > tail;
+    table.add(start, quoted ? end : stop, quoted, escaped, broken);
+    at += 1;
+    if (byte === comma) continue;
+    table.ascii = high < 0x80;
+    return { next: Math.min(at, length), newlines: newlines + 1, unterminated: false };
+  }
+}
+
+function decode(
+  buffer: Buffer,
+  from: number,
+  to: number,
+  line: number,
+  table: FieldTable,
+  maxFieldBytes: number,
+): CsvRecord {
+  const whole = table.ascii ? buffer.toString('latin1', from, to) : '';
+  const fields: (string | null)[] = [];
+  let faults: RecordFault[] | undefined;
+  for (let field = 0; field < table.count; field += 1) {
+    const start = table.starts[field] ?? 0;
+    const end = table.ends[field] ?? 0;
+    let text = '';
+    let reason: string | undefined;
+    if (end - start > maxFieldBytes) {
+      reason = `${end - start} bytes in one field; at most ${maxFieldBytes} are taken`;
+    } else if (table.ascii) {
+      text = whole.substring(start - from, end - from);
+    } else if (isUtf8(buffer.subarray(start, end))) {
+      text = buffer.toString('utf8', start, end);
+    } else {
+      reason = 'bytes that are not UTF-8; export the file as UTF-8';
+    }
+    if (table.broken[field] === true) {
+      faults = [...(faults ?? []), { field: null, reason: 'text after a closing quote' }];
+    }
+    if (reason !== undefined) faults = [...(faults ?? []), { field, reason }];
+    if (table.escaped[field] === true) text = text.replaceAll('""', '"');
+    const isNull = text.length === 4 && table.quoted[field] !== true && /^null$/i.test(text);
+    fields.push(isNull ? null : text);
+  }
+  return { line, fields, faults: faults ?? noFaults, bytes: buffer.subarray(from, to) };
+}
+
+function endOfRecord(buffer: Buffer, next: number): number {
+  let end = next;
+  if (end > 0 && buffer[end - 1] === lineFeed) end -= 1;
+  if (end > 0 && buffer[end - 1] === carriageReturn) end -= 1;
+  return end;
+}
+
+function tooLong(line: number, maxRecordBytes: number): PurserError {
+  return new PurserError(
+    'csv_unterminated_quote',
+    `line ${line}: the record that starts here is longer than ${maxRecordBytes} bytes; ` +
+      'most likely a quote opened here never closes',
+    { details: { class: 'fatal', line } },
+  );
+}
+
+/**
+ * Records of a CSV in batches, one batch per input chunk (pull-based: nothing is read ahead). Empty
+ * lines are passed over. Throws PurserError `csv_unterminated_quote` or `csv_not_utf8` (a UTF-16 file),
+ * both with `details.class` fatal.
+ */
+export async function* csvRecords(
+  chunks: AsyncIterable<Uint8Array>,
+  limits: CsvLimits = {},
+): AsyncGenerator<CsvRecord[], void, undefined> {
+  const maxFieldBytes = limits.maxFieldBytes ?? 65_536;
+  const maxRecordBytes = limits.maxRecordBytes ?? 16 * 1024 * 1024;
+  const table = new FieldTable();
+  let pending: Buffer[] = [];
+  let pendingBytes = 0;
+  let scanAgainAt = 0;
+  let line = 1;
+  let first = true;
+
+  const drain = (atEnd: boolean): CsvRecord[] => {
+    const buffer = pending.length === 1 ? (pending[0] ?? Buffer.alloc(0)) : Buffer.concat(pending);
+    const records: CsvRecord[] = [];
+    let at = 0;
+    if (first && (buffer.length >= 3 || atEnd)) {
+      at = startOfText(buffer);
+      first = false;
+    }
+    while (at < buffer.length) {
+      const scanned = scan(buffer, at, atEnd, table);
+      if (scanned === null) break;
+      if (scanned.unterminated) {
+        throw new PurserError(
+          'csv_unterminated_quote',
+          `line ${line}: a quote in the record that starts here never closes; the file is cut or broken`,
+          { details: { class: 'fatal', line } },
+        );
+      }
+      const end = Math.max(at, endOfRecord(buffer, scanned.next));
+      if (end > at) records.push(decode(buffer, at, end, line, table, maxFieldBytes));
+      line += scanned.newlines;
+      at = scanned.next;
+    }
+    const rest = buffer.subarray(at);
+    if (rest.length > maxRecordBytes) throw tooLong(line, maxRecordBytes);
+    pending = rest.length === 0 ? [] : [rest];
+    pendingBytes = rest.length;
+    // A long record is scanned again only when it has doubled, so that its cost stays linear.
+    scanAgainAt = rest.length * 2;
+    return records;
+  };
+
+  for await (const chunk of chunks) {
+    pending.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength));
+    pendingBytes += chunk.byteLength;
+    if (pendingBytes < 3 || pendingBytes < Math.min(scanAgainAt, maxRecordBytes)) continue;
+    const records = drain(false);
+    if (records.length > 0) yield records;
+  }
+  const records = pendingBytes > 0 ? drain(true) : [];
+  if (records.length > 0) yield records;
+}
+
+function startOfText(buffer: Buffer): number {
+  const [a, b, c] = buffer;
+  if ((a === 0xff && b === 0xfe) || (a === 0xfe && b === 0xff)) {
+    throw new PurserError('csv_not_utf8', 'the file is UTF-16; export it as UTF-8', {
+      details: { class: 'fatal' },
+    });
+  }
+  return a === 0xef && b === 0xbb && c === 0xbf ? 3 : 0;
+}

@@ -1,0 +1,105 @@
+/**
+ * From staged rows to deliveries, inside the ingestion's one transaction: a billing period of a source is
+ * added, replaced whole by a newer file, or left as it is. Readers see the old delivery or the new one.
+ */
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { Tx } from '../../db/connect.ts';
+import { focusColumns } from './columns.ts';
+
+const recordColumns = focusColumns
+  .map(({ target }) => target)
+  .filter((target) => target !== 'billing_period');
+
+/** What became of one billing period of one source. */
+export interface DeliveryOutcome {
+  readonly source: string;
+  /** First day of the billing period, `YYYY-MM-DD`. */
+  readonly billingPeriod: string;
+  readonly rows: number;
+  /** `unchanged`: this very file was delivered before; `superseded`: a newer upload was. */
+  readonly outcome: 'added' | 'replaced' | 'unchanged' | 'superseded';
+}
+
+export interface CurrencySum {
+  readonly currency: string;
+  readonly rows: number;
+  /** Exact sum of BilledCost. */
+  readonly billedCost: string;
+}
+
+/** COPY does not work into tables under RLS, so rows are staged in a temporary table first. */
+export async function createStaging(tx: Tx): Promise<void> {
+  await tx`
+    create temporary table ingest_rows on commit drop as
+    select line, ''::text as source, ${tx(recordColumns)}, null::date as billing_period
+    from public.cost_records with no data`;
+}
+
+/** Copies lines made by `createRowReader`; waits until the server has taken them. */
+export async function stageRows(tx: Tx, copyLines: string): Promise<void> {
+  const target = await tx`
+    copy pg_temp.ingest_rows (line, source, ${tx(focusColumns.map(({ target }) => target))})
+    from stdin`.writable();
+  await pipeline(Readable.from([Buffer.from(copyLines)]), target);
+}
+
+/** Exact sums of the staged rows, per currency. */
+export async function sumStaged(tx: Tx): Promise<CurrencySum[]> {
+  return tx<CurrencySum[]>`
+    select billing_currency as currency, count(*)::int as rows,
+           trim_scale(sum(billed_cost))::text as "billedCost"
+    from pg_temp.ingest_rows group by billing_currency order by billing_currency`;
+}
+
+export interface Delivered {
+  readonly tenantId: string;
+  readonly uploadId: string;
+  readonly fileHash: string;
+}
+
+interface TakenRow {
+  id: string;
+  added: boolean;
+}
+
+/** In order of the unique key, so that two ingestions of one tenant wait for each other and never deadlock. */
+function claimDeliveries(tx: Tx, { tenantId, uploadId, fileHash }: Delivered): Promise<TakenRow[]> {
+  return tx<TakenRow[]>`
+    insert into public.cost_deliveries as known
+      (tenant_id, source, billing_period, file_hash, upload_id, row_count)
+    select ${tenantId}, source, billing_period, ${fileHash}, ${uploadId}::bigint, count(*)
+    from pg_temp.ingest_rows group by source, billing_period order by source, billing_period
+    on conflict (tenant_id, source, billing_period) do update
+      set file_hash = excluded.file_hash, upload_id = excluded.upload_id,
+          row_count = excluded.row_count, delivered_at = now()
+      where known.upload_id < excluded.upload_id and known.file_hash <> excluded.file_hash
+    returning known.id, known.xmax = 0 as added`;
+}
+
+/** Moves the staged rows into their deliveries. Returns one outcome per source and billing period. */
+export async function deliver(tx: Tx, delivered: Delivered): Promise<DeliveryOutcome[]> {
+  const taken = await claimDeliveries(tx, delivered);
+  const ids = taken.map(({ id }) => id);
+  const replaced = taken.filter(({ added }) => !added).map(({ id }) => id);
+  if (replaced.length > 0) {
+    await tx`delete from public.cost_records where delivery_id = any(${replaced}::bigint[])`;
+  }
+  await tx`
+    insert into public.cost_records (delivery_id, line, tenant_id, ${tx(recordColumns)})
+    select d.id, r.line, ${delivered.tenantId}, ${tx(recordColumns.map((name) => `r.${name}`))}
+    from pg_temp.ingest_rows r
+    join public.cost_deliveries d using (source, billing_period)
+    where d.tenant_id = ${delivered.tenantId} and d.id = any(${ids}::bigint[])`;
+  return tx<DeliveryOutcome[]>`
+    select g.source, g.billing_period::text as "billingPeriod", g.rows,
+           case when d.id = any(${replaced}::bigint[]) then 'replaced'
+                when d.id = any(${ids}::bigint[]) then 'added'
+                when d.file_hash = ${delivered.fileHash} then 'unchanged'
+                else 'superseded' end as outcome
+    from (select source, billing_period, count(*)::int as rows
+          from pg_temp.ingest_rows group by source, billing_period) g
+    join public.cost_deliveries d using (source, billing_period)
+    where d.tenant_id = ${delivered.tenantId}
+    order by g.source, g.billing_period`;
+}

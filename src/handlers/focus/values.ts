@@ -1,0 +1,149 @@
+/**
+ * Reads single FOCUS values. Decimals stay the text that the file holds, so that no cost ever passes
+ * through a float; what cannot be read becomes a reason that an operator can act on.
+ */
+
+/** A value that was read, or why it was not. */
+export type Reading = { readonly value: string } | { readonly reason: string };
+
+/** How much of a faulty value a reason may quote. */
+function shown(text: string): string {
+  const printable = text.slice(0, 40).replaceAll(/[\p{Cc}\p{Surrogate}]/gu, '?');
+  return `"${printable}${text.length > 40 ? '...' : ''}"`;
+}
+
+const decimalPattern = /^[+-]?(?:(\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d{1,4}))?$/;
+const maxIntegerDigits = 20;
+const maxFractionDigits = 60;
+
+/**
+ * An exact decimal as Postgres NUMERIC reads it, exponent forms included: `-1.50`, `4e-10`.
+ * At most 20 digits before and 60 after the point, so that 1e400 is a fault and not a number of 400 digits.
+ */
+export function readDecimal(text: string): Reading {
+  const match = decimalPattern.exec(text);
+  if (match === null) {
+    return {
+      reason: `${shown(text)} is not a decimal number; write it like -1234.56, without currency sign or thousands separators`,
+    };
+  }
+  const [, whole = '', fraction = match[3] ?? '', , exponentText = '0'] = match;
+  const exponent = Number(exponentText);
+  const significant = whole.replace(/^0+/, '');
+  const isZero = /^[0.]*$/.test(whole + fraction);
+  if (!isZero && significant.length + exponent > maxIntegerDigits) {
+    return { reason: `${shown(text)} has more than ${maxIntegerDigits} digits before the point` };
+  }
+  if (fraction.length - exponent > maxFractionDigits || text.length > 100) {
+    return { reason: `${shown(text)} has more than ${maxFractionDigits} digits after the point` };
+  }
+  return { value: isZero && exponent > 0 ? '0' : text };
+}
+
+const timestampPattern =
+  /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.\d{1,9})?)?(?:\s?(Z|UTC|[+-]\d{2}(?::?\d{2})?))?)?$/;
+
+/**
+ * An instant as ISO 8601 UTC, to the second. Accepts `2024-09-01`, `2024-09-01 00:00:00` and ISO forms with Z or an
+ * offset; without a zone it is UTC, as FOCUS requires.
+ */
+export function readTimestamp(text: string): Reading {
+  const match = timestampPattern.exec(text);
+  const fault = {
+    reason: `${shown(text)} is not a date and time; write it like 2024-09-01T00:00:00Z`,
+  };
+  if (match === null) return fault;
+  const [, year, month, day, hour = '00', minute = '00', second = '00', zone = 'Z'] = match;
+  const utc = new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+  if (Number.isNaN(utc.getTime()) || utc.getUTCDate() !== Number(day) || Number(year) < 1900) {
+    return fault;
+  }
+  if (zone === 'Z' || zone === 'UTC') return { value: utc.toISOString() };
+  const sign = zone.startsWith('-') ? 1 : -1;
+  const [, hours = '0', minutes = '0'] = /^.(\d{2}):?(\d{2})?$/.exec(zone) ?? [];
+  if (Number(hours) > 15 || Number(minutes) > 59) return fault;
+  const offsetMs = sign * (Number(hours) * 60 + Number(minutes)) * 60_000;
+  return { value: new Date(utc.getTime() + offsetMs).toISOString() };
+}
+
+/** A currency code of ISO 4217 shape, in capitals. */
+export function readCurrency(text: string): Reading {
+  const code = text.trim().toUpperCase();
+  if (/^[A-Z]{3}$/.test(code)) return { value: code };
+  return {
+    reason: `${shown(text)} is not a currency code; FOCUS wants three letters of ISO 4217, like USD`,
+  };
+}
+
+const canonicalWords = new Map(
+  [
+    ['Usage', 'Purchase', 'Tax', 'Credit', 'Adjustment'],
+    ['Usage-Based', 'One-Time', 'Recurring', 'Standard', 'Dynamic', 'Committed', 'Other'],
+    ['Correction', 'Used', 'Unused'],
+  ].flatMap((words) => words.map((word) => [word.toLowerCase(), word] as const)),
+);
+
+/** A word of a closed FOCUS vocabulary in its canonical spelling; any other word as it is. */
+export function canonicalWord(text: string): string {
+  return canonicalWords.get(text.toLowerCase()) ?? text;
+}
+
+function storableText(text: string): boolean {
+  return !text.includes('\u0000') && !/\p{Surrogate}/u.test(text);
+}
+
+/** Text as it is; Postgres holds no NUL character and no half of a surrogate pair. */
+export function readText(text: string): Reading {
+  return storableText(text) ? { value: text } : { reason: `${shown(text)} holds a NUL character` };
+}
+
+const maxKeyBytes = 800;
+
+/** Text that identifies where a row comes from: it is part of an index entry, so its length has a limit. */
+export function readKey(text: string): Reading {
+  if (Buffer.byteLength(text) <= maxKeyBytes) return readText(text);
+  return { reason: `${shown(text)} is longer than ${maxKeyBytes} bytes` };
+}
+
+function storable(value: unknown): boolean {
+  if (typeof value === 'string') return storableText(value);
+  if (value === null || typeof value !== 'object') return true;
+  return Object.entries(value).every(([key, item]) => storableText(key) && storable(item));
+}
+
+function parseObject(text: string): object | undefined {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    return parsed !== null && typeof parsed === 'object' && !Array.isArray(parsed)
+      ? parsed
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Tags as the text of one JSON object whose keys are trimmed. Two keys that become equal are one tag when
+ * their values agree; otherwise the untrimmed one keeps its spelling, so that no tag is lost. Azure writes
+ * the object without its braces; that is read too.
+ */
+export function readTags(text: string): Reading {
+  const trimmed = text.trim();
+  if (trimmed === '') return { value: '{}' };
+  const tags = parseObject(trimmed) ?? parseObject(`{${trimmed}}`);
+  if (tags === undefined) return { reason: `${shown(text)} is not a JSON object` };
+  if (!storable(tags)) return { reason: `${shown(text)} holds a character that cannot be stored` };
+  // No prototype, so that a tag named __proto__ is a tag like any other.
+  const out: Record<string, unknown> = Object.setPrototypeOf({}, null);
+  const untrimmed: [string, unknown][] = [];
+  for (const [key, value] of Object.entries(tags)) {
+    if (key === key.trim()) out[key] = value;
+    else untrimmed.push([key, value]);
+  }
+  for (const [key, value] of untrimmed) {
+    const name = key.trim();
+    if (!(name in out)) out[name] = value;
+    else if (JSON.stringify(out[name]) !== JSON.stringify(value)) out[key] = value;
+  }
+  return { value: JSON.stringify(out) };
+}

@@ -1,0 +1,136 @@
+/**
+ * Reads an export from the operator's disk as plain bytes, gzip or not, and says what is wrong with it
+ * before anything is uploaded: empty, cut, a gzip bomb, not UTF-8, not FOCUS.
+ */
+import { createHash } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { basename } from 'node:path';
+import { createGunzip } from 'node:zlib';
+import { codeOf, messageOf, PurserError } from '../errors.ts';
+import { mapColumns } from './focus/columns.ts';
+import { csvRecords } from './focus/csv-records.ts';
+
+export interface FileLimits {
+  /** Most plain bytes of a file. Default 64 GiB. */
+  readonly maxBytes?: number;
+  /** Most plain bytes per compressed byte, judged after the first 64 MiB. Default 200. */
+  readonly maxRatio?: number;
+}
+
+export interface FileSummary {
+  readonly fileName: string;
+  /** SHA-256 of the plain bytes, in hex. */
+  readonly fileHash: string;
+  readonly byteCount: number;
+  readonly header: readonly (string | null)[];
+}
+
+const gib = 1024 ** 3;
+const ratioJudgedFromBytes = 64 * 1024 * 1024;
+const readBytes = 256 * 1024;
+
+function fault(code: string, path: string, message: string, cause?: unknown): PurserError {
+  return new PurserError(code, `${basename(path)}: ${message}`, {
+    details: { class: 'fatal', file: basename(path) },
+    ...(cause === undefined ? {} : { cause }),
+  });
+}
+
+async function isGzip(path: string): Promise<boolean> {
+  const file = await open(path).catch((error: unknown) => {
+    throw fault('file_unreadable', path, `cannot be opened: ${messageOf(error)}`, error);
+  });
+  try {
+    const { bytesRead, buffer } = await file.read(Buffer.alloc(2), 0, 2, 0);
+    return bytesRead === 2 && buffer[0] === 0x1f && buffer[1] === 0x8b;
+  } finally {
+    await file.close();
+  }
+}
+
+/**
+ * The file's plain bytes, pulled. Throws PurserError `file_unreadable`, `gzip_truncated`, `gzip_damaged`,
+ * `gzip_bomb` or `file_too_large`.
+ */
+export async function* plainBytes(
+  path: string,
+  limits: FileLimits = {},
+): AsyncGenerator<Buffer, void, undefined> {
+  const maxBytes = limits.maxBytes ?? 64 * gib;
+  const maxRatio = limits.maxRatio ?? 200;
+  const gzip = await isGzip(path);
+  const raw = createReadStream(path, { highWaterMark: readBytes });
+  const gunzip = gzip ? createGunzip({ chunkSize: readBytes }) : undefined;
+  if (gunzip !== undefined) {
+    raw.once('error', (error) => gunzip.destroy(error));
+    raw.pipe(gunzip);
+  }
+  let bytes = 0;
+  try {
+    for await (const chunk of (gunzip ?? raw) as AsyncIterable<Buffer>) {
+      bytes += chunk.length;
+      if (bytes > maxBytes) {
+        throw fault('file_too_large', path, `more than ${maxBytes} bytes when unpacked; split it`);
+      }
+      if (gzip && bytes > ratioJudgedFromBytes && bytes > maxRatio * raw.bytesRead) {
+        throw fault(
+          'gzip_bomb',
+          path,
+          `unpacks to more than ${maxRatio} times its size, which no cost export does; unpack it and look`,
+        );
+      }
+      yield chunk;
+    }
+  } catch (error) {
+    if (error instanceof PurserError) throw error;
+    const code = codeOf(error);
+    if (code === 'Z_BUF_ERROR') {
+      throw fault('gzip_truncated', path, 'the gzip file is cut off; fetch it again', error);
+    }
+    if (code.startsWith('Z_')) {
+      throw fault('gzip_damaged', path, `the gzip file is damaged: ${messageOf(error)}`, error);
+    }
+    throw fault('file_unreadable', path, `cannot be read: ${messageOf(error)}`, error);
+  } finally {
+    raw.destroy();
+    gunzip?.destroy();
+  }
+}
+
+/**
+ * Reads the file once: its hash, its size, its header. Throws what `plainBytes` throws, `focus_empty`,
+ * `csv_not_utf8`, and `focus_wrong_columns` naming the columns that are missing.
+ */
+export async function summariseFile(path: string, limits: FileLimits = {}): Promise<FileSummary> {
+  const header = await readHeader(path, limits);
+  const hash = createHash('sha256');
+  let byteCount = 0;
+  for await (const chunk of plainBytes(path, limits)) {
+    hash.update(chunk);
+    byteCount += chunk.length;
+  }
+  return { fileName: basename(path), fileHash: hash.digest('hex'), byteCount, header };
+}
+
+async function readHeader(path: string, limits: FileLimits): Promise<readonly (string | null)[]> {
+  const addName = (error: unknown): never => {
+    if (!(error instanceof PurserError) || error.code.startsWith('file_')) throw error;
+    if (error.message.startsWith(basename(path))) throw error;
+    throw fault(error.code, path, error.message, error);
+  };
+  const records = csvRecords(plainBytes(path, limits));
+  try {
+    const { value } = await records.next().catch(addName);
+    const [header] = value ?? [];
+    if (header === undefined) {
+      throw fault('focus_empty', path, 'the file is empty; a FOCUS file has a header line');
+    }
+    mapColumns(header.fields);
+    return header.fields;
+  } catch (error) {
+    return addName(error);
+  } finally {
+    await records.return();
+  }
+}

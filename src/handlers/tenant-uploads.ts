@@ -1,0 +1,198 @@
+/**
+ * Splits an export of many tenants by a column into one upload for each, in bounded memory. Every row
+ * keeps its bytes and the number of its line; a row that cannot be given to a tenant is reported.
+ */
+import { createHash } from 'node:crypto';
+import type { Sql } from '../db/connect.ts';
+import { closeOperatorToken, openOperatorToken, tenantSql } from '../db/tenant.ts';
+import { messageOf, PurserError } from '../errors.ts';
+import { lineColumnName } from './focus/columns.ts';
+import { csvRecords } from './focus/csv-records.ts';
+import type { CsvRecord } from './focus/csv-records.ts';
+import type { RowFault } from './focus/rows.ts';
+import { summariseFile } from './source-file.ts';
+import { maxStoredFaults } from './upload-rows.ts';
+import { openUpload } from './upload-writer.ts';
+import type { UploadWriter } from './upload-writer.ts';
+import { abandonUploads, findSameUpload, makeReady, sameBytes } from './uploads.ts';
+import type { UploadRequest } from './uploads.ts';
+
+export interface TenantUpload {
+  readonly tenantId: string;
+  readonly uploadId: string;
+  readonly rows: number;
+  readonly skipped: boolean;
+}
+
+export interface SplitResult {
+  readonly uploads: readonly TenantUpload[];
+  /** Rows given to a tenant, those of skipped uploads included. */
+  readonly rows: number;
+  /** Rows given to none. */
+  readonly errors: number;
+  /** The first 1,000 of them. */
+  readonly faults: readonly RowFault[];
+  readonly fileHash: string;
+  readonly byteCount: number;
+}
+
+export interface SplitRequest extends UploadRequest {
+  /** The column whose value is the tenant's id, e.g. SubAccountId. */
+  readonly column: string;
+  /**
+   * Creates the tenant or checks that it is there. A PurserError refuses the rows of that tenant, which
+   * are then reported; anything else ends the upload.
+   */
+  readonly ensureTenant: (system: Sql, tenantId: string) => Promise<void>;
+}
+
+const maxBufferedBytes = 32 * 1024 * 1024;
+const doorTtlMs = 24 * 3_600_000;
+
+/** Where the rows of one tenant go. */
+interface Destination {
+  readonly tenantId: string;
+  readonly uploadId: string;
+  readonly writer: UploadWriter | null;
+  readonly token: string;
+  rows: number;
+}
+
+function findColumn(header: readonly (string | null)[], column: string): number {
+  const names = header.map((name) => (name ?? '').trim().toLowerCase());
+  const position = names.indexOf(column.trim().toLowerCase());
+  if (position !== -1) return position;
+  throw new PurserError(
+    'unknown_column',
+    `the file has no column ${JSON.stringify(column)}; it has ${header.join(', ').slice(0, 2000)}`,
+    { details: { class: 'fatal', column } },
+  );
+}
+
+function idFault(value: string): string | null {
+  if (value.length > 200) return `${value.length} characters; a tenant's id has at most 200`;
+  return /\p{Cc}/u.test(value) ? 'holds control characters; a tenant’s id has none' : null;
+}
+
+/**
+ * Uploads a FOCUS file of many tenants. Throws what `uploadFile` throws, and `unknown_column`; every
+ * upload that was begun is then marked failed.
+ */
+export async function uploadByTenantColumn(request: SplitRequest): Promise<SplitResult> {
+  const { system, tenant: pool } = request.database;
+  const summary = await summariseFile(request.path, request.limits);
+  const position = findColumn(summary.header, request.column);
+  // A part of a file is not the file, so it has a hash of its own.
+  const fileHash = createHash('sha256')
+    .update(`${summary.fileHash} ${request.column.trim().toLowerCase()}`)
+    .digest('hex');
+  const destinations = new Map<string, Destination | { readonly refused: string }>();
+  const open: Destination[] = [];
+  const faults: RowFault[] = [];
+  let errors = 0;
+  let bufferedBytes = 0;
+  let headerLine: Buffer | undefined;
+
+  const reject = (line: number, column: string | null, reason: string): void => {
+    errors += 1;
+    if (faults.length < maxStoredFaults) faults.push({ line, column, reason });
+  };
+
+  const openDestination = async (tenantId: string): Promise<Destination> => {
+    await request.ensureTenant(system, tenantId);
+    const token = await openOperatorToken(system, tenantId, doorTtlMs);
+    const sql = tenantSql(pool, { token });
+    const { fileName } = summary;
+    const head = {
+      tenantId,
+      source: request.source ?? null,
+      fileName,
+      fileHash,
+      hasLineColumn: true,
+    };
+    const same = await findSameUpload(sql, head);
+    const writer = same === null ? await openUpload(sql, head) : null;
+    const uploadId = writer?.uploadId ?? same ?? '';
+    const destination: Destination = { tenantId, uploadId, writer, token, rows: 0 };
+    open.push(destination);
+    if (writer !== null && headerLine !== undefined) await writer.write(headerLine);
+    return destination;
+  };
+
+  const destinationOf = async (tenantId: string): Promise<Destination | { refused: string }> => {
+    const known = destinations.get(tenantId);
+    if (known !== undefined) return known;
+    const fault = idFault(tenantId);
+    let found: Destination | { refused: string };
+    try {
+      found = fault === null ? await openDestination(tenantId) : { refused: fault };
+    } catch (error) {
+      if (!(error instanceof PurserError)) throw error;
+      found = { refused: error.message };
+    }
+    destinations.set(tenantId, found);
+    return found;
+  };
+
+  const take = async (record: CsvRecord): Promise<void> => {
+    const broken = record.faults.find(({ field }) => field === null || field === position);
+    if (broken !== undefined) return reject(record.line, null, broken.reason);
+    if (record.fields.length !== summary.header.length) {
+      const { length } = record.fields;
+      return reject(
+        record.line,
+        null,
+        `${length} fields where the header has ${summary.header.length}`,
+      );
+    }
+    const tenantId = record.fields[position] ?? '';
+    if (tenantId === '')
+      return reject(record.line, request.column, 'no value: the row has no tenant');
+    const destination = await destinationOf(tenantId);
+    if ('refused' in destination) return reject(record.line, request.column, destination.refused);
+    destination.rows += 1;
+    const { writer } = destination;
+    if (writer === null) return undefined;
+    const before = writer.bufferedBytes;
+    await writer.write(Buffer.concat([Buffer.from(`${record.line},`), record.bytes, lineEnd]));
+    bufferedBytes += writer.bufferedBytes - before;
+    return undefined;
+  };
+
+  const writersOf = (): UploadWriter[] => open.flatMap(({ writer }) => (writer ? [writer] : []));
+  const flushAll = async (): Promise<void> => {
+    for (const writer of writersOf()) await writer.flush();
+    bufferedBytes = 0;
+  };
+
+  try {
+    for await (const records of csvRecords(sameBytes(request, summary))) {
+      for (const record of records) {
+        if (headerLine === undefined) {
+          headerLine = Buffer.concat([Buffer.from(`${lineColumnName},`), record.bytes, lineEnd]);
+        } else {
+          await take(record);
+        }
+        if (bufferedBytes > maxBufferedBytes) await flushAll();
+      }
+    }
+    await flushAll();
+    await makeReady(system, writersOf(), request.onReady);
+  } catch (error) {
+    const begun = writersOf().map(({ uploadId }) => uploadId);
+    await abandonUploads(system, begun, messageOf(error));
+    throw error;
+  } finally {
+    for (const { token } of open) await closeOperatorToken(system, token);
+  }
+  const uploads = open.map(({ tenantId, uploadId, rows, writer }) => ({
+    tenantId,
+    uploadId,
+    rows,
+    skipped: writer === null,
+  }));
+  const rows = uploads.reduce((sum, upload) => sum + upload.rows, 0);
+  return { uploads, rows, errors, faults, fileHash, byteCount: summary.byteCount };
+}
+
+const lineEnd = Buffer.from('\n');

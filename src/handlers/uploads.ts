@@ -1,0 +1,167 @@
+/**
+ * The operator's side of ingestion: a file on this machine becomes an upload of a tenant, or of each
+ * tenant that a column names. An upload and its job become visible together, or not at all.
+ */
+import { createHash } from 'node:crypto';
+import type { Sql, Tx } from '../db/connect.ts';
+import { closeOperatorToken, openOperatorToken, tenantSql } from '../db/tenant.ts';
+import type { TenantPool, TenantSql } from '../db/tenant.ts';
+import { messageOf, PurserError } from '../errors.ts';
+import { plainBytes, summariseFile } from './source-file.ts';
+import type { FileLimits, FileSummary } from './source-file.ts';
+import { openUpload } from './upload-writer.ts';
+import type { UploadHead, UploadWriter } from './upload-writer.ts';
+
+/** The two pools of `openDatabase`. */
+export interface UploadDatabase {
+  readonly system: Sql;
+  readonly tenant: TenantPool;
+}
+
+export interface ReadyUpload {
+  readonly tenantId: string;
+  readonly uploadId: string;
+}
+
+export interface UploadRequest {
+  readonly database: UploadDatabase;
+  readonly path: string;
+  /** The operator's name for where the file comes from; without it rows are named by provider and account. */
+  readonly source?: string | undefined;
+  readonly limits?: FileLimits | undefined;
+  /** Runs in the transaction that makes the upload ready: enqueue its cost_ingestion here. */
+  readonly onReady: (tx: Tx, upload: ReadyUpload) => Promise<unknown>;
+  /** Plain bytes read so far, and of the whole file. */
+  readonly onProgress?: ((readBytes: number, totalBytes: number) => void) | undefined;
+}
+
+export interface UploadResult {
+  readonly uploadId: string;
+  /** The tenant's newest upload of this source is this very file: nothing was written. */
+  readonly skipped: boolean;
+  readonly fileHash: string;
+  readonly byteCount: number;
+}
+
+const doorTtlMs = 24 * 3_600_000;
+
+/** Opens a tenant's door for `fn` and closes it. Throws `unknown_tenant`. */
+export async function withDoor<T>(
+  { system, tenant }: UploadDatabase,
+  tenantId: string,
+  fn: (sql: TenantSql) => Promise<T>,
+): Promise<T> {
+  const token = await openOperatorToken(system, tenantId, doorTtlMs);
+  try {
+    return await fn(tenantSql(tenant, { token }));
+  } finally {
+    await closeOperatorToken(system, token);
+  }
+}
+
+/**
+ * The tenant's newest upload of this source, when it is this very file. One that is ready but was not
+ * ingested for an hour does not count: its job is lost or dead, and a new upload is the way on.
+ */
+export async function findSameUpload(sql: TenantSql, head: UploadHead): Promise<string | null> {
+  const [newest] = await sql<{ id: string; same: boolean }>`
+    select id, file_hash = ${head.fileHash} and (state = 'ingested'
+        or (state = 'ready' and created_at > now() - interval '1 hour')) as same
+    from public.ingest_uploads
+    where tenant_id = ${head.tenantId} and source is not distinct from ${head.source}::text
+      and state in ('ready', 'ingested')
+    order by id desc limit 1`;
+  return newest?.same === true ? newest.id : null;
+}
+
+/** Makes uploads ready and runs `onReady` for each, all in one transaction. */
+export async function makeReady(
+  system: Sql,
+  writers: readonly UploadWriter[],
+  onReady: UploadRequest['onReady'],
+): Promise<void> {
+  await system.begin(async (tx) => {
+    for (const { uploadId, tenantId, byteCount, storedByteCount, chunkCount } of writers) {
+      await tx`
+        update public.ingest_uploads
+        set state = 'ready', byte_count = ${byteCount}, stored_byte_count = ${storedByteCount},
+            chunk_count = ${chunkCount}
+        where id = ${uploadId}::bigint and state = 'uploading'`;
+      await onReady(tx, { tenantId, uploadId });
+    }
+  });
+}
+
+/** Ends uploads that were not completed, and frees their chunks. */
+export async function abandonUploads(
+  system: Sql,
+  uploadIds: readonly string[],
+  failure: string,
+): Promise<void> {
+  await system`
+    with abandoned as (
+      update public.ingest_uploads set state = 'failed', failure = ${failure}, finished_at = now()
+      where id = any(${[...uploadIds]}::bigint[]) and state = 'uploading' returning id
+    )
+    delete from public.ingest_chunks where upload_id in (select id from abandoned)`;
+}
+
+/** The file's plain bytes once more; throws `file_changed` when they are not those of the summary. */
+export async function* sameBytes(
+  request: Pick<UploadRequest, 'path' | 'limits' | 'onProgress'>,
+  summary: FileSummary,
+): AsyncGenerator<Buffer, void, undefined> {
+  const hash = createHash('sha256');
+  let readBytes = 0;
+  for await (const bytes of plainBytes(request.path, request.limits)) {
+    hash.update(bytes);
+    readBytes += bytes.length;
+    request.onProgress?.(readBytes, summary.byteCount);
+    yield bytes;
+  }
+  if (hash.digest('hex') !== summary.fileHash) {
+    throw new PurserError(
+      'file_changed',
+      `${summary.fileName} changed while it was read; upload it again once it is complete`,
+      { details: { class: 'fatal', file: summary.fileName } },
+    );
+  }
+}
+
+/**
+ * Uploads a FOCUS file (plain or gzip) for one tenant. Throws what `summariseFile` throws, `unknown_tenant`
+ * and `file_changed`; an upload that was begun is then marked failed.
+ */
+export async function uploadFile(
+  request: UploadRequest & { readonly tenantId: string },
+): Promise<UploadResult> {
+  const { database, tenantId } = request;
+  const summary = await summariseFile(request.path, request.limits);
+  const { fileName, fileHash, byteCount } = summary;
+  const source = request.source ?? null;
+  const head: UploadHead = { tenantId, source, fileName, fileHash, hasLineColumn: false };
+  return withDoor(database, tenantId, async (sql) => {
+    const same = await findSameUpload(sql, head);
+    if (same !== null) return { uploadId: same, skipped: true, fileHash, byteCount };
+    const writer = await openUpload(sql, head);
+    try {
+      for await (const bytes of sameBytes(request, summary)) await writer.write(bytes);
+      await writer.flush();
+      await makeReady(database.system, [writer], request.onReady);
+    } catch (error) {
+      await abandonUploads(database.system, [writer.uploadId], messageOf(error));
+      throw error;
+    }
+    return { uploadId: writer.uploadId, skipped: false, fileHash, byteCount };
+  });
+}
+
+const staleAfterMs = 24 * 3_600_000;
+
+/** Deletes uploads that were begun more than a day before `now` and never completed. Returns how many. */
+export async function removeStaleUploads(system: Sql, now: Date): Promise<number> {
+  const removed = await system`
+    delete from public.ingest_uploads
+    where state = 'uploading' and created_at < ${new Date(now.getTime() - staleAfterMs)}`;
+  return removed.count;
+}
