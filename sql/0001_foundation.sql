@@ -7,7 +7,9 @@ create schema if not exists purser;
 
 create table purser.tenancy (
   singleton boolean primary key default true check (singleton),
-  uses_roles boolean not null default false
+  uses_roles boolean not null default false,
+  -- Namespaces this database's entries in a Redis that other fleets use too.
+  fleet_id uuid not null default gen_random_uuid()
 );
 insert into purser.tenancy default values;
 
@@ -128,10 +130,10 @@ begin
 end
 $$;
 
-create function purser.tenancy_mode() returns table (uses_roles boolean)
+create function purser.tenancy_mode() returns table (uses_roles boolean, fleet_id uuid)
 language sql stable security definer
 set search_path = pg_catalog, public, purser, pg_temp as $$
-  select t.uses_roles from purser.tenancy t
+  select t.uses_roles, t.fleet_id from purser.tenancy t
 $$;
 
 -- BEFORE STATEMENT on every tenant table: a write without a context fails even when it meets no row.

@@ -27,6 +27,8 @@ export interface Database {
   readonly tenant: TenantPool;
   readonly level: TenancyLevel;
   readonly serverVersion: number;
+  /** Namespace of this database's queue entries. */
+  readonly fleetId: string;
   close(): Promise<void>;
 }
 
@@ -35,7 +37,9 @@ interface Probe {
   version: number;
 }
 
-async function probe(sql: Sql): Promise<Probe & { usesRoles: boolean; checks: boolean }> {
+async function probe(
+  sql: Sql,
+): Promise<Probe & { usesRoles: boolean; fleetId: string; checks: boolean }> {
   const [found] = await sql<Probe[]>`
     select to_regclass('purser.tenancy') is not null as migrated,
            current_setting('server_version_num')::int / 10000 as version`;
@@ -46,12 +50,17 @@ async function probe(sql: Sql): Promise<Probe & { usesRoles: boolean; checks: bo
       { exitCode: exitCodes.configuration },
     );
   }
-  const [tenancy] = await sql<{ uses_roles: boolean }[]>`
-    select uses_roles from purser.tenancy_mode()`;
+  const [tenancy] = await sql<{ uses_roles: boolean; fleet_id: string }[]>`
+    select uses_roles, fleet_id from purser.tenancy_mode()`;
   const checks = await sql`select set_config('client_connection_check_interval', '1000', true)`
     .then(() => true)
     .catch(() => false);
-  return { ...found, usesRoles: tenancy?.uses_roles === true, checks };
+  return {
+    ...found,
+    usesRoles: tenancy?.uses_roles === true,
+    fleetId: tenancy?.fleet_id ?? '',
+    checks,
+  };
 }
 
 /** Opens both pools. Throws `not_migrated` (exit 78), or the driver's error when the server is away. */
@@ -80,6 +89,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     tenant: { sql: tenant, switchRole: level === 'L2', checksConnection: found.checks },
     level,
     serverVersion: found.version,
+    fleetId: found.fleetId,
     close: async () => {
       await Promise.all([tenant.end({ timeout: 5 }), system.end({ timeout: 5 })]);
     },

@@ -1,0 +1,73 @@
+/**
+ * Opening in order and closing in reverse: what a process opened is closed once, whatever ends it, and
+ * SIGTERM or SIGINT, also twice or during start-up, lead to one orderly close.
+ */
+import type { Logger } from './log.ts';
+
+interface Closable {
+  readonly name: string;
+  readonly close: () => Promise<void>;
+}
+
+export class Lifecycle {
+  readonly #log: Logger;
+  readonly #open: Closable[] = [];
+  readonly #stop = new AbortController();
+  #closing: Promise<void> | undefined;
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  /** Aborts when the process was asked to stop. */
+  get stopSignal(): AbortSignal {
+    return this.#stop.signal;
+  }
+
+  /** Registers what has to be closed; the last one registered closes first. */
+  opened(name: string, close: () => Promise<void>): void {
+    this.#open.push({ name, close });
+  }
+
+  requestStop(reason: string): void {
+    if (this.#stop.signal.aborted) return;
+    this.#log.info({ reason }, 'stopping');
+    this.#stop.abort(reason);
+  }
+
+  /** Resolves when a stop was requested. */
+  async untilStopped(): Promise<void> {
+    if (this.#stop.signal.aborted) return;
+    await new Promise((resolve) => {
+      this.#stop.signal.addEventListener('abort', resolve, { once: true });
+    });
+  }
+
+  /** Closes everything, once. A part that fails to close is logged and does not keep the others open. */
+  async close(): Promise<void> {
+    this.#closing ??= this.#closeAll();
+    await this.#closing;
+  }
+
+  async #closeAll(): Promise<void> {
+    for (let part = this.#open.pop(); part !== undefined; part = this.#open.pop()) {
+      const { name } = part;
+      try {
+        await part.close();
+        this.#log.debug({ part: name }, 'closed');
+      } catch (error) {
+        this.#log.warn({ part: name, error }, 'close_failed');
+      }
+    }
+  }
+}
+
+/** Turns SIGTERM and SIGINT into a request to stop. Returns a function that removes the listeners. */
+export function stopOnSignals(lifecycle: Lifecycle): () => void {
+  const listeners = (['SIGTERM', 'SIGINT'] as const).map((signal) => {
+    const listener = (): void => lifecycle.requestStop(signal);
+    process.on(signal, listener);
+    return () => process.off(signal, listener);
+  });
+  return () => listeners.forEach((remove) => remove());
+}

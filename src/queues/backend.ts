@@ -1,0 +1,190 @@
+/**
+ * The one file that knows which store carries the queues: Redis where REDIS_URL is set, BullMQ's Postgres
+ * backend on the same database otherwise. Nobody else imports a driver of either.
+ */
+import { Queue, Worker } from 'bullmq';
+import type { Processor, QueueOptions, WorkerOptions } from 'bullmq';
+import { createPostgresBackend, runMigrations, withBackend } from 'bullmq';
+import type { PostgresConnectionOptions } from 'bullmq';
+import { Redis } from 'ioredis';
+import pg from 'pg';
+import type { Logger } from '../log.ts';
+
+export interface QueueBackendOptions {
+  readonly redisUrl?: string | undefined;
+  readonly redisTlsVerify?: boolean | undefined;
+  /** A direct connection (no pooler in transaction mode): LISTEN needs it. */
+  readonly databaseUrl: string;
+  readonly databaseTlsVerify?: boolean | undefined;
+  /** Workers that this process will open; each takes a connection of its own. */
+  readonly workers: number;
+  /** Keeps fleets apart that share a Redis. */
+  readonly fleetId: string;
+  readonly applicationName: string;
+  readonly log: Logger;
+}
+
+/** What BullMQ carries: ids, never a payload. */
+export interface Entry {
+  readonly jobId: string;
+  readonly dispatchNo: number;
+}
+
+export interface QueueBackend {
+  readonly kind: 'redis' | 'postgres';
+  queue(name: string): Queue<Entry>;
+  worker(
+    name: string,
+    processor: Processor<Entry>,
+    options: Pick<WorkerOptions, 'concurrency'>,
+  ): Worker<Entry>;
+  /** Rejects when the store is away. */
+  ping(): Promise<void>;
+  close(): Promise<void>;
+}
+
+const keepCompleted = { count: 100 };
+const keepFailed = { count: 500 };
+
+/** Finished entries are kept only for Bull Board; attempts and retries belong to Postgres. */
+const defaultJobOptions = {
+  attempts: 1,
+  removeOnComplete: keepCompleted,
+  removeOnFail: keepFailed,
+} satisfies QueueOptions['defaultJobOptions'];
+
+const workerDefaults = {
+  autorun: false,
+  removeOnComplete: keepCompleted,
+  removeOnFail: keepFailed,
+} satisfies Partial<WorkerOptions>;
+
+export function openQueueBackend(options: QueueBackendOptions): QueueBackend {
+  return options.redisUrl === undefined
+    ? openPostgresBackend(options)
+    : openRedisBackend(options, options.redisUrl);
+}
+
+function openRedisBackend(options: QueueBackendOptions, url: string): QueueBackend {
+  const { log } = options;
+  const tls =
+    options.redisTlsVerify === undefined
+      ? {}
+      : { tls: { rejectUnauthorized: options.redisTlsVerify } };
+  const common = {
+    ...tls,
+    connectionName: options.applicationName,
+    retryStrategy: (times: number) => Math.min(times * 200, 3_000),
+  };
+  // A producer must fail rather than wait while Redis is away; a worker must wait rather than fail.
+  const producer = new Redis(url, {
+    ...common,
+    enableOfflineQueue: false,
+    maxRetriesPerRequest: 1,
+  });
+  const consumer =
+    options.workers > 0 ? new Redis(url, { ...common, maxRetriesPerRequest: null }) : undefined;
+  for (const client of [producer, consumer]) {
+    client?.on('error', (error) => log.warn({ error }, 'redis_error'));
+  }
+  const prefix = `purser:${options.fleetId.slice(0, 8)}`;
+  return {
+    kind: 'redis',
+    queue: (name) => {
+      const queue = new Queue<Entry>(name, {
+        connection: producer,
+        prefix,
+        defaultJobOptions,
+        skipWaitingForReady: true,
+      });
+      queue.on('error', (error) => log.warn({ queue: name, error }, 'queue_error'));
+      return queue;
+    },
+    worker: (name, processor, workerOptions) => {
+      if (consumer === undefined) throw new Error('this backend was opened without workers');
+      const worker = new Worker<Entry>(name, processor, {
+        ...workerDefaults,
+        ...workerOptions,
+        connection: consumer,
+        prefix,
+      });
+      worker.on('error', (error) => log.warn({ queue: name, error }, 'worker_error'));
+      return worker;
+    },
+    ping: async () => {
+      await producer.ping();
+    },
+    close: async () => {
+      producer.disconnect();
+      consumer?.disconnect();
+      await Promise.resolve();
+    },
+  };
+}
+
+function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
+  const { log } = options;
+  const pool = new pg.Pool({
+    ...poolConfig(options),
+    // One LISTEN connection per worker, and a few for commands.
+    max: options.workers + 3,
+    keepAlive: true,
+    options: '-c search_path=bullmq',
+  });
+  pool.on('error', (error) => log.warn({ error }, 'queue_database_error'));
+  const classes = withBackend(createPostgresBackend);
+  // A pg.Pool has every method that BullMQ asks for; only the overloads of `on` read differently.
+  const connection = pool as unknown as PostgresConnectionOptions;
+  // The classes are the same; only the connection option's type differs between the two backends.
+  return {
+    kind: 'postgres',
+    queue: (name) => {
+      const queue = new classes.Queue<Entry>(name, { connection, defaultJobOptions });
+      queue.on('error', (error) => log.warn({ queue: name, error }, 'queue_error'));
+      return queue as unknown as Queue<Entry>;
+    },
+    worker: (name, processor, workerOptions) => {
+      const worker = new classes.Worker<Entry>(name, processor, {
+        ...workerDefaults,
+        ...workerOptions,
+        connection,
+      });
+      worker.on('error', (error) => log.warn({ queue: name, error }, 'worker_error'));
+      return worker as unknown as Worker<Entry>;
+    },
+    ping: async () => {
+      await pool.query('select 1');
+    },
+    close: () => pool.end(),
+  };
+}
+
+function poolConfig(
+  options: Pick<QueueBackendOptions, 'databaseUrl' | 'databaseTlsVerify' | 'applicationName'>,
+): pg.PoolConfig {
+  return {
+    connectionString: options.databaseUrl,
+    application_name: `${options.applicationName} queues`,
+    connectionTimeoutMillis: 10_000,
+    ...(options.databaseTlsVerify === undefined
+      ? {}
+      : { ssl: { rejectUnauthorized: options.databaseTlsVerify } }),
+  };
+}
+
+/** Creates or updates the tables of BullMQ's Postgres backend (schema bullmq). */
+export async function migrateQueueTables(
+  options: Pick<QueueBackendOptions, 'databaseUrl' | 'databaseTlsVerify' | 'applicationName'>,
+): Promise<number> {
+  const pool = new pg.Pool({ ...poolConfig(options), max: 1 });
+  try {
+    const client = await pool.connect();
+    try {
+      return await runMigrations(client);
+    } finally {
+      client.release();
+    }
+  } finally {
+    await pool.end();
+  }
+}
