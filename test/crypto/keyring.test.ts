@@ -161,6 +161,16 @@ test('tokens of the earlier Python service are read under its key and no other',
   const { kdfVersion: _omitted, ...versionNine } = python;
   const other = new EncryptionKeyManager({ primary, legacy: [versionNine] });
   await expect(other.decryptString(token, context)).rejects.toEqual(failed);
-  const forged = (await manager.encryptString('x', context)).ciphertext.replace('.1.', '.9.');
-  await expect(reader.decryptString(forged, context)).rejects.toEqual(failed);
+});
+
+test('a key of the Python service opens no v2 token, not even one sealed under that very key', async () => {
+  const version = 9;
+  const writer = new EncryptionKeyManager({
+    primary: { ...primary, version, key: 'a python master key:v1' },
+  });
+  const { ciphertext } = await writer.encryptString('forged', context);
+  expect(await writer.decryptString(ciphertext, context)).toBe('forged');
+  const python = { version, key: 'a python master key', profile: 'python', kdfVersion: 1 } as const;
+  const reader = new EncryptionKeyManager({ primary, legacy: [python] });
+  await expect(reader.decryptString(ciphertext, context)).rejects.toEqual(failed);
 });
