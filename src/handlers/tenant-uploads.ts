@@ -71,7 +71,7 @@ function findColumn(header: readonly (string | null)[], column: string): number 
 
 function idFault(value: string): string | null {
   if (value.length > 200) return `${value.length} characters; a tenant's id has at most 200`;
-  return /\p{Cc}/u.test(value) ? 'holds control characters; a tenant’s id has none' : null;
+  return /\p{Cc}/u.test(value) ? "holds control characters; a tenant's id has none" : null;
 }
 
 /**

@@ -7,9 +7,12 @@ import { pipeline } from 'node:stream/promises';
 import type { Tx } from '../../db/connect.ts';
 import { focusColumns } from './columns.ts';
 
-const recordColumns = focusColumns
-  .map(({ target }) => target)
-  .filter((target) => target !== 'billing_period');
+/** Texts of our own, never of a file. */
+const targets = focusColumns.map(({ target }) => target);
+const recordTargets = targets.filter((target) => target !== 'billing_period');
+const stagedColumns = targets.join(', ');
+const recordColumns = recordTargets.join(', ');
+const stagedRecordColumns = recordTargets.map((target) => `r.${target}`).join(', ');
 
 /** What became of one billing period of one source. */
 export interface DeliveryOutcome {
@@ -32,14 +35,14 @@ export interface CurrencySum {
 export async function createStaging(tx: Tx): Promise<void> {
   await tx`
     create temporary table ingest_rows on commit drop as
-    select line, ''::text as source, ${tx(recordColumns)}, null::date as billing_period
+    select line, ''::text as source, ${tx.unsafe(recordColumns)}, null::date as billing_period
     from public.cost_records with no data`;
 }
 
 /** Copies lines made by `createRowReader`; waits until the server has taken them. */
 export async function stageRows(tx: Tx, copyLines: string): Promise<void> {
   const target = await tx`
-    copy pg_temp.ingest_rows (line, source, ${tx(focusColumns.map(({ target }) => target))})
+    copy pg_temp.ingest_rows (line, source, ${tx.unsafe(stagedColumns)})
     from stdin`.writable();
   await pipeline(Readable.from([Buffer.from(copyLines)]), target);
 }
@@ -86,8 +89,8 @@ export async function deliver(tx: Tx, delivered: Delivered): Promise<DeliveryOut
     await tx`delete from public.cost_records where delivery_id = any(${replaced}::bigint[])`;
   }
   await tx`
-    insert into public.cost_records (delivery_id, line, tenant_id, ${tx(recordColumns)})
-    select d.id, r.line, ${delivered.tenantId}, ${tx(recordColumns.map((name) => `r.${name}`))}
+    insert into public.cost_records (delivery_id, line, tenant_id, ${tx.unsafe(recordColumns)})
+    select d.id, r.line, ${delivered.tenantId}, ${tx.unsafe(stagedRecordColumns)}
     from pg_temp.ingest_rows r
     join public.cost_deliveries d using (source, billing_period)
     where d.tenant_id = ${delivered.tenantId} and d.id = any(${ids}::bigint[])`;
