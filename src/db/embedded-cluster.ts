@@ -12,7 +12,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
-import { codeOf, exitCodes, messageOf, PurserError } from '../errors.ts';
+import { z } from 'zod';
+import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import type { Binaries } from './embedded-binaries.ts';
 import type { GuardianMessage, GuardianOrder } from './embedded-guardian.ts';
 import type { Place } from './embedded-place.ts';
@@ -24,10 +25,8 @@ export const bootstrapUser = 'purser_bootstrap';
 
 const portAttempts = 5;
 
-export interface Passwords {
-  readonly bootstrap: string;
-  readonly login: string;
-}
+const passwordsFile = z.object({ bootstrap: z.string().min(1), login: z.string().min(1) });
+export type Passwords = z.infer<typeof passwordsFile>;
 
 /**
  * Reads the cluster's passwords, or draws them for a cluster that is yet to be made.
@@ -36,9 +35,7 @@ export interface Passwords {
 export async function readPasswords(home: string, place: Place): Promise<Passwords> {
   const path = join(home, 'passwords.json');
   try {
-    const parsed = JSON.parse(await readFile(path, 'utf8')) as Passwords;
-    if (typeof parsed.bootstrap === 'string' && typeof parsed.login === 'string') return parsed;
-    throw new Error('a password is missing');
+    return passwordsFile.parse(JSON.parse(await readFile(path, 'utf8')));
   } catch (error) {
     if (place.initialised) {
       throw new PurserError(
@@ -160,7 +157,7 @@ async function launchOn(port: number, options: LaunchOptions): Promise<RunningCl
     // Read to the end: the guardian must never block on a full pipe.
     if (guardian.stdout === null) return;
     createInterface({ input: guardian.stdout }).on('line', (line) => {
-      const message = JSON.parse(line) as GuardianMessage;
+      const message: GuardianMessage = JSON.parse(line);
       if (message.event === 'ready') resolve();
       if (message.event === 'failed') reject(new Error(message.reason));
       if (message.event === 'crashed') options.onTrouble('postmaster_crashed');

@@ -38,8 +38,10 @@ const crashesAllowed = 5;
 /** A postmaster that was up this long has not crashed in a row. */
 const stableMs = 60_000;
 
-let stopping = false;
-let postmaster: ChildProcess | null = null;
+const state: { stopping: boolean; postmaster: ChildProcess | null } = {
+  stopping: false,
+  postmaster: null,
+};
 
 function say(message: GuardianMessage): void {
   process.stdout.write(`${JSON.stringify(message)}\n`);
@@ -57,7 +59,7 @@ async function start(order: GuardianOrder): Promise<ChildProcess> {
     ...(order.gid === null ? {} : { gid: order.gid }),
   });
   closeSync(log);
-  postmaster = child;
+  state.postmaster = child;
   let spawnError: Error | null = null;
   child.once('error', (error) => (spawnError = error));
   const deadline = Date.now() + startMs;
@@ -85,7 +87,7 @@ async function startPatiently(order: GuardianOrder): Promise<ChildProcess> {
     try {
       return await start(order);
     } catch (error) {
-      if (stopping || !transient.test(messageOf(error)) || Date.now() > deadline) throw error;
+      if (state.stopping || !transient.test(messageOf(error)) || Date.now() > deadline) throw error;
       await sleep(10 * pollMs);
     }
   }
@@ -98,23 +100,24 @@ async function ended(child: ChildProcess): Promise<void> {
 
 /** Keeps a postmaster up until the order to stop, or until it has crashed too often. */
 async function guard(order: GuardianOrder): Promise<void> {
-  for (let crashes = 0; !stopping; crashes += 1) {
+  for (let crashes = 0; !state.stopping; crashes += 1) {
     if (crashes > crashesAllowed) throw new Error(`Postgres crashed ${crashes} times in a row`);
     const child = await startPatiently(order);
     const readyAt = Date.now();
     // The order to stop may have come while it started.
-    if (stopping && child.pid !== undefined) await stopPostmaster(child.pid);
+    if (state.stopping && child.pid !== undefined) await stopPostmaster(child.pid);
     say({ event: 'ready', pid: child.pid ?? 0 });
     await ended(child);
-    if (!stopping) say({ event: 'crashed' });
+    if (!state.stopping) say({ event: 'crashed' });
     if (Date.now() - readyAt > stableMs) crashes = 0;
   }
 }
 
 function stop(): void {
-  if (stopping) return;
-  stopping = true;
-  if (postmaster?.pid !== undefined && !hasEnded(postmaster)) void stopPostmaster(postmaster.pid);
+  if (state.stopping) return;
+  state.stopping = true;
+  if (state.postmaster?.pid !== undefined && !hasEnded(state.postmaster))
+    void stopPostmaster(state.postmaster.pid);
 }
 
 // Signals to the terminal's or the platform's whole process group are meant for the app, which
@@ -126,15 +129,17 @@ for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
 process.stdout.on('error', () => undefined);
 process.stdin.on('error', stop).on('end', stop).on('close', stop).resume();
 
-const order = JSON.parse(process.argv[2] ?? '{}') as GuardianOrder;
+const order: GuardianOrder = JSON.parse(process.argv[2] ?? '{}');
 try {
   await guard(order);
 } catch (error) {
-  if (!stopping) {
+  if (!state.stopping) {
     say({ event: 'failed', reason: messageOf(error) });
     process.exitCode = 1;
   }
 } finally {
-  if (order.removeAfter !== null) await rm(order.removeAfter, { recursive: true, force: true });
+  // Not after a failure: the parent may try again with the same files.
+  if (state.stopping && order.removeAfter !== null)
+    await rm(order.removeAfter, { recursive: true, force: true });
   process.stdin.destroy();
 }

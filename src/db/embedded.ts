@@ -2,7 +2,7 @@
  * A private Postgres for `demo` and `start all`: nothing to install, data kept in the data folder,
  * and after any crash the next start works with what was committed.
  */
-import { chmod, mkdir, realpath, rename, stat } from 'node:fs/promises';
+import { chmod, mkdir, realpath, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exitCodes, PurserError } from '../errors.ts';
 import type { Logger } from '../log.ts';
@@ -63,7 +63,8 @@ export async function startEmbeddedPostgres(options: EmbeddedOptions): Promise<E
   try {
     return await startOwned(home, options, () => ownership.release());
   } catch (error) {
-    await ownership.release();
+    if (options.durable === false) await rm(options.dataDir, { recursive: true, force: true });
+    else await ownership.release();
     throw error;
   }
 }

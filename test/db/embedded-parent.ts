@@ -1,0 +1,6 @@
+/** A process that owns an embedded Postgres until it is killed: the parent in embedded.test.ts. */
+import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
+
+const server = await startEmbeddedPostgres({ dataDir: process.argv[2] ?? '' });
+process.stdout.write(`${JSON.stringify({ url: server.url, dataDir: server.dataDir })}\n`);
+setInterval(() => undefined, 60_000);
