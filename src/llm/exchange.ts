@@ -1,0 +1,146 @@
+/**
+ * One HTTP exchange with a provider under its own hold: reserve on the exact bytes, mark as sent, send,
+ * and end the hold by what came back. The only call of `fetch` in Purser.
+ */
+import type { TokenUsage } from '../budget/settle.ts';
+import type { PinnedPrice } from '../budget/prices.ts';
+import type { Sql } from '../db/connect.ts';
+import { failureOfNetwork, failureOfStatus } from './failures.ts';
+import { abortedBeforeSending, keepUnknown, openHold, releaseHold, settleHold } from './holds.ts';
+import type { Attempt, Hold } from './holds.ts';
+import { LlmError } from './llm.ts';
+import { BodyTooLarge, readBody, saidBy, usageOf } from './provider-body.ts';
+
+export interface ExchangeRequest {
+  readonly url: string;
+  readonly headers: Headers;
+  /** The serialised JSON, as it will be sent. */
+  readonly body: string;
+  /** The cap that stands in the body. */
+  readonly maxOutputTokens: number;
+  readonly provider: string;
+  readonly model: string;
+  readonly price: PinnedPrice;
+  readonly timeoutMs: number;
+  readonly maxResponseBytes: number;
+  readonly apiKey: string | undefined;
+}
+
+export interface Exchanged {
+  readonly response: Response;
+  readonly usage: TokenUsage;
+  readonly costNanoUsd: bigint;
+}
+
+/**
+ * A token covers at least one byte, so the body's UTF-8 bytes bound its tokens; this many more cover
+ * the templates that a server puts around messages.
+ */
+const templateTokens = 256;
+const maxErrorBytes = 64 * 1024;
+
+/** Throws `BudgetExceededError` before sending, or an `LlmError`; the hold has ended either way. */
+export async function exchange(
+  sql: Sql,
+  attempt: Attempt,
+  request: ExchangeRequest,
+): Promise<Exchanged> {
+  if (attempt.signal.aborted) throw abortedBeforeSending(attempt.signal.reason);
+  const { provider, model, price, maxOutputTokens, timeoutMs } = request;
+  const hold = await openHold(sql, attempt, {
+    provider,
+    model,
+    price,
+    inputTokens: Buffer.byteLength(request.body) + templateTokens,
+    maxOutputTokens,
+    timeoutMs,
+  });
+  const answer = await send(attempt, request);
+  if (answer instanceof LlmError) {
+    const released = answer.details['outcome'] === 'released';
+    await (released ? releaseHold : keepUnknown)(sql, attempt, hold);
+    throw answer;
+  }
+  return settleAnswer(sql, attempt, request, hold, answer);
+}
+
+interface Answer {
+  readonly text: string;
+  readonly status: number;
+  readonly headers: Headers;
+}
+
+async function send(attempt: Attempt, request: ExchangeRequest): Promise<Answer | LlmError> {
+  const { host } = new URL(request.url);
+  const timeout = AbortSignal.timeout(request.timeoutMs);
+  try {
+    const response = await fetch(request.url, {
+      method: 'POST',
+      headers: request.headers,
+      body: request.body,
+      // A redirect would be a second request under one hold, and could take the prompt elsewhere.
+      redirect: 'manual',
+      signal: AbortSignal.any([attempt.signal, timeout]),
+    });
+    const { status, headers } = response;
+    if (response.ok) {
+      return { text: await readBody(response, request.maxResponseBytes), status, headers };
+    }
+    const text = await readBody(response, maxErrorBytes).catch(() => '');
+    return failureOfStatus(status, {
+      host,
+      model: request.model,
+      said: saidBy(text, request.body, request.apiKey),
+      retryAfter: headers.get('retry-after'),
+    });
+  } catch (error) {
+    if (error instanceof BodyTooLarge) {
+      return new LlmError(
+        'llm_response_too_large',
+        `${host} sent more than ${request.maxResponseBytes} bytes for an answer of at most ` +
+          `${request.maxOutputTokens} tokens; check OPENAI_BASE_URL; the worst case stays charged`,
+        { class: 'fatal', outcome: 'unknown', host },
+      );
+    }
+    if (attempt.signal.aborted) {
+      return new LlmError(
+        'llm_aborted',
+        `the attempt ended while ${host} was working; the request may have been billed, so its worst case stays charged`,
+        { class: 'retry', outcome: 'unknown', host },
+      );
+    }
+    if (timeout.aborted) {
+      return new LlmError(
+        'llm_timeout',
+        `${host} did not finish its answer within ${request.timeoutMs} ms; it may have been billed, so its worst case stays charged`,
+        { class: 'retry', outcome: 'unknown', host },
+      );
+    }
+    return failureOfNetwork(error, host);
+  }
+}
+
+async function settleAnswer(
+  sql: Sql,
+  attempt: Attempt,
+  request: ExchangeRequest,
+  hold: Hold,
+  answer: Answer,
+): Promise<Exchanged> {
+  const usage = usageOf(answer.text);
+  if (usage === undefined) {
+    await keepUnknown(sql, attempt, hold);
+    const { host } = new URL(request.url);
+    const found = answer.text.trim() === '' ? 'an empty body' : 'a body without usage';
+    throw new LlmError(
+      'llm_bad_response',
+      `${host} answered ${answer.status} with ${found}; the worst case stays charged; check that ` +
+        'OPENAI_BASE_URL speaks the chat completions protocol',
+      { class: 'retry', outcome: 'unknown', host },
+    );
+  }
+  const costNanoUsd = await settleHold(sql, attempt, hold, usage);
+  const headers = { 'content-type': 'application/json' };
+  const { status } = answer;
+  return { response: new Response(answer.text, { status, headers }), usage, costNanoUsd };
+}

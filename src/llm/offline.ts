@@ -1,0 +1,103 @@
+/**
+ * The offline analyst: statistics behind the same interface as a provider, held and settled like one, and
+ * labelled as offline in every answer. Free, unless its tokens are priced like a named model's.
+ */
+import { countTokens } from 'gpt-tokenizer';
+import { formatUsd } from '../budget/money.ts';
+import { priceOf } from '../budget/prices.ts';
+import type { PinnedPrice } from '../budget/prices.ts';
+import type { Sql } from '../db/connect.ts';
+import { openHold, releaseHold, settleHold } from './holds.ts';
+import type { Attempt } from './holds.ts';
+import { LlmError } from './llm.ts';
+import type { Llm, LlmAnswer, LlmRequest } from './llm.ts';
+import { analyseOffline } from './offline-analysis.ts';
+import type { OfflineAnalysis } from './offline-analysis.ts';
+import { parseAnswer } from './structured.ts';
+
+export interface OfflineConfig {
+  readonly kind: 'offline';
+  /** Charges tokens like this model's, so that budgets move in a demonstration. Say so where it is shown. */
+  readonly priceAs?: string | undefined;
+}
+
+export const offlineModel = 'offline-analyst';
+const provider = 'offline';
+const timeoutMs = 30_000;
+
+const free: PinnedPrice = {
+  source: provider,
+  model: offlineModel,
+  input: { usdPerMtok: '0' },
+  output: { usdPerMtok: '0' },
+  dearestInputUsdPerMtok: '0',
+  dearestOutputUsdPerMtok: '0',
+};
+
+/** Tokens of o200k_base; text that looks like a control token is text. */
+function tokensIn(text: string): number {
+  return countTokens(text, { disallowedSpecial: new Set() });
+}
+
+export function offlineDoor(sql: Sql, config: OfflineConfig): (attempt: Attempt) => Llm {
+  return (attempt) => ({
+    generate: async <T>(request: LlmRequest<T>): Promise<LlmAnswer<T>> => {
+      const price =
+        config.priceAs === undefined ? free : await priceOf(sql, { model: config.priceAs });
+      const { maxOutputTokens } = request;
+      const inputTokens = tokensIn(request.system) + tokensIn(request.prompt);
+      const hold = await openHold(sql, attempt, {
+        provider,
+        model: offlineModel,
+        price,
+        inputTokens,
+        maxOutputTokens,
+        timeoutMs,
+      });
+      let text: string;
+      try {
+        text = answerWithin(request);
+      } catch (error) {
+        await releaseHold(sql, attempt, hold);
+        throw error;
+      }
+      const outputTokens = tokensIn(text);
+      const usage = { inputTokens, outputTokens, cachedTokens: 0, reasoningTokens: 0 };
+      const costNanoUsd = await settleHold(sql, attempt, hold, usage);
+      const answer = {
+        text,
+        usage: { inputTokens, outputTokens },
+        costUsd: formatUsd(costNanoUsd),
+        analyst: { provider, model: offlineModel, offline: true },
+      };
+      if (request.schema === undefined) return answer;
+      return { ...answer, object: await parseAnswer(text, request.schema) };
+    },
+  });
+}
+
+/** The answer as JSON (or as its summary, where no schema asks for JSON), findings dropped to fit the cap. */
+function answerWithin(request: LlmRequest<unknown>): string {
+  let analysis = analyseOffline(request.prompt);
+  for (;;) {
+    const text = request.schema === undefined ? analysis.summary : JSON.stringify(analysis);
+    if (tokensIn(text) <= request.maxOutputTokens) return text;
+    const shorter = dropLast(analysis);
+    if (shorter === undefined || request.schema === undefined) {
+      throw new LlmError(
+        'llm_output_cap_too_small',
+        `the offline analysis does not fit into maxOutputTokens (${request.maxOutputTokens})`,
+        { class: 'fatal', outcome: 'released' },
+      );
+    }
+    analysis = shorter;
+  }
+}
+
+function dropLast(analysis: OfflineAnalysis): OfflineAnalysis | undefined {
+  const { anomalies, recommendations } = analysis;
+  if (anomalies.length + recommendations.length === 0) return undefined;
+  return anomalies.length > recommendations.length
+    ? { ...analysis, anomalies: anomalies.slice(0, -1) }
+    : { ...analysis, recommendations: recommendations.slice(0, -1) };
+}
