@@ -1,0 +1,99 @@
+/**
+ * The metrics of one process. Names are the customers' checklist's and ours; roles without a port put the
+ * JSON form of this registry into their heartbeat row, and web exports all of them.
+ */
+import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+
+export type Metrics = ReturnType<typeof createMetrics>;
+
+const durationBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5];
+const jobBuckets = [0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 900];
+
+export function createMetrics() {
+  const registry = new Registry();
+  const registers = [registry];
+  return {
+    registry,
+    rlsEnforcementFailed: new Counter({
+      name: 'rls_enforcement_failed_total',
+      help: 'Queries refused because they had no valid tenant context',
+      registers,
+    }),
+    budgetCheckSeconds: new Histogram({
+      name: 'llm_budget_check_duration_seconds',
+      help: 'Time to check and reserve LLM budget',
+      buckets: durationBuckets,
+      registers,
+    }),
+    llmCalls: new Counter({
+      name: 'llm_api_calls_total',
+      help: 'Calls of an LLM or of the offline analyst, by outcome',
+      labelNames: ['status'] as const,
+      registers,
+    }),
+    jobTimeouts: new Counter({
+      name: 'job_timeout_total',
+      help: 'Attempts ended by their deadline',
+      labelNames: ['job_type'] as const,
+      registers,
+    }),
+    jobSeconds: new Histogram({
+      name: 'job_execution_duration_seconds',
+      help: 'Duration of attempts',
+      labelNames: ['job_type'] as const,
+      buckets: jobBuckets,
+      registers,
+    }),
+    attempts: new Counter({
+      name: 'job_attempts_total',
+      help: 'Attempts by how they ended',
+      labelNames: ['job_type', 'end'] as const,
+      registers,
+    }),
+    staleTokens: new Counter({
+      name: 'stale_tokens_refused_total',
+      help: 'Results refused because their attempt was no longer the running one',
+      registers,
+    }),
+    deadlocks: new Counter({
+      name: 'scheduler_deadlock_detected_total',
+      help: 'Deadlocks and serialization failures that the scheduler met',
+      registers,
+    }),
+    deadlockBackoffSeconds: new Histogram({
+      name: 'scheduler_deadlock_retry_backoff_seconds',
+      help: 'Pause before the scheduler tried again after a deadlock',
+      buckets: [1, 2, 4],
+      registers,
+    }),
+    swept: new Counter({
+      name: 'swept_total',
+      help: 'What the sweep brought back or to an end, by kind',
+      labelNames: ['kind'] as const,
+      registers,
+    }),
+    ticks: new Counter({
+      name: 'scheduler_ticks_total',
+      help: 'Scheduled jobs by result: created, or deduplicated',
+      labelNames: ['result'] as const,
+      registers,
+    }),
+    dispatched: new Counter({
+      name: 'jobs_dispatched_total',
+      help: 'Jobs handed to a queue',
+      labelNames: ['job_type'] as const,
+      registers,
+    }),
+    jobsByState: new Gauge({
+      name: 'jobs',
+      help: 'Jobs in the table by state',
+      labelNames: ['state'] as const,
+      registers,
+    }),
+    oldestWaitingSeconds: new Gauge({
+      name: 'oldest_waiting_job_seconds',
+      help: 'Age of the oldest job that could run now and does not',
+      registers,
+    }),
+  };
+}

@@ -1,0 +1,142 @@
+/**
+ * The worker role: takes entries of every job type that it has a handler for, runs them, keeps their
+ * leases, and on the way out lets work finish inside the grace and hands the rest back uncounted.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { writeHeartbeat, removeHeartbeat } from '../db/heartbeats.ts';
+import type { Heartbeat } from '../db/heartbeats.ts';
+import { PurserError } from '../errors.ts';
+import { finishAttempts, renewLeases } from '../jobs/attempts.ts';
+import type { AttemptEnd } from '../jobs/attempts.ts';
+import { startLoop } from '../loop.ts';
+import type { QueueBackend } from '../queues/backend.ts';
+import { executeEntry } from './execute.ts';
+import type { ExecuteOptions } from './execute.ts';
+
+export interface WorkerServiceOptions extends ExecuteOptions {
+  readonly backend: QueueBackend;
+  /** Jobs of one type that run at once in this process. */
+  readonly concurrency: number;
+  /** Time that running jobs get to finish after a request to stop. */
+  readonly shutdownGraceMs: number;
+  readonly process: Pick<Heartbeat, 'processId' | 'version' | 'hostname' | 'pid'>;
+}
+
+export interface WorkerService {
+  /** Stops taking, waits, hands back, leaves. */
+  stop(): Promise<void>;
+}
+
+/** The attempt-free end of a job that the worker gives up because it is leaving. */
+const handedBack: AttemptEnd = {
+  toState: 'pending',
+  countsAttempt: false,
+  scheduledFor: new Date(0),
+  detail: { reason: 'handed back: the worker is leaving' },
+};
+
+export async function startWorker(options: WorkerServiceOptions): Promise<WorkerService> {
+  const { backend, log, running, registry, database, leaseMs } = options;
+  const workers = [...registry.keys()].map((jobType) =>
+    backend.worker(
+      jobType,
+      async (entry) => {
+        const { end } = await executeEntry(options, entry.data);
+        if (end === undefined) return { state: 'stale entry' };
+        // Bull Board shows an attempt that failed as failed; BullMQ itself retries nothing (attempts: 1).
+        if (end.toState === 'failed' || end.toState === 'dead_letter') {
+          throw new Error(`${end.error?.code ?? 'error'} (job ${entry.data.jobId})`);
+        }
+        return { state: end.toState };
+      },
+      { concurrency: options.concurrency },
+    ),
+  );
+  let progressedAt = new Date();
+  const beat = async (): Promise<void> => {
+    await writeHeartbeat(database.system, {
+      ...options.process,
+      role: 'worker',
+      jobTypes: [...registry.keys()],
+      slots: options.concurrency,
+      running: running.size,
+      progressedAt,
+      metrics: await options.metrics.registry.getMetricsAsJSON(),
+    });
+  };
+  const leases = startLoop({
+    name: 'leases',
+    everyMs: Math.max(50, Math.floor(leaseMs / 5)),
+    log,
+    runOnce: async () => {
+      await keepLeases(options);
+      return 0;
+    },
+  });
+  const beats = startLoop({
+    name: 'heartbeat',
+    everyMs: 2_000,
+    log,
+    runOnce: async () => {
+      await backend.ping();
+      progressedAt = new Date();
+      await beat();
+      return 0;
+    },
+  });
+  await beat();
+  for (const worker of workers) {
+    worker.run().catch((error: unknown) => log.error({ error }, 'queue_worker_ended'));
+  }
+  log.info(
+    { jobTypes: [...registry.keys()], concurrency: options.concurrency, backend: backend.kind },
+    'worker_started',
+  );
+  return {
+    stop: async () => {
+      await Promise.all(workers.map((worker) => worker.pause(true)));
+      const idle = await running.untilIdle(options.shutdownGraceMs);
+      if (!idle) await handBack(options);
+      await Promise.all([leases.stop(), beats.stop()]);
+      await Promise.race([
+        Promise.all(workers.map((worker) => worker.close())),
+        sleep(2_000).then(() => Promise.all(workers.map((worker) => worker.close(true)))),
+      ]);
+      await removeHeartbeat(database.system, options.process.processId);
+    },
+  };
+}
+
+/** Renews all leases; an attempt whose lease is gone has been taken over, so its handler is told to stop. */
+async function keepLeases(options: WorkerServiceOptions): Promise<void> {
+  const jobs = options.running.list();
+  if (jobs.length === 0) return;
+  const kept = await renewLeases(
+    options.database.system,
+    options.workerId,
+    jobs.map(({ token }) => token),
+    options.leaseMs,
+  );
+  const still = new Set(options.running.list().map(({ token }) => token));
+  for (const job of jobs) {
+    if (!kept.has(job.jobId) && still.has(job.token)) {
+      job.controller.abort(
+        new PurserError('lease_lost', `the lease of job ${job.jobId} passed to another attempt`),
+      );
+    }
+  }
+}
+
+async function handBack(options: WorkerServiceOptions): Promise<void> {
+  const jobs = options.running.list();
+  options.log.warn({ jobs: jobs.map(({ jobId }) => jobId) }, 'handing_back');
+  const end = { ...handedBack, scheduledFor: new Date() };
+  await finishAttempts(
+    options.database.system,
+    jobs.map(({ jobId, token }) => ({ jobId, token, end })),
+  );
+  for (const job of jobs) {
+    job.controller.abort(new PurserError('worker_leaving', 'the worker is leaving'));
+  }
+  await options.running.untilIdle(options.graceMs + 500);
+}
