@@ -4,10 +4,9 @@
  */
 import type { TokenUsage } from '../budget/settle.ts';
 import type { PinnedPrice } from '../budget/prices.ts';
-import type { Sql } from '../db/connect.ts';
 import { failureOfNetwork, failureOfStatus } from './failures.ts';
 import { abortedBeforeSending, keepUnknown, openHold, releaseHold, settleHold } from './holds.ts';
-import type { Attempt, Hold } from './holds.ts';
+import type { Account, Hold } from './holds.ts';
 import { LlmError } from './llm.ts';
 import { BodyTooLarge, readBody, saidBy, usageOf } from './provider-body.ts';
 
@@ -40,14 +39,10 @@ const templateTokens = 256;
 const maxErrorBytes = 64 * 1024;
 
 /** Throws `BudgetExceededError` before sending, or an `LlmError`; the hold has ended either way. */
-export async function exchange(
-  sql: Sql,
-  attempt: Attempt,
-  request: ExchangeRequest,
-): Promise<Exchanged> {
-  if (attempt.signal.aborted) throw abortedBeforeSending(attempt.signal.reason);
+export async function exchange(account: Account, request: ExchangeRequest): Promise<Exchanged> {
+  if (account.signal.aborted) throw abortedBeforeSending(account.signal.reason);
   const { provider, model, price, maxOutputTokens, timeoutMs } = request;
-  const hold = await openHold(sql, attempt, {
+  const hold = await openHold(account, {
     provider,
     model,
     price,
@@ -55,13 +50,13 @@ export async function exchange(
     maxOutputTokens,
     timeoutMs,
   });
-  const answer = await send(attempt, request);
+  const answer = await send(account, request);
   if (answer instanceof LlmError) {
     const released = answer.details['outcome'] === 'released';
-    await (released ? releaseHold : keepUnknown)(sql, attempt, hold);
+    await (released ? releaseHold : keepUnknown)(account, hold);
     throw answer;
   }
-  return settleAnswer(sql, attempt, request, hold, answer);
+  return settleAnswer(account, request, hold, answer);
 }
 
 interface Answer {
@@ -70,7 +65,7 @@ interface Answer {
   readonly headers: Headers;
 }
 
-async function send(attempt: Attempt, request: ExchangeRequest): Promise<Answer | LlmError> {
+async function send(account: Account, request: ExchangeRequest): Promise<Answer | LlmError> {
   const { host } = new URL(request.url);
   const timeout = AbortSignal.timeout(request.timeoutMs);
   try {
@@ -80,7 +75,7 @@ async function send(attempt: Attempt, request: ExchangeRequest): Promise<Answer 
       body: request.body,
       // A redirect would be a second request under one hold, and could take the prompt elsewhere.
       redirect: 'manual',
-      signal: AbortSignal.any([attempt.signal, timeout]),
+      signal: AbortSignal.any([account.signal, timeout]),
     });
     const { status, headers } = response;
     if (response.ok) {
@@ -102,7 +97,7 @@ async function send(attempt: Attempt, request: ExchangeRequest): Promise<Answer 
         { class: 'fatal', outcome: 'unknown', host },
       );
     }
-    if (attempt.signal.aborted) {
+    if (account.signal.aborted) {
       return new LlmError(
         'llm_aborted',
         `the attempt ended while ${host} was working; the request may have been billed, so its worst case stays charged`,
@@ -121,15 +116,14 @@ async function send(attempt: Attempt, request: ExchangeRequest): Promise<Answer 
 }
 
 async function settleAnswer(
-  sql: Sql,
-  attempt: Attempt,
+  account: Account,
   request: ExchangeRequest,
   hold: Hold,
   answer: Answer,
 ): Promise<Exchanged> {
   const usage = usageOf(answer.text);
   if (usage === undefined) {
-    await keepUnknown(sql, attempt, hold);
+    await keepUnknown(account, hold);
     const { host } = new URL(request.url);
     const found = answer.text.trim() === '' ? 'an empty body' : 'a body without usage';
     throw new LlmError(
@@ -139,7 +133,7 @@ async function settleAnswer(
       { class: 'retry', outcome: 'unknown', host },
     );
   }
-  const costNanoUsd = await settleHold(sql, attempt, hold, usage);
+  const costNanoUsd = await settleHold(account, hold, usage);
   const headers = { 'content-type': 'application/json' };
   const { status } = answer;
   return { response: new Response(answer.text, { status, headers }), usage, costNanoUsd };

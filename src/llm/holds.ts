@@ -27,6 +27,14 @@ export interface Attempt {
   readonly log: Logger;
 }
 
+/** An attempt with what its calls need to move money. */
+export interface Account extends Attempt {
+  /** The system's pool. */
+  readonly sql: Sql;
+  /** Told how long each check and reserve took. */
+  readonly onBudgetCheck: (seconds: number) => void;
+}
+
 export interface HoldRequest {
   readonly provider: string;
   readonly model: string;
@@ -52,14 +60,15 @@ const endRetriesMs = [200, 1000, 4000];
  * Reserves the worst case and says that the request leaves now. When this throws, nothing may be sent
  * and nothing is held.
  */
-export async function openHold(sql: Sql, attempt: Attempt, request: HoldRequest): Promise<Hold> {
+export async function openHold(account: Account, request: HoldRequest): Promise<Hold> {
   const { provider, model, price, timeoutMs } = request;
   const holdNanoUsd = estimateCost(price, request);
-  const { tenantId, jobId, token } = attempt;
-  const reservation = await checkAndReserve(sql, {
+  const { tenantId, jobId, token } = account;
+  const startedAt = performance.now();
+  const reservation = await checkAndReserve(account.sql, {
     tenantId,
     jobId,
-    attempt: attempt.attempt,
+    attempt: account.attempt,
     token,
     idempotencyKey: randomUUID(),
     holdNanoUsd,
@@ -67,17 +76,17 @@ export async function openHold(sql: Sql, attempt: Attempt, request: HoldRequest)
     provider,
     model,
     price,
-  });
+  }).finally(() => account.onBudgetCheck((performance.now() - startedAt) / 1000));
   const hold = { reservationId: reservation.reservationId, price, holdNanoUsd };
   if (reservation.overLimit) {
-    attempt.log.warn({ tenantId, hold: formatUsd(holdNanoUsd) }, 'budget_soft_limit_passed');
+    account.log.warn({ tenantId, hold: formatUsd(holdNanoUsd) }, 'budget_soft_limit_passed');
   }
   try {
-    attempt.signal.throwIfAborted();
-    if (await markSent(sql, hold)) return hold;
+    account.signal.throwIfAborted();
+    if (await markSent(account.sql, hold)) return hold;
   } catch (error) {
-    await releaseHold(sql, attempt, hold);
-    throw attempt.signal.aborted ? abortedBeforeSending(error) : error;
+    await releaseHold(account, hold);
+    throw account.signal.aborted ? abortedBeforeSending(error) : error;
   }
   throw new LlmError(
     'llm_hold_lost',
@@ -96,20 +105,15 @@ export function abortedBeforeSending(cause: unknown): LlmError {
 }
 
 /** Charges what was billed, at the pinned price. Returns the cost in nano-USD. */
-export async function settleHold(
-  sql: Sql,
-  attempt: Attempt,
-  hold: Hold,
-  usage: TokenUsage,
-): Promise<bigint> {
+export async function settleHold(account: Account, hold: Hold, usage: TokenUsage): Promise<bigint> {
   const costNanoUsd = costOfUsage(hold.price, usage);
   const { reservationId } = hold;
   const { overageNanoUsd } = await retried(() =>
-    recordUsage(sql, { reservationId, usage, costNanoUsd }),
+    recordUsage(account.sql, { reservationId, usage, costNanoUsd }),
   );
   if (overageNanoUsd > 0n) {
-    const { tenantId } = attempt;
-    attempt.log.error(
+    const { tenantId } = account;
+    account.log.error(
       { tenantId, reservationId, overage: formatUsd(overageNanoUsd) },
       'budget_overage',
     );
@@ -118,19 +122,19 @@ export async function settleHold(
 }
 
 /** Gives the hold back. Where even that fails, expiry ends the hold, on the side of charging it. */
-export async function releaseHold(sql: Sql, attempt: Attempt, hold: Hold): Promise<void> {
-  await endQuietly(attempt, hold, () => releaseReservation(sql, hold));
+export async function releaseHold(account: Account, hold: Hold): Promise<void> {
+  await endQuietly(account, hold, () => releaseReservation(account.sql, hold));
 }
 
 /** Keeps the hold charged: the request left and nobody knows what it cost. */
-export async function keepUnknown(sql: Sql, attempt: Attempt, hold: Hold): Promise<void> {
+export async function keepUnknown(account: Account, hold: Hold): Promise<void> {
   const { reservationId } = hold;
-  attempt.log.warn({ reservationId, hold: formatUsd(hold.holdNanoUsd) }, 'budget_outcome_unknown');
-  await endQuietly(attempt, hold, () => markUnknown(sql, hold));
+  account.log.warn({ reservationId, hold: formatUsd(hold.holdNanoUsd) }, 'budget_outcome_unknown');
+  await endQuietly(account, hold, () => markUnknown(account.sql, hold));
 }
 
 async function endQuietly(
-  attempt: Attempt,
+  account: Account,
   hold: Hold,
   end: () => Promise<boolean>,
 ): Promise<void> {
@@ -138,7 +142,7 @@ async function endQuietly(
     await retried(end);
   } catch (error) {
     const { reservationId } = hold;
-    attempt.log.error(
+    account.log.error(
       { reservationId, code: codeOf(error), reason: messageOf(error) },
       'budget_hold_left_to_expiry',
     );

@@ -6,9 +6,8 @@ import { countTokens } from 'gpt-tokenizer';
 import { formatUsd } from '../budget/money.ts';
 import { priceOf } from '../budget/prices.ts';
 import type { PinnedPrice } from '../budget/prices.ts';
-import type { Sql } from '../db/connect.ts';
 import { openHold, releaseHold, settleHold } from './holds.ts';
-import type { Attempt } from './holds.ts';
+import type { Account } from './holds.ts';
 import { LlmError } from './llm.ts';
 import type { Llm, LlmAnswer, LlmRequest } from './llm.ts';
 import { analyseOffline } from './offline-analysis.ts';
@@ -39,14 +38,14 @@ function tokensIn(text: string): number {
   return countTokens(text, { disallowedSpecial: new Set() });
 }
 
-export function offlineDoor(sql: Sql, config: OfflineConfig): (attempt: Attempt) => Llm {
-  return (attempt) => ({
+export function offlineDoor(config: OfflineConfig): (account: Account) => Llm {
+  return (account) => ({
     generate: async <T>(request: LlmRequest<T>): Promise<LlmAnswer<T>> => {
       const price =
-        config.priceAs === undefined ? free : await priceOf(sql, { model: config.priceAs });
+        config.priceAs === undefined ? free : await priceOf(account.sql, { model: config.priceAs });
       const { maxOutputTokens } = request;
       const inputTokens = tokensIn(request.system) + tokensIn(request.prompt);
-      const hold = await openHold(sql, attempt, {
+      const hold = await openHold(account, {
         provider,
         model: offlineModel,
         price,
@@ -58,12 +57,12 @@ export function offlineDoor(sql: Sql, config: OfflineConfig): (attempt: Attempt)
       try {
         text = answerWithin(request);
       } catch (error) {
-        await releaseHold(sql, attempt, hold);
+        await releaseHold(account, hold);
         throw error;
       }
       const outputTokens = tokensIn(text);
       const usage = { inputTokens, outputTokens, cachedTokens: 0, reasoningTokens: 0 };
-      const costNanoUsd = await settleHold(sql, attempt, hold, usage);
+      const costNanoUsd = await settleHold(account, hold, usage);
       const answer = {
         text,
         usage: { inputTokens, outputTokens },

@@ -7,11 +7,10 @@ import { generateText } from 'ai';
 import { formatUsd } from '../budget/money.ts';
 import { priceOf } from '../budget/prices.ts';
 import type { PinnedPrice } from '../budget/prices.ts';
-import type { Sql } from '../db/connect.ts';
 import { UsageError } from '../errors.ts';
 import { exchange } from './exchange.ts';
 import type { Exchanged } from './exchange.ts';
-import type { Attempt } from './holds.ts';
+import type { Account } from './holds.ts';
 import { LlmError } from './llm.ts';
 import type { Llm, LlmAnswer, LlmRequest } from './llm.ts';
 import { jsonInstructions, parseAnswer } from './structured.ts';
@@ -36,18 +35,18 @@ const defaultBaseUrl = 'https://api.openai.com/v1';
 globalThis.AI_SDK_LOG_WARNINGS = false;
 
 /** A door on one attempt's account. Remembers which base URL takes no JSON mode. */
-export function openAiDoor(sql: Sql, config: OpenAiConfig): (attempt: Attempt) => Llm {
+export function openAiDoor(config: OpenAiConfig): (account: Account) => Llm {
   const baseUrl = config.baseUrl ?? defaultBaseUrl;
   if (!URL.canParse(baseUrl)) {
     throw new UsageError(`OPENAI_BASE_URL "${baseUrl}" is no URL; write it like ${defaultBaseUrl}`);
   }
   const withoutJsonMode = new Set<string>();
-  return (attempt) => ({
+  return (account) => ({
     generate: async <T>(request: LlmRequest<T>): Promise<LlmAnswer<T>> => {
       const model = request.model ?? config.model;
-      const price = await priceOf(sql, { model, baseUrl });
+      const price = await priceOf(account.sql, { model, baseUrl });
       const jsonMode = request.schema !== undefined && !withoutJsonMode.has(model);
-      const call = { sql, config, attempt, request, model, price };
+      const call = { config, account, request, model, price };
       try {
         return await generateOnce({ ...call, jsonMode });
       } catch (error) {
@@ -68,9 +67,8 @@ function refusesJsonMode(error: unknown): boolean {
 }
 
 interface Call<T> {
-  readonly sql: Sql;
   readonly config: OpenAiConfig;
-  readonly attempt: Attempt;
+  readonly account: Account;
   readonly request: LlmRequest<T>;
   readonly model: string;
   readonly price: PinnedPrice;
@@ -114,7 +112,7 @@ async function complete<T>(call: Call<T>): Promise<Completed> {
     transformRequestBody: (body) => wireBody(body, baseUrl, call.jsonMode),
     fetch: async (input, init) => {
       try {
-        exchanged = await exchange(call.sql, call.attempt, {
+        exchanged = await exchange(call.account, {
           url: input instanceof Request ? input.url : input.toString(),
           headers: headersOf(init?.headers),
           body: textOf(init?.body),

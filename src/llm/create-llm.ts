@@ -1,6 +1,7 @@
 /** Opens the one door to a provider, by configuration; every attempt passes it on its own account. */
 import type { Sql } from '../db/connect.ts';
-import { UsageError } from '../errors.ts';
+import { codeOf, UsageError } from '../errors.ts';
+import type { Metrics } from '../metrics.ts';
 import type { Attempt } from './holds.ts';
 import type { Analyst, Llm } from './llm.ts';
 import { offlineDoor, offlineModel } from './offline.ts';
@@ -14,6 +15,7 @@ export interface LlmOptions {
   readonly provider: LlmProviderConfig;
   /** The system's pool: budgets are none of a tenant's business. */
   readonly budgetSql: Sql;
+  readonly metrics?: Pick<Metrics, 'budgetCheckSeconds' | 'llmCalls'>;
 }
 
 export interface LlmDoor {
@@ -22,20 +24,20 @@ export interface LlmDoor {
   forAttempt(attempt: Attempt): Llm;
 }
 
+/** One per process. Opens no connection and sends nothing by itself. */
 export function createLlm(options: LlmOptions): LlmDoor {
-  const { provider, budgetSql } = options;
-  const open =
-    provider.kind === 'offline'
-      ? offlineDoor(budgetSql, provider)
-      : openAiDoor(budgetSql, provider);
-  const analyst =
-    provider.kind === 'offline'
-      ? { provider: 'offline', model: offlineModel, offline: true }
-      : { provider: 'openai', model: provider.model, offline: false };
+  const { provider, budgetSql: sql, metrics } = options;
+  const offline = provider.kind === 'offline';
+  const open = offline ? offlineDoor(provider) : openAiDoor(provider);
+  const onBudgetCheck = (seconds: number) => metrics?.budgetCheckSeconds.observe(seconds);
   return {
-    analyst,
+    analyst: {
+      provider: provider.kind,
+      model: offline ? offlineModel : provider.model,
+      offline,
+    },
     forAttempt: (attempt) => {
-      const llm = open(attempt);
+      const llm = open({ ...attempt, sql, onBudgetCheck });
       return {
         generate: async (request) => {
           if (!Number.isSafeInteger(request.maxOutputTokens) || request.maxOutputTokens < 1) {
@@ -43,7 +45,14 @@ export function createLlm(options: LlmOptions): LlmDoor {
               `maxOutputTokens must be a whole number of at least 1, not ${request.maxOutputTokens}`,
             );
           }
-          return llm.generate(request);
+          try {
+            const answer = await llm.generate(request);
+            metrics?.llmCalls.inc({ status: 'ok' });
+            return answer;
+          } catch (error) {
+            metrics?.llmCalls.inc({ status: codeOf(error) });
+            throw error;
+          }
         },
       };
     },
