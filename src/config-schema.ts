@@ -1,0 +1,193 @@
+/**
+ * The variables of the environment: their shape, default, meaning and an example. The README's table is
+ * this schema (a test compares them).
+ */
+import { resolve } from 'node:path';
+import { z } from 'zod';
+
+const postgresUrl = z
+  .string()
+  .refine(
+    (text) => isUrl(text, ['postgres:', 'postgresql:']) && new URL(text).pathname.length > 1,
+    {
+      error: 'is not a Postgres URL with a database name',
+    },
+  );
+const redisUrl = z
+  .string()
+  .refine((text) => isUrl(text, ['redis:', 'rediss:']), { error: 'is not a Redis URL' });
+const httpUrl = z
+  .string()
+  .refine((text) => isUrl(text, ['http:', 'https:']), { error: 'is not an http(s) URL' });
+const flag = z
+  .enum(['true', 'false'], { error: 'must be true or false' })
+  .transform((text) => text === 'true');
+const wholeNumber = (min: number, max: number) =>
+  z
+    .string()
+    .refine((text) => /^\d{1,9}$/.test(text) && Number(text) >= min && Number(text) <= max, {
+      error: `must be a whole number from ${min} to ${max}`,
+    })
+    .transform(Number);
+const salt = z
+  .string()
+  .refine((text) => /^[A-Za-z0-9+/]{43}=$/.test(text), { error: 'is not 32 bytes in base64' });
+const saltExample = 'the output of: purser keys generate-salt';
+const keyExample = 'the output of: purser keys generate-key';
+
+function isUrl(text: string, protocols: readonly string[]): boolean {
+  return URL.canParse(text) && protocols.includes(new URL(text).protocol);
+}
+
+const about = (description: string, example: string) => ({ description, example });
+
+export const environment = z.object({
+  ENVIRONMENT: z
+    .enum(['development', 'staging', 'production'], {
+      error: 'must be development, staging or production',
+    })
+    .default('development')
+    .meta(
+      about(
+        'Which rules apply; production refuses every generated or embedded value',
+        'production',
+      ),
+    ),
+  DATABASE_URL: postgresUrl
+    .optional()
+    .meta(
+      about(
+        'Postgres 15 or newer. Required in production; without it `demo` and `start all` embed one',
+        'postgres://user:password@host:5432/purser',
+      ),
+    ),
+  TENANT_DATABASE_URL: postgresUrl
+    .optional()
+    .meta(
+      about(
+        'Login of its own for tenant transactions (tenancy level L3)',
+        'postgres://purser_tenant_login:password@host:5432/purser',
+      ),
+    ),
+  DATABASE_DIRECT_URL: postgresUrl
+    .optional()
+    .meta(
+      about(
+        'The same database without a pooler, when DATABASE_URL goes through PgBouncer',
+        'postgres://user:password@host:5432/purser',
+      ),
+    ),
+  DATABASE_TLS_VERIFY: flag
+    .optional()
+    .meta(
+      about(
+        'TLS to Postgres: true checks the certificate, false accepts self-signed ones; unset: as the URL says',
+        'false',
+      ),
+    ),
+  REDIS_URL: redisUrl
+    .optional()
+    .meta(
+      about(
+        'Redis 6.2+ or Valkey with `noeviction`; without it the queues live in Postgres',
+        'redis://127.0.0.1:6379',
+      ),
+    ),
+  REDIS_TLS_VERIFY: flag
+    .optional()
+    .meta(
+      about('TLS to Redis: true checks the certificate, false accepts self-signed ones', 'false'),
+    ),
+  KDF_SALT: salt
+    .optional()
+    .meta(
+      about(
+        'Salt of this environment for key derivation. Required in staging and production',
+        saltExample,
+      ),
+    ),
+  ENCRYPTION_KEY: z
+    .string()
+    .min(16, { error: 'must have 16 characters or more' })
+    .optional()
+    .meta(
+      about('Passphrase that encryption keys are derived from. Required in production', keyExample),
+    ),
+  ENCRYPTION_KEY_VERSION: wholeNumber(1, 1_000_000)
+    .default(1)
+    .meta(about('Version number of ENCRYPTION_KEY; raise it with every new key', '2')),
+  LEGACY_ENCRYPTION_KEYS: z
+    .string()
+    .optional()
+    .meta(
+      about(
+        'Older keys that can still be read: a JSON list of version, key and optionally salt, iterations',
+        '[{"version":1,"key":"an older passphrase"}]',
+      ),
+    ),
+  PORT: wholeNumber(0, 65_535).default(3000).meta(about('Port of the web role', '3000')),
+  DASHBOARD_USER: z
+    .string()
+    .min(1)
+    .optional()
+    .meta(about('Login of the dashboard. Required in production', 'operator')),
+  DASHBOARD_PASSWORD: z
+    .string()
+    .min(8, { error: 'must have 8 characters or more' })
+    .optional()
+    .meta(
+      about(
+        'Password of the dashboard. Required in production; otherwise one is made and printed at each start',
+        keyExample,
+      ),
+    ),
+  PURSER_DATA_DIR: z
+    .string()
+    .default('.purser')
+    .transform((path) => resolve(path))
+    .meta(
+      about(
+        'Folder of what a development machine keeps: the embedded database, a generated salt',
+        '.purser',
+      ),
+    ),
+  PURSER_HANDLERS: z
+    .string()
+    .optional()
+    .meta(about('Module that exports `handlers`, added to the built-in ones', './my-handlers.mjs')),
+  LLM_PROVIDER: z
+    .enum(['openai', 'offline'], { error: 'must be openai or offline' })
+    .optional()
+    .meta(
+      about(
+        'openai (any compatible server) or offline (statistics, no LLM); default: openai when OPENAI_API_KEY is set',
+        'openai',
+      ),
+    ),
+  LLM_MODEL: z
+    .string()
+    .min(1)
+    .default('gpt-4o-mini')
+    .meta(
+      about('Model that handlers use unless they name one; it must have a price', 'gpt-4o-mini'),
+    ),
+  OPENAI_API_KEY: z
+    .string()
+    .min(1)
+    .optional()
+    .meta(about('Key of the OpenAI-compatible provider', 'sk-...')),
+  OPENAI_BASE_URL: httpUrl
+    .default('https://api.openai.com/v1')
+    .meta(
+      about('Base URL of the provider; `/chat/completions` is added', 'http://127.0.0.1:11434/v1'),
+    ),
+  WORKER_CONCURRENCY: wholeNumber(1, 1_000)
+    .default(5)
+    .meta(about('Jobs of one type that a worker runs at once', '5')),
+  LOG_LEVEL: z
+    .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
+      error: 'must be trace, debug, info, warn, error, fatal or silent',
+    })
+    .default('info')
+    .meta(about('Least level that is logged', 'info')),
+});

@@ -1,0 +1,82 @@
+/**
+ * The one place that reads the environment: every fault is reported at once, each with the variable, what
+ * is wrong and an example.
+ */
+import type { z } from 'zod';
+import { environment } from './config-schema.ts';
+import { exitCodes, PurserError } from './errors.ts';
+
+export type Config = z.output<typeof environment>;
+
+export interface ConfigVariable {
+  readonly name: string;
+  readonly default: string;
+  readonly description: string;
+  readonly example: string;
+}
+
+/** Every variable with what the README says of it. */
+export function describeConfig(): ConfigVariable[] {
+  return Object.entries(environment.shape).map(([name, schema]) => {
+    const meta = schema.meta() as { description: string; example: string };
+    const parsed = schema.safeParse(undefined);
+    const value = name === 'PURSER_DATA_DIR' ? '.purser' : parsed.data;
+    return { name, default: value === undefined ? '' : String(value), ...meta };
+  });
+}
+
+const requiredInProduction = [
+  'DATABASE_URL',
+  'KDF_SALT',
+  'ENCRYPTION_KEY',
+  'DASHBOARD_USER',
+  'DASHBOARD_PASSWORD',
+] as const;
+
+/** All faults of an environment, as lines `NAME fault. Example: NAME=value`. */
+function faultsOf(issues: readonly { name: string; fault: string }[]): string[] {
+  const described = new Map(describeConfig().map((variable) => [variable.name, variable]));
+  return issues.map(({ name, fault }) => {
+    const example = described.get(name)?.example ?? '';
+    return example.startsWith('the output')
+      ? `${name} ${fault}. Use ${example}`
+      : `${name} ${fault}. Example: ${name}=${example}`;
+  });
+}
+
+/** Reads and checks the environment. Throws `invalid_configuration` (exit 78) with every fault. */
+export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
+  const given = Object.fromEntries(
+    Object.keys(environment.shape)
+      .filter((name) => env[name] !== undefined && env[name] !== '')
+      .map((name) => [name, env[name]]),
+  );
+  const parsed = environment.safeParse(given);
+  const issues = (parsed.error?.issues ?? []).map((issue) => ({
+    name: String(issue.path[0]),
+    fault: issue.message,
+  }));
+  const missing = (name: string, why: string): void => {
+    if (given[name] === undefined) issues.push({ name, fault: why });
+  };
+  const stage = given['ENVIRONMENT'];
+  if (stage === 'production') {
+    for (const name of requiredInProduction) missing(name, 'is required in production');
+  }
+  if (stage === 'staging') missing('KDF_SALT', 'is required in staging');
+  if (given['LLM_PROVIDER'] === 'openai' && given['OPENAI_BASE_URL'] === undefined) {
+    missing('OPENAI_API_KEY', 'is required with LLM_PROVIDER=openai');
+  }
+  if (given['DASHBOARD_PASSWORD'] !== undefined) {
+    missing('DASHBOARD_USER', 'is required with DASHBOARD_PASSWORD');
+  }
+  if (issues.length > 0 || !parsed.success) {
+    const faults = faultsOf(issues);
+    throw new PurserError(
+      'invalid_configuration',
+      `the environment has ${faults.length} ${faults.length === 1 ? 'fault' : 'faults'}:\n  ${faults.join('\n  ')}`,
+      { exitCode: exitCodes.configuration, details: { faults } },
+    );
+  }
+  return parsed.data;
+}

@@ -1,0 +1,91 @@
+/**
+ * The scheduler role: three loops (claim, dispatch, sweep) and a heartbeat. No leader is elected: any
+ * number of schedulers may run, each claim is one short transaction.
+ */
+import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
+import type { Heartbeat } from '../db/heartbeats.ts';
+import { startLoop } from '../loop.ts';
+import { claimDueTenants } from '../schedules/claim.ts';
+import { withDeadlockRetry } from './deadlock-retry.ts';
+import { dispatchOnce } from './dispatch-round.ts';
+import type { DispatchOptions } from './dispatch-round.ts';
+import { sweepOnce } from './sweep-round.ts';
+import type { SweepOptions } from './sweep-round.ts';
+
+export interface SchedulerOptions extends DispatchOptions, SweepOptions {
+  readonly process: Pick<Heartbeat, 'processId' | 'version' | 'hostname' | 'pid'>;
+  readonly claimEveryMs?: number;
+  readonly dispatchEveryMs?: number;
+  readonly sweepEveryMs?: number;
+}
+
+export interface SchedulerService {
+  stop(): Promise<void>;
+}
+
+/** One round of the claim. Returns how many schedules were due. */
+export async function claimOnce(
+  options: Pick<SchedulerOptions, 'sql' | 'log' | 'metrics'>,
+  now: Date,
+): Promise<number> {
+  const result = await withDeadlockRetry(options, () => claimDueTenants(options.sql, now));
+  if (result === undefined || result.claimed === 0) return 0;
+  options.metrics.ticks.inc({ result: 'created' }, result.created);
+  options.metrics.ticks.inc({ result: 'deduplicated' }, result.deduplicated);
+  options.log.info({ ...result }, 'schedules_claimed');
+  return result.claimed;
+}
+
+export function startScheduler(options: SchedulerOptions): SchedulerService {
+  const { log, sql } = options;
+  const loops = [
+    startLoop({
+      name: 'claim',
+      everyMs: options.claimEveryMs ?? 1_000,
+      log,
+      runOnce: (now) => claimOnce(options, now),
+    }),
+    startLoop({
+      name: 'dispatch',
+      everyMs: options.dispatchEveryMs ?? 300,
+      log,
+      runOnce: (now) => dispatchOnce(options, now),
+    }),
+    startLoop({
+      name: 'sweep',
+      everyMs: options.sweepEveryMs ?? 3_000,
+      log,
+      // A sweep that moved something is no reason to sweep again at once.
+      runOnce: async (now) => {
+        await sweepOnce(options, now);
+        return 0;
+      },
+    }),
+  ];
+  const beats = startLoop({
+    name: 'heartbeat',
+    everyMs: 2_000,
+    log,
+    runOnce: async () => {
+      const oldest = Math.min(...loops.map((loop) => loop.succeededAt().getTime()));
+      await writeHeartbeat(sql, {
+        ...options.process,
+        role: 'scheduler',
+        jobTypes: [],
+        slots: 0,
+        running: 0,
+        progressedAt: new Date(oldest),
+        metrics: await options.metrics.registry.getMetricsAsJSON(),
+      });
+      return 0;
+    },
+  });
+  log.info({ backend: options.backend.kind }, 'scheduler_started');
+  return {
+    stop: async () => {
+      await Promise.all(loops.map((loop) => loop.stop()));
+      await beats.stop();
+      await removeHeartbeat(sql, options.process.processId);
+    },
+  };
+}

@@ -1,0 +1,76 @@
+/**
+ * One round of the sweep: what crashed, expired, waited for money or was lost by a queue is brought back or
+ * to its end. Every part is one short statement, so any number of schedulers may sweep.
+ */
+import { releaseExpiredReservations } from '../budget/expire.ts';
+import type { Sql } from '../db/connect.ts';
+import { removeOldHeartbeats } from '../db/heartbeats.ts';
+import { listDeadLetters } from '../jobs/dead-letters.ts';
+import { listOldQueued, returnLostEntries } from '../jobs/dispatch.ts';
+import {
+  expireWaitingJobs,
+  removeExpiredKeys,
+  rescueLostAttempts,
+  wakeParkedJobs,
+} from '../jobs/sweep.ts';
+import type { Logger } from '../log.ts';
+import type { Metrics } from '../metrics.ts';
+import { mirrorDeadLetters } from '../queues/dead-letter-mirror.ts';
+import type { Transport } from '../queues/transport.ts';
+
+export interface SweepOptions {
+  readonly sql: Sql;
+  readonly transport: Transport;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly leaseMs: number;
+  /** Queued entries younger than this are left alone. */
+  readonly reconcileAfterMs: number;
+  /** Sweeps of parts that the scheduler does not know, by kind. */
+  readonly more: readonly { kind: string; run: (sql: Sql, now: Date) => Promise<number> }[];
+}
+
+const oldHeartbeatMs = 3_600_000;
+const mirrored = 200;
+
+/** Returns how many things were moved. */
+export async function sweepOnce(options: SweepOptions, now: Date): Promise<number> {
+  const { sql, metrics, log } = options;
+  let total = 0;
+  const count = (kind: string, moved: number): void => {
+    if (moved === 0) return;
+    total += moved;
+    metrics.swept.inc({ kind }, moved);
+    log.info({ kind, moved }, 'swept');
+  };
+  if (await leasesCanBeJudged(options)) {
+    const rescued = await rescueLostAttempts(sql, now);
+    count('rescued', rescued.requeued);
+    count('worker_lost', rescued.deadLettered);
+  }
+  count('expired', await expireWaitingJobs(sql, now));
+  const holds = await releaseExpiredReservations({ sql, now, limit: 500 });
+  count('hold_released', holds.released);
+  count('hold_unknown', holds.unknown);
+  count('woken', await wakeParkedJobs(sql, now));
+  count('key_removed', await removeExpiredKeys(sql, now));
+  for (const { kind, run } of options.more) count(kind, await run(sql, now));
+  await removeOldHeartbeats(sql, oldHeartbeatMs);
+  count('entry_lost', await reconcileQueues(options, now));
+  await mirrorDeadLetters(options.transport, await listDeadLetters(sql, { limit: mirrored }));
+  return total;
+}
+
+/** While Postgres was away nobody could renew a lease: after its start, one lease has to pass first. */
+async function leasesCanBeJudged({ sql, leaseMs }: SweepOptions): Promise<boolean> {
+  const [row] = await sql<{ judged: boolean }[]>`
+    select now() - pg_postmaster_start_time() > ${leaseMs} * interval '1 millisecond' as judged`;
+  return row?.judged === true;
+}
+
+async function reconcileQueues(options: SweepOptions, now: Date): Promise<number> {
+  const old = await listOldQueued(options.sql, now, options.reconcileAfterMs);
+  if (old.length === 0) return 0;
+  const lost = await options.transport.findLost(old);
+  return lost.length === 0 ? 0 : returnLostEntries(options.sql, lost);
+}
