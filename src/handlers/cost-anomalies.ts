@@ -1,0 +1,90 @@
+/**
+ * Finds the days on which a service cost more than its own past explains.
+ */
+import type { Periods, ServiceDay } from './cost-queries.ts';
+import { clipped, rounded } from './evidence-values.ts';
+import { deviations, median } from './robust-statistics.ts';
+import type { DayValue } from './robust-statistics.ts';
+import { addDays, daysOf } from './utc-days.ts';
+
+/** Neighbouring days on which a service cost more than its own past explains. */
+export interface CostAnomaly {
+  readonly service: string;
+  readonly from: string;
+  readonly to: string;
+  readonly cost: number;
+  readonly expected: number;
+  readonly excess: number;
+  readonly score: number;
+}
+
+const maxAnomalies = 10;
+/** Of the modified z-score. */
+const outlierScore = 3.5;
+
+/** Joins neighbouring outlier days of one service into findings. */
+function anomaliesOf(
+  service: string,
+  series: readonly DayValue[],
+  from: string,
+  leastExcess: number,
+): CostAnomaly[] {
+  const found: CostAnomaly[] = [];
+  for (const { day, value, expected, score } of deviations(series)) {
+    const excess = value - expected;
+    const stands = score > outlierScore && excess >= Math.max(leastExcess, expected * 0.2);
+    if (!stands || day < from) continue;
+    const last = found.at(-1);
+    if (last !== undefined && addDays(last.to, 1) === day) {
+      found[found.length - 1] = {
+        ...last,
+        to: day,
+        cost: rounded(last.cost + value),
+        expected: rounded(last.expected + expected),
+        excess: rounded(last.excess + excess),
+        score: rounded(Math.max(last.score, score)),
+      };
+    } else {
+      found.push({
+        service: clipped(service),
+        from: day,
+        to: day,
+        cost: rounded(value),
+        expected: rounded(expected),
+        excess: rounded(excess),
+        score: rounded(score),
+      });
+    }
+  }
+  return found;
+}
+
+export function groupByService(usage: readonly ServiceDay[]): Map<string, Map<string, number>> {
+  const byService = new Map<string, Map<string, number>>();
+  for (const { service, day, cost } of usage) {
+    const costs = byService.get(service) ?? new Map<string, number>();
+    byService.set(service, costs.set(day, cost));
+  }
+  return byService;
+}
+
+/**
+ * Outliers among the days of the current period, judged against both periods. Services that are charged on fewer
+ * than half of the days (monthly fees) have no daily level to compare with and are passed over.
+ */
+export function findAnomalies(usage: readonly ServiceDay[], periods: Periods): CostAnomaly[] {
+  const first = usage.reduce((least, { day }) => (day < least ? day : least), periods.current.to);
+  const window = daysOf({ from: first, to: periods.current.to });
+  const wholeByDay = new Map<string, number>();
+  const byService = groupByService(usage);
+  for (const { day, cost } of usage) wholeByDay.set(day, (wholeByDay.get(day) ?? 0) + cost);
+  const leastExcess = Math.abs(median([...wholeByDay.values()])) / 100;
+  return [...byService]
+    .filter(([, costs]) => costs.size >= Math.max(10, window.length / 2))
+    .flatMap(([service, costs]) => {
+      const series = window.map((day) => ({ day, value: costs.get(day) ?? 0 }));
+      return anomaliesOf(service, series, periods.current.from, leastExcess);
+    })
+    .toSorted((a, b) => b.excess - a.excess)
+    .slice(0, maxAnomalies);
+}
