@@ -2,7 +2,7 @@
  * The queue `dead-letter`: a picture of the newest dead letters for Bull Board. The table is the record;
  * entries hold ids and a code word, no worker ever opens this queue, and what is lost is drawn again.
  */
-import type { Queue } from 'bullmq';
+import type { Entry } from './backend.ts';
 import type { Transport } from './transport.ts';
 
 export const deadLetterQueue = 'dead-letter';
@@ -17,6 +17,13 @@ export interface MirroredDeadLetter {
   readonly tenantId: string;
   readonly errorCode: string;
   readonly finishedAt: Date;
+}
+
+/** `dispatchNo` 0 is no dispatch: whoever took such an entry could begin nothing with it. */
+interface DeadLetterEntry extends Entry {
+  readonly jobType: string;
+  readonly tenantId: string;
+  readonly errorCode: string;
 }
 
 export interface MirrorChange {
@@ -52,8 +59,7 @@ export async function mirrorDeadLetters(
   transport: Pick<Transport, 'queue'>,
   listed: readonly MirroredDeadLetter[],
 ): Promise<MirrorChange> {
-  // The queue's entries are not Purser's usual ones; BullMQ fixes their type when a queue is opened.
-  const queue = transport.queue(deadLetterQueue) as unknown as Queue<object>;
+  const queue = transport.queue(deadLetterQueue);
   const wanted = new Map(
     listed.slice(0, mirroredDeadLetters).map((letter) => [deadLetterEntryId(letter.jobId), letter]),
   );
@@ -65,7 +71,7 @@ export async function mirrorDeadLetters(
     await queue.addBulk(
       missing.map(([entryId, { jobId, jobType, tenantId, errorCode, finishedAt }]) => ({
         name: jobType,
-        data: { jobId, jobType, tenantId, errorCode },
+        data: { jobId, dispatchNo: 0, jobType, tenantId, errorCode } satisfies DeadLetterEntry,
         // Dated as it died, so that the board's order is the table's.
         opts: { jobId: entryId, timestamp: finishedAt.getTime(), delay: delayMs },
       })),
