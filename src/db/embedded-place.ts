@@ -4,7 +4,7 @@
  * a pointer in the data folder names so that the data is found again.
  */
 import { createHash, randomBytes } from 'node:crypto';
-import { chmod, chown, mkdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readFile, rename, rmdir, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { codeOf, exitCodes, PurserError } from '../errors.ts';
@@ -22,11 +22,13 @@ export interface Place {
 }
 
 /**
- * Where root keeps a service's state, then where at least a restart of the process keeps it. Only
- * root ever relocates.
+ * Where relocated files go, in order of preference: data that shall last to where root keeps a
+ * service's state, which unlike a temporary folder nobody cleans; the rest the other way round.
  */
-export function defaultRoots(): string[] {
-  return ['/var/lib/purser', join(tmpdir(), 'purser'), '/var/tmp/purser'];
+export function defaultRoots(durable: boolean): string[] {
+  const lasting = ['/var/lib/purser', '/var/tmp/purser-postgres'];
+  const temporary = join(tmpdir(), 'purser-postgres');
+  return durable ? [...lasting, temporary] : [temporary, ...lasting];
 }
 
 /**
@@ -61,6 +63,7 @@ export async function findPlace(home: string, roots: readonly string[]): Promise
       if (!(await canWrite(user, base))) continue;
       await writeFile(`${pointer}.draft`, `${base}\n`, { mode: 0o600 });
       await rename(`${pointer}.draft`, pointer);
+      await rmdir(inside);
       return place(user, base, false, true);
     }
   }

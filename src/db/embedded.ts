@@ -75,7 +75,7 @@ async function startOwned(
   release: () => Promise<void>,
 ): Promise<EmbeddedPostgres> {
   const durable = options.durable ?? true;
-  const roots = options.relocationRoots ?? defaultRoots();
+  const roots = options.relocationRoots ?? defaultRoots(durable);
   const place = await findPlace(home, roots);
   const binaries = await findBinaries(place.user, roots);
   const passwords = await readPasswords(home, place);

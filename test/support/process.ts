@@ -47,7 +47,16 @@ export interface CliProcess {
 
 /** Starts `node dist/cli/main.js ...args`; dist/ must have been built (`npm test` does). */
 export function startCli(args: readonly string[], options: CliOptions = {}): CliProcess {
-  const child = spawn(process.execPath, ['--enable-source-maps', entry, ...args], {
+  return startNode([entry, ...args], `purser ${args.join(' ')}`, options);
+}
+
+/** Starts `node ...args`; `title` names it in errors. */
+export function startNode(
+  args: readonly string[],
+  title: string,
+  options: CliOptions = {},
+): CliProcess {
+  const child = spawn(process.execPath, ['--enable-source-maps', ...args], {
     cwd: options.cwd ?? process.cwd(),
     env: childEnvironment(options.env ?? {}),
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -81,7 +90,7 @@ export function startCli(args: readonly string[], options: CliOptions = {}): Cli
       const fail = (why: string) =>
         reject(
           new Error(
-            `purser ${args.join(' ')}: ${why} while waiting for ${what}. Its last lines:\n` +
+            `${title}: ${why} while waiting for ${what}. Its last lines:\n` +
               [...stdout, ...stderr].slice(-keptOnFailure).join('\n'),
             { cause: spawnError },
           ),

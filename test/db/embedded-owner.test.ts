@@ -1,0 +1,24 @@
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { takeOwnership } from '../../src/db/embedded-owner.ts';
+
+let dataDir: string;
+
+beforeEach(async () => {
+  dataDir = await mkdtemp(join(tmpdir(), 'purser-owner-'));
+});
+
+afterEach(() => rm(dataDir, { recursive: true, force: true }));
+
+it('lets exactly one of many simultaneous claims own a folder that a crash left claimed', async () => {
+  // A record under a live pid, but of an earlier process that had it.
+  const earlier = { pid: process.pid, processStart: 'an earlier process', released: false };
+  await writeFile(join(dataDir, 'owner.7.json'), JSON.stringify(earlier));
+  const claims = await Promise.allSettled(Array.from({ length: 20 }, () => takeOwnership(dataDir)));
+  const won = claims.filter((claim) => claim.status === 'fulfilled');
+  expect(won).toHaveLength(1);
+  await won[0]?.value.release();
+  await (await takeOwnership(dataDir)).release();
+});
