@@ -14,7 +14,8 @@ export interface BudgetRefusal {
 
 /**
  * `details`: `{ scope, limit, used, reserved, needed, resets_at }`, amounts as exact decimal USD.
- * `fatal` when the hold is larger than the whole limit: no wait and no reset can admit it.
+ * `fatal` when the hold is larger than the whole limit, or the limit is zero: no wait and no reset can
+ * admit it.
  */
 export class BudgetExceededError extends PurserError {
   override readonly name = 'BudgetExceededError';
@@ -23,7 +24,7 @@ export class BudgetExceededError extends PurserError {
   readonly neededNanoUsd: bigint;
 
   constructor(refusal: BudgetRefusal) {
-    const fatal = refusal.neededNanoUsd > refusal.limitNanoUsd;
+    const fatal = refusal.limitNanoUsd === 0n || refusal.neededNanoUsd > refusal.limitNanoUsd;
     const details = {
       scope: 'tenant',
       limit: formatUsd(refusal.limitNanoUsd),
@@ -37,7 +38,7 @@ export class BudgetExceededError extends PurserError {
       `tenant ${refusal.tenantId} needs $${details.needed} but has a monthly limit of ` +
         `$${details.limit} with $${details.used} used and $${details.reserved} reserved; ` +
         (fatal
-          ? 'the call alone is larger than the limit: raise it with `purser budget set`'
+          ? 'no such call fits into the limit: raise it with `purser budget set`'
           : `raise it with \`purser budget set\` or wait until ${details.resets_at}`),
       { status: 402, details: fatal ? { ...details, class: 'fatal' } : details },
     );
