@@ -26,7 +26,7 @@ export async function isAlive(pid: number): Promise<boolean> {
  * A text that differs between two processes which had the same pid one after the other, or `null`
  * where no such process lives. Linux: boot id and start tick of /proc; elsewhere what `ps` says.
  */
-export async function processStart(pid: number): Promise<string | null> {
+async function processStart(pid: number): Promise<string | null> {
   try {
     process.kill(pid, 0);
   } catch (error) {

@@ -29,7 +29,7 @@ export interface TestDatabase {
   close(): Promise<void>;
 }
 
-export interface OpenOptions {
+interface OpenOptions {
   /** Default L2. L3 logs tenant code in as purser_app_tenant. */
   readonly level?: 'L2' | 'L3';
   readonly tenantConnections?: number;

@@ -20,14 +20,14 @@ export interface CliOptions {
   readonly cwd?: string;
 }
 
-export interface CliExit {
+interface CliExit {
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
   readonly stdout: string;
   readonly stderr: string;
 }
 
-export interface WaitOptions {
+interface WaitOptions {
   readonly timeoutMs?: number;
 }
 
