@@ -2,6 +2,7 @@
  * A database with tenants, and handlers run on it as the worker runs them: through a real token, the
  * tenant role and the commit fence.
  */
+import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,22 +16,28 @@ import type { Handler, JobContext } from '../../src/handlers/define.ts';
 import { toOutcome } from '../../src/handlers/outcome.ts';
 import type { Outcome } from '../../src/handlers/outcome.ts';
 import { uploadFile } from '../../src/handlers/uploads.ts';
+import { createLlm } from '../../src/llm/create-llm.ts';
+import type { LlmProviderConfig } from '../../src/llm/create-llm.ts';
 import type { Llm } from '../../src/llm/llm.ts';
 import { createLogger } from '../../src/log.ts';
+import { endAttempt } from '../support/tenants.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 
 export interface RunOptions {
   readonly payload?: object;
+  /** Default: a new job. */
   readonly jobId?: string;
-  readonly llm?: Llm;
+  /** Who answers; without it a call fails the test. */
+  readonly provider?: LlmProviderConfig;
   readonly signal?: AbortSignal;
 }
 
 export interface HandlerBench {
   readonly test: TestDatabase;
   readonly database: Database;
-  addTenant(id: string): Promise<void>;
+  /** Adds a tenant; without an id, one of its own. Returns the id. */
+  addTenant(id?: string): Promise<string>;
   /** A file in the bench's own folder. */
   file(name: string, content: string | Buffer): Promise<string>;
   run(handler: Handler, tenantId: string, options?: RunOptions): Promise<Outcome>;
@@ -40,6 +47,11 @@ export interface HandlerBench {
   asTenant<T>(tenantId: string, fn: (sql: TenantSql) => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }
+
+let lastJobId = 0;
+
+/** For uploads whose job the test runs by itself. */
+export const noJob = (): Promise<void> => Promise.resolve();
 
 const noLlm: Llm = {
   generate: () => {
@@ -61,22 +73,35 @@ export async function openBench(): Promise<HandlerBench> {
       await closeOperatorToken(database.system, token);
     }
   };
-  const run = (handler: Handler, tenantId: string, options: RunOptions = {}): Promise<Outcome> =>
-    asTenant(tenantId, async (sql) => {
+  const run = async (
+    handler: Handler,
+    tenantId: string,
+    options: RunOptions = {},
+  ): Promise<Outcome> => {
+    lastJobId += 1;
+    const { jobId = String(lastJobId), provider } = options;
+    const signal = options.signal ?? new AbortController().signal;
+    const attempt = { tenantId, jobId, attempt: 1, token: randomUUID(), signal, log };
+    await test.sql`
+      insert into purser.context_tokens (token, tenant_id, job_id, attempt)
+      values (${attempt.token}, ${tenantId}, ${jobId}::bigint, 1)`;
+    const llm =
+      provider === undefined
+        ? noLlm
+        : createLlm({ provider, budgetSql: database.system }).forAttempt(attempt);
+    try {
       const ctx: JobContext<unknown> = {
-        jobId: options.jobId ?? '1',
-        tenantId,
+        ...attempt,
         payload: await parsePayload(handler, options.payload ?? {}),
-        attempt: 1,
-        token: '',
-        signal: options.signal ?? new AbortController().signal,
-        sql,
-        llm: options.llm ?? noLlm,
+        sql: tenantSql(database.tenant, { token: attempt.token, signal }),
+        llm,
         enqueue: () => Promise.reject(new Error('this test expects no child job')),
-        log,
       };
       return toOutcome(await handler.run(ctx));
-    });
+    } finally {
+      await endAttempt(test.sql, attempt);
+    }
+  };
   const ingestUpload = async (tenantId: string, uploadId: string): Promise<IngestionResult> => {
     const outcome = await run(costIngestion, tenantId, { payload: { uploadId } });
     if (outcome.kind !== 'done') throw new Error(`ingestion ended as ${outcome.kind}`);
@@ -85,8 +110,9 @@ export async function openBench(): Promise<HandlerBench> {
   return {
     test,
     database,
-    addTenant: async (id) => {
+    addTenant: async (id = `tenant-${randomUUID().slice(0, 8)}`) => {
       await test.sql`insert into tenants (id) values (${id}) on conflict do nothing`;
+      return id;
     },
     file: async (name, content) => {
       const path = join(folder, name);
@@ -95,8 +121,7 @@ export async function openBench(): Promise<HandlerBench> {
     },
     run,
     ingest: async (tenantId, path, source) => {
-      const onReady = (): Promise<void> => Promise.resolve();
-      const upload = await uploadFile({ database, tenantId, path, source, onReady });
+      const upload = await uploadFile({ database, tenantId, path, source, onReady: noJob });
       return ingestUpload(tenantId, upload.uploadId);
     },
     ingestUpload,

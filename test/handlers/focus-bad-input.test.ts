@@ -1,0 +1,263 @@
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openUpload } from '../../src/handlers/upload-writer.ts';
+import { makeReady, uploadFile } from '../../src/handlers/uploads.ts';
+import { focusFile, focusHeader, focusRow } from './focus-file.ts';
+import { noJob, openBench } from './handler-bench.ts';
+import type { HandlerBench } from './handler-bench.ts';
+
+let bench: HandlerBench;
+
+beforeAll(async () => {
+  bench = await openBench();
+});
+afterAll(async () => {
+  await bench.close();
+});
+
+interface StoredFault {
+  line: number;
+  column_name: string | null;
+  reason: string;
+}
+
+function faultsOf(tenantId: string): Promise<StoredFault[]> {
+  return bench.test.sql<StoredFault[]>`
+    select line::int, column_name, reason from ingest_errors
+    where tenant_id = ${tenantId} order by line`.then((rows) => [...rows]);
+}
+
+/** Ingests a good row, the faulty one and a good row; the file's own lines are 2, 3 and after. */
+async function between(faulty: Buffer | string): Promise<StoredFault[]> {
+  const tenantId = await bench.addTenant();
+  const parts = [`${focusHeader.join(',')}\n${focusRow()}\n`, faulty, `\n${focusRow()}\n`];
+  const path = await bench.file(
+    `${tenantId}.csv`,
+    Buffer.concat(parts.map((part) => Buffer.from(part))),
+  );
+  const result = await bench.ingest(tenantId, path);
+  expect(result).toMatchObject({ rows: 2, errors: 1, billedCost: [{ billedCost: '2.5' }] });
+  const [stored] = await bench.test.sql`
+    select count(*)::int as rows from cost_records where tenant_id = ${tenantId}`;
+  expect(stored).toEqual({ rows: 2 });
+  return faultsOf(tenantId);
+}
+
+/** Writes these bytes as an upload without the checks that `uploadFile` makes first, and ingests them. */
+async function ingestUnchecked(tenantId: string, content: string): Promise<unknown> {
+  const fileHash = 'ab'.repeat(32);
+  const uploadId = await bench.asTenant(tenantId, async (sql) => {
+    const head = { tenantId, source: null, fileName: 'raw.csv', fileHash, hasLineColumn: false };
+    const writer = await openUpload(sql, head);
+    await writer.write(Buffer.from(content));
+    await writer.flush();
+    await makeReady(bench.database.system, [writer], noJob);
+    return writer.uploadId;
+  });
+  return bench.ingestUpload(tenantId, uploadId);
+}
+
+describe('one bad row between two good ones', () => {
+  it.each([
+    ['NaN', { BilledCost: 'NaN' }, 'BilledCost', /"NaN" is not a decimal number/],
+    ['Infinity', { BilledCost: '-Infinity' }, 'BilledCost', /not a decimal/],
+    ['1e400', { BilledCost: '1e400' }, 'BilledCost', /more than 20 digits before the point/],
+    ['1e-400', { BilledCost: '1e-400' }, 'BilledCost', /more than 60 digits after the point/],
+    ['a currency sign', { BilledCost: '"$1,000.00 "' }, 'BilledCost', /without currency sign/],
+    ['hexadecimal', { BilledCost: '0x10' }, 'BilledCost', /not a decimal/],
+    ['no cost', { BilledCost: '' }, 'BilledCost', /no value/],
+    ['a NULL cost', { BilledCost: 'NULL' }, 'BilledCost', /no value/],
+    ['a bad optional number', { ConsumedQuantity: 'many' }, 'ConsumedQuantity', /"many"/],
+    ['a date of another style', { ChargePeriodStart: '9/1/24' }, 'ChargePeriodStart', /"9\/1\/24"/],
+    [
+      'the 30th of February',
+      { ChargePeriodStart: '2024-02-30' },
+      'ChargePeriodStart',
+      /not a date/,
+    ],
+    ['the hour 30', { ChargePeriodEnd: '2024-09-03T30:00:00Z' }, 'ChargePeriodEnd', /not a date/],
+    [
+      'an inverted period',
+      { ChargePeriodEnd: '2024-09-02' },
+      'ChargePeriodEnd',
+      /before it starts/,
+    ],
+    ['a currency of four letters', { BillingCurrency: 'EURO' }, 'BillingCurrency', /ISO 4217/],
+    ['a currency sign as currency', { BillingCurrency: '€' }, 'BillingCurrency', /ISO 4217/],
+    ['a text of 70,000 bytes', { ResourceId: 'x'.repeat(70_000) }, 'ResourceId', /70000 bytes/],
+    ['a key of 900 bytes', { BillingAccountId: 'x'.repeat(900) }, 'BillingAccountId', /800 bytes/],
+    ['a NUL character', { ChargeDescription: 'a\u0000b' }, 'ChargeDescription', /NUL/],
+    ['tags that are no JSON', { Tags: 'env=prod' }, 'Tags', /not a JSON object/],
+    ['tags that are a list', { Tags: '[1]' }, 'Tags', /not a JSON object/],
+    ['tags with a NUL', { Tags: String.raw`"{""a"": ""\u0000""}"` }, 'Tags', /cannot be stored/],
+    [
+      'tags with half a pair',
+      { Tags: String.raw`"{""a"": ""\ud800""}"` },
+      'Tags',
+      /cannot be stored/,
+    ],
+  ])(
+    '%s is reported with its line and column, and the others are kept',
+    async (_name, values, column, reason) => {
+      const faults = await between(focusRow(values));
+      expect(faults).toEqual([
+        { line: 3, column_name: column, reason: expect.stringMatching(reason) },
+      ]);
+    },
+  );
+
+  it('too few and too many fields are told apart from good rows', async () => {
+    const width = focusHeader.length;
+    expect(await between('a,b')).toEqual([
+      { line: 3, column_name: null, reason: `2 fields where the header has ${width}` },
+    ]);
+    expect(await between(`${focusRow()},x`)).toEqual([
+      { line: 3, column_name: null, reason: `${width + 1} fields where the header has ${width}` },
+    ]);
+  });
+
+  it('bytes that are not UTF-8 are found, and a real replacement character is not taken for one', async () => {
+    const latin1 = Buffer.from(focusRow({ ResourceId: 'Münch' }), 'latin1');
+    expect(await between(latin1)).toEqual([
+      { line: 3, column_name: 'ResourceId', reason: expect.stringContaining('not UTF-8') },
+    ]);
+    const tenantId = await bench.addTenant();
+    const path = await bench.file('fffd.csv', focusFile([{ ResourceId: 'M\uFFFDnch' }]));
+    expect(await bench.ingest(tenantId, path)).toMatchObject({ rows: 1, errors: 0 });
+  });
+
+  it('text after a closing quote spoils its own row and not the next', async () => {
+    const faults = await between(focusRow({ ResourceId: '"a"b' }));
+    expect(faults).toEqual([{ line: 3, column_name: null, reason: 'text after a closing quote' }]);
+  });
+
+  it('a field of 10 MB is refused without stopping the file', async () => {
+    const faults = await between(focusRow({ ChargeDescription: 'x'.repeat(10_000_000) }));
+    expect(faults).toMatchObject([{ line: 3, column_name: 'ChargeDescription' }]);
+  });
+
+  it('keeps its line number behind quoted line breaks', async () => {
+    const tenantId = await bench.addTenant();
+    const rows = [{ ChargeDescription: '"a\nb\nc"' }, { BilledCost: 'x' }];
+    await bench.ingest(tenantId, await bench.file('lines.csv', focusFile(rows)));
+    expect(await faultsOf(tenantId)).toMatchObject([{ line: 5, column_name: 'BilledCost' }]);
+  });
+});
+
+it('more than 1,000 faults are all counted and the first 1,000 kept', async () => {
+  const tenantId = await bench.addTenant();
+  const rows = Array.from({ length: 1234 }, () => ({ BilledCost: 'x' }));
+  const path = await bench.file('faults.csv', focusFile([{}, ...rows]));
+  expect(await bench.ingest(tenantId, path)).toMatchObject({ rows: 1, errors: 1234 });
+  const faults = await faultsOf(tenantId);
+  expect([faults.length, faults[0]?.line, faults.at(-1)?.line]).toEqual([1000, 3, 1002]);
+});
+
+it('currencies are kept apart, each with its exact sum', async () => {
+  const tenantId = await bench.addTenant();
+  const rows = [
+    { BillingCurrency: 'EUR', BilledCost: '0.1' },
+    { BilledCost: '0.2' },
+    { BilledCost: '-1e-18' },
+  ];
+  const { billedCost } = await bench.ingest(tenantId, await bench.file('eur.csv', focusFile(rows)));
+  expect(billedCost).toEqual([
+    { currency: 'EUR', rows: 1, billedCost: '0.1' },
+    { currency: 'USD', rows: 2, billedCost: '0.199999999999999999' },
+  ]);
+});
+
+describe('a file that cannot be taken', () => {
+  it.each([
+    ['is empty', '', 'focus_empty', /the file is empty/],
+    ['holds only line breaks', '\n\r\n', 'focus_empty', /the file is empty/],
+    [
+      'has other columns',
+      'a,b\n1,2\n',
+      'focus_wrong_columns',
+      /missing ProviderName.*begins with a, b/,
+    ],
+    [
+      'names a column twice',
+      `${focusHeader.join(',')},billedcost\n`,
+      'focus_wrong_columns',
+      /stands twice/,
+    ],
+    ['is UTF-16', Buffer.from(`\uFEFF${focusFile([{}])}`, 'utf16le'), 'csv_not_utf8', /UTF-16/],
+    ['is cut gzip', gzipSync(focusFile([{}])).subarray(0, -12), 'gzip_truncated', /cut off/],
+    [
+      'is damaged gzip',
+      Buffer.from([0x1f, 0x8b, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9]),
+      'gzip_damaged',
+      /damaged/,
+    ],
+  ])('%s: it is refused by name before an upload exists', async (name, content, code, message) => {
+    const tenantId = await bench.addTenant();
+    const path = await bench.file(`${name.replaceAll(' ', '-')}.csv`, content);
+    await expect(bench.ingest(tenantId, path)).rejects.toMatchObject({
+      code,
+      message: expect.stringMatching(message),
+    });
+    await expect(bench.ingest(tenantId, path)).rejects.toThrow(name.replaceAll(' ', '-'));
+    expect(
+      await bench.test.sql`select from ingest_uploads where tenant_id = ${tenantId}`,
+    ).toHaveLength(0);
+  });
+
+  it('is a gzip bomb: it is refused long before it is unpacked', async () => {
+    const tenantId = await bench.addTenant();
+    const header = Buffer.from(`${focusHeader.join(',')}\n`);
+    const bomb = gzipSync(Buffer.concat([header, Buffer.alloc(200_000_000, '0')]));
+    const path = await bench.file('bomb.csv.gz', bomb);
+    await expect(bench.ingest(tenantId, path)).rejects.toMatchObject({ code: 'gzip_bomb' });
+  });
+
+  it('is larger than allowed', async () => {
+    const path = await bench.file('large.csv', focusFile([{}, {}, {}]));
+    const { database } = bench;
+    const tenantId = await bench.addTenant();
+    const request = { database, tenantId, path, limits: { maxBytes: 300 }, onReady: noJob };
+    await expect(uploadFile(request)).rejects.toMatchObject({ code: 'file_too_large' });
+  });
+
+  it('is not there', async () => {
+    const tenantId = await bench.addTenant();
+    await expect(bench.ingest(tenantId, '/nowhere/costs.csv')).rejects.toMatchObject({
+      code: 'file_unreadable',
+      message: expect.stringContaining('costs.csv'),
+    });
+  });
+
+  it('ends inside a quote: the upload fails by the line where the quote opens, and keeps no row', async () => {
+    const tenantId = await bench.addTenant();
+    const path = await bench.file('quote.csv', `${focusFile([{}, {}])}"open,1,2\n3,4`);
+    await expect(bench.ingest(tenantId, path)).rejects.toMatchObject({
+      code: 'csv_unterminated_quote',
+      message: expect.stringContaining('line 4'),
+      details: { class: 'fatal' },
+    });
+    const [upload] = await bench.test.sql`
+      select state, failure, finished_at is not null as finished from ingest_uploads
+      where tenant_id = ${tenantId}`;
+    expect(upload).toMatchObject({ state: 'failed', finished: true });
+    expect(upload?.['failure']).toContain('line 4');
+    expect(
+      await bench.test.sql`select from cost_records where tenant_id = ${tenantId}`,
+    ).toHaveLength(0);
+  });
+
+  it('reached the worker unchecked: wrong columns and emptiness fail there too', async () => {
+    const tenantId = await bench.addTenant();
+    await expect(ingestUnchecked(tenantId, 'a,b\n1,2\n')).rejects.toMatchObject({
+      code: 'focus_wrong_columns',
+      details: { class: 'fatal' },
+    });
+    await expect(ingestUnchecked(tenantId, '\n')).rejects.toMatchObject({ code: 'focus_empty' });
+  });
+});
+
+it('a header without rows is taken, and said to be so', async () => {
+  const tenantId = await bench.addTenant();
+  const result = await bench.ingest(tenantId, await bench.file('header.csv', focusFile([])));
+  expect(result).toMatchObject({ rows: 0, errors: 0, note: 'the file has a header and no rows' });
+});
