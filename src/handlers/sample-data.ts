@@ -2,8 +2,11 @@
  * A made-up FOCUS 1.0 export: twelve companies, 90 days, weekdays and weekends, planted anomalies and idle
  * resources. The same options always give the same bytes, so that ingesting it twice adds nothing.
  */
+import { mkdir, open, rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { idleKinds, kindNames, resourceKinds, sampleCompanies } from './sample-companies.ts';
 import type { PlantedAnomaly, ResourceKind, SampleCompany } from './sample-companies.ts';
+import { createRandom, hashOf } from './seeded-random.ts';
 import { addDays } from './utc-days.ts';
 
 export interface SampleOptions {
@@ -72,24 +75,6 @@ const header = [
 ] as const;
 
 const amazon = 'Amazon Web Services, Inc.';
-
-/** mulberry32 (T. Ettinger, public domain): 32-bit, fast, the same on every machine. */
-function createRandom(seed: number): () => number {
-  let state = seed >>> 0;
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0;
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 4_294_967_296;
-  };
-}
-
-function hashOf(text: string): number {
-  let hash = 2_166_136_261;
-  for (const character of text)
-    hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 16_777_619);
-  return hash >>> 0;
-}
 
 interface SampleResource {
   readonly id: string;
@@ -216,6 +201,29 @@ export function* sampleFocusFile(options: SampleOptions = {}): Generator<Buffer,
     yield Buffer.from(`${rows.join('\n')}\n`);
   }
 }
+
+/** Writes the file whole or not at all. Returns its data rows and how many tenants they belong to. */
+export async function writeSample(
+  path: string,
+  options: SampleOptions = {},
+): Promise<{ rows: number; tenants: number }> {
+  await mkdir(dirname(path), { recursive: true });
+  const unfinished = `${path}.${process.pid}.unfinished`;
+  const file = await open(unfinished, 'w');
+  let lines = 0;
+  try {
+    for (const chunk of sampleFocusFile(options)) {
+      for (const byte of chunk) if (byte === lineFeed) lines += 1;
+      await file.writeFile(chunk);
+    }
+  } finally {
+    await file.close();
+  }
+  await rename(unfinished, path);
+  return { rows: lines - 1, tenants: sampleCompanies.length };
+}
+
+const lineFeed = 0x0a;
 
 /** What the analyses should find in the file of these options. */
 export function plantedFindings(options: SampleOptions = {}): PlantedFindings {
