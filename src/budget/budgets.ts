@@ -1,5 +1,5 @@
 /** A tenant's budget as operators see and set it. */
-import { PurserError } from '../errors.ts';
+import { PurserError, UsageError } from '../errors.ts';
 import type { Sql } from '../db/connect.ts';
 import { formatUsd, parseUsd } from './money.ts';
 import { onStore } from './store.ts';
@@ -83,7 +83,11 @@ export interface SetBudgetRequest {
  * what is already used stops new calls and takes nothing back.
  */
 export async function setBudget(sql: Sql, request: SetBudgetRequest): Promise<BudgetStatus> {
-  const limit = formatUsd(parseUsd(request.monthlyLimitUsd));
+  const limitNanoUsd = parseUsd(request.monthlyLimitUsd);
+  if (limitNanoUsd < 0n || limitNanoUsd >= 10n ** 18n) {
+    throw new UsageError('a monthly limit is between 0 and 999999999.999999999 USD, e.g. 25.00');
+  }
+  const limit = formatUsd(limitNanoUsd);
   await onStore('set a budget', () =>
     sql.begin(async (tx) => {
       // Waits for reserves in flight, which read the limit under this lock.

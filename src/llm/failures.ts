@@ -138,9 +138,12 @@ const neverSent = new Set([
 /** The error of a fetch that gave no response, or none to its end. */
 export function failureOfNetwork(thrown: unknown, host: string): LlmError {
   const causes = causesOf(thrown);
-  const code = causes.find((cause) => cause.code !== undefined)?.code ?? 'no code';
+  const code =
+    causes.find((cause) => cause.code !== undefined)?.code ?? causes.at(-1)?.message ?? 'no code';
+  // "bad port": fetch refuses some ports before it connects (fetch.spec.whatwg.org, section 2.9).
   const unsent = causes.some(
-    (cause) => neverSent.has(cause.code ?? '') || cause.syscall === 'connect',
+    ({ code, syscall, message }) =>
+      neverSent.has(code ?? '') || syscall === 'connect' || message === 'bad port',
   );
   if (unsent) {
     return new LlmError(
@@ -160,6 +163,7 @@ export function failureOfNetwork(thrown: unknown, host: string): LlmError {
 interface Cause {
   readonly code: string | undefined;
   readonly syscall: string | undefined;
+  readonly message: string;
 }
 
 function causesOf(thrown: unknown): Cause[] {
@@ -170,7 +174,7 @@ function causesOf(thrown: unknown): Cause[] {
       const field: unknown = Reflect.get(value, key);
       return typeof field === 'string' ? field : undefined;
     };
-    found.push({ code: text('code'), syscall: text('syscall') });
+    found.push({ code: text('code'), syscall: text('syscall'), message: value.message });
     visit(value.cause, depth + 1);
     if (value instanceof AggregateError) for (const one of value.errors) visit(one, depth + 1);
   };

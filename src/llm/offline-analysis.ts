@@ -44,7 +44,10 @@ export function analyseOffline(prompt: string): OfflineAnalysis {
     .flatMap((service) => findAnomalies(service, material))
     .toSorted((a, b) => b.cost - b.expected - (a.cost - a.expected) || order(a, b));
   const movers = evidence.services
-    .filter((service) => growthOf(service) > growthShare)
+    .filter((service) => {
+      const large = increaseOf(service) > materialShare * Math.abs(evidence.totalCost);
+      return large && growthOf(service) > growthShare;
+    })
     .toSorted((a, b) => increaseOf(b) - increaseOf(a) || (a.service < b.service ? -1 : 1));
   const recommendations = [...idleAdvice(evidence), ...moverAdvice(evidence, movers)].slice(
     0,
@@ -99,24 +102,27 @@ function summaryOf(
   movers: readonly ServiceEvidence[],
 ): string {
   const { totalCost, currency, periodDays, services, idle } = evidence;
-  const largest = services.toSorted((a, b) => b.total - a.total)[0];
-  const parts = [
-    `${label}: ${cents(totalCost).toFixed(2)} ${currency} over ${periodDays} days in ${services.length} services`,
-  ];
-  if (largest !== undefined && totalCost > 0) {
-    parts.push(`${largest.service} is ${percent(largest.total / totalCost)} of it`);
-  }
-  const mover = movers[0];
-  if (mover !== undefined) parts.push(`${mover.service} grew by ${percent(growthOf(mover))}`);
   const spike = anomalies[0];
-  parts.push(
+  const mover = movers[0];
+  const headline =
     spike === undefined
       ? 'no day stands out'
-      : `${anomalies.length} unusual ${anomalies.length === 1 ? 'day' : 'days'}, the largest in ${spike.service} on ${spike.day}`,
-  );
-  if (idle.length > 0)
-    parts.push(`${idle.length} idle ${idle.length === 1 ? 'resource' : 'resources'}`);
-  return `${parts.join('; ')}.`;
+      : `${count(anomalies.length, 'unusual day')}, the largest in ${spike.service} on ${spike.day}`;
+  const sentences = [
+    `${label}: ${cents(totalCost).toFixed(2)} ${currency} over ${periodDays} days, ${headline}.`,
+  ];
+  const largest = services.toSorted((a, b) => b.total - a.total)[0];
+  if (largest !== undefined && totalCost > 0) {
+    const share = percent(largest.total / totalCost);
+    sentences.push(`Of ${count(services.length, 'service')}, ${largest.service} is ${share}.`);
+  }
+  if (mover !== undefined) sentences.push(`${mover.service} grew by ${percent(growthOf(mover))}.`);
+  if (idle.length > 0) sentences.push(`${count(idle.length, 'resource')} found idle.`);
+  return sentences.join(' ');
+}
+
+function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
 type Advice = OfflineAnalysis['recommendations'][number];
@@ -144,8 +150,9 @@ function moverAdvice(evidence: Evidence, movers: readonly ServiceEvidence[]): Ad
     title: `Check the growth of ${service.service}`,
     rationale:
       `It cost ${cents(service.total).toFixed(2)} ${evidence.currency} after ` +
-      `${cents(service.previousTotal ?? 0).toFixed(2)} in the period before (+${percent(growthOf(service))}). ` +
-      'The saving is what going back to the earlier level would bring.',
-    estimatedMonthlySavingsUsd: savings(evidence, increaseOf(service)),
+      `${cents(service.previousTotal ?? 0).toFixed(2)} in the period before (+${percent(growthOf(service))}), ` +
+      `${cents(perMonth(increaseOf(service), evidence.periodDays)).toFixed(2)} more a month. ` +
+      'No saving is claimed: growth may be wanted.',
+    estimatedMonthlySavingsUsd: 0,
   }));
 }

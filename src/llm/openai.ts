@@ -40,6 +40,11 @@ export function openAiDoor(config: OpenAiConfig): (account: Account) => Llm {
   if (!URL.canParse(baseUrl)) {
     throw new UsageError(`OPENAI_BASE_URL "${baseUrl}" is no URL; write it like ${defaultBaseUrl}`);
   }
+  if (config.apiKey !== undefined && !/^[\x21-\x7e]+$/.test(config.apiKey)) {
+    throw new UsageError(
+      'OPENAI_API_KEY is empty or has a character that no HTTP header may carry (a line break?); set it again',
+    );
+  }
   const withoutJsonMode = new Set<string>();
   return (account) => ({
     generate: async <T>(request: LlmRequest<T>): Promise<LlmAnswer<T>> => {
@@ -114,7 +119,7 @@ async function complete<T>(call: Call<T>): Promise<Completed> {
       try {
         exchanged = await exchange(call.account, {
           url: input instanceof Request ? input.url : input.toString(),
-          headers: headersOf(init?.headers),
+          headers: new Headers(init?.headers),
           body: textOf(init?.body),
           maxOutputTokens: request.maxOutputTokens,
           provider,
@@ -145,6 +150,13 @@ async function complete<T>(call: Call<T>): Promise<Completed> {
     return { text: result.text, finishReason: result.finishReason, exchanged };
   } catch {
     if (failure !== undefined) throw failure;
+    if (exchanged === undefined) {
+      throw new LlmError(
+        'llm_bad_request',
+        `the request for model ${model} could not be written; nothing was sent`,
+        { class: 'fatal', outcome: 'released' },
+      );
+    }
     // No cause: the SDK's errors carry the prompt and the whole response.
     throw new LlmError(
       'llm_bad_response',
@@ -165,19 +177,6 @@ function wireBody(
   const word = new URL(baseUrl).host === 'api.openai.com' ? 'max_completion_tokens' : 'max_tokens';
   const format = jsonMode ? { response_format: { type: 'json_object' } } : {};
   return { ...rest, [word]: cap, ...format };
-}
-
-/** Without the cause: it quotes the header, which is the key. */
-function headersOf(headers: RequestInit['headers']): Headers {
-  try {
-    return new Headers(headers);
-  } catch {
-    throw new LlmError(
-      'llm_auth',
-      'OPENAI_API_KEY has a character that no HTTP header may carry (a line break?); set it again',
-      { class: 'fatal', outcome: 'released' },
-    );
-  }
 }
 
 function textOf(body: unknown): string {

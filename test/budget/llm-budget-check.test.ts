@@ -2,9 +2,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { BudgetExceededError } from '../../src/budget/budget-exceeded.ts';
 import { budgetStatus } from '../../src/budget/budgets.ts';
-import { verifyBudgets } from '../../src/budget/verify.ts';
 import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
+import { assertBooksRight } from '../support/books.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { llmAttempt } from '../support/llm-attempt.ts';
@@ -32,7 +32,7 @@ beforeEach(async () => {
   provider = await startProvider();
 });
 afterEach(async () => {
-  expect((await verifyBudgets(database.sql)).differences).toEqual([]);
+  await assertBooksRight(database.sql);
   await provider.stop();
 });
 

@@ -5,6 +5,7 @@ import { markUnknown, recordUsage, releaseReservation } from '../../src/budget/s
 import { verifyBudgets } from '../../src/budget/verify.ts';
 import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
+import { assertBooksRight } from '../support/books.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { billOf, countersOf, reserve, untilWaiting } from '../support/holds.ts';
@@ -23,7 +24,7 @@ afterAll(async () => {
   await database.close();
 });
 afterEach(async () => {
-  expect((await verifyBudgets(sql)).differences).toEqual([]);
+  await assertBooksRight(sql);
 });
 
 async function tenantWithHold(usd: string) {
@@ -134,7 +135,7 @@ describe('settle', () => {
         where datname = current_database() and application_name = 'purser test mortal'`;
       await dying;
     });
-    await mortal.end({ timeout: 5 });
+    await mortal.end({ timeout: 0 });
     expect(await dying).toMatchObject({ code: 'budget_unavailable' });
     expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0.5', spent: '0', unknown: '0' });
     await recordUsage(sql, bill);
@@ -150,9 +151,9 @@ describe('settle', () => {
   });
 });
 
-describe('expiry', () => {
-  const at = (text: string) => new Date(`2026-05-10T${text}Z`);
+const at = (text: string) => new Date(`2026-05-10T${text}Z`);
 
+describe('expiry', () => {
   it('a process that died before sending leaks no hold; one that died after keeps it charged', async () => {
     const tenantId = await addTenant(sql, { limitUsd: '1' });
     const attempt = await startAttempt(sql, tenantId);
@@ -218,7 +219,7 @@ describe('the ledger', () => {
       'delete from llm_ledger',
       'truncate llm_ledger',
     ]) {
-      await expect(sql.unsafe(statement), statement).rejects.toThrow(/append-only/);
+      await expect(sql.unsafe(statement)).rejects.toThrow(/append-only/);
     }
     const planted = sql`
       insert into llm_ledger (tenant_id, budget_id, period_start, reservation_id, event,

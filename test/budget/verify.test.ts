@@ -84,14 +84,13 @@ describe('verify', () => {
         startAttempt(sql, await addTenant(sql, { limitUsd: '2' })),
       ),
     );
-    let running = true;
-    let admitted = 0;
-    const traffic = attempts.flatMap((attempt, tenant) =>
+    const traffic = { running: true, admitted: 0 };
+    const lanes = attempts.flatMap((attempt, tenant) =>
       Array.from({ length: 3 }, async (_, lane) => {
-        for (let call = 0; running; call += 1) {
+        for (let call = 0; traffic.running; call += 1) {
           try {
             const hold = await reserve(wide, attempt, '0.01');
-            admitted += 1;
+            traffic.admitted += 1;
             const turn = (call + lane + tenant) % 5;
             if (turn < 3) await markSent(wide, hold);
             if (turn < 2) await recordUsage(wide, billOf(hold.reservationId, '0.003'));
@@ -107,9 +106,9 @@ describe('verify', () => {
     for (let check = 0; check < 15; check += 1) {
       expect((await verifyBudgets(sql)).differences).toEqual([]);
     }
-    running = false;
-    await Promise.all(traffic);
-    expect(admitted).toBeGreaterThan(50);
+    traffic.running = false;
+    await Promise.all(lanes);
+    expect(traffic.admitted).toBeGreaterThan(50);
     const later = new Date(Date.now() + 3_600_000);
     await releaseExpiredReservations({ sql, now: later, limit: 10_000 });
     expect((await verifyBudgets(sql)).differences).toEqual([]);
@@ -144,7 +143,9 @@ describe('budgets', () => {
   it('a new limit is exact or refused, and an unknown tenant is named', async () => {
     const tenantId = await addTenant(sql);
     for (const monthlyLimitUsd of ['-1', '1.0000000001', 'ten', '1000000000']) {
-      await expect(setBudget(sql, { tenantId, monthlyLimitUsd, hard: true })).rejects.toThrow();
+      await expect(setBudget(sql, { tenantId, monthlyLimitUsd, hard: true })).rejects.toThrow(
+        /between 0 and 999999999|more than 9 decimals|not a decimal/,
+      );
     }
     const status = await setBudget(sql, { tenantId, monthlyLimitUsd: '0.000000001', hard: true });
     expect(status.monthlyLimitUsd).toBe('0.000000001');

@@ -54,6 +54,10 @@ export function billOf(reservationId: string, usd: string, now?: Date) {
   };
 }
 
+function exact(numeric: string | undefined): string {
+  return formatUsd(parseUsd(numeric ?? '0'));
+}
+
 /** The counters of a tenant's period as exact decimals. */
 export async function countersOf(sql: Sql, tenantId: string, month?: string) {
   const [row] = await sql<{ reserved: string; spent: string; unknown: string }[]>`
@@ -61,7 +65,6 @@ export async function countersOf(sql: Sql, tenantId: string, month?: string) {
       coalesce(sum(unknown_usd), 0) as unknown
     from llm_budget_periods
     where tenant_id = ${tenantId} and (${month ?? null}::date is null or period_start = ${month ?? null}::date)`;
-  const exact = (numeric: string | undefined) => formatUsd(parseUsd(numeric ?? '0'));
   return {
     reserved: exact(row?.reserved),
     spent: exact(row?.spent),

@@ -2,10 +2,10 @@
 import type { Sql } from '../../src/db/connect.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
 import type { LlmProviderConfig } from '../../src/llm/create-llm.ts';
-import type { Llm } from '../../src/llm/llm.ts';
+import type { Llm, LlmError } from '../../src/llm/llm.ts';
 import { createLogger } from '../../src/log.ts';
 import type { Logger } from '../../src/log.ts';
-import { startAttempt } from './tenants.ts';
+import { addTenant, startAttempt } from './tenants.ts';
 import type { TestAttempt } from './tenants.ts';
 
 export interface LlmAttempt extends TestAttempt {
@@ -29,4 +29,38 @@ export async function llmAttempt(
     log,
   });
   return { ...attempt, llm, controller };
+}
+
+/** What the faulty provider is asked, with secrets that no message may repeat. */
+export const faultyCall = {
+  apiKey: 'sk-test-0123456789abcdef',
+  system: 'Be brief.',
+  prompt: 'The secret plan of Example Corp is to sell umbrellas in the desert.',
+  maxOutputTokens: 100,
+};
+
+/** A tenant with 1 USD whose one call holds 0.10 USD of it and is expected to fail. */
+export async function failingCall(
+  sql: Sql,
+  provider: { readonly baseUrl: string; readonly timeoutMs?: number },
+) {
+  await sql`
+    insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok)
+    values ('ten-cents', '2020-01-01', 0, 1000) on conflict do nothing`;
+  const tenantId = await addTenant(sql, { limitUsd: '1' });
+  const { llm, controller } = await llmAttempt(sql, tenantId, {
+    kind: 'openai',
+    model: 'ten-cents',
+    apiKey: faultyCall.apiKey,
+    baseUrl: provider.baseUrl,
+    timeoutMs: provider.timeoutMs ?? 5000,
+    maxResponseBytes: 1024 * 1024,
+  });
+  const failure = llm.generate(faultyCall).then(
+    () => {
+      throw new Error('the call succeeded');
+    },
+    (error: LlmError) => error,
+  );
+  return { tenantId, failure, controller };
 }

@@ -1,0 +1,106 @@
+/** Calls that get no answer, or none in time: what was sent, and what it may have cost. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { createLlm } from '../../src/llm/create-llm.ts';
+import { assertBooksRight } from '../support/books.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { countersOf } from '../support/holds.ts';
+import { failingCall, faultyCall, llmAttempt } from '../support/llm-attempt.ts';
+import { startProvider } from '../support/provider.ts';
+import type { Scripted, TestProvider } from '../support/provider.ts';
+import { addTenant } from '../support/tenants.ts';
+
+let database: TestDatabase;
+let provider: TestProvider;
+beforeAll(async () => {
+  database = await freshDatabase();
+});
+afterAll(() => database.close());
+beforeEach(async () => {
+  provider = await startProvider();
+});
+afterEach(async () => {
+  await provider.stop();
+  await assertBooksRight(database.sql);
+});
+
+const callOnce = (options: { baseUrl?: string; timeoutMs?: number } = {}) =>
+  failingCall(database.sql, { baseUrl: provider.url, ...options });
+
+const released = { reserved: '0', spent: '0', unknown: '0' };
+const unknown = { reserved: '0', spent: '0', unknown: '0.1' };
+
+describe('a call without an answer', () => {
+  it.each<[string, Scripted]>([
+    ['a hang', { kind: 'hang' }],
+    ['an answer that comes too late', { kind: 'answer', delayMs: 3000 }],
+    ['a slow stream', { kind: 'slow', pauseMs: 50 }],
+  ])('%s ends at the timeout, and its cost is unknown', async (_name, scripted) => {
+    provider.script(scripted);
+    const { tenantId, failure } = await callOnce({ timeoutMs: 300 });
+    expect(await failure).toMatchObject({
+      code: 'llm_timeout',
+      details: { class: 'retry', outcome: 'unknown' },
+      message: expect.stringContaining('300 ms'),
+    });
+    expect(await countersOf(database.sql, tenantId)).toEqual(unknown);
+  });
+
+  it('an attempt that is aborted while the provider works leaves its cost unknown', async () => {
+    provider.script({ kind: 'hang' });
+    const { tenantId, failure, controller } = await callOnce();
+    await expect.poll(() => provider.received.length).toBe(1);
+    controller.abort(new Error('deadline'));
+    expect(await failure).toMatchObject({ code: 'llm_aborted', details: { outcome: 'unknown' } });
+    expect(await countersOf(database.sql, tenantId)).toEqual(unknown);
+  });
+
+  it('an attempt that is aborted already sends nothing and holds nothing', async () => {
+    const tenantId = await addTenant(database.sql, { limitUsd: '1' });
+    const { llm, controller } = await llmAttempt(database.sql, tenantId, {
+      kind: 'openai',
+      model: 'ten-cents',
+      baseUrl: provider.url,
+    });
+    controller.abort();
+    await expect(llm.generate(faultyCall)).rejects.toMatchObject({
+      code: 'llm_aborted',
+      details: { outcome: 'released' },
+    });
+    expect(provider.received).toHaveLength(0);
+    const rows = await database.sql`select from llm_reservations where tenant_id = ${tenantId}`;
+    expect(rows).toHaveLength(0);
+  });
+
+  it('a refused connection gives the hold back', async () => {
+    await provider.stop();
+    const { tenantId, failure } = await callOnce();
+    expect(await failure).toMatchObject({
+      code: 'llm_unreachable',
+      details: { class: 'retry', outcome: 'released' },
+      message: expect.stringContaining('ECONNREFUSED'),
+    });
+    expect(await countersOf(database.sql, tenantId)).toEqual(released);
+  });
+
+  it.each([
+    ['a port that fetch never connects to', 'http://127.0.0.1:1/v1', /bad port/],
+    ['a host that does not exist', 'http://provider.invalid/v1', /ENOTFOUND|EAI_AGAIN/],
+  ])('%s gives the hold back', async (_name, baseUrl, says) => {
+    const { tenantId, failure } = await callOnce({ baseUrl });
+    const error = await failure;
+    expect(error).toMatchObject({
+      code: 'llm_unreachable',
+      details: { class: 'retry', outcome: 'released' },
+    });
+    expect(error.message).toMatch(says);
+    expect(await countersOf(database.sql, tenantId)).toEqual(released);
+  });
+
+  it('a key that no header may carry is named at the start, without being shown', () => {
+    const config = { kind: 'openai', model: 'ten-cents', apiKey: 'sk-test\nbroken' } as const;
+    expect(() => createLlm({ provider: config, budgetSql: database.sql })).toThrow(
+      /^OPENAI_API_KEY(?!.*sk-test)/s,
+    );
+  });
+});
