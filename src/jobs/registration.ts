@@ -29,3 +29,10 @@ export async function registerJobTypes(sql: Queryable, types: readonly JobType[]
       give_up_after_ms = excluded.give_up_after_ms, registered_at = excluded.registered_at`;
   return written.count;
 }
+
+/** Names of all registered types, ordered. */
+export async function listJobTypes(sql: Queryable): Promise<string[]> {
+  const rows = await sql<{ job_type: string }[]>`
+    select job_type from public.job_types order by job_type`;
+  return rows.map(({ job_type }) => job_type);
+}

@@ -40,6 +40,8 @@ export interface QueueBackend {
   ): Worker<Entry>;
   /** Rejects when the store is away. */
   ping(): Promise<void>;
+  /** Redis only: its maxmemory-policy, where the server lets a client read it. */
+  evictionPolicy(): Promise<string | undefined>;
   close(): Promise<void>;
 }
 
@@ -114,6 +116,15 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
     ping: async () => {
       await producer.ping();
     },
+    evictionPolicy: async () => {
+      await new Promise<void>((resolve, reject) => {
+        if (producer.status === 'ready') resolve();
+        producer.once('ready', resolve);
+        producer.once('error', reject);
+      });
+      const info = await producer.info('memory');
+      return /maxmemory_policy:(\S+)/.exec(info)?.[1];
+    },
     close: async () => {
       producer.disconnect();
       consumer?.disconnect();
@@ -154,6 +165,10 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
     },
     ping: async () => {
       await pool.query('select 1');
+    },
+    evictionPolicy: async () => {
+      await pool.query('select 1');
+      return undefined;
     },
     close: () => pool.end(),
   };

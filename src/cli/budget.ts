@@ -1,0 +1,112 @@
+/** `purser budget show|set|verify`. */
+import { budgetStatus, setBudget } from '../budget/budgets.ts';
+import type { BudgetStatus } from '../budget/budgets.ts';
+import { verifyBudgets } from '../budget/verify.ts';
+import { exitCodes, UsageError } from '../errors.ts';
+import type { Command, Invocation } from './command.ts';
+import { jsonOption } from './command.ts';
+import { formatTable } from './table.ts';
+import { withDatabase } from './with-system.ts';
+
+function tableOf(budgets: readonly BudgetStatus[]): string {
+  return formatTable(
+    ['tenant', 'limit', 'kind', 'used', 'of which unknown', 'reserved', 'available', 'resets'],
+    budgets.map((budget) => [
+      budget.tenantId,
+      budget.monthlyLimitUsd,
+      budget.hardLimit ? 'hard' : 'soft',
+      budget.currentMonthUsageUsd,
+      budget.unknownUsd,
+      budget.reservedUsd,
+      budget.availableUsd,
+      budget.resetsAt,
+    ]),
+  );
+}
+
+async function show(invocation: Invocation): Promise<number> {
+  const tenantId = invocation.value('tenant');
+  return withDatabase(invocation.config(), async ({ database }) => {
+    const budgets = await budgetStatus(database.system, tenantId === undefined ? {} : { tenantId });
+    if (tenantId !== undefined && budgets.length === 0) {
+      throw new UsageError(`there is no tenant ${JSON.stringify(tenantId)}`);
+    }
+    invocation.print(invocation.flag('json') ? JSON.stringify(budgets) : tableOf(budgets));
+    return exitCodes.ok;
+  });
+}
+
+async function set(invocation: Invocation): Promise<number> {
+  if (invocation.flag('hard') && invocation.flag('soft')) {
+    throw new UsageError('use --hard or --soft, not both');
+  }
+  const monthlyLimitUsd = invocation.required('monthly-limit');
+  if (!/^\d{1,9}(\.\d{1,9})?$/.test(monthlyLimitUsd)) {
+    throw new UsageError(
+      `--monthly-limit must be US dollars with at most 9 decimals, e.g. 25.00, not ${JSON.stringify(monthlyLimitUsd)}`,
+    );
+  }
+  return withDatabase(invocation.config(), async ({ database }) => {
+    const budget = await setBudget(database.system, {
+      tenantId: invocation.required('tenant'),
+      monthlyLimitUsd,
+      hard: !invocation.flag('soft'),
+    });
+    invocation.print(invocation.flag('json') ? JSON.stringify(budget) : tableOf([budget]));
+    return exitCodes.ok;
+  });
+}
+
+async function verify(invocation: Invocation): Promise<number> {
+  return withDatabase(invocation.config(), async ({ database }) => {
+    const found = await verifyBudgets(database.system);
+    const { differences } = found;
+    if (invocation.flag('json')) invocation.print(JSON.stringify(found));
+    else if (differences.length === 0) {
+      invocation.print(
+        `${found.periods} budget periods and ${found.reservations} reservations recomputed: no difference`,
+      );
+    } else {
+      invocation.print(
+        formatTable(
+          ['tenant', 'period', 'counter', 'stored', 'recomputed'],
+          differences.map((row) => [
+            row.tenantId,
+            row.periodStart,
+            row.name,
+            row.stored,
+            row.recomputed,
+          ]),
+        ),
+      );
+    }
+    return differences.length === 0 ? exitCodes.ok : exitCodes.failed;
+  });
+}
+
+export const budgetCommands: readonly Command[] = [
+  {
+    path: 'budget show',
+    summary: 'limit, used, reserved and available per tenant, this month',
+    options: { tenant: { value: 'T', help: 'only this tenant' }, json: jsonOption },
+    run: show,
+  },
+  {
+    path: 'budget set',
+    summary: "set a tenant's monthly limit",
+    options: {
+      tenant: { value: 'T', help: "the tenant's id", required: true },
+      'monthly-limit': { value: 'USD', help: 'US dollars, e.g. 25.00; 0 blocks', required: true },
+      hard: { help: 'refuse beyond the limit (default)' },
+      soft: { help: 'admit beyond the limit, and flag it' },
+      json: jsonOption,
+    },
+    run: set,
+  },
+  {
+    path: 'budget verify',
+    summary: 'recompute every counter from its rows; exit 1 names a difference',
+    options: { json: jsonOption },
+    run: verify,
+  },
+];

@@ -1,0 +1,47 @@
+/**
+ * What a command of the CLI is: its words, its options, and the function behind it. Help is generated from
+ * this, so that it cannot differ from what is parsed.
+ */
+import type { Config } from '../config.ts';
+
+export interface OptionSpec {
+  /** Name of the value in help (`T`, `FILE`); a flag has none. */
+  readonly value?: string;
+  readonly help: string;
+  readonly required?: boolean;
+}
+
+export interface PositionalSpec {
+  readonly name: string;
+  readonly help: string;
+  readonly required: boolean;
+}
+
+export interface Command {
+  /** Words after `purser`, e.g. `jobs list`. */
+  readonly path: string;
+  readonly summary: string;
+  readonly positionals?: readonly PositionalSpec[];
+  readonly options?: Readonly<Record<string, OptionSpec>>;
+  /** Runs the command; the number is the exit code. */
+  readonly run: (invocation: Invocation) => Promise<number>;
+}
+
+export interface Invocation {
+  readonly positionals: readonly string[];
+  /** Value of an option, or undefined. */
+  value(name: string): string | undefined;
+  /** Value of an option that the command declares as required. */
+  required(name: string): string;
+  flag(name: string): boolean;
+  /** Reads the environment; throws `invalid_configuration` with every fault. */
+  config(): Config;
+  /** A line on stdout. */
+  print(line: string): void;
+  /** A line on stderr: progress and notes, never results. */
+  note(line: string): void;
+  /** Whether stderr is a terminal that can redraw a line. */
+  readonly interactive: boolean;
+}
+
+export const jsonOption = { help: 'print JSON instead of a table' } satisfies OptionSpec;

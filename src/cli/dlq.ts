@@ -1,0 +1,104 @@
+/** `purser dlq list|replay|discard`: dead letters. */
+import { exitCodes, UsageError } from '../errors.ts';
+import { discardDeadLetter, listDeadLetters, replayDeadLetter } from '../jobs/dead-letters.ts';
+import type { Command, Invocation } from './command.ts';
+import { jsonOption } from './command.ts';
+import { checkJobId } from './jobs.ts';
+import { operatorName } from './operator.ts';
+import { wholeNumber } from './parse.ts';
+import { formatTable } from './table.ts';
+import { withDatabase } from './with-system.ts';
+
+async function list(invocation: Invocation): Promise<number> {
+  const limit = wholeNumber(invocation, 'limit', 50, { min: 1, max: 10_000 });
+  return withDatabase(invocation.config(), async ({ database }) => {
+    const letters = await listDeadLetters(database.system, {
+      tenantId: invocation.value('tenant'),
+      jobType: invocation.value('type'),
+      limit,
+    });
+    if (invocation.flag('json')) invocation.print(JSON.stringify(letters));
+    else {
+      invocation.print(
+        formatTable(
+          ['job', 'tenant', 'type', 'attempts', 'finished', 'error', 'message'],
+          letters.map((letter) => [
+            letter.jobId,
+            letter.tenantId,
+            letter.jobType,
+            letter.attempt,
+            letter.finishedAt,
+            letter.errorCode,
+            letter.errorMessage,
+          ]),
+          80,
+        ),
+      );
+    }
+    return exitCodes.ok;
+  });
+}
+
+async function replay(invocation: Invocation): Promise<number> {
+  const jobId = checkJobId(invocation.positionals[0] ?? '');
+  return withDatabase(invocation.config(), async ({ database }) => {
+    const made = await replayDeadLetter(database.system, jobId, {
+      who: operatorName(),
+      door: 'cli',
+    });
+    if (invocation.flag('json')) invocation.print(JSON.stringify(made));
+    else {
+      invocation.print(
+        made.created
+          ? `job ${made.jobId} replays dead letter ${jobId}`
+          : `dead letter ${jobId} was replayed before, by job ${made.jobId}`,
+      );
+    }
+    return exitCodes.ok;
+  });
+}
+
+async function discard(invocation: Invocation): Promise<number> {
+  const jobId = checkJobId(invocation.positionals[0] ?? '');
+  const reason = invocation.required('reason').trim();
+  if (reason === '') throw new UsageError('--reason must say why, e.g. --reason "tenant left"');
+  return withDatabase(invocation.config(), async ({ database }) => {
+    await discardDeadLetter(database.system, jobId, {
+      who: operatorName(),
+      door: 'cli',
+      reason,
+    });
+    invocation.print(`dead letter ${jobId} discarded`);
+    return exitCodes.ok;
+  });
+}
+
+const idPositional = { name: 'ID', help: "the dead letter's job number", required: true };
+
+export const dlqCommands: readonly Command[] = [
+  {
+    path: 'dlq list',
+    summary: 'dead letters that were neither replayed nor discarded, newest first',
+    options: {
+      tenant: { value: 'T', help: 'of this tenant' },
+      type: { value: 'TYPE', help: 'of this job type' },
+      limit: { value: 'N', help: 'at most N (default 50)' },
+      json: jsonOption,
+    },
+    run: list,
+  },
+  {
+    path: 'dlq replay',
+    summary: 'make a new job of a dead letter, once; the record stays',
+    positionals: [idPositional],
+    options: { json: jsonOption },
+    run: replay,
+  },
+  {
+    path: 'dlq discard',
+    summary: 'take a dead letter off the list, with a reason',
+    positionals: [idPositional],
+    options: { reason: { value: 'TEXT', help: 'why, for the record', required: true } },
+    run: discard,
+  },
+];

@@ -1,0 +1,71 @@
+/** `purser enqueue TYPE --tenant T`: one job, checked against its handler's schema where it is known. */
+import { exitCodes, UsageError } from '../errors.ts';
+import { parsePayload } from '../handlers/define.ts';
+import { enqueue } from '../jobs/enqueue.ts';
+import type { Command, Invocation } from './command.ts';
+import { jsonOption } from './command.ts';
+import { wholeNumber } from './parse.ts';
+import { openRegistry } from './services.ts';
+import { withDatabase } from './with-system.ts';
+
+function parseJsonObject(text: string): object {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new UsageError(
+      `--payload is not JSON; quote it for your shell, e.g. --payload '{"periodDays": 30}'`,
+      { cause: error },
+    );
+  }
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) {
+    throw new UsageError('--payload must be a JSON object, e.g. {"periodDays": 30}');
+  }
+  return value;
+}
+
+async function run(invocation: Invocation): Promise<number> {
+  const jobType = invocation.positionals[0] ?? '';
+  const payload = parseJsonObject(invocation.value('payload') ?? '{}');
+  const priority = wholeNumber(invocation, 'priority', 0, { min: 0, max: 1000 });
+  const config = invocation.config();
+  return withDatabase(config, async ({ database }) => {
+    const handler = (await openRegistry(config, database)).get(jobType);
+    if (handler !== undefined) await parsePayload(handler, payload);
+    const result = await enqueue(database.system, {
+      tenantId: invocation.required('tenant'),
+      jobType,
+      payload,
+      priority,
+      dedupKey: invocation.value('dedup-key'),
+    });
+    if (invocation.flag('json')) invocation.print(JSON.stringify(result));
+    else {
+      invocation.print(
+        result.created
+          ? `job ${result.jobId} accepted`
+          : `job ${result.jobId} has this dedup key already; nothing was added`,
+      );
+    }
+    return exitCodes.ok;
+  });
+}
+
+export const enqueueCommands: readonly Command[] = [
+  {
+    path: 'enqueue',
+    summary: 'enqueue one job for a tenant',
+    positionals: [{ name: 'TYPE', help: 'job type, e.g. finops_analysis', required: true }],
+    options: {
+      tenant: { value: 'T', help: "the tenant's id", required: true },
+      payload: { value: 'JSON', help: 'a JSON object (default {})' },
+      'dedup-key': {
+        value: 'K',
+        help: 'unique per tenant and type while the job lives, and for 24 h',
+      },
+      priority: { value: 'N', help: '0 (default) to 1000; higher runs first within the tenant' },
+      json: jsonOption,
+    },
+    run,
+  },
+];

@@ -1,0 +1,42 @@
+/**
+ * Makes sure that a tenant of an uploaded file is there. The first analysis of a new tenant waits for its
+ * upload, but never longer than the hold.
+ */
+import type { Sql } from '../db/connect.ts';
+import { PurserError } from '../errors.ts';
+import { holdFirstRuns } from '../schedules/first-run.ts';
+import { checkTenantId } from './tenants.ts';
+
+const holdMs = 600_000;
+
+export interface EnsureTenantOptions {
+  readonly create: boolean;
+  readonly plan?: string | undefined;
+  readonly lastActiveAt?: Date | undefined;
+}
+
+/** Throws `unknown_tenant` when the tenant is not there and may not be created. */
+export async function ensureTenant(
+  sql: Sql,
+  tenantId: string,
+  options: EnsureTenantOptions,
+): Promise<boolean> {
+  checkTenantId(tenantId);
+  if (!options.create) {
+    const [known] = await sql`select from public.tenants where id = ${tenantId}`;
+    if (known !== undefined) return false;
+    throw new PurserError(
+      'unknown_tenant',
+      `there is no tenant ${JSON.stringify(tenantId)}; add it, or use --create-tenants`,
+    );
+  }
+  return sql.begin(async (tx) => {
+    const added = await tx`
+      insert into public.tenants (id, plan, last_active_at)
+      values (${tenantId}, ${options.plan ?? 'free'}, ${options.lastActiveAt ?? new Date()})
+      on conflict (id) do nothing returning id`;
+    if (added.length === 0) return false;
+    await holdFirstRuns(tx, tenantId, holdMs);
+    return true;
+  });
+}

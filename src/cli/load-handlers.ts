@@ -1,0 +1,69 @@
+/**
+ * Handlers of the user's own module (PURSER_HANDLERS): `export const handlers = [...]`, made by
+ * defineHandler or plain objects. A module that does not load names its fault and exits 78.
+ */
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { z } from 'zod';
+import { exitCodes, messageOf, PurserError } from '../errors.ts';
+import { defineHandler } from '../handlers/define.ts';
+import type { Handler, JobContext } from '../handlers/define.ts';
+
+type Run = (ctx: JobContext<unknown>) => Promise<unknown>;
+const isFunction = (value: unknown): value is Run => typeof value === 'function';
+
+const shape = z.looseObject({
+  type: z.string(),
+  timeoutMs: z.number(),
+  maxAttempts: z.number(),
+  payload: z
+    .custom<Handler['payload']>(
+      (value) => value !== null && typeof value === 'object' && '~standard' in value,
+      { error: 'must be a Standard Schema (zod, valibot, arktype ...)' },
+    )
+    .optional(),
+  onBudget: z.enum(['park', 'fail']).optional(),
+  giveUpAfterMs: z.number().int().positive().optional(),
+  run: z.custom<Run>(isFunction, { error: 'must be a function' }),
+});
+
+function refuse(path: string, fault: string, cause?: unknown): PurserError {
+  return new PurserError('invalid_handlers', `PURSER_HANDLERS=${path}: ${fault}`, {
+    exitCode: exitCodes.configuration,
+    cause,
+  });
+}
+
+/** Loads the module, relative to the current folder. Throws `invalid_handlers` (exit 78). */
+export async function loadHandlers(path: string): Promise<Handler[]> {
+  let module: Record<string, unknown>;
+  try {
+    module = (await import(pathToFileURL(resolve(path)).href)) as Record<string, unknown>;
+  } catch (error) {
+    throw refuse(path, `the module does not load: ${messageOf(error)}`, error);
+  }
+  const list = module['handlers'];
+  if (!Array.isArray(list) || list.length === 0) {
+    throw refuse(path, 'the module must export `handlers`, a list with at least one handler');
+  }
+  return list.map((entry: unknown, index) => {
+    const parsed = shape.safeParse(entry);
+    if (!parsed.success) {
+      const faults = parsed.error.issues.map(
+        (issue) => `${issue.path.join('.')}: ${issue.message}`,
+      );
+      throw refuse(path, `handlers[${index}]: ${faults.join('; ')}`);
+    }
+    const { payload = z.record(z.string(), z.unknown()), onBudget, giveUpAfterMs } = parsed.data;
+    try {
+      return defineHandler({
+        ...parsed.data,
+        payload,
+        onBudget: onBudget ?? 'park',
+        giveUpAfterMs: giveUpAfterMs ?? 86_400_000,
+      });
+    } catch (error) {
+      throw refuse(path, `handlers[${index}]: ${messageOf(error)}`, error);
+    }
+  });
+}

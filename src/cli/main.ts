@@ -1,0 +1,74 @@
+#!/usr/bin/env node
+/**
+ * The entry of every process: finds the command, runs it, and turns what it throws into one readable line
+ * and an exit code.
+ */
+import { codeOf, exitCodes, messageOf, PurserError } from '../errors.ts';
+import { redactUrls } from '../log.ts';
+import { commands } from './commands.ts';
+import { commandHelp, overviewHelp } from './help.ts';
+import { matchCommand, parseInvocation } from './parse.ts';
+import { version } from './version.ts';
+
+const away = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ENOTFOUND',
+  'ETIMEDOUT',
+  'EAI_AGAIN',
+  'CONNECT_TIMEOUT',
+  'CONNECTION_CLOSED',
+  '57P03',
+  '28P01',
+  '28000',
+  '3D000',
+]);
+
+function report(error: unknown): number {
+  const code = codeOf(error);
+  const text = redactUrls(messageOf(error) || code);
+  if (error instanceof PurserError) {
+    process.stderr.write(`purser: ${text}\n`);
+    return error.exitCode;
+  }
+  if (away.has(code)) {
+    process.stderr.write(`purser: cannot reach a service it needs (${code}): ${text}\n`);
+    process.stderr.write(
+      '  Check DATABASE_URL and REDIS_URL: address, login, and that it is running.\n',
+    );
+    return exitCodes.unavailable;
+  }
+  process.stderr.write(`purser: ${text} (${code})\n`);
+  if (process.execArgv.includes('--enable-source-maps') && error instanceof Error) {
+    process.stderr.write(`${error.stack ?? ''}\n`);
+  }
+  return exitCodes.failed;
+}
+
+async function run(argv: readonly string[]): Promise<number> {
+  const words = argv.filter((word) => word !== '--help' && word !== '-h');
+  const asksHelp = words.length < argv.length || argv[0] === 'help' || argv.length === 0;
+  if (argv[0] === '--version' || argv[0] === '-v') {
+    process.stdout.write(`purser ${version}\n`);
+    return exitCodes.ok;
+  }
+  const wanted = argv[0] === 'help' ? words.slice(1) : words;
+  const matched = matchCommand(commands, wanted);
+  if (matched === undefined || asksHelp) {
+    const prefix = wanted[0] ?? '';
+    const known = commands.some(({ path }) => path.split(' ')[0] === prefix);
+    const text =
+      matched === undefined
+        ? overviewHelp(commands, known ? prefix : '')
+        : commandHelp(matched.command);
+    if (asksHelp && (matched !== undefined || known || prefix === '')) {
+      process.stdout.write(`${text}\n`);
+      return exitCodes.ok;
+    }
+    process.stderr.write(`purser: there is no command "${wanted.join(' ')}"\n\n${text}\n`);
+    return exitCodes.usage;
+  }
+  return matched.command.run(parseInvocation(matched.command, matched.rest));
+}
+
+process.exitCode = await run(process.argv.slice(2)).catch(report);

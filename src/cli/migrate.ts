@@ -1,0 +1,96 @@
+/** `purser migrate up|down|status`: the release phase of a deployment. */
+import { connect } from '../db/connect.ts';
+import { migrateDown, migrationStatus } from '../db/migrate.ts';
+import { exitCodes, UsageError } from '../errors.ts';
+import type { Command, Invocation } from './command.ts';
+import { jsonOption } from './command.ts';
+import { wholeNumber } from './parse.ts';
+import { prepareDatabase, prepareOptionsOf } from './prepare-database.ts';
+import { databaseUrl } from './services.ts';
+import { formatTable } from './table.ts';
+
+async function up(invocation: Invocation): Promise<number> {
+  const config = invocation.config();
+  const result = await prepareDatabase({
+    ...prepareOptionsOf(config, databaseUrl(config)),
+    onApplied: (name) => invocation.print(`applied ${name}`),
+  });
+  if (!result.usesRoles) {
+    invocation.note(
+      'warning: this login may not have the roles purser_system and purser_tenant, so tenancy is at level L1\n' +
+        '  (stops mistakes, not malice). Give the login CREATEROLE, or the two roles, and migrate again.',
+    );
+  }
+  if (result.tenantLoginRefused) {
+    invocation.note(
+      'warning: the login of TENANT_DATABASE_URL could not be granted purser_tenant; an administrator has to:\n' +
+        '  grant purser_tenant to <tenant login>; grant <tenant login> to purser_system;',
+    );
+  }
+  const applied = result.applied.length;
+  invocation.print(
+    applied === 0
+      ? `the database is up to date (tenancy by ${result.usesRoles ? 'roles' : 'one login, L1'})`
+      : `${applied} ${applied === 1 ? 'migration' : 'migrations'} applied`,
+  );
+  return exitCodes.ok;
+}
+
+async function down(invocation: Invocation): Promise<number> {
+  const config = invocation.config();
+  const steps = wholeNumber(invocation, 'steps', 1, { min: 1, max: 1000 });
+  if (!invocation.flag('yes')) {
+    throw new UsageError(
+      `migrate down drops the tables of the newest ${steps} migration(s) with their data; add --yes to do it`,
+    );
+  }
+  const { url, tlsVerify } = prepareOptionsOf(config, databaseUrl(config));
+  const undone = await migrateDown(url, steps, { tlsVerify });
+  for (const name of undone) invocation.print(`took back ${name}`);
+  if (undone.length === 0) invocation.print('nothing to take back');
+  return exitCodes.ok;
+}
+
+async function status(invocation: Invocation): Promise<number> {
+  const config = invocation.config();
+  const { url, tlsVerify } = prepareOptionsOf(config, databaseUrl(config));
+  const sql = connect(url, { max: 1, applicationName: 'purser migrate', tlsVerify });
+  try {
+    const migrations = await migrationStatus(sql);
+    if (invocation.flag('json')) invocation.print(JSON.stringify(migrations));
+    else {
+      invocation.print(
+        formatTable(
+          ['migration', 'applied at'],
+          migrations.map((migration) => [migration.name, migration.appliedAt ?? 'not applied']),
+        ),
+      );
+    }
+    return exitCodes.ok;
+  } finally {
+    await sql.end({ timeout: 5 });
+  }
+}
+
+export const migrateCommands: readonly Command[] = [
+  {
+    path: 'migrate up',
+    summary: 'bring the database to this release: tables, roles, policies, job types, schedules',
+    run: up,
+  },
+  {
+    path: 'migrate down',
+    summary: 'take back the newest migrations, with their data',
+    options: {
+      steps: { value: 'N', help: 'how many (default 1)' },
+      yes: { help: 'really drop the data' },
+    },
+    run: down,
+  },
+  {
+    path: 'migrate status',
+    summary: 'which migrations are applied',
+    options: { json: jsonOption },
+    run: status,
+  },
+];

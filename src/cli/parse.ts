@@ -1,0 +1,93 @@
+/**
+ * From argv to an invocation of one command. What does not fit is a usage error that says what would.
+ */
+import { parseArgs } from 'node:util';
+import { loadConfig } from '../config.ts';
+import { messageOf, UsageError } from '../errors.ts';
+import type { Command, Invocation } from './command.ts';
+
+/** The command that argv names, and the rest of argv. Undefined when no command has these words. */
+export function matchCommand(
+  commands: readonly Command[],
+  argv: readonly string[],
+): { command: Command; rest: readonly string[] } | undefined {
+  const byLength = commands.toSorted((a, b) => b.path.length - a.path.length);
+  for (const command of byLength) {
+    const words = command.path.split(' ');
+    if (words.every((word, index) => argv[index] === word)) {
+      return { command, rest: argv.slice(words.length) };
+    }
+  }
+  return undefined;
+}
+
+/** Parses what follows the command's words. Throws UsageError naming the fault and the way to help. */
+export function parseInvocation(command: Command, rest: readonly string[]): Invocation {
+  const options = command.options ?? {};
+  const help = `see: purser ${command.path} --help`;
+  let parsed: { values: Record<string, unknown>; positionals: string[] };
+  try {
+    parsed = parseArgs({
+      args: [...rest],
+      allowPositionals: true,
+      strict: true,
+      options: Object.fromEntries(
+        Object.entries(options).map(([name, spec]) => [
+          name,
+          { type: spec.value === undefined ? ('boolean' as const) : ('string' as const) },
+        ]),
+      ),
+    });
+  } catch (error) {
+    const text = messageOf(error).split('. To specify')[0] ?? '';
+    throw new UsageError(`${text.replace(/\.$/, '')}; ${help}`);
+  }
+  const { values, positionals } = parsed;
+  for (const [name, spec] of Object.entries(options)) {
+    if (spec.required === true && values[name] === undefined) {
+      throw new UsageError(`--${name} ${spec.value ?? ''} is missing (${spec.help}); ${help}`);
+    }
+  }
+  const expected = command.positionals ?? [];
+  const missing = expected.find((spec, index) => spec.required && positionals[index] === undefined);
+  if (missing !== undefined) {
+    throw new UsageError(`${missing.name} is missing (${missing.help}); ${help}`);
+  }
+  if (positionals.length > expected.length) {
+    throw new UsageError(
+      `unexpected argument ${JSON.stringify(positionals[expected.length])}; ${help}`,
+    );
+  }
+  const value = (name: string): string | undefined => {
+    const found = values[name];
+    return typeof found === 'string' ? found : undefined;
+  };
+  return {
+    positionals,
+    value,
+    required: (name) => value(name) ?? '',
+    flag: (name) => values[name] === true,
+    config: () => loadConfig(),
+    print: (line) => process.stdout.write(`${line}\n`),
+    note: (line) => process.stderr.write(`${line}\n`),
+    interactive: process.stderr.isTTY === true,
+  };
+}
+
+/** A whole number within bounds, or a usage error naming the option. */
+export function wholeNumber(
+  invocation: Invocation,
+  name: string,
+  fallback: number,
+  bounds: { readonly min: number; readonly max: number },
+): number {
+  const text = invocation.value(name);
+  if (text === undefined) return fallback;
+  const parsed = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+  if (!(parsed >= bounds.min && parsed <= bounds.max)) {
+    throw new UsageError(
+      `--${name} must be a whole number from ${bounds.min} to ${bounds.max}, not ${JSON.stringify(text)}`,
+    );
+  }
+  return parsed;
+}

@@ -1,0 +1,59 @@
+/**
+ * Everything that has to be in a database before a role can start: Purser's tables and policies, BullMQ's
+ * tables, the built-in job types and their schedules.
+ */
+import type { Config } from '../config.ts';
+import { connect } from '../db/connect.ts';
+import { migrateUp } from '../db/migrate.ts';
+import type { MigrateResult } from '../db/migrate.ts';
+import { builtinHandlers } from '../handlers/index.ts';
+import { toJobType } from '../handlers/job-types.ts';
+import { registerJobTypes } from '../jobs/registration.ts';
+import { migrateQueueTables } from '../queues/backend.ts';
+import { addMissingSchedules, defaultSchedules } from '../schedules/defaults.ts';
+
+export interface PrepareOptions {
+  readonly url: string;
+  readonly tlsVerify?: boolean | undefined;
+  readonly tenantLogin?: string | undefined;
+  readonly onApplied?: (name: string) => void;
+}
+
+/** Idempotent. Throws what migrateUp throws. */
+export async function prepareDatabase(options: PrepareOptions): Promise<MigrateResult> {
+  const { url, tlsVerify, tenantLogin, onApplied } = options;
+  const result = await migrateUp(url, {
+    tlsVerify,
+    tenantLogin,
+    ...(onApplied === undefined ? {} : { onApplied }),
+  });
+  await migrateQueueTables({
+    databaseUrl: url,
+    databaseTlsVerify: tlsVerify,
+    applicationName: 'purser migrate',
+  });
+  const sql = connect(url, {
+    max: 1,
+    applicationName: 'purser migrate',
+    tlsVerify,
+    systemMarker: !result.usesRoles,
+  });
+  try {
+    await registerJobTypes(sql, builtinHandlers.map(toJobType));
+    await addMissingSchedules(sql, defaultSchedules);
+  } finally {
+    await sql.end({ timeout: 5 });
+  }
+  return result;
+}
+
+/** What `migrate` connects to: never through a pooler. */
+export function prepareOptionsOf(config: Config, url: string): PrepareOptions {
+  const tenantUrl = config.TENANT_DATABASE_URL;
+  return {
+    url: config.DATABASE_DIRECT_URL ?? url,
+    tlsVerify: config.DATABASE_TLS_VERIFY,
+    tenantLogin:
+      tenantUrl === undefined ? undefined : decodeURIComponent(new URL(tenantUrl).username),
+  };
+}

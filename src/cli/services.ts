@@ -1,0 +1,105 @@
+/**
+ * What commands share: the pools, the queues and the registry of one process, opened from configuration
+ * and registered for closing.
+ */
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import type { Config } from '../config.ts';
+import { openDatabase } from '../db/database.ts';
+import type { Database } from '../db/database.ts';
+import { exitCodes, PurserError } from '../errors.ts';
+import { builtinHandlers, createRegistry } from '../handlers/index.ts';
+import type { HandlerRegistry } from '../handlers/index.ts';
+import { toJobType } from '../handlers/job-types.ts';
+import { registerJobTypes } from '../jobs/registration.ts';
+import type { Lifecycle } from '../lifecycle.ts';
+import type { Logger } from '../log.ts';
+import { openQueueBackend } from '../queues/backend.ts';
+import type { QueueBackend } from '../queues/backend.ts';
+import { createTransport } from '../queues/transport.ts';
+import type { Transport } from '../queues/transport.ts';
+import { loadHandlers } from './load-handlers.ts';
+import { version } from './version.ts';
+
+export interface ServiceNeeds {
+  readonly name: string;
+  readonly systemConnections: number;
+  readonly tenantConnections: number;
+}
+
+/** DATABASE_URL, or exit 78 with what to set. */
+export function databaseUrl(config: Config): string {
+  if (config.DATABASE_URL !== undefined) return config.DATABASE_URL;
+  throw new PurserError(
+    'invalid_configuration',
+    'DATABASE_URL is not set. Example: DATABASE_URL=postgres://user:password@host:5432/purser\n' +
+      '  Only `purser demo` and `purser start all` bring a database of their own.',
+    { exitCode: exitCodes.configuration },
+  );
+}
+
+/** Opens both pools; closed by the lifecycle. */
+export async function openServiceDatabase(
+  config: Config,
+  lifecycle: Lifecycle,
+  needs: ServiceNeeds,
+): Promise<Database> {
+  const database = await openDatabase({
+    url: databaseUrl(config),
+    tenantUrl: config.TENANT_DATABASE_URL,
+    pooled: config.DATABASE_DIRECT_URL !== undefined,
+    tlsVerify: config.DATABASE_TLS_VERIFY,
+    applicationName: `purser ${needs.name}`,
+    systemConnections: needs.systemConnections,
+    tenantConnections: needs.tenantConnections,
+  });
+  lifecycle.opened('database', () => database.close());
+  return database;
+}
+
+export interface Queues {
+  readonly backend: QueueBackend;
+  readonly transport: Transport;
+}
+
+/** Opens the queue store that the configuration names; closed by the lifecycle. */
+export function openQueues(
+  config: Config,
+  lifecycle: Lifecycle,
+  options: { database: Database; workers: number; name: string; log: Logger },
+): Queues {
+  const backend = openQueueBackend({
+    redisUrl: config.REDIS_URL,
+    redisTlsVerify: config.REDIS_TLS_VERIFY,
+    databaseUrl: config.DATABASE_DIRECT_URL ?? databaseUrl(config),
+    databaseTlsVerify: config.DATABASE_TLS_VERIFY,
+    workers: options.workers,
+    fleetId: options.database.fleetId,
+    applicationName: `purser ${options.name}`,
+    log: options.log,
+  });
+  lifecycle.opened('queue store', () => backend.close());
+  const transport = createTransport(backend);
+  lifecycle.opened('queues', () => transport.close());
+  return { backend, transport };
+}
+
+/** Built-in handlers and those of PURSER_HANDLERS; the latter are registered in the database. */
+export async function openRegistry(config: Config, database?: Database): Promise<HandlerRegistry> {
+  const own =
+    config.PURSER_HANDLERS === undefined ? [] : await loadHandlers(config.PURSER_HANDLERS);
+  if (own.length > 0 && database !== undefined) {
+    await registerJobTypes(database.system, own.map(toJobType));
+  }
+  return createRegistry([...builtinHandlers, ...own]);
+}
+
+/** How this process names itself in heartbeats and leases. */
+export function thisProcess(role: string) {
+  return {
+    processId: `${role}-${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`,
+    version,
+    hostname: hostname(),
+    pid: process.pid,
+  };
+}

@@ -1,0 +1,100 @@
+/** `purser start scheduler|worker|web|all`: a role that runs until it is told to stop. */
+import type { Config } from '../config.ts';
+import { startEmbeddedPostgres } from '../db/embedded.ts';
+import { exitCodes, UsageError } from '../errors.ts';
+import { Lifecycle, stopOnSignals } from '../lifecycle.ts';
+import { createLogger } from '../log.ts';
+import type { Command, Invocation } from './command.ts';
+import { prepareDatabase, prepareOptionsOf } from './prepare-database.ts';
+import {
+  llmProviderOf,
+  roleConnections,
+  roleNames,
+  startSchedulerRole,
+  startWebRole,
+  startWorkerRole,
+} from './roles.ts';
+import type { RoleName } from './roles.ts';
+import { databaseUrl, openQueues, openRegistry, openServiceDatabase } from './services.ts';
+
+function rolesOf(word: string): readonly RoleName[] {
+  if (word === 'all') return roleNames;
+  const role = roleNames.find((name) => name === word);
+  if (role === undefined) {
+    throw new UsageError(`there is no role "${word}"; use ${roleNames.join(', ')} or all`);
+  }
+  return [role];
+}
+
+/** `start all` may bring its own database; every other role needs DATABASE_URL. */
+async function withDatabaseUrl(
+  config: Config,
+  all: boolean,
+  lifecycle: Lifecycle,
+  note: (line: string) => void,
+): Promise<Config> {
+  if (config.DATABASE_URL !== undefined || !all || config.ENVIRONMENT === 'production') {
+    databaseUrl(config);
+    return config;
+  }
+  const embedded = await startEmbeddedPostgres({ dataDir: config.PURSER_DATA_DIR });
+  lifecycle.opened('embedded Postgres', () => embedded.stop());
+  note(embedded.description);
+  await prepareDatabase(prepareOptionsOf(config, embedded.url));
+  return { ...config, DATABASE_URL: embedded.url };
+}
+
+async function run(invocation: Invocation): Promise<number> {
+  const word = invocation.positionals[0] ?? '';
+  const roles = rolesOf(word);
+  const given = invocation.config();
+  const log = createLogger({ level: given.LOG_LEVEL, role: word });
+  const lifecycle = new Lifecycle(log);
+  const ignoreSignals = stopOnSignals(lifecycle);
+  try {
+    const config = await withDatabaseUrl(given, word === 'all', lifecycle, invocation.note);
+    const connections = (kind: 'system' | 'tenant'): number =>
+      roles.reduce((sum, role) => sum + roleConnections[role][kind], 0);
+    const database = await openServiceDatabase(config, lifecycle, {
+      name: word,
+      systemConnections: connections('system'),
+      tenantConnections: connections('tenant'),
+    });
+    const registry = await openRegistry(config, database);
+    const queues = openQueues(config, lifecycle, {
+      database,
+      workers: roles.includes('worker') ? registry.size : 0,
+      name: word,
+      log,
+    });
+    const context = { config, lifecycle, database, queues, registry, llm: llmProviderOf(config) };
+    if (!lifecycle.stopSignal.aborted && roles.includes('scheduler')) startSchedulerRole(context);
+    if (!lifecycle.stopSignal.aborted && roles.includes('worker')) await startWorkerRole(context);
+    if (!lifecycle.stopSignal.aborted && roles.includes('web')) {
+      const web = await startWebRole(context, config.PORT);
+      invocation.note(`dashboard: http://127.0.0.1:${web.port}/  login: ${web.user}`);
+      if (web.generatedPassword !== undefined) {
+        invocation.note(
+          `password for this start: ${web.generatedPassword}  (set DASHBOARD_PASSWORD)`,
+        );
+      }
+    }
+    invocation.note(
+      `purser ${word} is running (tenancy ${database.level}, queues in ${queues.backend.kind})`,
+    );
+    await lifecycle.untilStopped();
+    return exitCodes.ok;
+  } finally {
+    await lifecycle.close();
+    ignoreSignals();
+  }
+}
+
+export const startCommands: readonly Command[] = [
+  {
+    path: 'start',
+    summary: 'run a role until SIGTERM: scheduler, worker, web, or all of them in one process',
+    positionals: [{ name: 'ROLE', help: 'scheduler, worker, web or all', required: true }],
+    run,
+  },
+];

@@ -1,0 +1,125 @@
+/** `purser tenants add|list|set-plan`. */
+import { codeOf, exitCodes, PurserError, UsageError } from '../errors.ts';
+import type { Queryable } from '../db/connect.ts';
+import type { Command, Invocation } from './command.ts';
+import { jsonOption } from './command.ts';
+import { formatTable } from './table.ts';
+import { withDatabase } from './with-system.ts';
+
+const maxIdLength = 200;
+
+/** Throws a usage error for an id that Postgres or an operator's terminal cannot take. */
+export function checkTenantId(id: string): string {
+  // oxlint-disable-next-line no-control-regex
+  const unusable = id === '' || id.length > maxIdLength || /[\u0000-\u001f\u007f]/.test(id);
+  if (unusable || !id.isWellFormed()) {
+    throw new UsageError(
+      `a tenant id has 1 to ${maxIdLength} characters and no control characters; got ${id.length} characters`,
+    );
+  }
+  return id;
+}
+
+const checkViolation = '23514';
+const foreignKeyViolation = '23503';
+
+async function planError(sql: Queryable, plan: string, error: unknown): Promise<unknown> {
+  if (codeOf(error) === checkViolation) return new UsageError('the tenant id is not acceptable');
+  if (codeOf(error) !== foreignKeyViolation) return error;
+  const plans = await sql<
+    { plan: string }[]
+  >`select plan from public.plans order by monthly_limit_usd`;
+  return new UsageError(
+    `there is no plan ${JSON.stringify(plan)}; use ${plans.map((row) => row.plan).join(', ')}`,
+  );
+}
+
+async function add(invocation: Invocation): Promise<number> {
+  const id = checkTenantId(invocation.positionals[0] ?? '');
+  const plan = invocation.value('plan') ?? 'free';
+  return withDatabase(invocation.config(), async ({ database }) => {
+    const sql = database.system;
+    const added = await sql`
+      insert into public.tenants (id, plan, last_active_at) values (${id}, ${plan}, now())
+      on conflict (id) do nothing returning id`.catch(async (error: unknown) => {
+      throw await planError(sql, plan, error);
+    });
+    if (added.length === 0) {
+      throw new PurserError('tenant_exists', `there is a tenant ${JSON.stringify(id)} already`);
+    }
+    invocation.print(`tenant ${id} added with plan ${plan}`);
+    return exitCodes.ok;
+  });
+}
+
+async function setPlan(invocation: Invocation): Promise<number> {
+  const [id = '', plan = ''] = invocation.positionals;
+  return withDatabase(invocation.config(), async ({ database }) => {
+    const sql = database.system;
+    const changed = await sql`
+      update public.tenants set plan = ${plan} where id = ${id} returning id`.catch(
+      async (error: unknown) => {
+        throw await planError(sql, plan, error);
+      },
+    );
+    if (changed.length === 0) {
+      throw new PurserError('unknown_tenant', `there is no tenant ${JSON.stringify(id)}`);
+    }
+    invocation.print(`tenant ${id} now has plan ${plan}`);
+    return exitCodes.ok;
+  });
+}
+
+interface TenantRow {
+  id: string;
+  plan: string;
+  cohort: string;
+  last_active_at: Date;
+  next_due: Date | null;
+}
+
+async function list(invocation: Invocation): Promise<number> {
+  return withDatabase(invocation.config(), async ({ database }) => {
+    const rows = await database.system<TenantRow[]>`
+      select t.id, t.plan, purser.cohort_of(t.plan, t.last_active_at, now()) as cohort, t.last_active_at,
+             (select min(s.next_due) from public.tenant_schedules s
+              where s.tenant_id = t.id and s.enabled) as next_due
+      from public.tenants t order by t.id`;
+    if (invocation.flag('json')) invocation.print(JSON.stringify(rows));
+    else {
+      invocation.print(
+        formatTable(
+          ['tenant', 'plan', 'cohort', 'last active', 'next run'],
+          rows.map((row) => [row.id, row.plan, row.cohort, row.last_active_at, row.next_due]),
+        ),
+      );
+    }
+    return exitCodes.ok;
+  });
+}
+
+const idPositional = { name: 'ID', help: "the tenant's id", required: true };
+
+export const tenantCommands: readonly Command[] = [
+  {
+    path: 'tenants add',
+    summary: 'add a tenant; its queue row and schedules follow',
+    positionals: [idPositional],
+    options: {
+      plan: { value: 'PLAN', help: 'free (default), starter, growth, pro or enterprise' },
+    },
+    run: add,
+  },
+  {
+    path: 'tenants list',
+    summary: 'tenants with plan, cohort and next scheduled run',
+    options: { json: jsonOption },
+    run: list,
+  },
+  {
+    path: 'tenants set-plan',
+    summary: 'change the plan of a tenant',
+    positionals: [idPositional, { name: 'PLAN', help: 'the new plan', required: true }],
+    run: setPlan,
+  },
+];
