@@ -1,0 +1,77 @@
+/**
+ * The web role's application: health and readiness in the open, everything else behind the login, Bull
+ * Board behind a guard that lets nothing change behind the database's back.
+ */
+import { Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import { HTTPException } from 'hono/http-exception';
+import type { Database } from '../db/database.ts';
+import { PurserError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { Metrics } from '../metrics.ts';
+import type { QueueBackend } from '../queues/backend.ts';
+import type { Transport } from '../queues/transport.ts';
+import { createBoardGuard } from './board-guard.ts';
+import { createBoard } from './board.ts';
+import { cachePolicy, requireSameOrigin, securityHeaders } from './browser-rules.ts';
+import { requireLogin } from './login.ts';
+import type { Credentials } from './login.ts';
+import { createMetricsPage } from './metrics-page.ts';
+import { createReadiness } from './readiness.ts';
+import type { WebEnv } from './web-env.ts';
+
+export interface WebAppOptions {
+  readonly database: Database;
+  readonly backend: QueueBackend;
+  readonly transport: Transport;
+  /** Registered job types: one queue each. */
+  readonly jobTypes: () => Promise<readonly string[]>;
+  readonly credentials: Credentials;
+  readonly metrics: Metrics;
+  readonly log: Logger;
+  readonly version: string;
+  /** Names this process in its metrics. Default: a name of its own. */
+  readonly processId?: string;
+}
+
+const boardPath = '/queues';
+const maxBodyBytes = 65_536;
+
+export function createWebApp(options: WebAppOptions): Hono<WebEnv> {
+  const { log, transport } = options;
+  const app = new Hono<WebEnv>();
+  app.onError((error, c) => {
+    if (error instanceof HTTPException) return error.getResponse();
+    if (error instanceof PurserError && error.status !== undefined) {
+      return Response.json({ error: error.code, message: error.message }, { status: error.status });
+    }
+    log.error({ error, method: c.req.method, path: c.req.path }, 'request_failed');
+    return c.json({ error: 'internal', message: 'the log of the web process says more' }, 500);
+  });
+  app.notFound((c) => c.json({ error: 'not_found', message: 'there is no such page' }, 404));
+
+  app.use(securityHeaders(), cachePolicy(`${boardPath}/static/`));
+  app.get('/healthz', (c) => c.json({ alive: true }));
+  const readiness = createReadiness(options);
+  app.get('/readyz', async (c) => {
+    const notReady = await readiness();
+    return notReady.length === 0
+      ? c.json({ ready: true })
+      : c.json({ ready: false, notReady }, 503);
+  });
+
+  app.use(requireLogin(options.credentials, log), requireSameOrigin());
+  app.use(bodyLimit({ maxSize: maxBodyBytes }));
+  const metricsPage = createMetricsPage({
+    ...options,
+    processId: options.processId ?? `web-${process.pid}`,
+  });
+  app.get('/metrics', async (c) => {
+    const { text, contentType } = await metricsPage();
+    return c.body(text, 200, { 'Content-Type': contentType });
+  });
+  app.get('/', (c) => c.redirect(boardPath));
+  app.route(boardPath, createBoardGuard({ ...options, sql: options.database.system }, boardPath));
+  app.route(boardPath, createBoard({ ...options, transport }, boardPath));
+  return app;
+}

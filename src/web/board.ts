@@ -1,0 +1,83 @@
+/**
+ * Bull Board over the queues of every registered job type (read-only) and the mirror of the dead letters.
+ * Its page is served without anything from outside.
+ */
+import { createBullBoard } from '@bull-board/api';
+import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
+import { HonoAdapter } from '@bull-board/hono';
+import { serveStatic } from '@hono/node-server/serve-static';
+import { Hono } from 'hono';
+import { createMiddleware } from 'hono/factory';
+import type { MiddlewareHandler } from 'hono';
+import type { Logger } from '../log.ts';
+import { deadLetterQueue } from '../queues/dead-letter-mirror.ts';
+import type { Transport } from '../queues/transport.ts';
+import type { WebEnv } from './web-env.ts';
+import { shared, within } from './within.ts';
+
+export interface BoardOptions {
+  readonly transport: Transport;
+  readonly jobTypes: () => Promise<readonly string[]>;
+  readonly log: Logger;
+}
+
+const jobTypesKeptMs = 5_000;
+const jobTypesMs = 2_000;
+
+/** To be mounted at `boardPath`, behind the guard. */
+export function createBoard(options: BoardOptions, boardPath: string): Hono<WebEnv> {
+  const { transport, log } = options;
+  const deadLetters = new BullMQAdapter(transport.queue(deadLetterQueue), {
+    description: 'Jobs that ended without success. Promote replays one as a new job.',
+  });
+  const adapter = new HonoAdapter(serveStatic).setBasePath(boardPath);
+  const board = createBullBoard({
+    queues: [deadLetters],
+    serverAdapter: adapter,
+    options: {
+      uiConfig: { boardTitle: 'Purser', hideDocsLink: true },
+    },
+  });
+  const live = new Map<string, BullMQAdapter>();
+  const refresh = shared(jobTypesKeptMs, async () => {
+    const jobTypes = await options.jobTypes();
+    const adapters = jobTypes.map((jobType) => {
+      const known =
+        live.get(jobType) ?? new BullMQAdapter(transport.queue(jobType), { readOnlyMode: true });
+      live.set(jobType, known);
+      return known;
+    });
+    board.replaceQueues([...adapters, deadLetters]);
+  });
+
+  const app = new Hono<WebEnv>();
+  app.use(
+    createMiddleware(async (c, next) => {
+      try {
+        await within(jobTypesMs, refresh());
+      } catch (error) {
+        // The queues that are known can still be shown.
+        log.warn({ error }, 'job_types_not_read');
+      }
+      await next();
+    }),
+  );
+  app.use(withoutOutsideLinks());
+  app.route('/', adapter.registerPlugin());
+  return app;
+}
+
+const outsideElement =
+  /<(?:link|script|img|iframe)\b[^>]*\b(?:href|src)\s*=\s*["']?(?:https?:)?\/\/[^>]*>(?:\s*<\/(?:script|iframe)>)?/gi;
+
+/** Bull Board's page asks a font service for its fonts; the system's own serve as well. */
+function withoutOutsideLinks(): MiddlewareHandler {
+  return createMiddleware(async (c, next) => {
+    await next();
+    if (!(c.res.headers.get('content-type') ?? '').startsWith('text/html')) return;
+    const html = await c.res.text();
+    const headers = new Headers(c.res.headers);
+    headers.delete('content-length');
+    c.res = new Response(html.replace(outsideElement, ''), { status: c.res.status, headers });
+  });
+}

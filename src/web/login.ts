@@ -1,0 +1,65 @@
+/**
+ * HTTP Basic login. Both sides are hashed with a key of this process before a constant-time comparison;
+ * a wrong password costs time, and too many of them lock their address out for a minute.
+ */
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { createMiddleware } from 'hono/factory';
+import { auth } from 'hono/utils/basic-auth';
+import type { MiddlewareHandler } from 'hono';
+import type { Logger } from '../log.ts';
+import { clientAddress } from './client-address.ts';
+import { createFailedLogins } from './failed-logins.ts';
+import type { WebEnv } from './web-env.ts';
+
+export interface Credentials {
+  readonly user: string;
+  readonly password: string;
+}
+
+const failureLimits = { limit: 10, windowMs: 60_000, addresses: 10_000 };
+const wrongPasswordDelayMs = 250;
+
+function matcher(expected: Credentials): (given: Credentials) => boolean {
+  const key = randomBytes(32);
+  const digest = (text: string): Buffer => createHmac('sha256', key).update(text).digest();
+  const user = digest(expected.user);
+  const password = digest(expected.password);
+  return (given) => {
+    const userFits = timingSafeEqual(digest(given.user), user);
+    const passwordFits = timingSafeEqual(digest(given.password), password);
+    return userFits && passwordFits;
+  };
+}
+
+/** Answers 401 (429 after too many wrong passwords) or sets `operator` and goes on. */
+export function requireLogin(expected: Credentials, log: Logger): MiddlewareHandler<WebEnv> {
+  const matches = matcher(expected);
+  const failed = createFailedLogins(failureLimits);
+  return createMiddleware<WebEnv>(async (c, next) => {
+    const address = clientAddress(
+      c.env.incoming?.socket.remoteAddress,
+      c.req.header('x-forwarded-for'),
+    );
+    const given = auth(c.req.raw);
+    if (given !== undefined) {
+      const waitSeconds = failed.retryAfterSeconds(address, Date.now());
+      if (waitSeconds > 0) {
+        return c.text('Too many wrong passwords.\n', 429, { 'Retry-After': String(waitSeconds) });
+      }
+      if (matches({ user: given.username, password: given.password })) {
+        failed.forget(address);
+        c.set('operator', expected.user);
+        await next();
+        return undefined;
+      }
+      // Counted before the pause, so that many guesses at once do not pass the limit.
+      failed.add(address, Date.now());
+      log.warn({ address }, 'login_refused');
+      await sleep(wrongPasswordDelayMs);
+    }
+    return c.text('Login required.\n', 401, {
+      'WWW-Authenticate': 'Basic realm="Purser", charset="UTF-8"',
+    });
+  });
+}

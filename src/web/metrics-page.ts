@@ -1,0 +1,86 @@
+/**
+ * The Prometheus page of the whole fleet. Each living process keeps its own series (labels `role` and
+ * `process`): sums over processes that come and go would fall, and a falling counter reads as a restart.
+ */
+import { AggregatorRegistry, Gauge, Registry } from 'prom-client';
+import { z } from 'zod';
+import type { Metrics } from '../metrics.ts';
+import { readFleet } from './fleet-metrics.ts';
+import type { FleetOptions } from './fleet-metrics.ts';
+import { shared } from './within.ts';
+
+export interface MetricsPageOptions extends FleetOptions {
+  readonly metrics: Metrics;
+  readonly version: string;
+  readonly processId: string;
+}
+
+/** prom-client's JSON form, as another version of Purser may have written it. */
+const metricJson = z.object({
+  name: z.string().regex(/^[a-zA-Z_:][a-zA-Z0-9_:]*$/),
+  help: z.string(),
+  type: z.enum(['counter', 'gauge', 'histogram', 'summary']),
+  values: z.array(
+    z.object({
+      value: z.number(),
+      metricName: z.string().optional(),
+      labels: z.record(z.string(), z.union([z.string(), z.number()])),
+    }),
+  ),
+});
+type MetricJson = z.infer<typeof metricJson> & { aggregator: 'sum' };
+
+const fleetKeptMs = 2_000;
+
+/** Metrics of one process under its labels; what is not a metric, or is the fleet's, is left out. */
+function labelled(
+  metrics: readonly object[],
+  labels: { role?: string; process?: string },
+  without: ReadonlySet<string>,
+): MetricJson[] {
+  return metrics.flatMap((candidate) => {
+    const { success, data } = metricJson.safeParse(candidate);
+    if (!success || without.has(data.name)) return [];
+    return [
+      {
+        ...data,
+        aggregator: 'sum' as const,
+        values: data.values.map((value) => ({ ...value, labels: { ...value.labels, ...labels } })),
+      },
+    ];
+  });
+}
+
+/** Returns a function that renders the page, and its content type. */
+export function createMetricsPage(
+  options: MetricsPageOptions,
+): () => Promise<{ text: string; contentType: string }> {
+  const fleet = shared(fleetKeptMs, () => readFleet(options));
+  const build = new Registry();
+  new Gauge({
+    name: 'build_info',
+    help: 'The release of Purser that serves this page',
+    labelNames: ['version'] as const,
+    registers: [build],
+  }).set({ version: options.version }, 1);
+
+  return async () => {
+    const { registry, beats } = await fleet();
+    const ofFleet = await registry.getMetricsAsJSON();
+    // Every process registers these; the numbers are the fleet's and come from the stores.
+    const fleetNames = new Set(['jobs', 'oldest_waiting_job_seconds']);
+    for (const { name } of ofFleet) fleetNames.add(name);
+    const own = await options.metrics.registry.getMetricsAsJSON();
+    const merged = AggregatorRegistry.aggregate([
+      labelled(ofFleet, {}, new Set()),
+      labelled(await build.getMetricsAsJSON(), {}, new Set()),
+      labelled(own, { role: 'web', process: options.processId }, fleetNames),
+      ...beats
+        .filter(({ processId }) => processId !== options.processId)
+        .map(({ role, processId, metrics }) =>
+          labelled(metrics, { role, process: processId }, fleetNames),
+        ),
+    ]);
+    return { text: await merged.metrics(), contentType: merged.contentType };
+  };
+}

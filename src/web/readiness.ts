@@ -1,0 +1,74 @@
+/**
+ * Whether this process can serve: Postgres answers, its migrations are there, the queue store answers.
+ * The answer is public, so it names parts and never what a driver said; that is in the log.
+ */
+import type { Database } from '../db/database.ts';
+import { migrationStatus } from '../db/migrate.ts';
+import { PurserError } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import type { QueueBackend } from '../queues/backend.ts';
+import { shared, within } from './within.ts';
+
+export interface Unready {
+  readonly part: 'postgres' | 'migrations' | 'queue_store';
+  readonly reason: string;
+}
+
+export interface ReadinessOptions {
+  readonly database: Database;
+  readonly backend: QueueBackend;
+  readonly log: Logger;
+}
+
+const answerMs = 2_000;
+const keepMs = 500;
+
+/** Asks for what is not ready; an empty list means ready. Never throws. */
+export function createReadiness(options: ReadinessOptions): () => Promise<Unready[]> {
+  const { database, backend, log } = options;
+  const schema = shared(keepMs, () => unappliedMigrations(database));
+  const queues = shared(keepMs, () => backend.ping());
+  let before = '';
+
+  const ask = async (
+    part: Unready['part'],
+    answer: Promise<unknown>,
+  ): Promise<Unready | undefined> => {
+    try {
+      await within(answerMs, answer);
+      return undefined;
+    } catch (error) {
+      log.debug({ part, error }, 'not_ready');
+      return { part, reason: error instanceof PurserError ? error.code : 'not_reachable' };
+    }
+  };
+
+  return async () => {
+    const pending = schema();
+    const [postgres, queueStore] = await Promise.all([
+      ask('postgres', pending),
+      ask('queue_store', queues()),
+    ]);
+    const missing = postgres === undefined ? await pending : 0;
+    const migrations: Unready | undefined =
+      missing === 0
+        ? undefined
+        : { part: 'migrations', reason: `${missing} to apply; run: purser migrate up` };
+    const unready = [postgres, migrations, queueStore].filter((part) => part !== undefined);
+    const now = unready.map(({ part }) => part).join();
+    if (now !== before) log.warn({ unready }, unready.length === 0 ? 'ready' : 'not_ready');
+    before = now;
+    return unready;
+  };
+}
+
+/** A database that is ahead of this release serves it: the next release is being rolled out. */
+async function unappliedMigrations(database: Database): Promise<number> {
+  try {
+    const status = await migrationStatus(database.system);
+    return status.filter(({ appliedAt }) => appliedAt === null).length;
+  } catch (error) {
+    if (error instanceof PurserError && error.code === 'database_newer') return 0;
+    throw error;
+  }
+}

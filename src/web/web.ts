@@ -1,0 +1,98 @@
+/**
+ * The web role: the application on a port, and a heartbeat so that other web processes and `doctor` see it.
+ */
+import { createAdaptorServer } from '@hono/node-server';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { Server } from 'node:http';
+import { hostname } from 'node:os';
+import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
+import { exitCodes, messageOf, PurserError } from '../errors.ts';
+import { startLoop } from '../loop.ts';
+import { createWebApp } from './app.ts';
+import type { WebAppOptions } from './app.ts';
+
+export interface WebOptions extends WebAppOptions {
+  /** Default: every interface, as a platform's router expects. */
+  readonly host?: string;
+  /** 0 takes a free port. */
+  readonly port: number;
+}
+
+export interface WebService {
+  readonly port: number;
+  /** Takes no new request, lets those under way end (at most 3 s) and removes the heartbeat. */
+  stop(): Promise<void>;
+}
+
+const heartbeatMs = 2_000;
+const closeGraceMs = 3_000;
+
+/** Throws `port_unavailable` (exit 69) when it cannot listen. */
+export async function startWeb(options: WebOptions): Promise<WebService> {
+  const host = hostname();
+  const processId =
+    options.processId ?? `web-${host}-${process.pid}-${randomBytes(4).toString('hex')}`;
+  const sql = options.database.system;
+  const server = createAdaptorServer({
+    fetch: createWebApp({ ...options, processId }).fetch,
+    serverOptions: { requestTimeout: 30_000, headersTimeout: 10_000 },
+  });
+  if (!(server instanceof Server)) throw new Error('the adaptor made no HTTP/1 server');
+  const port = await listen(server, options);
+  const startedAt = Date.now();
+  const beats = startLoop({
+    name: 'heartbeat',
+    everyMs: heartbeatMs,
+    log: options.log,
+    runOnce: async (now) => {
+      await writeHeartbeat(sql, {
+        processId,
+        role: 'web',
+        version: options.version,
+        hostname: host,
+        pid: process.pid,
+        jobTypes: [],
+        slots: 0,
+        running: 0,
+        progressedAt: now,
+        metrics: await options.metrics.registry.getMetricsAsJSON(),
+      });
+      return 0;
+    },
+  });
+  options.log.info({ port, backend: options.backend.kind }, 'web_started');
+  return {
+    port,
+    stop: async () => {
+      await close(server);
+      await beats.stop();
+      await removeHeartbeat(sql, processId);
+      options.log.info({ servedMs: Date.now() - startedAt }, 'web_stopped');
+    },
+  };
+}
+
+async function listen(server: Server, { host, port }: WebOptions): Promise<number> {
+  try {
+    server.listen({ port, ...(host === undefined ? {} : { host }) });
+    await once(server, 'listening');
+  } catch (error) {
+    throw new PurserError(
+      'port_unavailable',
+      `cannot listen on port ${port}: ${messageOf(error)}; set PORT to a free one`,
+      { cause: error, exitCode: exitCodes.unavailable },
+    );
+  }
+  const address = server.address();
+  return address !== null && typeof address === 'object' ? address.port : port;
+}
+
+async function close(server: Server): Promise<void> {
+  const closed = once(server, 'close');
+  server.close();
+  server.closeIdleConnections();
+  const timer = setTimeout(() => server.closeAllConnections(), closeGraceMs);
+  await closed;
+  clearTimeout(timer);
+}

@@ -1,0 +1,241 @@
+import { appRoutes } from '@bull-board/api/dist/routes.js';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { findJob } from '../../src/jobs/inspect.ts';
+import { discardDeadLetter, listDeadLetters } from '../../src/jobs/dead-letters.ts';
+import { deadLetterEntryId, mirrorDeadLetters } from '../../src/queues/dead-letter-mirror.ts';
+import { describeOnRedis, startRedis } from '../support/redis.ts';
+import { startFixture } from './web-fixture.ts';
+import type { WebFixture } from './web-fixture.ts';
+
+const verbs = (method: string | readonly string[]): string[] => [method].flat();
+const routes = appRoutes.api.flatMap(({ method, route }) =>
+  [route].flat().flatMap((path) => verbs(method).map((verb) => ({ verb, path }))),
+);
+const reading = routes.filter(({ verb }) => verb === 'get');
+const changing = routes.filter(({ verb }) => verb !== 'get');
+const pathOf = (path: string, queue: string, entry: string): string =>
+  `/queues${path
+    .replace(':queueName', queue)
+    .replace(':jobId', entry)
+    .replace(':queueStatus', 'delayed')
+    .replace(':schedulerId', 'nightly')}`;
+
+/** Everything that a change behind the guard's back would alter. */
+async function stateOf(fixture: WebFixture): Promise<unknown> {
+  const jobs = await fixture.database.system`
+    select id, state, attempt, payload, scheduled_for, priority from background_jobs order by id`;
+  const queues = await Promise.all(
+    ['report', 'dead-letter'].map(async (name) => {
+      const queue = fixture.transport.queue(name);
+      const entries = await queue.getJobs();
+      return {
+        paused: await queue.isPaused(),
+        entries: entries
+          .map(({ id, data, delay, priority, timestamp }) => ({
+            id,
+            data,
+            delay,
+            priority,
+            timestamp,
+          }))
+          .toSorted((one, other) => String(one.id).localeCompare(String(other.id))),
+      };
+    }),
+  );
+  return { jobs: [...jobs], queues };
+}
+
+function boardSuite(start: () => Promise<WebFixture>): void {
+  let fixture: WebFixture;
+  beforeAll(async () => {
+    fixture = await start();
+    await fixture.transport.add([{ jobId: '900', jobType: 'report', dispatchNo: 1 }]);
+  });
+  afterAll(() => fixture.close());
+
+  const mirror = async (): Promise<unknown> =>
+    mirrorDeadLetters(
+      fixture.transport,
+      await listDeadLetters(fixture.database.system, { limit: 200 }),
+    );
+  const put = (path: string, headers: Record<string, string> = {}): Promise<Response> =>
+    fixture.request(`/queues/api/queues/${path}`, { method: 'PUT', headers });
+
+  it('knows every route of this Bull Board: 23 change something', () => {
+    // A new release that adds one has to be looked at; the guard refuses it meanwhile.
+    expect(changing).toHaveLength(23);
+  });
+
+  it.each(['report', 'dead-letter'])(
+    'refuses every route that changes something on %s, with a command, and changes nothing',
+    async (queue) => {
+      const jobId = await fixture.deadLetter();
+      await mirror();
+      const entry = queue === 'report' ? '900-1' : deadLetterEntryId(jobId);
+      const before = await stateOf(fixture);
+      const refused = changing.filter(
+        ({ path }) => queue === 'report' || !/:jobId\/(retry|promote)$/.test(path),
+      );
+      expect(refused).toHaveLength(queue === 'report' ? changing.length : changing.length - 2);
+      for (const { verb, path } of refused) {
+        const answer = await fixture.request(pathOf(path, queue, entry), {
+          method: verb.toUpperCase(),
+          headers: { 'content-type': 'application/json' },
+          body: JSON.stringify({ name: 'report', data: {}, delay: 1, priority: 9, concurrency: 1 }),
+        });
+        expect([path, answer.status]).toEqual([path, 403]);
+        expect(await answer.json()).toMatchObject({ command: expect.stringMatching(/^purser /) });
+      }
+      expect(await stateOf(fixture)).toEqual(before);
+    },
+  );
+
+  it.each([
+    ['DELETE', '/queues/api/queues/report'],
+    ['POST', '/queues/api/metrics/history/purge'],
+    ['PUT', '/queues/api/queues/dead%2Dletter/dead-1/promote/'],
+    ['PUT', '/queues/api/queues/report/900-1/a-new-button'],
+    ['PUT', '/queues/api/queues/dead-letter/dead-1/promoted'],
+    ['PATCH', '/queues'],
+    ['POST', '/queues/anything'],
+    ['OPTIONS', '/queues/api/queues'],
+  ])('refuses what no release has yet: %s %s', async (method, path) => {
+    expect((await fixture.request(path, { method })).status).toBe(403);
+  });
+
+  it.each([
+    ['dead-letter/dead-77/clean', 'purser dlq discard 77 --reason TEXT'],
+    ['dead-letter/clean/delayed', 'purser dlq discard ID --reason TEXT'],
+    ['dead-letter/promote', 'purser dlq replay ID'],
+    ['dead-letter/retry/delayed', 'purser dlq replay ID'],
+    ['report/900-1/retry', 'purser dlq replay 900'],
+    ['report/900-1/promote', 'purser jobs show 900'],
+    ['report/$(reboot)/clean', 'purser jobs show ID'],
+    ['report/pause', 'purser start worker'],
+    ['pause', 'purser start worker'],
+  ])('names the command for %s', async (path, command) => {
+    expect(await (await put(path)).json()).toMatchObject({ command });
+  });
+
+  it('names the command for adding a job', async () => {
+    const answer = await fixture.request('/queues/api/queues/report/add', { method: 'POST' });
+    expect(await answer.json()).toMatchObject({ command: 'purser enqueue report --tenant TENANT' });
+  });
+
+  it.each(reading.map(({ path }) => path))('lets reading pass: %s', async (path) => {
+    const answer = await fixture.request(pathOf(path, 'report', '900-1'));
+    expect([path, answer.status]).toEqual([path, 200]);
+  });
+
+  it.each(['promote', 'retry'])(
+    '%s on a dead letter makes one new job, however often',
+    async (action) => {
+      const jobId = await fixture.deadLetter();
+      await mirror();
+      const entry = deadLetterEntryId(jobId);
+      const answers = await Promise.all(
+        [1, 2, 3].map(async () => {
+          const answer = await put(`dead-letter/${entry}/${action}`);
+          expect(answer.status).toBe(200);
+          return (await answer.json()) as { jobId: string; created: boolean };
+        }),
+      );
+      expect(new Set(answers.map((answer) => answer.jobId)).size).toBe(1);
+      expect(answers.filter(({ created }) => created)).toHaveLength(1);
+      const replay = await findJob(fixture.database.system, answers[0]?.jobId ?? '');
+      expect(replay).toMatchObject({
+        state: 'pending',
+        replayOf: jobId,
+        payload: { secret: 'in the payload' },
+        stateDetail: { who: 'operator', door: 'board' },
+      });
+      expect(await findJob(fixture.database.system, jobId)).toMatchObject({ state: 'dead_letter' });
+      expect(await fixture.transport.queue('dead-letter').getJob(entry)).toBeUndefined();
+    },
+  );
+
+  it('does not replay what is no dead letter', async () => {
+    const discarded = await fixture.deadLetter();
+    await discardDeadLetter(fixture.database.system, discarded, {
+      who: 'test',
+      door: 'cli',
+      reason: 'old',
+    });
+    const statuses = await Promise.all(
+      [deadLetterEntryId(discarded), 'dead-999999999', 'dead-1;drop', discarded].map(
+        async (entry) => (await put(`dead-letter/${entry}/promote`)).status,
+      ),
+    );
+    expect(statuses).toEqual([409, 404, 404, 404]);
+  });
+
+  it('takes a change from its own pages only', async () => {
+    const jobId = await fixture.deadLetter();
+    const path = `dead-letter/${deadLetterEntryId(jobId)}/promote`;
+    const refused = await Promise.all([
+      put(path, { origin: 'https://elsewhere.example' }),
+      put(path, { origin: 'null' }),
+      put(path, { origin: '' }),
+      put(path, { 'sec-fetch-site': 'cross-site' }),
+      put(path, { 'sec-fetch-site': 'same-site' }),
+    ]);
+    expect(refused.map(({ status }) => status)).toEqual([403, 403, 403, 403, 403]);
+    expect((await findJob(fixture.database.system, jobId))?.replayedBy).toBeNull();
+    expect((await put(path, { 'sec-fetch-site': 'same-origin' })).status).toBe(200);
+  });
+
+  it('shows a job type that is registered later, read-only', async () => {
+    await fixture.database.system`
+      insert into job_types (job_type, timeout_ms, max_attempts) values ('late', 1000, 1)
+      on conflict do nothing`;
+    await expect
+      .poll(
+        async () => {
+          const answer = await fixture.request('/queues/api/queues');
+          const { queues } = (await answer.json()) as {
+            queues: { name: string; readOnlyMode: boolean }[];
+          };
+          return Object.fromEntries(queues.map(({ name, readOnlyMode }) => [name, readOnlyMode]));
+        },
+        { timeout: 15_000 },
+      )
+      .toMatchObject({ report: true, late: true, 'dead-letter': false });
+  });
+
+  it('serves its page and files with nothing from outside', async () => {
+    const page = await fixture.request('/queues/queue/report');
+    const html = await page.text();
+    expect(page.headers.get('content-security-policy')).toContain("default-src 'none'");
+    expect(page.headers.get('cache-control')).toBe('no-store');
+    expect(html).not.toMatch(/https?:\/\//);
+    const files = [...html.matchAll(/(?:src|href)="(static\/[^"]+)"/g)].map(([, file]) => file);
+    expect(files.length).toBeGreaterThan(3);
+    for (const file of files) {
+      const answer = await fixture.request(`/queues/${file}`);
+      expect([file, answer.status]).toEqual([file, 200]);
+      await answer.arrayBuffer();
+    }
+  });
+
+  it('refuses a body that is too large', async () => {
+    const answer = await fixture.request('/queues/api/queues/report/add', {
+      method: 'POST',
+      body: 'x'.repeat(70_000),
+    });
+    expect(answer.status).toBe(413);
+  });
+}
+
+describe('the board on the Postgres backend', () => {
+  boardSuite(() => startFixture());
+});
+
+describeOnRedis('the board on Redis', () => {
+  let stop = (): Promise<void> => Promise.resolve();
+  afterAll(() => stop());
+  boardSuite(async () => {
+    const redis = await startRedis();
+    stop = redis.stop;
+    return startFixture(redis.url);
+  });
+});

@@ -1,0 +1,131 @@
+/** A web role on a free port over a real database and a real queue store, and requests to it. */
+import { createLogger } from '../../src/log.ts';
+import type { Logger } from '../../src/log.ts';
+import { createMetrics } from '../../src/metrics.ts';
+import type { Metrics } from '../../src/metrics.ts';
+import type { Database } from '../../src/db/database.ts';
+import { migrateQueueTables, openQueueBackend } from '../../src/queues/backend.ts';
+import type { QueueBackend } from '../../src/queues/backend.ts';
+import { createTransport } from '../../src/queues/transport.ts';
+import type { Transport } from '../../src/queues/transport.ts';
+import { registerJobTypes } from '../../src/jobs/registration.ts';
+import { startWeb } from '../../src/web/web.ts';
+import type { WebService } from '../../src/web/web.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { addTenant } from '../support/tenants.ts';
+
+export const credentials = { user: 'operator', password: 'correct horse battery' };
+
+export interface WebFixture {
+  readonly test: TestDatabase;
+  readonly database: Database;
+  readonly backend: QueueBackend;
+  readonly transport: Transport;
+  readonly metrics: Metrics;
+  readonly web: WebService;
+  readonly url: string;
+  /** Every line that the process logged. */
+  readonly logged: string[];
+  readonly tenantId: string;
+  /** With login and, for changes, the origin of the page; headers given replace those. */
+  request(path: string, init?: RequestInit): Promise<Response>;
+  deadLetter(fields?: { finishedAt?: Date }): Promise<string>;
+  close(): Promise<void>;
+}
+
+export const basic = (user: string, password: string): string =>
+  `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
+
+function recordingLogger(logged: string[]): Logger {
+  return createLogger({
+    level: 'debug',
+    role: 'web',
+    destination: { write: (line: string) => logged.push(line) },
+  });
+}
+
+/** On the Postgres backend, or on Redis where `redisUrl` is given. */
+export async function startFixture(redisUrl?: string): Promise<WebFixture> {
+  const test = await freshDatabase();
+  const logged: string[] = [];
+  const log = recordingLogger(logged);
+  const store = { databaseUrl: test.url, applicationName: 'purser test web' };
+  if (redisUrl === undefined) await migrateQueueTables(store);
+  const database = await test.open({ tenantConnections: 1 });
+  const backend = openQueueBackend({
+    ...store,
+    redisUrl,
+    workers: 0,
+    fleetId: database.fleetId,
+    log,
+  });
+  const transport = createTransport(backend);
+  const metrics = createMetrics();
+  await registerJobTypes(database.system, [
+    {
+      type: 'report',
+      timeoutMs: 1_000,
+      maxAttempts: 3,
+      onBudget: 'park',
+      giveUpAfterMs: 60_000,
+      payloadSchema: {},
+    },
+  ]);
+  const tenantId = await addTenant(database.system);
+  const jobTypes = async (): Promise<string[]> => {
+    const rows = await database.system<{ job_type: string }[]>`
+      select job_type from job_types order by job_type`;
+    return rows.map(({ job_type }) => job_type);
+  };
+  const web = await startWeb({
+    database,
+    backend,
+    transport,
+    jobTypes,
+    credentials,
+    metrics,
+    log,
+    version: '1.2.3',
+    host: '127.0.0.1',
+    port: 0,
+  });
+  const url = `http://127.0.0.1:${web.port}`;
+  return {
+    test,
+    database,
+    backend,
+    transport,
+    metrics,
+    web,
+    url,
+    logged,
+    tenantId,
+    request: (path, init = {}) =>
+      fetch(`${url}${path}`, {
+        redirect: 'manual',
+        ...init,
+        headers: {
+          authorization: basic(credentials.user, credentials.password),
+          origin: url,
+          ...init.headers,
+        },
+      }),
+    deadLetter: async ({ finishedAt = new Date() } = {}) => {
+      const [row] = await database.system<{ id: string }[]>`
+        insert into background_jobs
+          (tenant_id, job_type, state, payload, error, attempt, max_attempts, give_up_at, finished_at)
+        values (${tenantId}, 'report', 'dead_letter', '{"secret": "in the payload"}',
+          '{"code": "boom", "message": "in the message"}', 3, 3, now(), ${finishedAt})
+        returning id`;
+      if (row === undefined) throw new Error('no dead letter was made');
+      return row.id;
+    },
+    close: async () => {
+      await web.stop();
+      await transport.close();
+      await backend.close();
+      await test.close();
+    },
+  };
+}
