@@ -1,0 +1,249 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { z } from 'zod';
+import { budgetStatus } from '../../src/budget/budgets.ts';
+import { parseUsd } from '../../src/budget/money.ts';
+import { connect } from '../../src/db/connect.ts';
+import { createLlm } from '../../src/llm/create-llm.ts';
+import { LlmOutputError } from '../../src/llm/llm.ts';
+import { createMetrics } from '../../src/metrics.ts';
+import { assertBooksRight } from '../support/books.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { llmAttempt, silentLog } from '../support/llm-attempt.ts';
+import { startProvider } from '../support/provider.ts';
+import type { TestProvider } from '../support/provider.ts';
+import { addTenant, endAttempt, startAttempt } from '../support/tenants.ts';
+
+const apiKey = 'sk-test-0123456789abcdef';
+const schema = z.object({ summary: z.string(), score: z.number() });
+const question = { system: 'Be brief.', prompt: 'How are the costs?', maxOutputTokens: 200 };
+
+let database: TestDatabase;
+let provider: TestProvider;
+beforeAll(async () => {
+  database = await freshDatabase();
+});
+afterAll(() => database.close());
+beforeEach(async () => {
+  provider = await startProvider(apiKey);
+});
+afterEach(async () => {
+  await provider.stop();
+  await assertBooksRight(database.sql);
+});
+
+async function open(model = 'gpt-4o-mini') {
+  const tenantId = await addTenant(database.sql, { limitUsd: '1' });
+  const config = { kind: 'openai', model, apiKey, baseUrl: provider.url } as const;
+  return llmAttempt(database.sql, tenantId, config);
+}
+
+describe('generate', () => {
+  it('speaks the wire protocol: model, messages, the key, and the cap that was held for', async () => {
+    const { llm } = await open();
+    await llm.generate(question);
+    const [request] = provider.received;
+    expect(request?.headers.authorization).toBe(`Bearer ${apiKey}`);
+    expect(request?.body).toEqual({
+      model: 'gpt-4o-mini',
+      max_tokens: 200,
+      messages: [
+        { role: 'system', content: 'Be brief.' },
+        { role: 'user', content: 'How are the costs?' },
+      ],
+    });
+  });
+
+  it.each([
+    ['English', 'The quick brown fox jumps over the lazy dog. '.repeat(50)],
+    ['Chinese', '云计算成本分析显示存储费用上升。'.repeat(50)],
+    ['JSON', JSON.stringify(Array.from({ length: 200 }, (_, id) => ({ id, cost: id / 7 })))],
+    ['emoji and control characters', '👩‍🚀🧮\u0001\u2028"\\'.repeat(100)],
+  ])('the hold covers what the provider counts, in %s', async (_script, prompt) => {
+    const { llm, tenantId } = await open();
+    const answer = await llm.generate({ ...question, prompt });
+    const [row] = await database.sql<{ hold: string; price: unknown }[]>`
+      select estimated_cost_usd as hold, price from llm_reservations where tenant_id = ${tenantId}`;
+    expect(parseUsd(row?.hold ?? '0')).toBeGreaterThanOrEqual(parseUsd(answer.costUsd));
+    expect(row?.price).toMatchObject({ source: 'genai-prices', input: { usdPerMtok: '0.15' } });
+    expect(answer.usage.inputTokens).toBe(provider.billed[0]?.prompt_tokens);
+  });
+
+  it('an answer with a schema comes back parsed, out of a fence, prose or a reasoning block', async () => {
+    const { llm } = await open();
+    const object = { summary: 'ok', score: 1 };
+    const json = JSON.stringify(object);
+    for (const content of [
+      json,
+      `\`\`\`json\n${json}\n\`\`\``,
+      `Here you are:\n${json}\nDoes this help?`,
+      `<think>{ hm }</think>\n${json}`,
+      `\uFEFF ${json}`,
+    ]) {
+      provider.answerWith(content);
+      const answer = await llm.generate({ ...question, schema });
+      expect(answer.object).toEqual(object);
+      expect(answer.text).toBe(content);
+    }
+    const [request] = provider.received;
+    expect(request?.body.response_format).toEqual({ type: 'json_object' });
+    expect(request?.body.messages?.[0]?.content).toMatch(/one JSON object.*"score"/s);
+  });
+
+  it.each([
+    ['prose', 'The costs look fine to me.', /not JSON/],
+    ['broken JSON', '{"summary": "ok", "score": ', /not JSON/],
+    ['the wrong shape', '{"summary": 7}', /summary: .*; score: /],
+    ['nothing', '', /empty/],
+    ['a list', '[1, 2]', /object/],
+  ])(
+    '%s is an LlmOutputError with text and issues, and the money is settled',
+    async (_name, content, says) => {
+      const { llm, tenantId } = await open();
+      provider.answerWith(content);
+      const error = await llm.generate({ ...question, schema }).catch((thrown: unknown) => thrown);
+      expect(error).toBeInstanceOf(LlmOutputError);
+      expect(error).toMatchObject({
+        code: 'llm_output_invalid',
+        text: content,
+        message: expect.stringMatching(says),
+      });
+      const [status] = await budgetStatus(database.sql, { tenantId });
+      expect(status).toMatchObject({ reservedUsd: '0', unknownUsd: '0' });
+      expect(status?.spentUsd).not.toBe('0');
+    },
+  );
+
+  it('an answer that was cut at the cap says so', async () => {
+    const { llm } = await open();
+    provider.script({ kind: 'answer', content: '{"summary": "a long', finishReason: 'length' });
+    await expect(llm.generate({ ...question, schema })).rejects.toThrow(
+      /cut at maxOutputTokens \(200\)/,
+    );
+  });
+
+  it('a server without JSON mode is asked again without it, under a second hold, and remembered', async () => {
+    const { llm, tenantId } = await open();
+    const message = "'response_format.type' must be 'json_schema' or 'text'";
+    const body = JSON.stringify({ error: { message } });
+    provider.script({ kind: 'status', status: 400, body });
+    provider.answerWith('{"summary": "ok", "score": 1}');
+    await llm.generate({ ...question, schema });
+    await llm.generate({ ...question, schema });
+    expect(provider.received.map(({ body }) => body.response_format?.type)).toEqual([
+      'json_object',
+      undefined,
+      undefined,
+    ]);
+    const holds = await database.sql<{ status: string }[]>`
+      select status from llm_reservations where tenant_id = ${tenantId} order by created_at`;
+    expect(holds.map(({ status }) => status)).toEqual(['RELEASED', 'APPLIED', 'APPLIED']);
+  });
+
+  it('reasoning that a server leaves out of its completion tokens is charged all the same', async () => {
+    const { llm } = await open();
+    const usage = { prompt_tokens: 100, completion_tokens: 10, total_tokens: 150 };
+    provider.script({ kind: 'answer', usage });
+    expect(await llm.generate(question)).toMatchObject({
+      usage: { outputTokens: 50 },
+      costUsd: '0.000045',
+    });
+  });
+
+  it('a bill beyond the hold is charged in full and shouted about', async () => {
+    const { llm, tenantId } = await open();
+    const usage = { prompt_tokens: 1_000_000, completion_tokens: 1 };
+    provider.script({ kind: 'answer', usage });
+    expect((await llm.generate(question)).costUsd).toBe('0.1500006');
+    const [row] = await database.sql`
+      select u.cost_usd, u.overage_usd = u.cost_usd - r.estimated_cost_usd as right
+      from llm_usage u join llm_reservations r on r.id = u.reservation_id
+      where u.tenant_id = ${tenantId}`;
+    expect(row).toEqual({ cost_usd: '0.150000600', right: true });
+  });
+
+  it('an explicit zero is a bill of zero', async () => {
+    const { llm } = await open();
+    provider.script({ kind: 'answer', usage: { prompt_tokens: 0, completion_tokens: 0 } });
+    expect((await llm.generate(question)).costUsd).toBe('0');
+  });
+
+  it('a body that is no chat completion is settled where it has usage, and refused', async () => {
+    const { llm } = await open();
+    const body = '{"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 0}}';
+    provider.script({ kind: 'raw', body });
+    await expect(llm.generate(question)).rejects.toMatchObject({
+      code: 'llm_bad_response',
+      details: { class: 'retry', outcome: 'settled' },
+    });
+  });
+});
+
+describe('nothing leaves without a hold', () => {
+  it('when the model has no price', async () => {
+    const { llm } = await open('my-own-model');
+    await expect(llm.generate(question)).rejects.toMatchObject({ code: 'model_unpriced' });
+    expect(provider.received).toHaveLength(0);
+  });
+
+  it('when the attempt is no longer the running one', async () => {
+    const attempt = await open();
+    await endAttempt(database.sql, attempt);
+    await expect(attempt.llm.generate(question)).rejects.toMatchObject({ code: 'stale_token' });
+    expect(provider.received).toHaveLength(0);
+  });
+
+  it('when the cap is no cap', async () => {
+    const { llm } = await open();
+    for (const maxOutputTokens of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
+      await expect(llm.generate({ ...question, maxOutputTokens })).rejects.toThrow(/at least 1/);
+    }
+    expect(provider.received).toHaveLength(0);
+  });
+
+  it('when the budget cannot be asked', async () => {
+    const attempt = await startAttempt(database.sql, await addTenant(database.sql));
+    const away = connect('postgres://nobody@127.0.0.1:1/none', {
+      max: 1,
+      applicationName: 'purser test',
+    });
+    const door = createLlm({
+      provider: { kind: 'openai', model: 'gpt-4o-mini', apiKey, baseUrl: provider.url },
+      budgetSql: away,
+    });
+    const signal = new AbortController().signal;
+    const llm = door.forAttempt({ ...attempt, signal, log: silentLog });
+    await expect(llm.generate(question)).rejects.toMatchObject({
+      code: 'budget_unavailable',
+      status: 503,
+    });
+    await away.end();
+    expect(provider.received).toHaveLength(0);
+  });
+});
+
+describe('the door', () => {
+  it('counts calls and times budget checks, and prints nothing of its own', async () => {
+    const printed = vi.spyOn(console, 'warn');
+    const metrics = createMetrics();
+    const tenantId = await addTenant(database.sql, { limitUsd: '1' });
+    const door = createLlm({
+      provider: { kind: 'openai', model: 'gpt-4o-mini', apiKey, baseUrl: provider.url },
+      budgetSql: database.sql,
+      metrics,
+    });
+    expect(door.analyst).toEqual({ provider: 'openai', model: 'gpt-4o-mini', offline: false });
+    const attempt = await startAttempt(database.sql, tenantId);
+    const signal = new AbortController().signal;
+    const llm = door.forAttempt({ ...attempt, signal, log: silentLog });
+    await llm.generate(question);
+    provider.script({ kind: 'status', status: 500 });
+    await llm.generate(question).catch(() => {});
+    const text = await metrics.registry.metrics();
+    expect(text).toContain('llm_api_calls_total{status="ok"} 1');
+    expect(text).toContain('llm_api_calls_total{status="llm_provider_error"} 1');
+    expect(text).toContain('llm_budget_check_duration_seconds_count 2');
+    expect(printed).not.toHaveBeenCalled();
+    printed.mockRestore();
+  });
+});
