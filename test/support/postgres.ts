@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
-import { migrateUp } from '../../src/db/migrate.ts';
+import { prepareDatabase } from '../../src/cli/prepare-database.ts';
 
 /** What the test processes get to know. No superuser among the logins. */
 export interface TestPostgres {
@@ -67,7 +67,8 @@ export async function startTestServer(externalUrl: string | undefined): Promise<
     await admin`create database ${admin(facts.templateName)} owner purser_app`;
     // Its creator may hand out the tenant login's role, as an administrator would have allowed.
     await admin`grant purser_app_tenant to purser_app with admin option`;
-    const result = await migrateUp(loginUrl(facts, 'purser_app', facts.templateName), {
+    const result = await prepareDatabase({
+      url: loginUrl(facts, 'purser_app', facts.templateName),
       tenantLogin: 'purser_app_tenant',
     });
     if (!result.usesRoles || result.tenantLoginRefused) {
