@@ -2,7 +2,7 @@
  * The one place that reads the environment: every fault is reported at once, each with the variable, what
  * is wrong and an example.
  */
-import type { z } from 'zod';
+import { z } from 'zod';
 import { environment } from './config-schema.ts';
 import { exitCodes, PurserError } from './errors.ts';
 
@@ -15,10 +15,12 @@ export interface ConfigVariable {
   readonly example: string;
 }
 
+const note = z.object({ description: z.string(), example: z.string() });
+
 /** Every variable with what the README says of it. */
 export function describeConfig(): ConfigVariable[] {
   return Object.entries(environment.shape).map(([name, schema]) => {
-    const meta = schema.meta() as { description: string; example: string };
+    const meta = note.parse(schema.meta());
     const parsed = schema.safeParse(undefined);
     const value = name === 'PURSER_DATA_DIR' ? '.purser' : parsed.data;
     return { name, default: value === undefined ? '' : String(value), ...meta };

@@ -26,10 +26,10 @@ export interface Loop {
 const maxBackoffMs = 10_000;
 
 export function startLoop(options: LoopOptions): Loop {
-  let stopping = false;
+  const stop = new AbortController();
   let failures = 0;
   let succeededAt = new Date();
-  let endPause: () => void = () => {};
+  let endPause: (() => void) | undefined;
 
   const pause = (ms: number): Promise<void> =>
     new Promise((resolve) => {
@@ -38,11 +38,11 @@ export function startLoop(options: LoopOptions): Loop {
         clearTimeout(timer);
         resolve();
       };
-      if (stopping) endPause();
+      if (stop.signal.aborted) endPause();
     });
 
   const run = async (): Promise<void> => {
-    while (!stopping) {
+    while (!stop.signal.aborted) {
       let did = 0;
       try {
         did = await options.runOnce(new Date());
@@ -62,10 +62,10 @@ export function startLoop(options: LoopOptions): Loop {
   return {
     name: options.name,
     succeededAt: () => succeededAt,
-    wake: () => endPause(),
+    wake: () => endPause?.(),
     stop: async () => {
-      stopping = true;
-      endPause();
+      stop.abort();
+      endPause?.();
       await running;
     },
   };

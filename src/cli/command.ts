@@ -30,16 +30,16 @@ export interface Command {
 export interface Invocation {
   readonly positionals: readonly string[];
   /** Value of an option, or undefined. */
-  value(name: string): string | undefined;
+  readonly value: (name: string) => string | undefined;
   /** Value of an option that the command declares as required. */
-  required(name: string): string;
-  flag(name: string): boolean;
+  readonly required: (name: string) => string;
+  readonly flag: (name: string) => boolean;
   /** Reads the environment; throws `invalid_configuration` with every fault. */
-  config(): Config;
+  readonly config: () => Config;
   /** A line on stdout. */
-  print(line: string): void;
+  readonly print: (line: string) => void;
   /** A line on stderr: progress and notes, never results. */
-  note(line: string): void;
+  readonly note: (line: string) => void;
   /** Whether stderr is a terminal that can redraw a line. */
   readonly interactive: boolean;
 }

@@ -34,10 +34,10 @@ export interface DemoState {
 export async function countUnfinished(sql: Sql, tenantIds: readonly string[]): Promise<number> {
   const [row] = await sql<{ unfinished: number }[]>`
     select (select count(*)::int from public.background_jobs
-            where tenant_id = any(${tenantIds as string[]}::text[])
+            where tenant_id = any(${[...tenantIds]}::text[])
               and state in ('pending', 'queued', 'running', 'failed'))
          + (select count(*)::int from public.tenant_schedules
-            where tenant_id = any(${tenantIds as string[]}::text[]) and enabled
+            where tenant_id = any(${[...tenantIds]}::text[]) and enabled
               and (last_bucket is null or next_due <= now())) as unfinished`;
   return row?.unfinished ?? 0;
 }
@@ -45,7 +45,7 @@ export async function countUnfinished(sql: Sql, tenantIds: readonly string[]): P
 export async function countFinished(sql: Sql, tenantIds: readonly string[]): Promise<number> {
   const [row] = await sql<{ finished: number }[]>`
     select count(*)::int as finished from public.background_jobs
-    where tenant_id = any(${tenantIds as string[]}::text[])
+    where tenant_id = any(${[...tenantIds]}::text[])
       and state in ('completed', 'dead_letter', 'cancelled', 'parked')`;
   return row?.finished ?? 0;
 }
@@ -71,7 +71,7 @@ export async function readTenants(sql: Sql, tenantIds: readonly string[]): Promi
       where j.tenant_id = t.id and j.job_type = 'finops_analysis' and j.state in ('dead_letter', 'parked')
       order by j.id desc limit 1
     ) r on true
-    where t.id = any(${tenantIds as string[]}::text[])
+    where t.id = any(${[...tenantIds]}::text[])
     order by c.cost desc nulls last, t.id`;
 }
 
@@ -81,12 +81,12 @@ export async function readState(
   uploadIds: readonly string[],
   facts: { readonly provider: string; readonly queueBackend: string },
 ): Promise<DemoState> {
-  const ids = tenantIds as string[];
+  const ids = [...tenantIds];
   const [ingested] = await sql<{ rows: number; cost: string }[]>`
     select count(*)::int as rows,
            coalesce(trim_scale(sum(r.billed_cost) filter (where r.billing_currency = 'USD')), 0)::text as cost
     from public.cost_records r join public.cost_deliveries d on d.id = r.delivery_id
-    where d.upload_id = any(${uploadIds as string[]}::bigint[])`;
+    where d.upload_id = any(${[...uploadIds]}::bigint[])`;
   const states = await sql<{ state: string; count: number }[]>`
     select state, count(*)::int as count from public.background_jobs
     where tenant_id = any(${ids}::text[]) group by state order by state`;

@@ -36,13 +36,16 @@ function refuse(path: string, fault: string, cause?: unknown): PurserError {
 
 /** Loads the module, relative to the current folder. Throws `invalid_handlers` (exit 78). */
 export async function loadHandlers(path: string): Promise<Handler[]> {
-  let module: Record<string, unknown>;
+  let module: unknown;
   try {
-    module = (await import(pathToFileURL(resolve(path)).href)) as Record<string, unknown>;
+    module = await import(pathToFileURL(resolve(path)).href);
   } catch (error) {
     throw refuse(path, `the module does not load: ${messageOf(error)}`, error);
   }
-  const list = module['handlers'];
+  const list: unknown =
+    typeof module === 'object' && module !== null && 'handlers' in module
+      ? module.handlers
+      : undefined;
   if (!Array.isArray(list) || list.length === 0) {
     throw refuse(path, 'the module must export `handlers`, a list with at least one handler');
   }

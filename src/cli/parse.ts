@@ -44,7 +44,7 @@ export function parseInvocation(command: Command, rest: readonly string[]): Invo
   }
   const { values, positionals } = parsed;
   for (const [name, spec] of Object.entries(options)) {
-    if (spec.required === true && values[name] === undefined) {
+    if (spec.required && values[name] === undefined) {
       throw new UsageError(`--${name} ${spec.value ?? ''} is missing (${spec.help}); ${help}`);
     }
   }
@@ -70,7 +70,7 @@ export function parseInvocation(command: Command, rest: readonly string[]): Invo
     config: () => loadConfig(),
     print: (line) => process.stdout.write(`${line}\n`),
     note: (line) => process.stderr.write(`${line}\n`),
-    interactive: process.stderr.isTTY === true,
+    interactive: process.stderr.isTTY,
   };
 }
 

@@ -67,7 +67,11 @@ async function probe(
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const base = { tlsVerify: options.tlsVerify, prepare: options.pooled !== true };
   const first = connect(options.url, { ...base, max: 1, applicationName: options.applicationName });
-  const found = await probe(first).finally(() => first.end({ timeout: 5 }));
+  const found = await probe(first).catch(async (error: unknown) => {
+    await first.end({ timeout: 5 });
+    throw error;
+  });
+  await first.end({ timeout: 5 });
   const level: TenancyLevel = found.usesRoles
     ? options.tenantUrl === undefined
       ? 'L2'

@@ -155,9 +155,11 @@ async function ensureLogin(bootstrapUrl: string, password: string): Promise<stri
   }
 }
 
-/** The password is of our own drawing, base64url: DDL takes no parameters. */
+/** DDL takes no parameters, so the server itself quotes the name and the password. */
 async function createLogin(sql: Sql, password: string): Promise<void> {
-  await sql.unsafe(
-    `create role ${loginName} login createrole nosuperuser nocreatedb password '${password}'`,
-  );
+  const [statement] = await sql<{ ddl: string }[]>`
+    select format('create role %I login createrole nosuperuser nocreatedb password %L',
+      ${loginName}::text, ${password}::text) as ddl`;
+  if (statement === undefined) throw new Error('format() returned no row');
+  await sql.unsafe(statement.ddl);
 }

@@ -25,7 +25,7 @@ export async function writeHeartbeat(sql: Queryable, beat: Heartbeat): Promise<v
     insert into public.heartbeats as h
       (process_id, role, version, hostname, pid, job_types, slots, running, progressed_at, metrics)
     values (${beat.processId}, ${beat.role}, ${beat.version}, ${beat.hostname}, ${beat.pid},
-      ${beat.jobTypes as string[]}::text[], ${beat.slots}, ${beat.running}, ${beat.progressedAt},
+      ${[...beat.jobTypes]}::text[], ${beat.slots}, ${beat.running}, ${beat.progressedAt},
       ${JSON.stringify(beat.metrics)}::text::jsonb)
     on conflict (process_id) do update set
       beat_at = now(), slots = excluded.slots, running = excluded.running, job_types = excluded.job_types,

@@ -20,7 +20,7 @@ export interface TenantSql {
   /** A text with `$1` parameters. The text must not contain values. */
   unsafe<R extends object = Record<string, unknown>>(
     text: string,
-    parameters?: readonly unknown[],
+    parameters?: readonly postgres.ParameterOrJSON<never>[],
   ): Promise<R[]>;
 }
 
@@ -81,10 +81,11 @@ export function tenantSql(pool: TenantPool, context: TenantContext): TenantSql {
     withTenant(pool, context, async (tx) => [...(await tx<R[]>(strings, ...values))]);
   return Object.assign(query, {
     begin: <T>(fn: (tx: Tx) => Promise<T>) => withTenant(pool, context, fn),
-    unsafe: <R extends object>(text: string, parameters: readonly unknown[] = []) =>
-      withTenant(pool, context, async (tx) => [
-        ...(await tx.unsafe<R[]>(text, parameters as postgres.ParameterOrJSON<never>[])),
-      ]),
+    unsafe: <R extends object>(
+      text: string,
+      parameters: readonly postgres.ParameterOrJSON<never>[] = [],
+    ) =>
+      withTenant(pool, context, async (tx) => [...(await tx.unsafe<R[]>(text, [...parameters]))]),
   });
 }
 

@@ -88,6 +88,7 @@ export function defineHandler<P>(definition: HandlerDefinition<P>): Handler {
     giveUpAfterMs: definition.giveUpAfterMs ?? dayMs,
     payload: definition.payload,
     // The pipeline parses with this very schema before it calls run, so the context's payload is a P.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion
     run: (ctx) => definition.run(ctx as JobContext<P>),
   };
 }

@@ -26,10 +26,10 @@ export interface Cancel {
 
 export type Outcome = Done | Retry | Snooze | Cancel;
 
-const outcomes = new WeakSet<object>();
+const outcomes = new WeakMap<object, Outcome>();
 
 function outcome<T extends Outcome>(value: T): T {
-  outcomes.add(value);
+  outcomes.set(value, value);
   return Object.freeze(value);
 }
 
@@ -47,6 +47,7 @@ export const cancel = (options: { reason: string }): Cancel =>
 
 /** A value made by one of the functions above, or else the result of a finished job. */
 export function toOutcome(returned: unknown): Outcome {
-  const known = typeof returned === 'object' && returned !== null && outcomes.has(returned);
-  return known ? (returned as Outcome) : done(returned ?? null);
+  const made =
+    typeof returned === 'object' && returned !== null ? outcomes.get(returned) : undefined;
+  return made ?? done(returned ?? null);
 }

@@ -66,7 +66,8 @@ export interface JobFault {
   readonly code: string;
   readonly message: string;
   readonly stack?: string;
-  readonly details?: Record<string, unknown>;
+  /** JSON. */
+  readonly details?: unknown;
 }
 
 /** What an attempt's end does to its row. */

@@ -7,7 +7,8 @@ import type { Processor, QueueOptions, WorkerOptions } from 'bullmq';
 import { createPostgresBackend, runMigrations, withBackend } from 'bullmq';
 import type { PostgresConnectionOptions } from 'bullmq';
 import { Redis } from 'ioredis';
-import pg from 'pg';
+import { Pool } from 'pg';
+import type { PoolConfig } from 'pg';
 import type { Logger } from '../log.ts';
 
 export interface QueueBackendOptions {
@@ -135,7 +136,7 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
 
 function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
   const { log } = options;
-  const pool = new pg.Pool({
+  const pool = new Pool({
     ...poolConfig(options),
     // One LISTEN connection per worker, and a few for commands.
     max: options.workers + 3,
@@ -145,6 +146,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
   pool.on('error', (error) => log.warn({ error }, 'queue_database_error'));
   const classes = withBackend(createPostgresBackend);
   // A pg.Pool has every method that BullMQ asks for; only the overloads of `on` read differently.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   const connection = pool as unknown as PostgresConnectionOptions;
   // The classes are the same; only the connection option's type differs between the two backends.
   return {
@@ -152,6 +154,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
     queue: (name) => {
       const queue = new classes.Queue<Entry>(name, { connection, defaultJobOptions });
       queue.on('error', (error) => log.warn({ queue: name, error }, 'queue_error'));
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion
       return queue as unknown as Queue<Entry>;
     },
     worker: (name, processor, workerOptions) => {
@@ -161,6 +164,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
         connection,
       });
       worker.on('error', (error) => log.warn({ queue: name, error }, 'worker_error'));
+      // oxlint-disable-next-line typescript/no-unsafe-type-assertion
       return worker as unknown as Worker<Entry>;
     },
     ping: async () => {
@@ -176,7 +180,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
 
 function poolConfig(
   options: Pick<QueueBackendOptions, 'databaseUrl' | 'databaseTlsVerify' | 'applicationName'>,
-): pg.PoolConfig {
+): PoolConfig {
   return {
     connectionString: options.databaseUrl,
     application_name: `${options.applicationName} queues`,
@@ -191,7 +195,7 @@ function poolConfig(
 export async function migrateQueueTables(
   options: Pick<QueueBackendOptions, 'databaseUrl' | 'databaseTlsVerify' | 'applicationName'>,
 ): Promise<number> {
-  const pool = new pg.Pool({ ...poolConfig(options), max: 1 });
+  const pool = new Pool({ ...poolConfig(options), max: 1 });
   try {
     const client = await pool.connect();
     try {

@@ -24,11 +24,19 @@ export interface BoardOptions {
 const jobTypesKeptMs = 5_000;
 const jobTypesMs = 2_000;
 
+/** Nobody works on this queue by design; "unknown" keeps the board from warning about it. */
+class DeadLetterAdapter extends BullMQAdapter {
+  override getWorkers(): Promise<null> {
+    return Promise.resolve(null);
+  }
+}
+
 /** To be mounted at `boardPath`, behind the guard. */
 export function createBoard(options: BoardOptions, boardPath: string): Hono<WebEnv> {
   const { transport, log } = options;
-  const deadLetters = new BullMQAdapter(transport.queue(deadLetterQueue), {
-    description: 'Jobs that ended without success. Promote replays one as a new job.',
+  const deadLetters = new DeadLetterAdapter(transport.queue(deadLetterQueue), {
+    description:
+      'Jobs that ended without success. None runs by itself; promote replays one as a new job.',
   });
   const adapter = new HonoAdapter(serveStatic).setBasePath(boardPath);
   const board = createBullBoard({

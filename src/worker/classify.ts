@@ -43,7 +43,7 @@ export function endOfReturn(returned: unknown, facts: AttemptFacts): AttemptEnd 
         countsAttempt: true,
         detail: { reason: outcome.reason, by: 'handler' },
       };
-    case 'retry':
+    default:
       return failed(
         new PurserError('retry_requested', outcome.reason),
         facts,

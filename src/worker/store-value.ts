@@ -43,8 +43,6 @@ export function storableFault(thrown: unknown, details?: Record<string, unknown>
     code: storableText(codeOf(thrown), 100),
     message: storableText(redactUrls(messageOf(thrown)), maxMessageLength),
     ...(stack === undefined ? {} : { stack: storableText(redactUrls(stack), maxStackLength) }),
-    ...(details === undefined
-      ? {}
-      : { details: storableResult(details) as Record<string, unknown> }),
+    ...(details === undefined ? {} : { details: storableResult(details) }),
   };
 }

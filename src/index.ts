@@ -1,0 +1,11 @@
+/**
+ * The public entry of the package: accept work from your own code, and define handlers.
+ */
+export { enqueue } from './jobs/enqueue.ts';
+export type { Enqueued, EnqueueRequest } from './jobs/enqueue.ts';
+export { defineHandler } from './handlers/define.ts';
+export type { Handler, HandlerDefinition, JobContext } from './handlers/define.ts';
+export { cancel, done, retry, snooze } from './handlers/outcome.ts';
+export type { Outcome } from './handlers/outcome.ts';
+export { BudgetExceededError } from './budget/budget-exceeded.ts';
+export { JobTimeoutError, PurserError } from './errors.ts';
