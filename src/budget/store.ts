@@ -5,14 +5,14 @@ import { codeOf, messageOf, PurserError } from '../errors.ts';
 
 /** SQLSTATE classes that say "not now": connection, resources, operator intervention, rollback. */
 const unavailableState = /^(08|53|57|40)[0-9A-Z]{3}$/;
-const sqlState = /^[0-9A-Z]{5}$/;
+/** Of Node's sockets (`ECONNRESET`, `EPIPE`) and of the driver (`CONNECTION_CLOSED`, `CONNECT_TIMEOUT`). */
+const driverCode = /^(E[A-Z]{3,}|CONNECT\w*|EAI_\w+)$/;
 
 /** True for a failure of the way to Postgres rather than of the statement. */
 export function isStoreDown(thrown: unknown): boolean {
   if (thrown instanceof PurserError) return thrown.code === 'budget_unavailable';
   const code = codeOf(thrown);
-  if (sqlState.test(code)) return unavailableState.test(code);
-  return /^(CONN|E[A-Z]+|UND_)/.test(code);
+  return driverCode.test(code) || unavailableState.test(code);
 }
 
 /** Runs one budget statement; a store that is down becomes `budget_unavailable` (503, retryable). */

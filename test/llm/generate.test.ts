@@ -1,18 +1,15 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { budgetStatus } from '../../src/budget/budgets.ts';
 import { parseUsd } from '../../src/budget/money.ts';
-import { connect } from '../../src/db/connect.ts';
-import { createLlm } from '../../src/llm/create-llm.ts';
 import { LlmOutputError } from '../../src/llm/llm.ts';
-import { createMetrics } from '../../src/metrics.ts';
 import { assertBooksRight } from '../support/books.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
-import { llmAttempt, silentLog } from '../support/llm-attempt.ts';
+import { llmAttempt } from '../support/llm-attempt.ts';
 import { startProvider } from '../support/provider.ts';
 import type { TestProvider } from '../support/provider.ts';
-import { addTenant, endAttempt, startAttempt } from '../support/tenants.ts';
+import { addTenant } from '../support/tenants.ts';
 
 const apiKey = 'sk-test-0123456789abcdef';
 const schema = z.object({ summary: z.string(), score: z.number() });
@@ -22,6 +19,9 @@ let database: TestDatabase;
 let provider: TestProvider;
 beforeAll(async () => {
   database = await freshDatabase();
+  await database.sql`
+    insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok)
+    values ('input-only', '2020-01-01', 1, 0)`;
 });
 afterAll(() => database.close());
 beforeEach(async () => {
@@ -60,12 +60,12 @@ describe('generate', () => {
     ['JSON', JSON.stringify(Array.from({ length: 200 }, (_, id) => ({ id, cost: id / 7 })))],
     ['emoji and control characters', '👩‍🚀🧮\u0001\u2028"\\'.repeat(100)],
   ])('the hold covers what the provider counts, in %s', async (_script, prompt) => {
-    const { llm, tenantId } = await open();
+    const { llm, tenantId } = await open('input-only');
     const answer = await llm.generate({ ...question, prompt });
     const [row] = await database.sql<{ hold: string; price: unknown }[]>`
       select estimated_cost_usd as hold, price from llm_reservations where tenant_id = ${tenantId}`;
     expect(parseUsd(row?.hold ?? '0')).toBeGreaterThanOrEqual(parseUsd(answer.costUsd));
-    expect(row?.price).toMatchObject({ source: 'genai-prices', input: { usdPerMtok: '0.15' } });
+    expect(row?.price).toMatchObject({ source: 'operator', input: { usdPerMtok: '1' } });
     expect(answer.usage.inputTokens).toBe(provider.billed[0]?.prompt_tokens);
   });
 
@@ -156,10 +156,10 @@ describe('generate', () => {
     provider.script({ kind: 'answer', usage });
     expect((await llm.generate(question)).costUsd).toBe('0.1500006');
     const [row] = await database.sql`
-      select u.cost_usd, u.overage_usd = u.cost_usd - r.estimated_cost_usd as right
+      select u.overage_usd = u.cost_usd - r.estimated_cost_usd as right
       from llm_usage u join llm_reservations r on r.id = u.reservation_id
       where u.tenant_id = ${tenantId}`;
-    expect(row).toEqual({ cost_usd: '0.150000600', right: true });
+    expect(row).toEqual({ right: true });
   });
 
   it('an explicit zero is a bill of zero', async () => {
@@ -176,74 +176,5 @@ describe('generate', () => {
       code: 'llm_bad_response',
       details: { class: 'retry', outcome: 'settled' },
     });
-  });
-});
-
-describe('nothing leaves without a hold', () => {
-  it('when the model has no price', async () => {
-    const { llm } = await open('my-own-model');
-    await expect(llm.generate(question)).rejects.toMatchObject({ code: 'model_unpriced' });
-    expect(provider.received).toHaveLength(0);
-  });
-
-  it('when the attempt is no longer the running one', async () => {
-    const attempt = await open();
-    await endAttempt(database.sql, attempt);
-    await expect(attempt.llm.generate(question)).rejects.toMatchObject({ code: 'stale_token' });
-    expect(provider.received).toHaveLength(0);
-  });
-
-  it('when the cap is no cap', async () => {
-    const { llm } = await open();
-    for (const maxOutputTokens of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
-      await expect(llm.generate({ ...question, maxOutputTokens })).rejects.toThrow(/at least 1/);
-    }
-    expect(provider.received).toHaveLength(0);
-  });
-
-  it('when the budget cannot be asked', async () => {
-    const attempt = await startAttempt(database.sql, await addTenant(database.sql));
-    const away = connect('postgres://nobody@127.0.0.1:1/none', {
-      max: 1,
-      applicationName: 'purser test',
-    });
-    const door = createLlm({
-      provider: { kind: 'openai', model: 'gpt-4o-mini', apiKey, baseUrl: provider.url },
-      budgetSql: away,
-    });
-    const signal = new AbortController().signal;
-    const llm = door.forAttempt({ ...attempt, signal, log: silentLog });
-    await expect(llm.generate(question)).rejects.toMatchObject({
-      code: 'budget_unavailable',
-      status: 503,
-    });
-    await away.end();
-    expect(provider.received).toHaveLength(0);
-  });
-});
-
-describe('the door', () => {
-  it('counts calls and times budget checks, and prints nothing of its own', async () => {
-    const printed = vi.spyOn(console, 'warn');
-    const metrics = createMetrics();
-    const tenantId = await addTenant(database.sql, { limitUsd: '1' });
-    const door = createLlm({
-      provider: { kind: 'openai', model: 'gpt-4o-mini', apiKey, baseUrl: provider.url },
-      budgetSql: database.sql,
-      metrics,
-    });
-    expect(door.analyst).toEqual({ provider: 'openai', model: 'gpt-4o-mini', offline: false });
-    const attempt = await startAttempt(database.sql, tenantId);
-    const signal = new AbortController().signal;
-    const llm = door.forAttempt({ ...attempt, signal, log: silentLog });
-    await llm.generate(question);
-    provider.script({ kind: 'status', status: 500 });
-    await llm.generate(question).catch(() => {});
-    const text = await metrics.registry.metrics();
-    expect(text).toContain('llm_api_calls_total{status="ok"} 1');
-    expect(text).toContain('llm_api_calls_total{status="llm_provider_error"} 1');
-    expect(text).toContain('llm_budget_check_duration_seconds_count 2');
-    expect(printed).not.toHaveBeenCalled();
-    printed.mockRestore();
   });
 });

@@ -1,0 +1,103 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { connect } from '../../src/db/connect.ts';
+import { createLlm } from '../../src/llm/create-llm.ts';
+import { createMetrics } from '../../src/metrics.ts';
+import { assertBooksRight } from '../support/books.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { llmAttempt, silentLog } from '../support/llm-attempt.ts';
+import { startProvider } from '../support/provider.ts';
+import type { TestProvider } from '../support/provider.ts';
+import { addTenant, endAttempt, startAttempt } from '../support/tenants.ts';
+
+const apiKey = 'sk-test-0123456789abcdef';
+const question = { system: 'Be brief.', prompt: 'How are the costs?', maxOutputTokens: 200 };
+
+let database: TestDatabase;
+let provider: TestProvider;
+beforeAll(async () => {
+  database = await freshDatabase();
+});
+afterAll(() => database.close());
+beforeEach(async () => {
+  provider = await startProvider(apiKey);
+});
+afterEach(async () => {
+  await provider.stop();
+  await assertBooksRight(database.sql);
+});
+
+async function open(model = 'gpt-4o-mini') {
+  const tenantId = await addTenant(database.sql, { limitUsd: '1' });
+  const config = { kind: 'openai', model, apiKey, baseUrl: provider.url } as const;
+  return llmAttempt(database.sql, tenantId, config);
+}
+
+describe('nothing leaves without a hold', () => {
+  it('when the model has no price', async () => {
+    const { llm } = await open('my-own-model');
+    await expect(llm.generate(question)).rejects.toMatchObject({ code: 'model_unpriced' });
+    expect(provider.received).toHaveLength(0);
+  });
+
+  it('when the attempt is no longer the running one', async () => {
+    const attempt = await open();
+    await endAttempt(database.sql, attempt);
+    await expect(attempt.llm.generate(question)).rejects.toMatchObject({ code: 'stale_token' });
+    expect(provider.received).toHaveLength(0);
+  });
+
+  it('when the cap is no cap', async () => {
+    const { llm } = await open();
+    for (const maxOutputTokens of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
+      await expect(llm.generate({ ...question, maxOutputTokens })).rejects.toThrow(/at least 1/);
+    }
+    expect(provider.received).toHaveLength(0);
+  });
+
+  it('when the budget cannot be asked', async () => {
+    const attempt = await startAttempt(database.sql, await addTenant(database.sql));
+    const away = connect('postgres://nobody@127.0.0.1:1/none', {
+      max: 1,
+      applicationName: 'purser test',
+    });
+    const door = createLlm({
+      provider: { kind: 'openai', model: 'gpt-4o-mini', apiKey, baseUrl: provider.url },
+      budgetSql: away,
+    });
+    const signal = new AbortController().signal;
+    const llm = door.forAttempt({ ...attempt, signal, log: silentLog });
+    await expect(llm.generate(question)).rejects.toMatchObject({
+      code: 'budget_unavailable',
+      status: 503,
+    });
+    await away.end();
+    expect(provider.received).toHaveLength(0);
+  });
+});
+
+describe('the door', () => {
+  it('counts calls and times budget checks, and prints nothing of its own', async () => {
+    const printed = vi.spyOn(console, 'warn');
+    const metrics = createMetrics();
+    const tenantId = await addTenant(database.sql, { limitUsd: '1' });
+    const door = createLlm({
+      provider: { kind: 'openai', model: 'gpt-4o-mini', apiKey, baseUrl: provider.url },
+      budgetSql: database.sql,
+      metrics,
+    });
+    expect(door.analyst).toEqual({ provider: 'openai', model: 'gpt-4o-mini', offline: false });
+    const attempt = await startAttempt(database.sql, tenantId);
+    const signal = new AbortController().signal;
+    const llm = door.forAttempt({ ...attempt, signal, log: silentLog });
+    await llm.generate(question);
+    provider.script({ kind: 'status', status: 500 });
+    await llm.generate(question).catch(() => {});
+    const text = await metrics.registry.metrics();
+    expect(text).toContain('llm_api_calls_total{status="ok"} 1');
+    expect(text).toContain('llm_api_calls_total{status="llm_provider_error"} 1');
+    expect(text).toContain('llm_budget_check_duration_seconds_count 2');
+    expect(printed).not.toHaveBeenCalled();
+    printed.mockRestore();
+  });
+});
