@@ -67,7 +67,10 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
     stop: async () => {
       await close(server);
       await beats.stop();
-      await removeHeartbeat(sql, processId);
+      await removeHeartbeat(sql, processId).catch((error: unknown) => {
+        // Without Postgres the row stays, grows old and is swept.
+        options.log.warn({ error }, 'heartbeat_not_removed');
+      });
       options.log.info({ servedMs: Date.now() - startedAt }, 'web_stopped');
     },
   };

@@ -1,11 +1,17 @@
 import { appRoutes } from '@bull-board/api/dist/routes.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { z } from 'zod';
 import { findJob } from '../../src/jobs/inspect.ts';
 import { discardDeadLetter, listDeadLetters } from '../../src/jobs/dead-letters.ts';
 import { deadLetterEntryId, mirrorDeadLetters } from '../../src/queues/dead-letter-mirror.ts';
 import { describeOnRedis, startRedis } from '../support/redis.ts';
 import { startFixture } from './web-fixture.ts';
 import type { WebFixture } from './web-fixture.ts';
+
+const replayed = z.object({ jobId: z.string(), created: z.boolean() });
+const boardQueues = z.object({
+  queues: z.array(z.object({ name: z.string(), readOnlyMode: z.boolean() })),
+});
 
 const verbs = (method: string | readonly string[]): string[] => [method].flat();
 const routes = appRoutes.api.flatMap(({ method, route }) =>
@@ -137,7 +143,7 @@ function boardSuite(start: () => Promise<WebFixture>): void {
         [1, 2, 3].map(async () => {
           const answer = await put(`dead-letter/${entry}/${action}`);
           expect(answer.status).toBe(200);
-          return (await answer.json()) as { jobId: string; created: boolean };
+          return replayed.parse(await answer.json());
         }),
       );
       expect(new Set(answers.map((answer) => answer.jobId)).size).toBe(1);
@@ -192,9 +198,7 @@ function boardSuite(start: () => Promise<WebFixture>): void {
       .poll(
         async () => {
           const answer = await fixture.request('/queues/api/queues');
-          const { queues } = (await answer.json()) as {
-            queues: { name: string; readOnlyMode: boolean }[];
-          };
+          const { queues } = boardQueues.parse(await answer.json());
           return Object.fromEntries(queues.map(({ name, readOnlyMode }) => [name, readOnlyMode]));
         },
         { timeout: 15_000 },
@@ -235,7 +239,7 @@ describeOnRedis('the board on Redis', () => {
   afterAll(() => stop());
   boardSuite(async () => {
     const redis = await startRedis();
-    stop = redis.stop;
+    stop = () => redis.stop();
     return startFixture(redis.url);
   });
 });

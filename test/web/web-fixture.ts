@@ -17,19 +17,26 @@ import { addTenant } from '../support/tenants.ts';
 
 export const credentials = { user: 'operator', password: 'correct horse battery' };
 
+export interface WebRequest {
+  readonly method?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: string;
+}
+
 export interface WebFixture {
   readonly test: TestDatabase;
   readonly database: Database;
   readonly backend: QueueBackend;
   readonly transport: Transport;
   readonly metrics: Metrics;
+  readonly log: Logger;
   readonly web: WebService;
   readonly url: string;
   /** Every line that the process logged. */
   readonly logged: string[];
   readonly tenantId: string;
   /** With login and, for changes, the origin of the page; headers given replace those. */
-  request(path: string, init?: RequestInit): Promise<Response>;
+  request(path: string, init?: WebRequest): Promise<Response>;
   deadLetter(fields?: { finishedAt?: Date }): Promise<string>;
   close(): Promise<void>;
 }
@@ -97,6 +104,7 @@ export async function startFixture(redisUrl?: string): Promise<WebFixture> {
     backend,
     transport,
     metrics,
+    log,
     web,
     url,
     logged,

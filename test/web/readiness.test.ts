@@ -1,0 +1,95 @@
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describeOnRedis, startRedis } from '../support/redis.ts';
+import type { TestRedis } from '../support/redis.ts';
+import { credentials, startFixture } from './web-fixture.ts';
+import type { WebFixture } from './web-fixture.ts';
+
+const readiness = async (fixture: WebFixture): Promise<[number, unknown]> => {
+  const answer = await fetch(`${fixture.url}/readyz`);
+  return [answer.status, await answer.json()];
+};
+const wait = { timeout: 15_000, interval: 200 };
+
+describe('readiness', () => {
+  let fixture: WebFixture;
+  beforeEach(async () => {
+    fixture = await startFixture();
+  });
+  afterEach(() => fixture.close());
+
+  it('waits for migrations, and says how to run them', async () => {
+    await fixture.test.sql`
+      delete from purser.migrations where version = (select max(version) from purser.migrations)`;
+    await expect
+      .poll(() => readiness(fixture), wait)
+      .toEqual([
+        503,
+        {
+          ready: false,
+          notReady: [{ part: 'migrations', reason: '1 to apply; run: purser migrate up' }],
+        },
+      ]);
+  });
+
+  it('serves a database that is a release ahead', async () => {
+    await fixture.test.sql`
+      insert into purser.migrations (version, name, checksum)
+      values (9999, '9999_later', 'later')`;
+    await expect.poll(() => readiness(fixture), wait).toEqual([200, { ready: true }]);
+    await fixture.test.sql`delete from purser.migrations where version = 9999`;
+  });
+
+  it('does not wait for a Postgres that hangs, and stays alive', async () => {
+    await fixture.test.sql.begin(async (tx) => {
+      await tx`lock table purser.migrations in access exclusive mode`;
+      await expect
+        .poll(() => readiness(fixture), wait)
+        .toEqual([503, { ready: false, notReady: [{ part: 'postgres', reason: 'no_answer' }] }]);
+      expect((await fetch(`${fixture.url}/healthz`)).status).toBe(200);
+      const [asked] = await tx<{ waiting: number }[]>`
+        select count(*)::int as waiting from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock'`;
+      // Probes share one question: they cannot use up the pool.
+      expect(asked?.waiting).toBe(1);
+    });
+    await expect.poll(() => readiness(fixture), wait).toEqual([200, { ready: true }]);
+  });
+
+  it('tells the public nothing but the part', async () => {
+    await fixture.database.system.end({ timeout: 1 });
+    await expect
+      .poll(() => readiness(fixture), wait)
+      .toEqual([503, { ready: false, notReady: [{ part: 'postgres', reason: 'not_reachable' }] }]);
+    expect(fixture.logged.join('')).not.toContain(credentials.password);
+  });
+});
+
+describeOnRedis('readiness with Redis', () => {
+  let redis: TestRedis;
+  let fixture: WebFixture;
+  beforeAll(async () => {
+    redis = await startRedis();
+    fixture = await startFixture(redis.url);
+  });
+  afterAll(async () => {
+    await fixture.close();
+    await redis.stop();
+  });
+
+  it('ends when the queue store goes away and returns with it', async () => {
+    await expect.poll(() => readiness(fixture), wait).toEqual([200, { ready: true }]);
+    await redis.kill();
+    await expect
+      .poll(() => readiness(fixture), wait)
+      .toEqual([
+        503,
+        { ready: false, notReady: [{ part: 'queue_store', reason: 'not_reachable' }] },
+      ]);
+    const metrics = await (await fixture.request('/metrics')).text();
+    expect(metrics).toContain('store_up{store="queue"} 0');
+    expect(metrics).toContain('store_up{store="postgres"} 1');
+    expect(metrics).toContain('jobs{state="pending"} 0');
+    await redis.start();
+    await expect.poll(() => readiness(fixture), wait).toEqual([200, { ready: true }]);
+  });
+});
