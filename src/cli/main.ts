@@ -26,7 +26,9 @@ const away = new Set([
 
 function report(error: unknown): number {
   const code = codeOf(error);
-  const text = redactUrls(messageOf(error) || code);
+  const said = messageOf(error) || code;
+  // Faults of the configuration name variables and examples, never values.
+  const text = code === 'invalid_configuration' ? said : redactUrls(said);
   if (error instanceof PurserError) {
     process.stderr.write(`purser: ${text}\n`);
     return error.exitCode;
@@ -71,4 +73,8 @@ async function run(argv: readonly string[]): Promise<number> {
   return matched.command.run(parseInvocation(matched.command, matched.rest));
 }
 
+// A reader that has seen enough (`purser jobs list | head`) is no fault.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  process.exit(error.code === 'EPIPE' ? exitCodes.ok : exitCodes.failed);
+});
 process.exitCode = await run(process.argv.slice(2)).catch(report);

@@ -1,0 +1,40 @@
+/**
+ * The README's tables of commands and of configuration, made from the code: `npm run docs` writes them, a
+ * test compares.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { commands } from '../src/cli/commands.ts';
+import { describeConfig } from '../src/config.ts';
+
+const cell = (text: string): string => text.replaceAll('|', '\\|');
+
+export function commandTable(): string {
+  const rows = commands.map(({ path, summary }) => `| \`purser ${path}\` | ${cell(summary)} |`);
+  return ['| command | what it does |', '|---|---|', ...rows].join('\n');
+}
+
+export function configurationTable(): string {
+  const rows = describeConfig().map(
+    ({ name, default: fallback, description, example }) =>
+      `| \`${name}\` | ${fallback === '' ? '' : `\`${fallback}\``} | ${cell(description)} | ${
+        example.startsWith('the output') ? cell(example) : `\`${cell(example)}\``
+      } |`,
+  );
+  return ['| variable | default | meaning | example |', '|---|---|---|---|', ...rows].join('\n');
+}
+
+/** The README with both tables as the code has them. */
+export function withTables(readme: string): string {
+  const put = (text: string, name: string, table: string): string =>
+    text.replace(
+      new RegExp(`(<!-- ${name} -->\n)[\\s\\S]*?(\n<!-- /${name} -->)`),
+      (_, open: string, close: string) => `${open}${table}${close}`,
+    );
+  return put(put(readme, 'commands', commandTable()), 'configuration', configurationTable());
+}
+
+if (process.argv[1] === import.meta.filename) {
+  const path = join(import.meta.dirname, '..', 'README.md');
+  writeFileSync(path, withTables(readFileSync(path, 'utf8')));
+}

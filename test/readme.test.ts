@@ -1,0 +1,36 @@
+/** The README and .env.example say what the code has. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { withTables } from '../scripts/readme-tables.ts';
+import { describeConfig } from '../src/config.ts';
+
+const root = join(import.meta.dirname, '..');
+const read = (name: string): string => readFileSync(join(root, name), 'utf8');
+
+test('the README lists the commands and variables that the code has (else: npm run docs)', () => {
+  const readme = read('README.md');
+  expect(readme).toContain('<!-- commands -->');
+  expect(readme).toContain('<!-- configuration -->');
+  expect(withTables(readme)).toBe(readme);
+  expect(readme.split('\n').length).toBeLessThan(300);
+});
+
+test('.env.example names every variable, once', () => {
+  const named = [...read('.env.example').matchAll(/^#? ?([A-Z][A-Z_]+)=/gm)].map(
+    ([, name]) => name,
+  );
+  expect(named.toSorted()).toEqual(
+    describeConfig()
+      .map(({ name }) => name)
+      .toSorted(),
+  );
+});
+
+test('files that the README links to are there', () => {
+  const links = [...read('README.md').matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(
+    ([, path]) => path,
+  );
+  expect(links.length).toBeGreaterThan(5);
+  for (const link of links) expect(read(link ?? '').length, link).toBeGreaterThan(0);
+});
