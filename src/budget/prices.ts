@@ -10,7 +10,7 @@ import type { TokenUsage } from './settle.ts';
 import { onStore } from './store.ts';
 
 /** A rate in USD per million tokens; tiers replace it for a whole request above their input tokens. */
-export interface TieredRate {
+interface TieredRate {
   readonly usdPerMtok: string;
   readonly tiers?: readonly { readonly aboveInputTokens: number; readonly usdPerMtok: string }[];
 }

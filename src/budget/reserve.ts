@@ -9,7 +9,7 @@ import { formatUsd, parseUsd } from './money.ts';
 import type { PinnedPrice } from './prices.ts';
 import { onStore } from './store.ts';
 
-export type ReservationStatus = 'RESERVED' | 'APPLIED' | 'RELEASED' | 'UNKNOWN';
+type ReservationStatus = 'RESERVED' | 'APPLIED' | 'RELEASED' | 'UNKNOWN';
 
 export interface ReserveRequest {
   readonly tenantId: string;

@@ -4,7 +4,7 @@
  */
 import type { Sql, Tx } from '../db/connect.ts';
 
-export interface BudgetDifference {
+interface BudgetDifference {
   readonly tenantId: string;
   /** First day of the UTC month. */
   readonly periodStart: string;

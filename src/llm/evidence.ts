@@ -16,7 +16,7 @@ export interface ServiceEvidence {
   readonly previousTotal: number | undefined;
 }
 
-export interface IdleEvidence {
+interface IdleEvidence {
   readonly resourceId: string;
   readonly service: string;
   /** Over the whole period. */

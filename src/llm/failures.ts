@@ -108,7 +108,7 @@ export function failureOfStatus(status: number, context: FailureContext): LlmErr
 }
 
 /** RFC 9110 section 10.2.3: seconds or an HTTP date; between one second and one hour from now. */
-export function parseRetryAfter(header: string | null | undefined, now: Date): number | undefined {
+function parseRetryAfter(header: string | null | undefined, now: Date): number | undefined {
   const text = header?.trim() ?? '';
   if (text === '') return undefined;
   const waitMs = /^\d+(\.\d+)?$/.test(text)

@@ -16,7 +16,7 @@ export interface LlmRequest<T> {
   readonly maxOutputTokens: number;
 }
 
-export interface LlmUsage {
+interface LlmUsage {
   readonly inputTokens: number;
   readonly outputTokens: number;
 }

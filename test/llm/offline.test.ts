@@ -198,6 +198,14 @@ describe('the offline analyst', () => {
     });
   });
 
+  it('a prompt made to choke the tokenizer does not: 200 KB without a break', async () => {
+    const tenantId = await addTenant(database.sql, { limitUsd: '1' });
+    const { llm } = await llmAttempt(database.sql, tenantId, { kind: 'offline' });
+    const prompt = 'a'.repeat(200_000);
+    const { usage } = await llm.generate({ system: '', prompt, maxOutputTokens: 100 });
+    expect(usage.inputTokens).toBe(25_000);
+  });
+
   it('without a schema it answers with its summary', async () => {
     const tenantId = await addTenant(database.sql, { limitUsd: '1' });
     const { llm } = await llmAttempt(database.sql, tenantId, { kind: 'offline' });

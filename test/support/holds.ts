@@ -18,7 +18,7 @@ const price: PinnedPrice = {
 };
 
 /** A hold of `usd` for this attempt. */
-export function holdOf(
+function holdOf(
   attempt: TestAttempt,
   usd: string,
   overrides: Partial<ReserveRequest> = {},

@@ -7,7 +7,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { countTokens } from 'gpt-tokenizer';
 
-export interface WireUsage {
+interface WireUsage {
   readonly prompt_tokens: number;
   readonly completion_tokens: number;
   readonly total_tokens?: number;
@@ -42,7 +42,7 @@ export type Scripted =
   /** 200 with an endless body; stops when the client goes away. */
   | { readonly kind: 'endless' };
 
-export interface Received {
+interface Received {
   readonly path: string;
   readonly headers: IncomingMessage['headers'];
   readonly text: string;
