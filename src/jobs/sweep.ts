@@ -20,8 +20,10 @@ export interface Rescued {
 export async function rescueLostAttempts(sql: Queryable, now: Date): Promise<Rescued> {
   const rows = await sql<{ state: string }[]>`
     with lost as materialized (
-      select l.job_id, l.token, l.worker_id from purser.job_leases l
-      where l.expires_at < ${now} order by l.job_id limit ${perSweep} for update skip locked
+      -- The token is the gate that finish takes first too; one that a commit holds is left for the next sweep.
+      select l.job_id, l.token, l.worker_id
+      from purser.job_leases l join purser.context_tokens t on t.token = l.token
+      where l.expires_at < ${now} order by l.job_id limit ${perSweep} for update of t skip locked
     ), closed as (
       delete from purser.context_tokens t using lost where t.token = lost.token
     ), released as (
@@ -75,9 +77,10 @@ export async function wakeParkedJobs(sql: Queryable, now: Date): Promise<number>
     )
     update public.background_jobs j
     set state = 'pending', scheduled_for = ${now}, needed_usd = null,
+        give_up_at = ${now}::timestamptz + t.give_up_after_ms * interval '1 millisecond',
         state_detail = jsonb_build_object('reason', case when f.due then 'parked until now' else 'budget has room' end)
-    from fitting f
-    where j.id = f.id and j.state = 'parked'
+    from fitting f, public.job_types t
+    where j.id = f.id and j.state = 'parked' and t.job_type = j.job_type
       and (f.due or f.hard_limit is false or f.needed_so_far <= f.available_usd)`;
   return woken.count;
 }

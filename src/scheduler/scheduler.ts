@@ -28,7 +28,11 @@ export async function claimOnce(
   options: Pick<SchedulerOptions, 'sql' | 'log' | 'metrics'>,
   now: Date,
 ): Promise<number> {
-  const result = await withDeadlockRetry(options, () => claimDueTenants(options.sql, now));
+  const result = await withDeadlockRetry(options, () =>
+    claimDueTenants(options.sql, now, (schedule, error) => {
+      options.log.error({ ...schedule, error }, 'schedule_invalid');
+    }),
+  );
   if (result === undefined || result.claimed === 0) return 0;
   options.metrics.ticks.inc({ result: 'created' }, result.created);
   options.metrics.ticks.inc({ result: 'deduplicated' }, result.deduplicated);

@@ -23,12 +23,20 @@ interface DueTenant {
 
 interface Tick extends Schedule, Ticks {}
 
+const dueJson = (due: readonly DueTenant[]): string => JSON.stringify(due);
+const tickJson = (ticks: readonly Tick[]): string => JSON.stringify(ticks);
+
 /** Claims up to `limit` due rows. Missed ticks of a tenant collapse into its newest one. */
-export async function claimDueTenants(sql: Sql, now: Date, limit = 500): Promise<ClaimResult> {
-  const ticks = ticksOf(await listSchedules(sql), now);
+export async function claimDueTenants(
+  sql: Sql,
+  now: Date,
+  onInvalid: (schedule: Schedule, error: unknown) => void = () => {},
+  limit = 500,
+): Promise<ClaimResult> {
+  const ticks = ticksOf(await listSchedules(sql), now, onInvalid);
   if (ticks.length === 0) return { claimed: 0, created: 0, deduplicated: 0 };
   return sql.begin(async (tx) => {
-    const due = await lockDueTenants(tx, now, limit);
+    const due = await lockDueTenants(tx, ticks, now, limit);
     if (due.length === 0) return { claimed: 0, created: 0, deduplicated: 0 };
     const created = await insertTickJobs(tx, due, ticks, now);
     await advanceSchedules(tx, due, ticks);
@@ -36,30 +44,45 @@ export async function claimDueTenants(sql: Sql, now: Date, limit = 500): Promise
   });
 }
 
-function ticksOf(schedules: readonly Schedule[], now: Date): Tick[] {
+/** A schedule that cannot be computed is told and left out: it must not stop the others. */
+function ticksOf(
+  schedules: readonly Schedule[],
+  now: Date,
+  onInvalid: (schedule: Schedule, error: unknown) => void,
+): Tick[] {
   const known = new Map<string, Ticks>();
-  return schedules.map((schedule) => {
+  return schedules.flatMap((schedule) => {
     const key = `${schedule.cron}|${schedule.zone}`;
-    const ticks = known.get(key) ?? ticksAround(schedule.cron, schedule.zone, now);
-    known.set(key, ticks);
-    return { ...schedule, ...ticks };
+    try {
+      const ticks = known.get(key) ?? ticksAround(schedule.cron, schedule.zone, now);
+      known.set(key, ticks);
+      return [{ ...schedule, ...ticks }];
+    } catch (error) {
+      onInvalid(schedule, error);
+      return [];
+    }
   });
 }
 
 /** NO KEY UPDATE: a tenant with an open foreign-key insert (a long ingestion) is not skipped. */
-async function lockDueTenants(tx: Tx, now: Date, limit: number): Promise<DueTenant[]> {
+async function lockDueTenants(
+  tx: Tx,
+  ticks: readonly Tick[],
+  now: Date,
+  limit: number,
+): Promise<DueTenant[]> {
   return tx<DueTenant[]>`
     select s.tenant_id as "tenantId", s.job_type as "jobType",
            purser.cohort_of(t.plan, t.last_active_at, ${now}) as cohort
     from public.tenant_schedules s join public.tenants t on t.id = s.tenant_id
     where s.enabled and s.next_due <= ${now}
+      and (s.job_type, purser.cohort_of(t.plan, t.last_active_at, ${now})) in (
+        select k."jobType", k.cohort
+        from jsonb_to_recordset(${tickJson(ticks)}::text::jsonb) as k ("jobType" text, cohort text))
     order by s.next_due
     limit ${limit}
     for no key update of s skip locked`;
 }
-
-const dueJson = (due: readonly DueTenant[]): string => JSON.stringify(due);
-const tickJson = (ticks: readonly Tick[]): string => JSON.stringify(ticks);
 
 /** Key `<tenant>:<job type>:<bucket>`, kept for two intervals past its tick. Returns how many were new. */
 async function insertTickJobs(
