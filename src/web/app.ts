@@ -14,6 +14,7 @@ import type { Transport } from '../queues/transport.ts';
 import { createBoardGuard } from './board-guard.ts';
 import { createBoard } from './board.ts';
 import { cachePolicy, requireSameOrigin, securityHeaders } from './browser-rules.ts';
+import { knownJobTypes } from './known-job-types.ts';
 import { requireLogin } from './login.ts';
 import type { Credentials } from './login.ts';
 import { createMetricsPage } from './metrics-page.ts';
@@ -62,8 +63,10 @@ export function createWebApp(options: WebAppOptions): Hono<WebEnv> {
 
   app.use(requireLogin(options.credentials, log), requireSameOrigin());
   app.use(bodyLimit({ maxSize: maxBodyBytes }));
+  const jobTypes = knownJobTypes(options.jobTypes, log);
   const metricsPage = createMetricsPage({
     ...options,
+    jobTypes,
     processId: options.processId ?? `web-${process.pid}`,
   });
   app.get('/metrics', async (c) => {
@@ -72,6 +75,6 @@ export function createWebApp(options: WebAppOptions): Hono<WebEnv> {
   });
   app.get('/', (c) => c.redirect(boardPath));
   app.route(boardPath, createBoardGuard({ ...options, sql: options.database.system }, boardPath));
-  app.route(boardPath, createBoard({ ...options, transport }, boardPath));
+  app.route(boardPath, createBoard({ transport, jobTypes }, boardPath));
   return app;
 }

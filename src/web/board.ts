@@ -9,20 +9,14 @@ import { serveStatic } from '@hono/node-server/serve-static';
 import { Hono } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { MiddlewareHandler } from 'hono';
-import type { Logger } from '../log.ts';
 import { deadLetterQueue } from '../queues/dead-letter-mirror.ts';
 import type { Transport } from '../queues/transport.ts';
 import type { WebEnv } from './web-env.ts';
-import { shared, within } from './within.ts';
 
 export interface BoardOptions {
   readonly transport: Transport;
   readonly jobTypes: () => Promise<readonly string[]>;
-  readonly log: Logger;
 }
-
-const jobTypesKeptMs = 5_000;
-const jobTypesMs = 2_000;
 
 /** Nobody works on this queue by design; "unknown" keeps the board from warning about it. */
 class DeadLetterAdapter extends BullMQAdapter {
@@ -33,7 +27,7 @@ class DeadLetterAdapter extends BullMQAdapter {
 
 /** To be mounted at `boardPath`, behind the guard. */
 export function createBoard(options: BoardOptions, boardPath: string): Hono<WebEnv> {
-  const { transport, log } = options;
+  const { transport } = options;
   const deadLetters = new DeadLetterAdapter(transport.queue(deadLetterQueue), {
     description:
       'Jobs that ended without success. None runs by itself; promote replays one as a new job.',
@@ -47,26 +41,17 @@ export function createBoard(options: BoardOptions, boardPath: string): Hono<WebE
     },
   });
   const live = new Map<string, BullMQAdapter>();
-  const refresh = shared(jobTypesKeptMs, async () => {
-    const jobTypes = await options.jobTypes();
-    const adapters = jobTypes.map((jobType) => {
-      const known =
-        live.get(jobType) ?? new BullMQAdapter(transport.queue(jobType), { readOnlyMode: true });
-      live.set(jobType, known);
-      return known;
-    });
-    board.replaceQueues([...adapters, deadLetters]);
-  });
+  const adapterOf = (jobType: string): BullMQAdapter => {
+    const known =
+      live.get(jobType) ?? new BullMQAdapter(transport.queue(jobType), { readOnlyMode: true });
+    live.set(jobType, known);
+    return known;
+  };
 
   const app = new Hono<WebEnv>();
   app.use(
-    createMiddleware(async (c, next) => {
-      try {
-        await within(jobTypesMs, refresh());
-      } catch (error) {
-        // The queues that are known can still be shown.
-        log.warn({ error }, 'job_types_not_read');
-      }
+    createMiddleware(async (_, next) => {
+      board.replaceQueues([...(await options.jobTypes()).map(adapterOf), deadLetters]);
       await next();
     }),
   );

@@ -3,7 +3,7 @@
  * processes, entries in the queues, and whether the stores answered.
  */
 import { Gauge, Registry } from 'prom-client';
-import type { Queryable } from '../db/connect.ts';
+import type { Queryable, Sql } from '../db/connect.ts';
 import type { Database } from '../db/database.ts';
 import { listHeartbeats } from '../db/heartbeats.ts';
 import { countByState } from '../jobs/inspect.ts';
@@ -29,12 +29,12 @@ export interface FleetReading {
 }
 
 /** A process beats every 2 s; after this long it counts as gone. */
-export const livingMs = 15_000;
+const livingMs = 15_000;
 const answerMs = 5_000;
 const roles = ['scheduler', 'worker', 'web'] as const;
 const entryStates = ['waiting', 'active', 'delayed', 'failed'] as const;
 
-/** Reads both stores once. A store that does not answer costs its metrics, and `store_up` says so. */
+/** Reads both stores once. What does not answer costs its metrics, and `store_up` says so. */
 export async function readFleet(options: FleetOptions): Promise<FleetReading> {
   const registry = new Registry();
   const up = new Gauge({
@@ -43,32 +43,45 @@ export async function readFleet(options: FleetOptions): Promise<FleetReading> {
     labelNames: ['store'] as const,
     registers: [registry],
   });
-  const tried = async <T>(
-    store: 'postgres' | 'queue',
-    read: Promise<T>,
-  ): Promise<T | undefined> => {
+  const tried = async <T>(what: string, read: Promise<T>): Promise<T | undefined> => {
     try {
-      const value = await within(answerMs, read);
-      up.set({ store }, 1);
-      return value;
+      return await within(answerMs, read);
     } catch (error) {
-      options.log.warn({ store, error }, 'store_not_read');
-      up.set({ store }, 0);
+      options.log.warn({ what, error }, 'fleet_metrics_not_read');
       return undefined;
     }
   };
-  const beats = await tried('postgres', readTables(options, registry));
-  await tried('queue', readQueues(options, registry));
-  return { registry, beats: beats ?? [] };
+  const sql = options.database.system;
+  const [beats, queues] = await Promise.all([
+    tried('heartbeats', listHeartbeats(sql, livingMs)),
+    tried('queues', readQueues(options, registry)),
+  ]);
+  up.set({ store: 'postgres' }, beats === undefined ? 0 : 1);
+  up.set({ store: 'queue' }, queues === undefined ? 0 : 1);
+  if (beats === undefined) return { registry, beats: [] };
+  countProcesses(beats, registry);
+  await tried('jobs', readJobs(sql, registry));
+  return { registry, beats };
 }
 
-async function readTables({ database }: FleetOptions, registry: Registry): Promise<Beats> {
-  const sql = database.system;
-  const [counts, oldestSeconds, beats] = await Promise.all([
-    countByState(sql),
-    oldestWaitingSeconds(sql),
-    listHeartbeats(sql, livingMs),
-  ]);
+function countProcesses(beats: Beats, registry: Registry): void {
+  const processes = new Gauge({
+    name: 'processes',
+    help: 'Living processes by role',
+    labelNames: ['role'] as const,
+    registers: [registry],
+  });
+  for (const role of roles) {
+    processes.set({ role }, beats.filter((beat) => beat.role === role).length);
+  }
+}
+
+/** On one connection, which the server takes back when counting a huge table takes too long. */
+async function readJobs(sql: Sql, registry: Registry): Promise<void> {
+  const { counts, oldestSeconds } = await sql.begin(async (tx) => {
+    await tx`select set_config('statement_timeout', ${String(answerMs)}, true)`;
+    return { counts: await countByState(tx), oldestSeconds: await oldestWaitingSeconds(tx) };
+  });
   const registers = [registry];
   const jobs = new Gauge({
     name: 'jobs',
@@ -82,16 +95,6 @@ async function readTables({ database }: FleetOptions, registry: Registry): Promi
     help: 'How long the oldest job that could run has been waiting to run',
     registers,
   }).set(oldestSeconds);
-  const processes = new Gauge({
-    name: 'processes',
-    help: 'Living processes by role',
-    labelNames: ['role'] as const,
-    registers,
-  });
-  for (const role of roles) {
-    processes.set({ role }, beats.filter((beat) => beat.role === role).length);
-  }
-  return beats;
 }
 
 /** Seconds since the oldest job that is due and not running fell due; 0 when none is. */
@@ -103,7 +106,7 @@ async function oldestWaitingSeconds(sql: Queryable): Promise<number> {
   return row?.seconds ?? 0;
 }
 
-async function readQueues(options: FleetOptions, registry: Registry): Promise<void> {
+async function readQueues(options: FleetOptions, registry: Registry): Promise<true> {
   const names = [...(await options.jobTypes()), deadLetterQueue];
   const counts = await Promise.all(
     names.map((name) => options.transport.queue(name).getJobCounts(...entryStates)),
@@ -117,4 +120,5 @@ async function readQueues(options: FleetOptions, registry: Registry): Promise<vo
   for (const [index, queue] of names.entries()) {
     for (const state of entryStates) entries.set({ queue, state }, counts[index]?.[state] ?? 0);
   }
+  return true;
 }

@@ -61,6 +61,12 @@ describe('readiness', () => {
       .poll(() => readiness(fixture), wait)
       .toEqual([503, { ready: false, notReady: [{ part: 'postgres', reason: 'not_reachable' }] }]);
     expect(fixture.logged.join('')).not.toContain(credentials.password);
+    const metrics = await (await fixture.request('/metrics')).text();
+    expect(metrics).toContain('store_up{store="postgres"} 0');
+    expect(metrics).toContain('store_up{store="queue"} 1');
+    expect(metrics).toContain('queue_entries{queue="dead-letter",state="delayed"} 0');
+    expect(metrics).not.toMatch(/^(jobs|processes|oldest_waiting_job_seconds)\b/m);
+    expect((await fixture.request('/queues/api/queues')).status).toBe(200);
   });
 });
 

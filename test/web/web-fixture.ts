@@ -17,7 +17,7 @@ import { addTenant } from '../support/tenants.ts';
 
 export const credentials = { user: 'operator', password: 'correct horse battery' };
 
-export interface WebRequest {
+interface WebRequest {
   readonly method?: string;
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;

@@ -1,0 +1,22 @@
+/** The registered job types as last read: pages about the queues work while Postgres is away. */
+import type { Logger } from '../log.ts';
+import { shared, within } from './within.ts';
+
+const keptMs = 5_000;
+const answerMs = 2_000;
+
+/** Reads at most every 5 s. Returns the last answer when there is no new one; never throws. */
+export function knownJobTypes(
+  read: () => Promise<readonly string[]>,
+  log: Logger,
+): () => Promise<readonly string[]> {
+  let known: readonly string[] = [];
+  return shared(keptMs, async () => {
+    try {
+      known = await within(answerMs, read());
+    } catch (error) {
+      log.warn({ error }, 'job_types_not_read');
+    }
+    return known;
+  });
+}
