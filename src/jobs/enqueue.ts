@@ -47,6 +47,7 @@ function checkText(what: string, text: string): void {
     throw new PurserError(
       'invalid_payload',
       `${what} contains a NUL character or half of a surrogate pair, which Postgres cannot store; remove it`,
+      { details: { class: 'fatal' } },
     );
   }
 }
@@ -63,18 +64,41 @@ function serialise(payload: object): string {
     if (error instanceof PurserError) throw error;
     throw new PurserError('invalid_payload', `the payload is not JSON: ${messageOf(error)}`, {
       cause: error,
+      details: { class: 'fatal' },
     });
+  }
+}
+
+const maxDedupKeyLength = 500;
+const maxPriority = 1_000;
+
+/** Throws `invalid_request` for what the table would refuse in words that name a constraint. */
+function checkRequest({ dedupKey, priority = 0, runAt }: Omit<EnqueueRequest, 'tenantId'>): void {
+  const refuse = (fault: string): never => {
+    throw new PurserError('invalid_request', fault, { details: { class: 'fatal' } });
+  };
+  if (!Number.isInteger(priority) || Math.abs(priority) > maxPriority) {
+    refuse(`the priority must be a whole number from -${maxPriority} to ${maxPriority}`);
+  }
+  if (runAt !== undefined && Number.isNaN(runAt.getTime())) refuse('runAt is not a valid date');
+  if (dedupKey === undefined) return;
+  checkText('the dedup key', dedupKey);
+  // Postgres counts code points, and so does a spread.
+  const { length } = [...dedupKey];
+  if (length < 1 || length > maxDedupKeyLength) {
+    refuse(`the dedup key must have 1 to ${maxDedupKeyLength} characters; it has ${length}`);
   }
 }
 
 /**
  * Enqueues one job on the caller's connection or transaction.
- * Throws `unknown_tenant`, `unknown_job_type`, `payload_too_large` (1 MiB) or `invalid_payload`.
+ * Throws `unknown_tenant`, `unknown_job_type`, `payload_too_large` (1 MiB), `invalid_payload` or
+ * `invalid_request`; all of them are fatal to an attempt.
  */
 export async function enqueue(sql: Queryable, request: EnqueueRequest): Promise<Enqueued> {
   const payload = serialise(request.payload ?? {});
   checkText('the tenant id', request.tenantId);
-  checkText('the dedup key', request.dedupKey ?? '');
+  checkRequest(request);
   try {
     const [row] = await sql<{ job_id: string; created: boolean }[]>`
       select job_id, created from purser.enqueue(
@@ -94,6 +118,7 @@ export async function enqueueChild(
   request: Omit<EnqueueRequest, 'tenantId' | 'dedupWindowMs'>,
 ): Promise<Enqueued> {
   const payload = serialise(request.payload ?? {});
+  checkRequest(request);
   try {
     const [row] = await sql<{ job_id: string; created: boolean }>`
       select job_id, created from purser.enqueue_child(

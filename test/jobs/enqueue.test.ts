@@ -1,0 +1,168 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { enqueue } from '../../src/jobs/enqueue.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { addTenant } from '../support/tenants.ts';
+import { addJob, addJobType, begin, claim, finish, jobRow, runningJob, step } from './job-steps.ts';
+
+let test: TestDatabase;
+let tenantId: string;
+
+beforeAll(async () => {
+  test = await freshDatabase();
+  await addJobType(test.sql);
+  tenantId = await addTenant(test.sql);
+});
+afterAll(() => test.close());
+
+/** Pretends that the key's window ended. */
+async function expireKey(dedupKey: string): Promise<void> {
+  const { count } = await test.sql`
+    update job_keys set expires_at = now() - interval '1 second' where dedup_key = ${dedupKey}`;
+  expect(count).toBe(1);
+}
+
+describe('a dedup key', () => {
+  it('is taken while its job lives, also after its window', async () => {
+    const first = await enqueue(test.sql, { tenantId, jobType: step, dedupKey: 'live' });
+    expect(first.created).toBe(true);
+    expect(await enqueue(test.sql, { tenantId, jobType: step, dedupKey: 'live' })).toEqual({
+      jobId: first.jobId,
+      created: false,
+    });
+    await expireKey('live');
+    expect((await enqueue(test.sql, { tenantId, jobType: step, dedupKey: 'live' })).created).toBe(
+      false,
+    );
+  });
+
+  it('is taken after its job ended until its window ends, then given to a new job', async () => {
+    const attempt = await runningJob(test.sql, tenantId, { dedupKey: 'windowed' });
+    await finish(test.sql, attempt);
+    expect(await enqueue(test.sql, { tenantId, jobType: step, dedupKey: 'windowed' })).toEqual({
+      jobId: attempt.jobId,
+      created: false,
+    });
+    await expireKey('windowed');
+    const next = await enqueue(test.sql, { tenantId, jobType: step, dedupKey: 'windowed' });
+    expect(next.created).toBe(true);
+    expect(next.jobId).not.toBe(attempt.jobId);
+  });
+
+  it('makes one job of 20 callers at once, and tells all of them which', async () => {
+    const pools = await Promise.all(Array.from({ length: 5 }, () => test.open()));
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, (_, index) => {
+        const pool = pools[index % pools.length];
+        if (pool === undefined) throw new Error('no pool');
+        return enqueue(pool.system, { tenantId, jobType: step, dedupKey: 'race' });
+      }),
+    );
+    expect(answers.filter(({ created }) => created)).toHaveLength(1);
+    expect(new Set(answers.map(({ jobId }) => jobId)).size).toBe(1);
+    const [count] = await test.sql`
+      select count(*)::int as n from background_jobs where dedup_key = 'race'`;
+    expect(count?.['n']).toBe(1);
+  });
+
+  it('is its tenant and type alone', async () => {
+    const other = await addTenant(test.sql);
+    await addJobType(test.sql, 'test_other');
+    const requests = [
+      { tenantId, jobType: step },
+      { tenantId: other, jobType: step },
+      { tenantId, jobType: 'test_other' },
+    ];
+    for (const request of requests) {
+      expect((await enqueue(test.sql, { ...request, dedupKey: 'same' })).created).toBe(true);
+    }
+  });
+
+  it('that expired is given to exactly one of ten callers', async () => {
+    const attempt = await runningJob(test.sql, tenantId, { dedupKey: 'again' });
+    await finish(test.sql, attempt);
+    await expireKey('again');
+    const answers = await Promise.all(
+      Array.from({ length: 10 }, () =>
+        enqueue(test.sql, { tenantId, jobType: step, dedupKey: 'again' }),
+      ),
+    );
+    expect(answers.filter(({ created }) => created)).toHaveLength(1);
+    expect(new Set(answers.map(({ jobId }) => jobId)).size).toBe(1);
+  });
+});
+
+it('a rolled back transaction of the caller leaves neither job nor key nor event', async () => {
+  const seen: string[] = [];
+  await expect(
+    test.sql.begin(async (tx) => {
+      seen.push(await addJob(tx, tenantId, { dedupKey: 'rolled back' }));
+      throw new Error('the caller changed its mind');
+    }),
+  ).rejects.toThrow('changed its mind');
+  const [left] = await test.sql`
+    select (select count(*) from background_jobs where id = any(${seen}::bigint[]))
+         + (select count(*) from job_events where job_id = any(${seen}::bigint[]))
+         + (select count(*) from job_keys where dedup_key = 'rolled back') as n`;
+  expect(left?.['n']).toBe('0');
+  expect((await enqueue(test.sql, { tenantId, jobType: step, dedupKey: 'rolled back' })).created) //
+    .toBe(true);
+});
+
+describe('what cannot be a job is refused by name', () => {
+  const circular: Record<string, unknown> = {};
+  circular['self'] = circular;
+  it.each([
+    ['an unknown tenant', { tenantId: 'nobody' }, 'unknown_tenant'],
+    ['an unknown type', { jobType: 'nothing' }, 'unknown_job_type'],
+    ['an array', { payload: [1, 2] }, 'invalid_payload'],
+    ['a date', { payload: new Date(0) }, 'invalid_payload'],
+    ['more than 1 MiB', { payload: { text: 'x'.repeat(1_048_577) } }, 'payload_too_large'],
+    ['NUL in a value', { payload: { a: ['x\u0000y'] } }, 'invalid_payload'],
+    ['NUL in a key', { payload: { 'x\u0000': 1 } }, 'invalid_payload'],
+    ['half a surrogate pair in a value', { payload: { a: '\uD83D' } }, 'invalid_payload'],
+    ['half a surrogate pair in a key', { payload: { '\uDE00': 1 } }, 'invalid_payload'],
+    ['a circle', { payload: circular }, 'invalid_payload'],
+    ['a BigInt', { payload: { n: 1n } }, 'invalid_payload'],
+    ['NUL in the dedup key', { dedupKey: 'a\u0000' }, 'invalid_payload'],
+    ['an empty dedup key', { dedupKey: '' }, 'invalid_request'],
+    ['a dedup key of 501 characters', { dedupKey: 'k'.repeat(501) }, 'invalid_request'],
+    ['a priority out of range', { priority: 1001 }, 'invalid_request'],
+    ['a priority that is no whole number', { priority: 0.5 }, 'invalid_request'],
+    ['a time that is none', { runAt: new Date(Number.NaN) }, 'invalid_request'],
+  ])('%s', async (_what, request, code) => {
+    const [before] = await test.sql`select count(*)::int as n from background_jobs`;
+    await expect(addJob(test.sql, tenantId, request)).rejects.toMatchObject({ code });
+    const [after] = await test.sql`select count(*)::int as n from background_jobs`;
+    expect(after).toEqual(before);
+  });
+
+  it('but never by losing a key: __proto__ comes back as it went in', async () => {
+    const payload: object = JSON.parse('{"__proto__": {"admin": true}, "a": 1}');
+    const row = await jobRow(test.sql, await addJob(test.sql, tenantId, { payload }));
+    expect(JSON.stringify(row.payload)).toBe('{"a":1,"__proto__":{"admin":true}}');
+    expect(Object.getPrototypeOf(row.payload)).toBe(Object.prototype);
+  });
+
+  it('and text that only looks like an escape is kept', async () => {
+    const payload = { path: String.raw`C:\u0000` };
+    expect((await jobRow(test.sql, await addJob(test.sql, tenantId, { payload }))).payload) //
+      .toEqual(payload);
+  });
+});
+
+it('a job waits for its time, and its patience is counted from then', async () => {
+  const runAt = new Date(Date.now() + 3_600_000);
+  const later = await addJob(test.sql, tenantId, { runAt });
+  const now = await addJob(test.sql, tenantId);
+  const claimed = (await claim(test.sql)).map(({ jobId }) => jobId);
+  expect(claimed).toContain(now);
+  expect(claimed).not.toContain(later);
+  const row = await jobRow(test.sql, later);
+  expect(row.give_up_at.getTime() - runAt.getTime()).toBe(86_400_000);
+});
+
+it('a job that was never dispatched cannot begin', async () => {
+  const jobId = await addJob(test.sql, tenantId);
+  await expect(begin(test.sql, { jobId, dispatchNo: 0 })).rejects.toThrow('did not begin');
+});

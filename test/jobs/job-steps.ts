@@ -1,0 +1,148 @@
+/** Jobs taken through their steps by the functions the roles use, for tests that need no worker. */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Queryable, Sql } from '../../src/db/connect.ts';
+import { beginAttempts, finishAttempts } from '../../src/jobs/attempts.ts';
+import type { AttemptEnd, BegunAttempt, FinishResult } from '../../src/jobs/attempts.ts';
+import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
+import type { DispatchedJob } from '../../src/jobs/dispatch.ts';
+import { enqueue } from '../../src/jobs/enqueue.ts';
+import type { EnqueueRequest } from '../../src/jobs/enqueue.ts';
+import { registerJobTypes } from '../../src/jobs/registration.ts';
+import type { JobType } from '../../src/jobs/registration.ts';
+import type { JobState } from '../../src/jobs/states.ts';
+
+export const step = 'test_step';
+
+export async function addJobType(
+  sql: Queryable,
+  type = step,
+  overrides: Partial<JobType> = {},
+): Promise<void> {
+  await registerJobTypes(sql, [
+    {
+      type,
+      timeoutMs: 30_000,
+      maxAttempts: 3,
+      onBudget: 'park',
+      giveUpAfterMs: 86_400_000,
+      payloadSchema: {},
+      ...overrides,
+    },
+  ]);
+}
+
+/** Enqueues one job of type `step` and returns its id. */
+export async function addJob(
+  sql: Queryable,
+  tenantId: string,
+  request: Partial<EnqueueRequest> = {},
+): Promise<string> {
+  return (await enqueue(sql, { tenantId, jobType: step, ...request })).jobId;
+}
+
+/** Claims what waits now, as a dispatcher with room for `room` jobs does. */
+export function claim(sql: Sql, room = 1_000, jobType = step): Promise<DispatchedJob[]> {
+  return claimWaitingJobs(sql, [{ jobType, room }], new Date(Date.now() + 1_000));
+}
+
+/** A queued job's attempt begins, leased for `leaseMs`. */
+export async function begin(
+  sql: Queryable,
+  job: Pick<DispatchedJob, 'jobId' | 'dispatchNo'>,
+  leaseMs = 30_000,
+): Promise<BegunAttempt> {
+  const [attempt] = await beginAttempts(
+    sql,
+    [{ jobId: job.jobId, dispatchNo: job.dispatchNo, token: randomUUID() }],
+    'worker-1',
+    leaseMs,
+  );
+  if (attempt === undefined) throw new Error(`job ${job.jobId} did not begin`);
+  return attempt;
+}
+
+/** Enqueues, claims and begins one job of this tenant. */
+export async function runningJob(
+  sql: Sql,
+  tenantId: string,
+  request: Partial<EnqueueRequest> = {},
+  leaseMs = 30_000,
+): Promise<BegunAttempt> {
+  const jobId = await addJob(sql, tenantId, request);
+  const claimed = await claim(sql);
+  const job = claimed.find((candidate) => candidate.jobId === jobId);
+  if (job === undefined) throw new Error(`job ${jobId} was not claimed`);
+  return begin(sql, job, leaseMs);
+}
+
+export const completed: AttemptEnd = {
+  toState: 'completed',
+  result: { ok: true },
+  countsAttempt: true,
+  detail: {},
+};
+
+export async function finish(
+  sql: Queryable,
+  attempt: Pick<BegunAttempt, 'jobId' | 'token'>,
+  end: Partial<AttemptEnd> = {},
+): Promise<FinishResult | undefined> {
+  const { jobId, token } = attempt;
+  const answers = await finishAttempts(sql, [{ jobId, token, end: { ...completed, ...end } }]);
+  return answers.get(jobId);
+}
+
+export interface JobRow {
+  readonly state: JobState;
+  readonly attempt: number;
+  readonly losses: number;
+  readonly dispatch_no: number;
+  readonly result: unknown;
+  readonly error: { readonly code: string; readonly message: string } | null;
+  readonly state_detail: Record<string, unknown>;
+  readonly scheduled_for: Date;
+  readonly give_up_at: Date;
+  readonly finished_at: Date | null;
+  readonly payload: unknown;
+}
+
+export async function jobRow(sql: Queryable, jobId: string): Promise<JobRow> {
+  const [row] = await sql<JobRow[]>`
+    select state, attempt, losses, dispatch_no, result, error, state_detail, scheduled_for, give_up_at,
+           finished_at, payload
+    from background_jobs where id = ${jobId}`;
+  if (row === undefined) throw new Error(`there is no job ${jobId}`);
+  return row;
+}
+
+/** `from>to` of every recorded transition, oldest first. */
+export async function historyOf(sql: Queryable, jobId: string): Promise<string[]> {
+  const rows = await sql<{ move: string }[]>`
+    select coalesce(from_state, '') || '>' || to_state as move from job_events
+    where job_id = ${jobId} order by id`;
+  return rows.map(({ move }) => move);
+}
+
+/** Looks again and again until `look` gives something; fails naming `what` and the last sight. */
+export async function eventually<T>(
+  what: string,
+  look: () => Promise<T | undefined>,
+  withinMs = 20_000,
+): Promise<T> {
+  const deadline = Date.now() + withinMs;
+  for (;;) {
+    const found = await look();
+    if (found !== undefined) return found;
+    if (Date.now() > deadline) throw new Error(`waited ${withinMs} ms in vain for ${what}`);
+    await sleep(20);
+  }
+}
+
+/** Waits until the job is in one of `states`. */
+export function untilState(sql: Queryable, jobId: string, ...states: JobState[]): Promise<JobRow> {
+  return eventually(`job ${jobId} to be ${states.join(' or ')}`, async () => {
+    const row = await jobRow(sql, jobId);
+    return states.includes(row.state) ? row : undefined;
+  });
+}
