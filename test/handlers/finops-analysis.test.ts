@@ -1,14 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { finopsAnalysis } from '../../src/handlers/finops-analysis.ts';
-import type { AnalysisResult } from '../../src/handlers/finops-analysis.ts';
 import { gatherEvidence } from '../../src/handlers/evidence.ts';
-import type { Evidence } from '../../src/handlers/evidence.ts';
-import {
-  plantedFindings,
-  sampleFocusFile,
-  sampleTenantColumn,
-} from '../../src/handlers/sample-data.ts';
-import { uploadByTenantColumn } from '../../src/handlers/tenant-uploads.ts';
 import { uploadFile } from '../../src/handlers/uploads.ts';
 import { startProvider } from '../support/provider.ts';
 import type { TestProvider } from '../support/provider.ts';
@@ -49,73 +41,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await provider.stop();
   await bench.close();
-});
-
-describe('the evidence of the sample companies', () => {
-  const evidence = new Map<string, Evidence>();
-
-  beforeAll(async () => {
-    const path = await bench.file('sample.csv', Buffer.concat([...sampleFocusFile()]));
-    const { database } = bench;
-    const column = sampleTenantColumn;
-    const ensureTenant = async (_sql: unknown, id: string): Promise<void> => {
-      await bench.addTenant(id);
-    };
-    const request = { database, path, column, ensureTenant, onReady: noJob };
-    const { uploads } = await uploadByTenantColumn(request);
-    for (const { tenantId, uploadId } of uploads) {
-      await bench.ingestUpload(tenantId, uploadId);
-      const found = await bench.asTenant(tenantId, (sql) => gatherEvidence(sql, 30));
-      if (found !== null) evidence.set(tenantId, found);
-    }
-  }, 60_000);
-
-  it('covers every company and ends at the last day of the file', () => {
-    expect(evidence.size).toBe(12);
-    for (const { periodEnd, periodStart } of evidence.values()) {
-      expect([periodStart, periodEnd]).toEqual(['2026-09-01', '2026-09-30']);
-    }
-  });
-
-  it('holds exactly the anomalies that were planted', () => {
-    const found = [...evidence].flatMap(([tenantId, { anomalies }]) =>
-      anomalies.map(({ service, from, to }) => ({ tenantId, service, from, to })),
-    );
-    const order = (a: { tenantId: string; from: string }, b: { tenantId: string; from: string }) =>
-      `${a.tenantId}${a.from}` < `${b.tenantId}${b.from}` ? -1 : 1;
-    expect(found.toSorted(order)).toEqual(plantedFindings().anomalies.toSorted(order));
-  });
-
-  it('holds exactly the idle resources that were planted', () => {
-    const found = [...evidence].flatMap(([tenantId, { idle }]) =>
-      idle.map(({ resourceId }) => `${tenantId} ${resourceId}`),
-    );
-    const planted = plantedFindings().idle.map(
-      ({ tenantId, resourceId }) => `${tenantId} ${resourceId}`,
-    );
-    expect(found.toSorted()).toEqual(planted.toSorted());
-  });
-
-  it('stays small', () => {
-    for (const one of evidence.values()) {
-      expect(Buffer.byteLength(JSON.stringify(one))).toBeLessThan(24_000);
-    }
-  });
-
-  it('gives the offline analyst an analysis that is labelled, stored and paid for', async () => {
-    const [tenantId = ''] = evidence.keys();
-    const outcome = await bench.run(finopsAnalysis, tenantId, { provider: offline });
-    expect(outcome).toMatchObject({
-      kind: 'done',
-      result: { analyst: { offline: true }, totalCost: evidence.get(tenantId)?.totalCost },
-    });
-    const [stored] = await analysesOf(tenantId);
-    expect(stored?.['summary']).toContain('Offline statistical analysis');
-    expect(Number(stored?.['cost_usd'])).toBeGreaterThan(0);
-    expect(JSON.stringify(stored?.['recommendations'])).toContain(
-      plantedFindings().idle.find((idle) => idle.tenantId === tenantId)?.resourceId,
-    );
-  });
 });
 
 describe('an analysis', () => {
@@ -234,10 +159,8 @@ describe('an analysis', () => {
       totalCost: '11',
       otherCurrencies: [{ currency: 'USD', cost: '100' }],
     });
-    const { result } = (await bench.run(finopsAnalysis, tenantId, { provider: offline })) as {
-      result: AnalysisResult;
-    };
-    expect(result).toMatchObject({ currency: 'EUR', estimatedMonthlySavingsUsd: '0' });
+    const outcome = await bench.run(finopsAnalysis, tenantId, { provider: offline });
+    expect(outcome).toMatchObject({ result: { currency: 'EUR', estimatedMonthlySavingsUsd: '0' } });
   });
 
   it('shows the model hostile names as data inside the fence', async () => {

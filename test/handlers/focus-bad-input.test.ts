@@ -1,9 +1,6 @@
-import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openUpload } from '../../src/handlers/upload-writer.ts';
-import { makeReady, uploadFile } from '../../src/handlers/uploads.ts';
 import { focusFile, focusHeader, focusRow } from './focus-file.ts';
-import { noJob, openBench } from './handler-bench.ts';
+import { openBench } from './handler-bench.ts';
 import type { HandlerBench } from './handler-bench.ts';
 
 let bench: HandlerBench;
@@ -41,20 +38,6 @@ async function between(faulty: Buffer | string): Promise<StoredFault[]> {
     select count(*)::int as rows from cost_records where tenant_id = ${tenantId}`;
   expect(stored).toEqual({ rows: 2 });
   return faultsOf(tenantId);
-}
-
-/** Writes these bytes as an upload without the checks that `uploadFile` makes first, and ingests them. */
-async function ingestUnchecked(tenantId: string, content: string): Promise<unknown> {
-  const fileHash = 'ab'.repeat(32);
-  const uploadId = await bench.asTenant(tenantId, async (sql) => {
-    const head = { tenantId, source: null, fileName: 'raw.csv', fileHash, hasLineColumn: false };
-    const writer = await openUpload(sql, head);
-    await writer.write(Buffer.from(content));
-    await writer.flush();
-    await makeReady(bench.database.system, [writer], noJob);
-    return writer.uploadId;
-  });
-  return bench.ingestUpload(tenantId, uploadId);
 }
 
 describe('one bad row between two good ones', () => {
@@ -165,99 +148,4 @@ it('currencies are kept apart, each with its exact sum', async () => {
     { currency: 'EUR', rows: 1, billedCost: '0.1' },
     { currency: 'USD', rows: 2, billedCost: '0.199999999999999999' },
   ]);
-});
-
-describe('a file that cannot be taken', () => {
-  it.each([
-    ['is empty', '', 'focus_empty', /the file is empty/],
-    ['holds only line breaks', '\n\r\n', 'focus_empty', /the file is empty/],
-    [
-      'has other columns',
-      'a,b\n1,2\n',
-      'focus_wrong_columns',
-      /missing ProviderName.*begins with a, b/,
-    ],
-    [
-      'names a column twice',
-      `${focusHeader.join(',')},billedcost\n`,
-      'focus_wrong_columns',
-      /stands twice/,
-    ],
-    ['is UTF-16', Buffer.from(`\uFEFF${focusFile([{}])}`, 'utf16le'), 'csv_not_utf8', /UTF-16/],
-    ['is cut gzip', gzipSync(focusFile([{}])).subarray(0, -12), 'gzip_truncated', /cut off/],
-    [
-      'is damaged gzip',
-      Buffer.from([0x1f, 0x8b, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9]),
-      'gzip_damaged',
-      /damaged/,
-    ],
-  ])('%s: it is refused by name before an upload exists', async (name, content, code, message) => {
-    const tenantId = await bench.addTenant();
-    const path = await bench.file(`${name.replaceAll(' ', '-')}.csv`, content);
-    await expect(bench.ingest(tenantId, path)).rejects.toMatchObject({
-      code,
-      message: expect.stringMatching(message),
-    });
-    await expect(bench.ingest(tenantId, path)).rejects.toThrow(name.replaceAll(' ', '-'));
-    expect(
-      await bench.test.sql`select from ingest_uploads where tenant_id = ${tenantId}`,
-    ).toHaveLength(0);
-  });
-
-  it('is a gzip bomb: it is refused long before it is unpacked', async () => {
-    const tenantId = await bench.addTenant();
-    const header = Buffer.from(`${focusHeader.join(',')}\n`);
-    const bomb = gzipSync(Buffer.concat([header, Buffer.alloc(200_000_000, '0')]));
-    const path = await bench.file('bomb.csv.gz', bomb);
-    await expect(bench.ingest(tenantId, path)).rejects.toMatchObject({ code: 'gzip_bomb' });
-  });
-
-  it('is larger than allowed', async () => {
-    const path = await bench.file('large.csv', focusFile([{}, {}, {}]));
-    const { database } = bench;
-    const tenantId = await bench.addTenant();
-    const request = { database, tenantId, path, limits: { maxBytes: 300 }, onReady: noJob };
-    await expect(uploadFile(request)).rejects.toMatchObject({ code: 'file_too_large' });
-  });
-
-  it('is not there', async () => {
-    const tenantId = await bench.addTenant();
-    await expect(bench.ingest(tenantId, '/nowhere/costs.csv')).rejects.toMatchObject({
-      code: 'file_unreadable',
-      message: expect.stringContaining('costs.csv'),
-    });
-  });
-
-  it('ends inside a quote: the upload fails by the line where the quote opens, and keeps no row', async () => {
-    const tenantId = await bench.addTenant();
-    const path = await bench.file('quote.csv', `${focusFile([{}, {}])}"open,1,2\n3,4`);
-    await expect(bench.ingest(tenantId, path)).rejects.toMatchObject({
-      code: 'csv_unterminated_quote',
-      message: expect.stringContaining('line 4'),
-      details: { class: 'fatal' },
-    });
-    const [upload] = await bench.test.sql`
-      select state, failure, finished_at is not null as finished from ingest_uploads
-      where tenant_id = ${tenantId}`;
-    expect(upload).toMatchObject({ state: 'failed', finished: true });
-    expect(upload?.['failure']).toContain('line 4');
-    expect(
-      await bench.test.sql`select from cost_records where tenant_id = ${tenantId}`,
-    ).toHaveLength(0);
-  });
-
-  it('reached the worker unchecked: wrong columns and emptiness fail there too', async () => {
-    const tenantId = await bench.addTenant();
-    await expect(ingestUnchecked(tenantId, 'a,b\n1,2\n')).rejects.toMatchObject({
-      code: 'focus_wrong_columns',
-      details: { class: 'fatal' },
-    });
-    await expect(ingestUnchecked(tenantId, '\n')).rejects.toMatchObject({ code: 'focus_empty' });
-  });
-});
-
-it('a header without rows is taken, and said to be so', async () => {
-  const tenantId = await bench.addTenant();
-  const result = await bench.ingest(tenantId, await bench.file('header.csv', focusFile([])));
-  expect(result).toMatchObject({ rows: 0, errors: 0, note: 'the file has a header and no rows' });
 });

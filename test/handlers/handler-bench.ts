@@ -59,9 +59,13 @@ const noLlm: Llm = {
   },
 };
 
-export async function openBench(): Promise<HandlerBench> {
+function isIngestion(result: unknown): result is IngestionResult {
+  return typeof result === 'object' && result !== null && 'deliveries' in result;
+}
+
+export async function openBench(level: 'L2' | 'L3' = 'L2'): Promise<HandlerBench> {
   const test = await freshDatabase();
-  const database = await test.open();
+  const database = await test.open({ level });
   const folder = await mkdtemp(join(tmpdir(), 'purser-handlers-'));
   const log = createLogger({ level: 'silent', role: 'test' });
 
@@ -104,8 +108,8 @@ export async function openBench(): Promise<HandlerBench> {
   };
   const ingestUpload = async (tenantId: string, uploadId: string): Promise<IngestionResult> => {
     const outcome = await run(costIngestion, tenantId, { payload: { uploadId } });
-    if (outcome.kind !== 'done') throw new Error(`ingestion ended as ${outcome.kind}`);
-    return outcome.result as IngestionResult;
+    if (outcome.kind === 'done' && isIngestion(outcome.result)) return outcome.result;
+    throw new Error(`ingestion ended as ${JSON.stringify(outcome)}`);
   };
   return {
     test,

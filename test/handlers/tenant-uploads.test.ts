@@ -1,0 +1,193 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Tx } from '../../src/db/connect.ts';
+import { PurserError } from '../../src/errors.ts';
+import { uploadByTenantColumn } from '../../src/handlers/tenant-uploads.ts';
+import type { SplitRequest, SplitResult } from '../../src/handlers/tenant-uploads.ts';
+import { removeStaleUploads, uploadFile } from '../../src/handlers/uploads.ts';
+import type { ReadyUpload } from '../../src/handlers/uploads.ts';
+import { noJob, openBench } from './handler-bench.ts';
+import type { HandlerBench } from './handler-bench.ts';
+import { focusHeader, focusRow } from './focus-file.ts';
+
+let bench: HandlerBench;
+
+beforeAll(async () => {
+  bench = await openBench();
+});
+afterAll(async () => {
+  await bench.close();
+});
+
+/** Rows of `tenant:cost`, with the tenant in a column of its own at the end. */
+function fileOf(rows: readonly string[]): string {
+  const lines = rows.map((row) => {
+    const [tenant = '', cost = ''] = row.split(':');
+    return `${focusRow({ BilledCost: cost })},${tenant}`;
+  });
+  return `${focusHeader.join(',')},SubAccountId\n${lines.join('\n')}\n`;
+}
+
+function split(path: string, more: Partial<SplitRequest> = {}): Promise<SplitResult> {
+  return uploadByTenantColumn({
+    database: bench.database,
+    path,
+    column: 'SubAccountId',
+    ensureTenant: async (_sql, id) => {
+      await bench.addTenant(id);
+    },
+    onReady: noJob,
+    ...more,
+  });
+}
+
+function costsOf(tenantId: string): Promise<{ line: number; cost: string }[]> {
+  return bench.test.sql<{ line: number; cost: string }[]>`
+    select line::int, billed_cost::text as cost from cost_records
+    where tenant_id = ${tenantId} order by line`.then((rows) => [...rows]);
+}
+
+function hoursFromNow(hours: number): Date {
+  return new Date(Date.now() + hours * 3_600_000);
+}
+
+it('gives each tenant its rows, with the lines of the original file', async () => {
+  const path = await bench.file('split.csv', fileOf(['a1:1', 'b1:2', 'a1:3', '"b1":4']));
+  const { uploads, rows, errors } = await split(path);
+  expect({ rows, errors, tenants: uploads.map(({ tenantId }) => tenantId) }).toEqual({
+    rows: 4,
+    errors: 0,
+    tenants: ['a1', 'b1'],
+  });
+  for (const { tenantId, uploadId } of uploads) await bench.ingestUpload(tenantId, uploadId);
+  expect(await costsOf('a1')).toEqual([
+    { line: 2, cost: '1' },
+    { line: 4, cost: '3' },
+  ]);
+  expect(await costsOf('b1')).toEqual([
+    { line: 3, cost: '2' },
+    { line: 5, cost: '4' },
+  ]);
+});
+
+it('reports faults by the line of the original file', async () => {
+  const path = await bench.file('fault.csv', fileOf(['a2:1', 'b2:2', 'a2:x']));
+  const { uploads } = await split(path);
+  const upload = uploads.find(({ tenantId }) => tenantId === 'a2');
+  expect(await bench.ingestUpload('a2', upload?.uploadId ?? '')).toMatchObject({
+    rows: 1,
+    errors: 1,
+  });
+  const [fault] = await bench.test.sql`select line::int from ingest_errors where tenant_id = 'a2'`;
+  expect(fault).toEqual({ line: 4 });
+});
+
+it('loses no row silently: without tenant, of a refused tenant, or of another shape', async () => {
+  const rows = fileOf(['a3:1', ':2', 'NULL:3', 'refused:4', `${'x'.repeat(201)}:5`]);
+  const path = await bench.file('lost.csv', `${rows}only,three,fields\n`);
+  const result = await split(path, {
+    ensureTenant: async (_sql, id) => {
+      if (id === 'refused') throw new PurserError('unknown_tenant', 'no tenant "refused"');
+      await bench.addTenant(id);
+    },
+  });
+  expect(result).toMatchObject({ rows: 1, errors: 5 });
+  expect(result.faults).toEqual([
+    { line: 3, column: 'SubAccountId', reason: 'no value: the row has no tenant' },
+    { line: 4, column: 'SubAccountId', reason: 'no value: the row has no tenant' },
+    { line: 5, column: 'SubAccountId', reason: 'no tenant "refused"' },
+    { line: 6, column: 'SubAccountId', reason: expect.stringContaining('201 characters') },
+    { line: 7, column: null, reason: expect.stringContaining('3 fields') },
+  ]);
+});
+
+it('takes tenants with quotes, spaces and emoji in their ids', async () => {
+  const odd = `o'brien "x" 🚀`;
+  const path = await bench.file('odd.csv', fileOf([`"${odd.replaceAll('"', '""')}":7`]));
+  const { uploads } = await split(path);
+  await bench.ingestUpload(odd, uploads[0]?.uploadId ?? '');
+  expect(await costsOf(odd)).toEqual([{ line: 2, cost: '7' }]);
+});
+
+it('makes the uploads of all tenants ready in one transaction, with their jobs', async () => {
+  const path = await bench.file('atomic.csv', fileOf(['a4:1', 'b4:2']));
+  const seen: ReadyUpload[] = [];
+  const onReady = (tx: Tx, upload: ReadyUpload): Promise<void> => {
+    seen.push(upload);
+    expect(tx).toBeDefined();
+    return seen.length === 2 ? Promise.reject(new Error('no job')) : Promise.resolve();
+  };
+  await expect(split(path, { onReady })).rejects.toThrow('no job');
+  expect(seen.map(({ tenantId }) => tenantId)).toEqual(['a4', 'b4']);
+  const uploads = await bench.test.sql`
+    select u.state, u.failure, count(c.*)::int as chunks
+    from ingest_uploads u left join ingest_chunks c on c.upload_id = u.id
+    where u.tenant_id in ('a4', 'b4') group by u.id`;
+  expect([...uploads]).toEqual([
+    { state: 'failed', failure: 'no job', chunks: 0 },
+    { state: 'failed', failure: 'no job', chunks: 0 },
+  ]);
+  const again = await split(path);
+  expect(again.uploads.map(({ skipped }) => skipped)).toEqual([false, false]);
+});
+
+it('skips each tenant whose newest upload is this part of this file', async () => {
+  const path = await bench.file('again.csv', fileOf(['a5:1', 'b5:2']));
+  const first = await split(path);
+  for (const { tenantId, uploadId } of first.uploads) await bench.ingestUpload(tenantId, uploadId);
+  const newer = await split(await bench.file('newer.csv', fileOf(['a5:9'])));
+  await bench.ingestUpload('a5', newer.uploads[0]?.uploadId ?? '');
+  const again = await split(path);
+  expect(again.rows).toBe(2);
+  expect(again.uploads.map(({ tenantId, skipped }) => [tenantId, skipped])).toEqual([
+    ['a5', false],
+    ['b5', true],
+  ]);
+});
+
+it('does not take the whole file of a tenant for the part that names it', async () => {
+  const path = await bench.file('whole.csv', fileOf(['a6:1', 'b6:2']));
+  await bench.addTenant('a6');
+  await bench.ingest('a6', path);
+  const { uploads } = await split(path);
+  const upload = uploads.find(({ tenantId }) => tenantId === 'a6');
+  expect(upload?.skipped).toBe(false);
+  await bench.ingestUpload('a6', upload?.uploadId ?? '');
+  expect(await costsOf('a6')).toEqual([{ line: 2, cost: '1' }]);
+});
+
+it('names the columns there are when the one asked for is not among them', async () => {
+  const path = await bench.file('column.csv', fileOf(['a7:1']));
+  await expect(split(path, { column: 'Tenant' })).rejects.toMatchObject({
+    code: 'unknown_column',
+    message: expect.stringMatching(/no column "Tenant"; it has ProviderName, .*SubAccountId/),
+  });
+});
+
+it('closes every door that it opened', async () => {
+  await split(await bench.file('doors.csv', fileOf(['a8:1', 'b8:2'])));
+  expect(await bench.test.sql`select from purser.context_tokens`).toHaveLength(0);
+});
+
+it('an unknown tenant is named, with the command that adds it', async () => {
+  const path = await bench.file('unknown.csv', fileOf(['a9:1']));
+  const request = { database: bench.database, tenantId: 'nobody', path, onReady: noJob };
+  await expect(uploadFile(request)).rejects.toMatchObject({
+    code: 'unknown_tenant',
+    message: expect.stringContaining('purser tenants add'),
+  });
+});
+
+it('uploads that were begun and never completed are removed after a day, chunks and all', async () => {
+  const tenantId = await bench.addTenant();
+  const [upload] = await bench.test.sql<{ id: string }[]>`
+    insert into ingest_uploads (tenant_id, file_name, file_hash)
+    values (${tenantId}, 'begun.csv', ${'0'.repeat(64)}) returning id`;
+  await bench.test.sql`
+    insert into ingest_chunks (upload_id, seq, tenant_id, bytes)
+    values (${upload?.id ?? ''}::bigint, 0, ${tenantId}, 'x')`;
+  expect(await removeStaleUploads(bench.test.sql, hoursFromNow(23))).toBe(0);
+  expect(await removeStaleUploads(bench.test.sql, hoursFromNow(25))).toBe(1);
+  expect(
+    await bench.test.sql`select from ingest_chunks where tenant_id = ${tenantId}`,
+  ).toHaveLength(0);
+});
