@@ -118,7 +118,7 @@ function onQueue({ queue, action }: BoardAction): Refusal {
     case 'job-schedulers':
       return {
         message: "Schedules follow from a tenant's plan and activity.",
-        command: 'purser tenants set-plan',
+        command: 'purser tenants set-plan TENANT PLAN',
       };
     default:
       return { message: 'The board shows and changes nothing.', command: 'purser --help' };

@@ -28,7 +28,7 @@ export function createReadiness(options: ReadinessOptions): () => Promise<Unread
   const { database, backend, log } = options;
   const schema = shared(keepMs, () => unappliedMigrations(database));
   const queues = shared(keepMs, () => backend.ping());
-  let before = '';
+  let before: ReadonlySet<Unready['part']> = new Set();
 
   const ask = async (
     part: Unready['part'],
@@ -38,7 +38,7 @@ export function createReadiness(options: ReadinessOptions): () => Promise<Unread
       await within(answerMs, answer);
       return undefined;
     } catch (error) {
-      log.debug({ part, error }, 'not_ready');
+      if (!before.has(part)) log.warn({ part, error }, 'not_ready');
       return { part, reason: error instanceof PurserError ? error.code : 'not_reachable' };
     }
   };
@@ -55,9 +55,8 @@ export function createReadiness(options: ReadinessOptions): () => Promise<Unread
         ? undefined
         : { part: 'migrations', reason: `${missing} to apply; run: purser migrate up` };
     const unready = [postgres, migrations, queueStore].filter((part) => part !== undefined);
-    const now = unready.map(({ part }) => part).join();
-    if (now !== before) log.warn({ unready }, unready.length === 0 ? 'ready' : 'not_ready');
-    before = now;
+    if (unready.length === 0 && before.size > 0) log.info('ready_again');
+    before = new Set(unready.map(({ part }) => part));
     return unready;
   };
 }

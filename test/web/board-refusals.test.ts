@@ -1,0 +1,44 @@
+import { appRoutes } from '@bull-board/api/dist/routes.js';
+import { expect, it } from 'vitest';
+import { commands } from '../../src/cli/commands.ts';
+import { boardRefusal } from '../../src/web/board-refusals.ts';
+
+const changing = appRoutes.api.filter(({ method }) => method !== 'get');
+const paths = changing.flatMap(({ route }) => [route].flat());
+const refused = ['report', 'dead-letter'].flatMap((queue) =>
+  paths.map((path) =>
+    path
+      .replace('/api/', '')
+      .replace(':queueName', queue)
+      .replace(':jobId', queue === 'report' ? '12-3' : 'dead-12'),
+  ),
+);
+
+it.each([...refused, 'queues/report/12-3/a-new-button'])(
+  'names a command that the CLI has, with all it needs: %s',
+  (path) => {
+    const [purser, ...words] = boardRefusal(path).command.split(' ');
+    expect(purser).toBe('purser');
+    const command = commands.find((candidate) =>
+      `${words.join(' ')} `.startsWith(`${candidate.path} `),
+    );
+    expect(command).toBeDefined();
+    const given = words.slice(command?.path.split(' ').length);
+    const firstOption = given.findIndex((word) => word.startsWith('--'));
+    const positionals = firstOption < 0 ? given : given.slice(0, firstOption);
+    const options = given.filter((word) => word.startsWith('--')).map((word) => word.slice(2));
+    const declared = command?.options ?? {};
+    const needed = Object.keys(declared).filter((name) => declared[name]?.required === true);
+    expect(positionals).toHaveLength(
+      (command?.positionals ?? []).filter(({ required }) => required).length,
+    );
+    expect(Object.keys(declared)).toEqual(expect.arrayContaining(options));
+    expect(options).toEqual(expect.arrayContaining(needed));
+  },
+);
+
+it('points to the help for what it does not know', () => {
+  expect(boardRefusal('metrics/history/purge').command).toBe('purser --help');
+  expect(boardRefusal('').command).toBe('purser --help');
+  expect(boardRefusal('queues/%E0%A4%A/x').command).toMatch(/^purser /);
+});
