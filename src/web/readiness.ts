@@ -26,7 +26,7 @@ const keepMs = 500;
 /** Asks for what is not ready; an empty list means ready. Never throws. */
 export function createReadiness(options: ReadinessOptions): () => Promise<Unready[]> {
   const { database, backend, log } = options;
-  const schema = shared(keepMs, () => unappliedMigrations(database));
+  const schema = shared(keepMs, unappliedMigrations(database));
   const queues = shared(keepMs, () => backend.ping());
   let before: ReadonlySet<Unready['part']> = new Set();
 
@@ -38,8 +38,9 @@ export function createReadiness(options: ReadinessOptions): () => Promise<Unread
       await within(answerMs, answer);
       return undefined;
     } catch (error) {
-      if (!before.has(part)) log.warn({ part, error }, 'not_ready');
-      return { part, reason: error instanceof PurserError ? error.code : 'not_reachable' };
+      const unready = describe(part, error);
+      if (!before.has(unready.part)) log.warn({ ...unready, error }, 'not_ready');
+      return unready;
     }
   };
 
@@ -61,13 +62,34 @@ export function createReadiness(options: ReadinessOptions): () => Promise<Unread
   };
 }
 
-/** A database that is ahead of this release serves it: the next release is being rolled out. */
-async function unappliedMigrations(database: Database): Promise<number> {
-  try {
-    const status = await migrationStatus(database.system);
-    return status.filter(({ appliedAt }) => appliedAt === null).length;
-  } catch (error) {
-    if (error instanceof PurserError && error.code === 'database_newer') return 0;
-    throw error;
-  }
+function describe(part: Unready['part'], error: unknown): Unready {
+  if (!(error instanceof PurserError)) return { part, reason: 'not_reachable' };
+  // Where Postgres did answer, it is the comparison of migrations that failed.
+  const answered = part === 'postgres' && error.code !== 'no_answer';
+  return { part: answered ? 'migrations' : part, reason: error.code };
+}
+
+/**
+ * Returns a function that counts what is still to be applied. The files are compared once; from then on
+ * only the ledger is read, so that a deployment that puts new files in place does not stop this process.
+ * A database that is ahead of this release serves it: the next release is being rolled out.
+ */
+function unappliedMigrations({ system: sql }: Database): () => Promise<number> {
+  let complete: number | undefined;
+  return async () => {
+    if (complete !== undefined) {
+      const [ledger] = await sql<{ applied: number }[]>`
+        select count(*)::int as applied from purser.migrations`;
+      return Math.max(0, complete - (ledger?.applied ?? 0));
+    }
+    try {
+      const status = await migrationStatus(sql);
+      const missing = status.filter(({ appliedAt }) => appliedAt === null).length;
+      if (missing === 0) complete = status.length;
+      return missing;
+    } catch (error) {
+      if (error instanceof PurserError && error.code === 'database_newer') return 0;
+      throw error;
+    }
+  };
 }

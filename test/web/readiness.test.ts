@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { describeOnRedis, startRedis } from '../support/redis.ts';
 import type { TestRedis } from '../support/redis.ts';
@@ -29,6 +30,23 @@ describe('readiness', () => {
           notReady: [{ part: 'migrations', reason: '1 to apply; run: purser migrate up' }],
         },
       ]);
+  });
+
+  it('names a database whose migrations are not those of this release', async () => {
+    await fixture.test.sql`update purser.migrations set checksum = 'other' where version = 1`;
+    const expected = [{ part: 'migrations', reason: 'migration_changed' }];
+    await expect
+      .poll(() => readiness(fixture), wait)
+      .toEqual([503, { ready: false, notReady: expected }]);
+  });
+
+  it('compares with the files once: later ones belong to the next process', async () => {
+    await expect.poll(() => readiness(fixture), wait).toEqual([200, { ready: true }]);
+    await fixture.test.sql`update purser.migrations set checksum = 'other' where version = 1`;
+    await sleep(1_000);
+    expect(await readiness(fixture)).toEqual([200, { ready: true }]);
+    await fixture.test.sql`delete from purser.migrations where version = 1`;
+    await expect.poll(async () => (await readiness(fixture))[0], wait).toBe(503);
   });
 
   it('serves a database that is a release ahead', async () => {
