@@ -14,7 +14,7 @@ import { summariseFile } from './source-file.ts';
 import { maxStoredFaults } from './upload-rows.ts';
 import { openUpload } from './upload-writer.ts';
 import type { UploadWriter } from './upload-writer.ts';
-import { abandonUploads, findSameUpload, makeReady, sameBytes } from './uploads.ts';
+import { abandonUploads, checkSource, findSameUpload, makeReady, sameBytes } from './uploads.ts';
 import type { UploadRequest } from './uploads.ts';
 
 export interface TenantUpload {
@@ -80,6 +80,7 @@ function idFault(value: string): string | null {
  */
 export async function uploadByTenantColumn(request: SplitRequest): Promise<SplitResult> {
   const { system, tenant: pool } = request.database;
+  const source = checkSource(request.source);
   const summary = await summariseFile(request.path, request.limits);
   const position = findColumn(summary.header, request.column);
   // A part of a file is not the file, so it has a hash of its own.
@@ -105,7 +106,7 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
     const { fileName } = summary;
     const head = {
       tenantId,
-      source: request.source ?? null,
+      source,
       fileName,
       fileHash,
       hasLineColumn: true,

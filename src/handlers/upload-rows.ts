@@ -9,8 +9,9 @@ import type { RowFault } from './focus/rows.ts';
 
 const gunzipAsync = promisify(gunzip);
 
-/** Plain bytes of one chunk; what unpacks to more was not written by an upload of ours. */
-export const chunkBytes = 2 * 1024 * 1024;
+/** Plain bytes of one chunk: an ingestion holds one at a time, and what is made of it. */
+export const chunkBytes = 1024 * 1024;
+/** What unpacks to more was not written by an upload of ours. */
 const maxChunkBytes = 40 * 1024 * 1024;
 /** So many faults are kept of each upload; the count of them is exact. */
 export const maxStoredFaults = 1000;

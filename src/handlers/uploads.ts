@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import type { Sql, Tx } from '../db/connect.ts';
 import { closeOperatorToken, openOperatorToken, tenantSql } from '../db/tenant.ts';
 import type { TenantPool, TenantSql } from '../db/tenant.ts';
-import { messageOf, PurserError } from '../errors.ts';
+import { messageOf, PurserError, UsageError } from '../errors.ts';
 import { plainBytes, summariseFile } from './source-file.ts';
 import type { FileLimits, FileSummary } from './source-file.ts';
 import { openUpload } from './upload-writer.ts';
@@ -44,6 +44,15 @@ export interface UploadResult {
 }
 
 const doorTtlMs = 24 * 3_600_000;
+
+/** The source as it is stored. Throws `usage` for a name that no one could type again. */
+export function checkSource(source: string | undefined): string | null {
+  if (source === undefined) return null;
+  if (source.length >= 1 && source.length <= 200 && !/\p{Cc}/u.test(source)) return source;
+  throw new UsageError(
+    `the source ${JSON.stringify(source.slice(0, 40))} must have 1 to 200 characters and no control characters`,
+  );
+}
 
 /** Opens a tenant's door for `fn` and closes it. Throws `unknown_tenant`. */
 export async function withDoor<T>(
@@ -136,9 +145,9 @@ export async function uploadFile(
   request: UploadRequest & { readonly tenantId: string },
 ): Promise<UploadResult> {
   const { database, tenantId } = request;
+  const source = checkSource(request.source);
   const summary = await summariseFile(request.path, request.limits);
   const { fileName, fileHash, byteCount } = summary;
-  const source = request.source ?? null;
   const head: UploadHead = { tenantId, source, fileName, fileHash, hasLineColumn: false };
   return withDoor(database, tenantId, async (sql) => {
     const same = await findSameUpload(sql, head);

@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import { parse } from 'csv-parse/sync';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { uploadByTenantColumn } from '../../src/handlers/tenant-uploads.ts';
 import { uploadFile } from '../../src/handlers/uploads.ts';
 import { exactSum } from './exact-sum.ts';
 import { noJob, openBench } from './handler-bench.ts';
@@ -49,6 +50,31 @@ describe('the real FOCUS sample', () => {
       without_resource: rows.filter((row) => row['ResourceId'] === 'NULL').length,
     });
   });
+
+  it.skipIf(absent !== '')(
+    `gives 44 tenants their rows, each with its exact sum${absent}`,
+    async () => {
+      const rows: Record<string, string>[] = parse(await readFile(sample), { columns: true });
+      const { uploads, errors } = await uploadByTenantColumn({
+        database: bench.database,
+        path: sample,
+        column: 'SubAccountId',
+        ensureTenant: async (_sql, id) => {
+          await bench.addTenant(id);
+        },
+        onReady: noJob,
+      });
+      expect([uploads.length, errors]).toEqual([44, 0]);
+      for (const { tenantId, uploadId } of uploads) {
+        const own = rows.filter((row) => row['SubAccountId'] === tenantId);
+        const billedCost = exactSum(own.map((row) => row['BilledCost'] ?? ''));
+        expect(await bench.ingestUpload(tenantId, uploadId)).toMatchObject({
+          rows: own.length,
+          billedCost: [{ currency: 'USD', rows: own.length, billedCost }],
+        });
+      }
+    },
+  );
 
   it.skipIf(absent !== '')(`names rows by provider and billing account${absent}`, async () => {
     const tenant = await bench.addTenant();

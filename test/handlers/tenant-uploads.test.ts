@@ -163,6 +163,16 @@ it('names the columns there are when the one asked for is not among them', async
   });
 });
 
+it.each(['', 'a\nb', 'x'.repeat(201)])(
+  'refuses the source %j before it reads the file',
+  async (source) => {
+    const path = '/nowhere/file.csv';
+    await expect(split(path, { source })).rejects.toMatchObject({ code: 'usage', exitCode: 64 });
+    const request = { database: bench.database, tenantId: 'nobody', path, source, onReady: noJob };
+    await expect(uploadFile(request)).rejects.toMatchObject({ code: 'usage' });
+  },
+);
+
 it('closes every door that it opened', async () => {
   await split(await bench.file('doors.csv', fileOf(['a8:1', 'b8:2'])));
   expect(await bench.test.sql`select from purser.context_tokens`).toHaveLength(0);
