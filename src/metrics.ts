@@ -2,7 +2,7 @@
  * The metrics of one process. Names are the customers' checklist's and ours; roles without a port put the
  * JSON form of this registry into their heartbeat row, and web exports all of them.
  */
-import { Counter, Gauge, Histogram, Registry } from 'prom-client';
+import { Counter, Histogram, Registry } from 'prom-client';
 
 export type Metrics = ReturnType<typeof createMetrics>;
 
@@ -82,17 +82,6 @@ export function createMetrics() {
       name: 'jobs_dispatched_total',
       help: 'Jobs handed to a queue',
       labelNames: ['job_type'] as const,
-      registers,
-    }),
-    jobsByState: new Gauge({
-      name: 'jobs',
-      help: 'Jobs in the table by state',
-      labelNames: ['state'] as const,
-      registers,
-    }),
-    oldestWaitingSeconds: new Gauge({
-      name: 'oldest_waiting_job_seconds',
-      help: 'Age of the oldest job that could run now and does not',
       registers,
     }),
   };

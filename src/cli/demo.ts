@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { setBudget } from '../budget/budgets.ts';
 import type { Config } from '../config.ts';
 import type { Database } from '../db/database.ts';
-import { exitCodes, PurserError } from '../errors.ts';
+import { codeOf, exitCodes, PurserError } from '../errors.ts';
 import { uploadByTenantColumn } from '../handlers/tenant-uploads.ts';
 import type { SplitResult } from '../handlers/tenant-uploads.ts';
 import { Lifecycle, stopOnSignals } from '../lifecycle.ts';
@@ -111,7 +111,11 @@ async function runDemo(session: Session): Promise<number> {
   startSchedulerRole(context);
   await startWorkerRole(context);
   const port = wholeNumber(invocation, 'port', config.PORT, { min: 0, max: 65_535 });
-  const web = await startWebRole(context, port);
+  const web = await startWebRole(context, port).catch((error: unknown) => {
+    if (invocation.value('port') !== undefined || codeOf(error) !== 'port_unavailable') throw error;
+    invocation.note(`port ${port} is taken, so the dashboard gets a free one`);
+    return startWebRole(context, 0);
+  });
   invocation.note(`scheduler, worker and web are running (queues in ${queues.backend.kind})`);
 
   const split = await upload(

@@ -15,7 +15,7 @@ import {
 } from '../jobs/sweep.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
-import { mirrorDeadLetters } from '../queues/dead-letter-mirror.ts';
+import { mirrorDeadLetters, mirroredDeadLetters } from '../queues/dead-letter-mirror.ts';
 import type { Transport } from '../queues/transport.ts';
 
 export interface SweepOptions {
@@ -31,7 +31,6 @@ export interface SweepOptions {
 }
 
 const oldHeartbeatMs = 3_600_000;
-const mirrored = 200;
 
 /** Returns how many things were moved. */
 export async function sweepOnce(options: SweepOptions, now: Date): Promise<number> {
@@ -57,7 +56,10 @@ export async function sweepOnce(options: SweepOptions, now: Date): Promise<numbe
   for (const { kind, run } of options.more) count(kind, await run(sql, now));
   await removeOldHeartbeats(sql, oldHeartbeatMs);
   count('entry_lost', await reconcileQueues(options, now));
-  await mirrorDeadLetters(options.transport, await listDeadLetters(sql, { limit: mirrored }));
+  await mirrorDeadLetters(
+    options.transport,
+    await listDeadLetters(sql, { limit: mirroredDeadLetters }),
+  );
   return total;
 }
 

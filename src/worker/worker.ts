@@ -45,7 +45,10 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
         if (end === undefined) return { state: 'stale entry' };
         // Bull Board shows an attempt that failed as failed; BullMQ itself retries nothing (attempts: 1).
         if (end.toState === 'failed' || end.toState === 'dead_letter') {
-          throw new Error(`${end.error?.code ?? 'error'} (job ${entry.data.jobId})`);
+          const failure = new Error(`${end.error?.code ?? 'error'} (job ${entry.data.jobId})`);
+          // The board would show the stack, which says only where this line stands.
+          delete failure.stack;
+          throw failure;
         }
         return { state: end.toState };
       },
