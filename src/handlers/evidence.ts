@@ -38,19 +38,19 @@ export interface Evidence {
   readonly idle: readonly IdleEvidence[];
 }
 
-export interface DayCost {
+interface DayCost {
   readonly day: string;
   readonly cost: number;
 }
 
-export interface ServiceEvidence {
+interface ServiceEvidence {
   readonly service: string;
   readonly total: string;
   readonly previousTotal: string;
   readonly daily: readonly DayCost[];
 }
 
-export interface ServiceChange {
+interface ServiceChange {
   readonly service: string;
   readonly total: string;
   readonly previousTotal: string;
@@ -59,7 +59,7 @@ export interface ServiceChange {
   readonly changePercent: number | null;
 }
 
-export interface IdleEvidence {
+interface IdleEvidence {
   readonly resourceId: string;
   readonly service: string;
   /** Over the whole period. */

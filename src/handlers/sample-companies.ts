@@ -97,7 +97,7 @@ export const kindNames: readonly KindName[] = [
   'balancer',
   'logs',
 ];
-export type IdleKindName = keyof typeof idleKinds;
+type IdleKindName = keyof typeof idleKinds;
 
 /** A planted rise: the kind's costs are multiplied on these days, counted back from the last (0). */
 export interface PlantedAnomaly {

@@ -18,7 +18,7 @@ export interface SampleOptions {
 }
 
 /** Fixed, so that the file does not change from day to day. */
-export const sampleLastDay = '2026-09-30';
+const sampleLastDay = '2026-09-30';
 /** The column that names the tenant. */
 export const sampleTenantColumn = 'SubAccountId';
 

@@ -17,7 +17,7 @@ import type { UploadWriter } from './upload-writer.ts';
 import { abandonUploads, checkSource, findSameUpload, makeReady, sameBytes } from './uploads.ts';
 import type { UploadRequest } from './uploads.ts';
 
-export interface TenantUpload {
+interface TenantUpload {
   readonly tenantId: string;
   readonly uploadId: string;
   readonly rows: number;

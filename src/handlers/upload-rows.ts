@@ -16,7 +16,7 @@ const maxChunkBytes = 40 * 1024 * 1024;
 /** So many faults are kept of each upload; the count of them is exact. */
 export const maxStoredFaults = 1000;
 
-export type UploadState = 'uploading' | 'ready' | 'ingested' | 'failed' | 'superseded';
+type UploadState = 'uploading' | 'ready' | 'ingested' | 'failed' | 'superseded';
 
 export interface Upload {
   readonly id: string;

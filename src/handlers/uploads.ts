@@ -13,7 +13,7 @@ import { openUpload } from './upload-writer.ts';
 import type { UploadHead, UploadWriter } from './upload-writer.ts';
 
 /** The two pools of `openDatabase`. */
-export interface UploadDatabase {
+interface UploadDatabase {
   readonly system: Sql;
   readonly tenant: TenantPool;
 }
@@ -55,7 +55,7 @@ export function checkSource(source: string | undefined): string | null {
 }
 
 /** Opens a tenant's door for `fn` and closes it. Throws `unknown_tenant`. */
-export async function withDoor<T>(
+async function withDoor<T>(
   { system, tenant }: UploadDatabase,
   tenantId: string,
   fn: (sql: TenantSql) => Promise<T>,

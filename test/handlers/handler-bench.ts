@@ -24,7 +24,7 @@ import { endAttempt } from '../support/tenants.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 
-export interface RunOptions {
+interface RunOptions {
   readonly payload?: object;
   /** Default: a new job. */
   readonly jobId?: string;

@@ -7,7 +7,7 @@ import { isUtf8 } from 'node:buffer';
 import { PurserError } from '../../errors.ts';
 
 /** What is wrong with a record; `field` is the 0-based position, or null for the whole record. */
-export interface RecordFault {
+interface RecordFault {
   readonly field: number | null;
   readonly reason: string;
 }

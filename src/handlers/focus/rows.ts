@@ -13,10 +13,8 @@ export interface RowFault {
   readonly reason: string;
 }
 
+/** `copyLine`: line, source, and the columns of `focusColumns` in order. */
 export type RowReading = { readonly copyLine: string } | { readonly fault: RowFault };
-
-/** Columns of a COPY line, in order, ahead of those of `focusColumns`. */
-export const leadingColumns = ['line', 'source'] as const;
 
 const maxCached = 2000;
 const maxCachedLength = 1024;
@@ -24,7 +22,7 @@ const needsEscape = /[\\\n\r\t]/;
 const escapes: Record<string, string> = { '\\': '\\\\', '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 
 /** A value in COPY's text format. */
-export function copyText(value: string): string {
+function copyText(value: string): string {
   if (!needsEscape.test(value)) return value;
   return value.replaceAll(/[\\\n\r\t]/g, (character) => escapes[character] ?? character);
 }
