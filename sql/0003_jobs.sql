@@ -47,6 +47,7 @@ create table public.background_jobs (
   attempt_token uuid,
   losses integer not null default 0,
   needed_usd numeric(18, 9),
+  first_parked_at timestamptz,
   replay_of bigint references public.background_jobs (id) on delete set null,
   created_at timestamptz not null default now(),
   queued_at timestamptz,
@@ -60,13 +61,15 @@ create table public.background_jobs (
   constraint dead_letter_has_error check (state <> 'dead_letter' or error is not null),
   constraint discarded_only_dead_letters check (discarded_at is null or state = 'dead_letter')
 );
-create index ix_background_jobs_waiting on public.background_jobs (tenant_id, priority desc, scheduled_for, id)
-  where state in ('pending', 'failed');
+create index ix_background_jobs_waiting on public.background_jobs
+  (tenant_id, job_type, priority desc, scheduled_for, id) where state in ('pending', 'failed');
 create index ix_background_jobs_in_flight on public.background_jobs (tenant_id, job_type)
   where state in ('queued', 'running');
 create index ix_background_jobs_queued_at on public.background_jobs (queued_at) where state = 'queued';
 create index ix_background_jobs_parked on public.background_jobs (tenant_id, priority desc, scheduled_for)
   where state = 'parked';
+create index ix_background_jobs_awake on public.background_jobs (tenant_id)
+  where needed_usd is not null and state in ('pending', 'queued', 'running');
 create index ix_background_jobs_give_up_at on public.background_jobs (give_up_at)
   where state in ('pending', 'queued', 'failed', 'parked');
 create index ix_background_jobs_dead_letters on public.background_jobs (finished_at desc, id)

@@ -22,7 +22,8 @@ const tenantsPerClaim = 200;
 
 /**
  * Claims at most `room` waiting jobs per job type, turn by turn over the tenants (one each, then a second
- * each ...). One short transaction; several dispatchers share the tenants by SKIP LOCKED.
+ * each ...), longest unserved first: neither the age nor the priority of a tenant's jobs buys it a turn.
+ * One short transaction; several dispatchers share the tenants by SKIP LOCKED.
  */
 export async function claimWaitingJobs(
   sql: Sql,
@@ -39,7 +40,7 @@ export async function claimWaitingJobs(
         select * from unnest(${rooms.map(({ jobType }) => jobType)}::text[],
           ${rooms.map(({ room }) => room)}::int[]) as r (job_type, room)
       ), candidate as (
-        select w.* from unnest(${tenants}::text[]) as t (tenant_id)
+        select w.*, t.seat from unnest(${tenants}::text[]) with ordinality as t (tenant_id, seat)
         cross join room r
         cross join lateral (
           select j.id, j.job_type, j.tenant_id, j.priority,
@@ -52,7 +53,7 @@ export async function claimWaitingJobs(
         ) w
       ), picked as (
         select c.id from (
-          select c.*, row_number() over (partition by c.job_type order by c.turn, c.priority desc, c.id) as place
+          select c.*, row_number() over (partition by c.job_type order by c.turn, c.seat) as place
           from candidate c
         ) c join room r on r.job_type = c.job_type
         where c.place <= r.room

@@ -72,19 +72,20 @@ function serialise(payload: object): string {
 const maxDedupKeyLength = 500;
 const maxPriority = 1_000;
 
+function refuse(fault: string): never {
+  throw new PurserError('invalid_request', fault, { details: { class: 'fatal' } });
+}
+
 /** Throws `invalid_request` for what the table would refuse in words that name a constraint. */
 function checkRequest({ dedupKey, priority = 0, runAt }: Omit<EnqueueRequest, 'tenantId'>): void {
-  const refuse = (fault: string): never => {
-    throw new PurserError('invalid_request', fault, { details: { class: 'fatal' } });
-  };
   if (!Number.isInteger(priority) || Math.abs(priority) > maxPriority) {
     refuse(`the priority must be a whole number from -${maxPriority} to ${maxPriority}`);
   }
   if (runAt !== undefined && Number.isNaN(runAt.getTime())) refuse('runAt is not a valid date');
   if (dedupKey === undefined) return;
   checkText('the dedup key', dedupKey);
-  // Postgres counts code points, and so does a spread.
-  const { length } = [...dedupKey];
+  // Postgres counts code points, and so does this.
+  const { length } = Array.from(dedupKey);
   if (length < 1 || length > maxDedupKeyLength) {
     refuse(`the dedup key must have 1 to ${maxDedupKeyLength} characters; it has ${length}`);
   }

@@ -31,7 +31,7 @@ export async function rescueLostAttempts(sql: Queryable, now: Date): Promise<Res
     )
     update public.background_jobs j
     set state = case when j.losses + 1 >= ${maxLosses} then 'dead_letter' else 'pending' end,
-        losses = j.losses + 1, attempt = j.attempt - 1, lease_owner = null,
+        losses = j.losses + 1, attempt = j.attempt - 1, lease_owner = null, attempt_token = null,
         error = case when j.losses + 1 >= ${maxLosses} then jsonb_build_object('code', 'worker_lost',
           'message', format('the worker died or fell silent %s times while it ran this job', j.losses + 1))
           else j.error end,
@@ -62,21 +62,26 @@ export async function expireWaitingJobs(sql: Queryable, now: Date): Promise<numb
 
 /**
  * Wakes parked jobs: all whose time has come, and of the rest, in priority order, those whose hold fits
- * what their tenant's budget has left, together.
+ * what their tenant's budget has left, together. A woken job keeps `needed_usd` until its attempt ends, and
+ * what is awake already is counted: a small top-up does not wake the whole queue sweep by sweep.
  */
 export async function wakeParkedJobs(sql: Queryable, now: Date): Promise<number> {
   const woken = await sql`
-    with fitting as (
+    with awake as (
+      select tenant_id, sum(needed_usd) as needed_usd from public.background_jobs
+      where needed_usd is not null and state in ('pending', 'queued', 'running') group by tenant_id
+    ), fitting as (
       select p.id, p.scheduled_for <= ${now} as due, b.hard_limit,
-             sum(p.needed_usd) over (partition by p.tenant_id
+             coalesce(a.needed_usd, 0) + sum(p.needed_usd) over (partition by p.tenant_id
                order by p.priority desc, p.scheduled_for, p.id) as needed_so_far,
              b.available_usd
       from public.background_jobs p
       left join public.llm_budget_status b on b.tenant_id = p.tenant_id
+      left join awake a on a.tenant_id = p.tenant_id
       where p.state = 'parked'
     )
     update public.background_jobs j
-    set state = 'pending', scheduled_for = ${now}, needed_usd = null,
+    set state = 'pending', scheduled_for = ${now},
         give_up_at = ${now}::timestamptz + t.give_up_after_ms * interval '1 millisecond',
         state_detail = jsonb_build_object('reason', case when f.due then 'parked until now' else 'budget has room' end)
     from fitting f, public.job_types t

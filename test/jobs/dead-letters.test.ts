@@ -1,0 +1,110 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  discardDeadLetter,
+  listDeadLetters,
+  replayDeadLetter,
+} from '../../src/jobs/dead-letters.ts';
+import { findJob } from '../../src/jobs/inspect.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { addTenant } from '../support/tenants.ts';
+import { addJob, addJobType, claim, begin, finish, jobRow, runningJob } from './job-steps.ts';
+
+let test: TestDatabase;
+let tenantId: string;
+
+beforeAll(async () => {
+  test = await freshDatabase();
+  await addJobType(test.sql);
+  tenantId = await addTenant(test.sql);
+});
+afterAll(() => test.close());
+
+const operator = { who: 'ada', door: 'cli' };
+
+async function deadJob(priority = 0): Promise<string> {
+  const attempt = await runningJob(test.sql, tenantId, { priority, payload: { page: 7 } });
+  await finish(test.sql, attempt, {
+    toState: 'dead_letter',
+    error: { code: 'broken', message: 'it broke' },
+  });
+  return attempt.jobId;
+}
+
+const listed = async () =>
+  (await listDeadLetters(test.sql, { tenantId, limit: 100 })).map(({ jobId }) => jobId);
+
+describe('replay', () => {
+  it('makes a new job of the same work and leaves the original where it ended', async () => {
+    const original = await deadJob(7);
+    const before = await jobRow(test.sql, original);
+    const { jobId, created } = await replayDeadLetter(test.sql, original, operator);
+    expect(created).toBe(true);
+    expect(await findJob(test.sql, jobId)).toMatchObject({
+      state: 'pending',
+      payload: { page: 7 },
+      priority: 7,
+      attempt: 0,
+      replayOf: original,
+      stateDetail: { replay_of: Number(original), who: 'ada', door: 'cli' },
+    });
+    expect(await jobRow(test.sql, original)).toEqual(before);
+    expect(await listed()).not.toContain(original);
+    const job = (await claim(test.sql)).find((candidate) => candidate.jobId === jobId);
+    if (job === undefined) throw new Error('not claimed');
+    expect(await finish(test.sql, await begin(test.sql, job))).toBe('applied');
+  });
+
+  it('by 20 operators at once makes one job', async () => {
+    const original = await deadJob();
+    const answers = await Promise.all(
+      Array.from({ length: 20 }, () => replayDeadLetter(test.sql, original, operator)),
+    );
+    expect(answers.filter(({ created }) => created)).toHaveLength(1);
+    expect(new Set(answers.map(({ jobId }) => jobId)).size).toBe(1);
+  });
+
+  it.each([
+    ['that is none yet', () => addJob(test.sql, tenantId), /it is pending/, 409],
+    ['that is unknown', () => Promise.resolve('987654321'), /no such job/, 404],
+  ])('of a job %s is refused', async (_what, make, message, status) => {
+    await expect(replayDeadLetter(test.sql, await make(), operator)).rejects.toMatchObject({
+      code: 'not_a_dead_letter',
+      message: expect.stringMatching(message),
+      status,
+    });
+  });
+});
+
+describe('discard', () => {
+  it('takes a dead letter off the list with who and why, and no replay brings it back', async () => {
+    const jobId = await deadJob();
+    expect(await listed()).toContain(jobId);
+    await discardDeadLetter(test.sql, jobId, { ...operator, reason: 'a duplicate' });
+    expect(await listed()).not.toContain(jobId);
+    expect(await jobRow(test.sql, jobId)).toMatchObject({
+      state: 'dead_letter',
+      state_detail: { discarded: { who: 'ada', door: 'cli', reason: 'a duplicate' } },
+    });
+    await expect(replayDeadLetter(test.sql, jobId, operator)).rejects.toThrow(/was discarded/);
+    await expect(
+      discardDeadLetter(test.sql, jobId, { ...operator, reason: 'again' }),
+    ).rejects.toThrow(/was discarded/);
+  });
+
+  it('is refused for a job that is alive', async () => {
+    const jobId = await addJob(test.sql, tenantId);
+    await expect(
+      discardDeadLetter(test.sql, jobId, { ...operator, reason: 'x' }),
+    ).rejects.toMatchObject({ code: 'not_a_dead_letter', status: 409 });
+  });
+});
+
+it('the list has the newest first and is cut at its limit', async () => {
+  const [older, newer] = [await deadJob(), await deadJob()];
+  expect((await listed()).slice(0, 2)).toEqual([newer, older]);
+  expect(await listDeadLetters(test.sql, { limit: 1 })).toMatchObject([
+    { jobId: newer, errorCode: 'broken', errorMessage: 'it broke', replayedBy: null },
+  ]);
+  expect(await listDeadLetters(test.sql, { tenantId: 'nobody', limit: 5 })).toEqual([]);
+});

@@ -1,0 +1,171 @@
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Database } from '../../src/db/database.ts';
+import {
+  claimWaitingJobs,
+  countQueued,
+  listOldQueued,
+  returnLostEntries,
+} from '../../src/jobs/dispatch.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { addTenant } from '../support/tenants.ts';
+import { addJob, addJobType, begin, claim, finish, jobRow, step } from './job-steps.ts';
+
+let test: TestDatabase;
+let database: Database;
+
+beforeAll(async () => {
+  test = await freshDatabase();
+  database = await test.open({ systemConnections: 6 });
+  await addJobType(test.sql);
+  await addJobType(test.sql, 'test_other');
+});
+afterEach(async () => {
+  await test.sql`delete from tenants`;
+});
+afterAll(() => test.close());
+
+/** Thousands of waiting jobs of one tenant, older than anything enqueued later. */
+async function flood(tenantId: string, count: number, priority = 0): Promise<void> {
+  await test.sql`
+    insert into background_jobs (tenant_id, job_type, max_attempts, give_up_at, priority)
+    select ${tenantId}, ${step}, 3, now() + interval '1 day', ${priority}
+    from generate_series(1, ${count}::int)`;
+}
+
+describe('turns', () => {
+  it('20,000 older jobs of one tenant do not delay the job of another beyond the next round', async () => {
+    const [greedy, patient] = [await addTenant(test.sql), await addTenant(test.sql)];
+    await flood(greedy, 20_000);
+    expect((await claim(test.sql, 4)).map(({ tenantId }) => tenantId)).toEqual(
+      Array.from({ length: 4 }, () => greedy),
+    );
+    const jobId = await addJob(test.sql, patient);
+    expect((await claim(test.sql, 1)).map((job) => job.jobId)).toEqual([jobId]);
+  });
+
+  it('go round all tenants when there is room for one job at a time', async () => {
+    const tenants = [];
+    for (let n = 0; n < 3; n += 1) tenants.push(await addTenant(test.sql));
+    for (const tenantId of tenants) await flood(tenantId, 20);
+    const served = [];
+    for (let round = 0; round < 9; round += 1) {
+      const [job] = await claim(test.sql, 1);
+      served.push(job?.tenantId);
+    }
+    for (const tenantId of tenants) {
+      expect(served.filter((candidate) => candidate === tenantId)).toHaveLength(3);
+    }
+  });
+
+  it("are not bought by a high priority: that orders only a tenant's own jobs", async () => {
+    const [loud, quiet] = [await addTenant(test.sql), await addTenant(test.sql)];
+    await flood(loud, 50, 1_000);
+    await flood(quiet, 2, -1_000);
+    const served = [];
+    for (let round = 0; round < 4; round += 1) served.push((await claim(test.sql, 1))[0]?.tenantId);
+    expect(served.filter((tenantId) => tenantId === quiet)).toHaveLength(2);
+  });
+
+  it("take a tenant's jobs by priority, then by their time", async () => {
+    const tenantId = await addTenant(test.sql);
+    const early = new Date(Date.now() - 60_000);
+    const low = await addJob(test.sql, tenantId, { priority: -5, runAt: new Date(0) });
+    const late = await addJob(test.sql, tenantId);
+    const first = await addJob(test.sql, tenantId, { runAt: early });
+    const high = await addJob(test.sql, tenantId, { priority: 5 });
+    const order = [];
+    for (let round = 0; round < 4; round += 1) order.push((await claim(test.sql, 1))[0]?.jobId);
+    expect(order).toEqual([high, first, late, low]);
+  });
+});
+
+it('no more is claimed than a type has room for', async () => {
+  for (let n = 0; n < 3; n += 1) {
+    const tenantId = await addTenant(test.sql);
+    await flood(tenantId, 10);
+    for (let jobs = 0; jobs < 3; jobs += 1) {
+      await addJob(test.sql, tenantId, { jobType: 'test_other' });
+    }
+  }
+  const claimed = await claimWaitingJobs(
+    test.sql,
+    [
+      { jobType: step, room: 7 },
+      { jobType: 'test_other', room: 2 },
+    ],
+    new Date(),
+  );
+  const count = (jobType: string) => claimed.filter((job) => job.jobType === jobType).length;
+  expect([count(step), count('test_other')]).toEqual([7, 2]);
+  expect(await countQueued(test.sql)).toEqual(
+    new Map([
+      [step, 7],
+      ['test_other', 2],
+    ]),
+  );
+  expect(await claimWaitingJobs(test.sql, [{ jobType: step, room: 0 }], new Date())).toEqual([]);
+});
+
+it('six dispatchers at once never claim a job twice and together claim all', async () => {
+  const tenants = [];
+  for (let n = 0; n < 20; n += 1) tenants.push(await addTenant(test.sql));
+  for (const tenantId of tenants) await flood(tenantId, 15);
+  const claimed: string[] = [];
+  for (let rounds = 0; claimed.length < 300 && rounds < 100; rounds += 1) {
+    const answers = await Promise.all(Array.from({ length: 6 }, () => claim(database.system, 10)));
+    claimed.push(...answers.flat().map(({ jobId }) => jobId));
+  }
+  expect(claimed).toHaveLength(300);
+  expect(new Set(claimed).size).toBe(300);
+  const [dispatches] = await test.sql`
+    select min(dispatch_no) as least, max(dispatch_no) as most from background_jobs`;
+  expect(dispatches).toEqual({ least: 1, most: 1 });
+});
+
+it('a tenant whose turn another dispatcher is taking is passed over, not waited for', async () => {
+  const [busy, free] = [await addTenant(test.sql), await addTenant(test.sql)];
+  await addJob(test.sql, busy);
+  const jobId = await addJob(test.sql, free);
+  await database.system.begin(async (tx) => {
+    await tx`select from tenant_queues where tenant_id = ${busy} for no key update`;
+    expect((await claim(test.sql)).map((job) => job.jobId)).toEqual([jobId]);
+  });
+});
+
+it('an enqueue never waits for a dispatcher', async () => {
+  const tenantId = await addTenant(test.sql);
+  await addJob(test.sql, tenantId);
+  await database.system.begin(async (tx) => {
+    await tx`select from tenant_queues where tenant_id = ${tenantId} for no key update`;
+    await tx`update tenant_queues set last_dispatched_at = now() where tenant_id = ${tenantId}`;
+    await addJob(test.sql, tenantId);
+  });
+  expect(await claim(test.sql)).toHaveLength(2);
+});
+
+describe('a lost entry', () => {
+  it('is looked for only when the job was queued for long enough', async () => {
+    const tenantId = await addTenant(test.sql);
+    await addJob(test.sql, tenantId);
+    const [job] = await claim(test.sql);
+    expect(await listOldQueued(test.sql, new Date(), 10_000)).toEqual([]);
+    const later = new Date(Date.now() + 60_000);
+    expect(await listOldQueued(test.sql, later, 10_000)).toEqual([job]);
+  });
+
+  it('gives its job back, unless the job was dispatched again or has begun', async () => {
+    const tenantId = await addTenant(test.sql);
+    await addJob(test.sql, tenantId);
+    const [job] = await claim(test.sql);
+    if (job === undefined) throw new Error('not claimed');
+    expect(await returnLostEntries(test.sql, [job])).toBe(1);
+    const [again] = await claim(test.sql);
+    if (again === undefined) throw new Error('not claimed again');
+    expect(again.dispatchNo).toBe(job.dispatchNo + 1);
+    expect(await returnLostEntries(test.sql, [job])).toBe(0);
+    const attempt = await begin(test.sql, again);
+    expect(await returnLostEntries(test.sql, [again])).toBe(0);
+    expect(await finish(test.sql, attempt)).toBe('applied');
+  });
+});

@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { setBudget } from '../../src/budget/budgets.ts';
+import { wakeParkedJobs } from '../../src/jobs/sweep.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { reserve } from '../support/holds.ts';
+import { addTenant } from '../support/tenants.ts';
+import { addJobType, claim, begin, finish, jobRow, runningJob } from './job-steps.ts';
+
+let test: TestDatabase;
+let tenantId: string;
+
+beforeAll(async () => {
+  test = await freshDatabase();
+  await addJobType(test.sql);
+});
+beforeEach(async () => {
+  tenantId = await addTenant(test.sql, { limitUsd: '0' });
+});
+afterAll(() => test.close());
+
+const nextMonth = new Date(Date.now() + 20 * 86_400_000);
+
+async function parkedJob(neededUsd: string, priority = 0, scheduledFor = nextMonth) {
+  const attempt = await runningJob(test.sql, tenantId, { priority });
+  await finish(test.sql, attempt, {
+    toState: 'parked',
+    neededUsd,
+    scheduledFor,
+    countsAttempt: false,
+  });
+  return attempt.jobId;
+}
+
+const statesOf = (jobIds: readonly string[]) =>
+  Promise.all(jobIds.map(async (jobId) => (await jobRow(test.sql, jobId)).state));
+
+const topUp = (limitUsd: string) => test.sql`
+  update llm_budgets set monthly_limit_usd = ${limitUsd}::numeric where tenant_id = ${tenantId}`;
+
+it('a top-up wakes what fits, highest priority first', async () => {
+  const jobs = [await parkedJob('0.4', 1), await parkedJob('0.4', 5), await parkedJob('0.4', 3)];
+  expect(await wakeParkedJobs(test.sql, new Date())).toBe(0);
+  await topUp('1');
+  expect(await wakeParkedJobs(test.sql, new Date())).toBe(2);
+  expect(await statesOf(jobs)).toEqual(['parked', 'pending', 'pending']);
+});
+
+it('a top-up wakes nothing more while those it woke have not been to the till', async () => {
+  const jobs = await Promise.all([]);
+  const ids: string[] = [...jobs];
+  for (let n = 0; n < 4; n += 1) ids.push(await parkedJob('0.5'));
+  await topUp('1');
+  expect(await wakeParkedJobs(test.sql, new Date())).toBe(2);
+  for (let sweeps = 0; sweeps < 3; sweeps += 1) {
+    expect(await wakeParkedJobs(test.sql, new Date())).toBe(0);
+  }
+  // Also not while they are queued or running and have taken no hold yet.
+  const claimed = await claim(test.sql);
+  expect(await wakeParkedJobs(test.sql, new Date())).toBe(0);
+  const attempts = [];
+  for (const job of claimed) attempts.push(await begin(test.sql, job));
+  expect(await wakeParkedJobs(test.sql, new Date())).toBe(0);
+  // They end without having spent anything: the room is there again.
+  for (const attempt of attempts) await finish(test.sql, attempt);
+  expect(await wakeParkedJobs(test.sql, new Date())).toBe(2);
+  expect(await statesOf(ids)).toEqual(['completed', 'completed', 'pending', 'pending']);
+});
+
+it('what is reserved is not there to be woken for', async () => {
+  await topUp('1');
+  const attempt = await runningJob(test.sql, tenantId);
+  await reserve(test.sql, { ...attempt, tenantId }, '0.8');
+  const jobId = await parkedJob('0.4');
+  expect(await wakeParkedJobs(test.sql, new Date())).toBe(0);
+  expect(await statesOf([jobId])).toEqual(['parked']);
+});
+
+it('a job whose time has come wakes whatever it needs', async () => {
+  const due = await parkedJob('99', 0, new Date(Date.now() - 1));
+  const waiting = await parkedJob('99');
+  expect(await wakeParkedJobs(test.sql, new Date())).toBe(1);
+  expect(await statesOf([due, waiting])).toEqual(['pending', 'parked']);
+});
+
+it('a limit that became soft wakes all', async () => {
+  const jobs = [await parkedJob('5'), await parkedJob('6')];
+  await setBudget(test.sql, { tenantId, monthlyLimitUsd: '0.01', hard: false });
+  expect(await wakeParkedJobs(test.sql, new Date())).toBe(2);
+  expect(await statesOf(jobs)).toEqual(['pending', 'pending']);
+});
+
+it('four sweepers at once wake each job once', async () => {
+  for (let n = 0; n < 10; n += 1) await parkedJob('0.1');
+  await topUp('1');
+  const woken = await Promise.all(
+    Array.from({ length: 4 }, () => wakeParkedJobs(test.sql, new Date())),
+  );
+  expect(woken.reduce((sum, count) => sum + count, 0)).toBe(10);
+});
