@@ -48,12 +48,15 @@ async function enter(tx: Tx, pool: TenantPool, context: TenantContext): Promise<
     context.deadlineMs === undefined
       ? noDeadlineStatementMs
       : Math.max(1, Math.ceil(context.deadlineMs - Date.now()));
-  await tx`
-    select set_config('role', ${pool.switchRole ? 'purser_tenant' : 'none'}, true),
+  const [left] = await tx<{ temporary: boolean }[]>`
+    select pg_my_temp_schema() <> 0 as temporary,
+           set_config('role', ${pool.switchRole ? 'purser_tenant' : 'none'}, true),
            set_config('purser.token', ${context.token}, true),
            set_config('idle_in_transaction_session_timeout', ${String(idleInTransactionMs)}, true),
            set_config('statement_timeout', ${String(remainingMs)}, true)
            ${pool.checksConnection ? tx`, set_config('client_connection_check_interval', '1000', true)` : tx``}`;
+  // No policy guards a temporary table: what the connection's last borrower made is not for this tenant.
+  if (left?.temporary === true) await tx`discard temp`;
 }
 
 /** Runs `fn` in one transaction of the token's tenant. Throws PU001 or PU002 (SQLSTATE) without a valid token. */

@@ -9,7 +9,7 @@ import {
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { addTenant } from '../support/tenants.ts';
-import { addJob, addJobType, begin, claim, finish, jobRow, step } from './job-steps.ts';
+import { addJob, addJobType, begin, claim, finish, step } from './job-steps.ts';
 
 let test: TestDatabase;
 let database: Database;

@@ -1,0 +1,169 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { prepareDatabase } from '../../src/cli/prepare-database.ts';
+import { connect } from '../../src/db/connect.ts';
+import { openDatabase } from '../../src/db/database.ts';
+import type { Database } from '../../src/db/database.ts';
+import { tenantSql } from '../../src/db/tenant.ts';
+import { enqueueChild } from '../../src/jobs/enqueue.ts';
+import { claimDueTenants } from '../../src/schedules/claim.ts';
+import { emptyDatabase, freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { reserve } from '../support/holds.ts';
+import { addTenant } from '../support/tenants.ts';
+import { addJobType, finish, jobRow, runningJob, step } from '../jobs/job-steps.ts';
+
+interface Standing {
+  readonly test: TestDatabase;
+  readonly database: Database;
+  close(): Promise<void>;
+}
+
+async function standOnL1(): Promise<Standing> {
+  const test = await emptyDatabase('purser_plain');
+  const prepared = await prepareDatabase({ url: test.url });
+  expect(prepared.usesRoles).toBe(false);
+  const database = await openDatabase({
+    url: test.url,
+    applicationName: 'purser test level',
+    systemConnections: 4,
+    tenantConnections: 2,
+  });
+  return {
+    test,
+    database,
+    close: async () => {
+      await database.close();
+      await test.close();
+    },
+  };
+}
+
+async function standOn(level: 'L2' | 'L3'): Promise<Standing> {
+  const test = await freshDatabase();
+  return { test, database: await test.open({ level }), close: () => test.close() };
+}
+
+describe.each([
+  ['L1', standOnL1],
+  ['L2', () => standOn('L2')],
+  ['L3', () => standOn('L3')],
+] as const)('at level %s', (level, stand) => {
+  let standing: Standing;
+  let tenantId: string;
+  let otherId: string;
+
+  beforeAll(async () => {
+    standing = await stand();
+    const { system } = standing.database;
+    await addJobType(system);
+    tenantId = await addTenant(system, { limitUsd: '1' });
+    otherId = await addTenant(system);
+  });
+  afterAll(() => standing.close());
+
+  const attemptOf = async (tenant: string) => {
+    const attempt = await runningJob(standing.database.system, tenant);
+    return { ...attempt, sql: tenantSql(standing.database.tenant, { token: attempt.token }) };
+  };
+
+  it('is where it stands', () => {
+    expect(standing.database.level).toBe(level);
+  });
+
+  it('a plain insert by an administrator makes a whole tenant', async () => {
+    const id = `plain-${randomUUID()}`;
+    const admin = connect(standing.test.url, { max: 1, applicationName: 'psql' });
+    try {
+      await admin`insert into tenants(id, plan, last_active_at) values (${id}, 'pro', now())`;
+    } finally {
+      await admin.end({ timeout: 5 });
+    }
+    const [made] = await standing.database.system`
+      select (select count(*)::int from tenant_queues where tenant_id = ${id}) as queues,
+             (select count(*)::int from tenant_schedules where tenant_id = ${id}) as schedules`;
+    expect(made).toEqual({ queues: 1, schedules: 1 });
+    const { created } = await claimDueTenants(standing.database.system, new Date());
+    expect(created).toBeGreaterThan(0);
+  });
+
+  it('an attempt works on its own rows, enqueues, and its job ends', async () => {
+    const attempt = await attemptOf(tenantId);
+    const other = await attemptOf(otherId);
+    for (const { sql, tenantId } of [attempt, other]) {
+      await sql`
+        insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
+        values (${tenantId}, ${`of ${tenantId}`}, 'sealed', 1)`;
+    }
+    expect(await attempt.sql`select account_id from aws_accounts`).toEqual([
+      { account_id: `of ${tenantId}` },
+    ]);
+    const child = await enqueueChild(attempt.sql, { jobType: step, payload: { child: true } });
+    const [made] = await standing.database.system`
+      select tenant_id, state_detail from background_jobs where id = ${child.jobId}`;
+    expect(made).toEqual({ tenant_id: tenantId, state_detail: { parent: Number(attempt.jobId) } });
+    await reserve(standing.database.system, { ...attempt, tenantId }, '0.5');
+    expect(await finish(standing.database.system, attempt)).toBe('applied');
+    expect((await jobRow(standing.database.system, attempt.jobId)).state).toBe('completed');
+    await finish(standing.database.system, other);
+  });
+
+  it('an attempt cannot write for another tenant', async () => {
+    const { sql, ...attempt } = await attemptOf(tenantId);
+    await expect(sql`
+      insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
+      values (${otherId}, 'planted', 'sealed', 1)`).rejects.toMatchObject({ code: '42501' });
+    await finish(standing.database.system, attempt);
+  });
+
+  it.each([
+    'select * from background_jobs',
+    'select * from llm_budgets',
+    'select * from llm_ledger',
+    'select * from job_events',
+    'select * from purser.context_tokens',
+    `update llm_budgets set monthly_limit_usd = 1000`,
+    `delete from purser.context_tokens`,
+    `select purser.enqueue('x', 'test_step')`,
+  ])('an attempt gets nothing from: %s', async (statement) => {
+    const { sql, ...attempt } = await attemptOf(tenantId);
+    const [before] = await standing.database.system`
+      select (select count(*) from purser.context_tokens) as tokens,
+             (select sum(monthly_limit_usd) from llm_budgets) as limits`;
+    const rows = await sql.unsafe(statement).catch(() => []);
+    expect(rows).toEqual([]);
+    const [after] = await standing.database.system`
+      select (select count(*) from purser.context_tokens) as tokens,
+             (select sum(monthly_limit_usd) from llm_budgets) as limits`;
+    expect(after).toEqual(before);
+    expect(await finish(standing.database.system, attempt)).toBe('applied');
+  });
+
+  it.each(['finished', 'taken over'])(
+    'what an attempt holds open cannot commit once it was %s',
+    async () => {
+      const { sql, ...attempt } = await attemptOf(tenantId);
+      const late = sql.begin(async (tx) => {
+        await tx`
+          insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
+          values (${tenantId}, ${randomUUID()}, 'late', 1)`;
+        await finish(standing.database.system, attempt);
+      });
+      await expect(late).rejects.toMatchObject({ code: 'PU002' });
+      const left = await standing.database.system`
+        select from aws_accounts where credentials = 'late'`;
+      expect(left).toEqual([]);
+    },
+  );
+
+  it('without a context nothing is read and nothing written', async () => {
+    const sql = tenantSql(standing.database.tenant, { token: '' });
+    await expect(sql`select * from aws_accounts`).rejects.toMatchObject({ code: 'PU001' });
+    await expect(sql`delete from cost_records where false`).rejects.toMatchObject({
+      code: 'PU001',
+    });
+    await expect(sql`insert into tenants (id) values ('made up')`).rejects.toMatchObject({
+      code: expect.stringMatching(/PU00[12]|42501/),
+    });
+  });
+});
