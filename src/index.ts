@@ -1,8 +1,9 @@
 /**
  * The public entry of the package: accept work from your own code, and define handlers.
  */
-export { enqueue } from './jobs/enqueue.ts';
-export type { Enqueued, EnqueueRequest } from './jobs/enqueue.ts';
+export { enqueue, enqueueMany } from './handlers/client.ts';
+export type { EnqueueManyOptions, EnqueueOptions } from './handlers/client.ts';
+export type { Connection, Enqueued } from './jobs/enqueue.ts';
 export { defineHandler } from './handlers/define.ts';
 export type { Handler, HandlerDefinition, JobContext } from './handlers/define.ts';
 export { cancel, done, retry, snooze } from './handlers/outcome.ts';

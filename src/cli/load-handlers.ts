@@ -57,7 +57,8 @@ export async function loadHandlers(path: string): Promise<Handler[]> {
       );
       throw refuse(path, `handlers[${index}]: ${faults.join('; ')}`);
     }
-    const { payload = z.record(z.string(), z.unknown()), onBudget, giveUpAfterMs } = parsed.data;
+    const { onBudget, giveUpAfterMs } = parsed.data;
+    const payload: Handler['payload'] = parsed.data.payload ?? z.record(z.string(), z.unknown());
     try {
       return defineHandler({
         ...parsed.data,

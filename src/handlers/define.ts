@@ -37,28 +37,28 @@ export interface JobContext<P> {
   readonly log: Logger;
 }
 
-export interface HandlerDefinition<P> {
+export interface HandlerDefinition<S extends StandardSchemaV1> {
   /** Lower-case words joined by `_`; the name of the queue and of the job type. */
   readonly type: string;
   readonly timeoutMs: number;
   readonly maxAttempts: number;
   /** Any Standard Schema (zod, valibot, arktype ...). Its output is `ctx.payload`. */
-  readonly payload: StandardSchemaV1<unknown, P>;
+  readonly payload: S;
   /** What a refused budget does: wait for money (default), or end as a dead letter. */
   readonly onBudget?: 'park' | 'fail';
   /** How long a job may wait in all before it ends as `expired`. Default 24 hours. */
   readonly giveUpAfterMs?: number;
-  readonly run: (ctx: JobContext<P>) => Promise<unknown>;
+  readonly run: (ctx: JobContext<StandardSchemaV1.InferOutput<S>>) => Promise<unknown>;
 }
 
-/** A handler whose payload type is known only to itself. */
-export interface Handler {
+/** A handler; `S` is what an enqueue of it may carry, the type of `ctx.payload` is known only to itself. */
+export interface Handler<S extends StandardSchemaV1 = StandardSchemaV1> {
   readonly type: string;
   readonly timeoutMs: number;
   readonly maxAttempts: number;
   readonly onBudget: 'park' | 'fail';
   readonly giveUpAfterMs: number;
-  readonly payload: StandardSchemaV1;
+  readonly payload: S;
   readonly run: (ctx: JobContext<unknown>) => Promise<unknown>;
 }
 
@@ -66,7 +66,9 @@ const dayMs = 86_400_000;
 const maxTimeoutMs = dayMs;
 
 /** Checks a definition and gives it its defaults. Throws `invalid_handler` naming the field. */
-export function defineHandler<P>(definition: HandlerDefinition<P>): Handler {
+export function defineHandler<S extends StandardSchemaV1>(
+  definition: HandlerDefinition<S>,
+): Handler<S> {
   const { type, timeoutMs, maxAttempts } = definition;
   const refuse = (fault: string): never => {
     throw new PurserError('invalid_handler', `handler ${JSON.stringify(type)}: ${fault}`);
@@ -87,9 +89,8 @@ export function defineHandler<P>(definition: HandlerDefinition<P>): Handler {
     onBudget: definition.onBudget ?? 'park',
     giveUpAfterMs: definition.giveUpAfterMs ?? dayMs,
     payload: definition.payload,
-    // The pipeline parses with this very schema before it calls run, so the context's payload is a P.
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-    run: (ctx) => definition.run(ctx as JobContext<P>),
+    // The pipeline parses with this very schema before it calls run, so the context's payload is its output.
+    run: definition.run,
   };
 }
 

@@ -1,9 +1,27 @@
 /**
  * Accepting work: an insert in the caller's own transaction. Accepted is committed; no queue is asked.
  */
-import type { Queryable } from '../db/connect.ts';
 import type { TenantSql } from '../db/tenant.ts';
 import { messageOf, PurserError } from '../errors.ts';
+
+/** A postgres.js pool or transaction, or a `pg` pool or client: whatever the caller's transaction runs on. */
+export type Connection =
+  | { unsafe(text: string, parameters: (string | number | null)[]): PromiseLike<readonly object[]> }
+  | { query(text: string, values: unknown[]): Promise<{ rows: object[] }> };
+
+/** Runs a statement on either driver. */
+export async function runOn<R extends object>(
+  connection: Connection,
+  text: string,
+  parameters: (string | number | null)[],
+): Promise<R[]> {
+  const rows: readonly object[] =
+    'unsafe' in connection
+      ? await connection.unsafe(text, parameters)
+      : (await connection.query(text, parameters)).rows;
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+  return [...rows] as R[];
+}
 
 export interface EnqueueRequest {
   readonly tenantId: string;
@@ -11,7 +29,12 @@ export interface EnqueueRequest {
   readonly payload?: object;
   /** Unique per tenant and job type while the job lives, and for `dedupWindowMs` from now. */
   readonly dedupKey?: string | undefined;
-  readonly dedupWindowMs?: number;
+  readonly dedupWindowMs?: number | undefined;
+  /**
+   * When the key is taken: `ignore` (default) answers with the job that has it, `replace` gives that job the
+   * new payload, time and priority if it still waits, `reject` throws `duplicate_job`.
+   */
+  readonly onDuplicate?: 'ignore' | 'replace' | 'reject' | undefined;
   readonly runAt?: Date | undefined;
   readonly priority?: number | undefined;
 }
@@ -20,6 +43,8 @@ export interface Enqueued {
   readonly jobId: string;
   /** false: a job with this dedup key was there already, and `jobId` is that one. */
   readonly created: boolean;
+  /** true: that job was still waiting and was given this payload, time and priority. */
+  readonly replaced?: boolean;
 }
 
 const defaultDedupWindowMs = 86_400_000;
@@ -30,6 +55,7 @@ const codes: Readonly<Record<string, string>> = {
   PU004: 'unknown_job_type',
   PU005: 'payload_too_large',
   PU007: 'invalid_payload',
+  PU008: 'duplicate_job',
 };
 
 function translate(error: unknown): unknown {
@@ -96,18 +122,59 @@ function checkRequest({ dedupKey, priority = 0, runAt }: Omit<EnqueueRequest, 't
  * Throws `unknown_tenant`, `unknown_job_type`, `payload_too_large` (1 MiB), `invalid_payload` or
  * `invalid_request`; all of them are fatal to an attempt.
  */
-export async function enqueue(sql: Queryable, request: EnqueueRequest): Promise<Enqueued> {
+export async function enqueue(connection: Connection, request: EnqueueRequest): Promise<Enqueued> {
   const payload = serialise(request.payload ?? {});
   checkText('the tenant id', request.tenantId);
   checkRequest(request);
   try {
-    const [row] = await sql<{ job_id: string; created: boolean }[]>`
-      select job_id, created from purser.enqueue(
-        ${request.tenantId}, ${request.jobType}, ${payload}::text::jsonb, ${request.dedupKey ?? null},
-        ${request.runAt ?? null}, ${request.priority ?? 0},
-        ${request.dedupWindowMs ?? defaultDedupWindowMs} * interval '1 millisecond')`;
+    const [row] = await runOn<Required<Enqueued>>(
+      connection,
+      `select job_id::text as "jobId", created, replaced from purser.enqueue($1::text, $2::text, $3::text::jsonb,
+         $4::text, $5::text::timestamptz, $6::int, $7::float8 * interval '1 millisecond', '{}', $8::text)`,
+      [
+        request.tenantId,
+        request.jobType,
+        payload,
+        request.dedupKey ?? null,
+        request.runAt?.toISOString() ?? null,
+        request.priority ?? 0,
+        request.dedupWindowMs ?? defaultDedupWindowMs,
+        request.onDuplicate ?? 'ignore',
+      ],
+    );
     if (row === undefined) throw new Error('purser.enqueue returned no row');
-    return { jobId: row.job_id, created: row.created };
+    return row;
+  } catch (error) {
+    throw translate(error);
+  }
+}
+
+const maxRequests = 10_000;
+
+/**
+ * Enqueues up to 10,000 jobs in one statement, all or nothing, answers in the order of the requests. A dedup
+ * key that is taken, also by an earlier request, is ignored. Throws like `enqueue`, naming the request.
+ */
+export async function enqueueMany(
+  connection: Connection,
+  requests: readonly Omit<EnqueueRequest, 'dedupWindowMs' | 'onDuplicate'>[],
+): Promise<Enqueued[]> {
+  if (requests.length > maxRequests) {
+    throw new PurserError(
+      'invalid_request',
+      `one call takes at most ${maxRequests} jobs, not ${requests.length}; split the list`,
+    );
+  }
+  for (const request of requests) {
+    checkText('the tenant id', request.tenantId);
+    checkRequest(request);
+  }
+  try {
+    return await runOn<Enqueued>(
+      connection,
+      'select job_id::text as "jobId", created from purser.enqueue_many($1::text::jsonb) order by place',
+      [serialise(requests)],
+    );
   } catch (error) {
     throw translate(error);
   }
@@ -116,7 +183,7 @@ export async function enqueue(sql: Queryable, request: EnqueueRequest): Promise<
 /** `ctx.enqueue`: for the token's tenant, refused once the attempt has ended. */
 export async function enqueueChild(
   sql: TenantSql,
-  request: Omit<EnqueueRequest, 'tenantId' | 'dedupWindowMs'>,
+  request: Omit<EnqueueRequest, 'tenantId' | 'dedupWindowMs' | 'onDuplicate'>,
 ): Promise<Enqueued> {
   const payload = serialise(request.payload ?? {});
   checkRequest(request);

@@ -26,7 +26,7 @@ describe('a dedup key', () => {
   it('is taken while its job lives, also after its window', async () => {
     const first = await enqueue(test.sql, { tenantId, jobType: step, dedupKey: 'live' });
     expect(first.created).toBe(true);
-    expect(await enqueue(test.sql, { tenantId, jobType: step, dedupKey: 'live' })).toEqual({
+    expect(await enqueue(test.sql, { tenantId, jobType: step, dedupKey: 'live' })).toMatchObject({
       jobId: first.jobId,
       created: false,
     });
@@ -39,7 +39,9 @@ describe('a dedup key', () => {
   it('is taken after its job ended until its window ends, then given to a new job', async () => {
     const attempt = await runningJob(test.sql, tenantId, { dedupKey: 'windowed' });
     await finish(test.sql, attempt);
-    expect(await enqueue(test.sql, { tenantId, jobType: step, dedupKey: 'windowed' })).toEqual({
+    expect(
+      await enqueue(test.sql, { tenantId, jobType: step, dedupKey: 'windowed' }),
+    ).toMatchObject({
       jobId: attempt.jobId,
       created: false,
     });

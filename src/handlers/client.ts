@@ -1,0 +1,63 @@
+/**
+ * Accepting work from your own code, typed by the handler: the payload is checked against its schema before
+ * anything is written, and the job exists if and only if your transaction commits.
+ */
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { enqueue as enqueueByType, enqueueMany as enqueueManyByType } from '../jobs/enqueue.ts';
+import type { Connection, Enqueued, EnqueueRequest } from '../jobs/enqueue.ts';
+import { PurserError } from '../errors.ts';
+import type { Handler } from './define.ts';
+import { parsePayload } from './define.ts';
+
+// oxlint-disable-next-line typescript/no-generated-empty-object-type, typescript/no-empty-object-type
+type Nothing = {};
+
+/** `payload` may be left out where the schema takes `{}`. */
+type PayloadOf<S extends StandardSchemaV1> =
+  Nothing extends StandardSchemaV1.InferInput<S>
+    ? { readonly payload?: StandardSchemaV1.InferInput<S> }
+    : { readonly payload: StandardSchemaV1.InferInput<S> };
+
+export type EnqueueOptions = Omit<EnqueueRequest, 'jobType' | 'payload'>;
+export type EnqueueManyOptions = Omit<EnqueueOptions, 'dedupWindowMs' | 'onDuplicate'>;
+
+/**
+ * Enqueues one job of `handler`, or of a job type by its name (then the payload is checked when the job
+ * runs). Throws `invalid_payload` naming the field, `unknown_tenant`, `unknown_job_type`, `payload_too_large`
+ * (1 MiB), `invalid_request`, or with `onDuplicate: 'reject'` `duplicate_job`.
+ */
+export async function enqueue<S extends StandardSchemaV1>(
+  connection: Connection,
+  handler: Handler<S> | string,
+  request: EnqueueOptions & PayloadOf<S>,
+): Promise<Enqueued> {
+  return enqueueByType(connection, await checked(handler, request, request.payload));
+}
+
+/** Enqueues up to 10,000 jobs of one handler or type in one statement, all or nothing. */
+export async function enqueueMany<S extends StandardSchemaV1>(
+  connection: Connection,
+  handler: Handler<S> | string,
+  requests: readonly (EnqueueManyOptions & PayloadOf<S>)[],
+): Promise<Enqueued[]> {
+  return enqueueManyByType(
+    connection,
+    await Promise.all(requests.map((request) => checked(handler, request, request.payload))),
+  );
+}
+
+/** What is stored is the payload as given: the handler's schema runs again when the job does. */
+async function checked(
+  handler: Handler | string,
+  options: EnqueueOptions,
+  payload: unknown = {},
+): Promise<EnqueueRequest> {
+  const jobType = typeof handler === 'string' ? handler : handler.type;
+  if (typeof handler !== 'string') await parsePayload(handler, payload);
+  if (payload === null || typeof payload !== 'object') {
+    throw new PurserError('invalid_payload', `payload of ${jobType}: it must be a JSON object`, {
+      details: { class: 'fatal' },
+    });
+  }
+  return { ...options, jobType, payload };
+}
