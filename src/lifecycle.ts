@@ -1,6 +1,7 @@
 /**
  * Opening in order and closing in reverse: what a process opened is closed once, whatever ends it, and
- * SIGTERM or SIGINT, also twice or during start-up, lead to one orderly close.
+ * SIGTERM or SIGINT, also twice or during start-up, lead to one orderly close that ends before a platform
+ * would kill the process.
  */
 import type { Logger } from './log.ts';
 
@@ -9,14 +10,20 @@ interface Closable {
   readonly close: () => Promise<void>;
 }
 
+/** Platforms kill 30 s after SIGTERM. A part that waits for a store that is away has to be left behind. */
+const closeWithinMs = 27_000;
+const leastPerPartMs = 500;
+
 export class Lifecycle {
   readonly #log: Logger;
+  readonly #closeWithinMs: number;
   readonly #open: Closable[] = [];
   readonly #stop = new AbortController();
   #closing: Promise<void> | undefined;
 
-  constructor(log: Logger) {
+  constructor(log: Logger, options: { readonly closeWithinMs?: number } = {}) {
     this.#log = log;
+    this.#closeWithinMs = options.closeWithinMs ?? closeWithinMs;
   }
 
   /** Aborts when the process was asked to stop. */
@@ -50,16 +57,28 @@ export class Lifecycle {
   }
 
   async #closeAll(): Promise<void> {
+    const deadline = performance.now() + this.#closeWithinMs;
     for (let part = this.#open.pop(); part !== undefined; part = this.#open.pop()) {
       const { name } = part;
       try {
-        await part.close();
-        this.#log.debug({ part: name }, 'closed');
+        const leftMs = Math.max(leastPerPartMs, deadline - performance.now());
+        const closed = await within(part.close(), leftMs);
+        if (closed) this.#log.debug({ part: name }, 'closed');
+        else this.#log.error({ part: name }, 'close_abandoned');
       } catch (error) {
         this.#log.warn({ part: name, error }, 'close_failed');
       }
     }
   }
+}
+
+/** Whether the promise settled in time; a failure is thrown. */
+async function within(promise: Promise<void>, ms: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const passed = new Promise<false>((resolve) => {
+    timer = setTimeout(resolve, ms, false);
+  });
+  return Promise.race([promise.then(() => true), passed]).finally(() => clearTimeout(timer));
 }
 
 /** Turns SIGTERM and SIGINT into a request to stop. Returns a function that removes the listeners. */

@@ -19,9 +19,14 @@ const secretKeys = [
   'kdfSalt',
 ];
 
-/** Hides `user:password@` in any URL inside a text, as drivers put connection strings in messages. */
+/**
+ * Hides `user:password@` and `?password=` in any URL inside a text, as drivers put connection strings in
+ * messages. A password may itself contain `@`.
+ */
 export function redactUrls(text: string): string {
-  return text.replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s/@]+@/gi, '$1[redacted]@');
+  return text
+    .replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s/]+@/gi, '$1[redacted]@')
+    .replace(/([?&]password=)[^\s&]+/gi, '$1[redacted]');
 }
 
 export interface LogOptions {

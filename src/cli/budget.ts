@@ -2,7 +2,7 @@
 import { budgetStatus, setBudget } from '../budget/budgets.ts';
 import type { BudgetStatus } from '../budget/budgets.ts';
 import { verifyBudgets } from '../budget/verify.ts';
-import { exitCodes, UsageError } from '../errors.ts';
+import { exitCodes, PurserError, UsageError } from '../errors.ts';
 import type { Command, Invocation } from './command.ts';
 import { jsonOption } from './command.ts';
 import { formatTable } from './table.ts';
@@ -29,7 +29,10 @@ async function show(invocation: Invocation): Promise<number> {
   return withDatabase(invocation.config(), async ({ database }) => {
     const budgets = await budgetStatus(database.system, tenantId === undefined ? {} : { tenantId });
     if (tenantId !== undefined && budgets.length === 0) {
-      throw new UsageError(`there is no tenant ${JSON.stringify(tenantId)}`);
+      throw new PurserError(
+        'unknown_tenant',
+        `no tenant ${JSON.stringify(tenantId)}; purser tenants list shows those there are`,
+      );
     }
     invocation.print(invocation.flag('json') ? JSON.stringify(budgets) : tableOf(budgets));
     return exitCodes.ok;

@@ -12,6 +12,7 @@ import { UsageError } from '../errors.ts';
 import { sampleFocusFile } from '../handlers/sample-data.ts';
 import type { Lifecycle } from '../lifecycle.ts';
 import type { Invocation } from './command.ts';
+import { inputFile } from './input-file.ts';
 import { prepareDatabase, prepareOptionsOf } from './prepare-database.ts';
 
 export interface Session {
@@ -53,7 +54,7 @@ export async function chooseDatabase({ invocation, config, lifecycle }: Session)
 /** The given file, or the generated one, whose bytes are the same in every run. */
 export async function chooseFile(invocation: Invocation, dataDir: string): Promise<string> {
   const given = invocation.value('focus');
-  if (given !== undefined) return resolve(given);
+  if (given !== undefined) return inputFile(given);
   const path = join(dataDir, 'sample-focus.csv');
   await mkdir(dataDir, { recursive: true, mode: 0o711 });
   await pipeline(Readable.from(sampleFocusFile()), createWriteStream(`${path}.new`));

@@ -23,6 +23,7 @@ import { chooseDatabase, chooseFile } from './demo-input.ts';
 import type { Session } from './demo-input.ts';
 import { ensureTenant } from './ensure-tenant.ts';
 import { enqueueIngestion } from './ingest.ts';
+import { inputFile } from './input-file.ts';
 import { wholeNumber } from './parse.ts';
 import { progressBar } from './progress.ts';
 import {
@@ -91,6 +92,9 @@ async function watch(
 
 async function runDemo(session: Session): Promise<number> {
   const { invocation, lifecycle } = session;
+  const port = wholeNumber(invocation, 'port', session.config.PORT, { min: 0, max: 65_535 });
+  const given = invocation.value('focus');
+  if (given !== undefined) await inputFile(given);
   const config = await chooseDatabase(session);
   const log = createLogger({ level: config.LOG_LEVEL, role: 'demo' });
   const database = await openServiceDatabase(config, lifecycle, {
@@ -110,7 +114,6 @@ async function runDemo(session: Session): Promise<number> {
   const context = { config, lifecycle, database, queues, registry, llm };
   startSchedulerRole(context);
   await startWorkerRole(context);
-  const port = wholeNumber(invocation, 'port', config.PORT, { min: 0, max: 65_535 });
   const web = await startWebRole(context, port).catch((error: unknown) => {
     if (invocation.value('port') !== undefined || codeOf(error) !== 'port_unavailable') throw error;
     invocation.note(`port ${port} is taken, so the dashboard gets a free one`);

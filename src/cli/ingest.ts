@@ -10,6 +10,7 @@ import { releaseFirstRuns } from '../schedules/first-run.ts';
 import type { Command, Invocation } from './command.ts';
 import { jsonOption } from './command.ts';
 import { ensureTenant } from './ensure-tenant.ts';
+import { inputFile } from './input-file.ts';
 import { progressBar } from './progress.ts';
 import { withDatabase } from './with-system.ts';
 
@@ -26,7 +27,6 @@ export async function enqueueIngestion(tx: Tx, upload: ReadyUpload): Promise<voi
 }
 
 async function run(invocation: Invocation): Promise<number> {
-  const path = invocation.required('focus');
   const tenantId = invocation.value('tenant');
   const column = invocation.value('tenant-column');
   if ((tenantId === undefined) === (column === undefined)) {
@@ -37,6 +37,7 @@ async function run(invocation: Invocation): Promise<number> {
   if (invocation.flag('create-tenants') && column === undefined) {
     throw new UsageError('--create-tenants goes with --tenant-column');
   }
+  const path = await inputFile(invocation.required('focus'));
   const bar = progressBar(invocation, 'uploading');
   const common = {
     path,

@@ -7,6 +7,7 @@ import { codeOf, exitCodes, messageOf, PurserError } from '../errors.ts';
 import { redactUrls } from '../log.ts';
 import { commands } from './commands.ts';
 import { commandHelp, overviewHelp } from './help.ts';
+import { ignoreClosedPipes, writeLine } from './output.ts';
 import { matchCommand, parseInvocation } from './parse.ts';
 import { version } from './version.ts';
 
@@ -24,25 +25,25 @@ const away = new Set([
   '3D000',
 ]);
 
+const say = (line: string): void => writeLine(process.stderr, line);
+
 function report(error: unknown): number {
   const code = codeOf(error);
   const said = messageOf(error) || code;
   // Faults of the configuration name variables and examples, never values.
   const text = code === 'invalid_configuration' ? said : redactUrls(said);
   if (error instanceof PurserError) {
-    process.stderr.write(`purser: ${text}\n`);
+    say(`purser: ${text}`);
     return error.exitCode;
   }
   if (away.has(code)) {
-    process.stderr.write(`purser: cannot reach a service it needs (${code}): ${text}\n`);
-    process.stderr.write(
-      '  Check DATABASE_URL and REDIS_URL: address, login, and that it is running.\n',
-    );
+    say(`purser: cannot reach a service it needs (${code}): ${text}`);
+    say('  Check DATABASE_URL and REDIS_URL: address, login, and that it is running.');
     return exitCodes.unavailable;
   }
-  process.stderr.write(`purser: ${text} (${code})\n`);
+  say(`purser: ${text} (${code})`);
   if (process.execArgv.includes('--enable-source-maps') && error instanceof Error) {
-    process.stderr.write(`${error.stack ?? ''}\n`);
+    say(redactUrls(error.stack ?? ''));
   }
   return exitCodes.failed;
 }
@@ -67,14 +68,22 @@ async function run(argv: readonly string[]): Promise<number> {
       process.stdout.write(`${text}\n`);
       return exitCodes.ok;
     }
-    process.stderr.write(`purser: there is no command "${wanted.join(' ')}"\n\n${text}\n`);
+    const unknown =
+      known && wanted.length === 1
+        ? `"${prefix}" alone is no command`
+        : `there is no command "${wanted.join(' ')}"`;
+    writeLine(
+      process.stderr,
+      `purser: ${unknown}${known ? '; choose one of these' : ''}\n\n${text}`,
+    );
     return exitCodes.usage;
   }
   return matched.command.run(parseInvocation(matched.command, matched.rest));
 }
 
-// A reader that has seen enough (`purser jobs list | head`) is no fault.
-process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  process.exit(error.code === 'EPIPE' ? exitCodes.ok : exitCodes.failed);
-});
+/** A handle that something forgot must not keep a process that is done; closing gets this long. */
+const lingerMs = 2_000;
+
+ignoreClosedPipes();
 process.exitCode = await run(process.argv.slice(2)).catch(report);
+setTimeout(() => process.exit(), lingerMs).unref();

@@ -5,6 +5,7 @@ import { parseArgs } from 'node:util';
 import { loadConfig } from '../config.ts';
 import { messageOf, UsageError } from '../errors.ts';
 import type { Command, Invocation } from './command.ts';
+import { writeLine } from './output.ts';
 
 /** The command that argv names, and the rest of argv. Undefined when no command has these words. */
 export function matchCommand(
@@ -68,8 +69,8 @@ export function parseInvocation(command: Command, rest: readonly string[]): Invo
     required: (name) => value(name) ?? '',
     flag: (name) => values[name] === true,
     config: () => loadConfig(),
-    print: (line) => process.stdout.write(`${line}\n`),
-    note: (line) => process.stderr.write(`${line}\n`),
+    print: (line) => writeLine(process.stdout, line),
+    note: (line) => writeLine(process.stderr, line),
     interactive: process.stderr.isTTY,
   };
 }

@@ -3,6 +3,7 @@ import { codeOf, exitCodes, PurserError, UsageError } from '../errors.ts';
 import type { Queryable } from '../db/connect.ts';
 import type { Command, Invocation } from './command.ts';
 import { jsonOption } from './command.ts';
+import { terminalSafe } from './output.ts';
 import { formatTable } from './table.ts';
 import { withDatabase } from './with-system.ts';
 
@@ -10,11 +11,10 @@ const maxIdLength = 200;
 
 /** Throws a usage error for an id that Postgres or an operator's terminal cannot take. */
 export function checkTenantId(id: string): string {
-  // oxlint-disable-next-line no-control-regex
-  const unusable = id === '' || id.length > maxIdLength || /[\u0000-\u001f\u007f]/.test(id);
-  if (unusable || !id.isWellFormed()) {
+  const unusable = id.trim() === '' || id.length > maxIdLength || terminalSafe(id) !== id;
+  if (unusable || /[\t\n]/.test(id) || !id.isWellFormed()) {
     throw new UsageError(
-      `a tenant id has 1 to ${maxIdLength} characters and no control characters; got ${id.length} characters`,
+      `a tenant id has 1 to ${maxIdLength} characters, not only spaces and no control characters; got ${id.length} characters`,
     );
   }
   return id;

@@ -1,0 +1,24 @@
+/** What the command line may write to a terminal. */
+import { expect, it } from 'vitest';
+import { terminalSafe } from '../../src/cli/output.ts';
+import { redactUrls } from '../../src/log.ts';
+
+it('shows control characters and direction marks as escapes that JSON reads back', () => {
+  const hostile = 'a\u001b[31mb\u009b31mc\u202ed\r';
+  expect(terminalSafe(hostile)).toBe('a\\u001b[31mb\\u009b31mc\\u202ed\\u000d');
+  const json = JSON.stringify({ text: hostile });
+  expect(JSON.parse(terminalSafe(json))).toEqual({ text: hostile });
+  expect(terminalSafe('plain \u{1f389} ü\n\ttext')).toBe('plain \u{1f389} ü\n\ttext');
+});
+
+it('hides logins in URLs, also when the password has an @ or stands in the query', () => {
+  expect(redactUrls('at postgres://user:pa@ss@host:5432/db failed')).toBe(
+    'at postgres://[redacted]@host:5432/db failed',
+  );
+  expect(redactUrls('postgres://host/db?user=u&password=secret&x=1')).toBe(
+    'postgres://host/db?user=u&password=[redacted]&x=1',
+  );
+  expect(redactUrls('see http://127.0.0.1:3000/ and mail@host')).toBe(
+    'see http://127.0.0.1:3000/ and mail@host',
+  );
+});

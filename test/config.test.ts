@@ -1,0 +1,102 @@
+/** The environment: every fault at once, and nothing assumed in production. */
+import { expect, it } from 'vitest';
+import { describeConfig, loadConfig } from '../src/config.ts';
+import type { PurserError } from '../src/errors.ts';
+
+function faultsOf(env: NodeJS.ProcessEnv): PurserError {
+  try {
+    loadConfig(env);
+  } catch (error) {
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+    return error as PurserError;
+  }
+  throw new Error('the environment was accepted');
+}
+
+const salt = Buffer.alloc(32, 7).toString('base64');
+const production = {
+  ENVIRONMENT: 'production',
+  DATABASE_URL: 'postgres://user:password@host:5432/purser',
+  KDF_SALT: salt,
+  ENCRYPTION_KEY: 'a passphrase of some length',
+  DASHBOARD_USER: 'operator',
+  DASHBOARD_PASSWORD: 'correct horse',
+};
+
+/** One wrong value each, with a word that must not come back. */
+const wrong = {
+  ENVIRONMENT: 'CANARY',
+  DATABASE_URL: 'mysql://CANARY:CANARY@host/db',
+  TENANT_DATABASE_URL: 'postgres://CANARY@host',
+  DATABASE_DIRECT_URL: 'CANARY',
+  DATABASE_TLS_VERIFY: 'CANARY',
+  REDIS_URL: 'http://CANARY',
+  REDIS_TLS_VERIFY: '1',
+  KDF_SALT: 'CANARY',
+  ENCRYPTION_KEY: 'CANARY',
+  ENCRYPTION_KEY_VERSION: '0',
+  PORT: '65536',
+  DASHBOARD_PASSWORD: 'CANARY',
+  LLM_PROVIDER: 'CANARY',
+  OPENAI_BASE_URL: 'file:///CANARY',
+  WORKER_CONCURRENCY: '-1',
+  LOG_LEVEL: 'CANARY',
+};
+
+it('reports every fault at once, each with its variable and an example, and never a value', () => {
+  const error = faultsOf(wrong);
+  expect(error.code).toBe('invalid_configuration');
+  expect(error.exitCode).toBe(78);
+  const lines = error.message.split('\n').slice(1);
+  for (const name of Object.keys(wrong)) {
+    const line = lines.find((text) => text.trim().startsWith(`${name} `));
+    expect(line, name).toMatch(new RegExp(`Example: ${name}=.+|Use the output of: purser keys`));
+  }
+  expect(lines).toHaveLength(Object.keys(wrong).length + 1); // DASHBOARD_USER goes with its password
+  expect(error.message).not.toContain('CANARY');
+});
+
+it('gives examples that it would itself accept', () => {
+  const examples = describeConfig().filter(({ example }) => !example.startsWith('the output of'));
+  const env = Object.fromEntries(examples.map(({ name, example }) => [name, example]));
+  const made = {
+    KDF_SALT: salt,
+    ENCRYPTION_KEY: 'x'.repeat(16),
+    DASHBOARD_PASSWORD: 'x'.repeat(8),
+  };
+  expect(() => loadConfig({ ...env, ...made })).not.toThrow();
+});
+
+it.each(Object.keys(production).filter((name) => name !== 'ENVIRONMENT'))(
+  'requires %s in production, and an empty value does not count',
+  (name) => {
+    expect(loadConfig(production).ENVIRONMENT).toBe('production');
+    for (const env of [
+      { ...production, [name]: '' },
+      { ...production, [name]: undefined },
+    ]) {
+      expect(faultsOf(env).message).toMatch(new RegExp(`${name} is required in production`));
+    }
+  },
+);
+
+it('requires a salt in staging, so that a restart can read what was written before it', () => {
+  expect(faultsOf({ ENVIRONMENT: 'staging' }).message).toContain('KDF_SALT is required in staging');
+});
+
+it('treats empty variables as unset', () => {
+  const names = describeConfig().map(({ name }) => name);
+  const empty = loadConfig(Object.fromEntries(names.map((name) => [name, ''])));
+  expect(empty).toEqual(loadConfig({}));
+  expect(empty.PORT).toBe(3000);
+});
+
+it('does not judge variables that are not its own', () => {
+  expect(() => loadConfig({ PURSER_FUTURE: 'x', PATH: '' })).not.toThrow();
+});
+
+it('asks for a key with the openai provider unless a server of your own is named', () => {
+  expect(faultsOf({ LLM_PROVIDER: 'openai' }).message).toContain('OPENAI_API_KEY is required');
+  const own = { LLM_PROVIDER: 'openai', OPENAI_BASE_URL: 'http://127.0.0.1:11434/v1' };
+  expect(loadConfig(own).LLM_PROVIDER).toBe('openai');
+});
