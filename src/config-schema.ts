@@ -156,11 +156,13 @@ export const environment = z.object({
     .optional()
     .meta(about('Module that exports `handlers`, added to the built-in ones', './my-handlers.mjs')),
   LLM_PROVIDER: z
-    .enum(['openai', 'offline'], { error: 'must be openai or offline' })
+    .enum(['openai', 'anthropic', 'google', 'offline'], {
+      error: 'must be openai, anthropic, google or offline',
+    })
     .optional()
     .meta(
       about(
-        'openai (any compatible server) or offline (statistics, no LLM); default: openai when OPENAI_API_KEY is set',
+        'openai (any compatible server), anthropic, google or offline (statistics, no LLM); default: openai when OPENAI_API_KEY is set, else offline',
         'openai',
       ),
     ),
@@ -169,7 +171,18 @@ export const environment = z.object({
     .min(1)
     .default('gpt-4o-mini')
     .meta(
-      about('Model that handlers use unless they name one; it must have a price', 'gpt-4o-mini'),
+      about(
+        'Model that handlers use unless they name one; it must have a price. Required with anthropic (claude-haiku-4-5) and google (gemini-2.5-flash)',
+        'gpt-4o-mini',
+      ),
+    ),
+  LLM_TIMEOUT_SECONDS: wholeNumber(1, 600)
+    .default(60)
+    .meta(
+      about(
+        'Longest wait for one answer; the cost of a call that is given up is unknown and stays charged at its worst case',
+        '60',
+      ),
     ),
   OPENAI_API_KEY: z
     .string()
@@ -180,6 +193,32 @@ export const environment = z.object({
     .default('https://api.openai.com/v1')
     .meta(
       about('Base URL of the provider; `/chat/completions` is added', 'http://127.0.0.1:11434/v1'),
+    ),
+  ANTHROPIC_API_KEY: z
+    .string()
+    .min(1)
+    .optional()
+    .meta(about('Key of Anthropic. Required with LLM_PROVIDER=anthropic', 'sk-ant-...')),
+  ANTHROPIC_BASE_URL: httpUrl
+    .default('https://api.anthropic.com/v1')
+    .meta(
+      about(
+        'Base URL of Anthropic or of a gateway that speaks its protocol; `/messages` is added',
+        'https://llm-gateway.internal/v1',
+      ),
+    ),
+  GOOGLE_API_KEY: z
+    .string()
+    .min(1)
+    .optional()
+    .meta(about('Key of the Gemini API. Required with LLM_PROVIDER=google', 'AIza...')),
+  GOOGLE_BASE_URL: httpUrl
+    .default('https://generativelanguage.googleapis.com/v1beta')
+    .meta(
+      about(
+        'Base URL of the Gemini API or of a gateway that speaks its protocol; `/models/MODEL:generateContent` is added',
+        'https://llm-gateway.internal/v1beta',
+      ),
     ),
   WORKER_CONCURRENCY: wholeNumber(1, 1_000)
     .default(5)

@@ -35,11 +35,22 @@ const requiredInProduction = [
   'DASHBOARD_PASSWORD',
 ] as const;
 
+/** The default model is OpenAI's; with another provider it would be a call that fails, so it is asked for. */
+const llmModels = { anthropic: 'claude-haiku-4-5', google: 'gemini-2.5-flash' };
+const llmKeys = { anthropic: 'ANTHROPIC_API_KEY', google: 'GOOGLE_API_KEY' };
+
+interface Issue {
+  readonly name: string;
+  readonly fault: string;
+  /** In place of the variable's usual one. */
+  readonly example?: string | undefined;
+}
+
 /** All faults of an environment, as lines `NAME fault. Example: NAME=value`. */
-function faultsOf(issues: readonly { name: string; fault: string }[]): string[] {
+function faultsOf(issues: readonly Issue[]): string[] {
   const described = new Map(describeConfig().map((variable) => [variable.name, variable]));
-  return issues.map(({ name, fault }) => {
-    const example = described.get(name)?.example ?? '';
+  return issues.map(({ name, fault, example: own }) => {
+    const example = own ?? described.get(name)?.example ?? '';
     return example.startsWith('the output')
       ? `${name} ${fault}. Use ${example}`
       : `${name} ${fault}. Example: ${name}=${example}`;
@@ -54,12 +65,12 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
       .map((name) => [name, env[name]]),
   );
   const parsed = environment.safeParse(given);
-  const issues = (parsed.error?.issues ?? []).map((issue) => ({
+  const issues: Issue[] = (parsed.error?.issues ?? []).map((issue) => ({
     name: String(issue.path[0]),
     fault: issue.message,
   }));
-  const missing = (name: string, why: string): void => {
-    if (given[name] === undefined) issues.push({ name, fault: why });
+  const missing = (name: string, why: string, example?: string): void => {
+    if (given[name] === undefined) issues.push({ name, fault: why, example });
   };
   const stage = given['ENVIRONMENT'];
   if (stage === 'production') {
@@ -68,6 +79,11 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   if (stage === 'staging') missing('KDF_SALT', 'is required in staging');
   if (given['LLM_PROVIDER'] === 'openai' && given['OPENAI_BASE_URL'] === undefined) {
     missing('OPENAI_API_KEY', 'is required with LLM_PROVIDER=openai');
+  }
+  const provider = given['LLM_PROVIDER'];
+  if (provider === 'anthropic' || provider === 'google') {
+    missing(llmKeys[provider], `is required with LLM_PROVIDER=${provider}`);
+    missing('LLM_MODEL', `is required with LLM_PROVIDER=${provider}`, llmModels[provider]);
   }
   if (given['DASHBOARD_PASSWORD'] !== undefined) {
     missing('DASHBOARD_USER', 'is required with DASHBOARD_PASSWORD');

@@ -49,11 +49,16 @@ export function llmProviderOf(config: Config): LlmProviderConfig {
   const provider =
     config.LLM_PROVIDER ?? (config.OPENAI_API_KEY === undefined ? 'offline' : 'openai');
   if (provider === 'offline') return { kind: 'offline' };
+  const access = {
+    openai: { apiKey: config.OPENAI_API_KEY, baseUrl: config.OPENAI_BASE_URL },
+    anthropic: { apiKey: config.ANTHROPIC_API_KEY, baseUrl: config.ANTHROPIC_BASE_URL },
+    google: { apiKey: config.GOOGLE_API_KEY, baseUrl: config.GOOGLE_BASE_URL },
+  };
   return {
-    kind: 'openai',
+    kind: provider,
     model: config.LLM_MODEL,
-    apiKey: config.OPENAI_API_KEY,
-    baseUrl: config.OPENAI_BASE_URL,
+    timeoutMs: config.LLM_TIMEOUT_SECONDS * 1000,
+    ...access[provider],
   };
 }
 

@@ -2,14 +2,23 @@
 import type { Sql } from '../db/connect.ts';
 import { codeOf, UsageError } from '../errors.ts';
 import type { Metrics } from '../metrics.ts';
+import { anthropicProtocol } from './anthropic.ts';
+import { providerDoor } from './door.ts';
+import type { ProviderConfig } from './door.ts';
+import { googleProtocol } from './google.ts';
 import type { Attempt } from './holds.ts';
 import type { Analyst, Llm } from './llm.ts';
 import { offlineDoor, offlineModel } from './offline.ts';
 import type { OfflineConfig } from './offline.ts';
-import { openAiDoor } from './openai.ts';
-import type { OpenAiConfig } from './openai.ts';
+import { openAiProtocol } from './openai.ts';
 
-export type LlmProviderConfig = OpenAiConfig | OfflineConfig;
+export type LlmProviderConfig = ProviderConfig | OfflineConfig;
+
+const protocols = {
+  openai: openAiProtocol,
+  anthropic: anthropicProtocol,
+  google: googleProtocol,
+};
 
 export interface LlmOptions {
   readonly provider: LlmProviderConfig;
@@ -28,7 +37,7 @@ export interface LlmDoor {
 export function createLlm(options: LlmOptions): LlmDoor {
   const { provider, budgetSql: sql, metrics } = options;
   const offline = provider.kind === 'offline';
-  const open = offline ? offlineDoor(provider) : openAiDoor(provider);
+  const open = offline ? offlineDoor(provider) : providerDoor(protocols[provider.kind], provider);
   const onBudgetCheck = (seconds: number) => metrics?.budgetCheckSeconds.observe(seconds);
   return {
     analyst: {

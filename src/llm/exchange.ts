@@ -2,13 +2,15 @@
  * One HTTP exchange with a provider under its own hold: reserve on the exact bytes, mark as sent, send,
  * and end the hold by what came back. The only call of `fetch` in Purser.
  */
-import type { TokenUsage } from '../budget/settle.ts';
 import type { PinnedPrice } from '../budget/prices.ts';
 import { failureOfNetwork, failureOfStatus } from './failures.ts';
 import { abortedBeforeSending, keepUnknown, openHold, releaseHold, settleHold } from './holds.ts';
 import type { Account, Hold } from './holds.ts';
 import { LlmError } from './llm.ts';
-import { BodyTooLarge, readBody, saidBy, usageOf } from './provider-body.ts';
+import type { Protocol } from './protocol.ts';
+import { BodyTooLarge, parseObject, readBody } from './provider-body.ts';
+import { saidBy } from './provider-words.ts';
+import type { BilledUsage } from './usage.ts';
 
 export interface ExchangeRequest {
   readonly url: string;
@@ -17,7 +19,7 @@ export interface ExchangeRequest {
   readonly body: string;
   /** The cap that stands in the body. */
   readonly maxOutputTokens: number;
-  readonly provider: string;
+  readonly protocol: Protocol;
   readonly model: string;
   readonly price: PinnedPrice;
   readonly timeoutMs: number;
@@ -27,7 +29,7 @@ export interface ExchangeRequest {
 
 export interface Exchanged {
   readonly response: Response;
-  readonly usage: TokenUsage;
+  readonly usage: BilledUsage;
   readonly costNanoUsd: bigint;
 }
 
@@ -41,9 +43,9 @@ const maxErrorBytes = 64 * 1024;
 /** Throws `BudgetExceededError` before sending, or an `LlmError`; the hold has ended either way. */
 export async function exchange(account: Account, request: ExchangeRequest): Promise<Exchanged> {
   if (account.signal.aborted) throw abortedBeforeSending(account.signal.reason);
-  const { provider, model, price, maxOutputTokens, timeoutMs } = request;
+  const { protocol, model, price, maxOutputTokens, timeoutMs } = request;
   const hold = await openHold(account, {
-    provider,
+    provider: protocol.kind,
     model,
     price,
     inputTokens: Buffer.byteLength(request.body) + templateTokens,
@@ -67,6 +69,7 @@ interface Answer {
 
 async function send(account: Account, request: ExchangeRequest): Promise<Answer | LlmError> {
   const { host } = new URL(request.url);
+  const { protocol } = request;
   const timeout = AbortSignal.timeout(request.timeoutMs);
   try {
     const response = await fetch(request.url, {
@@ -84,6 +87,7 @@ async function send(account: Account, request: ExchangeRequest): Promise<Answer 
     const text = await readBody(response, maxErrorBytes).catch(() => '');
     return failureOfStatus(status, {
       host,
+      protocol,
       model: request.model,
       said: saidBy(text, request.body, request.apiKey),
       retryAfter: headers.get('retry-after'),
@@ -93,7 +97,7 @@ async function send(account: Account, request: ExchangeRequest): Promise<Answer 
       return new LlmError(
         'llm_response_too_large',
         `${host} sent more than ${request.maxResponseBytes} bytes for an answer of at most ` +
-          `${request.maxOutputTokens} tokens; check OPENAI_BASE_URL; the worst case stays charged`,
+          `${request.maxOutputTokens} tokens; check ${protocol.baseUrlVariable}; the worst case stays charged`,
         { class: 'fatal', outcome: 'unknown', host },
       );
     }
@@ -107,11 +111,12 @@ async function send(account: Account, request: ExchangeRequest): Promise<Answer 
     if (timeout.aborted) {
       return new LlmError(
         'llm_timeout',
-        `${host} did not finish its answer within ${request.timeoutMs} ms; it may have been billed, so its worst case stays charged`,
+        `${host} did not finish its answer within ${request.timeoutMs} ms; it may have been billed, so its ` +
+          'worst case stays charged; raise LLM_TIMEOUT_SECONDS if this model needs longer',
         { class: 'retry', outcome: 'unknown', host },
       );
     }
-    return failureOfNetwork(error, host);
+    return failureOfNetwork(error, host, protocol);
   }
 }
 
@@ -121,7 +126,9 @@ async function settleAnswer(
   hold: Hold,
   answer: Answer,
 ): Promise<Exchanged> {
-  const usage = usageOf(answer.text);
+  const { protocol } = request;
+  const body = parseObject(answer.text);
+  const usage = body === undefined ? undefined : protocol.usageOf(body);
   if (usage === undefined) {
     await keepUnknown(account, hold);
     const { host } = new URL(request.url);
@@ -129,12 +136,13 @@ async function settleAnswer(
     throw new LlmError(
       'llm_bad_response',
       `${host} answered ${answer.status} with ${found}; the worst case stays charged; check that ` +
-        'OPENAI_BASE_URL speaks the chat completions protocol',
+        `${protocol.baseUrlVariable} speaks ${protocol.name}`,
       { class: 'retry', outcome: 'unknown', host },
     );
   }
   const costNanoUsd = await settleHold(account, hold, usage);
   const headers = { 'content-type': 'application/json' };
   const { status } = answer;
-  return { response: new Response(answer.text, { status, headers }), usage, costNanoUsd };
+  const text = protocol.readableAnswer?.(answer.text) ?? answer.text;
+  return { response: new Response(text, { status, headers }), usage, costNanoUsd };
 }

@@ -4,21 +4,18 @@
  */
 import { LlmError } from './llm.ts';
 import type { LlmFailureClass, LlmMoneyOutcome } from './llm.ts';
+import type { Protocol } from './protocol.ts';
+import type { ProviderSaid } from './provider-words.ts';
 
 export interface FailureContext {
   /** Host of the base URL: what an operator recognises. */
   readonly host: string;
+  readonly protocol: Pick<Protocol, 'apiKeyVariable' | 'baseUrlVariable'>;
   readonly model: string;
   /** The provider's own words, already cleared of key and prompt. */
   readonly said?: ProviderSaid;
   readonly retryAfter?: string | null;
   readonly now?: Date;
-}
-
-export interface ProviderSaid {
-  readonly message?: string;
-  readonly code?: string;
-  readonly param?: string;
 }
 
 interface Meaning {
@@ -41,38 +38,70 @@ const unknown = (code: string, fix: string): Meaning => ({
   fix: `${fix}; it may have been billed, so its worst case stays charged`,
 });
 
+/** `{key}` and `{url}` stand for the variables of the provider. */
+const wrongKey = released('llm_auth', 'the API key is refused; check {key}');
+const noCredit = released(
+  'llm_quota_exhausted',
+  'the account at the provider has no credit; top it up',
+  'snooze',
+);
+const tooLarge = released('llm_request_too_large', 'the request is too large; send less evidence');
+const wrongRequest = released(
+  'llm_bad_request',
+  'the request is refused as wrong and would be again; check that LLM_MODEL takes chat requests',
+);
+const overloaded = released(
+  'llm_overloaded',
+  'the provider is overloaded; it is asked again later',
+  'retry',
+);
+
 const meanings: Readonly<Record<number, Meaning>> = {
-  400: released('llm_bad_request', 'the request is refused as wrong'),
-  401: released('llm_auth', 'the API key is refused; check OPENAI_API_KEY'),
-  402: released('llm_quota_exhausted', 'the account at the provider has no credit', 'snooze'),
+  400: wrongRequest,
+  401: wrongKey,
+  402: noCredit,
   403: released(
     'llm_forbidden',
-    'the API key may not use this model; check its project and region',
+    'the API key in {key} may not use this model; check its project and region',
   ),
-  404: released(
-    'llm_model_not_found',
-    'no such model or path; check LLM_MODEL and OPENAI_BASE_URL',
-  ),
+  404: released('llm_model_not_found', 'no such model or path; check LLM_MODEL and {url}'),
   408: unknown('llm_timeout', 'the provider gave up waiting'),
   409: released('llm_conflict', 'the provider is busy with the same request', 'retry'),
-  413: released('llm_request_too_large', 'the request is too large; send less evidence'),
-  422: released('llm_bad_request', 'the request is refused as wrong'),
+  413: tooLarge,
+  422: wrongRequest,
   425: released('llm_too_early', 'the provider asks to try again', 'retry'),
-  429: released('llm_rate_limited', 'too many requests or tokens for this key', 'retry'),
-  500: released('llm_provider_error', 'the provider failed', 'retry'),
-  503: released('llm_overloaded', 'the provider is overloaded', 'retry'),
-  529: released('llm_overloaded', 'the provider is overloaded', 'retry'),
+  429: released(
+    'llm_rate_limited',
+    'too many requests or tokens for this key; raise its limit there or lower WORKER_CONCURRENCY',
+    'retry',
+  ),
+  500: released('llm_provider_error', 'the provider failed; it is asked again later', 'retry'),
+  503: overloaded,
+  529: overloaded,
 };
+
+/** What the words of a refusal mean, where its status is a general one. */
+const meaningsOfWords: Readonly<Partial<Record<NonNullable<ProviderSaid['about']>, Meaning>>> = {
+  key: wrongKey,
+  credit: noCredit,
+  size: released(
+    'llm_request_too_large',
+    'prompt and output do not fit into the context of the model; send less evidence',
+  ),
+};
+/** Statuses that say no more than that the request is refused. */
+const generalStatuses = new Set([400, 403, 413, 422, 429]);
 
 const quotaWaitMs = 15 * 60_000;
 const minRetryAfterMs = 1000;
 const maxRetryAfterMs = 60 * 60_000;
 
-function meaningOf(status: number): Meaning {
-  const known = meanings[status];
+function meaningOf(status: number, said: ProviderSaid | undefined): Meaning {
+  const byWords = said?.about === undefined ? undefined : meaningsOfWords[said.about];
+  const known = (generalStatuses.has(status) ? byWords : undefined) ?? meanings[status];
   if (known !== undefined) return known;
   if (status < 400) {
-    return released('llm_redirected', 'the address redirects; set OPENAI_BASE_URL to its target');
+    return released('llm_redirected', 'the address redirects; set {url} to its target');
   }
   if (status < 500) return released('llm_bad_request', 'the request is refused');
   return unknown('llm_gateway_error', 'a gateway answered for the provider');
@@ -80,20 +109,15 @@ function meaningOf(status: number): Meaning {
 
 /** The error of a response that is not 2xx. */
 export function failureOfStatus(status: number, context: FailureContext): LlmError {
-  let { code, class: failureClass, outcome, fix } = meaningOf(status);
-  const { host, model, said } = context;
-  let retryAfterMs = parseRetryAfter(context.retryAfter, context.now ?? new Date());
-  if (status === 429 && retryAfterMs !== undefined) failureClass = 'snooze';
-  if (status === 429 && said?.code === 'insufficient_quota') {
-    code = 'llm_quota_exhausted';
-    fix = 'the account at the provider has no credit; top it up';
-    failureClass = 'snooze';
-  }
-  if (code === 'llm_quota_exhausted') retryAfterMs ??= quotaWaitMs;
-  if (said?.code === 'context_length_exceeded') {
-    code = 'llm_request_too_large';
-    fix = 'prompt and output do not fit into the context of the model; send less evidence';
-  }
+  const { host, model, said, protocol } = context;
+  const meaning = meaningOf(status, said);
+  const { code, outcome } = meaning;
+  const asked =
+    parseRetryAfter(context.retryAfter, context.now ?? new Date()) ?? bounded(said?.retryAfterMs);
+  const retryAfterMs = asked ?? (code === 'llm_quota_exhausted' ? quotaWaitMs : undefined);
+  const waits = code === 'llm_rate_limited' && retryAfterMs !== undefined;
+  const failureClass = waits ? 'snooze' : meaning.class;
+  const fix = inWordsOf(protocol, meaning.fix);
   const words = said?.message === undefined ? '' : ` (the provider says: ${said.message})`;
   return new LlmError(code, `${host} answered ${status} for model ${model}: ${fix}${words}`, {
     class: failureClass,
@@ -104,6 +128,7 @@ export function failureOfStatus(status: number, context: FailureContext): LlmErr
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
     ...(said?.code === undefined ? {} : { providerCode: said.code }),
     ...(said?.param === undefined ? {} : { providerParam: said.param }),
+    ...(said?.about === undefined ? {} : { about: said.about }),
   });
 }
 
@@ -114,8 +139,16 @@ function parseRetryAfter(header: string | null | undefined, now: Date): number |
   const waitMs = /^\d+(\.\d+)?$/.test(text)
     ? Number(text) * 1000
     : Date.parse(text) - now.getTime();
-  if (Number.isNaN(waitMs)) return undefined;
+  return bounded(waitMs);
+}
+
+function bounded(waitMs: number | undefined): number | undefined {
+  if (waitMs === undefined || Number.isNaN(waitMs)) return undefined;
   return Math.ceil(Math.min(Math.max(waitMs, minRetryAfterMs), maxRetryAfterMs));
+}
+
+function inWordsOf(protocol: FailureContext['protocol'], fix: string): string {
+  return fix.replace('{key}', protocol.apiKeyVariable).replace('{url}', protocol.baseUrlVariable);
 }
 
 /** Failures of the way there: the connection was never made, so nothing can have been billed. */
@@ -136,7 +169,11 @@ const neverSent = new Set([
 ]);
 
 /** The error of a fetch that gave no response, or none to its end. */
-export function failureOfNetwork(thrown: unknown, host: string): LlmError {
+export function failureOfNetwork(
+  thrown: unknown,
+  host: string,
+  protocol: Pick<Protocol, 'baseUrlVariable'>,
+): LlmError {
   const causes = causesOf(thrown);
   const code =
     causes.find((cause) => cause.code !== undefined)?.code ?? causes.at(-1)?.message ?? 'no code';
@@ -148,7 +185,7 @@ export function failureOfNetwork(thrown: unknown, host: string): LlmError {
   if (unsent) {
     return new LlmError(
       'llm_unreachable',
-      `cannot connect to ${host} (${code}); nothing was sent; check OPENAI_BASE_URL and the network`,
+      `cannot connect to ${host} (${code}); nothing was sent; check ${protocol.baseUrlVariable} and the network`,
       { class: 'retry', outcome: 'released', host },
     );
   }

@@ -5,16 +5,17 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatUsd } from '../budget/money.ts';
-import { costOfUsage, estimateCost } from '../budget/prices.ts';
+import { estimateCost } from '../budget/prices.ts';
 import type { PinnedPrice } from '../budget/prices.ts';
 import { checkAndReserve, markSent } from '../budget/reserve.ts';
 import { markUnknown, recordUsage, releaseReservation } from '../budget/settle.ts';
-import type { TokenUsage } from '../budget/settle.ts';
 import { isStoreDown } from '../budget/store.ts';
 import type { Sql } from '../db/connect.ts';
 import { codeOf, messageOf } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { LlmError } from './llm.ts';
+import { costOfBilled } from './usage.ts';
+import type { BilledUsage } from './usage.ts';
 
 /** The attempt on whose account a call is made. */
 export interface Attempt {
@@ -105,8 +106,12 @@ export function abortedBeforeSending(cause: unknown): LlmError {
 }
 
 /** Charges what was billed, at the pinned price. Returns the cost in nano-USD. */
-export async function settleHold(account: Account, hold: Hold, usage: TokenUsage): Promise<bigint> {
-  const costNanoUsd = costOfUsage(hold.price, usage);
+export async function settleHold(
+  account: Account,
+  hold: Hold,
+  usage: BilledUsage,
+): Promise<bigint> {
+  const costNanoUsd = costOfBilled(hold.price, usage);
   const { reservationId } = hold;
   const { overageNanoUsd } = await retried(() =>
     recordUsage(account.sql, { reservationId, usage, costNanoUsd }),

@@ -2,7 +2,6 @@
  * The offline analyst: statistics behind the same interface as a provider, held and settled like one, and
  * labelled as offline in every answer. Free, unless its tokens are priced like a named model's.
  */
-import { countTokens } from 'gpt-tokenizer';
 import { formatUsd } from '../budget/money.ts';
 import { priceOf } from '../budget/prices.ts';
 import type { PinnedPrice } from '../budget/prices.ts';
@@ -34,21 +33,29 @@ const free: PinnedPrice = {
   dearestOutputUsdPerMtok: '0',
 };
 
+type CountTokens = (text: string) => number;
+
 /**
+ * Loads the tokenizer, 67 MB that only a process which counts should pay for.
+ *
  * Tokens of o200k_base; text that looks like a control token is text. Counted piece by piece, which can
  * only count more: the tokenizer takes the square of the length of an unbroken run (40 s for 200 KB of "a").
  */
-function tokensIn(text: string): number {
-  const pieces = text.match(/[\s\S]{1,1000}/gu) ?? [];
-  return pieces.reduce(
-    (sum, piece) => sum + countTokens(piece, { disallowedSpecial: noneSpecial }),
-    0,
-  );
+async function loadTokenizer(): Promise<CountTokens> {
+  const { countTokens } = await import('gpt-tokenizer');
+  return (text) => {
+    const pieces = text.match(/[\s\S]{1,1000}/gu) ?? [];
+    return pieces.reduce(
+      (sum, piece) => sum + countTokens(piece, { disallowedSpecial: noneSpecial }),
+      0,
+    );
+  };
 }
 
 export function offlineDoor(config: OfflineConfig): (account: Account) => Llm {
   return (account) => ({
     generate: async <T>(request: LlmRequest<T>): Promise<LlmAnswer<T>> => {
+      const tokensIn = await loadTokenizer();
       const price =
         config.priceAs === undefined ? free : await priceOf(account.sql, { model: config.priceAs });
       const { maxOutputTokens } = request;
@@ -63,7 +70,7 @@ export function offlineDoor(config: OfflineConfig): (account: Account) => Llm {
       });
       let text: string;
       try {
-        text = answerWithin(request);
+        text = answerWithin(request, tokensIn);
       } catch (error) {
         await releaseHold(account, hold);
         throw error;
@@ -84,7 +91,7 @@ export function offlineDoor(config: OfflineConfig): (account: Account) => Llm {
 }
 
 /** The answer as JSON (or as its summary, where no schema asks for JSON), findings dropped to fit the cap. */
-function answerWithin(request: LlmRequest<unknown>): string {
+function answerWithin(request: LlmRequest<unknown>, tokensIn: CountTokens): string {
   let analysis = analyseOffline(request.prompt);
   for (;;) {
     const text = request.schema === undefined ? analysis.summary : JSON.stringify(analysis);

@@ -5,6 +5,7 @@ import type { LlmProviderConfig } from '../../src/llm/create-llm.ts';
 import type { Llm, LlmError } from '../../src/llm/llm.ts';
 import { createLogger } from '../../src/log.ts';
 import type { Logger } from '../../src/log.ts';
+import type { WireProtocol } from './provider-protocols.ts';
 import { addTenant, startAttempt } from './tenants.ts';
 import type { TestAttempt } from './tenants.ts';
 
@@ -42,14 +43,18 @@ export const faultyCall = {
 /** A tenant with 1 USD whose one call holds 0.10 USD of it and is expected to fail. */
 export async function failingCall(
   sql: Sql,
-  provider: { readonly baseUrl: string; readonly timeoutMs?: number },
+  provider: {
+    readonly baseUrl: string;
+    readonly timeoutMs?: number;
+    readonly kind?: WireProtocol;
+  },
 ) {
   await sql`
     insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok)
     values ('ten-cents', '2020-01-01', 0, 1000) on conflict do nothing`;
   const tenantId = await addTenant(sql, { limitUsd: '1' });
   const { llm, controller } = await llmAttempt(sql, tenantId, {
-    kind: 'openai',
+    kind: provider.kind ?? 'openai',
     model: 'ten-cents',
     apiKey: faultyCall.apiKey,
     baseUrl: provider.baseUrl,

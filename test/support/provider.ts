@@ -1,30 +1,24 @@
 /**
- * A provider on the loopback that speaks the chat completions protocol, fails as scripted, and keeps its
- * own book of what it would bill: every request that it started to work on.
+ * A provider on the loopback that speaks all wire protocols (test/support/provider-protocols.ts), fails
+ * as scripted, and keeps its own book of what it would bill: every request that it started to work on.
  */
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { countTokens } from 'gpt-tokenizer';
-
-interface WireUsage {
-  readonly prompt_tokens: number;
-  readonly completion_tokens: number;
-  readonly total_tokens?: number;
-  readonly prompt_tokens_details?: { readonly cached_tokens: number };
-  readonly completion_tokens_details?: { readonly reasoning_tokens: number };
-}
+import { countedUsage, speakers, wireProtocols } from './provider-protocols.ts';
+import type { Speaker, WireBody, WireProtocol, WireUsage } from './provider-protocols.ts';
 
 /** What the next request meets. `answer` is the normal case. */
 export type Scripted =
   | {
       readonly kind: 'answer';
       readonly content?: string;
-      /** null leaves usage out of the body. */
-      readonly usage?: WireUsage | null;
-      readonly finishReason?: 'stop' | 'length';
+      /** As it stands in the protocol's body; null leaves it out. */
+      readonly usage?: object | null;
+      readonly finishReason?: 'stop' | 'length' | 'refused';
       readonly delayMs?: number;
     }
+  /** Without a body: the protocol's own error. */
   | {
       readonly kind: 'status';
       readonly status: number;
@@ -39,17 +33,14 @@ export type Scripted =
   | { readonly kind: 'slow'; readonly pauseMs: number }
   /** 200 with this body, whatever it is. */
   | { readonly kind: 'raw'; readonly body: string }
-  /** 200 with an endless body; stops when the client goes away. */
-  | { readonly kind: 'endless' };
+  /** A body of 100 MB, under 200 or another status; stops when the client goes away. */
+  | { readonly kind: 'huge'; readonly status?: number };
 
 interface Received {
   readonly path: string;
   readonly headers: IncomingMessage['headers'];
   readonly text: string;
-  readonly body: {
-    readonly model?: string;
-    readonly max_tokens?: number;
-    readonly response_format?: { readonly type: string };
+  readonly body: Omit<WireBody, 'messages'> & {
     readonly messages?: readonly { readonly role: string; readonly content: string }[];
   };
 }
@@ -57,10 +48,14 @@ interface Received {
 export interface TestProvider {
   /** For OPENAI_BASE_URL. */
   readonly url: string;
+  /** The base URL of each protocol. */
+  readonly urls: Readonly<Record<WireProtocol, string>>;
   /** Every request in order of arrival. */
   readonly received: readonly Received[];
   /** Usage of every request that it would bill. */
   readonly billed: readonly WireUsage[];
+  /** Bytes of huge bodies that were taken off its hands. */
+  readonly hugeBytesSent: () => number;
   /** Used once each, in order; then `answer`. */
   script(...next: readonly Scripted[]): void;
   /** What `answer` says when its script says nothing. */
@@ -68,11 +63,14 @@ export interface TestProvider {
   stop(): Promise<void>;
 }
 
+export const hugeBytes = 100_000_000;
+
 export async function startProvider(apiKey?: string): Promise<TestProvider> {
   const received: Received[] = [];
   const billed: WireUsage[] = [];
   const scripted: Scripted[] = [];
   let usual: { content: string; usage?: WireUsage } = { content: 'All is well.' };
+  let hugeBytesSent = 0;
 
   const server = createServer((request, response) => {
     serve(request, response).catch((error: unknown) => {
@@ -84,27 +82,92 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
     let text = '';
     request.setEncoding('utf8');
     for await (const chunk of request) text += String(chunk);
-    if (request.method !== 'POST' || request.url !== '/v1/chat/completions') {
-      reply(response, 404, JSON.stringify({ error: { message: `no route ${request.url}` } }));
+    const path = request.url ?? '';
+    const speaker = Object.values(speakers).find(({ route }) => route.test(path));
+    if (request.method !== 'POST' || speaker === undefined) {
+      reply(response, 404, JSON.stringify({ error: { message: `no route ${path}` } }));
       return;
     }
     const body: Received['body'] = JSON.parse(text);
-    received.push({ path: request.url, headers: request.headers, text, body });
-    if (apiKey !== undefined && request.headers.authorization !== `Bearer ${apiKey}`) {
-      const message = `Incorrect API key provided: ${request.headers.authorization?.slice(7)}.`;
+    received.push({ path, headers: request.headers, text, body });
+    const key = speaker.keyOf(request.headers);
+    if (apiKey !== undefined && key !== apiKey) {
+      const message = `Incorrect API key provided: ${key}.`;
       reply(response, 401, JSON.stringify({ error: { message, code: 'invalid_api_key' } }));
       return;
     }
     const next = scripted.shift() ?? { kind: 'answer' };
     if (next.kind === 'status') {
-      reply(response, next.status, next.body ?? '', next.headers);
+      const error = next.body ?? JSON.stringify(speaker.error(next.status));
+      reply(response, next.status, error, next.headers);
       return;
     }
-    const content = (next.kind === 'answer' ? next.content : undefined) ?? usual.content;
-    const given = next.kind === 'answer' ? next.usage : undefined;
-    const usage = given ?? usual.usage ?? countedUsage(body, content);
+    await work(next, response, answerTo(next, body, speaker));
+  }
+
+  /** Says what it would bill, and returns the body of the answer. */
+  function answerTo(next: Scripted, body: Received['body'], speaker: Speaker): string {
+    const scriptedAnswer = next.kind === 'answer' ? next : undefined;
+    const content = scriptedAnswer?.content ?? usual.content;
+    const usage = usual.usage ?? countedUsage(body, content);
     billed.push(usage);
-    await work(next, response, completion(body, content, given === null ? null : usage, next));
+    const { usage: given, finishReason: finish = 'stop' } = scriptedAnswer ?? {};
+    return JSON.stringify(
+      speaker.answer({
+        content,
+        usage: given === undefined ? speaker.usage(usage) : given,
+        finish,
+        model: body.model,
+      }),
+    );
+  }
+
+  async function work(next: Scripted, response: ServerResponse, answer: string): Promise<void> {
+    const head = { 'content-type': 'application/json' };
+    switch (next.kind) {
+      case 'status':
+      case 'hang':
+        return;
+      case 'answer':
+        if (next.delayMs !== undefined) await sleep(next.delayMs);
+        reply(response, 200, answer);
+        return;
+      case 'raw':
+        reply(response, 200, next.body);
+        return;
+      case 'cut':
+        response.writeHead(200, { ...head, 'content-length': String(Buffer.byteLength(answer)) });
+        response.write(answer.slice(0, answer.length / 2), () => response.destroy());
+        return;
+      case 'slow':
+        response.writeHead(200, head);
+        for (const byte of answer) {
+          if (response.destroyed) return;
+          response.write(byte);
+          await sleep(next.pauseMs);
+        }
+        response.end();
+        return;
+      case 'huge':
+        response.writeHead(next.status ?? 200, head);
+        await sendHuge(response, answer);
+    }
+  }
+
+  /** JSON may begin with any amount of white space: the answer itself stands at the end. */
+  async function sendHuge(response: ServerResponse, answer: string): Promise<void> {
+    const blank = Buffer.alloc(64 * 1024, ' ');
+    for (let sent = 0; sent < hugeBytes && !response.destroyed; sent += blank.length) {
+      await new Promise<void>((resolve) => {
+        response.once('close', resolve);
+        response.write(blank, () => {
+          response.off('close', resolve);
+          resolve();
+        });
+      });
+      hugeBytesSent += blank.length;
+    }
+    response.end(answer);
   }
 
   await new Promise<void>((resolve) => {
@@ -112,10 +175,15 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
   });
   const address = server.address();
   if (address === null || typeof address === 'string') throw new Error('provider has no port');
+  const urlOf = (protocol: WireProtocol) =>
+    `http://127.0.0.1:${address.port}${speakers[protocol].basePath}`;
+  const [openai, anthropic, google] = wireProtocols;
   return {
-    url: `http://127.0.0.1:${address.port}/v1`,
+    url: urlOf(openai),
+    urls: { openai: urlOf(openai), anthropic: urlOf(anthropic), google: urlOf(google) },
     received,
     billed,
+    hugeBytesSent: () => hugeBytesSent,
     script: (...next) => {
       scripted.push(...next);
     },
@@ -138,69 +206,4 @@ function reply(
 ): void {
   response.writeHead(status, { 'content-type': 'application/json', ...headers });
   response.end(body);
-}
-
-async function work(next: Scripted, response: ServerResponse, answer: string): Promise<void> {
-  const head = { 'content-type': 'application/json' };
-  switch (next.kind) {
-    case 'status':
-    case 'hang':
-      return;
-    case 'answer':
-      if (next.delayMs !== undefined) await sleep(next.delayMs);
-      reply(response, 200, answer);
-      return;
-    case 'raw':
-      reply(response, 200, next.body);
-      return;
-    case 'cut':
-      response.writeHead(200, { ...head, 'content-length': String(Buffer.byteLength(answer)) });
-      response.write(answer.slice(0, answer.length / 2), () => response.destroy());
-      return;
-    case 'slow':
-      response.writeHead(200, head);
-      for (const byte of answer) {
-        if (response.destroyed) return;
-        response.write(byte);
-        await sleep(next.pauseMs);
-      }
-      response.end();
-      return;
-    case 'endless':
-      response.writeHead(200, head);
-      while (!response.destroyed) {
-        response.write(' '.repeat(64 * 1024));
-        await sleep(1);
-      }
-  }
-}
-
-/** Counted with a real tokenizer, plus what a chat template adds; never more than the cap for output. */
-function countedUsage(body: Received['body'], content: string): WireUsage {
-  const messages = body.messages ?? [];
-  const prompt = messages.reduce((sum, message) => sum + 4 + countTokens(message.content), 3);
-  const output = Math.min(countTokens(content), body.max_tokens ?? Number.POSITIVE_INFINITY);
-  return { prompt_tokens: prompt, completion_tokens: output, total_tokens: prompt + output };
-}
-
-function completion(
-  body: Received['body'],
-  content: string,
-  usage: WireUsage | null,
-  next: Scripted,
-): string {
-  return JSON.stringify({
-    id: 'chatcmpl-test',
-    object: 'chat.completion',
-    created: 1_700_000_000,
-    model: body.model,
-    choices: [
-      {
-        index: 0,
-        message: { role: 'assistant', content },
-        finish_reason: (next.kind === 'answer' ? next.finishReason : undefined) ?? 'stop',
-      },
-    ],
-    ...(usage === null ? {} : { usage }),
-  });
 }

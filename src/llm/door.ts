@@ -1,0 +1,196 @@
+/**
+ * The door to a provider, in its own wire protocol, on the AI SDK with its retries off. The SDK writes
+ * requests and reads answers; money is held and settled beneath it, one hold per request.
+ */
+import { formatUsd } from '../budget/money.ts';
+import { priceOf } from '../budget/prices.ts';
+import type { PinnedPrice } from '../budget/prices.ts';
+import { UsageError } from '../errors.ts';
+import { exchange } from './exchange.ts';
+import type { Exchanged } from './exchange.ts';
+import type { Account } from './holds.ts';
+import { LlmError } from './llm.ts';
+import type { Llm, LlmAnswer, LlmRequest } from './llm.ts';
+import type { Connection, Protocol, ProviderKind } from './protocol.ts';
+import { parseObject } from './provider-body.ts';
+import { jsonInstructions, parseAnswer } from './structured.ts';
+
+export interface ProviderConfig {
+  readonly kind: ProviderKind;
+  /** Used when a request names none. */
+  readonly model: string;
+  readonly apiKey?: string | undefined;
+  /** Default: the provider's own. */
+  readonly baseUrl?: string | undefined;
+  /** For one whole exchange, the reading of its body included. Default 60,000. */
+  readonly timeoutMs?: number | undefined;
+  /** Default 10 MiB. */
+  readonly maxResponseBytes?: number | undefined;
+}
+
+// The SDK's own warnings go to the console; what matters here is an error or a log line of ours.
+globalThis.AI_SDK_LOG_WARNINGS = false;
+
+/** A door on one attempt's account. Remembers which model takes no JSON mode. */
+export function providerDoor(
+  protocol: Protocol,
+  config: ProviderConfig,
+): (account: Account) => Llm {
+  const baseUrl = baseUrlOf(protocol, config);
+  checkKey(protocol, config.apiKey);
+  const withoutJsonMode = new Set<string>();
+  return (account) => ({
+    generate: async <T>(request: LlmRequest<T>): Promise<LlmAnswer<T>> => {
+      const model = request.model ?? config.model;
+      const price = await priceOf(account.sql, { model, baseUrl });
+      const jsonMode =
+        protocol.hasJsonMode && request.schema !== undefined && !withoutJsonMode.has(model);
+      const call = { protocol, config, baseUrl, account, request, model, price };
+      try {
+        return await generateOnce({ ...call, jsonMode });
+      } catch (error) {
+        if (!jsonMode || !refusesJsonMode(error)) throw error;
+        withoutJsonMode.add(model);
+        return generateOnce({ ...call, jsonMode: false });
+      }
+    },
+  });
+}
+
+function baseUrlOf(protocol: Protocol, config: ProviderConfig): string {
+  const { baseUrlVariable, defaultBaseUrl, defaultPath = '' } = protocol;
+  const given = config.baseUrl ?? defaultBaseUrl;
+  if (!URL.canParse(given)) {
+    throw new UsageError(
+      `${baseUrlVariable} "${given}" is no URL; write it like ${defaultBaseUrl}`,
+    );
+  }
+  const withoutSlash = given.replace(/\/+$/, '');
+  return new URL(given).pathname === '/' ? `${withoutSlash}${defaultPath}` : withoutSlash;
+}
+
+function checkKey({ apiKeyVariable, needsKey }: Protocol, apiKey: string | undefined): void {
+  if (apiKey === undefined && !needsKey) return;
+  if (apiKey !== undefined && /^[\x21-\x7e]+$/.test(apiKey)) return;
+  throw new UsageError(
+    `${apiKeyVariable} is empty or has a character that no HTTP header may carry (a line break?); set it again`,
+  );
+}
+
+function refusesJsonMode(error: unknown): boolean {
+  return (
+    error instanceof LlmError &&
+    error.code === 'llm_bad_request' &&
+    error.details['about'] === 'json_mode'
+  );
+}
+
+interface Call<T> {
+  readonly protocol: Protocol;
+  readonly config: ProviderConfig;
+  readonly baseUrl: string;
+  readonly account: Account;
+  readonly request: LlmRequest<T>;
+  readonly model: string;
+  readonly price: PinnedPrice;
+  readonly jsonMode: boolean;
+}
+
+async function generateOnce<T>(call: Call<T>): Promise<LlmAnswer<T>> {
+  const { request, model, protocol } = call;
+  const { text, finishReason, exchanged } = await complete(call);
+  const { inputTokens, outputTokens, reasoningTokens } = exchanged.usage;
+  if (finishReason === 'content-filter' && text.trim() === '') {
+    throw new LlmError(
+      'llm_refused',
+      `${new URL(call.baseUrl).host} let model ${model} give no answer (content filter); the call was ` +
+        'charged and would end so again; change the prompt',
+      { class: 'fatal', outcome: 'settled' },
+    );
+  }
+  const answer = {
+    text,
+    usage: { inputTokens, outputTokens },
+    costUsd: formatUsd(exchanged.costNanoUsd),
+    analyst: { provider: protocol.kind, model, offline: false },
+  };
+  if (request.schema === undefined) return answer;
+  const thought = reasoningTokens > 0 ? `, ${reasoningTokens} of them for thinking` : '';
+  const hint =
+    finishReason === 'length'
+      ? `the answer was cut at maxOutputTokens (${request.maxOutputTokens})${thought}`
+      : undefined;
+  return { ...answer, object: await parseAnswer(text, request.schema, hint) };
+}
+
+interface Completed {
+  readonly text: string;
+  readonly finishReason: string;
+  readonly exchanged: Exchanged;
+}
+
+async function complete<T>(call: Call<T>): Promise<Completed> {
+  const { protocol, config, request, model, baseUrl } = call;
+  const { schema, maxOutputTokens, prompt } = request;
+  // Outside the SDK's hands: it wraps what its fetch throws, with the prompt in it.
+  let failure: unknown;
+  let exchanged: Exchanged | undefined;
+  const fetch: Connection['fetch'] = async (input, init) => {
+    try {
+      if (exchanged !== undefined) throw new Error('the SDK sent a second request for one call');
+      const body = protocol.wireBody(bodyOf(init?.body), { baseUrl, jsonMode: call.jsonMode });
+      exchanged = await exchange(call.account, {
+        url: input instanceof Request ? input.url : input.toString(),
+        headers: new Headers(init?.headers),
+        body: JSON.stringify(body),
+        maxOutputTokens,
+        protocol,
+        model,
+        price: call.price,
+        timeoutMs: config.timeoutMs ?? 60_000,
+        maxResponseBytes: config.maxResponseBytes ?? 10 * 1024 * 1024,
+        apiKey: config.apiKey,
+      });
+      return exchanged.response;
+    } catch (error) {
+      failure = error;
+      throw error;
+    }
+  };
+  const { generateText } = await import('ai');
+  const sdk = await protocol.open({ baseUrl, apiKey: config.apiKey, fetch }, model);
+  const system =
+    schema === undefined ? request.system : `${request.system}\n\n${jsonInstructions(schema)}`;
+  try {
+    const result = await generateText({
+      model: sdk,
+      system,
+      prompt,
+      maxOutputTokens,
+      maxRetries: 0,
+    });
+    if (exchanged === undefined) throw new Error('the SDK answered without an exchange');
+    return { text: result.text, finishReason: result.finishReason, exchanged };
+  } catch {
+    if (failure !== undefined) throw failure;
+    if (exchanged === undefined) {
+      throw new LlmError(
+        'llm_bad_request',
+        `the request for model ${model} could not be written; nothing was sent`,
+        { class: 'fatal', outcome: 'released' },
+      );
+    }
+    // No cause: the SDK's errors carry the prompt and the whole response.
+    throw new LlmError(
+      'llm_bad_response',
+      `${new URL(baseUrl).host} answered model ${model} with something that is no answer in ${protocol.name}`,
+      { class: 'retry', outcome: 'settled' },
+    );
+  }
+}
+
+function bodyOf(body: unknown) {
+  const parsed = typeof body === 'string' ? parseObject(body) : undefined;
+  if (parsed === undefined) throw new Error('the SDK sent a body that is not a JSON object');
+  return parsed;
+}
