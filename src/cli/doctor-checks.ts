@@ -78,6 +78,7 @@ export async function examine(config: Config): Promise<Finding[]> {
       await look('tenancy level', () => checkLevel(database)),
       await look('row-level security', () => checkProtection(sql)),
       await look('connections', () => checkConnections(sql)),
+      await look('pooler', () => checkPooler(config, database)),
       await look('clock', () => checkClock(sql)),
       await look('queues', () => checkQueues(config, database)),
       await look('schedulers', () => checkRole(sql, 'scheduler')),
@@ -179,6 +180,21 @@ async function checkConnections(sql: Queryable) {
   return used > allowed * 0.9
     ? warn(seen, 'fewer processes, a larger plan, or a pooler')
     : ok(seen);
+}
+
+/** Redis carries the queues without LISTEN, but migrations need a connection of their own in any case. */
+function checkPooler(config: Config, { pooler }: Database) {
+  if (pooler !== 'transaction') {
+    return Promise.resolve(ok(pooler === 'none' ? 'none' : 'one, in session mode'));
+  }
+  return Promise.resolve(
+    config.DATABASE_DIRECT_URL === undefined
+      ? fail(
+          'DATABASE_URL goes through a pooler in transaction mode; migrations and queues in Postgres cannot',
+          'set DATABASE_DIRECT_URL to the database itself',
+        )
+      : ok('one, in transaction mode; migrations and queues in Postgres go to DATABASE_DIRECT_URL'),
+  );
 }
 
 async function checkClock(sql: Queryable) {

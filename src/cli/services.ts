@@ -7,6 +7,7 @@ import { hostname } from 'node:os';
 import type { Config } from '../config.ts';
 import { openDatabase } from '../db/database.ts';
 import type { Database } from '../db/database.ts';
+import { directUrlRequired } from '../db/pooler.ts';
 import { exitCodes, PurserError } from '../errors.ts';
 import { builtinHandlers, createRegistry } from '../handlers/index.ts';
 import type { HandlerRegistry } from '../handlers/index.ts';
@@ -68,6 +69,10 @@ export function openQueues(
   lifecycle: Lifecycle,
   options: { database: Database; workers: number; name: string; log: Logger },
 ): Queues {
+  const inPostgres = config.REDIS_URL === undefined && config.DATABASE_DIRECT_URL === undefined;
+  if (inPostgres && options.database.pooler === 'transaction') {
+    throw directUrlRequired('queues in Postgres, which LISTEN,');
+  }
   const backend = openQueueBackend({
     redisUrl: config.REDIS_URL,
     redisTlsVerify: config.REDIS_TLS_VERIFY,

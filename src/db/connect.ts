@@ -3,6 +3,7 @@
  * queues/backend.ts (BullMQ's own Postgres backend needs another driver).
  */
 import postgres from 'postgres';
+import { postgresAddress } from '../tls.ts';
 
 export type Sql = postgres.Sql;
 export type Tx = postgres.TransactionSql;
@@ -24,13 +25,14 @@ export interface ConnectOptions {
 
 /** Opens a lazy pool. numeric and int8 come back as strings, timestamptz as Date, jsonb parsed. */
 export function connect(url: string, options: ConnectOptions): Sql {
-  return postgres(url, {
+  const address = postgresAddress(url, options.tlsVerify);
+  return postgres(address.url, {
     max: options.max,
     prepare: options.prepare ?? true,
     idle_timeout: 60,
     connect_timeout: 10,
     onnotice: () => {},
-    ...(options.tlsVerify === undefined ? {} : { ssl: { rejectUnauthorized: options.tlsVerify } }),
+    ssl: address.tls,
     connection: {
       application_name: options.applicationName,
       ...(options.systemMarker === true ? { 'purser.system': 'on' } : {}),

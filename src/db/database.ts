@@ -3,8 +3,11 @@
  * Which level of tenancy they stand on (L1, L2, L3) is decided here and nowhere else.
  */
 import { exitCodes, PurserError } from '../errors.ts';
+import { explainTls } from '../tls.ts';
 import { connect } from './connect.ts';
 import type { Sql } from './connect.ts';
+import { detectPooler } from './pooler.ts';
+import type { Pooler } from './pooler.ts';
 import type { TenantPool } from './tenant.ts';
 
 export type TenancyLevel = 'L1' | 'L2' | 'L3';
@@ -29,6 +32,8 @@ export interface Database {
   readonly serverVersion: number;
   /** Namespace of this database's queue entries. */
   readonly fleetId: string;
+  /** What stands between `system` and the server. */
+  readonly pooler: Pooler;
   close(): Promise<void>;
 }
 
@@ -63,20 +68,40 @@ async function probe(
   };
 }
 
-/** Opens both pools. Throws `not_migrated` (exit 78), or the driver's error when the server is away. */
-export async function openDatabase(options: DatabaseOptions): Promise<Database> {
-  const base = { tlsVerify: options.tlsVerify, prepare: options.pooled !== true };
-  const first = connect(options.url, { ...base, max: 1, applicationName: options.applicationName });
-  const found = await probe(first).catch(async (error: unknown) => {
+async function probeThrough(first: Sql, second: () => Sql) {
+  try {
+    return { found: await probe(first), pooler: await detectPooler(first, second) };
+  } finally {
     await first.end({ timeout: 5 });
-    throw error;
+  }
+}
+
+/**
+ * Opens both pools. Throws `not_migrated` or `pooler_refused` (exit 78), `certificate_refused` (exit 69),
+ * or the driver's error when the server is away.
+ */
+export async function openDatabase(options: DatabaseOptions): Promise<Database> {
+  const { applicationName, tlsVerify } = options;
+  const single = () => connect(options.url, { max: 1, applicationName, tlsVerify, prepare: false });
+  const first = single();
+  const { found, pooler } = await probeThrough(first, single).catch((error: unknown) => {
+    throw explainTls(error, 'Postgres');
   });
-  await first.end({ timeout: 5 });
+  // Prepared statements belong to a server connection, which a pooler may lend to another client next.
+  const base = { tlsVerify, prepare: options.pooled !== true && pooler === 'none' };
   const level: TenancyLevel = found.usesRoles
     ? options.tenantUrl === undefined
       ? 'L2'
       : 'L3'
     : 'L1';
+  if (level === 'L1' && pooler !== 'none') {
+    throw new PurserError(
+      'pooler_refused',
+      'tenancy level L1 marks its sessions, which a pooler does not keep. Set DATABASE_URL to the ' +
+        'database itself, or give its login CREATEROLE and migrate again (level L2)',
+      { exitCode: exitCodes.configuration },
+    );
+  }
   const system = connect(options.url, {
     ...base,
     max: options.systemConnections,
@@ -94,6 +119,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     level,
     serverVersion: found.version,
     fleetId: found.fleetId,
+    pooler,
     close: async () => {
       await Promise.all([tenant.end({ timeout: 5 }), system.end({ timeout: 5 })]);
     },

@@ -8,6 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { connect } from './connect.ts';
 import type { ConnectOptions, Queryable, Sql } from './connect.ts';
+import { explainTls } from '../tls.ts';
+import { detectPooler, directUrlRequired } from './pooler.ts';
 import { admitTenantLogin, ensureRoles } from './roles.ts';
 
 const defaultFolder = fileURLToPath(new URL('../../sql/', import.meta.url));
@@ -116,12 +118,20 @@ async function withLock<T>(
   options: MigrateOptions,
   run: (sql: Sql) => Promise<T>,
 ): Promise<T> {
-  const sql = connect(url, {
-    max: 1,
-    applicationName: 'purser migrate',
-    tlsVerify: options.tlsVerify,
-  });
+  const single = () =>
+    connect(url, {
+      max: 1,
+      applicationName: 'purser migrate',
+      tlsVerify: options.tlsVerify,
+      prepare: false,
+    });
+  const sql = single();
   try {
+    const pooler = await detectPooler(sql, single).catch((error: unknown) => {
+      throw explainTls(error, 'Postgres');
+    });
+    if (pooler === 'transaction')
+      throw directUrlRequired('a migration, which holds a session lock,');
     await sql`select pg_advisory_lock(${advisoryLock})`;
     await sql`select set_config('purser.system', 'on', false)`;
     return await run(sql);

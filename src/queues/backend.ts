@@ -10,6 +10,7 @@ import { Redis } from 'ioredis';
 import { Pool } from 'pg';
 import type { PoolConfig } from 'pg';
 import type { Logger } from '../log.ts';
+import { explainTls, postgresAddress } from '../tls.ts';
 
 export interface QueueBackendOptions {
   readonly redisUrl?: string | undefined;
@@ -88,7 +89,7 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
   const consumer =
     options.workers > 0 ? new Redis(url, { ...common, maxRetriesPerRequest: null }) : undefined;
   for (const client of [producer, consumer]) {
-    client?.on('error', (error) => log.warn({ error }, 'redis_error'));
+    client?.on('error', (error) => log.warn({ error: explainTls(error, 'Redis') }, 'redis_error'));
   }
   const prefix = `purser:${options.fleetId.slice(0, 8)}`;
   return {
@@ -121,7 +122,7 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
       await new Promise<void>((resolve, reject) => {
         if (producer.status === 'ready') resolve();
         producer.once('ready', resolve);
-        producer.once('error', reject);
+        producer.once('error', (error) => reject(explainTls(error, 'Redis')));
       });
       const info = await producer.info('memory');
       return /maxmemory_policy:(\S+)/.exec(info)?.[1];
@@ -144,6 +145,11 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
     options: '-c search_path=bullmq',
   });
   pool.on('error', (error) => log.warn({ error }, 'queue_database_error'));
+  const ping = async (): Promise<void> => {
+    await pool.query('select 1').catch((error: unknown) => {
+      throw explainTls(error, 'Postgres');
+    });
+  };
   const classes = withBackend(createPostgresBackend);
   // A pg.Pool has every method that BullMQ asks for; only the overloads of `on` read differently.
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion
@@ -167,11 +173,9 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion
       return worker as unknown as Worker<Entry>;
     },
-    ping: async () => {
-      await pool.query('select 1');
-    },
+    ping,
     evictionPolicy: async () => {
-      await pool.query('select 1');
+      await ping();
       return undefined;
     },
     close: () => pool.end(),
@@ -181,13 +185,12 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
 function poolConfig(
   options: Pick<QueueBackendOptions, 'databaseUrl' | 'databaseTlsVerify' | 'applicationName'>,
 ): PoolConfig {
+  const address = postgresAddress(options.databaseUrl, options.databaseTlsVerify);
   return {
-    connectionString: options.databaseUrl,
+    connectionString: address.url,
     application_name: `${options.applicationName} queues`,
     connectionTimeoutMillis: 10_000,
-    ...(options.databaseTlsVerify === undefined
-      ? {}
-      : { ssl: { rejectUnauthorized: options.databaseTlsVerify } }),
+    ssl: address.tls,
   };
 }
 

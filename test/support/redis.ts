@@ -30,17 +30,33 @@ export interface TestRedis {
   stop(): Promise<void>;
 }
 
+/** Paths of PEM files; with them the server speaks TLS only. */
+interface RedisTls {
+  readonly certificate: string;
+  readonly key: string;
+}
+
 /** Starts a Redis as production should have it (`noeviction`), without persistence. */
-export async function startRedis(): Promise<TestRedis> {
+export async function startRedis(tls?: RedisTls): Promise<TestRedis> {
   const folder = await mkdtemp(join(tmpdir(), 'purser-redis-'));
   const port = await freePort();
-  let child: ChildProcess = await launch(port, folder);
+  const listening: Record<string, string> =
+    tls === undefined
+      ? { port: String(port) }
+      : {
+          port: '0',
+          'tls-port': String(port),
+          'tls-cert-file': tls.certificate,
+          'tls-key-file': tls.key,
+          'tls-auth-clients': 'no',
+        };
+  let child: ChildProcess = await launch(listening, folder);
   return {
-    url: `redis://127.0.0.1:${port}`,
+    url: `${tls === undefined ? 'redis' : 'rediss'}://127.0.0.1:${port}`,
     port,
     kill: () => endChild(child, 'SIGKILL'),
     start: async () => {
-      child = await launch(port, folder);
+      child = await launch(listening, folder);
     },
     stop: async () => {
       await endChild(child, 'SIGTERM');
@@ -49,9 +65,12 @@ export async function startRedis(): Promise<TestRedis> {
   };
 }
 
-async function launch(port: number, folder: string): Promise<ChildProcess> {
+async function launch(
+  listening: Readonly<Record<string, string>>,
+  folder: string,
+): Promise<ChildProcess> {
   const settings = {
-    port: String(port),
+    ...listening,
     bind: '127.0.0.1',
     dir: folder,
     save: '',

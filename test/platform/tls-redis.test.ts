@@ -1,0 +1,100 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { createLogger } from '../../src/log.ts';
+import { openQueueBackend } from '../../src/queues/backend.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { runCli } from '../support/process.ts';
+import { describeOnRedis, startRedis } from '../support/redis.ts';
+import type { TestRedis } from '../support/redis.ts';
+import { makeCertificate } from './certificate.ts';
+import type { Certificate } from './certificate.ts';
+
+describeOnRedis(
+  'TLS to a Redis with a self-signed certificate, which speaks nothing but TLS',
+  () => {
+    let certificate: Certificate;
+    let redis: TestRedis;
+    let database: TestDatabase;
+
+    beforeAll(async () => {
+      certificate = await makeCertificate();
+      redis = await startRedis(certificate);
+      database = await freshDatabase();
+    });
+    afterAll(async () => {
+      await database.close();
+      await redis.stop();
+      await certificate.remove();
+    });
+
+    const plain = (): string => redis.url.replace('rediss:', 'redis:');
+
+    /** What a client of this address and this REDIS_TLS_VERIFY reads, and what it logged. */
+    async function read(redisUrl: string, redisTlsVerify: boolean | undefined) {
+      const logged: string[] = [];
+      const log = createLogger({
+        level: 'warn',
+        role: 'test',
+        destination: { write: (line: string) => logged.push(line) },
+      });
+      const backend = openQueueBackend({
+        redisUrl,
+        redisTlsVerify,
+        databaseUrl: database.url,
+        workers: 1,
+        fleetId: 'tls',
+        applicationName: 'purser test',
+        log,
+      });
+      try {
+        return { policy: await backend.evictionPolicy(), logged };
+      } catch (error) {
+        return { error, logged };
+      } finally {
+        await backend.close();
+      }
+    }
+
+    it('REDIS_TLS_VERIFY=false is encrypted, by rediss:// and by redis://', async () => {
+      expect(await read(redis.url, false)).toMatchObject({ policy: 'noeviction' });
+      expect(await read(plain(), false)).toMatchObject({ policy: 'noeviction' });
+    });
+
+    it.each([
+      ['REDIS_TLS_VERIFY=true', true],
+      ['rediss:// without the variable', undefined],
+    ])('%s refuses it, and says what to set in error and log', async (_, verify) => {
+      const seen = await read(redis.url, verify);
+      expect(seen).toMatchObject({
+        error: {
+          code: 'certificate_refused',
+          message: expect.stringMatching(
+            /Redis is not trusted.*self-signed.*REDIS_TLS_VERIFY=false/,
+          ),
+        },
+      });
+      expect(seen.logged.join('')).toMatch(/REDIS_TLS_VERIFY=false/);
+    });
+
+    it('redis:// without the variable is not encrypted, so this server does not answer it', async () => {
+      expect(await read(plain(), undefined)).not.toHaveProperty('policy');
+    });
+
+    it('doctor says which certificate was refused, and passes once its authority is known', async () => {
+      const queues = async (env: Record<string, string>) => {
+        const { stdout } = await runCli(['doctor', '--json'], {
+          env: { DATABASE_URL: database.url, REDIS_URL: redis.url, ...env },
+        });
+        const findings = JSON.parse(stdout) as { check: string }[];
+        return findings.find(({ check }) => check === 'queues');
+      };
+      expect(await queues({ REDIS_TLS_VERIFY: 'true' })).toMatchObject({
+        level: 'fail',
+        seen: expect.stringMatching(/Redis is not trusted.*REDIS_TLS_VERIFY=false/),
+      });
+      expect(await queues({ NODE_EXTRA_CA_CERTS: certificate.certificate })).toMatchObject({
+        level: 'ok',
+      });
+    });
+  },
+);
