@@ -61,7 +61,9 @@ function usageOf(body: JsonObject): BilledUsage | undefined {
 /** An answer that offers its continuation makes the SDK ask again by itself; one call is one request. */
 function withoutContinuation(text: string): string {
   if (!text.includes('continuationToken')) return text;
-  const dropped = (key: string, value: unknown) =>
-    key === 'continuationToken' ? undefined : value;
-  return JSON.stringify(parseObject(text), dropped) ?? text;
+  return JSON.stringify(parseObject(text), dropContinuation) ?? text;
+}
+
+function dropContinuation(key: string, value: unknown): unknown {
+  return key === 'continuationToken' ? undefined : value;
 }

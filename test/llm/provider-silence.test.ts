@@ -6,6 +6,8 @@ import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { countersOf } from '../support/holds.ts';
 import { failingCall, faultyCall, llmAttempt } from '../support/llm-attempt.ts';
+import { wireProtocols } from '../support/provider-protocols.ts';
+import type { WireProtocol } from '../support/provider-protocols.ts';
 import { startProvider } from '../support/provider.ts';
 import type { Scripted, TestProvider } from '../support/provider.ts';
 import { addTenant } from '../support/tenants.ts';
@@ -24,31 +26,31 @@ afterEach(async () => {
   await assertBooksRight(database.sql);
 });
 
-const callOnce = (options: { baseUrl?: string; timeoutMs?: number } = {}) =>
-  failingCall(database.sql, { baseUrl: provider.url, ...options });
+const callOnce = (kind: WireProtocol, options: { baseUrl?: string; timeoutMs?: number } = {}) =>
+  failingCall(database.sql, { kind, baseUrl: provider.urls[kind], ...options });
 
 const released = { reserved: '0', spent: '0', unknown: '0' };
 const unknown = { reserved: '0', spent: '0', unknown: '0.1' };
 
-describe('a call without an answer', () => {
+describe.each(wireProtocols)('a call without an answer, in the protocol of %s', (kind) => {
   it.each<[string, Scripted]>([
     ['a hang', { kind: 'hang' }],
     ['an answer that comes too late', { kind: 'answer', delayMs: 3000 }],
     ['a slow stream', { kind: 'slow', pauseMs: 50 }],
   ])('%s ends at the timeout, and its cost is unknown', async (_name, scripted) => {
     provider.script(scripted);
-    const { tenantId, failure } = await callOnce({ timeoutMs: 300 });
+    const { tenantId, failure } = await callOnce(kind, { timeoutMs: 300 });
     expect(await failure).toMatchObject({
       code: 'llm_timeout',
       details: { class: 'retry', outcome: 'unknown' },
-      message: expect.stringContaining('300 ms'),
+      message: expect.stringMatching(/within 300 ms;.*raise LLM_TIMEOUT_SECONDS/),
     });
     expect(await countersOf(database.sql, tenantId)).toEqual(unknown);
   });
 
   it('an attempt that is aborted while the provider works leaves its cost unknown', async () => {
     provider.script({ kind: 'hang' });
-    const { tenantId, failure, controller } = await callOnce();
+    const { tenantId, failure, controller } = await callOnce(kind);
     await expect.poll(() => provider.received.length).toBe(1);
     controller.abort(new Error('deadline'));
     expect(await failure).toMatchObject({ code: 'llm_aborted', details: { outcome: 'unknown' } });
@@ -58,9 +60,10 @@ describe('a call without an answer', () => {
   it('an attempt that is aborted already sends nothing and holds nothing', async () => {
     const tenantId = await addTenant(database.sql, { limitUsd: '1' });
     const { llm, controller } = await llmAttempt(database.sql, tenantId, {
-      kind: 'openai',
+      kind,
       model: 'ten-cents',
-      baseUrl: provider.url,
+      apiKey: faultyCall.apiKey,
+      baseUrl: provider.urls[kind],
     });
     controller.abort();
     await expect(llm.generate(faultyCall)).rejects.toMatchObject({
@@ -74,11 +77,13 @@ describe('a call without an answer', () => {
 
   it('a refused connection gives the hold back', async () => {
     await provider.stop();
-    const { tenantId, failure } = await callOnce();
+    const { tenantId, failure } = await callOnce(kind);
     expect(await failure).toMatchObject({
       code: 'llm_unreachable',
       details: { class: 'retry', outcome: 'released' },
-      message: expect.stringContaining('ECONNREFUSED'),
+      message: expect.stringMatching(
+        new RegExp(`ECONNREFUSED.*nothing was sent; check ${kind.toUpperCase()}_BASE_URL`),
+      ),
     });
     expect(await countersOf(database.sql, tenantId)).toEqual(released);
   });
@@ -87,7 +92,7 @@ describe('a call without an answer', () => {
     ['a port that fetch never connects to', 'http://127.0.0.1:1/v1', /bad port/],
     ['a host that does not exist', 'http://provider.invalid/v1', /ENOTFOUND|EAI_AGAIN/],
   ])('%s gives the hold back', async (_name, baseUrl, says) => {
-    const { tenantId, failure } = await callOnce({ baseUrl });
+    const { tenantId, failure } = await callOnce(kind, { baseUrl });
     const error = await failure;
     expect(error).toMatchObject({
       code: 'llm_unreachable',
@@ -97,10 +102,13 @@ describe('a call without an answer', () => {
     expect(await countersOf(database.sql, tenantId)).toEqual(released);
   });
 
-  it('a key that no header may carry is named at the start, without being shown', () => {
-    const config = { kind: 'openai', model: 'ten-cents', apiKey: 'sk-test\nbroken' } as const;
-    expect(() => createLlm({ provider: config, budgetSql: database.sql })).toThrow(
-      /^OPENAI_API_KEY(?!.*sk-test)/s,
+  it.each([
+    ['with a line break', 'sk-test\nbroken'],
+    ['that is empty', ''],
+  ])('a key %s is named at the start, without being shown', (_name, apiKey) => {
+    const provider = { kind, model: 'ten-cents', apiKey };
+    expect(() => createLlm({ provider, budgetSql: database.sql })).toThrow(
+      new RegExp(`^${kind.toUpperCase()}_API_KEY(?!.*sk-test)`, 's'),
     );
   });
 });

@@ -1,0 +1,111 @@
+/** Answers that arrived, were paid for, and are of no use; in each wire protocol. */
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { LlmOutputError } from '../../src/llm/llm.ts';
+import { assertBooksRight } from '../support/books.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { countersOf } from '../support/holds.ts';
+import { faultyCall, llmAttempt } from '../support/llm-attempt.ts';
+import { wireProtocols } from '../support/provider-protocols.ts';
+import { startProvider } from '../support/provider.ts';
+import type { TestProvider } from '../support/provider.ts';
+import { addTenant } from '../support/tenants.ts';
+
+const schema = z.object({ summary: z.string(), score: z.number() });
+const bill = { prompt_tokens: 1000, completion_tokens: 50 };
+
+let database: TestDatabase;
+let provider: TestProvider;
+beforeAll(async () => {
+  database = await freshDatabase();
+  await database.sql`
+    insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok)
+    values ('a-dollar-per-mtok', '2020-01-01', 1, 1)`;
+});
+afterAll(() => database.close());
+beforeEach(async () => {
+  provider = await startProvider(faultyCall.apiKey);
+});
+afterEach(async () => {
+  await provider.stop();
+  await assertBooksRight(database.sql);
+});
+
+describe.each(wireProtocols)('an answer of no use, in the protocol of %s', (kind) => {
+  async function ask(withSchema = true) {
+    const tenantId = await addTenant(database.sql, { limitUsd: '1' });
+    const { llm } = await llmAttempt(database.sql, tenantId, {
+      kind,
+      model: 'a-dollar-per-mtok',
+      apiKey: faultyCall.apiKey,
+      baseUrl: provider.urls[kind],
+    });
+    const request = { ...faultyCall, ...(withSchema ? { schema } : {}) };
+    const outcome = await llm.generate(request).catch((error: unknown) => error);
+    return { outcome, tenantId };
+  }
+  /** 1,050 tokens at one dollar per million. */
+  const paid = { reserved: '0', spent: '0.00105', unknown: '0' };
+
+  it.each([
+    ['prose', 'The costs look fine to me.', /not JSON/],
+    ['broken JSON', '{"summary": "ok", "score": ', /not JSON/],
+    ['the wrong schema', '{"summary": 7}', /summary: .*; score: /],
+    ['nothing', '', /the answer is empty/],
+    ['a list', '[1, 2]', /object/],
+  ])('%s is an LlmOutputError with text and issues, and paid for', async (_name, content, says) => {
+    provider.answerWith(content, bill);
+    const { outcome, tenantId } = await ask();
+    expect(outcome).toBeInstanceOf(LlmOutputError);
+    expect(outcome).toMatchObject({
+      code: 'llm_output_invalid',
+      text: content,
+      message: expect.stringMatching(says),
+      details: { class: 'retry', outcome: 'settled' },
+    });
+    expect(await countersOf(database.sql, tenantId)).toEqual(paid);
+  });
+
+  it('one that was cut at the cap says so', async () => {
+    provider.answerWith('{"summary": "a long', bill);
+    provider.script({ kind: 'answer', finishReason: 'length' });
+    const { outcome, tenantId } = await ask();
+    expect(outcome).toMatchObject({
+      code: 'llm_output_invalid',
+      message: expect.stringContaining('cut at maxOutputTokens (100)'),
+    });
+    expect(await countersOf(database.sql, tenantId)).toEqual(paid);
+  });
+
+  it.each([true, false])(
+    'a refusal by a content filter is fatal and paid for; schema: %s',
+    async (withSchema) => {
+      provider.answerWith('', bill);
+      provider.script({ kind: 'answer', finishReason: 'refused' });
+      const { outcome, tenantId } = await ask(withSchema);
+      expect(outcome).toMatchObject({
+        code: 'llm_refused',
+        message: expect.stringMatching(/content filter.*change the prompt/),
+        details: { class: 'fatal', outcome: 'settled' },
+      });
+      expect(await countersOf(database.sql, tenantId)).toEqual(paid);
+    },
+  );
+
+  it('a body of another protocol is refused, and settled where it has usage', async () => {
+    const usage = { input_tokens: 1000, output_tokens: 50, ...bill };
+    const usageMetadata = { promptTokenCount: 1000, candidatesTokenCount: 50 };
+    provider.script({
+      kind: 'raw',
+      body: JSON.stringify({ usage, usageMetadata, content: 7, candidates: 7 }),
+    });
+    const { outcome, tenantId } = await ask();
+    expect(outcome).toMatchObject({
+      code: 'llm_bad_response',
+      message: expect.stringMatching(/something that is no answer in the .* protocol/),
+      details: { class: 'retry', outcome: 'settled' },
+    });
+    expect(await countersOf(database.sql, tenantId)).toEqual(paid);
+  });
+});
