@@ -50,7 +50,7 @@ it('reports every fault at once, each with its variable and an example, and neve
   const lines = error.message.split('\n').slice(1);
   for (const name of Object.keys(wrong)) {
     const line = lines.find((text) => text.trim().startsWith(`${name} `));
-    expect(line, name).toMatch(new RegExp(`Example: ${name}=.+|Use the output of: purser keys`));
+    expect(line).toMatch(new RegExp(`Example: ${name}=.+|Use the output of: purser keys`));
   }
   expect(lines).toHaveLength(Object.keys(wrong).length + 1); // DASHBOARD_USER goes with its password
   expect(error.message).not.toContain('CANARY');

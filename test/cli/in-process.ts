@@ -1,0 +1,36 @@
+/** A command run in this process: its own code on a real database, without the second that a new process costs. */
+import { commands } from '../../src/cli/commands.ts';
+import { matchCommand, parseInvocation } from '../../src/cli/parse.ts';
+import { loadConfig } from '../../src/config.ts';
+import { messageOf, PurserError } from '../../src/errors.ts';
+
+export interface Outcome {
+  readonly code: number;
+  readonly out: string;
+  /** Notes, and the message of what it threw. */
+  readonly err: string;
+}
+
+export type Invoke = (...args: string[]) => Promise<Outcome>;
+
+/** The exit code is the error's, as in src/cli/main.ts, which the tests on real processes cover. */
+export function invokeWith(env: NodeJS.ProcessEnv): Invoke {
+  return async (...args) => {
+    const matched = matchCommand(commands, args);
+    if (matched === undefined) throw new Error(`no command: ${args.join(' ')}`);
+    const out: string[] = [];
+    const err: string[] = [];
+    try {
+      const code = await matched.command.run({
+        ...parseInvocation(matched.command, matched.rest),
+        config: () => loadConfig({ LOG_LEVEL: 'silent', ...env }),
+        print: (line) => void out.push(line),
+        note: (line) => void err.push(line),
+      });
+      return { code, out: out.join('\n'), err: err.join('\n') };
+    } catch (error) {
+      const code = error instanceof PurserError ? error.exitCode : 1;
+      return { code, out: out.join('\n'), err: [...err, messageOf(error)].join('\n') };
+    }
+  };
+}

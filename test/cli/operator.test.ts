@@ -1,0 +1,239 @@
+/** What an operator types on a day with a database: tenants, jobs, dead letters, budgets. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { runCli } from '../support/process.ts';
+import { addTenant } from '../support/tenants.ts';
+import { invokeWith } from './in-process.ts';
+import type { Invoke } from './in-process.ts';
+
+let database: TestDatabase;
+let invoke: Invoke;
+let tenantId: string;
+beforeAll(async () => {
+  database = await freshDatabase();
+  invoke = invokeWith({ DATABASE_URL: database.url });
+});
+beforeEach(async () => {
+  tenantId = await addTenant(database.sql);
+});
+afterAll(() => database.close());
+
+const json = async (...args: string[]): Promise<unknown> =>
+  JSON.parse((await invoke(...args, '--json')).out);
+
+describe('tenants', () => {
+  it.each([
+    `O'Neil "quoted" & co`,
+    '\u{1f389} M\u00fcller',
+    '-dash',
+    'x'.repeat(200),
+    'a; drop table tenants',
+  ])('takes the id %s as it is', async (id) => {
+    expect(await invoke('tenants', 'add', '--plan', 'pro', '--', id)).toMatchObject({ code: 0 });
+    const listed = await json('tenants', 'list');
+    expect(listed).toContainEqual(
+      expect.objectContaining({ id, plan: 'pro', cohort: 'high_value' }),
+    );
+    const again = await invoke('tenants', 'add', '--', id);
+    expect(again).toMatchObject({ code: 1, err: expect.stringContaining('already') });
+  });
+
+  it('names the plans there are when a plan is not one of them', async () => {
+    for (const args of [
+      ['tenants', 'add', 'new', '--plan', 'platinum'],
+      ['tenants', 'set-plan', tenantId, 'platinum'],
+    ]) {
+      expect(await invoke(...args)).toEqual({
+        code: 64,
+        out: '',
+        err: 'there is no plan "platinum"; use free, starter, growth, pro, enterprise',
+      });
+    }
+  });
+
+  it('says of an unknown tenant that it is unknown, whatever the command', async () => {
+    for (const args of [
+      ['tenants', 'set-plan', 'nobody', 'pro'],
+      ['enqueue', 'finops_analysis', '--tenant', 'nobody'],
+      ['budget', 'set', '--tenant', 'nobody', '--monthly-limit', '5'],
+      ['budget', 'show', '--tenant', 'nobody'],
+    ]) {
+      const { code, err } = await invoke(...args);
+      expect([args, code, err]).toEqual([args, 1, expect.stringMatching(/no tenant "nobody"/)]);
+    }
+  });
+});
+
+describe('jobs', () => {
+  it('accepts a job once per dedup key and shows it with its history', async () => {
+    const args = ['enqueue', 'finops_analysis', '--tenant', tenantId, '--dedup-key', 'once'];
+    const first = await json(...args);
+    const second = await json(...args);
+    expect(first).toMatchObject({ created: true });
+    expect(second).toMatchObject({ created: false });
+    const { jobId } = first as { jobId: string };
+    expect(second).toMatchObject({ jobId });
+    expect(await json('jobs', 'list', '--tenant', tenantId)).toHaveLength(1);
+    expect(await json('jobs', 'show', jobId)).toMatchObject({ tenantId, state: 'pending' });
+    const shown = await invoke('jobs', 'show', jobId);
+    expect(shown.out).toMatch(/state +pending/);
+    expect(shown.out).toMatch(/dedup key +once/);
+  });
+
+  it.each([
+    { payload: '{"periodDays":-1}', says: 'payload of finops_analysis: periodDays' },
+    { payload: '{"note":"\\u0000"}', says: 'NUL character' },
+    { payload: '{"note":"\\ud800"}', says: 'half of a surrogate pair' },
+  ])('refuses the payload $payload and names the field', async ({ payload, says }) => {
+    const args = ['enqueue', 'finops_analysis', '--tenant', tenantId, '--payload', payload];
+    const { code, err } = await invoke(...args);
+    expect(code).toBe(1);
+    expect(err).toContain(says);
+    expect(await json('jobs', 'list', '--tenant', tenantId)).toEqual([]);
+  });
+
+  it('refuses an unusable dedup key without a word of SQL', async () => {
+    for (const key of ['', 'k'.repeat(3_000), 'nul\u0000']) {
+      const args = ['enqueue', 'finops_analysis', '--tenant', tenantId, '--dedup-key', key];
+      const { code, err } = await invoke(...args);
+      expect(code).not.toBe(0);
+      expect(err).toMatch(/dedup key/i);
+      expect(err).not.toMatch(/relation|constraint/);
+    }
+  });
+
+  it('says how a job type becomes known', async () => {
+    const { code, err } = await invoke('enqueue', 'no_such_type', '--tenant', tenantId);
+    expect(code).toBe(1);
+    expect(err).toMatch(/no job type "no_such_type".*PURSER_HANDLERS/);
+  });
+
+  it('says that a job is not there', async () => {
+    expect(await invoke('jobs', 'show', '999999999999999999')).toMatchObject({
+      code: 1,
+      err: 'there is no job 999999999999999999',
+    });
+  });
+});
+
+describe('dead letters', () => {
+  /** A dead letter whose error tries to move the cursor. */
+  async function deadLetter(): Promise<string> {
+    const { jobId } = (await json('enqueue', 'finops_analysis', '--tenant', tenantId)) as {
+      jobId: string;
+    };
+    await database.sql`
+      update background_jobs set state = 'dead_letter', finished_at = now(),
+        error = ${database.sql.json({ code: 'boom', message: 'bad \u001b[2J\u009b2J news' })}
+      where id = ${jobId}::bigint`;
+    return jobId;
+  }
+
+  it('replays once, however often it is asked', async () => {
+    const jobId = await deadLetter();
+    expect(await json('dlq', 'list', '--tenant', tenantId)).toHaveLength(1);
+    const first = await json('dlq', 'replay', jobId);
+    const second = await json('dlq', 'replay', jobId);
+    expect(first).toMatchObject({ created: true });
+    expect(second).toMatchObject({ created: false, jobId: (first as { jobId: string }).jobId });
+    expect(await json('dlq', 'list', '--tenant', tenantId)).toEqual([]);
+    expect((await invoke('dlq', 'replay', jobId)).out).toContain('was replayed before, by job');
+  });
+
+  it('discards with a reason, and refuses what is no dead letter', async () => {
+    const jobId = await deadLetter();
+    expect(await invoke('dlq', 'discard', jobId, '--reason', 'tenant left')).toMatchObject({
+      code: 0,
+    });
+    expect(await json('dlq', 'list', '--tenant', tenantId)).toEqual([]);
+    expect(await json('jobs', 'list', '--tenant', tenantId)).toHaveLength(1);
+    const { jobId: alive } = (await json('enqueue', 'finops_analysis', '--tenant', tenantId)) as {
+      jobId: string;
+    };
+    for (const args of [
+      ['dlq', 'replay', alive],
+      ['dlq', 'discard', alive, '--reason', 'x'],
+    ]) {
+      const { code, err } = await invoke(...args);
+      expect([code, err]).toEqual([
+        1,
+        expect.stringContaining('is not a dead letter: it is pending'),
+      ]);
+    }
+  });
+
+  it('keeps control characters of an error away from the terminal', async () => {
+    const jobId = await deadLetter();
+    const env = { DATABASE_URL: database.url };
+    const [text, asJson, list] = await Promise.all([
+      runCli(['jobs', 'show', jobId], { env }),
+      runCli(['jobs', 'show', jobId, '--json'], { env }),
+      runCli(['dlq', 'list', '--tenant', tenantId], { env }),
+    ]);
+    for (const { code, stdout } of [text, asJson, list]) {
+      expect(code).toBe(0);
+      // oxlint-disable-next-line no-control-regex
+      expect(stdout).not.toMatch(/[\u001b\u0080-\u009f]/);
+    }
+    expect(JSON.parse(asJson.stdout)).toMatchObject({
+      error: { message: 'bad \u001b[2J\u009b2J news' },
+    });
+  });
+});
+
+describe('budgets', () => {
+  it('sets a limit exactly and shows it', async () => {
+    for (const limit of ['25.00', '0', '0.000000001', '999999999']) {
+      const set = ['budget', 'set', '--tenant', tenantId, '--monthly-limit', limit];
+      expect(await invoke(...set)).toMatchObject({ code: 0 });
+      expect(await json('budget', 'show', '--tenant', tenantId)).toMatchObject([
+        { tenantId, monthlyLimitUsd: limit.replace(/\.00$/, ''), hardLimit: true },
+      ]);
+    }
+  });
+
+  it('verifies the books, and names a planted difference with exit 1', async () => {
+    await json('budget', 'set', '--tenant', tenantId, '--monthly-limit', '5');
+    expect(await invoke('budget', 'verify')).toMatchObject({ code: 0 });
+    await database.sql`
+      insert into llm_budget_periods (budget_id, tenant_id, period_start, spent_usd)
+      select id, tenant_id, date_trunc('month', now())::date, 0.5 from llm_budgets
+      where tenant_id = ${tenantId}`;
+    const text = await invoke('budget', 'verify');
+    expect(text.code).toBe(1);
+    expect(text.out).toContain(tenantId);
+    expect(text.out).toMatch(/spent/);
+    expect(await json('budget', 'verify')).toMatchObject({
+      differences: expect.arrayContaining([
+        expect.objectContaining({ tenantId, stored: '0.500000000' }),
+      ]),
+    });
+    await database.sql`delete from llm_budget_periods where tenant_id = ${tenantId}`;
+  });
+});
+
+describe('files', () => {
+  it('says what is wrong with a file before anything is uploaded', async () => {
+    const folder = await mkdtemp(join(tmpdir(), 'purser-files-'));
+    const empty = join(folder, 'empty.csv');
+    const other = join(folder, 'other.csv');
+    await writeFile(empty, '');
+    await writeFile(other, 'a,b\n1,2\n');
+    for (const [path, says] of [
+      [join(folder, 'missing.csv'), 'cannot be opened (ENOENT)'],
+      [folder, 'is a folder; name one file'],
+      [empty, 'the file is empty'],
+      [other, 'not a FOCUS 1.0 to 1.2 file: missing'],
+    ] as const) {
+      const { code, err } = await invoke('ingest', '--focus', path, '--tenant', tenantId);
+      expect([path, code, err]).toEqual([path, 1, expect.stringContaining(says)]);
+    }
+    const uploads = await database.sql`select from ingest_uploads where tenant_id = ${tenantId}`;
+    expect(uploads).toHaveLength(0);
+    await rm(folder, { recursive: true });
+  });
+});
