@@ -131,6 +131,23 @@ describe('the request', () => {
   });
 });
 
+describe('the base URL', () => {
+  it.each([
+    ['anthropic', '', '/v1/messages'],
+    ['anthropic', '/', '/v1/messages'],
+    ['anthropic', '/gateway/', '/gateway/messages'],
+    ['google', '/', '/v1beta/models/gemini-2.5-flash:generateContent'],
+    ['openai', '/api/v1//', '/api/v1/chat/completions'],
+  ] as const)('of %s ending in "%s" leads to %s', async (kind, path, route) => {
+    const baseUrl = `${new URL(provider.url).origin}${path}`;
+    const { llm } = await open(kind, { baseUrl });
+    await expect(llm.generate(question)).rejects.toMatchObject({
+      code: 'llm_model_not_found',
+      message: expect.stringContaining(`(the provider says: no route ${route})`),
+    });
+  });
+});
+
 describe.each(wireProtocols)('the hold, in the protocol of %s', (kind) => {
   it.each([
     ['English', 'The quick brown fox jumps over the lazy dog. '.repeat(50)],

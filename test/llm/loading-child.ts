@@ -1,0 +1,31 @@
+/** A worker's LLM door as a process of its own, which writes what it loads to stderr: argument: a provider as JSON. */
+import { register } from 'node:module';
+
+const hook = `
+  import { writeSync } from 'node:fs';
+  export async function resolve(specifier, context, next) {
+    const resolved = await next(specifier, context);
+    writeSync(2, 'loads ' + resolved.url + '\\n');
+    return resolved;
+  }`;
+register(`data:text/javascript,${encodeURIComponent(hook)}`);
+
+const [, , argument = '{}'] = process.argv;
+const options: {
+  url: string;
+  provider: import('../../src/llm/create-llm.ts').LlmProviderConfig;
+  attempt: import('../support/tenants.ts').TestAttempt;
+} = JSON.parse(argument);
+const { connect } = await import('../../src/db/connect.ts');
+const { createLlm } = await import('../../src/llm/create-llm.ts');
+const { createLogger } = await import('../../src/log.ts');
+
+const sql = connect(options.url, { max: 2, applicationName: 'purser test loading' });
+const door = createLlm({ provider: options.provider, budgetSql: sql });
+console.error('the door is open');
+const { signal } = new AbortController();
+const log = createLogger({ level: 'silent', role: 'test' });
+const llm = door.forAttempt({ ...options.attempt, signal, log });
+const { text } = await llm.generate({ system: 'Be brief.', prompt: 'Well?', maxOutputTokens: 100 });
+console.log(text);
+await sql.end();

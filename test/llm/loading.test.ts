@@ -1,0 +1,52 @@
+/** A process loads the SDK of its own provider with the first call, and nothing of the others. */
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { startProvider } from '../support/provider.ts';
+import type { TestProvider } from '../support/provider.ts';
+import { addTenant, startAttempt } from '../support/tenants.ts';
+
+let database: TestDatabase;
+let provider: TestProvider;
+beforeAll(async () => {
+  database = await freshDatabase();
+  provider = await startProvider();
+});
+afterAll(async () => {
+  await provider.stop();
+  await database.close();
+});
+
+const run = promisify(execFile);
+const heavy = ['ai', '@ai-sdk/openai-compatible', '@ai-sdk/anthropic', '@ai-sdk/google'];
+
+/** Of the heavy packages, those that a process loads before and with its first call. */
+async function loadedBy(kind: 'openai' | 'anthropic' | 'google' | 'offline') {
+  const models = { openai: 'gpt-4o-mini', anthropic: 'claude-haiku-4-5', google: 'gemini-2.5-pro' };
+  const attempt = await startAttempt(database.sql, await addTenant(database.sql));
+  const config =
+    kind === 'offline'
+      ? { kind }
+      : { kind, model: models[kind], apiKey: 'k', baseUrl: provider.urls[kind] };
+  const child = join(import.meta.dirname, 'loading-child.ts');
+  const argument = JSON.stringify({ url: database.url, provider: config, attempt });
+  const { stdout, stderr } = await run(process.execPath, ['--import', 'tsx', child, argument]);
+  expect(stdout).toMatch(/All is well|Offline statistical analysis/);
+  const [before = '', after = ''] = stderr.split('the door is open');
+  const packagesIn = (log: string) =>
+    [...heavy, 'gpt-tokenizer'].filter((name) => log.includes(`/node_modules/${name}/`));
+  expect(before).toContain('/src/llm/create-llm.ts');
+  return { before: packagesIn(before), after: packagesIn(after) };
+}
+
+it.each([
+  ['openai', ['ai', '@ai-sdk/openai-compatible']],
+  ['anthropic', ['ai', '@ai-sdk/anthropic']],
+  ['google', ['ai', '@ai-sdk/google']],
+  ['offline', ['gpt-tokenizer']],
+] as const)('%s: nothing before the first call, then %j', async (kind, after) => {
+  expect(await loadedBy(kind)).toEqual({ before: [], after });
+});
