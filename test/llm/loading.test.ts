@@ -1,10 +1,9 @@
 /** A process loads the SDK of its own provider with the first call, and nothing of the others. */
-import { execFile } from 'node:child_process';
-import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
+import { startNode } from '../support/process.ts';
 import { startProvider } from '../support/provider.ts';
 import type { TestProvider } from '../support/provider.ts';
 import { addTenant, startAttempt } from '../support/tenants.ts';
@@ -20,7 +19,7 @@ afterAll(async () => {
   await database.close();
 });
 
-const run = promisify(execFile);
+const script = fileURLToPath(new URL('loading-child.ts', import.meta.url));
 const heavy = ['ai', '@ai-sdk/openai-compatible', '@ai-sdk/anthropic', '@ai-sdk/google'];
 
 /** Of the heavy packages, those that a process loads before and with its first call. */
@@ -31,9 +30,10 @@ async function loadedBy(kind: 'openai' | 'anthropic' | 'google' | 'offline') {
     kind === 'offline'
       ? { kind }
       : { kind, model: models[kind], apiKey: 'k', baseUrl: provider.urls[kind] };
-  const child = join(import.meta.dirname, 'loading-child.ts');
   const argument = JSON.stringify({ url: database.url, provider: config, attempt });
-  const { stdout, stderr } = await run(process.execPath, ['--import', 'tsx', child, argument]);
+  const child = startNode(['--import', 'tsx', script, argument], `loading-child ${kind}`);
+  const { code, stdout, stderr } = await child.waitForExit();
+  expect(code).toBe(0);
   expect(stdout).toMatch(/All is well|Offline statistical analysis/);
   const [before = '', after = ''] = stderr.split('the door is open');
   const packagesIn = (log: string) =>

@@ -28,12 +28,13 @@ async function failureOf(
   kind: WireProtocol,
   status: number,
   body: unknown,
-  headers: Record<string, string> = {},
+  { headers = {}, apiKey }: { headers?: Record<string, string>; apiKey?: string } = {},
 ) {
   provider.script({ kind: 'status', status, headers, body: JSON.stringify(body) });
   const { tenantId, failure } = await failingCall(database.sql, {
     kind,
     baseUrl: provider.urls[kind],
+    ...(apiKey === undefined ? {} : { apiKey }),
   });
   const error = await failure;
   expect(await countersOf(database.sql, tenantId)).toEqual({
@@ -71,12 +72,19 @@ describe('the words of a refusal', () => {
       'Google: a wrong key comes as 400 and is a wrong key',
       'google',
       400,
-      google(400, 'INVALID_ARGUMENT', 'API key not valid.', reason('API_KEY_INVALID')),
+      google(400, 'INVALID_ARGUMENT', 'Pass a valid one.', reason('API_KEY_INVALID')),
       {
         code: 'llm_auth',
         message: expect.stringContaining('check GOOGLE_API_KEY'),
         details: { class: 'fatal', providerCode: 'API_KEY_INVALID' },
       },
+    ],
+    [
+      'Google: an expired key, by its message alone',
+      'google',
+      400,
+      google(400, 'INVALID_ARGUMENT', 'API key expired. Please renew the API key.'),
+      { code: 'llm_auth', details: { class: 'fatal' } },
     ],
     [
       'Google: an exhausted quota says in its body how long to wait',
@@ -193,7 +201,7 @@ describe('the words of a refusal', () => {
 
   it('a Retry-After in the header comes before a delay in the body', async () => {
     const error = await failureOf('google', 429, exhausted(retryInfo('37s')), {
-      'retry-after': '5',
+      headers: { 'retry-after': '5' },
     });
     expect(error.details['retryAfterMs']).toBe(5000);
   });
@@ -221,14 +229,15 @@ describe.each(wireProtocols)('the words of %s', (kind) => {
       google: google(400, 'INVALID_ARGUMENT', message),
     })[kind];
 
-  it.each(['AIzaSyA-0123456789_abcdefghijklmnopqrstu', 'sk-ant-api03-abcdef', faultyCall.apiKey])(
-    'are passed on without the key that they repeat: %s',
-    async (key) => {
-      const { message } = await failureOf(kind, 401, error(`Wrong key: ${key} and so on.`));
-      expect(message).toContain('(the provider says: Wrong key: [key] and so on.)');
-      expect(message).not.toContain(key);
-    },
-  );
+  it.each([
+    ['AIzaSyA-0123456789_abcdefghijklmnopqrstu', {}],
+    ['sk-ant-api03-abcdef', {}],
+    ['Zm9vYmFyYmF6+/0=', { apiKey: 'Zm9vYmFyYmF6+/0=' }],
+  ])('are passed on without the key that they repeat: %s', async (key, options) => {
+    const { message } = await failureOf(kind, 401, error(`Wrong key: ${key} and so on.`), options);
+    expect(message).toContain('(the provider says: Wrong key: [key] and so on.)');
+    expect(message).not.toContain(key);
+  });
 
   it('are dropped where they repeat the prompt', async () => {
     const quoted = faultyCall.prompt.slice(10, 60);

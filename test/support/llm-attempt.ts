@@ -47,6 +47,7 @@ export async function failingCall(
     readonly baseUrl: string;
     readonly timeoutMs?: number;
     readonly kind?: WireProtocol;
+    readonly apiKey?: string;
   },
 ) {
   await sql`
@@ -56,7 +57,7 @@ export async function failingCall(
   const { llm, controller } = await llmAttempt(sql, tenantId, {
     kind: provider.kind ?? 'openai',
     model: 'ten-cents',
-    apiKey: faultyCall.apiKey,
+    apiKey: provider.apiKey ?? faultyCall.apiKey,
     baseUrl: provider.baseUrl,
     timeoutMs: provider.timeoutMs ?? 5000,
     maxResponseBytes: 1024 * 1024,

@@ -33,7 +33,7 @@ export interface WireBody {
   };
 }
 
-export interface Answer {
+interface Answer {
   readonly content: string;
   /** As it stands in the body; null leaves it out. */
   readonly usage: object | null;
