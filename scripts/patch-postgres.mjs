@@ -1,8 +1,8 @@
 /**
  * Mends postgres.js 3.4.9 in place. When a server session ends inside a transaction, the driver writes to a
  * socket that is gone (which throws where nobody can catch it), hands the old session's error and queue to
- * the next session, and lets the old transaction's code run statements in whatever transaction has the
- * connection next: with tenants, somebody else's. Upstream issues 1066, 1154 and 1208; no release yet.
+ * the next session. And code of a transaction that is over can run statements in whatever transaction has
+ * the connection next: with tenants, somebody else's. Upstream issues 1066, 1154 and 1208; no release yet.
  * `npm ci` runs this in a clone; the published package bundles the mended copy. Safe to repeat; refuses a
  * driver that it does not know.
  */
@@ -83,9 +83,9 @@ const mends = {
   ],
   'src/index.js': [
     {
-      what: 'a transaction knows that its session is gone, and answers what waits in it',
+      what: 'a transaction knows that its session is gone, or that it is over, and answers what waits in it',
       anchor:
-        '        new Promise((_, reject) => connection.onclose = reject)\n      ])\n    } catch',
+        '        new Promise((_, reject) => connection.onclose = reject)\n      ])\n    } catch (error) {\n      throw error\n    }\n',
       put: () =>
         [
           '        new Promise((_, reject) => connection.onclose = error => {',
@@ -95,7 +95,10 @@ const mends = {
           '          reject(error)',
           '        })',
           '      ])',
-          '    } catch',
+          '    } finally {',
+          "      gone = gone || Errors.generic('TRANSACTION_ENDED', 'this transaction is over')",
+          '    }',
+          '',
         ].join('\n'),
     },
     {
@@ -104,7 +107,7 @@ const mends = {
       put: (anchor) => `${anchor}      , gone = null\n`,
     },
     {
-      what: 'a statement of a transaction whose session is gone never reaches another session',
+      what: 'a statement of a transaction that is over never runs in the next one',
       anchor: '        q.catch(e => uncaughtError || (uncaughtError = e))\n',
       put: (anchor) => `${anchor}        if (gone)\n          return q.reject(gone)\n`,
     },

@@ -24,13 +24,15 @@ export function configurationTable(): string {
   return ['| variable | default | meaning | example |', '|---|---|---|---|', ...rows].join('\n');
 }
 
+function put(text: string, name: string, table: string): string {
+  return text.replace(
+    new RegExp(`(<!-- ${name} -->\n)[\\s\\S]*?(\n<!-- /${name} -->)`),
+    (_, open: string, close: string) => `${open}${table}${close}`,
+  );
+}
+
 /** The README with both tables as the code has them. */
 export function withTables(readme: string): string {
-  const put = (text: string, name: string, table: string): string =>
-    text.replace(
-      new RegExp(`(<!-- ${name} -->\n)[\\s\\S]*?(\n<!-- /${name} -->)`),
-      (_, open: string, close: string) => `${open}${table}${close}`,
-    );
   return put(put(readme, 'commands', commandTable()), 'configuration', configurationTable());
 }
 

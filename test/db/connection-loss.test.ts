@@ -113,3 +113,22 @@ describe('a session terminated inside a transaction', () => {
     expect(rows.map(({ by }) => String(by))).toEqual(['the next one', 'the next one again']);
   });
 });
+
+test('a statement of a transaction that is over never runs in the one that has the connection next', async () => {
+  let leaked: Tx | undefined;
+  await victim.begin(async (tx) => {
+    leaked = tx;
+    await tx`select 1`;
+  });
+  const failed = victim.begin(async (tx) => {
+    await tx`select 1`;
+    throw new Error('rolled back');
+  });
+  await expect(failed).rejects.toThrow('rolled back');
+  await victim.begin(async (tx) => {
+    await tx`select set_config('purser.test', 'somebody else', true)`;
+    await expect(leaked?.unsafe(`select current_setting('purser.test')`)).rejects.toThrow(
+      'this transaction is over',
+    );
+  });
+});
