@@ -1,0 +1,104 @@
+/** `purser demo` as a stranger runs it: embedded, on generated data and on the real file, and gone afterwards. */
+import { existsSync } from 'node:fs';
+import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { runCli, startCli } from '../support/process.ts';
+import { fileTitle, hasRealFile, writeCostFile } from './cost-file.ts';
+
+let folder: string;
+let data: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'purser-demo-'));
+  // Postgres refuses to run as root, and whom it runs as has to reach its folder.
+  await chmod(folder, 0o711);
+  data = join(folder, 'data');
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+/** Command lines of processes that name the folder (Linux). */
+async function processesIn(path: string): Promise<string[]> {
+  const pids = existsSync('/proc') ? await readdir('/proc') : [];
+  const lines = await Promise.all(
+    pids
+      .filter((pid) => /^\d+$/.test(pid))
+      .map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')),
+  );
+  return lines.filter((line) => line.includes(path));
+}
+
+async function untilNoneRunsIn(path: string): Promise<void> {
+  const deadline = Date.now() + 10_000;
+  for (;;) {
+    const left = await processesIn(path);
+    if (left.length === 0) return;
+    if (Date.now() > deadline) throw new Error(`still running: ${left.join('; ')}`);
+    await sleep(50);
+  }
+}
+
+const ended = (text: string): string | undefined => /jobs: (.*)$/m.exec(text)?.[1];
+const hour = (): number => Math.floor(Date.now() / 3_600_000);
+
+it('shows its table once with one tenant refused; a second run stays up, adds no job and ends on Ctrl-C', async () => {
+  const args = ['demo', '--data', data, '--port', '0'];
+  for (;;) {
+    const startedIn = hour();
+    const once = await runCli([...args, '--once'], { timeoutMs: 110_000 });
+    expect(once).toMatchObject({ code: 0 });
+    await untilNoneRunsIn(folder);
+    const table = once.stdout.split('\n').filter((line) => /^\d{12} {2}/.test(line));
+    expect(table).toHaveLength(12);
+    expect(table.filter((line) => line.includes('refused: 402 budget_exceeded'))).toHaveLength(1);
+    expect(table.filter((line) => line.includes('Offline statistical analysis:'))).toHaveLength(11);
+    expect(once.stdout).toMatch(
+      /^refused \(402\): tenant \d+ needs \$[\d.]+ but has a monthly limit of \$0/m,
+    );
+    expect(once.stdout).toContain('No LLM was called');
+    expect(ended(once.stdout)).toMatch(/^\d+ completed, 1 (dead_letter|parked)$/);
+
+    const second = startCli(args);
+    await second.waitForLine(/The fleet keeps running/, { timeoutMs: 110_000 });
+    const address = await second.waitForLine(/^dashboard: http/);
+    const health = await fetch(new URL('/healthz', /http:\S+/.exec(address)?.[0]));
+    expect(health.status).toBe(200);
+    second.signal('SIGINT');
+    expect(await second.waitForExit()).toMatchObject({ code: 0 });
+    await untilNoneRunsIn(folder);
+    // A tick of the schedules between the two runs would rightly make new jobs.
+    if (hour() !== startedIn) continue;
+    expect(ended(second.stdout.join('\n'))).toBe(ended(once.stdout));
+    break;
+  }
+}, 240_000);
+
+it(`ends with one line of JSON that describes ${fileTitle}`, async () => {
+  const path = join(folder, 'export.csv');
+  const file = await writeCostFile(path);
+  const args = ['demo', '--once', '--json', '--port', '0', '--data', data, '--focus', path];
+  const { code, stdout } = await runCli(args, { timeoutMs: 110_000 });
+  expect(code).toBe(0);
+  expect(stdout.split('\n')).toHaveLength(1);
+  const expected = hasRealFile
+    ? { tenants: 44, rowsIngested: 589, billedCostUsd: '20.15098394973' }
+    : { tenants: file.tenants.length, rowsIngested: file.rows };
+  const state: {
+    jobs: Record<string, number>;
+    refused: { tenantId: string; code: number }[];
+    llm: { calls: number; provider: string };
+  } = JSON.parse(stdout);
+  expect(state).toMatchObject({
+    ...expected,
+    billedCostUsd: file.billedCostUsd,
+    llm: { provider: 'offline analyst', reservedUsd: '0' },
+    queueBackend: 'postgres',
+  });
+  expect(state.refused).toMatchObject([{ code: 402 }]);
+  expect(state.llm.calls).toBe(file.tenants.length - 1);
+  expect(Object.values(state.jobs).reduce((sum, count) => sum + count, 0)).toBe(
+    2 * file.tenants.length,
+  );
+  await untilNoneRunsIn(folder);
+}, 120_000);
