@@ -24,8 +24,9 @@ const secretKeys = [
  * messages. A password may itself contain `@`.
  */
 export function redactUrls(text: string): string {
+  // The bound on the scheme keeps a long word from taking time in proportion to its square.
   return text
-    .replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s/]+@/gi, '$1[redacted]@')
+    .replace(/([a-z][a-z0-9+.-]{0,30}:\/\/)[^\s/]+@/gi, '$1[redacted]@')
     .replace(/([?&]password=)[^\s&]+/gi, '$1[redacted]');
 }
 

@@ -10,7 +10,7 @@ import type { Handler } from '../handlers/define.ts';
 import { toOutcome } from '../handlers/outcome.ts';
 import { backoffMs } from './backoff.ts';
 import type { Backoff } from './backoff.ts';
-import { storableFault, storableResult } from './store-value.ts';
+import { readableThrown, storableFault, storableResult, storableText } from './store-value.ts';
 
 export interface AttemptFacts {
   readonly attempt: BegunAttempt;
@@ -20,6 +20,9 @@ export interface AttemptFacts {
 }
 
 const maxSnoozeMs = 3_600_000;
+/** Longer than any patience: such a job ends as expired. */
+const maxRetryMs = 365 * 86_400_000;
+const maxReasonLength = 1_000;
 const retryableStatus = new Set([402, 408, 409, 425, 429]);
 
 const after = (facts: AttemptFacts, ms: number): Date => new Date(facts.now.getTime() + ms);
@@ -41,19 +44,20 @@ export function endOfReturn(returned: unknown, facts: AttemptFacts): AttemptEnd 
       return {
         toState: 'cancelled',
         countsAttempt: true,
-        detail: { reason: outcome.reason, by: 'handler' },
+        detail: { reason: storableText(outcome.reason, maxReasonLength), by: 'handler' },
       };
     default:
       return failed(
         new PurserError('retry_requested', outcome.reason),
         facts,
-        outcome.afterMs === undefined ? undefined : after(facts, outcome.afterMs),
+        retryAt(outcome.afterMs, facts),
       );
   }
 }
 
 /** The end of an attempt whose handler threw, or whose deadline passed. */
-export function endOfThrow(thrown: unknown, facts: AttemptFacts): AttemptEnd {
+export function endOfThrow(anything: unknown, facts: AttemptFacts): AttemptEnd {
+  const thrown = readableThrown(anything);
   if (thrown instanceof BudgetExceededError) return refused(thrown, facts);
   const hint = classOf(thrown);
   if (hint.kind === 'fatal') return deadLetter(thrown, 'fatal');
@@ -104,13 +108,19 @@ function statusOf(thrown: unknown): number | undefined {
   return undefined;
 }
 
+/** What is no number of milliseconds asks for nothing: undefined leaves it to the backoff. */
+function retryAt(afterMs: number | undefined, facts: AttemptFacts): Date | undefined {
+  if (afterMs === undefined || Number.isNaN(afterMs)) return undefined;
+  return after(facts, Math.min(maxRetryMs, Math.max(0, afterMs)));
+}
+
 function snoozed(afterMs: number, reason: string, facts: AttemptFacts): AttemptEnd {
-  const boundedMs = Math.min(maxSnoozeMs, Math.max(0, afterMs));
+  const boundedMs = Number.isNaN(afterMs) ? 0 : Math.min(maxSnoozeMs, Math.max(0, afterMs));
   return {
     toState: 'pending',
     scheduledFor: after(facts, boundedMs),
     countsAttempt: false,
-    detail: { reason: `snoozed: ${reason}`, afterMs: boundedMs },
+    detail: { reason: `snoozed: ${storableText(reason, maxReasonLength)}`, afterMs: boundedMs },
   };
 }
 

@@ -2,7 +2,7 @@
  * Makes what a handler returned or threw fit for jsonb: no NUL, no half surrogates, no cycles, bounded in
  * size. One bad result must never sink the statement that stores it.
  */
-import { codeOf, messageOf } from '../errors.ts';
+import { codeOf, messageOf, PurserError } from '../errors.ts';
 import { redactUrls } from '../log.ts';
 import type { JobFault } from '../jobs/attempts.ts';
 
@@ -17,23 +17,41 @@ export function storableText(text: string, maxLength: number): string {
   return cut.replaceAll('\u0000', replacement).toWellFormed();
 }
 
+/** Postgres refuses JSON that is nested some thousand levels deep; nobody reads a hundred. */
+const maxDepth = 100;
+
+/** Keys and values that Postgres can store. Throws when nested too deep. */
+function storableJson(value: unknown, depth: number): unknown {
+  if (typeof value === 'string') return storableText(value, maxResultBytes);
+  if (value === null || typeof value !== 'object') return value;
+  if (depth >= maxDepth) throw new Error(`nested more than ${maxDepth} levels deep`);
+  if (Array.isArray(value)) return value.map((item) => storableJson(item, depth + 1));
+  return Object.fromEntries(
+    Object.entries(value).map(([key, item]) => [
+      storableText(key, maxResultBytes),
+      storableJson(item, depth + 1),
+    ]),
+  );
+}
+
 /** A handler's result as a JSON value; what cannot be stored is replaced by a note that says why. */
 export function storableResult(result: unknown): unknown {
-  let text: string | undefined;
   try {
-    text = JSON.stringify(result, (_key, value: unknown) =>
-      typeof value === 'string' ? storableText(value, maxResultBytes) : value,
-    );
+    const text = JSON.stringify(result);
+    if (text === undefined) return null;
+    const bytes = Buffer.byteLength(text);
+    if (bytes > maxResultBytes) {
+      return {
+        purser: 'result not stored',
+        reason: 'too large',
+        bytes,
+        limitBytes: maxResultBytes,
+      };
+    }
+    return storableJson(JSON.parse(text), 0);
   } catch (error) {
     return { purser: 'result not stored', reason: storableText(messageOf(error), 500) };
   }
-  if (text === undefined) return null;
-  const bytes = Buffer.byteLength(text);
-  if (bytes > maxResultBytes) {
-    return { purser: 'result not stored', reason: 'too large', bytes, limitBytes: maxResultBytes };
-  }
-  const clean = text.replaceAll('\\u0000', replacement).toWellFormed();
-  return JSON.parse(clean);
 }
 
 /** The record of anything thrown: code, message, stack, without connection secrets. */
@@ -45,4 +63,17 @@ export function storableFault(thrown: unknown, details?: Record<string, unknown>
     ...(stack === undefined ? {} : { stack: storableText(redactUrls(stack), maxStackLength) }),
     ...(details === undefined ? {} : { details: storableResult(details) }),
   };
+}
+
+/** `thrown` itself, or an error of ours in its place when its fields cannot be read or are no text. */
+export function readableThrown(thrown: unknown): unknown {
+  try {
+    storableFault(thrown);
+    return thrown;
+  } catch {
+    return new PurserError(
+      'unreadable_error',
+      'the handler threw something whose message or stack cannot be read; throw an Error',
+    );
+  }
 }

@@ -1,0 +1,170 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { storableFault, storableResult } from '../../src/worker/store-value.ts';
+import { endOfReturn, endOfThrow } from '../../src/worker/classify.ts';
+import { cancel, retry, snooze } from '../../src/handlers/outcome.ts';
+import { finishAttempts } from '../../src/jobs/attempts.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { addTenant } from '../support/tenants.ts';
+import { addJobType, jobRow, runningJob } from '../jobs/job-steps.ts';
+
+let test: TestDatabase;
+let tenantId: string;
+beforeAll(async () => {
+  test = await freshDatabase();
+  await addJobType(test.sql);
+  tenantId = await addTenant(test.sql);
+});
+afterAll(() => test.close());
+
+function nested(depth: number): unknown {
+  let value: unknown = 'core';
+  for (let n = 0; n < depth; n += 1) value = [value];
+  return value;
+}
+const circular: Record<string, unknown> = { name: 'ring' };
+circular['self'] = circular;
+const factsNow = new Date();
+
+const hostileResults: Record<string, () => unknown> = {
+  undefined: () => undefined,
+  null: () => null,
+  'a function': () => () => 1,
+  'a circle': () => circular,
+  'a BigInt': () => ({ n: 1n }),
+  '2 MB': () => 'x'.repeat(2_000_000),
+  'NUL in a value': () => ({ a: 'x\u0000y' }),
+  'NUL in a key': () => ({ 'x\u0000y': 1 }),
+  'half a surrogate pair in a value': () => ['\uD83D'],
+  'half a surrogate pair in a key': () => ({ deep: { '\uDE00': 1 } }),
+  'text that looks like an escape': () => ({ path: String.raw`C:\u0000\ud800` }),
+  'a key that looks like an escape': () => ({ [String.raw`\u0000`]: 1 }),
+  'a key __proto__': () => JSON.parse('{"__proto__": {"a": 1}}'),
+  '100,000 levels': () => nested(100_000),
+  '5,000 levels': () => nested(5_000),
+  'a toJSON that throws': () => ({
+    toJSON: () => {
+      throw new Error('no');
+    },
+  }),
+  'not a number': () => ({ n: Number.NaN, i: Number.POSITIVE_INFINITY }),
+  'a date': () => new Date(0),
+};
+
+const unreadable = new Error('x');
+Object.defineProperty(unreadable, 'stack', {
+  get: () => {
+    throw new Error('no stack for you');
+  },
+});
+const odd = new Error('x');
+Object.defineProperty(odd, 'message', { value: { not: 'text' } });
+const trap = new Proxy(
+  {},
+  {
+    get: () => {
+      throw new Error('trap');
+    },
+    has: () => {
+      throw new Error('trap');
+    },
+    getPrototypeOf: () => {
+      throw new Error('trap');
+    },
+  },
+);
+
+const hostileThrows: Record<string, () => unknown> = {
+  null: () => null,
+  undefined: () => undefined,
+  'a string': () => 'broken',
+  'a symbol': () => Symbol('broken'),
+  'a function': () => () => 1,
+  'a circle': () => circular,
+  'NUL in the message': () => new Error('a\u0000b\uD83D'),
+  'a message that is no text': () => odd,
+  'a stack that cannot be read': () => unreadable,
+  'a code with NUL': () => Object.assign(new Error('x'), { code: 'a\u0000' }),
+  'a trap': () => trap,
+  'a message of 1 MB': () => new Error('m'.repeat(1_000_000)),
+};
+
+describe('the database takes, in one batch with a good neighbour', () => {
+  const facts = async () => {
+    const attempt = await runningJob(test.sql, tenantId);
+    return {
+      attempt,
+      handler: { onBudget: 'park' as const },
+      now: factsNow,
+      backoff: { baseMs: 1, capMs: 1 },
+    };
+  };
+
+  // The runner prints arguments, and these cannot be printed: it gets their names only.
+  it.each(Object.keys(hostileResults))('a result that is %s', async (what) => {
+    const result = hostileResults[what]?.();
+    const [one, neighbour] = [await facts(), await facts()];
+    const answers = await finishAttempts(test.sql, [
+      { ...one.attempt, end: endOfReturn(result, one) },
+      { ...neighbour.attempt, end: endOfReturn('fine', neighbour) },
+    ]);
+    expect([...answers.values()]).toEqual(['applied', 'applied']);
+    expect((await jobRow(test.sql, one.attempt.jobId)).state).toBe('completed');
+    expect((await jobRow(test.sql, neighbour.attempt.jobId)).result).toBe('fine');
+  });
+
+  it.each(Object.keys(hostileThrows))('a throw of %s', async (what) => {
+    const thrown = hostileThrows[what]?.();
+    const one = await facts();
+    await finishAttempts(test.sql, [{ ...one.attempt, end: endOfThrow(thrown, one) }]);
+    const row = await jobRow(test.sql, one.attempt.jobId);
+    expect(row.state).toBe('failed');
+    expect(row.error?.code).toEqual(expect.stringMatching(/.+/));
+  });
+
+  it.each([
+    ['cancel with NUL', cancel({ reason: 'a\u0000b' }), 'cancelled'],
+    ['snooze with half a pair', snooze({ reason: '\uD83D', afterMs: 1 }), 'pending'],
+    ['snooze for no number', snooze({ reason: 'x', afterMs: Number.NaN }), 'pending'],
+    ['snooze for ever', snooze({ reason: 'x', afterMs: Number.POSITIVE_INFINITY }), 'pending'],
+    ['retry with NUL', retry({ reason: '\u0000' }), 'failed'],
+    ['retry after no number', retry({ reason: 'x', afterMs: Number.NaN }), 'failed'],
+    ['retry in 300,000 years', retry({ reason: 'x', afterMs: 1e16 }), 'failed'],
+    ['retry for ever', retry({ reason: 'x', afterMs: Number.POSITIVE_INFINITY }), 'failed'],
+    ['retry in the past', retry({ reason: 'x', afterMs: -1e16 }), 'failed'],
+  ])('an outcome %s', async (_what, outcome, state) => {
+    const one = await facts();
+    const answers = await finishAttempts(test.sql, [
+      { ...one.attempt, end: endOfReturn(outcome, one) },
+    ]);
+    expect([...answers.values()]).toEqual(['applied']);
+    expect((await jobRow(test.sql, one.attempt.jobId)).state).toBe(state);
+  });
+});
+
+describe('what is stored', () => {
+  it.each([
+    [
+      { a: ['x\u0000y', '\uD83D', 'whole \u{1F600}'] },
+      { a: ['x\uFFFDy', '\uFFFD', 'whole \u{1F600}'] },
+    ],
+    [{ 'k\u0000': 1 }, { 'k\uFFFD': 1 }],
+    [String.raw`\u0000 and \\u0000`, String.raw`\u0000 and \\u0000`],
+    [new Date(0), '1970-01-01T00:00:00.000Z'],
+    [{ gone: undefined, kept: 1 }, { kept: 1 }],
+  ])('of %j is %j', (result, stored) => {
+    expect(storableResult(result)).toEqual(stored);
+  });
+
+  it('of what is too large or no JSON is a note that says why', () => {
+    expect(storableResult('x'.repeat(2_000_000))).toMatchObject({ reason: 'too large' });
+    expect(storableResult({ n: 1n })).toMatchObject({ reason: expect.stringMatching(/BigInt/) });
+    expect(storableResult(nested(500))).toMatchObject({ reason: expect.stringMatching(/deep/) });
+  });
+
+  it('of a thrown error has neither a password nor more than 4,000 characters of message', () => {
+    const fault = storableFault(new Error(`postgres://ada:secret@db/x ${'m'.repeat(9_000)}`));
+    expect(JSON.stringify(fault)).not.toContain('secret');
+    expect(fault.message.length).toBeLessThan(4_050);
+  });
+});
