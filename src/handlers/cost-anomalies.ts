@@ -3,9 +3,10 @@
  */
 import type { Periods, ServiceDay } from './cost-queries.ts';
 import { clipped, rounded } from './evidence-values.ts';
-import { deviations, median } from './robust-statistics.ts';
-import type { DayValue } from './robust-statistics.ts';
+import { median, outlierScore } from '../robust-statistics.ts';
 import { addDays, daysOf } from './utc-days.ts';
+import { deviations } from './weekday-deviations.ts';
+import type { DayValue } from './weekday-deviations.ts';
 
 /** Neighbouring days on which a service cost more than its own past explains. */
 export interface CostAnomaly {
@@ -19,8 +20,6 @@ export interface CostAnomaly {
 }
 
 const maxAnomalies = 10;
-/** Of the modified z-score. */
-const outlierScore = 3.5;
 
 /** Joins neighbouring outlier days of one service into findings. */
 function anomaliesOf(

@@ -1,13 +1,10 @@
 /**
- * Robust statistics over daily costs: which days stand out, and what a period costs per month.
- *
- * A day is an outlier by its modified z-score, `0.6745 * (x - median) / MAD` above 3.5, with the mean
- * absolute deviation where the MAD is zero: B. Iglewicz and D. Hoaglin, "How to Detect and Handle
- * Outliers", ASQC 1993. One parameter set for every series.
+ * Which days of a series of daily costs stand out from the days before them, and what a period costs per
+ * month. One parameter set for every series.
  */
+import { median, outlierScore, spreadOf } from '../robust-statistics.ts';
 import type { DailyCost, ServiceEvidence } from './evidence.ts';
 
-const threshold = 3.5;
 const windowDays = 28;
 const minHistoryDays = 7;
 /** Less than this above the expected cost is noise to a reader, however regular the series is. */
@@ -24,21 +21,10 @@ export interface CostAnomaly {
   readonly days: number;
 }
 
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const upper = sorted[middle] ?? 0;
-  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? upper) + upper) / 2;
-}
-
 /** The modified z-score of `value` against `history`; infinite above a history without any spread. */
 export function modifiedZScore(value: number, history: readonly number[]): number {
-  const center = median(history);
-  const deviations = history.map((x) => Math.abs(x - center));
-  const mad = median(deviations);
-  if (mad > 0) return (0.6745 * (value - center)) / mad;
-  const meanAd = deviations.reduce((total, x) => total + x, 0) / Math.max(deviations.length, 1);
-  if (meanAd > 0) return (value - center) / (1.253314 * meanAd);
+  const { center, scale } = spreadOf(history);
+  if (scale > 0) return (value - center) / scale;
   return value === center ? 0 : Math.sign(value - center) * Number.POSITIVE_INFINITY;
 }
 
@@ -59,7 +45,7 @@ export function findAnomalies(service: ServiceEvidence, materialCost: number): C
       history.map((point) => point.cost),
     );
     const material = excess > Math.max(materialCost, minExcessShare * Math.abs(expected));
-    if (score <= threshold || !material || isUsualForWeekday(day, cost, history)) continue;
+    if (score <= outlierScore || !material || isUsualForWeekday(day, cost, history)) continue;
     const inARow = run?.at === at - 1 ? run.anomaly : undefined;
     const dearest = inARow !== undefined && inARow.cost >= cost ? inARow : undefined;
     const days = (inARow?.days ?? 0) + 1;

@@ -1,8 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { findAnomalies, median, modifiedZScore } from '../../src/llm/cost-statistics.ts';
+import { findAnomalies, modifiedZScore } from '../../src/llm/cost-statistics.ts';
 import { readEvidence } from '../../src/llm/evidence.ts';
 import { analyseOffline } from '../../src/llm/offline-analysis.ts';
+import { median } from '../../src/robust-statistics.ts';
 import { assertBooksRight } from '../support/books.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';

@@ -2,18 +2,7 @@
  * Outliers of a daily cost series by statistics that the outliers themselves cannot bend: medians in
  * place of means, and weekdays compared with weekdays.
  */
-
-/** The median; 0 of nothing. */
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const upper = sorted[middle] ?? 0;
-  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? 0) + upper) / 2;
-}
-
-function mean(values: readonly number[]): number {
-  return values.length === 0 ? 0 : values.reduce((sum, value) => sum + value, 0) / values.length;
-}
+import { median, spreadOf } from '../robust-statistics.ts';
 
 export interface DayValue {
   /** `YYYY-MM-DD`, UTC. */
@@ -34,10 +23,8 @@ function isWeekend(day: string): boolean {
 }
 
 /**
- * Modified z-scores after Iglewicz and Hoaglin, How to Detect and Handle Outliers (ASQC, 1993):
- * M = 0.6745 (x - median) / MAD, an outlier where |M| > 3.5. Here x is a day's difference from the
- * median of its class of days. Where MAD is 0 (more than half of the days agree) the mean absolute deviation
- * stands in: M = (x - median) / (1.253314 MeanAD). A series without any spread scores 0.
+ * Modified z-scores of each day's difference from the median of its class of days. A series without any
+ * spread scores 0.
  */
 export function deviations(series: readonly DayValue[]): Deviation[] {
   const expectedOf = (weekend: boolean): number =>
@@ -47,10 +34,7 @@ export function deviations(series: readonly DayValue[]): Deviation[] {
   const residuals = series.map(
     ({ day, value }) => value - (isWeekend(day) ? weekendLevel : weekdayLevel),
   );
-  const center = median(residuals);
-  const distances = residuals.map((residual) => Math.abs(residual - center));
-  const mad = median(distances);
-  const scale = mad > 0 ? mad / 0.6745 : 1.253314 * mean(distances);
+  const { center, scale } = spreadOf(residuals);
   return series.map(({ day, value }, index) => ({
     day,
     value,

@@ -1,0 +1,32 @@
+/**
+ * Statistics of a cost series that its own outliers cannot bend. The modified z-score after B. Iglewicz and
+ * D. Hoaglin, "How to Detect and Handle Outliers", ASQC 1993: 0.6745 (x - median) / MAD, an outlier above
+ * 3.5; where the MAD is 0, (x - median) / (1.253314 mean absolute deviation).
+ */
+
+/** Of the modified z-score: what is above is an outlier. */
+export const outlierScore = 3.5;
+
+/** The median; 0 of nothing. */
+export function median(values: readonly number[]): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  const upper = sorted[middle] ?? 0;
+  return sorted.length % 2 === 1 ? upper : ((sorted[middle - 1] ?? upper) + upper) / 2;
+}
+
+interface Spread {
+  readonly center: number;
+  /** What a modified z-score counts in; 0 of values that are all the same. */
+  readonly scale: number;
+}
+
+/** `(x - center) / scale` is the modified z-score of x. */
+export function spreadOf(values: readonly number[]): Spread {
+  const center = median(values);
+  const distances = values.map((value) => Math.abs(value - center));
+  const mad = median(distances);
+  if (mad > 0) return { center, scale: mad / 0.6745 };
+  const total = distances.reduce((sum, distance) => sum + distance, 0);
+  return { center, scale: (1.253314 * total) / Math.max(distances.length, 1) };
+}
