@@ -1,6 +1,6 @@
 /** The layout of the code base is a promise too: who may import whom, and what stands in one place only. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, normalize, relative } from 'node:path';
+import { dirname, join, normalize } from 'node:path';
 import { describe, expect, test } from 'vitest';
 
 const root = join(import.meta.dirname, '..');
@@ -92,9 +92,9 @@ describe('architecture', () => {
   test('only config.ts reads the environment, and only queues/backend.ts imports its drivers', () => {
     const readers = sources.filter(({ text }) => /process\.env\b/.test(text));
     // The guardian of the embedded Postgres is a process of its own that is started with an environment.
-    expect(readers.map(({ path }) => path).filter((path) => !/^db\/embedded/.test(path))).toEqual([
-      'config.ts',
-    ]);
+    expect(
+      readers.map(({ path }) => path).filter((path) => !path.startsWith('db/embedded')),
+    ).toEqual(['config.ts']);
     const drivers = sources.filter(({ packages }) =>
       packages.some((name) => ['pg', 'ioredis'].includes(name)),
     );
@@ -122,10 +122,11 @@ describe('architecture', () => {
   test('every migration has a way back and says why it exists', () => {
     const files = readdirSync(join(root, 'sql'));
     const ups = files.filter((file) => !file.endsWith('.down.sql'));
-    for (const file of ups) {
-      expect(files, file).toContain(file.replace(/\.sql$/, '.down.sql'));
-      expect(readFileSync(join(root, 'sql', file), 'utf8'), file).toMatch(/^-- /);
-    }
-    expect(relative(root, join(root, 'sql'))).toBe('sql');
+    expect(ups.length).toBeGreaterThan(5);
+    expect(ups.filter((file) => !files.includes(file.replace(/\.sql$/, '.down.sql')))).toEqual([]);
+    const mute = ups.filter(
+      (file) => !readFileSync(join(root, 'sql', file), 'utf8').startsWith('-- '),
+    );
+    expect(mute).toEqual([]);
   });
 });

@@ -39,13 +39,3 @@ export function connect(url: string, options: ConnectOptions): Sql {
     },
   });
 }
-
-/** Whether the URL can be parsed as a Postgres URL with a database name. */
-export function isPostgresUrl(url: string): boolean {
-  try {
-    const { protocol, pathname } = new URL(url);
-    return (protocol === 'postgres:' || protocol === 'postgresql:') && pathname.length > 1;
-  } catch {
-    return false;
-  }
-}

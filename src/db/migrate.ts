@@ -46,7 +46,7 @@ export interface MigrateResult {
 }
 
 /** Reads sql/NNNN_name.sql with its down file; numbers must be unique and ascending. */
-export async function loadMigrations(folder = defaultFolder): Promise<Migration[]> {
+async function loadMigrations(folder = defaultFolder): Promise<Migration[]> {
   const files = (await readdir(folder)).filter((file) => /^\d{4}_\w+\.sql$/.test(file)).toSorted();
   return Promise.all(
     files.map(async (file) => {

@@ -10,7 +10,7 @@ export type Connection =
   | { query(text: string, values: unknown[]): Promise<{ rows: object[] }> };
 
 /** Runs a statement on either driver. */
-export async function runOn<R extends object>(
+async function runOn<R extends object>(
   connection: Connection,
   text: string,
   parameters: (string | number | null)[],
