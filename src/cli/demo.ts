@@ -43,7 +43,7 @@ const longAgo = new Date('2026-01-01T00:00:00Z');
 
 /** Tenants get plans in turn, and the first one of the file a budget of zero. */
 async function upload(session: Session, database: Database, path: string): Promise<SplitResult> {
-  const { invocation } = session;
+  const { invocation, lifecycle } = session;
   let seen = 0;
   const bar = progressBar(invocation, 'uploading');
   return uploadByTenantColumn({
@@ -51,7 +51,12 @@ async function upload(session: Session, database: Database, path: string): Promi
     path,
     column: tenantColumn,
     onReady: enqueueIngestion,
-    onProgress: bar.update,
+    onProgress: (done, total) => {
+      if (lifecycle.stopSignal.aborted) {
+        throw new PurserError('interrupted', 'stopped while uploading');
+      }
+      bar.update(done, total);
+    },
     ensureTenant: async (sql, tenantId) => {
       const index = seen;
       seen += 1;

@@ -1,9 +1,11 @@
 /** `purser start scheduler|worker|web|all`: a role that runs until it is told to stop. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../config.ts';
 import { startEmbeddedPostgres } from '../db/embedded.ts';
 import { exitCodes, UsageError } from '../errors.ts';
 import { Lifecycle, stopOnSignals } from '../lifecycle.ts';
 import { createLogger } from '../log.ts';
+import type { Logger } from '../log.ts';
 import type { Command, Invocation } from './command.ts';
 import { prepareDatabase, prepareOptionsOf } from './prepare-database.ts';
 import {
@@ -16,6 +18,9 @@ import {
 } from './roles.ts';
 import type { RoleName } from './roles.ts';
 import { databaseUrl, openQueues, openRegistry, openServiceDatabase } from './services.ts';
+
+/** A role whose queue store is away starts all the same, and says so in its log. */
+const connectWithinMs = 3_000;
 
 function rolesOf(word: string): readonly RoleName[] {
   if (word === 'all') return roleNames;
@@ -44,44 +49,66 @@ async function withDatabaseUrl(
   return { ...config, DATABASE_URL: embedded.url };
 }
 
+/** Opens what the roles need and starts them; a stop that was asked for meanwhile starts no further one. */
+async function startRoles(
+  invocation: Invocation,
+  given: Config,
+  word: string,
+  lifecycle: Lifecycle,
+  log: Logger,
+): Promise<void> {
+  const roles = rolesOf(word);
+  const config = await withDatabaseUrl(given, word === 'all', lifecycle, invocation.note);
+  const connections = (kind: 'system' | 'tenant'): number =>
+    roles.reduce((sum, role) => sum + roleConnections[role][kind], 0);
+  const database = await openServiceDatabase(config, lifecycle, {
+    name: word,
+    systemConnections: connections('system'),
+    tenantConnections: connections('tenant'),
+  });
+  const registry = await openRegistry(config, database);
+  const queues = openQueues(config, lifecycle, {
+    database,
+    workers: roles.includes('worker') ? registry.size : 0,
+    name: word,
+    log,
+  });
+  const context = { config, lifecycle, database, queues, registry, llm: llmProviderOf(config) };
+  if (!lifecycle.stopSignal.aborted && roles.includes('scheduler')) startSchedulerRole(context);
+  if (!lifecycle.stopSignal.aborted && roles.includes('worker')) await startWorkerRole(context);
+  if (!lifecycle.stopSignal.aborted && roles.includes('web')) {
+    const web = await startWebRole(context, config.PORT);
+    invocation.note(`dashboard: http://127.0.0.1:${web.port}/  login: ${web.user}`);
+    if (web.generatedPassword !== undefined) {
+      invocation.note(
+        `password for this start: ${web.generatedPassword}  (set DASHBOARD_PASSWORD)`,
+      );
+    }
+  }
+  if (lifecycle.stopSignal.aborted) return;
+  invocation.note(
+    `purser ${word} is running (tenancy ${database.level}, queues in ${queues.backend.kind})`,
+  );
+}
+
+/** How long a start that is not wanted any more may take, so that what it opens is closed in order. */
+const unwantedStartMs = 5_000;
+
 async function run(invocation: Invocation): Promise<number> {
   const word = invocation.positionals[0] ?? '';
-  const roles = rolesOf(word);
+  rolesOf(word);
   const given = invocation.config();
   const log = createLogger({ level: given.LOG_LEVEL, role: word });
   const lifecycle = new Lifecycle(log);
   const ignoreSignals = stopOnSignals(lifecycle);
   try {
-    const config = await withDatabaseUrl(given, word === 'all', lifecycle, invocation.note);
-    const connections = (kind: 'system' | 'tenant'): number =>
-      roles.reduce((sum, role) => sum + roleConnections[role][kind], 0);
-    const database = await openServiceDatabase(config, lifecycle, {
-      name: word,
-      systemConnections: connections('system'),
-      tenantConnections: connections('tenant'),
+    const starting = startRoles(invocation, given, word, lifecycle, log).catch((error: unknown) => {
+      // A service that is away (connecting to it, say) no longer matters to who leaves.
+      if (!lifecycle.stopSignal.aborted) throw error;
+      log.warn({ error }, 'start_ended');
     });
-    const registry = await openRegistry(config, database);
-    const queues = openQueues(config, lifecycle, {
-      database,
-      workers: roles.includes('worker') ? registry.size : 0,
-      name: word,
-      log,
-    });
-    const context = { config, lifecycle, database, queues, registry, llm: llmProviderOf(config) };
-    if (!lifecycle.stopSignal.aborted && roles.includes('scheduler')) startSchedulerRole(context);
-    if (!lifecycle.stopSignal.aborted && roles.includes('worker')) await startWorkerRole(context);
-    if (!lifecycle.stopSignal.aborted && roles.includes('web')) {
-      const web = await startWebRole(context, config.PORT);
-      invocation.note(`dashboard: http://127.0.0.1:${web.port}/  login: ${web.user}`);
-      if (web.generatedPassword !== undefined) {
-        invocation.note(
-          `password for this start: ${web.generatedPassword}  (set DASHBOARD_PASSWORD)`,
-        );
-      }
-    }
-    invocation.note(
-      `purser ${word} is running (tenancy ${database.level}, queues in ${queues.backend.kind})`,
-    );
+    await Promise.race([starting, lifecycle.untilStopped()]);
+    await Promise.race([starting, sleep(unwantedStartMs, undefined, { ref: false })]);
     await lifecycle.untilStopped();
     return exitCodes.ok;
   } finally {

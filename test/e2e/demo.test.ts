@@ -1,12 +1,11 @@
 /** `purser demo` as a stranger runs it: embedded, on generated data and on the real file, and gone afterwards. */
-import { existsSync } from 'node:fs';
-import { chmod, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { runCli, startCli } from '../support/process.ts';
 import { fileTitle, hasRealFile, writeCostFile } from './cost-file.ts';
+import { untilNoneRunsIn } from './fleet.ts';
 
 let folder: string;
 let data: string;
@@ -17,27 +16,6 @@ beforeEach(async () => {
   data = join(folder, 'data');
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
-
-/** Command lines of processes that name the folder (Linux). */
-async function processesIn(path: string): Promise<string[]> {
-  const pids = existsSync('/proc') ? await readdir('/proc') : [];
-  const lines = await Promise.all(
-    pids
-      .filter((pid) => /^\d+$/.test(pid))
-      .map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')),
-  );
-  return lines.filter((line) => line.includes(path));
-}
-
-async function untilNoneRunsIn(path: string): Promise<void> {
-  const deadline = Date.now() + 10_000;
-  for (;;) {
-    const left = await processesIn(path);
-    if (left.length === 0) return;
-    if (Date.now() > deadline) throw new Error(`still running: ${left.join('; ')}`);
-    await sleep(50);
-  }
-}
 
 const ended = (text: string): string | undefined => /jobs: (.*)$/m.exec(text)?.[1];
 const hour = (): number => Math.floor(Date.now() / 3_600_000);

@@ -1,4 +1,6 @@
 /** A fleet as a deployment has it: each role a process of its own, and what the database says of their work. */
+import { existsSync } from 'node:fs';
+import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Sql } from '../../src/db/connect.ts';
 import { startCli } from '../support/process.ts';
@@ -40,4 +42,26 @@ export async function stopAll(processes: readonly CliProcess[]): Promise<(number
       throw new Error(`a role ended with ${code ?? signal}:\n${stderr.slice(-2_000)}`);
   }
   return exits.map(({ code }) => code);
+}
+
+/** Command lines of processes that name the folder (Linux). */
+async function processesIn(path: string): Promise<string[]> {
+  const pids = existsSync('/proc') ? await readdir('/proc') : [];
+  const lines = await Promise.all(
+    pids
+      .filter((pid) => /^\d+$/.test(pid))
+      .map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')),
+  );
+  return lines.filter((line) => line.includes(path));
+}
+
+/** Waits until no process names the folder any more. */
+export async function untilNoneRunsIn(path: string): Promise<void> {
+  const deadline = Date.now() + 10_000;
+  for (;;) {
+    const left = await processesIn(path);
+    if (left.length === 0) return;
+    if (Date.now() > deadline) throw new Error(`still running: ${left.join('; ')}`);
+    await sleep(50);
+  }
 }

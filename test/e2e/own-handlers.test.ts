@@ -1,0 +1,100 @@
+/** PURSER_HANDLERS: a stranger's module, outside the repository and without any import, does its job. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { runCli } from '../support/process.ts';
+import { addTenant } from '../support/tenants.ts';
+import { startRole, stopAll } from './fleet.ts';
+
+let database: TestDatabase;
+let folder: string;
+beforeAll(async () => {
+  database = await freshDatabase();
+  folder = await mkdtemp(join(tmpdir(), 'purser-handlers-'));
+});
+afterAll(async () => {
+  await database.close();
+  await rm(folder, { recursive: true });
+});
+
+async function write(name: string, text: string): Promise<void> {
+  await writeFile(join(folder, name), text);
+}
+
+async function untilState(jobId: string, wanted: string): Promise<void> {
+  for (;;) {
+    const [job] = await database.sql<{ state: string }[]>`
+      select state from background_jobs where id = ${jobId}::bigint`;
+    if (job?.state === wanted) return;
+    if (job?.state === 'dead_letter') throw new Error(`job ${jobId} is a dead letter`);
+    await sleep(25);
+  }
+}
+
+it('runs a job of a plain object, and lets one under way end when the worker is told to stop', async () => {
+  await write(
+    'greet.mjs',
+    `export const handlers = [{
+      type: 'greet', timeoutMs: 20000, maxAttempts: 2,
+      run: async (ctx) => {
+        await new Promise((resolve) => setTimeout(resolve, ctx.payload.waitMs));
+        const [tenant] = await ctx.sql\`select id from tenants\`;
+        return { hello: tenant.id };
+      },
+    }];`,
+  );
+  const tenantId = await addTenant(database.sql);
+  // Relative to where the process runs, as a shell would read it.
+  const env = { DATABASE_URL: database.url, PURSER_HANDLERS: './greet.mjs' };
+  const fleet = await Promise.all([
+    startRole('scheduler', { DATABASE_URL: database.url }),
+    startRole('worker', env, folder),
+  ]);
+  const enqueue = async (waitMs: number): Promise<string> => {
+    const args = ['enqueue', 'greet', '--tenant', tenantId, '--json'];
+    const payload = JSON.stringify({ waitMs });
+    const { stdout } = await runCli([...args, '--payload', payload], { env, cwd: folder });
+    const { jobId }: { jobId: string } = JSON.parse(stdout);
+    return jobId;
+  };
+  await untilState(await enqueue(0), 'completed');
+  const slow = await enqueue(1_500);
+  await untilState(slow, 'running');
+  expect(await stopAll(fleet)).toEqual([0, 0]);
+  const shown = await runCli(['jobs', 'show', slow, '--json'], {
+    env: { DATABASE_URL: database.url },
+  });
+  expect(JSON.parse(shown.stdout)).toMatchObject({
+    state: 'completed',
+    attempt: 1,
+    result: { hello: tenantId },
+  });
+}, 60_000);
+
+it.each([
+  { name: 'missing.mjs', text: undefined, says: 'the module does not load: Cannot find module' },
+  { name: 'syntax.mjs', text: 'export const handlers = [', says: 'the module does not load' },
+  { name: 'throws.mjs', text: 'throw new Error("no key")', says: 'does not load: no key' },
+  { name: 'none.mjs', text: 'export const jobs = []', says: 'must export `handlers`, a list' },
+  {
+    name: 'run.mjs',
+    text: 'export const handlers = [{ type: "x", timeoutMs: 1, maxAttempts: 1 }]',
+    says: 'handlers[0]: run: must be a function',
+  },
+  {
+    name: 'type.mjs',
+    text: 'export const handlers = [{ type: "Bad Type", timeoutMs: 1, maxAttempts: 1, run() {} }]',
+    says: 'handlers[0]: handler "Bad Type": type must be',
+  },
+])('exits 78 and names the fault of $name', async ({ name, text, says }) => {
+  if (text !== undefined) await write(name, text);
+  const env = { DATABASE_URL: database.url, PURSER_HANDLERS: join(folder, name) };
+  const { code, stderr } = await runCli(['start', 'worker'], { env });
+  expect(stderr).toContain(`purser: PURSER_HANDLERS=${join(folder, name)}: `);
+  expect(stderr).toContain(says);
+  expect(code).toBe(78);
+});
