@@ -89,7 +89,8 @@ async function send(account: Account, request: ExchangeRequest): Promise<Answer 
       host,
       protocol,
       model: request.model,
-      said: saidBy(text, request.body, request.apiKey),
+      // A refusal may name the model, which is in the request and no secret.
+      said: saidBy(text, request.body.replaceAll(request.model, ''), request.apiKey),
       retryAfter: headers.get('retry-after'),
     });
   } catch (error) {

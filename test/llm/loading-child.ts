@@ -1,5 +1,7 @@
 /** A worker's LLM door as a process of its own, which writes what it loads to stderr: argument: a provider as JSON. */
 import { register } from 'node:module';
+import type { LlmProviderConfig } from '../../src/llm/create-llm.ts';
+import type { TestAttempt } from '../support/tenants.ts';
 
 const hook = `
   import { writeSync } from 'node:fs';
@@ -13,8 +15,8 @@ register(`data:text/javascript,${encodeURIComponent(hook)}`);
 const [, , argument = '{}'] = process.argv;
 const options: {
   url: string;
-  provider: import('../../src/llm/create-llm.ts').LlmProviderConfig;
-  attempt: import('../support/tenants.ts').TestAttempt;
+  provider: LlmProviderConfig;
+  attempt: TestAttempt;
 } = JSON.parse(argument);
 const { connect } = await import('../../src/db/connect.ts');
 const { createLlm } = await import('../../src/llm/create-llm.ts');

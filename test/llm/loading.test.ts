@@ -34,6 +34,9 @@ async function loadedBy(kind: 'openai' | 'anthropic' | 'google' | 'offline') {
   const child = startNode(['--import', 'tsx', script, argument], `loading-child ${kind}`);
   const { code, stdout, stderr } = await child.waitForExit();
   expect(code).toBe(0);
+  // Neither the SDKs nor the door print anything of their own.
+  const printed = stderr.split('\n').filter((line) => !line.startsWith('loads '));
+  expect(printed).toEqual(['the door is open']);
   expect(stdout).toMatch(/All is well|Offline statistical analysis/);
   const [before = '', after = ''] = stderr.split('the door is open');
   const packagesIn = (log: string) =>

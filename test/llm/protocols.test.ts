@@ -202,6 +202,12 @@ describe('usage', () => {
       { usage: { inputTokens: 1000, outputTokens: 100 }, costUsd: '0.000442' },
     ],
     [
+      'thoughts of Google without a total are output all the same',
+      'google',
+      { promptTokenCount: 1000, candidatesTokenCount: 10, thoughtsTokenCount: 90 },
+      { usage: { inputTokens: 1000, outputTokens: 100 }, costUsd: '0.00055' },
+    ],
+    [
       'what Google counts in the total only is output',
       'google',
       { promptTokenCount: 1000, candidatesTokenCount: 10, totalTokenCount: 1100 },

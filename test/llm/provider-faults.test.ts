@@ -194,4 +194,16 @@ describe.each(wireProtocols)('a provider on a bad day, in the protocol of %s', (
     const { failure } = await failingCall(database.sql, { kind, baseUrl: provider.urls[kind] });
     expect((await failure).message).toContain('(the provider says: This is scripted: 500.)');
   });
+
+  it('the words of the provider may name the model', async () => {
+    const model = 'a-model-with-a-name-of-some-length';
+    const body = JSON.stringify({ error: { message: `No access to ${model} in this region.` } });
+    provider.script({ kind: 'status', status: 404, body });
+    const { failure } = await failingCall(database.sql, {
+      kind,
+      model,
+      baseUrl: provider.urls[kind],
+    });
+    expect((await failure).message).toContain(`says: No access to ${model} in this region.)`);
+  });
 });

@@ -48,15 +48,17 @@ export async function failingCall(
     readonly timeoutMs?: number;
     readonly kind?: WireProtocol;
     readonly apiKey?: string;
+    readonly model?: string;
   },
 ) {
+  const { model = 'ten-cents' } = provider;
   await sql`
     insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok)
-    values ('ten-cents', '2020-01-01', 0, 1000) on conflict do nothing`;
+    values (${model}, '2020-01-01', 0, 1000) on conflict do nothing`;
   const tenantId = await addTenant(sql, { limitUsd: '1' });
   const { llm, controller } = await llmAttempt(sql, tenantId, {
     kind: provider.kind ?? 'openai',
-    model: 'ten-cents',
+    model,
     apiKey: provider.apiKey ?? faultyCall.apiKey,
     baseUrl: provider.baseUrl,
     timeoutMs: provider.timeoutMs ?? 5000,
