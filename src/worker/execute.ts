@@ -78,9 +78,11 @@ async function endOfAttempt(
   if (handler === undefined) throw new Error(`worker has no handler for ${attempt.jobType}`);
   const facts = () => ({ attempt, handler, now: new Date(), backoff: options.backoff });
   try {
-    const payload = await parsePayload(handler, attempt.payload);
-    const context = makeContext(options, attempt, handler, payload, controller.signal);
-    const returned = await runHandler({ handler, context, controller, graceMs: options.graceMs });
+    const work = async (): Promise<unknown> => {
+      const payload = await parsePayload(handler, attempt.payload);
+      return handler.run(makeContext(options, attempt, handler, payload, controller.signal));
+    };
+    const returned = await runHandler({ handler, work, controller, graceMs: options.graceMs });
     return endOfReturn(returned, facts());
   } catch (error) {
     if (error instanceof JobTimeoutError) {

@@ -4,11 +4,12 @@
  * refused by its token.
  */
 import { JobTimeoutError } from '../errors.ts';
-import type { Handler, JobContext } from '../handlers/define.ts';
+import type { Handler } from '../handlers/define.ts';
 
 export interface RunOptions {
-  readonly handler: Handler;
-  readonly context: JobContext<unknown>;
+  readonly handler: Pick<Handler, 'type' | 'timeoutMs'>;
+  /** Parses the payload and runs the handler: a schema can hang as well as a handler. */
+  readonly work: () => Promise<unknown>;
   readonly controller: AbortController;
   /** How long after the abort the handler may take to return. */
   readonly graceMs: number;
@@ -16,8 +17,9 @@ export interface RunOptions {
 
 /** What the handler returned. Throws what it threw, or the abort's reason (a JobTimeoutError at the deadline). */
 export async function runHandler(options: RunOptions): Promise<unknown> {
-  const { handler, context, controller, graceMs } = options;
+  const { handler, work, controller, graceMs } = options;
   const { signal } = controller;
+  signal.throwIfAborted();
   const deadline = setTimeout(
     () => controller.abort(new JobTimeoutError(handler.type, handler.timeoutMs)),
     handler.timeoutMs,
@@ -30,7 +32,7 @@ export async function runHandler(options: RunOptions): Promise<unknown> {
   });
   try {
     const returned = Promise.resolve()
-      .then(() => handler.run(context))
+      .then(work)
       .then(
         (value: unknown) => ({ value }),
         (error: unknown) => ({ error }),

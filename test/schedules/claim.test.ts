@@ -1,0 +1,153 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Database } from '../../src/db/database.ts';
+import { claimDueTenants } from '../../src/schedules/claim.ts';
+import { ticksAround } from '../../src/schedules/ticks.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { addTenant } from '../support/tenants.ts';
+
+let test: TestDatabase;
+let database: Database;
+beforeAll(async () => {
+  test = await freshDatabase();
+  database = await test.open({ systemConnections: 6 });
+});
+beforeEach(async () => {
+  await test.sql`delete from tenants`;
+});
+afterAll(() => test.close());
+
+const at = (text: string) => new Date(text);
+const dueAt = (now: Date) => test.sql`update tenant_schedules set next_due = ${now}`;
+
+describe('ticks', () => {
+  it.each([
+    ['on the tick', '2026-03-01T12:00:00.000Z', '12:00', '13:00'],
+    ['a moment before', '2026-03-01T11:59:59.999Z', '11:00', '12:00'],
+    ['a moment after', '2026-03-01T12:00:00.001Z', '12:00', '13:00'],
+    ['just inside the second', '2026-03-01T12:00:00.999Z', '12:00', '13:00'],
+  ])('%s', (_what, now, current, next) => {
+    expect(ticksAround('0 * * * *', 'UTC', at(now))).toEqual({
+      current: at(`2026-03-01T${current}:00Z`),
+      next: at(`2026-03-01T${next}:00Z`),
+    });
+  });
+
+  it('follow the clock of their zone when it is put forward', () => {
+    // New York, 8 March 2026: 02:00 EST (07:00Z) becomes 03:00 EDT; noon moves from 17:00Z to 16:00Z.
+    expect(ticksAround('0 12 * * *', 'America/New_York', at('2026-03-08T00:00:00Z'))).toEqual({
+      current: at('2026-03-07T17:00:00Z'),
+      next: at('2026-03-08T16:00:00Z'),
+    });
+  });
+
+  it('name an expression or zone that is none', () => {
+    expect(() => ticksAround('61 * * * *', 'UTC', new Date())).toThrow(/61 \* \* \* \*/);
+    expect(() => ticksAround('0 * * * *', 'Mars/Base', new Date())).toThrow(/Mars\/Base/);
+  });
+});
+
+describe('a claim', () => {
+  it('makes one job per tick, named by tenant, type and the tick in UTC', async () => {
+    const tenantId = await addTenant(test.sql, { plan: 'pro' });
+    const now = at('2031-05-06T07:08:09Z');
+    await dueAt(now);
+    expect(await claimDueTenants(test.sql, now)).toEqual({
+      claimed: 1,
+      created: 1,
+      deduplicated: 0,
+    });
+    const [job] = await test.sql`select dedup_key, state_detail from background_jobs`;
+    expect(job).toEqual({
+      dedup_key: `${tenantId}:finops_analysis:2031-05-06T07:00:00Z`,
+      state_detail: { cohort: 'high_value', bucket: expect.stringContaining('2031-05-06') },
+    });
+    await dueAt(now);
+    expect(await claimDueTenants(test.sql, now)).toEqual({
+      claimed: 1,
+      created: 0,
+      deduplicated: 1,
+    });
+  });
+
+  it('by four schedulers at once on 500 tenants makes exactly one job each', async () => {
+    await test.sql`insert into tenants (id) select 'many-' || n from generate_series(1, 500) n`;
+    const now = new Date();
+    let open = true;
+    const claimer = async () => {
+      while (open) {
+        await claimDueTenants(database.system, now, undefined, 60);
+        const [due] = await test.sql`
+          select count(*)::int as n from tenant_schedules where next_due <= ${now}`;
+        open = due?.['n'] !== 0;
+      }
+    };
+    await Promise.all([claimer(), claimer(), claimer(), claimer()]);
+    const [made] = await test.sql`
+      select count(*)::int as jobs, count(distinct tenant_id)::int as tenants from background_jobs`;
+    expect(made).toEqual({ jobs: 500, tenants: 500 });
+  });
+
+  it('collapses ticks that were missed into the newest', async () => {
+    await addTenant(test.sql, { plan: 'pro' });
+    const now = at('2031-05-06T17:08:09Z');
+    await dueAt(at('2031-05-06T02:00:00Z'));
+    expect(await claimDueTenants(test.sql, now)).toMatchObject({ created: 1 });
+    const [row] = await test.sql`select last_bucket from tenant_schedules`;
+    expect(row?.['last_bucket']).toEqual(at('2031-05-06T17:00:00Z'));
+    expect(await claimDueTenants(test.sql, now)).toMatchObject({ claimed: 0 });
+  });
+
+  it('spreads tenants by a splay that is stable and below its bound', async () => {
+    await test.sql`insert into tenants (id, plan) select 'splay-' || n, 'pro' from generate_series(1, 50) n`;
+    const offsets = async (now: Date, next: Date) => {
+      await dueAt(now);
+      await claimDueTenants(test.sql, now);
+      const rows = await test.sql<{ s: number }[]>`
+        select extract(epoch from next_due - ${next})::int as s from tenant_schedules order by tenant_id`;
+      return rows.map(({ s }) => s);
+    };
+    const first = await offsets(at('2031-05-06T07:30:00Z'), at('2031-05-06T08:00:00Z'));
+    const second = await offsets(at('2031-05-07T11:30:00Z'), at('2031-05-07T12:00:00Z'));
+    expect(second).toEqual(first);
+    expect(Math.min(...first)).toBeGreaterThanOrEqual(0);
+    expect(Math.max(...first)).toBeLessThan(60);
+    expect(new Set(first).size).toBeGreaterThan(10);
+  });
+
+  it('is not skipped for a tenant with an open foreign-key insert', async () => {
+    const tenantId = await addTenant(test.sql);
+    await database.system.begin(async (tx) => {
+      await tx`
+        insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
+        values (${tenantId}, 'open', 'x', 1)`;
+      expect(await claimDueTenants(test.sql, new Date())).toMatchObject({ created: 1 });
+    });
+  });
+
+  it('leaves a tenant alone whose cohort has no schedule or a broken one', async () => {
+    await addTenant(test.sql, { plan: 'pro' });
+    const other = await addTenant(test.sql, { plan: 'growth' });
+    const broken: string[] = [];
+    await test.sql`update schedules set cron = 'nonsense' where cohort = 'high_value'`;
+    const now = new Date();
+    const result = await claimDueTenants(test.sql, now, ({ cohort }) => broken.push(cohort));
+    expect([result.created, broken]).toEqual([1, ['high_value']]);
+    expect(await test.sql`select tenant_id from background_jobs`).toEqual([{ tenant_id: other }]);
+    expect(await claimDueTenants(test.sql, now)).toMatchObject({ claimed: 0 });
+    await test.sql`update schedules set cron = '0 * * * *' where cohort = 'high_value'`;
+  });
+});
+
+it.each([
+  ['enterprise', 400, 'high_value'],
+  ['pro', 400, 'high_value'],
+  ['growth', 400, 'active'],
+  ['free', 6, 'active'],
+  ['free', 8, 'dormant'],
+  ['starter', 8, 'dormant'],
+])('a tenant on %s that was active %i days ago is %s', async (plan, days, cohort) => {
+  const [row] = await test.sql`
+    select purser.cohort_of(${plan}, now() - ${days} * interval '1 day', now()) as cohort`;
+  expect(row).toEqual({ cohort });
+});

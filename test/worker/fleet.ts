@@ -1,0 +1,99 @@
+/** A database, a queue backend, a dispatcher and workers, put together as the roles put them together. */
+import { randomUUID } from 'node:crypto';
+import type { Database } from '../../src/db/database.ts';
+import type { Handler } from '../../src/handlers/define.ts';
+import { createRegistry } from '../../src/handlers/index.ts';
+import { toJobType } from '../../src/handlers/job-types.ts';
+import { registerJobTypes } from '../../src/jobs/registration.ts';
+import { createLlm } from '../../src/llm/create-llm.ts';
+import { createMetrics } from '../../src/metrics.ts';
+import { openQueueBackend } from '../../src/queues/backend.ts';
+import { createTransport } from '../../src/queues/transport.ts';
+import type { Transport } from '../../src/queues/transport.ts';
+import { startLoop } from '../../src/loop.ts';
+import { dispatchOnce } from '../../src/scheduler/dispatch-round.ts';
+import { RunningJobs } from '../../src/worker/running-jobs.ts';
+import { startWorker } from '../../src/worker/worker.ts';
+import type { WorkerService, WorkerServiceOptions } from '../../src/worker/worker.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { silentLog } from '../support/llm-attempt.ts';
+
+export interface Fleet {
+  readonly test: TestDatabase;
+  readonly database: Database;
+  readonly transport: Transport;
+  readonly metrics: ReturnType<typeof createMetrics>;
+  /** Registers the handlers and starts a worker for them. */
+  startWorker(
+    handlers: readonly Handler[],
+    overrides?: Partial<WorkerServiceOptions>,
+  ): Promise<WorkerService>;
+  /** One round of dispatch; throws what it throws. */
+  dispatch(): Promise<number>;
+  close(): Promise<void>;
+}
+
+/** With a Redis URL the queues are there, without one in the database. Dispatches all the time. */
+export async function openFleet(redisUrl: string | undefined, dispatching = true): Promise<Fleet> {
+  const test = await freshDatabase();
+  const database = await test.open({ systemConnections: 8, tenantConnections: 8 });
+  const metrics = createMetrics();
+  const backend = openQueueBackend({
+    redisUrl,
+    databaseUrl: test.url,
+    workers: 8,
+    fleetId: database.fleetId + randomUUID(),
+    applicationName: 'purser test fleet',
+    log: silentLog,
+  });
+  const transport = createTransport(backend);
+  const workers = new Set<WorkerService>();
+  const dispatch = () =>
+    dispatchOnce({ sql: database.system, backend, transport, log: silentLog, metrics }, new Date());
+  const loop = dispatching
+    ? startLoop({ name: 'dispatch', everyMs: 20, log: silentLog, runOnce: dispatch })
+    : undefined;
+  return {
+    test,
+    database,
+    transport,
+    metrics,
+    dispatch,
+    startWorker: async (handlers, overrides = {}) => {
+      await registerJobTypes(database.system, handlers.map(toJobType));
+      const processId = randomUUID();
+      const service = await startWorker({
+        database,
+        backend,
+        metrics,
+        registry: createRegistry(handlers),
+        llm: createLlm({ provider: { kind: 'offline' }, budgetSql: database.system }),
+        log: silentLog,
+        workerId: processId,
+        leaseMs: 30_000,
+        graceMs: 100,
+        backoff: { baseMs: 1, capMs: 1 },
+        running: new RunningJobs(),
+        concurrency: 4,
+        shutdownGraceMs: 5_000,
+        process: { processId, version: 'test', hostname: 'test', pid: process.pid },
+        ...overrides,
+      });
+      workers.add(service);
+      return {
+        stop: async () => {
+          workers.delete(service);
+          await service.stop();
+        },
+      };
+    },
+    close: async () => {
+      await loop?.stop();
+      for (const worker of workers) await worker.stop();
+      await transport.close();
+      await backend.close();
+      await test.close();
+    },
+  };
+}
