@@ -73,6 +73,7 @@ async function startRoles(
     name: word,
     log,
   });
+  await queues.backend.ready(connectWithinMs);
   const context = { config, lifecycle, database, queues, registry, llm: llmProviderOf(config) };
   if (!lifecycle.stopSignal.aborted && roles.includes('scheduler')) startSchedulerRole(context);
   if (!lifecycle.stopSignal.aborted && roles.includes('worker')) await startWorkerRole(context);
@@ -92,7 +93,7 @@ async function startRoles(
 }
 
 /** How long a start that is not wanted any more may take, so that what it opens is closed in order. */
-const unwantedStartMs = 5_000;
+const unwantedStartMs = 3_000;
 
 async function run(invocation: Invocation): Promise<number> {
   const word = invocation.positionals[0] ?? '';
@@ -100,7 +101,8 @@ async function run(invocation: Invocation): Promise<number> {
   const given = invocation.config();
   const log = createLogger({ level: given.LOG_LEVEL, role: word });
   const lifecycle = new Lifecycle(log);
-  const ignoreSignals = stopOnSignals(lifecycle);
+  // For the rest of the process's life: a second signal must not end it by force while it is leaving.
+  stopOnSignals(lifecycle);
   try {
     const starting = startRoles(invocation, given, word, lifecycle, log).catch((error: unknown) => {
       // A service that is away (connecting to it, say) no longer matters to who leaves.
@@ -113,7 +115,6 @@ async function run(invocation: Invocation): Promise<number> {
     return exitCodes.ok;
   } finally {
     await lifecycle.close();
-    ignoreSignals();
   }
 }
 

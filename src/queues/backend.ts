@@ -2,6 +2,8 @@
  * The one file that knows which store carries the queues: Redis where REDIS_URL is set, BullMQ's Postgres
  * backend on the same database otherwise. Nobody else imports a driver of either.
  */
+import { once } from 'node:events';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue, Worker } from 'bullmq';
 import type { Processor, QueueOptions, WorkerOptions } from 'bullmq';
 import { createPostgresBackend, runMigrations, withBackend } from 'bullmq';
@@ -40,6 +42,8 @@ export interface QueueBackend {
     processor: Processor<Entry>,
     options: Pick<WorkerOptions, 'concurrency'>,
   ): Worker<Entry>;
+  /** Waits for the first connection, at most `timeoutMs`: a role starts without the store, and waits for it. */
+  ready(timeoutMs: number): Promise<void>;
   /** Rejects when the store is away. */
   ping(): Promise<void>;
   /** Redis only: its maxmemory-policy, where the server lets a client read it. */
@@ -115,6 +119,13 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
       worker.on('error', (error) => log.warn({ queue: name, error }, 'worker_error'));
       return worker;
     },
+    ready: async (timeoutMs) => {
+      const waiting = [producer, consumer].filter((client) => client?.status !== 'ready');
+      await Promise.race([
+        Promise.all(waiting.map((client) => client && once(client, 'ready').catch(() => {}))),
+        sleep(timeoutMs, undefined, { ref: false }),
+      ]);
+    },
     ping: async () => {
       await producer.ping();
     },
@@ -173,6 +184,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion
       return worker as unknown as Worker<Entry>;
     },
+    ready: () => Promise.resolve(),
     ping,
     evictionPolicy: async () => {
       await ping();

@@ -1,0 +1,141 @@
+/** The Procfile as a platform runs it: its release line first, then every process type by a foreman. */
+import { createRequire } from 'node:module';
+import { readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { freePort } from '../support/children.ts';
+import { emptyDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { startNode } from '../support/process.ts';
+import type { CliProcess } from '../support/process.ts';
+import { describeOnRedis, startRedis } from '../support/redis.ts';
+import type { TestRedis } from '../support/redis.ts';
+import { countJobs, ingestSample, leaveWithinMs, untilWorkIsDone } from './fleet.ts';
+import type { Environment } from './fleet.ts';
+
+const require = createRequire(import.meta.url);
+const foreman = join(dirname(require.resolve('foreman/package.json')), 'nf.js');
+const root = join(import.meta.dirname, '..', '..');
+const procfile = join(root, 'Procfile');
+
+/** A handler that works for longer than this test has patience, unless it is told to stop. */
+const slowHandlers = `
+export const handlers = [{
+  type: 'slow', timeoutMs: 120_000, maxAttempts: 2,
+  run: ({ signal }) => new Promise((resolve, reject) => {
+    const timer = setTimeout(resolve, 100_000);
+    signal.addEventListener('abort', () => { clearTimeout(timer); reject(signal.reason); });
+  }),
+}];`;
+
+describeOnRedis('the Procfile by a foreman, on Redis', () => {
+  let database: TestDatabase;
+  let redis: TestRedis;
+  let env: Environment;
+  let folder: string;
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'purser-procfile-'));
+    await writeFile(join(folder, 'slow.mjs'), slowHandlers);
+    database = await emptyDatabase();
+    redis = await startRedis();
+    env = {
+      DATABASE_URL: database.url,
+      REDIS_URL: redis.url,
+      LOG_LEVEL: 'warn',
+      PURSER_HANDLERS: join(folder, 'slow.mjs'),
+    };
+  });
+  afterAll(async () => {
+    await redis.stop();
+    await database.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+
+  /** Starts web, scheduler and two workers; resolves when all four beat. */
+  async function startAll(): Promise<{ nf: CliProcess; pids: number[] }> {
+    const nf = startNode(
+      [
+        foreman,
+        'start',
+        '--procfile',
+        procfile,
+        '--env',
+        '/dev/null',
+        '--port',
+        String(await freePort()),
+        'web,scheduler,worker=2',
+      ],
+      'nf start web,scheduler,worker=2',
+      { env, cwd: root },
+    );
+    // Says what it printed when it ends, or hangs, before all four run.
+    const ended = nf.waitForExit({ timeoutMs: 60_000 }).then((exit) => {
+      throw new Error(`nf ended with ${exit.code}:\n${exit.stdout}\n${exit.stderr}`);
+    });
+    ended.catch(() => {});
+    for (;;) {
+      const beats = await database.sql<{ pid: number; role: string }[]>`
+        select pid, role from heartbeats order by role`;
+      const roles = beats.map(({ role }) => role).join(' ');
+      if (roles === 'scheduler web worker worker') return { nf, pids: beats.map(({ pid }) => pid) };
+      await Promise.race([sleep(100), ended]);
+    }
+  }
+
+  /**
+   * SIGTERM to each process, as a platform sends it. When the first one has left, nf sends SIGINT to the
+   * rest: a second signal while they are leaving, which must change nothing.
+   */
+  async function terminate(nf: CliProcess, pids: readonly number[]): Promise<void> {
+    for (const pid of pids) process.kill(pid, 'SIGTERM');
+    const exit = await nf.waitForExit({ timeoutMs: leaveWithinMs });
+    const words = `${exit.stdout}\n${exit.stderr}`;
+    const ends = words.match(/Exited .*/g)?.map((end) => end.replaceAll(/\u001b\[\d+m/g, ''));
+    expect(ends).toEqual(Array.from({ length: 4 }, () => 'Exited Successfully'));
+    expect(exit.code).toBe(0);
+  }
+
+  it('migrates in its release phase, by the line of the file word for word', async () => {
+    const line = /^release: node (.+)$/m.exec(readFileSync(procfile, 'utf8'))?.[1] ?? '';
+    const release = startNode(line.split(' '), line, { env, cwd: root });
+    expect(await release.waitForExit()).toMatchObject({ code: 0 });
+  });
+
+  it('does its work and leaves with 0 everywhere', async () => {
+    const { nf, pids } = await startAll();
+    try {
+      await ingestSample(env);
+      const jobs = await untilWorkIsDone(database.sql);
+      expect(jobs['cost_ingestion completed']).toBe(12);
+      await terminate(nf, pids);
+      expect(await database.sql`select from heartbeats`).toHaveLength(0);
+    } finally {
+      await nf.kill();
+    }
+  }, 120_000);
+
+  it('leaves in time while jobs run, and gives those back without counting the attempt', async () => {
+    const { nf, pids } = await startAll();
+    try {
+      const [tenant] = await database.sql<{ id: string }[]>`select id from tenants limit 1`;
+      await database.sql`
+        select purser.enqueue(${tenant?.id ?? ''}, 'slow', '{}'::jsonb) from generate_series(1, 3)`;
+      for (;;) {
+        if ((await countJobs(database.sql))['slow running'] === 3) break;
+        await sleep(100);
+      }
+      await terminate(nf, pids);
+      const slow = await database.sql<{ state: string; attempt: number }[]>`
+        select state, attempt from background_jobs where job_type = 'slow'`;
+      expect(slow.map(({ state, attempt }) => ({ state, attempt }))).toEqual(
+        Array.from({ length: 3 }, () => ({ state: 'pending', attempt: 0 })),
+      );
+    } finally {
+      await nf.kill();
+    }
+  }, 120_000);
+});
