@@ -1,0 +1,164 @@
+/** `purser doctor` and the exit codes of a deployment that is not sound. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { freePort } from '../support/children.ts';
+import { emptyDatabase, freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { runCli } from '../support/process.ts';
+import { describeOnRedis, startRedis } from '../support/redis.ts';
+import { invokeWith } from './in-process.ts';
+
+interface Finding {
+  readonly check: string;
+  readonly level: string;
+  readonly seen: string;
+  readonly fix?: string;
+}
+
+async function examine(env: NodeJS.ProcessEnv): Promise<{ code: number; findings: Finding[] }> {
+  const { code, out } = await invokeWith(env)('doctor', '--json');
+  return { code, findings: JSON.parse(out) };
+}
+
+let fresh: TestDatabase;
+let empty: TestDatabase;
+beforeAll(async () => {
+  [fresh, empty] = await Promise.all([freshDatabase(), emptyDatabase()]);
+});
+afterAll(async () => {
+  await Promise.all([fresh.close(), empty.close()]);
+});
+
+const checks = [
+  'node',
+  'keys',
+  'dashboard',
+  'postgres',
+  'migrations',
+  'tenancy level',
+  'row-level security',
+  'connections',
+  'clock',
+  'queues',
+  'schedulers',
+  'workers',
+  'schedules',
+];
+
+describe('doctor', () => {
+  it('passes a migrated database, warns of what is not there yet, and gives every warning a fix', async () => {
+    const { code, findings } = await examine({ DATABASE_URL: fresh.url });
+    expect(code).toBe(0);
+    expect(findings.map(({ check }) => check)).toEqual(expect.arrayContaining(checks));
+    expect(findings.filter(({ level }) => level === 'fail')).toEqual([]);
+    const warned = findings.filter(({ level }) => level === 'warn');
+    expect(warned.map(({ check }) => check)).toEqual(expect.arrayContaining(['keys', 'workers']));
+    for (const { fix } of warned) expect(fix).toMatch(/\S{3}/);
+  });
+
+  it('names the tenancy level it stands on', async () => {
+    const { findings } = await examine({
+      DATABASE_URL: fresh.url,
+      TENANT_DATABASE_URL: fresh.tenantUrl,
+    });
+    expect(findings.find(({ check }) => check === 'tenancy level')?.seen).toMatch(/^L3/);
+  });
+
+  it('fails without a database, before migration and with a database away, and says what to do', async () => {
+    const away = `postgres://u:p@127.0.0.1:${await freePort()}/x`;
+    for (const [env, fix] of [
+      [{}, /set it/],
+      [{ DATABASE_URL: empty.url }, /purser migrate up/],
+      [{ DATABASE_URL: away }, /check DATABASE_URL/],
+      [{ DATABASE_URL: empty.url.replace(/:[^:@]+@/, ':wrong@') }, /check DATABASE_URL/],
+    ] as const) {
+      const { code, findings } = await examine(env);
+      expect(code).toBe(1);
+      const failed = findings.filter(({ level }) => level === 'fail');
+      expect(failed).toMatchObject([{ check: 'database' }]);
+      expect(failed[0]?.fix).toMatch(fix);
+    }
+  });
+});
+
+describeOnRedis('doctor on Redis', () => {
+  it('finds Redis, and fails naming the queues once it is away', async () => {
+    const redis = await startRedis();
+    const env = { DATABASE_URL: fresh.url, REDIS_URL: redis.url };
+    try {
+      const up = await examine(env);
+      expect(up.findings.find(({ check }) => check === 'queues')).toMatchObject({ level: 'ok' });
+      await redis.kill();
+      const down = await examine(env);
+      expect(down.code).toBe(1);
+      expect(down.findings.filter(({ level }) => level === 'fail')).toMatchObject([
+        { check: 'queues' },
+      ]);
+    } finally {
+      await redis.stop();
+    }
+  });
+});
+
+describe('exit codes', () => {
+  it('is 69 with a database away, a wrong password or a missing database, and says what to check', async () => {
+    const urls = [
+      `postgres://u:p@127.0.0.1:${await freePort()}/x`,
+      empty.url.replace(/:[^:@]+@/, ':wrong@'),
+      empty.url.replace(empty.name, 'no_such_database'),
+    ];
+    const runs = await Promise.all(
+      urls.map((url) => runCli(['jobs', 'list'], { env: { DATABASE_URL: url } })),
+    );
+    for (const { code, stdout, stderr } of runs) {
+      expect([code, stdout]).toEqual([69, '']);
+      expect(stderr).toContain('Check DATABASE_URL');
+      expect(stderr).not.toMatch(/\n\s+at /);
+    }
+  });
+
+  it('is 78 before migration, for commands and roles alike', async () => {
+    for (const args of [
+      ['tenants', 'list'],
+      ['start', 'scheduler'],
+    ]) {
+      const { code, stderr } = await runCli(args, { env: { DATABASE_URL: empty.url } });
+      expect([code, stderr]).toEqual([
+        78,
+        'purser: this database has no Purser tables yet; run: purser migrate up',
+      ]);
+    }
+  });
+});
+
+it('migrates, says what it did, and has nothing to do the second time', async () => {
+  const invoke = invokeWith({ DATABASE_URL: empty.url });
+  expect((await invoke('migrate', 'status')).out).toContain('not applied');
+  const first = await invoke('migrate', 'up');
+  expect(first).toMatchObject({
+    code: 0,
+    out: expect.stringMatching(/applied 0001_foundation[^]*migrations applied$/),
+  });
+  expect((await invoke('migrate', 'up')).out).toMatch(/^the database is up to date/);
+  expect((await invoke('migrate', 'status')).out).not.toContain('not applied');
+  expect((await invoke('migrate', 'down', '--yes')).out).toMatch(/^took back \d{4}_/);
+});
+
+it('is quiet and exits 0 when the reader of its output has gone', async () => {
+  await fresh.sql`
+    insert into tenants (id) select 'reader-' || n from generate_series(1, 5000) n`;
+  const entry = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+  const child = spawn(process.execPath, [entry, 'tenants', 'list'], {
+    env: { PATH: process.env['PATH'], DATABASE_URL: fresh.url },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stderr = '';
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+  });
+  child.stdout.destroy();
+  const [code] = await once(child, 'close');
+  expect([code, stderr]).toEqual([0, '']);
+});
