@@ -152,16 +152,19 @@ export async function finishAttempts(
   return new Map(answered.map(({ jobId, result }) => [jobId, result]));
 }
 
-/** Extends the leases that `workerId` still holds. Returns the job ids that it still owns. */
+/**
+ * Extends the leases that `workerId` still holds. Returns the tokens that are still the leases' own: a job
+ * can have come back to the same worker under another token, which is no excuse for the old attempt.
+ */
 export async function renewLeases(
   sql: Queryable,
   workerId: string,
   tokens: readonly string[],
   leaseMs: number,
 ): Promise<Set<string>> {
-  const kept = await sql<{ jobId: string }[]>`
+  const kept = await sql<{ token: string }[]>`
     update purser.job_leases set expires_at = now() + ${leaseMs} * interval '1 millisecond'
     where worker_id = ${workerId} and token = any(${tokens}::uuid[])
-    returning job_id as "jobId"`;
-  return new Set(kept.map(({ jobId }) => jobId));
+    returning token`;
+  return new Set(kept.map(({ token }) => token));
 }

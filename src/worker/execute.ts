@@ -46,18 +46,24 @@ export interface Execution {
 export async function executeEntry(options: ExecuteOptions, entry: Entry): Promise<Execution> {
   const { database, running, log } = options;
   const token = randomUUID();
-  const [attempt] = await beginAttempts(
-    database.system,
-    [{ jobId: entry.jobId, dispatchNo: entry.dispatchNo, token }],
-    options.workerId,
-    options.leaseMs,
-  );
+  const controller = new AbortController();
+  const begun = running.enter();
+  let attempt: BegunAttempt | undefined;
+  try {
+    [attempt] = await beginAttempts(
+      database.system,
+      [{ jobId: entry.jobId, dispatchNo: entry.dispatchNo, token }],
+      options.workerId,
+      options.leaseMs,
+    );
+    if (attempt !== undefined) running.add({ jobId: attempt.jobId, token, controller });
+  } finally {
+    begun();
+  }
   if (attempt === undefined) {
     log.debug({ jobId: entry.jobId, dispatchNo: entry.dispatchNo }, 'stale_entry');
     return { end: undefined, finish: undefined };
   }
-  const controller = new AbortController();
-  running.add({ jobId: attempt.jobId, token, controller });
   const startedAt = performance.now();
   try {
     const end = await endOfAttempt(options, attempt, controller);

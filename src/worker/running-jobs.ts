@@ -11,6 +11,7 @@ export interface RunningJob {
 export class RunningJobs {
   readonly #byToken = new Map<string, RunningJob>();
   readonly #waiters = new Set<() => void>();
+  #beginning = 0;
 
   get size(): number {
     return this.#byToken.size;
@@ -20,20 +21,37 @@ export class RunningJobs {
     return [...this.#byToken.values()];
   }
 
+  /** Counts an entry that was taken and has not begun: a shutdown waits for it. Call the answer once. */
+  enter(): () => void {
+    this.#beginning += 1;
+    return () => {
+      this.#beginning -= 1;
+      this.#tellWhenIdle();
+    };
+  }
+
   add(job: RunningJob): void {
     this.#byToken.set(job.token, job);
   }
 
   remove(token: string): void {
     this.#byToken.delete(token);
-    if (this.#byToken.size > 0) return;
+    this.#tellWhenIdle();
+  }
+
+  get #idle(): boolean {
+    return this.#byToken.size === 0 && this.#beginning === 0;
+  }
+
+  #tellWhenIdle(): void {
+    if (!this.#idle) return;
     for (const resolve of this.#waiters) resolve();
     this.#waiters.clear();
   }
 
   /** Resolves when nothing runs, or after `timeoutMs`; says whether nothing runs. */
   async untilIdle(timeoutMs: number): Promise<boolean> {
-    if (this.#byToken.size === 0) return true;
+    if (this.#idle) return true;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, timeoutMs);
       this.#waiters.add(() => {
@@ -41,6 +59,6 @@ export class RunningJobs {
         resolve();
       });
     });
-    return this.#byToken.size === 0;
+    return this.#idle;
   }
 }

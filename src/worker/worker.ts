@@ -103,7 +103,8 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
       await Promise.all([leases.stop(), beats.stop()]);
       await Promise.race([
         Promise.all(workers.map((worker) => worker.close())),
-        sleep(2_000).then(() => Promise.all(workers.map((worker) => worker.close(true)))),
+        // A second close(true) would only wait for the first; the caller ends the connections.
+        sleep(2_000),
       ]);
       await removeHeartbeat(database.system, options.process.processId);
     },
@@ -122,7 +123,7 @@ async function keepLeases(options: WorkerServiceOptions): Promise<void> {
   );
   const still = new Set(options.running.list().map(({ token }) => token));
   for (const job of jobs) {
-    if (!kept.has(job.jobId) && still.has(job.token)) {
+    if (!kept.has(job.token) && still.has(job.token)) {
       job.controller.abort(
         new PurserError('lease_lost', `the lease of job ${job.jobId} passed to another attempt`),
       );

@@ -1,0 +1,13 @@
+import { afterAll, beforeAll } from 'vitest';
+import { describeOnRedis, startRedis } from '../support/redis.ts';
+import type { TestRedis } from '../support/redis.ts';
+import { describeWorker, onStore } from './worker-suite.ts';
+
+describeOnRedis('a worker with its queues in Redis', () => {
+  let redis: TestRedis;
+  beforeAll(async () => {
+    redis = await startRedis();
+  });
+  describeWorker(onStore(() => redis.url));
+  afterAll(() => redis.stop());
+});
