@@ -112,10 +112,11 @@ async function run(invocation: Invocation): Promise<number> {
     await Promise.race([starting, lifecycle.untilStopped()]);
     await Promise.race([starting, sleep(unwantedStartMs, undefined, { ref: false })]);
     await lifecycle.untilStopped();
-    return exitCodes.ok;
   } finally {
     await lifecycle.close();
   }
+  // At once: while Node takes itself apart it no longer listens, and a signal would end it by force.
+  process.exit(exitCodes.ok);
 }
 
 export const startCommands: readonly Command[] = [

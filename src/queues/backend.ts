@@ -120,9 +120,10 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
       return worker;
     },
     ready: async (timeoutMs) => {
-      const waiting = [producer, consumer].filter((client) => client?.status !== 'ready');
+      const clients = consumer === undefined ? [producer] : [producer, consumer];
+      const waiting = clients.filter((client) => client.status !== 'ready');
       await Promise.race([
-        Promise.all(waiting.map((client) => client && once(client, 'ready').catch(() => {}))),
+        Promise.allSettled(waiting.map((client) => once(client, 'ready'))),
         sleep(timeoutMs, undefined, { ref: false }),
       ]);
     },

@@ -5,6 +5,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { stripVTControlCharacters } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { freePort } from '../support/children.ts';
 import { emptyDatabase } from '../support/database.ts';
@@ -94,7 +95,7 @@ describeOnRedis('the Procfile by a foreman, on Redis', () => {
     for (const pid of pids) process.kill(pid, 'SIGTERM');
     const exit = await nf.waitForExit({ timeoutMs: leaveWithinMs });
     const words = `${exit.stdout}\n${exit.stderr}`;
-    const ends = words.match(/Exited .*/g)?.map((end) => end.replaceAll(/\u001b\[\d+m/g, ''));
+    const ends = stripVTControlCharacters(words).match(/Exited .*/g);
     expect(ends).toEqual(Array.from({ length: 4 }, () => 'Exited Successfully'));
     expect(exit.code).toBe(0);
   }
