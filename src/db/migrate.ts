@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { connect } from './connect.ts';
@@ -46,15 +47,12 @@ export interface MigrateResult {
 }
 
 /** Reads sql/NNNN_name.sql with its down file; numbers must be unique and ascending. */
-async function loadMigrations(folder = defaultFolder): Promise<Migration[]> {
+export async function loadMigrations(folder = defaultFolder): Promise<Migration[]> {
   const files = (await readdir(folder)).filter((file) => /^\d{4}_\w+\.sql$/.test(file)).toSorted();
   return Promise.all(
     files.map(async (file) => {
-      const up = await readFile(new URL(file, `file://${folder}`), 'utf8');
-      const down = await readFile(
-        new URL(file.replace(/\.sql$/, '.down.sql'), `file://${folder}`),
-        'utf8',
-      );
+      const up = await readFile(join(folder, file), 'utf8');
+      const down = await readFile(join(folder, file.replace(/\.sql$/, '.down.sql')), 'utf8');
       const checksum = createHash('sha256').update(up).digest('hex');
       return {
         version: Number(file.slice(0, 4)),

@@ -173,7 +173,11 @@ export function describeWorker(open: () => Promise<Fleet>): void {
           await fleet.test.sql`select expires_at from purser.job_leases where job_id = ${jobId}`
         )[0]?.['expires_at'];
       const first = await expiry();
-      await eventually('a renewal', async () => ((await expiry()) > first ? true : undefined));
+      const later = await eventually('a renewal', async () => {
+        const now = await expiry();
+        return now > first ? now : undefined;
+      });
+      expect(later > first).toBe(true);
     });
   });
 
