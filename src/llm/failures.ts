@@ -92,6 +92,8 @@ const meaningsOfWords: Readonly<Partial<Record<NonNullable<ProviderSaid['about']
 /** Statuses that say no more than that the request is refused. */
 const generalStatuses = new Set([400, 403, 413, 422, 429]);
 
+/** Not the fault of the job: where the provider says how long, it waits and burns no attempt. */
+const codesThatWait = new Set(['llm_rate_limited', 'llm_overloaded']);
 const quotaWaitMs = 15 * 60_000;
 const minRetryAfterMs = 1000;
 const maxRetryAfterMs = 60 * 60_000;
@@ -115,7 +117,7 @@ export function failureOfStatus(status: number, context: FailureContext): LlmErr
   const asked =
     parseRetryAfter(context.retryAfter, context.now ?? new Date()) ?? bounded(said?.retryAfterMs);
   const retryAfterMs = asked ?? (code === 'llm_quota_exhausted' ? quotaWaitMs : undefined);
-  const waits = code === 'llm_rate_limited' && retryAfterMs !== undefined;
+  const waits = retryAfterMs !== undefined && codesThatWait.has(code);
   const failureClass = waits ? 'snooze' : meaning.class;
   const fix = inWordsOf(protocol, meaning.fix);
   const words = said?.message === undefined ? '' : ` (the provider says: ${said.message})`;

@@ -78,6 +78,21 @@ describe.each(wireProtocols)('an answer of no use, in the protocol of %s', (kind
     expect(await countersOf(database.sql, tenantId)).toEqual(paid);
   });
 
+  it('one that was cut after much thinking says how much of the cap that took', async () => {
+    const usage = {
+      ...{ prompt_tokens: 1000, completion_tokens: 50 },
+      completion_tokens_details: { reasoning_tokens: 40 },
+      ...{ input_tokens: 1000, output_tokens: 50, output_tokens_details: { thinking_tokens: 40 } },
+      ...{ promptTokenCount: 1000, candidatesTokenCount: 10, thoughtsTokenCount: 40 },
+    };
+    provider.script({ kind: 'answer', content: '', finishReason: 'length', usage });
+    const { outcome, tenantId } = await ask();
+    expect(outcome).toMatchObject({
+      message: expect.stringContaining('maxOutputTokens (100), 40 of them for thinking'),
+    });
+    expect(await countersOf(database.sql, tenantId)).toEqual(paid);
+  });
+
   it.each([true, false])(
     'a refusal by a content filter is fatal and paid for; schema: %s',
     async (withSchema) => {

@@ -108,10 +108,15 @@ const faults: [string, Scripted, Expected][] = [
   [
     '503 with Retry-After',
     status(503, { 'retry-after': '20' }),
-    { ...retry('llm_overloaded', 'overloaded'), retryAfterMs: 20_000 },
+    snooze('llm_overloaded', 20_000, 'overloaded; it is asked again later'),
   ],
   ['504', status(504), charged('llm_gateway_error', keptAtWorst)],
   ['529', status(529), retry('llm_overloaded', 'overloaded; it is asked again later')],
+  [
+    '529 with Retry-After',
+    status(529, { 'retry-after': '3' }),
+    snooze('llm_overloaded', 3000, 'overloaded; it is asked again later'),
+  ],
   [
     'a redirect, which is not followed',
     status(307, { location: 'http://127.0.0.1:9/' }),

@@ -125,11 +125,11 @@ describe('the words of a refusal', () => {
       { details: { class: 'snooze', retryAfterMs: 12_500 } },
     ],
     [
-      'Google: an overload may name its wait, and burns an attempt',
+      'Google: an overload may name its wait',
       'google',
       503,
       google(503, 'UNAVAILABLE', 'The model is overloaded.', retryInfo('9s')),
-      { code: 'llm_overloaded', details: { class: 'retry', retryAfterMs: 9000 } },
+      { code: 'llm_overloaded', details: { class: 'snooze', retryAfterMs: 9000 } },
     ],
     [
       'Google: too many tokens for the model',
