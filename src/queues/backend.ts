@@ -140,11 +140,18 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
       return /maxmemory_policy:(\S+)/.exec(info)?.[1];
     },
     close: async () => {
-      producer.disconnect();
-      consumer?.disconnect();
+      disconnect(producer);
+      if (consumer !== undefined) disconnect(consumer);
       await Promise.resolve();
     },
   };
+}
+
+/** ioredis leaves a TLS handshake that it cuts short without a listener: its error would end the process. */
+function disconnect(client: Redis): void {
+  const { stream }: { stream?: Redis['stream'] | undefined } = client;
+  stream?.on('error', () => {});
+  client.disconnect();
 }
 
 function openPostgresBackend(options: QueueBackendOptions): QueueBackend {

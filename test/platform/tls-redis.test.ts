@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createLogger } from '../../src/log.ts';
 import { openQueueBackend } from '../../src/queues/backend.ts';
@@ -78,6 +79,29 @@ describeOnRedis(
 
     it('redis:// without the variable is not encrypted, so this server does not answer it', async () => {
       expect(await read(plain(), undefined)).not.toHaveProperty('policy');
+    });
+
+    it('leaving in the middle of a handshake ends nothing but the connection', async () => {
+      const uncaught: unknown[] = [];
+      const note = (error: unknown) => uncaught.push(error);
+      process.prependListener('uncaughtExceptionMonitor', note);
+      for (let waitMs = 0; waitMs < 20; waitMs += 2) {
+        const backend = openQueueBackend({
+          redisUrl: redis.url,
+          redisTlsVerify: true,
+          databaseUrl: database.url,
+          workers: 1,
+          fleetId: 'tls',
+          applicationName: 'purser test',
+          log: createLogger({ level: 'silent', role: 'test' }),
+        });
+        await sleep(waitMs);
+        await backend.close();
+      }
+      // Until the server has answered the last of them.
+      await sleep(200);
+      process.off('uncaughtExceptionMonitor', note);
+      expect(uncaught).toEqual([]);
     });
 
     it('doctor says which certificate was refused, and passes once its authority is known', async () => {
