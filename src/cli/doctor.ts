@@ -2,6 +2,7 @@
 import { exitCodes } from '../errors.ts';
 import type { Command, Invocation } from './command.ts';
 import { jsonOption } from './command.ts';
+import { readChecklist } from './doctor-checklist.ts';
 import { examine } from './doctor-checks.ts';
 import type { Finding } from './doctor-checks.ts';
 
@@ -11,7 +12,27 @@ function line(finding: Finding): string {
   return `${finding.level.padEnd(4)}  ${finding.check}: ${finding.seen}${fix}`;
 }
 
+async function showChecklist(invocation: Invocation): Promise<number> {
+  const items = await readChecklist(invocation.config());
+  const unmet = items.filter(({ met }) => met === false).length;
+  if (invocation.flag('json')) invocation.print(JSON.stringify(items));
+  else {
+    for (const item of items) {
+      const mark = item.met === undefined ? '[ ]' : item.met ? '[x]' : '[!]';
+      invocation.print(
+        `${mark} ${item.section}: ${item.item}\n      command:  ${item.command}\n      expected: ${item.expected}\n      seen:     ${item.seen}`,
+      );
+    }
+    const open = items.filter(({ met }) => met === undefined).length;
+    invocation.print(
+      `\n${items.length} items, ${unmet} not met, ${open} shown only by their command`,
+    );
+  }
+  return unmet === 0 ? exitCodes.ok : exitCodes.failed;
+}
+
 async function run(invocation: Invocation): Promise<number> {
+  if (invocation.flag('checklist')) return showChecklist(invocation);
   const findings = await examine(invocation.config());
   const failed = findings.filter(({ level }) => level === 'fail').length;
   const warned = findings.filter(({ level }) => level === 'warn').length;
@@ -27,7 +48,12 @@ export const doctorCommands: readonly Command[] = [
   {
     path: 'doctor',
     summary: 'check configuration, database, tenancy, queues and fleet; exit 1 when a check fails',
-    options: { json: jsonOption },
+    options: {
+      checklist: {
+        help: "the customer's go-live checklist: command, expected and seen for each item",
+      },
+      json: jsonOption,
+    },
     run,
   },
 ];
