@@ -1,0 +1,89 @@
+/** The queries that run all the time read by index, by Postgres's own count of sequential scans. */
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { releaseExpiredReservations } from '../../src/budget/expire.ts';
+import { connect } from '../../src/db/connect.ts';
+import type { Sql } from '../../src/db/connect.ts';
+import { beginAttempts, finishAttempts } from '../../src/jobs/attempts.ts';
+import { listDeadLetters } from '../../src/jobs/dead-letters.ts';
+import { countQueued, listOldQueued, returnLostEntries } from '../../src/jobs/dispatch.ts';
+import { enqueue } from '../../src/jobs/enqueue.ts';
+import { expireWaitingJobs, rescueLostAttempts, wakeParkedJobs } from '../../src/jobs/sweep.ts';
+import { claimDueTenants } from '../../src/schedules/claim.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { addJobType, begin, claim, completed, step } from '../jobs/job-steps.ts';
+
+let test: TestDatabase;
+let sql: Sql;
+
+beforeAll(async () => {
+  test = await freshDatabase();
+  // One session, so that its counters can be flushed before they are read.
+  sql = connect(test.url, { max: 1, applicationName: 'purser test scans' });
+  await addJobType(sql);
+  await sql`insert into tenants (id, plan) select 'scan-' || n, 'pro' from generate_series(1, 500) n`;
+  await sql`update tenant_schedules set next_due = now() + n * interval '1 minute'
+    from (select id, row_number() over () as n from tenants) t where t.id = tenant_id`;
+  await sql`
+    insert into background_jobs (tenant_id, job_type, max_attempts, give_up_at, state, finished_at, error,
+      needed_usd, dedup_key)
+    select 'scan-' || 1 + n % 500, ${step}, 3, now() + interval '1 day', s.state,
+           case when s.state in ('completed', 'dead_letter') then now() end, '{"code": "x"}', 1, n
+    from generate_series(1, 20000) n
+    cross join lateral (select case when n % 100 = 0 then 'parked' when n % 50 = 0 then 'dead_letter'
+      when n % 10 = 0 then 'pending' else 'completed' end as state) s`;
+  await sql`
+    insert into job_keys select tenant_id, job_type, dedup_key, id, now() + interval '1 day' from background_jobs`;
+  for (const table of ['background_jobs', 'job_keys', 'tenant_schedules', 'tenants', 'tenant_queues']) {
+    await sql.unsafe(`analyze ${table}`);
+  }
+}, 120_000);
+afterAll(async () => {
+  await sql.end({ timeout: 5 });
+  await test.close();
+});
+
+async function scans(): Promise<Record<string, string>> {
+  await sql`select pg_stat_force_next_flush()`;
+  const rows = await sql<{ relname: string; seq_scan: string }[]>`
+    select relname, seq_scan from pg_stat_user_tables
+    where relname in ('background_jobs', 'job_keys', 'tenant_schedules')`;
+  return Object.fromEntries(rows.map(({ relname, seq_scan }) => [relname, seq_scan]));
+}
+
+const now = () => new Date();
+const hot: Record<string, () => Promise<unknown>> = {
+  'claim due': () => claimDueTenants(sql, new Date(Date.now() + 600_000)),
+  dispatch: () => claim(sql, 8),
+  begin: () =>
+    beginAttempts(sql, [{ jobId: '17', dispatchNo: 1, token: randomUUID() }], 'worker', 1_000),
+  finish: () => finishAttempts(sql, [{ jobId: '17', token: randomUUID(), end: completed }]),
+  'a whole attempt': async () => {
+    const [job] = await claim(sql, 1);
+    if (job === undefined) throw new Error('not claimed');
+    const attempt = await begin(sql, job);
+    await finishAttempts(sql, [{ ...attempt, end: completed }]);
+  },
+  rescue: () => rescueLostAttempts(sql, now()),
+  expiry: () => expireWaitingJobs(sql, now()),
+  'waking the parked': () => wakeParkedJobs(sql, now()),
+  'old queued': () => listOldQueued(sql, now(), 10_000),
+  'room in the queues': () => countQueued(sql),
+  'taking back': () => returnLostEntries(sql, [{ jobId: '17', dispatchNo: 1 }]),
+  'dead letters': () => listDeadLetters(sql, { limit: 50 }),
+  enqueue: () => enqueue(sql, { tenantId: 'scan-7', jobType: step, dedupKey: 'fresh' }),
+  'expired holds': () => releaseExpiredReservations({ sql, now: now(), limit: 100 }),
+};
+
+it.each(Object.keys(hot))('%s scans no table of jobs, keys or schedules', async (name) => {
+  const before = await scans();
+  await hot[name]?.();
+  expect(await scans()).toEqual(before);
+});
+
+it('the count notices a scan', async () => {
+  const before = await scans();
+  await sql`select count(*) from background_jobs where payload ? 'nothing'`;
+  expect(await scans()).not.toEqual(before);
+});
