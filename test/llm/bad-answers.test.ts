@@ -80,10 +80,14 @@ describe.each(wireProtocols)('an answer of no use, in the protocol of %s', (kind
 
   it('one that was cut after much thinking says how much of the cap that took', async () => {
     const usage = {
-      ...{ prompt_tokens: 1000, completion_tokens: 50 },
+      ...bill,
       completion_tokens_details: { reasoning_tokens: 40 },
-      ...{ input_tokens: 1000, output_tokens: 50, output_tokens_details: { thinking_tokens: 40 } },
-      ...{ promptTokenCount: 1000, candidatesTokenCount: 10, thoughtsTokenCount: 40 },
+      input_tokens: 1000,
+      output_tokens: 50,
+      output_tokens_details: { thinking_tokens: 40 },
+      promptTokenCount: 1000,
+      candidatesTokenCount: 10,
+      thoughtsTokenCount: 40,
     };
     provider.script({ kind: 'answer', content: '', finishReason: 'length', usage });
     const { outcome, tenantId } = await ask();
