@@ -104,6 +104,8 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
         prefix,
         defaultJobOptions,
         skipWaitingForReady: true,
+        // A queue whose first question to Redis failed would keep that failure for ever: it asks none.
+        skipVersionCheck: true,
       });
       queue.on('error', (error) => log.warn({ queue: name, error }, 'queue_error'));
       return queue;

@@ -1,0 +1,100 @@
+import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { loadMigrations, migrateDown, migrateUp } from '../../src/db/migrate.ts';
+import { emptyDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+
+let test: TestDatabase;
+let root: string;
+let folder: string;
+beforeEach(async () => {
+  test = await emptyDatabase();
+  // A path as a user may have it.
+  root = await mkdtemp(join(tmpdir(), 'purser #1 100%25 '));
+  folder = `${join(root, 'sql')}/`;
+  await cp('sql', folder, { recursive: true });
+});
+afterEach(async () => {
+  await test.close();
+  await rm(root, { recursive: true, force: true });
+});
+
+const all = async () => (await loadMigrations()).map(({ name }) => name);
+const objects = () => test.sql`
+  select c.oid::regclass::text as name from pg_class c
+  where c.relnamespace::regnamespace::text in ('public', 'purser')
+    and c.relkind in ('r', 'p', 'v', 'S', 'i')
+  union all select p.oid::regprocedure::text from pg_proc p
+  where p.pronamespace::regnamespace::text in ('public', 'purser') order by 1`;
+
+async function add(name: string, up: string, down = 'select 1'): Promise<void> {
+  await writeFile(join(folder, `${name}.sql`), up);
+  await writeFile(join(folder, `${name}.down.sql`), down);
+}
+
+describe('migrations', () => {
+  it('go up, down to nothing but the ledger, and up again to the same', async () => {
+    expect((await migrateUp(test.url)).applied).toEqual(await all());
+    const first = await objects();
+    expect((await migrateDown(test.url, 1_000)).toReversed()).toEqual(await all());
+    expect((await objects()).map(({ name }) => String(name))).toEqual([
+      'purser.migrations',
+      'purser.migrations_pkey',
+    ]);
+    expect((await migrateUp(test.url)).applied).toEqual(await all());
+    expect(await objects()).toEqual(first);
+    expect((await migrateUp(test.url)).applied).toEqual([]);
+  });
+
+  it('by two migrators at once are applied once', async () => {
+    const results = await Promise.all([migrateUp(test.url), migrateUp(test.url)]);
+    const applied = results.map((result) => result.applied.length);
+    expect(applied.toSorted((a, b) => a - b)).toEqual([0, (await all()).length]);
+  });
+
+  it('are refused when a file changed after it was applied', async () => {
+    await migrateUp(test.url, { folder });
+    await writeFile(join(folder, '0002_tenants.sql'), '-- another text');
+    await expect(migrateUp(test.url, { folder })).rejects.toMatchObject({
+      code: 'migration_changed',
+      message: expect.stringContaining('0002_tenants'),
+      exitCode: 78,
+    });
+  });
+
+  it('are refused on a database of a newer release', async () => {
+    await add('9000_future', 'create table future ()', 'drop table future');
+    await migrateUp(test.url, { folder });
+    await expect(migrateUp(test.url)).rejects.toMatchObject({ code: 'database_newer' });
+    await expect(migrateDown(test.url, 1)).rejects.toMatchObject({ code: 'database_newer' });
+  });
+
+  it('that fail leave nothing of their own and go on when they are mended', async () => {
+    await add('9000_first', 'create table first_one ()');
+    await add('9001_broken', 'create table second_one (); select 1 / 0');
+    await expect(migrateUp(test.url, { folder })).rejects.toMatchObject({
+      code: 'migration_failed',
+      message: expect.stringContaining('9001_broken'),
+    });
+    const [left] = await test.sql`
+      select to_regclass('first_one') is not null as first, to_regclass('second_one') is not null as second`;
+    expect(left).toEqual({ first: true, second: false });
+    await add('9001_broken', 'create table second_one ()');
+    expect((await migrateUp(test.url, { folder })).applied).toEqual(['9001_broken']);
+  });
+
+  it('may have statements that no transaction takes', async () => {
+    await add(
+      '9000_index',
+      '-- purser: no-transaction\ncreate index concurrently if not exists ix_new on analyses (headline)',
+    );
+    expect((await migrateUp(test.url, { folder })).applied).toContain('9000_index');
+    expect((await migrateUp(test.url, { folder })).applied).toEqual([]);
+  });
+
+  it('read their folder with or without a slash at its end', async () => {
+    expect(await loadMigrations(folder.slice(0, -1))).toHaveLength((await all()).length);
+  });
+});

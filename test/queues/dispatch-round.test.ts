@@ -1,0 +1,109 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { defineHandler } from '../../src/handlers/define.ts';
+import { listOldQueued, returnLostEntries } from '../../src/jobs/dispatch.ts';
+import { entryId } from '../../src/queues/transport.ts';
+import type { Fleet } from '../worker/fleet.ts';
+import { openFleet } from '../worker/fleet.ts';
+import { addJob, begin, claim, eventually, finish, jobRow, untilState } from '../jobs/job-steps.ts';
+import { describeOnRedis, startRedis } from '../support/redis.ts';
+import type { TestRedis } from '../support/redis.ts';
+import { addTenant } from '../support/tenants.ts';
+
+const ran: string[] = [];
+const handler = defineHandler({
+  type: 'test_step',
+  timeoutMs: 20_000,
+  maxAttempts: 1,
+  payload: z.object({}),
+  run: async ({ jobId }) => {
+    ran.push(jobId);
+  },
+});
+
+describeOnRedis('dispatch to Redis', () => {
+  let redis: TestRedis;
+  let fleet: Fleet;
+  let tenantId: string;
+  beforeAll(async () => {
+    redis = await startRedis();
+    fleet = await openFleet(redis.url, false);
+    await fleet.startWorker([handler]);
+    tenantId = await addTenant(fleet.test.sql);
+  });
+  beforeEach(() => {
+    ran.length = 0;
+  });
+  afterAll(async () => {
+    await fleet.close();
+    await redis.stop();
+  });
+
+  const dispatched = () =>
+    eventually('the dispatch', () =>
+      fleet.dispatch().then(
+        (count) => (count > 0 ? count : undefined),
+        () => undefined,
+      ),
+    );
+
+  it('runs a job whose entry was lost with all of Redis, once', async () => {
+    const jobId = await addJob(fleet.test.sql, tenantId);
+    const [job] = await claim(fleet.test.sql);
+    if (job === undefined) throw new Error('not claimed');
+    await redis.kill();
+    await redis.start();
+    const lost = await eventually('Redis to answer', () =>
+      fleet.transport.findLost([job]).catch(() => undefined),
+    );
+    expect(lost).toEqual([job]);
+    const old = await listOldQueued(fleet.test.sql, new Date(Date.now() + 60_000), 10_000);
+    expect(await returnLostEntries(fleet.test.sql, old)).toBe(1);
+    await dispatched();
+    await untilState(fleet.test.sql, jobId, 'completed');
+    expect(ran).toEqual([jobId]);
+  });
+
+  it('claims nothing while Redis is away', async () => {
+    await redis.kill();
+    const jobId = await addJob(fleet.test.sql, tenantId);
+    await expect(fleet.dispatch()).rejects.toThrow(/.+/);
+    expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ state: 'pending', dispatch_no: 0 });
+    await redis.start();
+    await dispatched();
+    await untilState(fleet.test.sql, jobId, 'completed');
+    expect(ran).toEqual([jobId]);
+  });
+});
+
+describe('entries', () => {
+  let fleet: Fleet;
+  beforeAll(async () => {
+    fleet = await openFleet(undefined, false);
+  });
+  afterAll(() => fleet.close());
+
+  it('have an id of their own for each dispatch, and two of one dispatch are one', async () => {
+    const { sql } = fleet.test;
+    const service = await fleet.startWorker([handler]);
+    await service.stop();
+    const jobId = await addJob(sql, await addTenant(sql));
+    const [first] = await claim(sql);
+    if (first === undefined) throw new Error('not claimed');
+    await fleet.transport.add([first]);
+    await fleet.transport.add([first]);
+    expect(entryId(first)).toBe(`${jobId}-1`);
+    expect(await fleet.transport.queue('test_step').count()).toBe(1);
+    await finish(sql, await begin(sql, first), { toState: 'pending', countsAttempt: false });
+    const [second] = await claim(sql);
+    if (second === undefined) throw new Error('not claimed');
+    await fleet.transport.add([second]);
+    expect(entryId(second)).toBe(`${jobId}-2`);
+    expect(await fleet.transport.queue('test_step').count()).toBe(2);
+    // Both entries are taken; only the newer one begins anything.
+    await fleet.startWorker([handler]);
+    await untilState(sql, jobId, 'completed');
+    expect(ran.filter((id) => id === jobId)).toHaveLength(1);
+    expect((await jobRow(sql, jobId)).attempt).toBe(1);
+  });
+});
