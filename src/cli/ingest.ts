@@ -1,6 +1,8 @@
 /** `purser ingest`: uploads a cost export in compressed chunks and enqueues its ingestion. */
 import type { Tx } from '../db/connect.ts';
 import { exitCodes, UsageError } from '../errors.ts';
+import { formatChoices, isFormatChoice } from '../handlers/exports/formats.ts';
+import type { FormatChoice } from '../handlers/exports/formats.ts';
 import { uploadByTenantColumn } from '../handlers/tenant-uploads.ts';
 import type { SplitResult } from '../handlers/tenant-uploads.ts';
 import { uploadFile } from '../handlers/uploads.ts';
@@ -26,6 +28,23 @@ export async function enqueueIngestion(tx: Tx, upload: ReadyUpload): Promise<voi
   await releaseFirstRuns(tx, upload.tenantId);
 }
 
+function formatOf(invocation: Invocation): FormatChoice {
+  const format = invocation.value('format') ?? 'auto';
+  if (isFormatChoice(format)) return format;
+  throw new UsageError(
+    `there is no format ${JSON.stringify(format)}; use ${formatChoices.join(', ')}`,
+  );
+}
+
+/** The file's path; `--focus` and `--file` say the same. */
+function fileOf(invocation: Invocation): Promise<string> {
+  const [focus, file] = [invocation.value('focus'), invocation.value('file')];
+  if ((focus === undefined) === (file === undefined)) {
+    throw new UsageError('name the export: --file FILE (or --focus FILE), and only one of them');
+  }
+  return inputFile(file ?? focus ?? '', file === undefined ? '--focus' : '--file');
+}
+
 async function run(invocation: Invocation): Promise<number> {
   const tenantId = invocation.value('tenant');
   const column = invocation.value('tenant-column');
@@ -37,10 +56,12 @@ async function run(invocation: Invocation): Promise<number> {
   if (invocation.flag('create-tenants') && column === undefined) {
     throw new UsageError('--create-tenants goes with --tenant-column');
   }
-  const path = await inputFile(invocation.required('focus'));
+  const format = formatOf(invocation);
+  const path = await fileOf(invocation);
   const bar = progressBar(invocation, 'uploading');
   const common = {
     path,
+    format,
     source: invocation.value('source'),
     onReady: enqueueIngestion,
     onProgress: bar.update,
@@ -94,13 +115,16 @@ function reportSplit(invocation: Invocation, split: SplitResult): number {
 export const ingestCommands: readonly Command[] = [
   {
     path: 'ingest',
-    summary: 'upload a FOCUS 1.0 to 1.2 CSV (plain or gzip) and enqueue its ingestion',
+    summary:
+      'upload a FOCUS or legacy AWS CUR export (CSV, plain or gzip) and enqueue its ingestion',
     options: {
-      focus: { value: 'FILE', help: 'the export', required: true },
+      file: { value: 'FILE', help: 'the export' },
+      focus: { value: 'FILE', help: 'the same as --file' },
+      format: { value: 'FORMAT', help: 'focus, aws-cur, or auto: by the header (default)' },
       tenant: { value: 'T', help: 'all rows belong to this tenant' },
       'tenant-column': {
         value: 'COLUMN',
-        help: 'the column that names the tenant, e.g. SubAccountId',
+        help: 'the column that names the tenant, e.g. SubAccountId or lineItem/UsageAccountId',
       },
       'create-tenants': { help: 'add tenants that are not there yet (plan free)' },
       source: {

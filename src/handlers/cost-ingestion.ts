@@ -1,5 +1,5 @@
 /**
- * `cost_ingestion`: turns an uploaded FOCUS export into cost rows, in one transaction and in bounded
+ * `cost_ingestion`: turns an uploaded export into cost rows, in one transaction and in bounded
  * memory at any size. The same file twice adds nothing; a faulty row is reported and the others are kept.
  */
 import { z } from 'zod';
@@ -7,13 +7,14 @@ import type { Tx } from '../db/connect.ts';
 import { messageOf, PurserError } from '../errors.ts';
 import { defineHandler } from './define.ts';
 import type { JobContext } from './define.ts';
-import { mapColumns, lineColumnName } from './focus/columns.ts';
-import type { CsvRecord } from './focus/csv-records.ts';
-import { csvRecords } from './focus/csv-records.ts';
-import { createStaging, deliver, stageRows, sumStaged } from './focus/delivery.ts';
-import type { CurrencySum, DeliveryOutcome } from './focus/delivery.ts';
-import { createRowReader } from './focus/rows.ts';
-import type { RowFault, RowReading } from './focus/rows.ts';
+import type { CsvRecord } from './exports/csv-records.ts';
+import { csvRecords } from './exports/csv-records.ts';
+import { createStaging, deliver, stageRows, sumStaged } from './exports/delivery.ts';
+import type { CurrencySum, DeliveryOutcome } from './exports/delivery.ts';
+import { lineColumnName, mapColumns } from './exports/format.ts';
+import { formatNamed } from './exports/formats.ts';
+import { createRowReader } from './exports/rows.ts';
+import type { RowFault, RowReading } from './exports/rows.ts';
 import { done, snooze } from './outcome.ts';
 import { endUpload, lockUpload, maxStoredFaults, readChunks, storeFaults } from './upload-rows.ts';
 import type { Upload } from './upload-rows.ts';
@@ -55,7 +56,8 @@ function readerFor(header: CsvRecord, upload: Upload): (record: CsvRecord) => Ro
     throw fatal('upload_damaged', `upload ${upload.id}: its first column is not ${lineColumnName}`);
   }
   const { source, hasLineColumn } = upload;
-  return createRowReader({ columns: mapColumns(names), source, hasLineColumn });
+  const columns = mapColumns(formatNamed(upload.format), names);
+  return createRowReader({ columns, source, hasLineColumn });
 }
 
 /** Reads, checks and stages chunk by chunk on one connection. Returns the number of rows staged. */
@@ -86,7 +88,7 @@ async function stageFile(
     if (copyLines !== '') await stageRows(tx, copyLines);
   }
   if (read === undefined) {
-    throw fatal('focus_empty', `${upload.fileName} is empty; a FOCUS file has a header line`);
+    throw fatal('file_empty', `${upload.fileName} is empty; an export has a header line`);
   }
   return rows;
 }
@@ -114,7 +116,7 @@ async function ingestReady(
   if (rows === 0 && first !== undefined) {
     const where = first.column === null ? '' : `, ${first.column}`;
     throw fatal(
-      'focus_no_valid_row',
+      'no_valid_row',
       `none of the ${faults.count} rows of ${upload.fileName} can be taken; ` +
         `the first is line ${first.line}${where}: ${first.reason}`,
     );

@@ -1,6 +1,6 @@
 /**
  * Reads an export from the operator's disk as plain bytes, gzip or not, and says what is wrong with it
- * before anything is uploaded: empty, cut, a gzip bomb, not UTF-8, not FOCUS.
+ * before anything is uploaded: empty, cut, a gzip bomb, not UTF-8, not of a known format.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -8,8 +8,10 @@ import { open } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { createGunzip } from 'node:zlib';
 import { codeOf, messageOf, PurserError } from '../errors.ts';
-import { mapColumns } from './focus/columns.ts';
-import { csvRecords } from './focus/csv-records.ts';
+import { csvRecords } from './exports/csv-records.ts';
+import { mapColumns } from './exports/format.ts';
+import { chooseFormat } from './exports/formats.ts';
+import type { FormatChoice, FormatName } from './exports/formats.ts';
 
 export interface FileLimits {
   /** Most plain bytes of a file. Default 64 GiB. */
@@ -23,6 +25,7 @@ export interface FileSummary {
   /** SHA-256 of the plain bytes, in hex. */
   readonly fileHash: string;
   readonly byteCount: number;
+  readonly format: FormatName;
   readonly header: readonly (string | null)[];
 }
 
@@ -99,21 +102,29 @@ export async function* plainBytes(
 }
 
 /**
- * Reads the file once: its hash, its size, its header. Throws what `plainBytes` throws, `focus_empty`,
- * `csv_not_utf8`, and `focus_wrong_columns` naming the columns that are missing.
+ * Reads the file once: its hash, its size, its header, its format. Throws what `plainBytes` throws, `file_empty`,
+ * `csv_not_utf8`, and `wrong_columns` naming the columns that are missing.
  */
-export async function summariseFile(path: string, limits: FileLimits = {}): Promise<FileSummary> {
-  const header = await readHeader(path, limits);
+export async function summariseFile(
+  path: string,
+  limits: FileLimits = {},
+  choice: FormatChoice = 'auto',
+): Promise<FileSummary> {
+  const header = await readHeader(path, limits, choice);
   const hash = createHash('sha256');
   let byteCount = 0;
   for await (const chunk of plainBytes(path, limits)) {
     hash.update(chunk);
     byteCount += chunk.length;
   }
-  return { fileName: basename(path), fileHash: hash.digest('hex'), byteCount, header };
+  return { fileName: basename(path), fileHash: hash.digest('hex'), byteCount, ...header };
 }
 
-async function readHeader(path: string, limits: FileLimits): Promise<readonly (string | null)[]> {
+async function readHeader(
+  path: string,
+  limits: FileLimits,
+  choice: FormatChoice,
+): Promise<Pick<FileSummary, 'format' | 'header'>> {
   const addName = (error: unknown): never => {
     if (!(error instanceof PurserError) || error.code.startsWith('file_')) throw error;
     if (error.message.startsWith(basename(path))) throw error;
@@ -124,10 +135,11 @@ async function readHeader(path: string, limits: FileLimits): Promise<readonly (s
     const { value } = await records.next().catch(addName);
     const [header] = value ?? [];
     if (header === undefined) {
-      throw fault('focus_empty', path, 'the file is empty; a FOCUS file has a header line');
+      throw fault('file_empty', path, 'the file is empty; an export has a header line');
     }
-    mapColumns(header.fields);
-    return header.fields;
+    const format = chooseFormat(choice, header.fields);
+    mapColumns(format, header.fields);
+    return { format: format.name, header: header.fields };
   } catch (error) {
     return addName(error);
   } finally {

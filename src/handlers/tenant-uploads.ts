@@ -6,10 +6,10 @@ import { createHash } from 'node:crypto';
 import type { Sql } from '../db/connect.ts';
 import { closeOperatorToken, openOperatorToken, tenantSql } from '../db/tenant.ts';
 import { messageOf, PurserError } from '../errors.ts';
-import { lineColumnName } from './focus/columns.ts';
-import { csvRecords } from './focus/csv-records.ts';
-import type { CsvRecord } from './focus/csv-records.ts';
-import type { RowFault } from './focus/rows.ts';
+import { csvRecords } from './exports/csv-records.ts';
+import type { CsvRecord } from './exports/csv-records.ts';
+import { lineColumnName } from './exports/format.ts';
+import type { RowFault } from './exports/rows.ts';
 import { summariseFile } from './source-file.ts';
 import { maxStoredFaults } from './upload-rows.ts';
 import { openUpload } from './upload-writer.ts';
@@ -75,13 +75,13 @@ function idFault(value: string): string | null {
 }
 
 /**
- * Uploads a FOCUS file of many tenants. Throws what `uploadFile` throws, and `unknown_column`; every
+ * Uploads an export of many tenants. Throws what `uploadFile` throws, and `unknown_column`; every
  * upload that was begun is then marked failed.
  */
 export async function uploadByTenantColumn(request: SplitRequest): Promise<SplitResult> {
   const { system, tenant: pool } = request.database;
   const source = checkSource(request.source);
-  const summary = await summariseFile(request.path, request.limits);
+  const summary = await summariseFile(request.path, request.limits, request.format);
   const position = findColumn(summary.header, request.column);
   // A part of a file is not the file, so it has a hash of its own.
   const fileHash = createHash('sha256')
@@ -103,12 +103,13 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
     await request.ensureTenant(system, tenantId);
     const token = await openOperatorToken(system, tenantId, doorTtlMs);
     const sql = tenantSql(pool, { token });
-    const { fileName } = summary;
+    const { fileName, format } = summary;
     const head = {
       tenantId,
       source,
       fileName,
       fileHash,
+      format,
       hasLineColumn: true,
     };
     const same = await findSameUpload(sql, head);

@@ -5,7 +5,7 @@ import { gunzip } from 'node:zlib';
 import { promisify } from 'node:util';
 import type { Tx } from '../db/connect.ts';
 import { PurserError } from '../errors.ts';
-import type { RowFault } from './focus/rows.ts';
+import type { RowFault } from './exports/rows.ts';
 
 const gunzipAsync = promisify(gunzip);
 
@@ -23,6 +23,8 @@ export interface Upload {
   readonly source: string | null;
   readonly fileName: string;
   readonly fileHash: string;
+  /** Name of a CostFormat. */
+  readonly format: string;
   readonly hasLineColumn: boolean;
   readonly state: UploadState;
   readonly failure: string | null;
@@ -33,7 +35,7 @@ export interface Upload {
 /** The upload, locked until the transaction ends: two attempts at it follow each other. */
 export async function lockUpload(tx: Tx, uploadId: string): Promise<Upload> {
   const [upload] = await tx<Upload[]>`
-    select id, source, file_name as "fileName", file_hash as "fileHash",
+    select id, source, file_name as "fileName", file_hash as "fileHash", format,
            has_line_column as "hasLineColumn", state, failure, byte_count as "byteCount", result
     from public.ingest_uploads where id = ${uploadId}::bigint for update`;
   if (upload === undefined) {

@@ -5,6 +5,7 @@
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import type { TenantSql } from '../db/tenant.ts';
+import type { FormatName } from './exports/formats.ts';
 import { chunkBytes } from './upload-rows.ts';
 
 const gzipAsync = promisify(gzip);
@@ -16,6 +17,7 @@ export interface UploadHead {
   readonly source: string | null;
   readonly fileName: string;
   readonly fileHash: string;
+  readonly format: FormatName;
   readonly hasLineColumn: boolean;
 }
 
@@ -36,8 +38,10 @@ export interface UploadWriter {
 /** Makes the upload's row, in state `uploading`, and a writer of its chunks. */
 export async function openUpload(sql: TenantSql, head: UploadHead): Promise<UploadWriter> {
   const [upload] = await sql<{ id: string }>`
-    insert into public.ingest_uploads (tenant_id, source, file_name, file_hash, has_line_column)
-    values (${head.tenantId}, ${head.source}, ${head.fileName}, ${head.fileHash}, ${head.hasLineColumn})
+    insert into public.ingest_uploads
+      (tenant_id, source, file_name, file_hash, format, has_line_column)
+    values (${head.tenantId}, ${head.source}, ${head.fileName}, ${head.fileHash}, ${head.format},
+            ${head.hasLineColumn})
     returning id`;
   if (upload === undefined) throw new Error('the upload row was not written');
   const uploadId = upload.id;

@@ -7,6 +7,7 @@ import type { Sql, Tx } from '../db/connect.ts';
 import { closeOperatorToken, openOperatorToken, tenantSql } from '../db/tenant.ts';
 import type { TenantPool, TenantSql } from '../db/tenant.ts';
 import { messageOf, PurserError, UsageError } from '../errors.ts';
+import type { FormatChoice } from './exports/formats.ts';
 import { plainBytes, summariseFile } from './source-file.ts';
 import type { FileLimits, FileSummary } from './source-file.ts';
 import { openUpload } from './upload-writer.ts';
@@ -29,6 +30,8 @@ export interface UploadRequest {
   /** The operator's name for where the file comes from; without it rows are named by provider and account. */
   readonly source?: string | undefined;
   readonly limits?: FileLimits | undefined;
+  /** Default `auto`: by the header. */
+  readonly format?: FormatChoice | undefined;
   /** Runs in the transaction that makes the upload ready: enqueue its cost_ingestion here. */
   readonly onReady: (tx: Tx, upload: ReadyUpload) => Promise<unknown>;
   /** Plain bytes read so far, and of the whole file. */
@@ -138,7 +141,7 @@ export async function* sameBytes(
 }
 
 /**
- * Uploads a FOCUS file (plain or gzip) for one tenant. Throws what `summariseFile` throws, `unknown_tenant`
+ * Uploads an export (plain or gzip) for one tenant. Throws what `summariseFile` throws, `unknown_tenant`
  * and `file_changed`; an upload that was begun is then marked failed.
  */
 export async function uploadFile(
@@ -146,9 +149,9 @@ export async function uploadFile(
 ): Promise<UploadResult> {
   const { database, tenantId } = request;
   const source = checkSource(request.source);
-  const summary = await summariseFile(request.path, request.limits);
-  const { fileName, fileHash, byteCount } = summary;
-  const head: UploadHead = { tenantId, source, fileName, fileHash, hasLineColumn: false };
+  const summary = await summariseFile(request.path, request.limits, request.format);
+  const { fileName, fileHash, byteCount, format } = summary;
+  const head: UploadHead = { tenantId, source, fileName, fileHash, format, hasLineColumn: false };
   return withDoor(database, tenantId, async (sql) => {
     const same = await findSameUpload(sql, head);
     if (same !== null) return { uploadId: same, skipped: true, fileHash, byteCount };

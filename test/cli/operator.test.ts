@@ -1,7 +1,4 @@
 /** What an operator types on a day with a database: tenants, jobs, dead letters, budgets. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
@@ -213,27 +210,5 @@ describe('budgets', () => {
       ]),
     });
     await database.sql`delete from llm_budget_periods where tenant_id = ${tenantId}`;
-  });
-});
-
-describe('files', () => {
-  it('says what is wrong with a file before anything is uploaded', async () => {
-    const folder = await mkdtemp(join(tmpdir(), 'purser-files-'));
-    const empty = join(folder, 'empty.csv');
-    const other = join(folder, 'other.csv');
-    await writeFile(empty, '');
-    await writeFile(other, 'a,b\n1,2\n');
-    for (const [path, says] of [
-      [join(folder, 'missing.csv'), 'cannot be opened (ENOENT)'],
-      [folder, 'is a folder; name one file'],
-      [empty, 'the file is empty'],
-      [other, 'not a FOCUS 1.0 to 1.2 file: missing'],
-    ] as const) {
-      const { code, err } = await invoke('ingest', '--focus', path, '--tenant', tenantId);
-      expect([path, code, err]).toEqual([path, 1, expect.stringContaining(says)]);
-    }
-    const uploads = await database.sql`select from ingest_uploads where tenant_id = ${tenantId}`;
-    expect(uploads).toHaveLength(0);
-    await rm(folder, { recursive: true });
   });
 });

@@ -19,7 +19,14 @@ afterAll(async () => {
 async function ingestUnchecked(tenantId: string, content: string): Promise<unknown> {
   const fileHash = 'ab'.repeat(32);
   const uploadId = await bench.asTenant(tenantId, async (sql) => {
-    const head = { tenantId, source: null, fileName: 'raw.csv', fileHash, hasLineColumn: false };
+    const head = {
+      tenantId,
+      source: null,
+      fileName: 'raw.csv',
+      fileHash,
+      format: 'focus' as const,
+      hasLineColumn: false,
+    };
     const writer = await openUpload(sql, head);
     await writer.write(Buffer.from(content));
     await writer.flush();
@@ -31,18 +38,13 @@ async function ingestUnchecked(tenantId: string, content: string): Promise<unkno
 
 describe('a file that cannot be taken', () => {
   it.each([
-    ['is empty', '', 'focus_empty', /the file is empty/],
-    ['holds only line breaks', '\n\r\n', 'focus_empty', /the file is empty/],
-    [
-      'has other columns',
-      'a,b\n1,2\n',
-      'focus_wrong_columns',
-      /missing ProviderName.*begins with a, b/,
-    ],
+    ['is empty', '', 'file_empty', /the file is empty/],
+    ['holds only line breaks', '\n\r\n', 'file_empty', /the file is empty/],
+    ['has other columns', 'a,b\n1,2\n', 'wrong_columns', /missing ProviderName.*begins with a, b/],
     [
       'names a column twice',
       `${focusHeader.join(',')},billedcost\n`,
-      'focus_wrong_columns',
+      'wrong_columns',
       /stands twice/,
     ],
     ['is UTF-16', Buffer.from(`\uFEFF${focusFile([{}])}`, 'utf16le'), 'csv_not_utf8', /UTF-16/],
@@ -111,10 +113,10 @@ describe('a file that cannot be taken', () => {
   it('reached the worker unchecked: wrong columns and emptiness fail there too', async () => {
     const tenantId = await bench.addTenant();
     await expect(ingestUnchecked(tenantId, 'a,b\n1,2\n')).rejects.toMatchObject({
-      code: 'focus_wrong_columns',
+      code: 'wrong_columns',
       details: { class: 'fatal' },
     });
-    await expect(ingestUnchecked(tenantId, '\n')).rejects.toMatchObject({ code: 'focus_empty' });
+    await expect(ingestUnchecked(tenantId, '\n')).rejects.toMatchObject({ code: 'file_empty' });
   });
 });
 

@@ -105,7 +105,7 @@ describe('the real FOCUS sample', () => {
       const tenant = await bench.addTenant();
       const path = `${examples}/commitment_discount_scenarios/commitment_discount_usage_scenario_1.csv`;
       await expect(bench.ingest(tenant, path)).rejects.toMatchObject({
-        code: 'focus_wrong_columns',
+        code: 'wrong_columns',
         details: { class: 'fatal' },
         message: expect.stringContaining(
           'missing ProviderName, BillingAccountId, ServiceName, BillingCurrency',
@@ -120,7 +120,7 @@ describe('the real FOCUS sample', () => {
       const tenant = await bench.addTenant();
       const path = `${examples}/saas_examples/simple_agreements/simple_saas_agreements_c.csv`;
       await expect(bench.ingest(tenant, path)).rejects.toMatchObject({
-        code: 'focus_no_valid_row',
+        code: 'no_valid_row',
         message: expect.stringMatching(
           /none of the 3 rows .* line 2, ChargePeriodStart: "4\/1\/25"/,
         ),

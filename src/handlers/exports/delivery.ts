@@ -5,10 +5,9 @@
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Tx } from '../../db/connect.ts';
-import { focusColumns } from './columns.ts';
+import { targets } from './format.ts';
 
 /** Texts of our own, never of a file. */
-const targets = focusColumns.map(({ target }) => target);
 const recordTargets = targets.filter((target) => target !== 'billing_period');
 const stagedColumns = targets.join(', ');
 const recordColumns = recordTargets.join(', ');
@@ -27,7 +26,7 @@ export interface DeliveryOutcome {
 export interface CurrencySum {
   readonly currency: string;
   readonly rows: number;
-  /** Exact sum of BilledCost. */
+  /** Exact sum of billed_cost. */
   readonly billedCost: string;
 }
 

@@ -1,8 +1,8 @@
 /**
- * The FOCUS 1.0 to 1.2 columns that Purser keeps, what each must hold, and where it goes. Columns that are
- * not named here are passed over: providers add their own, and each FOCUS version adds some.
+ * FOCUS 1.0 to 1.2: which of its columns Purser keeps and what each must hold. Providers add columns of their
+ * own, and each FOCUS version adds some; those are passed over.
  */
-import { PurserError } from '../../errors.ts';
+import type { CostFormat, SourceColumn } from './format.ts';
 import {
   canonicalWord,
   readCurrency,
@@ -14,114 +14,56 @@ import {
 } from './values.ts';
 import type { Reading } from './values.ts';
 
-export interface FocusColumn {
-  readonly name: string;
-  /** Column of the table cost_records. */
-  readonly target: string;
-  /** The file must have the column, and every row a value in it. */
-  readonly required: boolean;
-  /** Few distinct values repeat in a file, so that reading each once pays. */
-  readonly repeats: boolean;
-  readonly read: (text: string) => Reading;
-}
+const required = { required: true, repeats: true } as const;
+const repeating = { required: false, repeats: true } as const;
+const distinct = { required: false, repeats: false } as const;
 
 function column(
   name: string,
-  target: string,
-  read: FocusColumn['read'],
-  options: { required?: boolean; repeats?: boolean } = {},
-): FocusColumn {
-  return {
-    name,
-    target,
-    read,
-    required: options.required ?? false,
-    repeats: options.repeats ?? false,
-  };
+  read: SourceColumn['read'],
+  kind: Pick<SourceColumn, 'required' | 'repeats'> = distinct,
+): SourceColumn {
+  return { names: [name], read, ...kind };
 }
-
-const required = { required: true, repeats: true } as const;
-const repeating = { repeats: true } as const;
 
 function readWord(text: string): Reading {
   return readText(canonicalWord(text));
 }
 
-/** In the order in which a row is written. */
-export const focusColumns: readonly FocusColumn[] = [
-  column('ProviderName', 'provider_name', readKey, required),
-  column('PublisherName', 'publisher_name', readText, repeating),
-  column('BillingAccountId', 'billing_account_id', readKey, required),
-  column('SubAccountId', 'sub_account_id', readText, repeating),
-  column('SubAccountName', 'sub_account_name', readText, repeating),
-  column('ServiceName', 'service_name', readText, required),
-  column('ServiceCategory', 'service_category', readText, repeating),
-  column('RegionId', 'region_id', readText, repeating),
-  column('RegionName', 'region_name', readText, repeating),
-  column('ResourceId', 'resource_id', readText),
-  column('ResourceName', 'resource_name', readText),
-  column('ResourceType', 'resource_type', readText, repeating),
-  column('ChargeCategory', 'charge_category', readWord, required),
-  column('ChargeClass', 'charge_class', readWord, repeating),
-  column('ChargeDescription', 'charge_description', readText),
-  column('ChargeFrequency', 'charge_frequency', readWord, repeating),
-  column('ChargePeriodStart', 'charge_period_start', readTimestamp, required),
-  column('ChargePeriodEnd', 'charge_period_end', readTimestamp, required),
-  column('BillingCurrency', 'billing_currency', readCurrency, required),
-  column('BilledCost', 'billed_cost', readDecimal, { required: true }),
-  column('EffectiveCost', 'effective_cost', readDecimal),
-  column('ListCost', 'list_cost', readDecimal),
-  column('ContractedCost', 'contracted_cost', readDecimal),
-  column('ConsumedQuantity', 'consumed_quantity', readDecimal),
-  column('ConsumedUnit', 'consumed_unit', readText, repeating),
-  column('PricingCategory', 'pricing_category', readWord, repeating),
-  column('CommitmentDiscountId', 'commitment_discount_id', readText, repeating),
-  column('CommitmentDiscountStatus', 'commitment_discount_status', readWord, repeating),
-  column('SkuId', 'sku_id', readText, repeating),
-  column('Tags', 'tags', readTags, repeating),
-  column('BillingPeriodStart', 'billing_period', readTimestamp, required),
-];
-
-/** The extra first column of a file that was split by tenant: the line of the original file. */
-export const lineColumnName = 'purser_line';
-
-/** Position in the file of each of `focusColumns` (-1: absent), and how many fields a row has. */
-export interface ColumnMap {
-  readonly positions: readonly number[];
-  readonly width: number;
-}
-
-function wrongColumns(message: string, details: Record<string, unknown>): PurserError {
-  return new PurserError('focus_wrong_columns', message, {
-    details: { class: 'fatal', ...details },
-  });
-}
-
-/**
- * Finds the kept columns in a header; names match whatever their case and surrounding blanks. Throws PurserError
- * `focus_wrong_columns` (fatal) naming every required column that is missing, or one that stands twice.
- */
-export function mapColumns(header: readonly (string | null)[]): ColumnMap {
-  const names = header.map((name) => (name ?? '').trim().toLowerCase());
-  const missing: string[] = [];
-  const positions = focusColumns.map(({ name, required }) => {
-    const position = names.indexOf(name.toLowerCase());
-    if (position !== -1 && names.lastIndexOf(name.toLowerCase()) !== position) {
-      throw wrongColumns(`line 1: the column ${name} stands twice; keep one`, { column: name });
-    }
-    if (position === -1 && required) missing.push(name);
-    return position;
-  });
-  if (missing.length > 0) {
-    const found = header
-      .slice(0, 5)
-      .map((name) => (name ?? 'NULL').slice(0, 40))
-      .join(', ');
-    throw wrongColumns(
-      `line 1: not a FOCUS 1.0 to 1.2 file: missing ${missing.join(', ')} ` +
-        `(the file begins with ${found}); export it again with these columns`,
-      { missing },
-    );
-  }
-  return { positions, width: header.length };
-}
+export const focusFormat: CostFormat = {
+  name: 'focus',
+  title: 'a FOCUS 1.0 to 1.2',
+  columns: {
+    provider_name: column('ProviderName', readKey, required),
+    publisher_name: column('PublisherName', readText, repeating),
+    billing_account_id: column('BillingAccountId', readKey, required),
+    sub_account_id: column('SubAccountId', readText, repeating),
+    sub_account_name: column('SubAccountName', readText, repeating),
+    service_name: column('ServiceName', readText, required),
+    service_category: column('ServiceCategory', readText, repeating),
+    region_id: column('RegionId', readText, repeating),
+    region_name: column('RegionName', readText, repeating),
+    resource_id: column('ResourceId', readText),
+    resource_name: column('ResourceName', readText),
+    resource_type: column('ResourceType', readText, repeating),
+    charge_category: column('ChargeCategory', readWord, required),
+    charge_class: column('ChargeClass', readWord, repeating),
+    charge_description: column('ChargeDescription', readText),
+    charge_frequency: column('ChargeFrequency', readWord, repeating),
+    charge_period_start: column('ChargePeriodStart', readTimestamp, required),
+    charge_period_end: column('ChargePeriodEnd', readTimestamp, required),
+    billing_currency: column('BillingCurrency', readCurrency, required),
+    billed_cost: column('BilledCost', readDecimal, { required: true, repeats: false }),
+    effective_cost: column('EffectiveCost', readDecimal),
+    list_cost: column('ListCost', readDecimal),
+    contracted_cost: column('ContractedCost', readDecimal),
+    consumed_quantity: column('ConsumedQuantity', readDecimal),
+    consumed_unit: column('ConsumedUnit', readText, repeating),
+    pricing_category: column('PricingCategory', readWord, repeating),
+    commitment_discount_id: column('CommitmentDiscountId', readText, repeating),
+    commitment_discount_status: column('CommitmentDiscountStatus', readWord, repeating),
+    sku_id: column('SkuId', readText, repeating),
+    tags: column('Tags', readTags, repeating),
+    billing_period: column('BillingPeriodStart', readTimestamp, required),
+  },
+};

@@ -3,8 +3,8 @@
  * bounded caches, as most values of an export repeat.
  */
 import type { CsvRecord } from './csv-records.ts';
-import { focusColumns } from './columns.ts';
-import type { ColumnMap } from './columns.ts';
+import { targets } from './format.ts';
+import type { ColumnMap, MappedColumn, Target } from './format.ts';
 import type { Reading } from './values.ts';
 
 export interface RowFault {
@@ -13,7 +13,7 @@ export interface RowFault {
   readonly reason: string;
 }
 
-/** `copyLine`: line, source, and the columns of `focusColumns` in order. */
+/** `copyLine`: line, source, and the columns of `targets` in order. */
 export type RowReading = { readonly copyLine: string } | { readonly fault: RowFault };
 
 const maxCached = 2000;
@@ -27,19 +27,42 @@ function copyText(value: string): string {
   return value.replaceAll(/[\\\n\r\t]/g, (character) => escapes[character] ?? character);
 }
 
-const indexOfTarget = new Map(focusColumns.map(({ target }, index) => [target, index]));
+const indexOf = (target: Target): number => targets.indexOf(target);
+const provider = indexOf('provider_name');
+const billingAccount = indexOf('billing_account_id');
+const periodStart = indexOf('charge_period_start');
+const periodEnd = indexOf('charge_period_end');
+const tags = indexOf('tags');
 
-function targetIndex(target: string): number {
-  const index = indexOfTarget.get(target);
-  if (index === undefined) throw new Error(`no FOCUS column goes to ${target}`);
-  return index;
+/** The fields of one column of a record: a text, or the fault that the first broken one has. */
+type Taken =
+  | { readonly text: string | null; readonly from: number }
+  | { readonly reason: string; readonly from: number };
+
+function textAt(record: CsvRecord, position: number): string | null {
+  const text = position === -1 ? null : (record.fields[position] ?? null);
+  return text === '' ? null : text;
 }
 
-const provider = targetIndex('provider_name');
-const billingAccount = targetIndex('billing_account_id');
-const periodStart = targetIndex('charge_period_start');
-const periodEnd = targetIndex('charge_period_end');
-const tags = targetIndex('tags');
+function take(column: MappedColumn, record: CsvRecord): Taken {
+  const { names, positions, combine } = column;
+  if (record.faults.length > 0) {
+    const from = positions.findIndex((at) => record.faults.some(({ field }) => field === at));
+    const fault = record.faults.find(({ field }) => field === positions[from]);
+    if (fault !== undefined) return { reason: fault.reason, from };
+  }
+  if (combine !== undefined) {
+    return combine(
+      positions.map((at) => textAt(record, at)),
+      names,
+    );
+  }
+  for (let from = 0; from < positions.length; from += 1) {
+    const text = textAt(record, positions[from] ?? -1);
+    if (text !== null) return { text, from };
+  }
+  return { text: null, from: 0 };
+}
 
 export interface RowReaderOptions {
   readonly columns: ColumnMap;
@@ -52,11 +75,11 @@ export interface RowReaderOptions {
 /** A function that reads one record. A row is taken whole or not at all: its first fault is the one told. */
 export function createRowReader(options: RowReaderOptions): (record: CsvRecord) => RowReading {
   const { columns, source, hasLineColumn } = options;
-  const caches = focusColumns.map(({ repeats }) => (repeats ? new Map<string, Reading>() : null));
+  const caches = columns.columns.map((column) =>
+    column?.repeats === true ? new Map<string, Reading>() : null,
+  );
 
-  const readField = (index: number, text: string): Reading => {
-    const column = focusColumns[index];
-    if (column === undefined) throw new Error(`no FOCUS column ${index}`);
+  const readField = (index: number, column: MappedColumn, text: string): Reading => {
     const cache = caches[index];
     if (cache === null || cache === undefined) return column.read(text);
     if (text.length > maxCachedLength) return column.read(text);
@@ -81,25 +104,30 @@ export function createRowReader(options: RowReaderOptions): (record: CsvRecord) 
       return fail(null, `${record.fields.length} fields where the header has ${columns.width}`);
     }
     const values: (string | null)[] = [];
-    for (let index = 0; index < focusColumns.length; index += 1) {
-      const column = focusColumns[index];
-      const position = columns.positions[index] ?? -1;
-      if (column === undefined) continue;
-      const fault = record.faults.find(({ field }) => field === position);
-      if (fault !== undefined) return fail(column.name, fault.reason);
-      const text = position === -1 ? null : (record.fields[position] ?? null);
-      if (text === null || text === '') {
-        if (column.required) return fail(column.name, 'no value; every row needs one');
+    for (let index = 0; index < columns.columns.length; index += 1) {
+      const column = columns.columns[index] ?? null;
+      if (column === null) {
         values.push(null);
         continue;
       }
-      const reading = readField(index, text);
-      if ('reason' in reading) return fail(column.name, reading.reason);
+      const taken = take(column, record);
+      const name = column.names[taken.from] ?? null;
+      if ('reason' in taken) return fail(name, taken.reason);
+      if (taken.text === null) {
+        if (column.required) return fail(name, 'no value; every row needs one');
+        values.push(null);
+        continue;
+      }
+      const reading = readField(index, column, taken.text);
+      if ('reason' in reading) return fail(name, reading.reason);
       values.push(reading.value);
     }
     // ISO UTC text of one form sorts as the instants do.
     if ((values[periodEnd] ?? '') < (values[periodStart] ?? '')) {
-      return fail('ChargePeriodEnd', 'the charge period ends before it starts');
+      return fail(
+        columns.columns[periodEnd]?.names[0] ?? null,
+        'the charge period ends before it starts',
+      );
     }
     values[tags] ??= '{}';
     const from = source ?? `${values[provider] ?? ''}/${values[billingAccount] ?? ''}`;

@@ -1,5 +1,5 @@
 /**
- * Reads single FOCUS values. Decimals stay the text that the file holds, so that no cost ever passes
+ * Reads single values of a cost export. Decimals stay the text that the file holds, so that no cost ever passes
  * through a float; what cannot be read becomes a reason that an operator can act on.
  */
 
@@ -40,6 +40,37 @@ export function readDecimal(text: string): Reading {
   return { value: isZero && exponent > 0 ? '0' : text };
 }
 
+interface Scaled {
+  readonly digits: bigint;
+  /** How many of the digits stand after the point. */
+  readonly scale: number;
+}
+
+function scaled(text: string): Scaled | null {
+  const match = decimalPattern.exec(text);
+  if (match === null || 'reason' in readDecimal(text)) return null;
+  const [, whole = '', fraction = match[3] ?? '', , exponent = '0'] = match;
+  const magnitude = BigInt(whole + fraction);
+  const digits = text.startsWith('-') ? -magnitude : magnitude;
+  return { digits, scale: fraction.length - Number(exponent) };
+}
+
+/**
+ * Exact `a + b` or `a - b`. Where one of them is not a decimal, that text is returned, so that reading it gives
+ * the reason.
+ */
+export function sumDecimals(a: string, b: string, sign: 1 | -1): string {
+  const [left, right] = [scaled(a), scaled(b)];
+  if (left === null) return a;
+  if (right === null) return b;
+  const scale = Math.max(left.scale, right.scale, 0);
+  const at = ({ digits, scale: own }: Scaled): bigint => digits * 10n ** BigInt(scale - own);
+  const sum = at(left) + BigInt(sign) * at(right);
+  const text = (sum < 0n ? -sum : sum).toString().padStart(scale + 1, '0');
+  const cut = text.length - scale;
+  return `${sum < 0n ? '-' : ''}${text.slice(0, cut)}${scale === 0 ? '' : `.${text.slice(cut)}`}`;
+}
+
 const timestampPattern =
   /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.\d{1,9})?)?(?:\s?(Z|UTC|[+-]\d{2}(?::?\d{2})?))?)?$/;
 
@@ -71,7 +102,7 @@ export function readCurrency(text: string): Reading {
   const code = text.trim().toUpperCase();
   if (/^[A-Z]{3}$/.test(code)) return { value: code };
   return {
-    reason: `${shown(text)} is not a currency code; FOCUS wants three letters of ISO 4217, like USD`,
+    reason: `${shown(text)} is not a currency code; write three letters of ISO 4217, like USD`,
   };
 }
 

@@ -1,0 +1,154 @@
+/**
+ * What a format of cost exports is: which columns of a file make each column of cost_records. One pipeline reads
+ * every format; columns that a format does not name are passed over.
+ */
+import { PurserError } from '../../errors.ts';
+import type { Reading } from './values.ts';
+
+/** Columns of cost_records, and `billing_period`, in the order in which a row is written. */
+export const targets = [
+  'provider_name',
+  'publisher_name',
+  'billing_account_id',
+  'sub_account_id',
+  'sub_account_name',
+  'service_name',
+  'service_category',
+  'region_id',
+  'region_name',
+  'resource_id',
+  'resource_name',
+  'resource_type',
+  'charge_category',
+  'charge_class',
+  'charge_description',
+  'charge_frequency',
+  'charge_period_start',
+  'charge_period_end',
+  'billing_currency',
+  'billed_cost',
+  'effective_cost',
+  'list_cost',
+  'contracted_cost',
+  'consumed_quantity',
+  'consumed_unit',
+  'pricing_category',
+  'commitment_discount_id',
+  'commitment_discount_status',
+  'sku_id',
+  'tags',
+  'billing_period',
+] as const;
+export type Target = (typeof targets)[number];
+
+/** The text that several fields make, and which of the names it comes from. */
+export interface Combined {
+  readonly text: string | null;
+  readonly from: number;
+}
+
+export interface SourceColumn {
+  /** Names in the file; the first that has a value gives it. */
+  readonly names: readonly string[];
+  /** Every column whose name begins so is one more. */
+  readonly prefix?: string;
+  /** The file must have one of the columns, and every row a value in one. */
+  readonly required: boolean;
+  /** Few distinct values repeat in a file, so that reading each once pays. */
+  readonly repeats: boolean;
+  /** In place of the first that has a value. `texts` stand in the order of `names`; null has no value. */
+  readonly combine?: (texts: readonly (string | null)[], names: readonly string[]) => Combined;
+  readonly read: (text: string) => Reading;
+}
+
+export interface CostFormat {
+  readonly name: 'focus' | 'aws-cur';
+  /** As messages call it. */
+  readonly title: string;
+  /** A target that is not named stays empty. */
+  readonly columns: Readonly<Partial<Record<Target, SourceColumn>>>;
+}
+
+/** The extra first column of a file that was split by tenant: the line of the original file. */
+export const lineColumnName = 'purser_line';
+
+export interface MappedColumn extends SourceColumn {
+  /** Of each name in the file; -1: absent. */
+  readonly positions: readonly number[];
+}
+
+/** A format's columns in one file, in the order of `targets`, and how many fields a row has. */
+export interface ColumnMap {
+  readonly columns: readonly (MappedColumn | null)[];
+  readonly width: number;
+}
+
+type Header = readonly (string | null)[];
+
+function wrongColumns(message: string, details: Record<string, unknown>): PurserError {
+  return new PurserError('wrong_columns', message, { details: { class: 'fatal', ...details } });
+}
+
+function mapColumn(column: SourceColumn, header: readonly string[]): MappedColumn {
+  const { prefix } = column;
+  const extra = prefix === undefined ? [] : header.filter((name) => name.startsWith(prefix));
+  const names = [...column.names, ...extra];
+  const folded = header.map((name) => name.toLowerCase());
+  const positions = names.map((name, index) => {
+    // Tags that differ by case are two tags.
+    const [all, wanted] =
+      index < column.names.length ? [folded, name.toLowerCase()] : [header, name];
+    const position = all.indexOf(wanted);
+    if (position !== -1 && all.lastIndexOf(wanted) !== position) {
+      throw wrongColumns(`line 1: the column ${name} stands twice; keep one`, { column: name });
+    }
+    return position;
+  });
+  return { ...column, names, positions };
+}
+
+/**
+ * Finds a format's columns in a header; names match whatever their case and surrounding blanks. Throws PurserError
+ * `wrong_columns` (fatal) naming every required column that is missing, or one that stands twice.
+ */
+export function mapColumns(format: CostFormat, header: Header): ColumnMap {
+  const names = header.map((name) => (name ?? '').trim());
+  const columns = targets.map((target) => {
+    const column = format.columns[target];
+    return column === undefined ? null : mapColumn(column, names);
+  });
+  const missing = columns.flatMap((column) =>
+    column?.required === true && column.positions.every((position) => position === -1)
+      ? [column.names.join(' or ')]
+      : [],
+  );
+  if (missing.length > 0) {
+    const found = header
+      .slice(0, 5)
+      .map((name) => (name ?? 'NULL').slice(0, 40))
+      .join(', ');
+    throw wrongColumns(
+      `line 1: not ${format.title} file: missing ${missing.join(', ')} ` +
+        `(the file begins with ${found}); ${adviceOn(names, format)}`,
+      { missing },
+    );
+  }
+  return { columns, width: header.length };
+}
+
+function adviceOn(names: readonly string[], format: CostFormat): string {
+  if (names.includes('line_item_unblended_cost')) {
+    return 'these are the column names of AWS CUR 2.0 or Athena; export FOCUS or the legacy CUR';
+  }
+  const guess = guessFormatName(names);
+  return guess === format.name
+    ? 'export it again with these columns'
+    : `it looks like format ${guess}; leave --format out, or export it again with these columns`;
+}
+
+/** The format that a header most likely has: names of the legacy CUR have a prefix, those of FOCUS none. */
+export function guessFormatName(header: Header): CostFormat['name'] {
+  return header.some((name) => /^\s*(?:identity|lineItem)\//i.test(name ?? ''))
+    ? 'aws-cur'
+    : 'focus';
+}

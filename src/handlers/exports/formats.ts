@@ -1,0 +1,35 @@
+/**
+ * The formats of cost exports that can be ingested, by the name that an upload's row carries.
+ */
+import { PurserError } from '../../errors.ts';
+import { awsCurFormat } from './aws-cur.ts';
+import { focusFormat } from './focus.ts';
+import { guessFormatName } from './format.ts';
+import type { CostFormat } from './format.ts';
+
+const formats: readonly CostFormat[] = [focusFormat, awsCurFormat];
+
+export type FormatName = CostFormat['name'];
+/** What an operator may ask for. */
+export const formatChoices = ['auto', ...formats.map(({ name }) => name)] as const;
+export type FormatChoice = (typeof formatChoices)[number];
+
+export function isFormatChoice(text: string): text is FormatChoice {
+  return formatChoices.some((choice) => choice === text);
+}
+
+/** Throws `unknown_format` (fatal) for a name that a newer Purser wrote. */
+export function formatNamed(name: string): CostFormat {
+  const format = formats.find((each) => each.name === name);
+  if (format !== undefined) return format;
+  throw new PurserError(
+    'unknown_format',
+    `this version of Purser cannot read format ${JSON.stringify(name)}; update the workers`,
+    { details: { class: 'fatal' } },
+  );
+}
+
+/** The format asked for, or with `auto` the one that the header most likely has. */
+export function chooseFormat(choice: FormatChoice, header: readonly (string | null)[]): CostFormat {
+  return formatNamed(choice === 'auto' ? guessFormatName(header) : choice);
+}

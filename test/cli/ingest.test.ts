@@ -1,0 +1,70 @@
+/** `purser ingest` as an operator types it. */
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { curFile } from '../handlers/aws-cur-file.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { addTenant } from '../support/tenants.ts';
+import { invokeWith } from './in-process.ts';
+import type { Invoke } from './in-process.ts';
+
+let database: TestDatabase;
+let invoke: Invoke;
+let tenantId: string;
+let folder: string;
+beforeAll(async () => {
+  database = await freshDatabase();
+  invoke = invokeWith({ DATABASE_URL: database.url });
+  folder = await mkdtemp(join(tmpdir(), 'purser-files-'));
+});
+beforeEach(async () => {
+  tenantId = await addTenant(database.sql);
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true });
+  await database.close();
+});
+
+it('takes a legacy CUR by --file or --focus, and refuses a format or file it cannot make out', async () => {
+  const path = join(folder, 'cur.csv');
+  await writeFile(path, curFile([{}, { 'lineItem/UnblendedCost': '2' }]));
+  const ingest = ['ingest', '--tenant', tenantId];
+  expect(await invoke(...ingest, '--file', path, '--format', 'aws-cur')).toMatchObject({
+    code: 0,
+  });
+  expect(await invoke(...ingest, '--focus', path)).toMatchObject({
+    code: 0,
+    out: expect.stringContaining('already there'),
+  });
+  const uploads = await database.sql`
+    select format, state from ingest_uploads where tenant_id = ${tenantId}`;
+  expect([...uploads]).toEqual([{ format: 'aws-cur', state: 'ready' }]);
+  for (const [args, says] of [
+    [['--file', path, '--format', 'azure'], 'there is no format "azure"; use auto, focus, aws-cur'],
+    [['--file', path, '--focus', path], 'only one of them'],
+    [[], 'name the export: --file FILE'],
+  ] as const) {
+    const { code, err } = await invoke(...ingest, ...args);
+    expect([code, err]).toEqual([64, expect.stringContaining(says)]);
+  }
+});
+
+it('says what is wrong with a file before anything is uploaded', async () => {
+  const empty = join(folder, 'empty.csv');
+  const other = join(folder, 'other.csv');
+  await writeFile(empty, '');
+  await writeFile(other, 'a,b\n1,2\n');
+  for (const [path, says] of [
+    [join(folder, 'missing.csv'), 'cannot be opened (ENOENT)'],
+    [folder, 'is a folder; name one file'],
+    [empty, 'the file is empty'],
+    [other, 'not a FOCUS 1.0 to 1.2 file: missing'],
+  ] as const) {
+    const { code, err } = await invoke('ingest', '--focus', path, '--tenant', tenantId);
+    expect([path, code, err]).toEqual([path, 1, expect.stringContaining(says)]);
+  }
+  const uploads = await database.sql`select from ingest_uploads where tenant_id = ${tenantId}`;
+  expect(uploads).toHaveLength(0);
+});

@@ -1,0 +1,140 @@
+import { gzipSync } from 'node:zlib';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { uploadByTenantColumn } from '../../src/handlers/tenant-uploads.ts';
+import { uploadFile } from '../../src/handlers/uploads.ts';
+import { curFile, curHeader, curRow } from './aws-cur-file.ts';
+import { focusFile } from './focus-file.ts';
+import { noJob, openBench } from './handler-bench.ts';
+import type { HandlerBench } from './handler-bench.ts';
+
+let bench: HandlerBench;
+
+beforeAll(async () => {
+  bench = await openBench();
+});
+afterAll(async () => {
+  await bench.close();
+});
+
+describe('a file of the format', () => {
+  it('is taken as gzip, with BOM and CRLF', async () => {
+    const tenantId = await bench.addTenant();
+    const text = `\uFEFF${curFile([{}, {}])}`.replaceAll('\n', '\r\n');
+    const path = await bench.file('crlf.csv.gz', gzipSync(text));
+    expect(await bench.ingest(tenantId, path)).toMatchObject({ rows: 2, errors: 0 });
+  });
+
+  it('is split by lineItem/UsageAccountId', async () => {
+    const rows = ['111', '222', '111'].map((id) => ({ 'lineItem/UsageAccountId': id }));
+    const { uploads } = await uploadByTenantColumn({
+      database: bench.database,
+      path: await bench.file('split-cur.csv', curFile(rows)),
+      column: 'lineItem/UsageAccountId',
+      ensureTenant: async (_sql, id) => void (await bench.addTenant(id)),
+      onReady: noJob,
+    });
+    for (const { tenantId, uploadId } of uploads) await bench.ingestUpload(tenantId, uploadId);
+    const lines = await bench.test.sql`
+      select tenant_id, line::int from cost_records where tenant_id in ('111', '222') order by line`;
+    expect(lines.map((row) => [row['tenant_id'], row['line']])).toEqual([
+      ['111', 2],
+      ['222', 3],
+      ['111', 4],
+    ]);
+  });
+
+  it('asked for as another one is refused with the one it looks like', async () => {
+    const tenantId = await bench.addTenant();
+    const { database } = bench;
+    const common = { database, tenantId, onReady: noJob };
+    const cur = await bench.file('asked.csv', curFile([{}]));
+    await expect(uploadFile({ ...common, path: cur, format: 'focus' })).rejects.toMatchObject({
+      code: 'wrong_columns',
+      message: expect.stringMatching(/not a FOCUS .*missing ProviderName.*format aws-cur/),
+    });
+    const focus = await bench.file('asked-focus.csv', focusFile([{}]));
+    await expect(uploadFile({ ...common, path: focus, format: 'aws-cur' })).rejects.toMatchObject({
+      code: 'wrong_columns',
+      message: expect.stringMatching(
+        /not a legacy AWS CUR .*lineItem\/UnblendedCost.*format focus/,
+      ),
+    });
+  });
+
+  it('lacks columns: each is named, a pair of which one will do as a pair', async () => {
+    const tenantId = await bench.addTenant();
+    const lines = ['identity/LineItemId,lineItem/UnblendedCost', 'a,1'];
+    const path = await bench.file('lacks.csv', lines.join('\n'));
+    await expect(bench.ingest(tenantId, path)).rejects.toMatchObject({
+      code: 'wrong_columns',
+      message: expect.stringMatching(
+        /missing bill\/PayerAccountId, product\/ProductName or lineItem\/ProductCode, .*bill\/BillingPeriodStartDate/,
+      ),
+    });
+  });
+
+  it('of CUR 2.0 is told from the legacy one', async () => {
+    const tenantId = await bench.addTenant();
+    const path = await bench.file('cur2.csv', 'bill_bill_type,line_item_unblended_cost\n,1\n');
+    await expect(bench.ingest(tenantId, path)).rejects.toThrow('names of AWS CUR 2.0 or Athena');
+  });
+
+  it('names a tag twice', async () => {
+    const tenantId = await bench.addTenant();
+    const content = `${curHeader.join(',')},resourceTags/user:team\n${curRow()},x\n`;
+    await expect(bench.ingest(tenantId, await bench.file('twice.csv', content))).rejects.toThrow(
+      'the column resourceTags/user:team stands twice',
+    );
+  });
+});
+
+describe('one bad row between two good ones', () => {
+  const cost = 'lineItem/UnblendedCost';
+  it.each([
+    ['NaN', { [cost]: 'NaN' }, cost, /"NaN" is not a decimal number/],
+    ['1e400', { [cost]: '1e400' }, cost, /more than 20 digits before the point/],
+    ['no cost', { [cost]: '' }, cost, /no value/],
+    ['a NULL cost', { [cost]: 'NULL' }, cost, /no value/],
+    ['no type', { 'lineItem/LineItemType': '' }, 'lineItem/LineItemType', /no value/],
+    [
+      'no name of a service',
+      { 'product/ProductName': '', 'lineItem/ProductCode': '' },
+      'product/ProductName',
+      /no value/,
+    ],
+    [
+      'an unknown currency',
+      { 'lineItem/CurrencyCode': 'EURO' },
+      'lineItem/CurrencyCode',
+      /ISO 4217/,
+    ],
+    [
+      'an inverted period',
+      { 'lineItem/UsageEndDate': '2024-09-02T00:00:00Z' },
+      'lineItem/UsageEndDate',
+      /before it starts/,
+    ],
+    [
+      'bytes that are not UTF-8',
+      { 'lineItem/ResourceId': 'M\u00fcnch' },
+      'lineItem/ResourceId',
+      /not UTF-8/,
+    ],
+    [
+      'a field of 10 MB',
+      { 'resourceTags/user:team': 'x'.repeat(10_000_000) },
+      'resourceTags/user:team',
+      /10000000 bytes/,
+    ],
+  ])('%s is reported with its line and column', async (_name, values, column, reason) => {
+    const tenantId = await bench.addTenant();
+    const content = Buffer.from(curFile([{}, values, {}]), 'latin1');
+    const result = await bench.ingest(tenantId, await bench.file(`${tenantId}.csv`, content));
+    expect(result).toMatchObject({ rows: 2, errors: 1, billedCost: [{ billedCost: '2.5' }] });
+    const faults = await bench.test.sql`
+      select line::int, column_name, reason from ingest_errors where tenant_id = ${tenantId}`;
+    expect([...faults]).toEqual([
+      { line: 3, column_name: column, reason: expect.stringMatching(reason) },
+    ]);
+  });
+});
