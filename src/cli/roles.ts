@@ -37,7 +37,7 @@ export interface RoleContext {
 /** Connections of a role: system pool and tenant pool. BullMQ's own come on top, see docs/deployment.md. */
 export const roleConnections: Readonly<Record<RoleName, { system: number; tenant: number }>> = {
   scheduler: { system: 2, tenant: 0 },
-  worker: { system: 3, tenant: 4 },
+  worker: { system: 3, tenant: 3 },
   web: { system: 2, tenant: 0 },
 };
 

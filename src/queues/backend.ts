@@ -67,6 +67,9 @@ const workerDefaults = {
   removeOnFail: keepFailed,
 } satisfies Partial<WorkerOptions>;
 
+/** Most Postgres connections of the queues in Postgres: a LISTEN for each worker (job type), two for commands. */
+export const queueConnections = (workers: number): number => workers + 2;
+
 export function openQueueBackend(options: QueueBackendOptions): QueueBackend {
   return options.redisUrl === undefined
     ? openPostgresBackend(options)
@@ -160,8 +163,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
   const { log } = options;
   const pool = new Pool({
     ...poolConfig(options),
-    // One LISTEN connection per worker, and a few for commands.
-    max: options.workers + 3,
+    max: queueConnections(options.workers),
     keepAlive: true,
     options: '-c search_path=bullmq',
   });

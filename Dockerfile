@@ -1,0 +1,24 @@
+# The commands are those of .ci/run and of the Procfile; test/platform/files.test.ts compares them.
+FROM node:22-bookworm-slim AS build
+WORKDIR /app
+COPY package.json package-lock.json ./
+# npm ci mends the Postgres driver with a script of this folder.
+COPY scripts ./scripts
+RUN npm ci
+COPY tsconfig.json tsconfig.build.json ./
+COPY src ./src
+RUN npm run build
+RUN npm prune --omit=dev
+
+FROM node:22-bookworm-slim
+WORKDIR /app
+ENV ENVIRONMENT=production
+COPY --from=build /app/package.json ./
+COPY --from=build /app/node_modules ./node_modules
+COPY --from=build /app/dist ./dist
+COPY sql ./sql
+USER node
+EXPOSE 3000
+# SIGTERM: a role needs up to 25 s to leave. Give it 30.
+ENTRYPOINT ["node", "dist/cli/main.js"]
+CMD ["start", "all"]
