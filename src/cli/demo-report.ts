@@ -42,6 +42,19 @@ export async function countUnfinished(sql: Sql, tenantIds: readonly string[]): P
   return row?.unfinished ?? 0;
 }
 
+/** Why waiting jobs wait, most frequent first; undefined when none says why. */
+export async function reasonOfWaiting(
+  sql: Sql,
+  tenantIds: readonly string[],
+): Promise<string | undefined> {
+  const [row] = await sql<{ reason: string }[]>`
+    select state_detail->>'reason' as reason from public.background_jobs
+    where tenant_id = any(${[...tenantIds]}::text[]) and state in ('pending', 'failed')
+      and state_detail ? 'reason'
+    group by 1 order by count(*) desc limit 1`;
+  return row?.reason;
+}
+
 export async function countFinished(sql: Sql, tenantIds: readonly string[]): Promise<number> {
   const [row] = await sql<{ finished: number }[]>`
     select count(*)::int as finished from public.background_jobs

@@ -15,6 +15,7 @@ import type { Command, Invocation } from './command.ts';
 import {
   countFinished,
   countUnfinished,
+  reasonOfWaiting,
   readState,
   readTenants,
   tenantTable,
@@ -39,6 +40,8 @@ const tenantColumn = 'SubAccountId';
 /** The offline analyst costs nothing; the demo charges its tokens like this model's, so that budgets move. */
 const priceAs = 'gpt-4o-mini';
 const plans = ['enterprise', 'growth', 'starter', 'pro', 'free'] as const;
+/** Without progress for so long, the demo says what it waits for. */
+const stuckMs = 15_000;
 const longAgo = new Date('2026-01-01T00:00:00Z');
 
 /** Tenants get plans in turn, and the first one of the file a budget of zero. */
@@ -79,12 +82,21 @@ async function watch(
 ): Promise<void> {
   const { invocation, lifecycle } = session;
   const bar = progressBar(invocation, 'working');
+  let progress = { finished: -1, at: Date.now() };
   try {
     for (;;) {
       const unfinished = await countUnfinished(database.system, tenantIds);
       const finished = await countFinished(database.system, tenantIds);
       bar.update(finished, finished + unfinished);
       if (unfinished === 0) return;
+      if (finished !== progress.finished) progress = { finished, at: Date.now() };
+      if (Date.now() - progress.at > stuckMs) {
+        const reason = await reasonOfWaiting(database.system, tenantIds);
+        invocation.note(
+          `${unfinished} jobs are waiting${reason === undefined ? '' : `: ${reason}`}`,
+        );
+        progress = { finished, at: Date.now() };
+      }
       if (lifecycle.stopSignal.aborted) {
         throw new PurserError('interrupted', `stopped with ${unfinished} jobs still to do`);
       }

@@ -170,6 +170,17 @@ const neverSent = new Set([
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
 ]);
 
+/**
+ * Nothing was sent, so an outage of the provider or of the network burns no attempt: the job waits for it,
+ * within its patience.
+ */
+const unreachablePauseMs = 30_000;
+
+/** Half to one and a half of `ms`, so that waiting jobs do not come back all at once. */
+function spreadMs(ms: number): number {
+  return Math.round(ms * (0.5 + Math.random()));
+}
+
 /** The error of a fetch that gave no response, or none to its end. */
 export function failureOfNetwork(
   thrown: unknown,
@@ -188,7 +199,7 @@ export function failureOfNetwork(
     return new LlmError(
       'llm_unreachable',
       `cannot connect to ${host} (${code}); nothing was sent; check ${protocol.baseUrlVariable} and the network`,
-      { class: 'retry', outcome: 'released', host },
+      { class: 'snooze', outcome: 'released', host, retryAfterMs: spreadMs(unreachablePauseMs) },
     );
   }
   return new LlmError(

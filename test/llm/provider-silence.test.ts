@@ -80,7 +80,7 @@ describe.each(wireProtocols)('a call without an answer, in the protocol of %s', 
     const { tenantId, failure } = await callOnce(kind);
     expect(await failure).toMatchObject({
       code: 'llm_unreachable',
-      details: { class: 'retry', outcome: 'released' },
+      details: { class: 'snooze', outcome: 'released' },
       message: expect.stringMatching(
         new RegExp(`ECONNREFUSED.*nothing was sent; check ${kind.toUpperCase()}_BASE_URL`),
       ),
@@ -96,7 +96,7 @@ describe.each(wireProtocols)('a call without an answer, in the protocol of %s', 
     const error = await failure;
     expect(error).toMatchObject({
       code: 'llm_unreachable',
-      details: { class: 'retry', outcome: 'released' },
+      details: { class: 'snooze', outcome: 'released' },
     });
     expect(error.message).toMatch(says);
     expect(await countersOf(database.sql, tenantId)).toEqual(released);
