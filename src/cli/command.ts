@@ -36,6 +36,8 @@ export interface Invocation {
   readonly flag: (name: string) => boolean;
   /** Reads the environment; throws `invalid_configuration` with every fault. */
   readonly config: () => Config;
+  /** What is piped in; secrets come this way, never through argv. */
+  readonly input: () => AsyncIterable<Uint8Array>;
   /** A line on stdout. */
   readonly print: (line: string) => void;
   /** A line on stderr: progress and notes, never results. */

@@ -1,4 +1,5 @@
 /** All commands, in the order of the help. */
+import { accountCommands } from './accounts.ts';
 import { budgetCommands } from './budget.ts';
 import type { Command } from './command.ts';
 import { demoCommands } from './demo.ts';
@@ -17,6 +18,7 @@ export const commands: readonly Command[] = [
   ...migrateCommands,
   ...startCommands,
   ...tenantCommands,
+  ...accountCommands,
   ...ingestCommands,
   ...enqueueCommands,
   ...jobCommands,

@@ -1,8 +1,6 @@
 /**
  * The checks of `doctor`. Each says what it saw; a check that cannot run is a failed check, never silence.
  */
-import { EncryptionKeyManager } from '../crypto/keyring.ts';
-import { parseLegacyKeys } from '../crypto/legacy-keys.ts';
 import type { Config } from '../config.ts';
 import type { Queryable } from '../db/connect.ts';
 import { openDatabase } from '../db/database.ts';
@@ -13,6 +11,7 @@ import { findUnprotectedTables } from '../db/tenancy-walk.ts';
 import { messageOf } from '../errors.ts';
 import { createLogger, redactUrls } from '../log.ts';
 import { openQueueBackend } from '../queues/backend.ts';
+import { openKeyring } from './keyring.ts';
 
 export interface Finding {
   readonly check: string;
@@ -98,13 +97,7 @@ async function checkKeys(config: Config) {
       'purser keys generate-key and purser keys generate-salt; keep both in your secret store',
     );
   }
-  const manager = new EncryptionKeyManager({
-    primary: { version: config.ENCRYPTION_KEY_VERSION, key, salt },
-    legacy:
-      config.LEGACY_ENCRYPTION_KEYS === undefined
-        ? []
-        : parseLegacyKeys(config.LEGACY_ENCRYPTION_KEYS),
-  });
+  const manager = await openKeyring(config);
   const context = { tenantId: 'doctor', column: 'doctor.check', purpose: 'generic' } as const;
   const { ciphertext } = await manager.encryptString('round trip', context);
   if ((await manager.decryptString(ciphertext, context)) !== 'round trip') {

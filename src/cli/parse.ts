@@ -69,6 +69,7 @@ export function parseInvocation(command: Command, rest: readonly string[]): Invo
     required: (name) => value(name) ?? '',
     flag: (name) => values[name] === true,
     config: () => loadConfig(),
+    input: () => process.stdin,
     print: (line) => writeLine(process.stdout, line),
     note: (line) => writeLine(process.stderr, line),
     interactive: process.stderr.isTTY,

@@ -1,4 +1,5 @@
 /** A command run in this process: its own code on a real database, without the second that a new process costs. */
+import { Readable } from 'node:stream';
 import { commands } from '../../src/cli/commands.ts';
 import { matchCommand, parseInvocation } from '../../src/cli/parse.ts';
 import { loadConfig } from '../../src/config.ts';
@@ -13,8 +14,8 @@ export interface Outcome {
 
 export type Invoke = (...args: string[]) => Promise<Outcome>;
 
-/** The exit code is the error's, as in src/cli/main.ts, which the tests on real processes cover. */
-export function invokeWith(env: NodeJS.ProcessEnv): Invoke {
+/** `input` is what is piped in. The exit code is the error's, as in src/cli/main.ts, which the tests on real processes cover. */
+export function invokeWith(env: NodeJS.ProcessEnv, input: Iterable<Uint8Array> = []): Invoke {
   return async (...args) => {
     const matched = matchCommand(commands, args);
     if (matched === undefined) throw new Error(`no command: ${args.join(' ')}`);
@@ -24,6 +25,7 @@ export function invokeWith(env: NodeJS.ProcessEnv): Invoke {
       const code = await matched.command.run({
         ...parseInvocation(matched.command, matched.rest),
         config: () => loadConfig({ LOG_LEVEL: 'silent', ...env }),
+        input: () => Readable.from(input),
         print: (line) => void out.push(line),
         note: (line) => void err.push(line),
       });
