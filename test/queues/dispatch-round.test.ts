@@ -5,7 +5,16 @@ import { listOldQueued, returnLostEntries } from '../../src/jobs/dispatch.ts';
 import { entryId } from '../../src/queues/transport.ts';
 import type { Fleet } from '../worker/fleet.ts';
 import { openFleet } from '../worker/fleet.ts';
-import { addJob, begin, claim, eventually, finish, jobRow, untilState } from '../jobs/job-steps.ts';
+import {
+  addJob,
+  addJobType,
+  begin,
+  claim,
+  eventually,
+  finish,
+  jobRow,
+  untilState,
+} from '../jobs/job-steps.ts';
 import { describeOnRedis, startRedis } from '../support/redis.ts';
 import type { TestRedis } from '../support/redis.ts';
 import { addTenant } from '../support/tenants.ts';
@@ -85,8 +94,7 @@ describe('entries', () => {
 
   it('have an id of their own for each dispatch, and two of one dispatch are one', async () => {
     const { sql } = fleet.test;
-    const service = await fleet.startWorker([handler]);
-    await service.stop();
+    await addJobType(sql);
     const jobId = await addJob(sql, await addTenant(sql));
     const [first] = await claim(sql);
     if (first === undefined) throw new Error('not claimed');
