@@ -1,0 +1,122 @@
+/**
+ * The package as somebody else's project has it: packed, unpacked into an empty project, types checked, and a
+ * job accepted in the project's own transaction and worked on by the project's own handler.
+ */
+import { execFile } from 'node:child_process';
+import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { emptyDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { startNode } from '../support/process.ts';
+import type { CliProcess } from '../support/process.ts';
+import { untilAllEnded } from './fleet.ts';
+import { application, handlersModule, typedSource, typedConfig } from './package-project.ts';
+
+const run = promisify(execFile);
+const modules = resolve('node_modules');
+
+let database: TestDatabase;
+let project: string;
+let env: Record<string, string>;
+beforeAll(async () => {
+  database = await emptyDatabase();
+  project = await mkdtemp(join(tmpdir(), 'purser-project-'));
+  await installPacked();
+  await Promise.all([
+    writeFile(join(project, 'package.json'), JSON.stringify({ name: 'shop', type: 'module' })),
+    writeFile(join(project, 'my-handlers.mjs'), handlersModule),
+    writeFile(join(project, 'app.mjs'), application),
+    writeFile(join(project, 'typed.ts'), typedSource),
+    writeFile(join(project, 'tsconfig.json'), JSON.stringify(typedConfig)),
+  ]);
+  env = { DATABASE_URL: database.url, PURSER_HANDLERS: './my-handlers.mjs', PORT: '0' };
+}, 120_000);
+afterAll(async () => {
+  await rm(project, { recursive: true, force: true });
+  await database.close();
+});
+
+/** What `npm install purser-0.1.0.tgz` leaves, without a registry: dependencies are those of this clone. */
+async function installPacked(): Promise<void> {
+  const pack = ['pack', '--ignore-scripts', '--json', '--pack-destination', project];
+  await run('npm', pack, { maxBuffer: 16 * 1024 * 1024 });
+  const tarball = (await readdir(project)).find((name) => name.endsWith('.tgz')) ?? '';
+  const home = join(project, 'node_modules', 'purser');
+  await mkdir(home, { recursive: true });
+  await run('tar', ['xzf', join(project, tarball), '-C', home, '--strip-components=1']);
+  await rm(join(project, tarball));
+  const manifest: { dependencies: Record<string, string> } = JSON.parse(
+    await readFile(join(home, 'package.json'), 'utf8'),
+  );
+  for (const name of [...Object.keys(manifest.dependencies), '@types/node', 'undici-types']) {
+    const link = join(project, 'node_modules', name);
+    await mkdir(dirname(link), { recursive: true });
+    await symlink(join(modules, name), link);
+  }
+}
+
+/** As `npx purser` runs it: the file that `bin` names. */
+function purser(...args: string[]): CliProcess {
+  const bin = join(project, 'node_modules', 'purser', 'dist', 'cli', 'main.js');
+  return startNode([bin, ...args], `npx purser ${args.join(' ')}`, { cwd: project, env });
+}
+
+it('carries what it needs at run time, the mended driver too, and nothing of its development', async () => {
+  const home = join(project, 'node_modules', 'purser');
+  const [carried, clone] = await Promise.all(
+    [join(home, 'node_modules'), modules].map((folder) =>
+      readFile(join(folder, 'postgres', 'src', 'connection.js'), 'utf8'),
+    ),
+  );
+  expect(carried).toContain('/* mended by purser */');
+  expect(carried).toBe(clone);
+  expect((await readdir(home)).toSorted()).toEqual(
+    [
+      'CHANGELOG.md',
+      'LICENSE',
+      'README.md',
+      'dist',
+      'node_modules',
+      'package.json',
+      'sql',
+    ].toSorted(),
+  );
+  expect(await readdir(join(home, 'node_modules'))).toEqual(['postgres']);
+});
+
+it('accepts jobs in the own transaction of a project and runs them by its own handler', async () => {
+  expect(await purser('migrate', 'up').waitForExit()).toMatchObject({ code: 0, stderr: '' });
+  expect(await purser('tenants', 'add', 'acme').waitForExit()).toMatchObject({ code: 0 });
+  // Registers the handlers' job types: from then on the application's enqueue knows them.
+  const fleet = purser('start', 'all');
+  await fleet.waitForLine(/^purser all is running/);
+  const accepted = await startNode(['app.mjs'], 'the application', {
+    cwd: project,
+    env,
+  }).waitForExit();
+  expect(accepted).toMatchObject({ code: 0, stderr: '' });
+  const { jobId, afterRollback } = JSON.parse(accepted.stdout);
+  expect(afterRollback).toEqual({ orders: 0, jobs: 0 });
+  await untilAllEnded(database.sql);
+  const jobs = await database.sql`
+    select id, state, result from background_jobs where job_type = 'order_receipt'`;
+  expect([...jobs]).toEqual([
+    { id: jobId, state: 'completed', result: { tenant: 'acme', order: 'o-1', copies: 2 } },
+  ]);
+  fleet.signal('SIGTERM');
+  expect(await fleet.waitForExit()).toMatchObject({ code: 0 });
+}, 120_000);
+
+it('has types that hold in the strictest project', async () => {
+  const tsc = join(modules, 'typescript', 'bin', 'tsc');
+  const compiled = startNode([tsc, '--noEmit', '-p', project], 'tsc', { cwd: project });
+  expect(await compiled.waitForExit({ timeoutMs: 60_000 })).toEqual({
+    code: 0,
+    signal: null,
+    stdout: '',
+    stderr: '',
+  });
+}, 60_000);
