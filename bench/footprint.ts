@@ -21,7 +21,7 @@ const entry = join(import.meta.dirname, '..', 'dist', 'cli', 'main.js');
 const limitsMb = { scheduler: 512, web: 512, worker: 400, 'purser ingest': 512 } as const;
 type Process = keyof typeof limitsMb;
 const roles = ['scheduler', 'web', 'worker'] as const;
-const bytesPerScale = 6_000_000;
+const bytesPerScale = 5_600_000;
 
 export interface BenchRow {
   readonly load: string;
