@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { curFile, curHeader } from './aws-cur-file.ts';
 import { focusFile, focusHeader, focusRow } from './focus-file.ts';
 import { openBench } from './handler-bench.ts';
 import type { HandlerBench } from './handler-bench.ts';
@@ -148,4 +149,41 @@ it('currencies are kept apart, each with its exact sum', async () => {
     { currency: 'EUR', rows: 1, billedCost: '0.1' },
     { currency: 'USD', rows: 2, billedCost: '0.199999999999999999' },
   ]);
+});
+
+it('a currency that nobody knows stands by itself and is never added to another', async () => {
+  const tenantId = await bench.addTenant();
+  const rows = [{ BillingCurrency: 'XYQ', BilledCost: '7' }, { BilledCost: '1' }];
+  const { billedCost } = await bench.ingest(tenantId, await bench.file('xyq.csv', focusFile(rows)));
+  expect(billedCost).toEqual([
+    { currency: 'USD', rows: 1, billedCost: '1' },
+    { currency: 'XYQ', rows: 1, billedCost: '7' },
+  ]);
+});
+
+it.each([
+  ['FOCUS', focusFile([{}, {}, {}]), focusHeader.length],
+  ['legacy CUR', curFile([{}, {}, {}]), curHeader.length],
+])(
+  'a %s file cut in the middle of its last row keeps the whole rows',
+  async (name, text, width) => {
+    const tenantId = await bench.addTenant();
+    const lines = text.trimEnd().split('\n');
+    const last = lines.at(-1) ?? '';
+    const cut = [...lines.slice(0, -1), last.split(',').slice(0, 7).join(',')].join('\n');
+    const path = await bench.file(`cut ${name}.csv`, cut);
+    expect(await bench.ingest(tenantId, path)).toMatchObject({ rows: 2, errors: 1 });
+    expect(await faultsOf(tenantId)).toEqual([
+      { line: 4, column_name: null, reason: `7 fields where the header has ${width}` },
+    ]);
+  },
+);
+
+it.each([
+  ['FOCUS', focusFile([{}, {}, {}])],
+  ['legacy CUR', curFile([{}, {}, {}])],
+])('lines of a %s file that repeat to the last byte are rows of their own', async (name, text) => {
+  const tenantId = await bench.addTenant();
+  const result = await bench.ingest(tenantId, await bench.file(`same ${name}.csv`, text));
+  expect(result).toMatchObject({ rows: 3, errors: 0, billedCost: [{ billedCost: '3.75' }] });
 });

@@ -2,6 +2,7 @@ import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openUpload } from '../../src/handlers/upload-writer.ts';
 import { makeReady, uploadFile } from '../../src/handlers/uploads.ts';
+import { curFile } from './aws-cur-file.ts';
 import { focusFile, focusHeader } from './focus-file.ts';
 import { noJob, openBench } from './handler-bench.ts';
 import type { HandlerBench } from './handler-bench.ts';
@@ -120,8 +121,11 @@ describe('a file that cannot be taken', () => {
   });
 });
 
-it('a header without rows is taken, and said to be so', async () => {
+it.each([
+  ['FOCUS', focusFile([])],
+  ['legacy CUR', curFile([])],
+])('a %s header without rows is taken, and said to be so', async (name, content) => {
   const tenantId = await bench.addTenant();
-  const result = await bench.ingest(tenantId, await bench.file('header.csv', focusFile([])));
+  const result = await bench.ingest(tenantId, await bench.file(`header ${name}.csv`, content));
   expect(result).toMatchObject({ rows: 0, errors: 0, note: 'the file has a header and no rows' });
 });

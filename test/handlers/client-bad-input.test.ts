@@ -1,0 +1,111 @@
+/** What the doors for jobs do with input that nobody should send. */
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { enqueue } from '../../src/handlers/client.ts';
+import { defineHandler } from '../../src/handlers/define.ts';
+import { toJobType } from '../../src/handlers/job-types.ts';
+import { registerJobTypes } from '../../src/jobs/registration.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+
+const note = defineHandler({
+  type: 'note',
+  timeoutMs: 1_000,
+  maxAttempts: 1,
+  payload: z.looseObject({ text: z.string().optional() }),
+  run: () => Promise.resolve(),
+});
+const oddTenants = [
+  `o'brien "x"; drop table tenants`,
+  ' two  spaces ',
+  '\u{1F680} \u00e9',
+  '../../etc',
+];
+
+let database: TestDatabase;
+beforeAll(async () => {
+  database = await freshDatabase();
+  await registerJobTypes(database.sql, [toJobType(note)]);
+  for (const id of ['acme', ...oddTenants])
+    await database.sql`insert into tenants (id) values (${id})`;
+});
+afterAll(() => database.close());
+beforeEach(async () => {
+  await database.sql`delete from background_jobs`;
+});
+
+async function jobs(): Promise<{ tenant_id: string; payload: unknown }[]> {
+  return [
+    ...(await database.sql<{ tenant_id: string; payload: unknown }[]>`
+    select tenant_id, payload from background_jobs`),
+  ];
+}
+
+describe('a payload', () => {
+  const huge = { text: 'x'.repeat(50_000_000) };
+
+  it('of 50 MB is refused by the client', async () => {
+    await expect(
+      enqueue(database.sql, note, { tenantId: 'acme', payload: huge }),
+    ).rejects.toMatchObject({
+      code: 'payload_too_large',
+      message: expect.stringMatching(/1 MiB|1,?048,?576/),
+    });
+    expect(await jobs()).toEqual([]);
+  });
+
+  it('of 50 MB is refused by the SQL door too', async () => {
+    const text = JSON.stringify(huge);
+    await expect(
+      database.sql`select * from purser.enqueue('acme', 'note', ${text}::text::jsonb)`,
+    ).rejects.toThrow(/1 MiB|1,?048,?576/);
+    expect(await jobs()).toEqual([]);
+  });
+
+  it('with a key __proto__ is stored with it and reaches nobody\u2019s prototype', async () => {
+    const payload: Record<string, unknown> = JSON.parse(
+      '{"__proto__": {"admin": true}, "text": "x"}',
+    );
+    await enqueue(database.sql, note, { tenantId: 'acme', payload });
+    const [job] = await jobs();
+    expect(JSON.stringify(job?.payload)).toContain('"__proto__":{"admin":true}');
+    expect('admin' in {}).toBe(false);
+  });
+
+  it.each([
+    ['a value', { text: 'a\u0000b' }],
+    ['a key', { 'a\u0000b': 1 }],
+  ])('with a NUL in %s is refused by name and leaves nothing', async (_where, payload) => {
+    await expect(enqueue(database.sql, note, { tenantId: 'acme', payload })).rejects.toMatchObject({
+      code: 'invalid_payload',
+      message: expect.stringContaining('NUL'),
+    });
+    expect(await jobs()).toEqual([]);
+  });
+});
+
+describe('a tenant id', () => {
+  it.each(oddTenants)('%j is taken as it is', async (tenantId) => {
+    await enqueue(database.sql, note, { tenantId });
+    expect(await jobs()).toMatchObject([{ tenant_id: tenantId }]);
+  });
+
+  it.each(["nobody' or '1'='1", 'x'.repeat(300), '', '\u{1F4A5}'])(
+    '%j of nobody is unknown, and no job is made',
+    async (tenantId) => {
+      await expect(enqueue(database.sql, note, { tenantId })).rejects.toMatchObject({
+        code: 'unknown_tenant',
+      });
+      expect(await jobs()).toEqual([]);
+    },
+  );
+
+  it.each([
+    ['300 characters', 'x'.repeat(300)],
+    ['nothing', ''],
+  ])('of %s is refused by the table', async (_what, id) => {
+    await expect(database.sql`insert into tenants (id) values (${id})`).rejects.toMatchObject({
+      code: '23514',
+    });
+  });
+});
