@@ -2,13 +2,14 @@
  * What the demo works on: a private Postgres (or the one that the environment names) and a data set.
  */
 import { createWriteStream } from 'node:fs';
-import { mkdir, rename } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Config } from '../config.ts';
 import { startEmbeddedPostgres } from '../db/embedded.ts';
 import { UsageError } from '../errors.ts';
+import { makeDataFolder } from '../folder.ts';
 import { sampleFocusFile } from '../handlers/sample-data.ts';
 import type { Lifecycle } from '../lifecycle.ts';
 import type { Invocation } from './command.ts';
@@ -56,7 +57,7 @@ export async function chooseFile(invocation: Invocation, dataDir: string): Promi
   const given = invocation.value('focus');
   if (given !== undefined) return inputFile(given);
   const path = join(dataDir, 'sample-focus.csv');
-  await mkdir(dataDir, { recursive: true, mode: 0o711 });
+  await makeDataFolder(dataDir, 0o711);
   await pipeline(Readable.from(sampleFocusFile()), createWriteStream(`${path}.new`));
   await rename(`${path}.new`, path);
   invocation.note(`generated a FOCUS export of twelve made-up companies: ${path}`);

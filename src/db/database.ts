@@ -2,7 +2,8 @@
  * The two pools of a process: `system` for the fleet's own tables, `tenant` for everything a handler does.
  * Which level of tenancy they stand on (L1, L2, L3) is decided here and nowhere else.
  */
-import { exitCodes, PurserError } from '../errors.ts';
+import { exitCodes, messageOf, PurserError } from '../errors.ts';
+import { redactUrls } from '../log.ts';
 import { explainTls } from '../tls.ts';
 import { connect } from './connect.ts';
 import type { Sql } from './connect.ts';
@@ -76,6 +77,33 @@ async function probeThrough(first: Sql, second: () => Sql) {
   }
 }
 
+function refuseTenantLogin(fault: string, cause?: unknown): never {
+  throw new PurserError('tenant_login_unfit', `TENANT_DATABASE_URL: ${fault}`, {
+    exitCode: exitCodes.configuration,
+    cause,
+  });
+}
+
+/** Throws `tenant_login_unfit` (exit 78) unless the login is a tenant of this very database and nothing more. */
+async function assertTenantLogin(tenant: Sql, fleetId: string): Promise<void> {
+  const [login] = await tenant<{ fleet: string; tenant: boolean; system: boolean }[]>`
+    select (select fleet_id from purser.tenancy_mode()) as fleet,
+           pg_has_role(current_user, 'purser_tenant', 'usage') as tenant,
+           pg_has_role(current_user, 'purser_system', 'member') as system`.catch((error: unknown) =>
+    refuseTenantLogin(
+      `its login cannot use this database as a tenant (${redactUrls(messageOf(error))}); check it and run: purser migrate up`,
+      error,
+    ),
+  );
+  if (login === undefined || login.fleet !== fleetId)
+    refuseTenantLogin('names another database than DATABASE_URL');
+  else if (login.system)
+    refuseTenantLogin('its login is the system, not a tenant; make one of its own');
+  else if (!login.tenant) {
+    refuseTenantLogin('its login is not a member of purser_tenant; run: purser migrate up');
+  }
+}
+
 /**
  * Opens both pools. Throws `not_migrated` or `pooler_refused` (exit 78), `certificate_refused` (exit 69),
  * or the driver's error when the server is away.
@@ -113,6 +141,12 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     max: Math.max(1, options.tenantConnections),
     applicationName: `${options.applicationName} tenant`,
   });
+  if (level === 'L3' && options.tenantConnections > 0) {
+    await assertTenantLogin(tenant, found.fleetId).catch(async (error: unknown) => {
+      await Promise.all([tenant.end({ timeout: 5 }), system.end({ timeout: 5 })]);
+      throw error;
+    });
+  }
   return {
     system,
     tenant: { sql: tenant, switchRole: level === 'L2', checksConnection: found.checks },

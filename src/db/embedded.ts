@@ -2,9 +2,10 @@
  * A private Postgres for `demo` and `start all`: nothing to install, data kept in the data folder,
  * and after any crash the next start works with what was committed.
  */
-import { chmod, mkdir, realpath, rename, rm, stat } from 'node:fs/promises';
+import { chmod, realpath, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exitCodes, PurserError } from '../errors.ts';
+import { makeDataFolder } from '../folder.ts';
 import type { Logger } from '../log.ts';
 import { connect } from './connect.ts';
 import type { Sql } from './connect.ts';
@@ -122,9 +123,9 @@ async function startOwned(
 
 async function ensureHome(dataDir: string): Promise<string> {
   // Others may pass through (Postgres' user may be another), but not look: files are 0600.
-  await mkdir(dataDir, { recursive: true, mode: 0o711 });
+  await makeDataFolder(dataDir, 0o711);
   const home = join(dataDir, 'postgres');
-  await mkdir(home, { recursive: true, mode: 0o711 });
+  await makeDataFolder(home, 0o711);
   await chmod(home, process.getuid?.() === 0 ? 0o711 : 0o700);
   return realpath(home);
 }

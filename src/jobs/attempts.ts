@@ -131,9 +131,11 @@ export async function finishAttempts(
       update public.background_jobs j
       set state = r.to_state, result = r.result, error = coalesce(r.error, j.error), state_detail = r.detail,
           scheduled_for = coalesce(r.scheduled_for, j.scheduled_for), needed_usd = r.needed_usd,
-          -- Money is waited for longer than a worker: two budget periods, counted from the first parking.
-          give_up_at = case when r.to_state = 'parked' then greatest(j.give_up_at,
-            coalesce(j.first_parked_at, now()) + interval '62 days') else j.give_up_at end,
+          -- Money is waited for longer than a worker: two budget periods, counted from the first parking. And
+          -- time spent running is not time spent waiting.
+          give_up_at = case when r.to_state = 'parked'
+            then greatest(j.give_up_at, coalesce(j.first_parked_at, now()) + interval '62 days')
+            else j.give_up_at + (clock_timestamp() - j.started_at) end,
           first_parked_at = case when r.to_state = 'parked'
             then coalesce(j.first_parked_at, now()) else j.first_parked_at end,
           attempt = j.attempt - case when r.counts then 0 else 1 end, lease_owner = null,

@@ -51,6 +51,8 @@ export interface QueueBackend {
   close(): Promise<void>;
 }
 
+const commandTimeoutMs = 10_000;
+const closeTimeoutMs = 5_000;
 const keepCompleted = { count: 100 };
 const keepFailed = { count: 500 };
 
@@ -91,6 +93,8 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
   const producer = new Redis(url, {
     ...common,
     enableOfflineQueue: false,
+    // A connection that swallows everything must not hang dispatch.
+    commandTimeout: commandTimeoutMs,
     maxRetriesPerRequest: 1,
   });
   const consumer =
@@ -167,6 +171,8 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
     keepAlive: true,
     options: '-c search_path=bullmq',
   });
+  // Each queue and worker listens too.
+  pool.setMaxListeners(100);
   pool.on('error', (error) => log.warn({ error }, 'queue_database_error'));
   const ping = async (): Promise<void> => {
     await pool.query('select 1').catch((error: unknown) => {
@@ -202,7 +208,8 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
       await ping();
       return undefined;
     },
-    close: () => pool.end(),
+    // A LISTEN connection that its worker forgot would be waited for without end.
+    close: () => Promise.race([pool.end(), sleep(closeTimeoutMs, undefined, { ref: false })]),
   };
 }
 

@@ -49,6 +49,7 @@ export async function executeEntry(options: ExecuteOptions, entry: Entry): Promi
   const controller = new AbortController();
   const begun = running.enter();
   let attempt: BegunAttempt | undefined;
+  const askedAtMs = performance.now();
   try {
     [attempt] = await beginAttempts(
       database.system,
@@ -56,7 +57,10 @@ export async function executeEntry(options: ExecuteOptions, entry: Entry): Promi
       options.workerId,
       options.leaseMs,
     );
-    if (attempt !== undefined) running.add({ jobId: attempt.jobId, token, controller });
+    if (attempt !== undefined) {
+      const leasedUntilMs = askedAtMs + options.leaseMs;
+      running.add({ jobId: attempt.jobId, token, controller, leasedUntilMs });
+    }
   } finally {
     begun();
   }
@@ -163,7 +167,7 @@ function report(
 ): void {
   const { metrics, log } = options;
   metrics.jobSeconds.observe({ job_type: attempt.jobType }, seconds);
-  metrics.attempts.inc({ job_type: attempt.jobType, end: end.toState });
+  if (finish === 'applied') metrics.attempts.inc({ job_type: attempt.jobType, end: end.toState });
   if (finish === 'stale') metrics.staleTokens.inc();
   const level = end.toState === 'dead_letter' ? 'error' : end.error === undefined ? 'info' : 'warn';
   log[level](

@@ -6,6 +6,8 @@ export interface RunningJob {
   readonly jobId: string;
   readonly token: string;
   readonly controller: AbortController;
+  /** When the lease passes unless it is renewed, by performance.now(). */
+  leasedUntilMs: number;
 }
 
 export class RunningJobs {

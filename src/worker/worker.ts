@@ -76,6 +76,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
       return 0;
     },
   });
+  const leaseWatch = setInterval(() => abortUnrenewed(options), Math.max(20, leaseMs / 20));
   const beats = startLoop({
     name: 'heartbeat',
     everyMs: 2_000,
@@ -97,9 +98,11 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
   );
   return {
     stop: async () => {
-      await Promise.all(workers.map((worker) => worker.pause(true)));
+      // With the queue store away a pause may never be answered; nothing new arrives from there either.
+      await Promise.race([Promise.all(workers.map((worker) => worker.pause(true))), sleep(2_000)]);
       const idle = await running.untilIdle(options.shutdownGraceMs);
       if (!idle) await handBack(options);
+      clearInterval(leaseWatch);
       await Promise.all([leases.stop(), beats.stop()]);
       await Promise.race([
         Promise.all(workers.map((worker) => worker.close())),
@@ -111,10 +114,14 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
   };
 }
 
+/** Should the end of such an attempt still be accepted, the handler is not to blame. */
+const uncounted = { class: 'snooze', retryAfterMs: 1_000 };
+
 /** Renews all leases; an attempt whose lease is gone has been taken over, so its handler is told to stop. */
 async function keepLeases(options: WorkerServiceOptions): Promise<void> {
   const jobs = options.running.list();
   if (jobs.length === 0) return;
+  const askedAtMs = performance.now();
   const kept = await renewLeases(
     options.database.system,
     options.workerId,
@@ -123,11 +130,31 @@ async function keepLeases(options: WorkerServiceOptions): Promise<void> {
   );
   const still = new Set(options.running.list().map(({ token }) => token));
   for (const job of jobs) {
-    if (!kept.has(job.token) && still.has(job.token)) {
+    if (kept.has(job.token)) job.leasedUntilMs = askedAtMs + options.leaseMs;
+    else if (still.has(job.token)) {
       job.controller.abort(
-        new PurserError('lease_lost', `the lease of job ${job.jobId} passed to another attempt`),
+        new PurserError('lease_lost', `the lease of job ${job.jobId} passed to another attempt`, {
+          details: uncounted,
+        }),
       );
     }
+  }
+}
+
+/**
+ * While leases cannot be renewed (the database is away, or swallows what it is told), handlers are told to
+ * stop before another worker may begin their jobs.
+ */
+function abortUnrenewed({ running, leaseMs, log }: WorkerServiceOptions): void {
+  const latestMs = performance.now() + leaseMs / 5;
+  for (const job of running.list()) {
+    if (job.leasedUntilMs > latestMs || job.controller.signal.aborted) continue;
+    log.warn({ jobId: job.jobId }, 'lease_not_renewed');
+    job.controller.abort(
+      new PurserError('lease_lost', `the lease of job ${job.jobId} could not be renewed in time`, {
+        details: uncounted,
+      }),
+    );
   }
 }
 

@@ -1,5 +1,6 @@
 /** The queries that run all the time read by index, by Postgres's own count of sequential scans. */
 import { randomUUID } from 'node:crypto';
+import postgres from 'postgres';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { releaseExpiredReservations } from '../../src/budget/expire.ts';
 import { connect } from '../../src/db/connect.ts';
@@ -15,7 +16,7 @@ import type { TestDatabase } from '../support/database.ts';
 import { addJobType, begin, claim, completed, step } from '../jobs/job-steps.ts';
 
 let test: TestDatabase;
-let sql: Sql;
+let sql!: Sql;
 
 beforeAll(async () => {
   test = await freshDatabase();
@@ -35,7 +36,13 @@ beforeAll(async () => {
       when n % 10 = 0 then 'pending' else 'completed' end as state) s`;
   await sql`
     insert into job_keys select tenant_id, job_type, dedup_key, id, now() + interval '1 day' from background_jobs`;
-  for (const table of ['background_jobs', 'job_keys', 'tenant_schedules', 'tenants', 'tenant_queues']) {
+  for (const table of [
+    'background_jobs',
+    'job_keys',
+    'tenant_schedules',
+    'tenants',
+    'tenant_queues',
+  ]) {
     await sql.unsafe(`analyze ${table}`);
   }
 }, 120_000);
@@ -53,7 +60,7 @@ async function scans(): Promise<Record<string, string>> {
 }
 
 const now = () => new Date();
-const hot: Record<string, () => Promise<unknown>> = {
+const hotOn = (sql: Sql): Record<string, () => Promise<unknown>> => ({
   'claim due': () => claimDueTenants(sql, new Date(Date.now() + 600_000)),
   dispatch: () => claim(sql, 8),
   begin: () =>
@@ -74,11 +81,11 @@ const hot: Record<string, () => Promise<unknown>> = {
   'dead letters': () => listDeadLetters(sql, { limit: 50 }),
   enqueue: () => enqueue(sql, { tenantId: 'scan-7', jobType: step, dedupKey: 'fresh' }),
   'expired holds': () => releaseExpiredReservations({ sql, now: now(), limit: 100 }),
-};
+});
 
-it.each(Object.keys(hot))('%s scans no table of jobs, keys or schedules', async (name) => {
+it.each(Object.keys(hotOn(sql)))('%s scans no table of jobs, keys or schedules', async (name) => {
   const before = await scans();
-  await hot[name]?.();
+  await hotOn(sql)[name]?.();
   expect(await scans()).toEqual(before);
 });
 
@@ -86,4 +93,63 @@ it('the count notices a scan', async () => {
   const before = await scans();
   await sql`select count(*) from background_jobs where payload ? 'nothing'`;
   expect(await scans()).not.toEqual(before);
+});
+
+type Parameter = postgres.ParameterOrJSON<never>;
+const hotTables = new Set(['background_jobs', 'job_keys', 'tenant_schedules', 'llm_reservations']);
+
+/** Tables that a plan reads from end to end. */
+function scannedBy(plan: Plan): string[] {
+  const own = plan['Node Type'] === 'Seq Scan' ? [plan['Relation Name'] ?? ''] : [];
+  return [...own, ...(plan.Plans ?? []).flatMap(scannedBy)].filter((name) => hotTables.has(name));
+}
+interface Plan {
+  readonly 'Node Type': string;
+  readonly 'Relation Name'?: string;
+  readonly 'Index Name'?: string;
+  readonly Plans?: readonly Plan[];
+}
+const indexesOf = (plan: Plan): string[] => [
+  ...(plan['Index Name'] === undefined ? [] : [plan['Index Name']]),
+  ...(plan.Plans ?? []).flatMap(indexesOf),
+];
+
+it('EXPLAIN of every statement that they send names an index, and no sequential scan', async () => {
+  const sent: { text: string; parameters: Parameter[] }[] = [];
+  const traced = postgres(test.url, {
+    max: 1,
+    onnotice: () => {},
+    debug: (_, text, parameters: Parameter[]) => sent.push({ text, parameters }),
+  });
+  try {
+    const used = new Set<string>();
+    for (const [name, run] of Object.entries(hotOn(traced))) {
+      sent.length = 0;
+      await run();
+      const statements = sent.filter(({ text }) =>
+        /background_jobs|job_keys|tenant_|llm_/.test(text),
+      );
+      for (const { text, parameters } of statements) {
+        const [row] = await traced.unsafe<{ 'QUERY PLAN': { Plan: Plan }[] }[]>(
+          `explain (format json) ${text}`,
+          parameters,
+        );
+        const plan = row?.['QUERY PLAN'][0]?.Plan;
+        if (plan === undefined) throw new Error(`no plan for ${name}`);
+        expect({ name, scanned: scannedBy(plan) }).toEqual({ name, scanned: [] });
+        for (const index of indexesOf(plan)) used.add(index);
+      }
+    }
+    expect([...used]).toEqual(
+      expect.arrayContaining([
+        'ix_tenant_schedules_next_due',
+        'ix_background_jobs_waiting',
+        'ix_background_jobs_give_up_at',
+        'ix_background_jobs_dead_letters',
+        'background_jobs_pkey',
+      ]),
+    );
+  } finally {
+    await traced.end({ timeout: 5 });
+  }
 });

@@ -165,6 +165,27 @@ export function describeWorker(open: () => Promise<Fleet>): void {
       expect((await jobRow(fleet.test.sql, jobId)).losses).toBe(1);
     });
 
+    it('that cannot be renewed ends its handler before anybody else may begin the job', async () => {
+      const reasons: unknown[] = [];
+      const jobId = await start(
+        (ctx) => {
+          ctx.signal.addEventListener('abort', () => reasons.push(ctx.signal.reason));
+          return untilAborted(ctx);
+        },
+        { leaseMs: 1_500 },
+      );
+      await untilState(fleet.test.sql, jobId, 'running');
+      // A renewal waits for this lock, as it would for a database that swallows what it is told.
+      await fleet.test.sql.begin(async (tx) => {
+        await tx`select from purser.job_leases where job_id = ${jobId} for update`;
+        await eventually('the abort', async () => reasons[0]);
+        const [lease] = await tx`
+          select expires_at > clock_timestamp() as held from purser.job_leases where job_id = ${jobId}`;
+        expect(lease).toEqual({ held: true });
+      });
+      expect(reasons[0]).toMatchObject({ code: 'lease_lost' });
+    });
+
     it('is renewed while its handler runs', async () => {
       const jobId = await start(untilAborted, { leaseMs: 400, shutdownGraceMs: 1 });
       await untilState(fleet.test.sql, jobId, 'running');
@@ -226,5 +247,4 @@ export function describeWorker(open: () => Promise<Fleet>): void {
   });
 }
 
-/** Opens the suite's fleet. */
 export const onStore = (redisUrl: () => string | undefined) => () => openFleet(redisUrl());

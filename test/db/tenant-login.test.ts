@@ -1,0 +1,45 @@
+/** Level L3 is claimed only for a login that is a tenant of this very database. */
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openDatabase } from '../../src/db/database.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+
+let database: TestDatabase;
+let other: TestDatabase;
+beforeAll(async () => {
+  [database, other] = await Promise.all([freshDatabase(), freshDatabase()]);
+});
+afterAll(async () => {
+  await Promise.all([database.close(), other.close()]);
+});
+
+const open = (tenantUrl: string) =>
+  openDatabase({
+    url: database.url,
+    tenantUrl,
+    applicationName: 'purser test role',
+    systemConnections: 1,
+    tenantConnections: 1,
+  });
+
+test('the tenant login of this database is taken', async () => {
+  const opened = await open(database.tenantUrl);
+  expect(opened.level).toBe('L3');
+  await opened.close();
+});
+
+test.each([
+  [
+    'a login that does not exist',
+    () => database.tenantUrl.replace('purser_app_tenant', 'nobody_here'),
+    /nobody_here/,
+  ],
+  ['another database', () => other.tenantUrl, /names another database/],
+  ['the system itself', () => database.url, /its login is the system/],
+])('%s is refused by name', async (_, url, says) => {
+  await expect(open(url())).rejects.toMatchObject({
+    code: 'tenant_login_unfit',
+    exitCode: 78,
+    message: expect.stringMatching(says),
+  });
+});
