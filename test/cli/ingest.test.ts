@@ -51,6 +51,30 @@ it('takes a legacy CUR by --file or --focus, and refuses a format or file it can
   }
 });
 
+it('splits a legacy CUR among tenants that it adds by lineItem/UsageAccountId', async () => {
+  const path = join(folder, 'many.csv');
+  const rows = ['700000000001', '700000000002', '700000000001', ''].map((id) => ({
+    'lineItem/UsageAccountId': id,
+  }));
+  await writeFile(path, curFile(rows));
+  const split = ['ingest', '--tenant-column', 'lineItem/UsageAccountId', '--create-tenants'];
+  const { code, out, err } = await invoke(...split, '--file', path, '--json');
+  expect([code, err]).toEqual([1, expect.stringContaining('line 5, lineItem/UsageAccountId')]);
+  expect(JSON.parse(out)).toMatchObject({ rows: 3, errors: 1 });
+  const jobs = await database.sql`
+    select u.tenant_id, u.format, u.state, j.state as job from ingest_uploads u
+    join background_jobs j on j.tenant_id = u.tenant_id and j.job_type = 'cost_ingestion'
+    where u.file_name = 'many.csv' order by u.tenant_id`;
+  expect([...jobs]).toEqual(
+    ['700000000001', '700000000002'].map((tenant_id) => ({
+      tenant_id,
+      format: 'aws-cur',
+      state: 'ready',
+      job: 'pending',
+    })),
+  );
+});
+
 it('says what is wrong with a file before anything is uploaded', async () => {
   const empty = join(folder, 'empty.csv');
   const other = join(folder, 'other.csv');
