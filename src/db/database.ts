@@ -40,6 +40,8 @@ export interface Database {
 
 interface Probe {
   migrated: boolean;
+  /** This database and no copy of it. */
+  identity: string;
   version: number;
 }
 
@@ -48,7 +50,8 @@ async function probe(
 ): Promise<Probe & { usesRoles: boolean; fleetId: string; checks: boolean }> {
   const [found] = await sql<Probe[]>`
     select to_regclass('purser.tenancy') is not null as migrated,
-           current_setting('server_version_num')::int / 10000 as version`;
+           current_setting('server_version_num')::int / 10000 as version,
+           (current_database(), pg_postmaster_start_time())::text as identity`;
   if (found?.migrated !== true) {
     throw new PurserError(
       'not_migrated',
@@ -85,9 +88,9 @@ function refuseTenantLogin(fault: string, cause?: unknown): never {
 }
 
 /** Throws `tenant_login_unfit` (exit 78) unless the login is a tenant of this very database and nothing more. */
-async function assertTenantLogin(tenant: Sql, fleetId: string): Promise<void> {
-  const [login] = await tenant<{ fleet: string; tenant: boolean; system: boolean }[]>`
-    select (select fleet_id from purser.tenancy_mode()) as fleet,
+async function assertTenantLogin(tenant: Sql, identity: string): Promise<void> {
+  const [login] = await tenant<{ identity: string; tenant: boolean; system: boolean }[]>`
+    select (current_database(), pg_postmaster_start_time())::text as identity,
            pg_has_role(current_user, 'purser_tenant', 'usage') as tenant,
            pg_has_role(current_user, 'purser_system', 'member') as system`.catch((error: unknown) =>
     refuseTenantLogin(
@@ -95,7 +98,7 @@ async function assertTenantLogin(tenant: Sql, fleetId: string): Promise<void> {
       error,
     ),
   );
-  if (login === undefined || login.fleet !== fleetId)
+  if (login === undefined || login.identity !== identity)
     refuseTenantLogin('names another database than DATABASE_URL');
   else if (login.system)
     refuseTenantLogin('its login is the system, not a tenant; make one of its own');
@@ -142,7 +145,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     applicationName: `${options.applicationName} tenant`,
   });
   if (level === 'L3' && options.tenantConnections > 0) {
-    await assertTenantLogin(tenant, found.fleetId).catch(async (error: unknown) => {
+    await assertTenantLogin(tenant, found.identity).catch(async (error: unknown) => {
       await Promise.all([tenant.end({ timeout: 5 }), system.end({ timeout: 5 })]);
       throw error;
     });
