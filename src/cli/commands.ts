@@ -6,6 +6,7 @@ import { demoCommands } from './demo.ts';
 import { dlqCommands } from './dlq.ts';
 import { doctorCommands } from './doctor.ts';
 import { enqueueCommands } from './enqueue.ts';
+import { handlerCommands } from './handlers.ts';
 import { ingestCommands } from './ingest.ts';
 import { jobCommands } from './jobs.ts';
 import { keyCommands } from './keys.ts';
@@ -24,6 +25,7 @@ export const commands: readonly Command[] = [
   ...jobCommands,
   ...dlqCommands,
   ...budgetCommands,
+  ...handlerCommands,
   ...keyCommands,
   ...doctorCommands,
 ];

@@ -51,6 +51,12 @@ export interface HandlerDefinition<S extends StandardSchemaV1> {
   readonly run: (ctx: JobContext<StandardSchemaV1.InferOutput<S>>) => Promise<unknown>;
 }
 
+/** What PURSER_HANDLERS takes too: a definition without a payload schema, which takes any JSON object. */
+export type PlainHandler<P = Record<string, unknown>> = Omit<
+  HandlerDefinition<StandardSchemaV1<unknown, P>>,
+  'payload'
+> & { readonly payload?: StandardSchemaV1<unknown, P> };
+
 /** A handler; `S` is what an enqueue of it may carry, the type of `ctx.payload` is known only to itself. */
 export interface Handler<S extends StandardSchemaV1 = StandardSchemaV1> {
   readonly type: string;

@@ -1,0 +1,84 @@
+/** `purser handlers new|list`: a skeleton to start from, and what this process would run. */
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { codeOf, exitCodes, PurserError, UsageError } from '../errors.ts';
+import type { Command, Invocation } from './command.ts';
+import { jsonOption } from './command.ts';
+import { openRegistry } from './services.ts';
+import { formatTable } from './table.ts';
+
+const templates = new URL('../../templates/', import.meta.url);
+
+/** A template with the new type's names in place of its own. */
+async function fill(template: string, type: string, base: string): Promise<string> {
+  const text = await readFile(new URL(template, templates), 'utf8');
+  return text.replaceAll('send_report', type).replaceAll('send-report', base);
+}
+
+async function writeNew(path: string, text: string): Promise<void> {
+  try {
+    await writeFile(path, text, { flag: 'wx' });
+  } catch (error) {
+    if (codeOf(error) !== 'EEXIST') throw error;
+    throw new PurserError('file_exists', `${path} is there already; nothing was written over it`);
+  }
+}
+
+async function create(invocation: Invocation): Promise<number> {
+  const type = invocation.positionals[0] ?? '';
+  if (!/^[a-z][a-z0-9_]{0,62}$/.test(type)) {
+    throw new UsageError(
+      `a job type has lower-case letters, digits and _, e.g. send_report, not ${JSON.stringify(type)}`,
+    );
+  }
+  const folder = invocation.value('dir') ?? '.';
+  const base = type.replaceAll('_', '-');
+  const modulePath = join(folder, `${base}.mjs`);
+  const testPath = join(folder, `${base}.test.mjs`);
+  await mkdir(folder, { recursive: true });
+  await writeNew(modulePath, await fill('send-report.mjs', type, base));
+  await writeNew(testPath, await fill('send-report.test.mjs', type, base));
+  invocation.print(`wrote ${modulePath} and ${testPath}`);
+  invocation.print(`test it:  node --test ${testPath}`);
+  invocation.print(`run it:   PURSER_HANDLERS=${resolve(modulePath)} npx purser start worker`);
+  return exitCodes.ok;
+}
+
+async function list(invocation: Invocation): Promise<number> {
+  const registry = await openRegistry(invocation.config());
+  const rows = [...registry.values()].map(
+    ({ type, timeoutMs, maxAttempts, onBudget, giveUpAfterMs }) => ({
+      type,
+      timeoutMs,
+      maxAttempts,
+      onBudget,
+      giveUpAfterMs,
+    }),
+  );
+  if (invocation.flag('json')) invocation.print(JSON.stringify(rows));
+  else {
+    invocation.print(
+      formatTable(
+        ['type', 'timeout ms', 'attempts', 'on budget', 'gives up after ms'],
+        rows.map((row) => Object.values(row)),
+      ),
+    );
+  }
+  return exitCodes.ok;
+}
+
+export const handlerCommands: readonly Command[] = [
+  {
+    path: 'handlers new',
+    summary: 'write a typed handler skeleton with its test',
+    positionals: [{ name: 'TYPE', help: 'job type, e.g. send_report', required: true }],
+    options: { dir: { value: 'DIR', help: 'folder to write into (default: this one)' } },
+    run: create,
+  },
+  {
+    path: 'handlers list',
+    summary: 'job types that a worker with this environment runs',
+    options: { json: jsonOption },
+    run: list,
+  },
+];
