@@ -17,6 +17,7 @@ COPY --from=build /app/package.json ./
 COPY --from=build /app/node_modules ./node_modules
 COPY --from=build /app/dist ./dist
 COPY sql ./sql
+COPY templates ./templates
 USER node
 EXPOSE 3000
 # SIGTERM: a role needs up to 25 s to leave. Give it 30.

@@ -82,7 +82,9 @@ create table purser.job_leases (
   job_id bigint primary key references public.background_jobs (id) on delete cascade,
   token uuid not null,
   worker_id text not null,
-  expires_at timestamptz not null
+  expires_at timestamptz not null,
+  -- What the handler last said of its progress: {done, note, at}.
+  progress jsonb
 );
 create index ix_job_leases_expires_at on purser.job_leases (expires_at);
 

@@ -59,6 +59,12 @@ function describe(job: JobRecord): string {
     ['type', job.jobType],
     ['state', `${job.state} ${JSON.stringify(job.stateDetail)}`],
     ['attempt', `${job.attempt} of ${job.maxAttempts}`],
+    [
+      'progress',
+      job.progress === null
+        ? '-'
+        : `${Math.round(job.progress.done * 100)} % ${job.progress.note ?? ''}`.trimEnd(),
+    ],
     ['scheduled for', job.scheduledFor.toISOString()],
     ['dedup key', job.dedupKey ?? '-'],
     ['replay of', job.replayOf ?? '-'],

@@ -29,11 +29,16 @@ export interface JobContext<P> {
   readonly sql: TenantSql;
   readonly llm: Llm;
   /** Enqueues for the same tenant, only while this attempt is the running one. */
-  enqueue(
+  readonly enqueue: (
     type: string,
     payload?: object,
     options?: EnqueueChildOptions,
-  ): Promise<{ jobId: string; created: boolean }>;
+  ) => Promise<{ jobId: string; created: boolean }>;
+  /**
+   * How far the work is, 0 to 1, with a note for the operator: shown by `jobs show` while it runs. Cheap; the
+   * newest report is stored every few seconds.
+   */
+  readonly progress: (done: number, note?: string) => void;
   readonly log: Logger;
 }
 

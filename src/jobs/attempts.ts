@@ -170,3 +170,23 @@ export async function renewLeases(
     returning token`;
   return new Set(kept.map(({ token }) => token));
 }
+
+export interface ProgressReport {
+  readonly token: string;
+  /** 0 to 1. */
+  readonly done: number;
+  readonly note: string | null;
+}
+
+/** Keeps what handlers last said of their progress, beside the lease, while they run. */
+export async function storeProgress(
+  sql: Queryable,
+  reports: readonly ProgressReport[],
+): Promise<number> {
+  const stored = await sql`
+    update purser.job_leases l
+    set progress = jsonb_build_object('done', r.done, 'note', r.note, 'at', now())
+    from jsonb_to_recordset(${JSON.stringify(reports)}::text::jsonb) as r (token uuid, done float8, note text)
+    where l.token = r.token`;
+  return stored.count;
+}

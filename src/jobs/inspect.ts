@@ -52,6 +52,8 @@ export interface JobRecord extends JobSummary {
   readonly result: unknown;
   readonly error: Record<string, unknown> | null;
   readonly dedupKey: string | null;
+  /** What the running attempt last said of itself: {done, note, at}. */
+  readonly progress: { readonly done: number; readonly note: string | null } | null;
   readonly replayOf: string | null;
   readonly replayedBy: string | null;
   readonly events: readonly JobEvent[];
@@ -64,8 +66,10 @@ export async function findJob(sql: Queryable, jobId: string): Promise<JobRecord 
            j.max_attempts as "maxAttempts", j.priority, j.scheduled_for as "scheduledFor",
            j.created_at as "createdAt", j.finished_at as "finishedAt", j.error->>'code' as "errorCode",
            j.state_detail as "stateDetail", j.payload, j.result, j.error, j.dedup_key as "dedupKey",
-           j.replay_of as "replayOf", r.id as "replayedBy"
-    from public.background_jobs j left join public.background_jobs r on r.replay_of = j.id
+           j.replay_of as "replayOf", r.id as "replayedBy", l.progress
+    from public.background_jobs j
+    left join purser.job_leases l on l.job_id = j.id and l.token = j.attempt_token
+    left join public.background_jobs r on r.replay_of = j.id
     where j.id = ${jobId}`;
   if (job === undefined) return undefined;
   const events = await sql<JobEvent[]>`

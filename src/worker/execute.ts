@@ -21,6 +21,7 @@ import type { Backoff } from './backoff.ts';
 import { endOfReturn, endOfThrow } from './classify.ts';
 import { runHandler } from './run-handler.ts';
 import type { RunningJobs } from './running-jobs.ts';
+import { storableText } from './store-value.ts';
 
 export interface ExecuteOptions {
   readonly database: Database;
@@ -135,6 +136,13 @@ function makeContext(
     }),
     enqueue: (jobType, childPayload = {}, child = {}) =>
       enqueueChild(sql, { jobType, payload: childPayload, ...child }),
+    progress: (done, note) => {
+      const fraction = Number.isFinite(done) ? Math.min(1, Math.max(0, done)) : 0;
+      options.running.report(token, {
+        done: fraction,
+        note: note === undefined ? null : storableText(note, 500),
+      });
+    },
     log,
   };
 }

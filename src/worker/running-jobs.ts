@@ -8,6 +8,8 @@ export interface RunningJob {
   readonly controller: AbortController;
   /** When the lease passes unless it is renewed, by performance.now(). */
   leasedUntilMs: number;
+  /** What the handler said since it was last stored. */
+  progress?: { readonly done: number; readonly note: string | null } | undefined;
 }
 
 export class RunningJobs {
@@ -34,6 +36,21 @@ export class RunningJobs {
 
   add(job: RunningJob): void {
     this.#byToken.set(job.token, job);
+  }
+
+  report(token: string, progress: RunningJob['progress']): void {
+    const job = this.#byToken.get(token);
+    if (job !== undefined) job.progress = progress;
+  }
+
+  /** What was reported since the last call. */
+  takeProgress(): { token: string; done: number; note: string | null }[] {
+    return this.list().flatMap((job) => {
+      if (job.progress === undefined) return [];
+      const report = { token: job.token, ...job.progress };
+      job.progress = undefined;
+      return [report];
+    });
   }
 
   remove(token: string): void {

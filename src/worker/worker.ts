@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { writeHeartbeat, removeHeartbeat } from '../db/heartbeats.ts';
 import type { Heartbeat } from '../db/heartbeats.ts';
 import { PurserError } from '../errors.ts';
-import { finishAttempts, renewLeases } from '../jobs/attempts.ts';
+import { finishAttempts, renewLeases, storeProgress } from '../jobs/attempts.ts';
 import type { AttemptEnd } from '../jobs/attempts.ts';
 import { startLoop } from '../loop.ts';
 import type { QueueBackend } from '../queues/backend.ts';
@@ -121,6 +121,8 @@ const uncounted = { class: 'snooze', retryAfterMs: 1_000 };
 async function keepLeases(options: WorkerServiceOptions): Promise<void> {
   const jobs = options.running.list();
   if (jobs.length === 0) return;
+  const reports = options.running.takeProgress();
+  if (reports.length > 0) await storeProgress(options.database.system, reports);
   const askedAtMs = performance.now();
   const kept = await renewLeases(
     options.database.system,

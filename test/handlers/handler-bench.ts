@@ -100,6 +100,7 @@ export async function openBench(level: 'L2' | 'L3' = 'L2'): Promise<HandlerBench
         sql: tenantSql(database.tenant, { token: attempt.token, signal }),
         llm,
         enqueue: () => Promise.reject(new Error('this test expects no child job')),
+        progress: () => {},
       };
       return toOutcome(await handler.run(ctx));
     } finally {

@@ -25,6 +25,7 @@ await costIngestion.run({
   sql: tenantSql(database.tenant, { token: attempt.token }),
   llm: { generate: () => Promise.reject(new Error('an ingestion asks no model')) },
   enqueue: () => Promise.reject(new Error('an ingestion enqueues nothing')),
+  progress: () => {},
   log: createLogger({ level: 'silent', role: 'test' }),
 });
 await database.close();
