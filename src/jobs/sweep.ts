@@ -4,8 +4,11 @@
  */
 import type { Queryable } from '../db/connect.ts';
 
-/** Losses after which a job is blamed for its workers' deaths. */
-const maxLosses = 3;
+/**
+ * Losses after which a job is blamed for its workers' deaths. A worker's death is a loss of every job that it
+ * was running, so an innocent one needs room for a few.
+ */
+const maxLosses = 5;
 const perSweep = 500;
 
 export interface Rescued {
@@ -14,7 +17,7 @@ export interface Rescued {
 }
 
 /**
- * Takes running jobs back whose lease passed: attempt-free, counted as a loss; the third loss ends the
+ * Takes running jobs back whose lease passed: attempt-free, counted as a loss; the fifth loss ends the
  * job as `worker_lost`. The token goes first, so that the old attempt can no longer commit anything.
  */
 export async function rescueLostAttempts(sql: Queryable, now: Date): Promise<Rescued> {

@@ -50,9 +50,9 @@ describe('rescue', () => {
     await finish(test.sql, held);
   });
 
-  it('ends a job as worker_lost at the third loss', async () => {
+  it('ends a job as worker_lost at the fifth loss', async () => {
     const jobId = await addJob(test.sql, tenantId);
-    for (const expected of ['pending', 'pending', 'dead_letter']) {
+    for (const expected of ['pending', 'pending', 'pending', 'pending', 'dead_letter']) {
       const job = (await claim(test.sql)).find((candidate) => candidate.jobId === jobId);
       if (job === undefined) throw new Error('not claimed');
       await begin(test.sql, job, -1);
@@ -62,7 +62,7 @@ describe('rescue', () => {
     expect(await jobRow(test.sql, jobId)).toMatchObject({
       error: { code: 'worker_lost' },
       attempt: 0,
-      losses: 3,
+      losses: 5,
     });
   });
 
