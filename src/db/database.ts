@@ -141,6 +141,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   });
   const tenant = connect(level === 'L3' ? (options.tenantUrl ?? options.url) : options.url, {
     ...base,
+    // SQL of one tenant could replace a statement that is kept by name, and read the next one's token with it.
+    prepare: false,
     max: Math.max(1, options.tenantConnections),
     applicationName: `${options.applicationName} tenant`,
   });

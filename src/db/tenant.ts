@@ -43,18 +43,27 @@ export interface TenantContext {
 const idleInTransactionMs = 5_000;
 const noDeadlineStatementMs = 600_000;
 
+/**
+ * A connection's last borrower may have been another tenant: its settings (a time zone, a search_path), its
+ * cursors and its prepared statements, which could stand in for those of this one, are not for this tenant.
+ */
+const forgetSession =
+  'reset all; close all; deallocate all; unlisten *; select pg_advisory_unlock_all()';
+
 async function enter(tx: Tx, pool: TenantPool, context: TenantContext): Promise<void> {
   const remainingMs =
     context.deadlineMs === undefined
       ? noDeadlineStatementMs
       : Math.max(1, Math.ceil(context.deadlineMs - Date.now()));
-  const [left] = await tx<{ temporary: boolean }[]>`
+  const entered = tx<{ temporary: boolean }[]>`
     select pg_my_temp_schema() <> 0 as temporary,
            set_config('role', ${pool.switchRole ? 'purser_tenant' : 'none'}, true),
            set_config('purser.token', ${context.token}, true),
            set_config('idle_in_transaction_session_timeout', ${String(idleInTransactionMs)}, true),
            set_config('statement_timeout', ${String(remainingMs)}, true)
            ${pool.checksConnection ? tx`, set_config('client_connection_check_interval', '1000', true)` : tx``}`;
+  // In this order (a query of postgres.js is sent when it is waited for), without a wait in between.
+  const [, [left]] = await Promise.all([tx.unsafe(forgetSession), entered]);
   // No policy guards a temporary table: what the connection's last borrower made is not for this tenant.
   if (left?.temporary === true) await tx`discard temp`;
 }
@@ -66,7 +75,7 @@ export async function withTenant<T>(
   fn: (tx: Tx) => Promise<T>,
 ): Promise<T> {
   context.signal?.throwIfAborted();
-  const result = await pool.sql.begin(async (tx) => {
+  const result = await pool.sql.begin('isolation level read committed read write', async (tx) => {
     await enter(tx, pool, context);
     const value = await fn(tx);
     await tx`select purser.commit_fence()`;

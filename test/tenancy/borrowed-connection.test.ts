@@ -108,3 +108,42 @@ it('nothing is even sent once the signal aborted', async () => {
   controller.abort(new Error('let go'));
   await expect(sql`select 1 as one`).rejects.toThrow('let go');
 });
+
+it('a session that one tenant changed is as new for the next', async () => {
+  const before = await second`
+    select current_setting('timezone') as zone, current_setting('search_path') as path`;
+  await first.unsafe(
+    `set timezone = 'Pacific/Kiritimati'; set search_path = 'nowhere'; set my.note = 'planted';
+     set default_transaction_read_only = on; set default_transaction_isolation = 'serializable';
+     listen planted; declare kept cursor with hold for select 1; select pg_advisory_lock(4711)`,
+  );
+  const after = await second`
+    select current_setting('timezone') as zone, current_setting('search_path') as path`;
+  expect(after).toEqual(before);
+  const [left] = await second`
+    select coalesce(current_setting('my.note', true), '') as note,
+           current_setting('transaction_isolation') as isolation,
+           current_setting('transaction_read_only') as read_only,
+           (select count(*)::int from pg_cursors) as cursors,
+           (select count(*)::int from pg_listening_channels()) as channels,
+           (select count(*)::int from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()) as locks`;
+  expect(left).toEqual({
+    note: '',
+    isolation: 'read committed',
+    read_only: 'off',
+    cursors: 1,
+    channels: 0,
+    locks: 0,
+  });
+});
+
+it('no statement of the fleet can be replaced by a prepared one of a tenant', async () => {
+  // Run twice, so that a driver that keeps statements by name has kept this one.
+  for (let times = 0; times < 2; times += 1) {
+    await second`select account_id from aws_accounts where account_id <> ${'none'}`;
+  }
+  const names = await first.unsafe(`select name from pg_prepared_statements where name <> ''`);
+  expect(names).toEqual([]);
+  await first.unsafe('prepare planted as select 1');
+  expect(await second.unsafe('select name from pg_prepared_statements')).toEqual([]);
+});
