@@ -274,10 +274,13 @@ begin
       using errcode = 'PU005';
   end if;
   return query
-  with request as materialized (
-    select r.*, nextval(pg_get_serial_sequence('public.background_jobs', 'id')) as id,
-           row_number() over (partition by r.tenant_id, r.job_type, r.dedup_key order by r.place) as turn
+  with ordered as materialized (
+    select r.*, row_number() over (partition by r.tenant_id, r.job_type, r.dedup_key order by r.place) as turn
     from purser.enqueue_requests(p_requests) r
+    order by r.place
+  ), request as materialized (
+    -- Ids in the order of the requests: jobs that are due at the same time run in the order of their ids.
+    select o.*, nextval(pg_get_serial_sequence('public.background_jobs', 'id')) as id from ordered o
   ), keyed as (
     insert into public.job_keys as k (tenant_id, job_type, dedup_key, job_id, expires_at)
     select r.tenant_id, r.job_type, r.dedup_key, r.id, now() + interval '24 hours'

@@ -193,7 +193,9 @@ describe('enqueueMany', () => {
   test('takes ten thousand in one statement and refuses more', async () => {
     const many = (count: number) => Array.from({ length: count }, () => ({ tenantId: 'acme' }));
     const answers = await enqueueMany(database.sql, ping, many(10_000));
-    expect(new Set(answers.map(({ jobId }) => jobId)).size).toBe(10_000);
+    const ids = answers.map(({ jobId }) => Number(jobId));
+    expect(new Set(ids).size).toBe(10_000);
+    expect(ids).toEqual(ids.toSorted((a, b) => a - b));
     await expect(enqueueMany(database.sql, ping, many(10_001))).rejects.toMatchObject({
       code: 'invalid_request',
     });
