@@ -84,12 +84,20 @@ export async function startWorkerRole(
   const { config, database, queues, lifecycle, registry } = context;
   const metrics = createMetrics();
   const self = thisProcess('worker');
+  const log = createLogger({ level: config.LOG_LEVEL, role: 'worker' });
+  // A promise that a handler forgot to wait for must not end the process, and every neighbour's attempt with it.
+  const unheard = (error: unknown): void => log.error({ error }, 'unhandled_rejection');
+  process.on('unhandledRejection', unheard);
+  lifecycle.opened('unhandled rejections', async () => {
+    process.off('unhandledRejection', unheard);
+    await Promise.resolve();
+  });
   const service = await startWorker({
     database,
     registry,
     backend: queues.backend,
     llm: createLlm({ provider: context.llm, budgetSql: database.system, metrics }),
-    log: createLogger({ level: config.LOG_LEVEL, role: 'worker' }),
+    log,
     metrics,
     workerId: self.processId,
     leaseMs,

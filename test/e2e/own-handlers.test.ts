@@ -75,6 +75,28 @@ it('runs a job of a plain object, and lets one under way end when the worker is 
   });
 }, 60_000);
 
+it('a promise that a handler forgot does not end the worker', async () => {
+  await write(
+    'forgets.mjs',
+    `export const handlers = [{
+      type: 'forgets', timeoutMs: 20000, maxAttempts: 1,
+      run: async (ctx) => {
+        void ctx.sql\`select 1 / 0\`.then();
+        await new Promise((resolve) => setTimeout(resolve, 500));
+      },
+    }];`,
+  );
+  const tenantId = await addTenant(database.sql);
+  const env = { DATABASE_URL: database.url, PURSER_HANDLERS: join(folder, 'forgets.mjs') };
+  const worker = await startRole('worker', env);
+  const scheduler = await startRole('scheduler', { DATABASE_URL: database.url });
+  const enqueued = await runCli(['enqueue', 'forgets', '--tenant', tenantId, '--json'], { env });
+  const { jobId }: { jobId: string } = JSON.parse(enqueued.stdout);
+  await worker.waitForLine(/unhandled_rejection.*22012|22012.*unhandled_rejection/);
+  await untilState(jobId, 'completed');
+  expect(await stopAll([scheduler, worker])).toEqual([0, 0]);
+}, 60_000);
+
 it.each([
   { name: 'missing.mjs', text: undefined, says: 'the module does not load: Cannot find module' },
   { name: 'syntax.mjs', text: 'export const handlers = [', says: 'the module does not load' },
