@@ -121,7 +121,7 @@ create index ix_cost_records_tenant_id_charge_period_start
 create table public.analyses (
   id bigint generated always as identity primary key,
   tenant_id text not null references public.tenants (id) on delete cascade,
-  job_id bigint not null unique,
+  job_id bigint not null,
   created_at timestamptz not null default now(),
   analyst jsonb not null,
   period_start date not null,
@@ -133,7 +133,9 @@ create table public.analyses (
   anomalies jsonb not null default '[]',
   recommendations jsonb not null default '[]',
   estimated_monthly_savings_usd numeric not null default 0 check (estimated_monthly_savings_usd >= 0),
-  cost_usd numeric(18, 9) not null default 0 check (cost_usd >= 0)
+  cost_usd numeric(18, 9) not null default 0 check (cost_usd >= 0),
+  -- Of its tenant: another one's rows must not stand in the way.
+  unique (tenant_id, job_id)
 );
 create index ix_analyses_tenant_id_created_at on public.analyses (tenant_id, created_at desc);
 

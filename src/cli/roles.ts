@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config.ts';
 import type { Database } from '../db/database.ts';
+import { exitCodes } from '../errors.ts';
 import { removeStaleUploads } from '../handlers/uploads.ts';
 import type { HandlerRegistry } from '../handlers/index.ts';
 import { listJobTypes } from '../jobs/registration.ts';
@@ -109,6 +110,17 @@ export async function startWorkerRole(
     process: self,
   });
   lifecycle.opened('worker', () => service.stop());
+  // A throw from a handler's timer leaves the process in nobody knows what state. Its jobs come back when their
+  // leases pass, each counted as a loss, so that one which does this every time comes to an end.
+  const fatal = (error: unknown): void => {
+    log.fatal({ error }, 'uncaught_exception');
+    process.exit(exitCodes.failed);
+  };
+  process.once('uncaughtException', fatal);
+  lifecycle.opened('uncaught exceptions', async () => {
+    process.off('uncaughtException', fatal);
+    await Promise.resolve();
+  });
 }
 
 export interface WebAddress {

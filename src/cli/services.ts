@@ -93,6 +93,14 @@ export function openQueues(
 export async function openRegistry(config: Config, database?: Database): Promise<HandlerRegistry> {
   const own =
     config.PURSER_HANDLERS === undefined ? [] : await loadHandlers(config.PURSER_HANDLERS);
+  const taken = own.find(({ type }) => builtinHandlers.some((builtin) => builtin.type === type));
+  if (taken !== undefined) {
+    throw new PurserError(
+      'invalid_handlers',
+      `PURSER_HANDLERS=${config.PURSER_HANDLERS}: the job type ${taken.type} is built in; give yours another name`,
+      { exitCode: exitCodes.configuration },
+    );
+  }
   if (own.length > 0 && database !== undefined) {
     await registerJobTypes(database.system, own.map(toJobType));
   }

@@ -100,7 +100,7 @@ async function store(
        ${periodEnd}, ${currency}, ${totalCost}, ${plain(headlineOf(analysis.summary))},
        ${plain(analysis.summary)}, ${storable(analysis.anomalies)}::text::jsonb,
        ${storable(analysis.recommendations)}::text::jsonb, ${savings}, ${answer.costUsd})
-    on conflict (job_id) do nothing`;
+    on conflict (tenant_id, job_id) do nothing`;
 }
 
 /** Postgres has no NUL character; an answer that was paid for is not lost for one. */

@@ -108,6 +108,11 @@ it.each([
     says: 'handlers[0]: run: must be a function',
   },
   {
+    name: 'builtin.mjs',
+    text: 'export const handlers = [{ type: "finops_analysis", timeoutMs: 1, maxAttempts: 1, run() {} }]',
+    says: 'the job type finops_analysis is built in',
+  },
+  {
     name: 'type.mjs',
     text: 'export const handlers = [{ type: "Bad Type", timeoutMs: 1, maxAttempts: 1, run() {} }]',
     says: 'handlers[0]: handler "Bad Type": type must be',
