@@ -151,13 +151,17 @@ it('currencies are kept apart, each with its exact sum', async () => {
   ]);
 });
 
-it('a currency that nobody knows stands by itself and is never added to another', async () => {
+it('a row in a currency that nobody knows is reported, and the others are kept', async () => {
   const tenantId = await bench.addTenant();
   const rows = [{ BillingCurrency: 'XYQ', BilledCost: '7' }, { BilledCost: '1' }];
-  const { billedCost } = await bench.ingest(tenantId, await bench.file('xyq.csv', focusFile(rows)));
-  expect(billedCost).toEqual([
-    { currency: 'USD', rows: 1, billedCost: '1' },
-    { currency: 'XYQ', rows: 1, billedCost: '7' },
+  const result = await bench.ingest(tenantId, await bench.file('xyq.csv', focusFile(rows)));
+  expect(result).toMatchObject({ rows: 1, errors: 1 });
+  expect(await faultsOf(tenantId)).toEqual([
+    {
+      line: 2,
+      column_name: 'BillingCurrency',
+      reason: expect.stringContaining('"XYQ" is not a currency'),
+    },
   ]);
 });
 

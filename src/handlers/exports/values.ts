@@ -97,12 +97,17 @@ export function readTimestamp(text: string): Reading {
   return { value: new Date(utc.getTime() + offsetMs).toISOString() };
 }
 
-/** A currency code of ISO 4217 shape, in capitals. */
+/** The codes of ISO 4217 that this Node knows, and one that its list leaves out. */
+const currencies = new Set([...Intl.supportedValuesOf('currency'), 'VED']);
+
+/** A currency code of ISO 4217, in capitals. */
 export function readCurrency(text: string): Reading {
   const code = text.trim().toUpperCase();
-  if (/^[A-Z]{3}$/.test(code)) return { value: code };
+  if (currencies.has(code)) return { value: code };
   return {
-    reason: `${shown(text)} is not a currency code; write three letters of ISO 4217, like USD`,
+    reason: /^[A-Z]{3}$/.test(code)
+      ? `${shown(text)} is not a currency of ISO 4217 that this version knows; correct it, or run a newer Node if it is new`
+      : `${shown(text)} is not a currency code; write three letters of ISO 4217, like USD`,
   };
 }
 
