@@ -8,6 +8,7 @@ import type { Heartbeat } from '../db/heartbeats.ts';
 import { PurserError } from '../errors.ts';
 import { finishAttempts, renewLeases, storeProgress } from '../jobs/attempts.ts';
 import type { AttemptEnd } from '../jobs/attempts.ts';
+import { returnLostEntries } from '../jobs/dispatch.ts';
 import { startLoop } from '../loop.ts';
 import type { QueueBackend } from '../queues/backend.ts';
 import { executeEntry } from './execute.ts';
@@ -37,10 +38,16 @@ const handedBack: AttemptEnd = {
 
 export async function startWorker(options: WorkerServiceOptions): Promise<WorkerService> {
   const { backend, log, running, registry, database, leaseMs } = options;
+  let leaving = false;
   const workers = [...registry.keys()].map((jobType) =>
     backend.worker(
       jobType,
       async (entry) => {
+        // BullMQ may still hand over what it was fetching when it was told to pause.
+        if (leaving) {
+          await returnLostEntries(database.system, [entry.data]);
+          return { state: 'worker is leaving' };
+        }
         const { end } = await executeEntry(options, entry.data);
         if (end === undefined) return { state: 'stale entry' };
         // Bull Board shows an attempt that failed as failed; BullMQ itself retries nothing (attempts: 1).
@@ -98,6 +105,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
   );
   return {
     stop: async () => {
+      leaving = true;
       // With the queue store away a pause may never be answered; nothing new arrives from there either.
       await Promise.race([Promise.all(workers.map((worker) => worker.pause(true))), sleep(2_000)]);
       const idle = await running.untilIdle(options.shutdownGraceMs);

@@ -237,12 +237,12 @@ export function describeWorker(open: () => Promise<Fleet>): void {
         jobId = await start(untilAborted, { shutdownGraceMs: 700 });
         await untilWaiting(fleet.test.sql, 1);
         stopped = stop();
-        // Long enough for a worker that does not wait to have given up its leases.
         await new Promise((resolve) => setTimeout(resolve, 300));
       });
       await stopped;
       expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ attempt: 0, losses: 0 });
-      expect(await historyOf(fleet.test.sql, jobId)).toContain('running>pending');
+      // Handed back after it began, or given back at the door: uncounted either way.
+      expect((await historyOf(fleet.test.sql, jobId)).join()).toMatch(/(running|queued)>pending/);
     });
   });
 }
