@@ -14,6 +14,7 @@ import { beginAttempts, finishAttempts } from '../jobs/attempts.ts';
 import type { AttemptEnd, BegunAttempt, FinishResult } from '../jobs/attempts.ts';
 import { enqueueChild } from '../jobs/enqueue.ts';
 import type { LlmDoor } from '../llm/create-llm.ts';
+import { llmOver } from '../llm/llm-over.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Entry } from '../queues/backend.ts';
@@ -126,14 +127,11 @@ function makeContext(
     token,
     signal,
     sql,
-    llm: options.llm.forAttempt({
-      tenantId,
-      jobId,
-      attempt: attempt.attempt,
-      token,
-      signal,
-      log,
-    }),
+    llm: llmOver(
+      options.llm.forAttempt({ tenantId, jobId, attempt: attempt.attempt, token, signal, log })
+        .call,
+      options.llm.judged,
+    ),
     enqueue: (jobType, childPayload = {}, child = {}) =>
       enqueueChild(sql, { jobType, payload: childPayload, ...child }),
     progress: (done, note) => {
