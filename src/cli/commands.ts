@@ -11,6 +11,7 @@ import { ingestCommands } from './ingest.ts';
 import { jobCommands } from './jobs.ts';
 import { keyCommands } from './keys.ts';
 import { migrateCommands } from './migrate.ts';
+import { pauseCommands } from './pause.ts';
 import { startCommands } from './start.ts';
 import { tenantCommands } from './tenants.ts';
 
@@ -24,6 +25,7 @@ export const commands: readonly Command[] = [
   ...enqueueCommands,
   ...jobCommands,
   ...dlqCommands,
+  ...pauseCommands,
   ...budgetCommands,
   ...handlerCommands,
   ...keyCommands,

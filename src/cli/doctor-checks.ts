@@ -11,6 +11,7 @@ import { findUnprotectedTables } from '../db/tenancy-walk.ts';
 import { messageOf } from '../errors.ts';
 import { createLogger, redactUrls } from '../log.ts';
 import { openQueueBackend } from '../queues/backend.ts';
+import { checkPauses } from './doctor-pauses.ts';
 import { openKeyring } from './keyring.ts';
 
 export interface Finding {
@@ -83,6 +84,7 @@ export async function examine(config: Config): Promise<Finding[]> {
       await look('schedulers', () => checkRole(sql, 'scheduler')),
       await look('workers', () => checkRole(sql, 'worker')),
       await look('schedules', () => checkSchedules(sql)),
+      await look('pauses', () => checkPauses(sql)),
     ];
   } finally {
     await database.close();

@@ -1,10 +1,15 @@
-/** `purser jobs list|show`. */
+/** `purser jobs list|show|cancel`. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Sql } from '../db/connect.ts';
 import { exitCodes, PurserError, UsageError } from '../errors.ts';
+import { requestCancel } from '../jobs/cancel.ts';
+import type { CancelAnswer, CancelWish } from '../jobs/cancel.ts';
 import { findJob, listJobs } from '../jobs/inspect.ts';
-import type { JobRecord } from '../jobs/inspect.ts';
 import { jobStates } from '../jobs/states.ts';
 import type { Command, Invocation } from './command.ts';
 import { jsonOption } from './command.ts';
+import { jobPage } from './job-page.ts';
+import { byOption, onRecord, reasonOption } from './on-record.ts';
 import { wholeNumber } from './parse.ts';
 import { formatTable } from './table.ts';
 import { withDatabase } from './with-system.ts';
@@ -52,53 +57,73 @@ async function list(invocation: Invocation): Promise<number> {
   });
 }
 
-function describe(job: JobRecord): string {
-  const head: [string, string][] = [
-    ['job', job.jobId],
-    ['tenant', job.tenantId],
-    ['type', job.jobType],
-    ['state', `${job.state} ${JSON.stringify(job.stateDetail)}`],
-    ['attempt', `${job.attempt} of ${job.maxAttempts}`],
-    [
-      'progress',
-      job.progress === null
-        ? '-'
-        : `${Math.round(job.progress.done * 100)} % ${job.progress.note ?? ''}`.trimEnd(),
-    ],
-    ['scheduled for', job.scheduledFor.toISOString()],
-    ['dedup key', job.dedupKey ?? '-'],
-    ['replay of', job.replayOf ?? '-'],
-    ['replayed by', job.replayedBy ?? '-'],
-    ['payload', JSON.stringify(job.payload)],
-    ['result', JSON.stringify(job.result)],
-    [
-      'error',
-      job.error === null ? '-' : `${String(job.error['code'])}: ${String(job.error['message'])}`,
-    ],
-  ];
-  const history = formatTable(
-    ['at', 'from', 'to', 'attempt', 'detail'],
-    job.events.map((event) => [
-      event.at,
-      event.fromState,
-      event.toState,
-      event.attempt,
-      JSON.stringify(event.detail),
-    ]),
-    120,
-  );
-  return `${head.map(([name, text]) => `${name.padEnd(14)} ${text}`).join('\n')}\n\n${history}`;
+const everyLine = 1_000_000;
+
+function logLinesOf(invocation: Invocation): number {
+  if (invocation.value('logs') === 'all') return everyLine;
+  return wholeNumber(invocation, 'logs', 50, { min: 0, max: everyLine });
 }
 
 async function show(invocation: Invocation): Promise<number> {
   const jobId = checkJobId(invocation.positionals[0] ?? '');
+  const logLines = logLinesOf(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    const job = await findJob(database.system, jobId);
+    const job = await findJob(database.system, jobId, logLines);
     if (job === undefined) throw new PurserError('unknown_job', `there is no job ${jobId}`);
-    invocation.print(invocation.flag('json') ? JSON.stringify(job) : describe(job));
+    invocation.print(invocation.flag('json') ? JSON.stringify(job) : jobPage(job));
     return exitCodes.ok;
   });
 }
+
+const askAgainMs = 200;
+
+/**
+ * Asks until the job has ended, at most `waitMs`. A job that came back to waiting meanwhile, because its
+ * worker died or left, is cancelled there.
+ */
+async function cancelWithin(
+  sql: Sql,
+  request: CancelWish & { jobId: string },
+  waitMs: number,
+): Promise<CancelAnswer> {
+  const deadline = performance.now() + waitMs;
+  let answer = await requestCancel(sql, request);
+  if (answer.outcome !== 'requested') return answer;
+  while (answer.outcome === 'requested' && performance.now() < deadline) {
+    await sleep(askAgainMs);
+    answer = await requestCancel(sql, request);
+  }
+  // It ended as was wished, by the hand of its worker.
+  if (answer.state === 'cancelled') return { outcome: 'cancelled', state: 'cancelled' };
+  return answer;
+}
+
+function sayCancelled(jobId: string, { outcome, state }: CancelAnswer): string {
+  if (outcome === 'cancelled') return `job ${jobId} is cancelled`;
+  if (outcome === 'requested') {
+    return `job ${jobId} is running and was asked to stop; the wish stands until it ends: purser jobs show ${jobId}`;
+  }
+  return state === 'cancelled'
+    ? `job ${jobId} was cancelled already`
+    : `job ${jobId} was not cancelled: it had ended as ${state}`;
+}
+
+async function cancel(invocation: Invocation): Promise<number> {
+  const jobId = checkJobId(invocation.positionals[0] ?? '');
+  const record = onRecord(invocation);
+  const waitSeconds = wholeNumber(invocation, 'wait', 15, { min: 0, max: 86_400 });
+  return withDatabase(invocation.config(), async ({ database }) => {
+    const request = { jobId, ...record };
+    const answer = await cancelWithin(database.system, request, waitSeconds * 1_000);
+    const said = { jobId, ...answer };
+    invocation.print(invocation.flag('json') ? JSON.stringify(said) : sayCancelled(jobId, answer));
+    const done =
+      answer.state === 'cancelled' || (answer.outcome === 'requested' && waitSeconds === 0);
+    return done ? exitCodes.ok : exitCodes.failed;
+  });
+}
+
+const idPositional = { name: 'ID', help: "the job's number", required: true };
 
 export const jobCommands: readonly Command[] = [
   {
@@ -115,9 +140,28 @@ export const jobCommands: readonly Command[] = [
   },
   {
     path: 'jobs show',
-    summary: 'one job with payload, result, error and history',
-    positionals: [{ name: 'ID', help: "the job's number", required: true }],
-    options: { json: jsonOption },
+    summary: 'one job with payload, result, error, history, progress and log lines',
+    positionals: [idPositional],
+    options: {
+      logs: { value: 'N', help: 'the newest N log lines, or all of them: --logs all (default 50)' },
+      json: jsonOption,
+    },
     run: show,
+  },
+  {
+    path: 'jobs cancel',
+    summary:
+      'end a job: a waiting one never starts, a running one is stopped by its worker; exit 1 when it is not cancelled',
+    positionals: [idPositional],
+    options: {
+      reason: reasonOption,
+      by: byOption,
+      wait: {
+        value: 'SECONDS',
+        help: 'how long to wait for a running job to stop (default 15; 0: only ask)',
+      },
+      json: jsonOption,
+    },
+    run: cancel,
   },
 ];

@@ -3,6 +3,7 @@
  * bounded number of jobs in turn from each. The queue is told after the commit; what it loses comes back.
  */
 import type { Queryable, Sql } from '../db/connect.ts';
+import { pausesDuringClaim } from './pauses.ts';
 
 export interface DispatchedJob {
   readonly jobId: string;
@@ -23,22 +24,24 @@ const tenantsPerClaim = 200;
 /**
  * Claims at most `room` waiting jobs per job type, turn by turn over the tenants (one each, then a second
  * each ...), longest unserved first: neither the age nor the priority of a tenant's jobs buys it a turn.
- * One short transaction; several dispatchers share the tenants by SKIP LOCKED.
+ * What is paused is passed over. One short transaction; several dispatchers share the tenants by SKIP LOCKED.
  */
 export async function claimWaitingJobs(
   sql: Sql,
   rooms: readonly TypeRoom[],
   now: Date,
 ): Promise<DispatchedJob[]> {
-  const total = rooms.reduce((sum, { room }) => sum + room, 0);
-  if (total <= 0) return [];
+  if (rooms.every(({ room }) => room <= 0)) return [];
   return sql.begin(async (tx) => {
-    const tenants = await lockTenantsWithWork(tx, rooms, now);
+    const paused = await pausesDuringClaim(tx);
+    const open = rooms.filter(({ jobType, room }) => room > 0 && !paused.jobTypes.has(jobType));
+    if (paused.all || open.length === 0) return [];
+    const tenants = await lockTenantsWithWork(tx, open, paused.tenantIds, now);
     if (tenants.length === 0) return [];
     const claimed = await tx<DispatchedJob[]>`
       with room as (
-        select * from unnest(${rooms.map(({ jobType }) => jobType)}::text[],
-          ${rooms.map(({ room }) => room)}::int[]) as r (job_type, room)
+        select * from unnest(${open.map(({ jobType }) => jobType)}::text[],
+          ${open.map(({ room }) => room)}::int[]) as r (job_type, room)
       ), candidate as (
         select w.*, t.seat from unnest(${tenants}::text[]) with ordinality as t (tenant_id, seat)
         cross join room r
@@ -75,9 +78,10 @@ export async function claimWaitingJobs(
 async function lockTenantsWithWork(
   tx: Queryable,
   rooms: readonly TypeRoom[],
+  pausedTenants: readonly string[],
   now: Date,
 ): Promise<string[]> {
-  const types = rooms.filter(({ room }) => room > 0).map(({ jobType }) => jobType);
+  const types = rooms.map(({ jobType }) => jobType);
   const rows = await tx<{ tenant_id: string }[]>`
     with recursive tenant as (
       (select tenant_id from public.background_jobs where state in ('pending', 'failed')
@@ -90,7 +94,7 @@ async function lockTenantsWithWork(
     )
     select q.tenant_id from public.tenant_queues q
     join tenant t on t.tenant_id = q.tenant_id
-    where exists (
+    where q.tenant_id <> all(${pausedTenants}::text[]) and exists (
       select from public.background_jobs j
       where j.tenant_id = q.tenant_id and j.state in ('pending', 'failed')
         and j.job_type = any(${types}::text[]) and j.scheduled_for <= ${now})

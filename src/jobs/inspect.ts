@@ -2,6 +2,11 @@
  * Reading jobs, for the CLI and the pages.
  */
 import type { Queryable } from '../db/connect.ts';
+import type { CancelWish } from './cancel.ts';
+import { listLogLines } from './log-lines.ts';
+import type { LogLine } from './log-lines.ts';
+import { pausesOver } from './pauses.ts';
+import type { Pause } from './pauses.ts';
 import type { JobState } from './states.ts';
 
 export interface JobSummary {
@@ -54,19 +59,30 @@ export interface JobRecord extends JobSummary {
   readonly dedupKey: string | null;
   /** What the running attempt last said of itself: {done, note, at}. */
   readonly progress: { readonly done: number; readonly note: string | null } | null;
+  /** Set while the running attempt has been asked to stop: {by, reason, at}. */
+  readonly cancelRequested: CancelWish | null;
   readonly replayOf: string | null;
   readonly replayedBy: string | null;
   readonly events: readonly JobEvent[];
+  /** What holds a job back that waits for dispatch. */
+  readonly pausedBy: readonly Pause[];
+  /** The newest lines, oldest of them first. */
+  readonly logs: readonly LogLine[];
 }
 
-/** One job with its whole history, or undefined. */
-export async function findJob(sql: Queryable, jobId: string): Promise<JobRecord | undefined> {
-  const [job] = await sql<Omit<JobRecord, 'events'>[]>`
+/** One job with its whole history and its newest log lines, or undefined. */
+export async function findJob(
+  sql: Queryable,
+  jobId: string,
+  logLines = 50,
+): Promise<JobRecord | undefined> {
+  const [job] = await sql<Omit<JobRecord, 'events' | 'pausedBy' | 'logs'>[]>`
     select j.id as "jobId", j.tenant_id as "tenantId", j.job_type as "jobType", j.state, j.attempt,
            j.max_attempts as "maxAttempts", j.priority, j.scheduled_for as "scheduledFor",
            j.created_at as "createdAt", j.finished_at as "finishedAt", j.error->>'code' as "errorCode",
            j.state_detail as "stateDetail", j.payload, j.result, j.error, j.dedup_key as "dedupKey",
-           j.replay_of as "replayOf", r.id as "replayedBy", l.progress
+           j.replay_of as "replayOf", r.id as "replayedBy", l.progress,
+           l.cancel_requested as "cancelRequested"
     from public.background_jobs j
     left join purser.job_leases l on l.job_id = j.id and l.token = j.attempt_token
     left join public.background_jobs r on r.replay_of = j.id
@@ -75,7 +91,9 @@ export async function findJob(sql: Queryable, jobId: string): Promise<JobRecord 
   const events = await sql<JobEvent[]>`
     select at, from_state as "fromState", to_state as "toState", attempt, detail
     from public.job_events where job_id = ${jobId} order by id`;
-  return { ...job, events };
+  const waits = job.state === 'pending' || job.state === 'failed';
+  const pausedBy = waits ? await pausesOver(sql, job) : [];
+  return { ...job, events, pausedBy, logs: await listLogLines(sql, jobId, logLines) };
 }
 
 /** Number of jobs per state, states without jobs left out. */

@@ -1,0 +1,70 @@
+/** A job as `purser jobs show` prints it: facts, history, and the newest lines that its handler logged. */
+import type { JobRecord } from '../jobs/inspect.ts';
+import { pauseTitle } from './pause-words.ts';
+import { formatTable } from './table.ts';
+
+function facts(job: JobRecord): [string, string][] {
+  const { progress, error, cancelRequested: wish } = job;
+  return [
+    ['job', job.jobId],
+    ['tenant', job.tenantId],
+    ['type', job.jobType],
+    ['state', `${job.state} ${JSON.stringify(job.stateDetail)}`],
+    ...job.pausedBy.map((pause): [string, string] => [
+      'paused',
+      `${pauseTitle(pause)}, by ${pause.by}: ${pause.reason}`,
+    ]),
+    ...(wish === null ? [] : [['cancelling', `by ${wish.by}: ${wish.reason}`] as [string, string]]),
+    ['attempt', `${job.attempt} of ${job.maxAttempts}`],
+    [
+      'progress',
+      progress === null
+        ? '-'
+        : `${Math.round(progress.done * 100)} % ${progress.note ?? ''}`.trimEnd(),
+    ],
+    ['scheduled for', job.scheduledFor.toISOString()],
+    ['dedup key', job.dedupKey ?? '-'],
+    ['replay of', job.replayOf ?? '-'],
+    ['replayed by', job.replayedBy ?? '-'],
+    ['payload', JSON.stringify(job.payload)],
+    ['result', JSON.stringify(job.result)],
+    ['error', error === null ? '-' : `${String(error['code'])}: ${String(error['message'])}`],
+  ];
+}
+
+function history({ events }: JobRecord): string {
+  return formatTable(
+    ['at', 'from', 'to', 'attempt', 'detail'],
+    events.map((event) => [
+      event.at,
+      event.fromState,
+      event.toState,
+      event.attempt,
+      JSON.stringify(event.detail),
+    ]),
+    120,
+  );
+}
+
+const widestLine = 2_000;
+
+function logs({ logs: lines }: JobRecord): string[] {
+  const [first] = lines;
+  if (first === undefined) return [];
+  const earlier = first.lineNo - 1;
+  return [
+    ...(earlier === 0 ? [] : [`${earlier} earlier lines are not shown: --logs all`]),
+    formatTable(
+      ['at', 'attempt', 'level', 'log'],
+      lines.map(({ at, attempt, level, text }) => [at, attempt, level, text]),
+      widestLine,
+    ),
+  ];
+}
+
+export function jobPage(job: JobRecord): string {
+  const head = facts(job).map(([name, text]) => `${name.padEnd(14)} ${text}`);
+  return [head.join('\n'), history(job), logs(job).join('\n')]
+    .filter((part) => part !== '')
+    .join('\n\n');
+}
