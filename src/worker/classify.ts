@@ -9,14 +9,12 @@ import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
 import type { Handler } from '../handlers/define.ts';
 import { toOutcome } from '../handlers/outcome.ts';
 import { backoffMs } from './backoff.ts';
-import type { Backoff } from './backoff.ts';
 import { readableThrown, storableFault, storableResult, storableText } from './store-value.ts';
 
 export interface AttemptFacts {
   readonly attempt: BegunAttempt;
-  readonly handler: Pick<Handler, 'onBudget'>;
+  readonly handler: Pick<Handler, 'onBudget' | 'backoff'>;
   readonly now: Date;
-  readonly backoff: Backoff;
 }
 
 const maxSnoozeMs = 3_600_000;
@@ -130,7 +128,7 @@ function failed(thrown: unknown, facts: AttemptFacts, at: Date | undefined): Att
   const error = faultOf(thrown);
   return {
     toState: 'failed',
-    scheduledFor: at ?? after(facts, backoffMs(attempt, facts.backoff)),
+    scheduledFor: at ?? after(facts, backoffMs(attempt, facts.handler.backoff)),
     error,
     countsAttempt: true,
     detail: { reason: error.code },
