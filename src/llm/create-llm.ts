@@ -1,13 +1,17 @@
-/** Opens the one door to a provider, by configuration; every attempt passes it on its own account. */
+/**
+ * Opens the one door to a provider, by configuration; every attempt passes it on its own account. It stands
+ * in the supervisor, so that a thread that is killed takes no usage with it.
+ */
 import type { Sql } from '../db/connect.ts';
-import { codeOf, UsageError } from '../errors.ts';
+import { codeOf } from '../errors.ts';
 import type { Metrics } from '../metrics.ts';
 import { anthropicProtocol } from './anthropic.ts';
+import { checkCall } from './check-call.ts';
 import { providerDoor } from './door.ts';
 import type { ProviderConfig } from './door.ts';
 import { googleProtocol } from './google.ts';
 import type { Attempt } from './holds.ts';
-import type { Analyst, Llm } from './llm.ts';
+import type { Analyst, CallLlm } from './llm.ts';
 import { offlineDoor, offlineModel } from './offline.ts';
 import type { OfflineConfig } from './offline.ts';
 import { openAiProtocol } from './openai.ts';
@@ -30,7 +34,12 @@ export interface LlmOptions {
 export interface LlmDoor {
   /** Who will answer, for logs and reports. */
   readonly analyst: Analyst;
-  forAttempt(attempt: Attempt): Llm;
+  readonly forAttempt: (attempt: Attempt) => { readonly call: CallLlm };
+  /**
+   * Counts an answer in JSON, once its reader knows whether it fits: only the reader has the schema. An answer
+   * whose reader was killed before is not counted; it is paid for all the same.
+   */
+  readonly judged: (fits: boolean) => void;
 }
 
 /** One per process. Opens no connection and sends nothing by itself. */
@@ -39,6 +48,7 @@ export function createLlm(options: LlmOptions): LlmDoor {
   const offline = provider.kind === 'offline';
   const open = offline ? offlineDoor(provider) : providerDoor(protocols[provider.kind], provider);
   const onBudgetCheck = (seconds: number) => metrics?.budgetCheckSeconds.observe(seconds);
+  const count = (status: string) => metrics?.llmCalls.inc({ status });
   return {
     analyst: {
       provider: provider.kind,
@@ -46,24 +56,21 @@ export function createLlm(options: LlmOptions): LlmDoor {
       offline,
     },
     forAttempt: (attempt) => {
-      const llm = open({ ...attempt, sql, onBudgetCheck });
+      const ask = open({ ...attempt, sql, onBudgetCheck });
       return {
-        generate: async (request) => {
-          if (!Number.isSafeInteger(request.maxOutputTokens) || request.maxOutputTokens < 1) {
-            throw new UsageError(
-              `maxOutputTokens must be a whole number of at least 1, not ${request.maxOutputTokens}`,
-            );
-          }
+        call: async (call) => {
+          checkCall(call);
           try {
-            const answer = await llm.generate(request);
-            metrics?.llmCalls.inc({ status: 'ok' });
-            return answer;
+            const reply = await ask(call);
+            if (!call.json) count('ok');
+            return reply;
           } catch (error) {
-            metrics?.llmCalls.inc({ status: codeOf(error) });
+            count(codeOf(error));
             throw error;
           }
         },
       };
     },
+    judged: (fits) => count(fits ? 'ok' : 'llm_output_invalid'),
   };
 }

@@ -10,10 +10,9 @@ import { exchange } from './exchange.ts';
 import type { Exchanged } from './exchange.ts';
 import type { Account } from './holds.ts';
 import { LlmError } from './llm.ts';
-import type { Llm, LlmAnswer, LlmRequest } from './llm.ts';
+import type { CallLlm, LlmCall, LlmReply } from './llm.ts';
 import type { Connection, Protocol, ProviderKind } from './protocol.ts';
 import { parseObject } from './provider-body.ts';
-import { jsonInstructions, parseAnswer } from './structured.ts';
 
 export interface ProviderConfig {
   readonly kind: ProviderKind;
@@ -35,26 +34,23 @@ globalThis.AI_SDK_LOG_WARNINGS = false;
 export function providerDoor(
   protocol: Protocol,
   config: ProviderConfig,
-): (account: Account) => Llm {
+): (account: Account) => CallLlm {
   const baseUrl = baseUrlOf(protocol, config);
   checkKey(protocol, config.apiKey);
   const withoutJsonMode = new Set<string>();
-  return (account) => ({
-    generate: async <T>(request: LlmRequest<T>): Promise<LlmAnswer<T>> => {
-      const model = request.model ?? config.model;
-      const price = await priceOf(account.sql, { model, baseUrl });
-      const jsonMode =
-        protocol.hasJsonMode && request.schema !== undefined && !withoutJsonMode.has(model);
-      const call = { protocol, config, baseUrl, account, request, model, price };
-      try {
-        return await generateOnce({ ...call, jsonMode });
-      } catch (error) {
-        if (!jsonMode || !refusesJsonMode(error)) throw error;
-        withoutJsonMode.add(model);
-        return generateOnce({ ...call, jsonMode: false });
-      }
-    },
-  });
+  return (account) => async (asked) => {
+    const model = asked.model ?? config.model;
+    const price = await priceOf(account.sql, { model, baseUrl });
+    const jsonMode = protocol.hasJsonMode && asked.json && !withoutJsonMode.has(model);
+    const call = { protocol, config, baseUrl, account, asked, model, price };
+    try {
+      return await callOnce({ ...call, jsonMode });
+    } catch (error) {
+      if (!jsonMode || !refusesJsonMode(error)) throw error;
+      withoutJsonMode.add(model);
+      return callOnce({ ...call, jsonMode: false });
+    }
+  };
 }
 
 function baseUrlOf(protocol: Protocol, config: ProviderConfig): string {
@@ -85,19 +81,19 @@ function refusesJsonMode(error: unknown): boolean {
   );
 }
 
-interface Call<T> {
+interface Call {
   readonly protocol: Protocol;
   readonly config: ProviderConfig;
   readonly baseUrl: string;
   readonly account: Account;
-  readonly request: LlmRequest<T>;
+  readonly asked: LlmCall;
   readonly model: string;
   readonly price: PinnedPrice;
   readonly jsonMode: boolean;
 }
 
-async function generateOnce<T>(call: Call<T>): Promise<LlmAnswer<T>> {
-  const { request, model, protocol } = call;
+async function callOnce(call: Call): Promise<LlmReply> {
+  const { asked, model, protocol } = call;
   const { text, finishReason, exchanged } = await complete(call);
   const { inputTokens, outputTokens, reasoningTokens } = exchanged.usage;
   if (finishReason === 'content-filter' && text.trim() === '') {
@@ -108,19 +104,15 @@ async function generateOnce<T>(call: Call<T>): Promise<LlmAnswer<T>> {
       { class: 'fatal', outcome: 'settled' },
     );
   }
-  const answer = {
+  const thought = reasoningTokens > 0 ? `, ${reasoningTokens} of them for thinking` : '';
+  const cut = `the answer was cut at maxOutputTokens (${asked.maxOutputTokens})${thought}`;
+  return {
     text,
     usage: { inputTokens, outputTokens },
     costUsd: formatUsd(exchanged.costNanoUsd),
     analyst: { provider: protocol.kind, model, offline: false },
+    ...(finishReason === 'length' ? { hint: cut } : {}),
   };
-  if (request.schema === undefined) return answer;
-  const thought = reasoningTokens > 0 ? `, ${reasoningTokens} of them for thinking` : '';
-  const hint =
-    finishReason === 'length'
-      ? `the answer was cut at maxOutputTokens (${request.maxOutputTokens})${thought}`
-      : undefined;
-  return { ...answer, object: await parseAnswer(text, request.schema, hint) };
 }
 
 interface Completed {
@@ -129,9 +121,9 @@ interface Completed {
   readonly exchanged: Exchanged;
 }
 
-async function complete<T>(call: Call<T>): Promise<Completed> {
-  const { protocol, config, request, model, baseUrl } = call;
-  const { schema, maxOutputTokens, prompt } = request;
+async function complete(call: Call): Promise<Completed> {
+  const { protocol, config, model, baseUrl } = call;
+  const { system, prompt, maxOutputTokens } = call.asked;
   // Outside the SDK's hands: it wraps what its fetch throws, with the prompt in it.
   let failure: unknown;
   let exchanged: Exchanged | undefined;
@@ -159,8 +151,6 @@ async function complete<T>(call: Call<T>): Promise<Completed> {
   };
   const { generateText } = await import('ai');
   const sdk = await protocol.open({ baseUrl, apiKey: config.apiKey, fetch }, model);
-  const system =
-    schema === undefined ? request.system : `${request.system}\n\n${jsonInstructions(schema)}`;
   try {
     const result = await generateText({
       model: sdk,

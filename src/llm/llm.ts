@@ -1,6 +1,6 @@
 /**
- * What a handler sees of an LLM: one call that is held, sent and settled before it returns. Nothing
- * else in Purser can reach a provider.
+ * What a handler sees of an LLM: one call that is held, sent and settled before it returns; and what of it
+ * crosses from the thread of the handler to the door. Nothing else in Purser can reach a provider.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { PurserError } from '../errors.ts';
@@ -36,6 +36,30 @@ export interface LlmAnswer<T> {
   readonly costUsd: string;
   readonly analyst: Analyst;
 }
+
+/** A request as it is sent to the door. Plain data: the schema stays with the handler. */
+export interface LlmCall {
+  /** With the instructions for JSON in it. */
+  readonly system: string;
+  readonly prompt: string;
+  /** The answer is asked for as JSON, also beyond the words of the prompt where the provider has a way to. */
+  readonly json: boolean;
+  readonly model?: string;
+  readonly maxOutputTokens: number;
+}
+
+/** The door's answer, paid for. Plain data. */
+export interface LlmReply {
+  readonly text: string;
+  readonly usage: LlmUsage;
+  readonly costUsd: string;
+  readonly analyst: Analyst;
+  /** Why the text may not be what was asked for. */
+  readonly hint?: string;
+}
+
+/** Holds, sends, settles. Throws what `Llm.generate` throws, but for `LlmOutputError`. */
+export type CallLlm = (call: LlmCall) => Promise<LlmReply>;
 
 export interface Llm {
   /**

@@ -8,10 +8,9 @@ import type { PinnedPrice } from '../budget/prices.ts';
 import { openHold, releaseHold, settleHold } from './holds.ts';
 import type { Account } from './holds.ts';
 import { LlmError } from './llm.ts';
-import type { Llm, LlmAnswer, LlmRequest } from './llm.ts';
+import type { CallLlm, LlmCall } from './llm.ts';
 import { analyseOffline } from './offline-analysis.ts';
 import type { OfflineAnalysis } from './offline-analysis.ts';
-import { parseAnswer } from './structured.ts';
 
 export interface OfflineConfig {
   readonly kind: 'offline';
@@ -52,55 +51,51 @@ async function loadTokenizer(): Promise<CountTokens> {
   };
 }
 
-export function offlineDoor(config: OfflineConfig): (account: Account) => Llm {
-  return (account) => ({
-    generate: async <T>(request: LlmRequest<T>): Promise<LlmAnswer<T>> => {
-      const tokensIn = await loadTokenizer();
-      const price =
-        config.priceAs === undefined ? free : await priceOf(account.sql, { model: config.priceAs });
-      const { maxOutputTokens } = request;
-      const inputTokens = tokensIn(request.system) + tokensIn(request.prompt);
-      const hold = await openHold(account, {
-        provider,
-        model: offlineModel,
-        price,
-        inputTokens,
-        maxOutputTokens,
-        timeoutMs,
-      });
-      let text: string;
-      try {
-        text = answerWithin(request, tokensIn);
-      } catch (error) {
-        await releaseHold(account, hold);
-        throw error;
-      }
-      const outputTokens = tokensIn(text);
-      const usage = { inputTokens, outputTokens, cachedTokens: 0, reasoningTokens: 0 };
-      const costNanoUsd = await settleHold(account, hold, usage);
-      const answer = {
-        text,
-        usage: { inputTokens, outputTokens },
-        costUsd: formatUsd(costNanoUsd),
-        analyst: { provider, model: offlineModel, offline: true },
-      };
-      if (request.schema === undefined) return answer;
-      return { ...answer, object: await parseAnswer(text, request.schema) };
-    },
-  });
+export function offlineDoor(config: OfflineConfig): (account: Account) => CallLlm {
+  return (account) => async (call) => {
+    const tokensIn = await loadTokenizer();
+    const price =
+      config.priceAs === undefined ? free : await priceOf(account.sql, { model: config.priceAs });
+    const { maxOutputTokens } = call;
+    const inputTokens = tokensIn(call.system) + tokensIn(call.prompt);
+    const hold = await openHold(account, {
+      provider,
+      model: offlineModel,
+      price,
+      inputTokens,
+      maxOutputTokens,
+      timeoutMs,
+    });
+    let text: string;
+    try {
+      text = answerWithin(call, tokensIn);
+    } catch (error) {
+      await releaseHold(account, hold);
+      throw error;
+    }
+    const outputTokens = tokensIn(text);
+    const usage = { inputTokens, outputTokens, cachedTokens: 0, reasoningTokens: 0 };
+    const costNanoUsd = await settleHold(account, hold, usage);
+    return {
+      text,
+      usage: { inputTokens, outputTokens },
+      costUsd: formatUsd(costNanoUsd),
+      analyst: { provider, model: offlineModel, offline: true },
+    };
+  };
 }
 
-/** The answer as JSON (or as its summary, where no schema asks for JSON), findings dropped to fit the cap. */
-function answerWithin(request: LlmRequest<unknown>, tokensIn: CountTokens): string {
-  let analysis = analyseOffline(request.prompt);
+/** The answer as JSON (or as its summary, where nobody asks for JSON), findings dropped to fit the cap. */
+function answerWithin(call: LlmCall, tokensIn: CountTokens): string {
+  let analysis = analyseOffline(call.prompt);
   for (;;) {
-    const text = request.schema === undefined ? analysis.summary : JSON.stringify(analysis);
-    if (tokensIn(text) <= request.maxOutputTokens) return text;
+    const text = call.json ? JSON.stringify(analysis) : analysis.summary;
+    if (tokensIn(text) <= call.maxOutputTokens) return text;
     const shorter = dropLast(analysis);
-    if (shorter === undefined || request.schema === undefined) {
+    if (shorter === undefined || !call.json) {
       throw new LlmError(
         'llm_output_cap_too_small',
-        `the offline analysis does not fit into maxOutputTokens (${request.maxOutputTokens})`,
+        `the offline analysis does not fit into maxOutputTokens (${call.maxOutputTokens})`,
         { class: 'fatal', outcome: 'released' },
       );
     }

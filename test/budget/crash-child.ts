@@ -1,6 +1,7 @@
 /** A worker's money side as a process of its own, to be killed: `crash-child.ts reserve|generate JSON`. */
 import { connect } from '../../src/db/connect.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
+import { llmOver } from '../../src/llm/llm-over.ts';
 import { reserve } from '../support/holds.ts';
 import { silentLog } from '../support/llm-attempt.ts';
 import type { TestAttempt } from '../support/tenants.ts';
@@ -19,7 +20,7 @@ if (act === 'reserve') {
     budgetSql: sql,
   });
   const { signal } = new AbortController();
-  const llm = door.forAttempt({ ...options.attempt, signal, log: silentLog });
+  const llm = llmOver(door.forAttempt({ ...options.attempt, signal, log: silentLog }).call);
   await llm.generate({ system: 'Be brief.', prompt: 'Well?', maxOutputTokens: 100 });
   console.log('generated');
   await sql.end();

@@ -18,6 +18,7 @@ import type { Outcome } from '../../src/handlers/outcome.ts';
 import { uploadFile } from '../../src/handlers/uploads.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
 import type { LlmProviderConfig } from '../../src/llm/create-llm.ts';
+import { llmOver } from '../../src/llm/llm-over.ts';
 import type { Llm } from '../../src/llm/llm.ts';
 import { createLogger } from '../../src/log.ts';
 import { endAttempt } from '../support/tenants.ts';
@@ -92,7 +93,7 @@ export async function openBench(level: 'L2' | 'L3' = 'L2'): Promise<HandlerBench
     const llm =
       provider === undefined
         ? noLlm
-        : createLlm({ provider, budgetSql: database.system }).forAttempt(attempt);
+        : llmOver(createLlm({ provider, budgetSql: database.system }).forAttempt(attempt).call);
     try {
       const ctx: JobContext<unknown> = {
         ...attempt,

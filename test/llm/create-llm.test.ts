@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { connect } from '../../src/db/connect.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
+import { llmOver } from '../../src/llm/llm-over.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { assertBooksRight } from '../support/books.ts';
 import { freshDatabase } from '../support/database.ts';
@@ -66,7 +67,7 @@ describe('nothing leaves without a hold', () => {
       budgetSql: away,
     });
     const signal = new AbortController().signal;
-    const llm = door.forAttempt({ ...attempt, signal, log: silentLog });
+    const llm = llmOver(door.forAttempt({ ...attempt, signal, log: silentLog }).call, door.judged);
     await expect(llm.generate(question)).rejects.toMatchObject({
       code: 'budget_unavailable',
       status: 503,
@@ -89,7 +90,7 @@ describe('the door', () => {
     expect(door.analyst).toEqual({ provider: 'openai', model: 'gpt-4o-mini', offline: false });
     const attempt = await startAttempt(database.sql, tenantId);
     const signal = new AbortController().signal;
-    const llm = door.forAttempt({ ...attempt, signal, log: silentLog });
+    const llm = llmOver(door.forAttempt({ ...attempt, signal, log: silentLog }).call, door.judged);
     await llm.generate(question);
     provider.script({ kind: 'status', status: 500 });
     await llm.generate(question).catch(() => {});

@@ -2,6 +2,7 @@
 import type { Sql } from '../../src/db/connect.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
 import type { LlmProviderConfig } from '../../src/llm/create-llm.ts';
+import { llmOver } from '../../src/llm/llm-over.ts';
 import type { Llm, LlmError } from '../../src/llm/llm.ts';
 import { createLogger } from '../../src/log.ts';
 import type { Logger } from '../../src/log.ts';
@@ -24,11 +25,9 @@ export async function llmAttempt(
 ): Promise<LlmAttempt> {
   const attempt = await startAttempt(sql, tenantId);
   const controller = new AbortController();
-  const llm = createLlm({ provider, budgetSql: sql }).forAttempt({
-    ...attempt,
-    signal: controller.signal,
-    log,
-  });
+  const door = createLlm({ provider, budgetSql: sql });
+  const { call } = door.forAttempt({ ...attempt, signal: controller.signal, log });
+  const llm = llmOver(call, door.judged);
   return { ...attempt, llm, controller };
 }
 

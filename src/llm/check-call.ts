@@ -1,0 +1,20 @@
+/** What a call must be, checked where it is made and again at the door: the one does not trust the other. */
+import { UsageError } from '../errors.ts';
+import type { LlmCall } from './llm.ts';
+
+/** Throws a `UsageError` that names the field. */
+export function checkCall(call: { readonly [Field in keyof LlmCall]?: unknown }): void {
+  const { system, prompt, model, maxOutputTokens } = call;
+  for (const [name, value] of Object.entries({ system, prompt })) {
+    if (typeof value !== 'string')
+      throw new UsageError(`${name} must be text, not ${typeof value}`);
+  }
+  if (model !== undefined && (typeof model !== 'string' || model === '')) {
+    throw new UsageError('model must be the name of a model, or left out for the configured one');
+  }
+  if (!Number.isSafeInteger(maxOutputTokens) || Number(maxOutputTokens) < 1) {
+    throw new UsageError(
+      `maxOutputTokens must be a whole number of at least 1, not ${String(maxOutputTokens)}`,
+    );
+  }
+}

@@ -1,0 +1,208 @@
+/**
+ * Errors on their way from thread to thread or process to process: packed as plain JSON whatever was thrown,
+ * and unpacked as instances of our own classes, so that both sides judge them alike.
+ */
+import { BudgetExceededError } from '../budget/budget-exceeded.ts';
+import { JobTimeoutError, PurserError, UsageError } from '../errors.ts';
+import { LlmError, LlmOutputError } from '../llm/llm.ts';
+
+/** How to make an instance of each class; its fields are written over what this gives it. */
+const blanks = {
+  BudgetExceededError: () =>
+    new BudgetExceededError({
+      tenantId: '',
+      limitNanoUsd: 0n,
+      usedNanoUsd: 0n,
+      reservedNanoUsd: 0n,
+      neededNanoUsd: 0n,
+      resetsAt: new Date(0),
+    }),
+  LlmOutputError: () => new LlmOutputError('', []),
+  LlmError: () => new LlmError('', '', { class: 'retry', outcome: 'unknown' }),
+  JobTimeoutError: () => new JobTimeoutError('', 0),
+  UsageError: () => new UsageError(''),
+  PurserError: () => new PurserError('', ''),
+  Error: () => new Error(''),
+};
+
+type Kind = keyof typeof blanks;
+
+/** Plain JSON of bounded size. */
+export interface PackedError {
+  readonly kind: Kind;
+  readonly name: string;
+  readonly message: string;
+  readonly stack?: string;
+  readonly cause?: PackedError;
+  /** The other fields of its class; for an error of others, its code and status. */
+  readonly fields: Readonly<Record<string, unknown>>;
+  /** The fields that JSON has no word for. */
+  readonly refusal?: { readonly resetsAt: string; readonly neededNanoUsd: string };
+}
+
+const maxMessageLength = 10_000;
+const maxStackLength = 20_000;
+const maxCauses = 5;
+/** As much as a provider may answer by default. */
+const maxAnswerLength = 10 * 1024 * 1024;
+const maxDetailValues = 1_000;
+const maxDetailDepth = 20;
+
+/** Never throws. What cannot be read is left out, or said to be unreadable. */
+export function packError(thrown: unknown): PackedError {
+  return packCause(thrown, 0);
+}
+
+function packCause(thrown: unknown, depth: number): PackedError {
+  try {
+    return pack(thrown, depth);
+  } catch {
+    // Its fields throw when they are read.
+    return {
+      kind: 'PurserError',
+      name: 'PurserError',
+      message: 'something was thrown that cannot be read; throw an Error',
+      fields: { code: 'unreadable_error' },
+    };
+  }
+}
+
+function pack(thrown: unknown, depth: number): PackedError {
+  if (thrown === null || (typeof thrown !== 'object' && typeof thrown !== 'function')) {
+    return {
+      kind: 'Error',
+      name: 'Error',
+      message: cut(String(thrown), maxMessageLength),
+      fields: {},
+    };
+  }
+  const message = messageFrom(thrown);
+  const stack = textOf(thrown, 'stack');
+  const cause = read(thrown, 'cause');
+  return {
+    kind: kindOf(thrown),
+    name: cut(textOf(thrown, 'name') ?? 'Error', 200),
+    message: cut(message, maxMessageLength),
+    ...(stack === undefined ? {} : { stack: packStack(stack, message) }),
+    ...(cause === undefined || depth >= maxCauses ? {} : { cause: packCause(cause, depth + 1) }),
+    fields: fieldsOf(thrown),
+    ...(thrown instanceof BudgetExceededError ? { refusal: refusalOf(thrown) } : {}),
+  };
+}
+
+/** The nearest of our classes; the first that fits, so the narrow ones stand first. */
+function kindOf(thrown: object): Kind {
+  if (thrown instanceof BudgetExceededError) return 'BudgetExceededError';
+  if (thrown instanceof LlmOutputError) return 'LlmOutputError';
+  if (thrown instanceof LlmError) return 'LlmError';
+  if (thrown instanceof JobTimeoutError) return 'JobTimeoutError';
+  if (thrown instanceof UsageError) return 'UsageError';
+  return thrown instanceof PurserError ? 'PurserError' : 'Error';
+}
+
+function fieldsOf(thrown: object): Record<string, unknown> {
+  const code = textOf(thrown, 'code');
+  const status = numberOf(thrown, 'status') ?? numberOf(thrown, 'statusCode');
+  const common = {
+    ...(code === undefined ? {} : { code: cut(code, 200) }),
+    ...(status === undefined ? {} : { status }),
+  };
+  if (!(thrown instanceof PurserError)) return common;
+  const details = plain(thrown.details, 0, { values: maxDetailValues });
+  const own = { ...common, exitCode: thrown.exitCode, details: details ?? {} };
+  if (thrown instanceof BudgetExceededError) return { ...own, fatal: thrown.fatal };
+  if (!(thrown instanceof LlmOutputError)) return own;
+  return {
+    ...own,
+    text: cut(thrown.text, maxAnswerLength),
+    issues: thrown.issues.slice(0, 100).map((issue) => cut(issue, maxMessageLength)),
+  };
+}
+
+function refusalOf({ resetsAt, neededNanoUsd }: BudgetExceededError) {
+  return { resetsAt: resetsAt.toISOString(), neededNanoUsd: neededNanoUsd.toString() };
+}
+
+function messageFrom(thrown: object): string {
+  const message = textOf(thrown, 'message');
+  if (message !== undefined) return message;
+  const seen = plain(thrown, 0, { values: maxDetailValues });
+  return seen === undefined ? 'something was thrown that is no error' : JSON.stringify(seen);
+}
+
+/** A stack begins with the message, however long; what helps stands after it. */
+function packStack(stack: string, message: string): string {
+  const at = message.length > maxMessageLength ? stack.indexOf(message) : -1;
+  if (at < 0) return cut(stack, maxStackLength);
+  const frames = stack.slice(at + message.length);
+  return cut(`${stack.slice(0, at)}${cut(message, maxMessageLength)}${frames}`, maxStackLength);
+}
+
+function read(from: object, key: string): unknown {
+  try {
+    const value: unknown = Reflect.get(from, key);
+    return value;
+  } catch {
+    return undefined;
+  }
+}
+
+function textOf(from: object, key: string): string | undefined {
+  const value = read(from, key);
+  return typeof value === 'string' ? value : undefined;
+}
+
+function numberOf(from: object, key: string): number | undefined {
+  const value = read(from, key);
+  return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
+}
+
+function cut(text: string, maxLength: number): string {
+  return text.length > maxLength ? `${text.slice(0, maxLength)} [cut at ${maxLength}]` : text;
+}
+
+/** JSON of at most so many values, whatever the value holds or refuses to say; undefined where it has no JSON. */
+function plain(value: unknown, depth: number, left: { values: number }): unknown {
+  left.values -= 1;
+  if (left.values < 0 || depth > maxDetailDepth) return '[left out]';
+  if (typeof value === 'string') return cut(value, maxMessageLength);
+  if (typeof value === 'bigint') return value.toString();
+  if (value === null || typeof value === 'number' || typeof value === 'boolean') return value;
+  if (typeof value !== 'object') return undefined;
+  if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`;
+  if (Array.isArray(value)) {
+    return value.slice(0, left.values).map((item) => plain(item, depth + 1, left) ?? null);
+  }
+  const own = value instanceof Date ? value.toJSON() : value;
+  if (typeof own !== 'object' || own === null) return own;
+  const entries: [string, unknown][] = [];
+  for (const key of Object.keys(own)) {
+    if (left.values <= 0) break;
+    entries.push([cut(key, 200), plain(read(own, key), depth + 1, left)]);
+  }
+  return Object.fromEntries(entries);
+}
+
+/** An instance of the same class with the same fields; its stack is the one of where it was thrown. */
+export function unpackError(packed: PackedError): Error {
+  const error = blanks[packed.kind]();
+  Object.assign(error, packed.fields);
+  if (packed.refusal !== undefined) {
+    const { resetsAt, neededNanoUsd } = packed.refusal;
+    Object.assign(error, {
+      resetsAt: new Date(resetsAt),
+      neededNanoUsd: BigInt(neededNanoUsd),
+    });
+  }
+  const { name, message, stack = `${name}: ${message}` } = packed;
+  const cause = packed.cause === undefined ? {} : { cause: unpackError(packed.cause) };
+  for (const [key, value] of Object.entries({ name, message, stack, ...cause })) {
+    Object.defineProperty(error, key, {
+      value,
+      enumerable: false,
+      configurable: true,
+      writable: true,
+    });
+  }
+  return error;
+}
