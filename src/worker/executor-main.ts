@@ -7,25 +7,15 @@ import { parentPort, workerData } from 'node:worker_threads';
 import { destination } from 'pino';
 import { openTenantPool } from '../db/tenant-pool.ts';
 import { messageOf, PurserError } from '../errors.ts';
-import { isBuiltin, openRegistry } from '../handlers/index.ts';
+import { openRegistry } from '../handlers/index.ts';
 import type { HandlerRegistry } from '../handlers/index.ts';
-import { toJobType } from '../handlers/job-types.ts';
 import { currentAttempt, Executor } from './executor.ts';
+import { factsOf } from './executor-facts.ts';
 import { SharedBoard } from './executor-protocol.ts';
-import type { ExecutorSetup, FromExecutor, JobTypeFacts, ToExecutor } from './executor-protocol.ts';
+import type { ExecutorSetup, FromExecutor, ToExecutor } from './executor-protocol.ts';
 import { packError } from './packed-errors.ts';
 
 const beatEveryMs = 100;
-
-/** What the supervisor needs to know of the handlers that were loaded. */
-export const factsOf = (registry: HandlerRegistry): JobTypeFacts[] =>
-  [...registry.values()].map((handler) => ({
-    ...toJobType(handler),
-    builtin: isBuiltin(handler.type),
-    concurrency: handler.concurrency,
-    isolation: handler.isolation,
-    backoff: handler.backoff,
-  }));
 
 /** Writes down whose code runs, before each callback: the one who blocks the loop has then signed for it. */
 function signForCallbacks(board: SharedBoard): void {

@@ -64,6 +64,8 @@ export type FromExecutor =
       readonly callId: number;
       readonly call: LlmCall;
     }
+  /** Whether an answer in JSON fits its schema, which only the handler's side has. */
+  | { readonly kind: 'llm_judged'; readonly fits: boolean }
   /** Nobody knows any more what state its code is in: it takes nothing new. */
   | { readonly kind: 'spoiled'; readonly reason: string }
   /** Only of an executor in a process of its own: its thread ended, how. */

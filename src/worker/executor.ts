@@ -142,10 +142,13 @@ export class Executor {
     reports: AttemptLog,
     payload: unknown,
   ) {
-    const { tenant, logLevel: level, stderr } = this.#options;
+    const { tenant, logLevel: level, stderr, post } = this.#options;
     const { jobId, tenantId, jobType, token } = attempt;
     const openLog = () => reports.logger({ level, stderr, about: { jobId, tenantId, jobType } });
-    const llm = llmOver((call) => this.#call(token, call));
+    const llm = llmOver(
+      (call) => this.#call(token, call),
+      (fits) => post({ kind: 'llm_judged', fits }),
+    );
     return makeContext({ attempt, handler, tenant, llm, signal, reports, openLog }, payload);
   }
 

@@ -210,6 +210,9 @@ export class Executors {
       case 'report':
         this.#listener?.report(message.token, message);
         return;
+      case 'llm_judged':
+        this.#options.llm.judged(message.fits);
+        return;
       case 'llm_call': {
         const assignment = member.find(message.token);
         if (assignment === undefined) return;
