@@ -45,8 +45,9 @@ const maxStackLength = 20_000;
 const maxCauses = 5;
 /** As much as a provider may answer by default. */
 const maxAnswerLength = 10 * 1024 * 1024;
-const maxDetailValues = 1_000;
-const maxDetailDepth = 20;
+const maxDetails = 100;
+const maxValuesOfDetail = 1_000;
+const maxDepth = 20;
 
 /** Never throws. What cannot be read is left out, or said to be unreadable. */
 export function packError(thrown: unknown): PackedError {
@@ -108,8 +109,12 @@ function fieldsOf(thrown: object): Record<string, unknown> {
     ...(status === undefined ? {} : { status }),
   };
   if (!(thrown instanceof PurserError)) return common;
-  const details = plain(thrown.details, 0, { values: maxDetailValues });
-  const own = { ...common, exitCode: thrown.exitCode, details: details ?? {} };
+  const exitCode = numberOf(thrown, 'exitCode');
+  const own = {
+    ...common,
+    ...(exitCode === undefined ? {} : { exitCode }),
+    details: detailsOf(thrown),
+  };
   if (thrown instanceof BudgetExceededError) return { ...own, fatal: thrown.fatal };
   if (!(thrown instanceof LlmOutputError)) return own;
   return {
@@ -119,6 +124,16 @@ function fieldsOf(thrown: object): Record<string, unknown> {
   };
 }
 
+/** Each by itself: one that is huge costs the others nothing, such as the class that a job's end hangs on. */
+function detailsOf(thrown: object): Record<string, unknown> {
+  const details = read(thrown, 'details');
+  if (typeof details !== 'object' || details === null) return {};
+  const keys = Object.keys(details).slice(0, maxDetails);
+  return Object.fromEntries(
+    keys.map((key) => [cut(key, 200), plain(read(details, key), { values: maxValuesOfDetail })]),
+  );
+}
+
 function refusalOf({ resetsAt, neededNanoUsd }: BudgetExceededError) {
   return { resetsAt: resetsAt.toISOString(), neededNanoUsd: neededNanoUsd.toString() };
 }
@@ -126,8 +141,8 @@ function refusalOf({ resetsAt, neededNanoUsd }: BudgetExceededError) {
 function messageFrom(thrown: object): string {
   const message = textOf(thrown, 'message');
   if (message !== undefined) return message;
-  const seen = plain(thrown, 0, { values: maxDetailValues });
-  return seen === undefined ? 'something was thrown that is no error' : JSON.stringify(seen);
+  const json = JSON.stringify(plain(thrown, { values: maxValuesOfDetail })) ?? '{}';
+  return json === '{}' ? 'something was thrown that has no message; throw an Error' : json;
 }
 
 /** A stack begins with the message, however long; what helps stands after it. */
@@ -161,24 +176,32 @@ function cut(text: string, maxLength: number): string {
   return text.length > maxLength ? `${text.slice(0, maxLength)} [cut at ${maxLength}]` : text;
 }
 
-/** JSON of at most so many values, whatever the value holds or refuses to say; undefined where it has no JSON. */
-function plain(value: unknown, depth: number, left: { values: number }): unknown {
+/** JSON of at most so many values, whatever a value holds or refuses to say; undefined where it has no JSON. */
+function plain(value: unknown, left: { values: number }, depth = 0): unknown {
+  try {
+    return plainOf(value, left, depth);
+  } catch {
+    return '[unreadable]';
+  }
+}
+
+function plainOf(value: unknown, left: { values: number }, depth: number): unknown {
+  if (left.values <= 0 || depth > maxDepth) return '[left out]';
   left.values -= 1;
-  if (left.values < 0 || depth > maxDetailDepth) return '[left out]';
   if (typeof value === 'string') return cut(value, maxMessageLength);
   if (typeof value === 'bigint') return value.toString();
-  if (value === null || typeof value === 'number' || typeof value === 'boolean') return value;
+  if (typeof value === 'number') return Number.isFinite(value) ? value : null;
+  if (value === null || typeof value === 'boolean') return value;
   if (typeof value !== 'object') return undefined;
+  if (value instanceof Date) return value.toJSON();
   if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`;
   if (Array.isArray(value)) {
-    return value.slice(0, left.values).map((item) => plain(item, depth + 1, left) ?? null);
+    return value.slice(0, left.values).map((item) => plain(item, left, depth + 1) ?? null);
   }
-  const own = value instanceof Date ? value.toJSON() : value;
-  if (typeof own !== 'object' || own === null) return own;
   const entries: [string, unknown][] = [];
-  for (const key of Object.keys(own)) {
+  for (const key of Object.keys(value)) {
     if (left.values <= 0) break;
-    entries.push([cut(key, 200), plain(read(own, key), depth + 1, left)]);
+    entries.push([cut(key, 200), plain(read(value, key), left, depth + 1)]);
   }
   return Object.fromEntries(entries);
 }

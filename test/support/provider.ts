@@ -17,6 +17,8 @@ export type Scripted =
       readonly usage?: object | null;
       readonly finishReason?: 'stop' | 'length' | 'refused';
       readonly delayMs?: number;
+      /** Works until this resolves. */
+      readonly until?: Promise<unknown>;
     }
   /** Without a body: the protocol's own error. */
   | {
@@ -130,6 +132,7 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
         return;
       case 'answer':
         if (next.delayMs !== undefined) await sleep(next.delayMs);
+        await next.until;
         reply(response, 200, answer);
         return;
       case 'raw':

@@ -1,0 +1,41 @@
+/**
+ * A handler's side of the door in a thread of its own: asks what its workerData says over the port that it was
+ * started from, and tells how that ended. The test stands at the other end with the door.
+ */
+import { parentPort, workerData } from 'node:worker_threads';
+import { z } from 'zod';
+import { BudgetExceededError } from '../../src/budget/budget-exceeded.ts';
+import { llmOver } from '../../src/llm/llm-over.ts';
+import { LlmError, LlmOutputError } from '../../src/llm/llm.ts';
+import type { LlmReply } from '../../src/llm/llm.ts';
+import { packError, unpackError } from '../../src/worker/packed-errors.ts';
+import type { PackedError } from '../../src/worker/packed-errors.ts';
+
+type FromDoor = { readonly reply: LlmReply } | { readonly error: PackedError };
+
+const port = parentPort;
+if (port === null) throw new Error('executor-child.ts runs as a worker thread');
+const withSchema: unknown = workerData;
+const llm = llmOver(
+  (call) =>
+    new Promise((resolve, reject) => {
+      port.once('message', (answer: FromDoor) => {
+        if ('reply' in answer) resolve(answer.reply);
+        else reject(unpackError(answer.error));
+      });
+      port.postMessage({ call });
+    }),
+  (fits) => port.postMessage({ fits }),
+);
+
+const question = { system: 'Be brief.', prompt: 'How are the costs?', maxOutputTokens: 100 };
+const schema = z.object({ summary: z.string() });
+try {
+  const answer = await llm.generate(withSchema === true ? { ...question, schema } : question);
+  port.postMessage({ answer });
+} catch (error) {
+  const classes = { BudgetExceededError, LlmError, LlmOutputError };
+  const is = Object.entries(classes).find(([, one]) => error instanceof one)?.[0];
+  port.postMessage({ is, error: packError(error) });
+}
+port.close();

@@ -1,0 +1,47 @@
+/** What stands in the thread of handlers loads no SDK, no tokenizer, no prices and no statement of the budget. */
+import { readFileSync } from 'node:fs';
+import { join, normalize } from 'node:path';
+import { expect, it } from 'vitest';
+
+const sourceRoot = join(import.meta.dirname, '..', '..', 'src');
+
+/** Files of src/ and packages that a file loads, now or later; types load nothing. */
+function loads(entry: string, seen = new Set<string>()): Set<string> {
+  if (seen.has(entry)) return seen;
+  seen.add(entry);
+  const text = readFileSync(join(sourceRoot, entry), 'utf8');
+  const pattern = /^import (?!type )[^;]*?from '([^']+)'|import\('([^']+)'\)/gm;
+  for (const [, early, late] of text.matchAll(pattern)) {
+    const specifier = early ?? late ?? '';
+    if (specifier.startsWith('.')) loads(normalize(join(entry, '..', specifier)), seen);
+    else seen.add(specifier);
+  }
+  return seen;
+}
+
+it('the side of the handler', () => {
+  expect([...loads('llm/llm-over.ts')].toSorted()).toEqual([
+    'errors.ts',
+    'llm/check-call.ts',
+    'llm/llm-over.ts',
+    'llm/llm.ts',
+    'llm/structured.ts',
+  ]);
+});
+
+it('errors that cross', () => {
+  expect([...loads('worker/packed-errors.ts')].toSorted()).toEqual([
+    'budget/budget-exceeded.ts',
+    'budget/money.ts',
+    'errors.ts',
+    'llm/llm.ts',
+    'worker/packed-errors.ts',
+  ]);
+});
+
+it('unlike the side of the provider, which has them all', () => {
+  const loaded = loads('llm/create-llm.ts');
+  for (const heavy of ['ai', '@ai-sdk/anthropic', 'gpt-tokenizer', 'budget/reserve.ts']) {
+    expect(loaded).toContain(heavy);
+  }
+});
