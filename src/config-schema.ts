@@ -228,11 +228,14 @@ export const environment = z.object({
     .meta(about('Threads that a worker shares its jobs out to', '1')),
   WORKER_THREAD_HEAP_MB: wholeNumber(64, 65_536)
     .default(256)
-    .meta(about("Most heap of one thread; who exceeds it ends his thread, not the worker", '256')),
+    .meta(about('Most heap of one thread; who exceeds it ends his thread, not the worker', '256')),
   PURSER_LEASE_MS: wholeNumber(1_000, 60_000)
     .default(15_000)
     .meta(
-      about('After so many milliseconds of silence a worker is dead and its jobs run elsewhere', '15000'),
+      about(
+        'After so many milliseconds of silence a worker is dead and its jobs run elsewhere',
+        '15000',
+      ),
     ),
   LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {

@@ -4,10 +4,7 @@ const minMs = 1_000;
 const maxMs = 60 * 60_000;
 
 /** Milliseconds to wait from `now`, at least one second and at most one hour; undefined for what is neither. */
-export function parseRetryAfter(
-  header: string | null | undefined,
-  now: Date,
-): number | undefined {
+export function parseRetryAfter(header: string | null | undefined, now: Date): number | undefined {
   const text = header?.trim() ?? '';
   if (text === '') return undefined;
   return boundedRetryMs(

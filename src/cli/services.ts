@@ -78,6 +78,7 @@ export function openQueues(
     databaseUrl: config.DATABASE_DIRECT_URL ?? databaseUrl(config),
     databaseTlsVerify: config.DATABASE_TLS_VERIFY,
     workers: options.workers,
+    leaseMs: config.PURSER_LEASE_MS,
     fleetId: options.database.fleetId,
     applicationName: `purser ${options.name}`,
     log: options.log,

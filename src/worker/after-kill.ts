@@ -51,7 +51,7 @@ export function endAfterKill(
 /** Reasons of the worker and of operators: they hold whatever else happened. */
 const notItsFault: ReadonlySet<string> = new Set(['cancel', 'snooze']);
 
-function back(reason: string, now: Date, more: Pick<AttemptEnd, 'suspect'>): AttemptEnd {
+function back(reason: string, now: Date, more: { readonly suspect?: boolean }): AttemptEnd {
   return {
     toState: 'pending',
     countsAttempt: false,

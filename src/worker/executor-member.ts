@@ -188,13 +188,18 @@ export class Member {
     const left = [...this.#assignments.values()];
     const signer = this.#signer();
     metrics.executorsKilled.inc({ how });
-    log.warn({ how, text, jobs: left.map(({ attempt }) => attempt.jobId), ...signer }, 'executor_killed');
+    log.warn(
+      { how, text, jobs: left.map(({ attempt }) => attempt.jobId), ...signer },
+      'executor_killed',
+    );
     const gone = await Promise.race([
       this.#running.terminate().then(() => true),
       sleep(timing.terminateWithinMs, false),
     ]);
     // Its connections close with it; a statement that runs would be noticed by the server a second later.
-    events.endSessions(applicationName).catch((error: unknown) => log.warn({ error }, 'sessions_not_ended'));
+    events
+      .endSessions(applicationName)
+      .catch((error: unknown) => log.warn({ error }, 'sessions_not_ended'));
     const kill: Kill = { how, text, alone: this.#wasAlone };
     for (const assignment of left) {
       const { attempt, facts, controller } = assignment;
@@ -256,7 +261,10 @@ export class Member {
     this.#take(token);
     log.warn({ jobId: attempt.jobId, jobType: attempt.jobType }, 'handler_left_behind');
     assignment.settle(endOfThrow(controller.signal.reason, { attempt, handler, now: new Date() }));
-    this.close(timing.drainMs, `the handler of job ${attempt.jobId} did not stop when it was told to`);
+    this.close(
+      timing.drainMs,
+      `the handler of job ${attempt.jobId} did not stop when it was told to`,
+    );
   }
 
   /** The grace is over and the executor said nothing: its loop is blocked, or hardly turns. */
@@ -267,7 +275,10 @@ export class Member {
       void this.kill('killed', `its thread was blocked (${assignment.facts.type} had to stop)`);
       return;
     }
-    assignment.timer = setTimeout(() => this.#unheard(assignment, looked + 1), timing.blockedAfterMs);
+    assignment.timer = setTimeout(
+      () => this.#unheard(assignment, looked + 1),
+      timing.blockedAfterMs,
+    );
   }
 
   #take(token: string): Assignment | undefined {

@@ -29,7 +29,8 @@ export interface ExecutorHandle {
 export type SpawnExecutor = (setup: ExecutorSetup, events: ExecutorEvents) => ExecutorHandle;
 
 /** This file runs as TypeScript in development and as JavaScript in production. */
-const sibling = (name: string): URL => new URL(`./${name}${extname(import.meta.url)}`, import.meta.url);
+const sibling = (name: string): URL =>
+  new URL(`./${name}${extname(import.meta.url)}`, import.meta.url);
 
 export const spawnThread: SpawnExecutor = (setup, events) => {
   const board = new SharedBoard();
@@ -86,7 +87,9 @@ export const spawnProcess: SpawnExecutor = (setup, events) => {
   const ended = new Promise<void>((resolve) => {
     child.once('exit', (code, signal) => {
       resolve();
-      died(cause ?? { how: 'process', text: `its process ended by ${signal ?? `exit code ${code}`}` });
+      died(
+        cause ?? { how: 'process', text: `its process ended by ${signal ?? `exit code ${code}`}` },
+      );
     });
     child.once('error', (error) => {
       // Not started at all (no memory, no file): there will be no exit.

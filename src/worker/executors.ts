@@ -141,7 +141,8 @@ export class Executors {
       assignment.settle(later('this worker cannot load its handlers any more', unfitPauseMs));
     } else if (kind !== 'alone' || !this.#hasSuspect()) this.#give(this.#choose(kind), assignment);
     else if (this.#suspects.length < maxWaitingSuspects) this.#suspects.push(assignment);
-    else assignment.settle(later('another job runs alone here', againAfterMs * (0.5 + Math.random())));
+    else
+      assignment.settle(later('another job runs alone here', againAfterMs * (0.5 + Math.random())));
   }
 
   #hasSuspect(): boolean {
@@ -169,7 +170,15 @@ export class Executors {
     const timing = this.#timing;
     const events = this.#events();
     const { graceMs } = setup;
-    const member = new Member({ kind, applicationName: name, graceMs, timing, log, metrics, events });
+    const member = new Member({
+      kind,
+      applicationName: name,
+      graceMs,
+      timing,
+      log,
+      metrics,
+      events,
+    });
     const start = kind === 'alone' ? spawn.process : spawn.thread;
     member.attach(
       start(
@@ -216,7 +225,9 @@ export class Executors {
       case 'llm_call': {
         const assignment = member.find(message.token);
         if (assignment === undefined) return;
-        void answerLlmCall(this.#options, assignment, message).then((answer) => member.post(answer));
+        void answerLlmCall(this.#options, assignment, message).then((answer) =>
+          member.post(answer),
+        );
         return;
       }
       default:
