@@ -221,8 +221,22 @@ export const environment = z.object({
       ),
     ),
   WORKER_CONCURRENCY: wholeNumber(1, 1_000)
-    .default(5)
-    .meta(about('Jobs of one type that a worker runs at once', '5')),
+    .default(10)
+    .meta(about('Jobs that a worker runs at once, of all types together', '10')),
+  WORKER_THREADS: wholeNumber(1, 32)
+    .default(1)
+    .meta(about('Threads that a worker shares its jobs out to', '1')),
+  WORKER_THREAD_HEAP_MB: wholeNumber(64, 65_536)
+    .default(256)
+    .meta(about('Most heap of one thread; who exceeds it ends his thread, not the worker', '256')),
+  PURSER_LEASE_MS: wholeNumber(1_000, 60_000)
+    .default(15_000)
+    .meta(
+      about(
+        'After so many milliseconds of silence a worker is dead and its jobs run elsewhere',
+        '15000',
+      ),
+    ),
   LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
       error: 'must be trace, debug, info, warn, error, fatal or silent',

@@ -6,7 +6,7 @@ export type { EnqueueManyOptions, EnqueueOptions } from './handlers/client.ts';
 export type { Connection, Enqueued } from './jobs/enqueue.ts';
 export { defineHandler } from './handlers/define.ts';
 export type { Handler, HandlerDefinition, JobContext, PlainHandler } from './handlers/define.ts';
-export { cancel, done, retry, snooze } from './handlers/outcome.ts';
+export { cancel, done, park, retry, snooze } from './handlers/outcome.ts';
 export type { Outcome } from './handlers/outcome.ts';
 export { BudgetExceededError } from './budget/budget-exceeded.ts';
 export { JobTimeoutError, PurserError } from './errors.ts';

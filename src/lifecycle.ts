@@ -20,6 +20,7 @@ export class Lifecycle {
   readonly #open: Closable[] = [];
   readonly #stop = new AbortController();
   #closing: Promise<void> | undefined;
+  #byForce = false;
 
   constructor(log: Logger, options: { readonly closeWithinMs?: number } = {}) {
     this.#log = log;
@@ -31,12 +32,18 @@ export class Lifecycle {
     return this.#stop.signal;
   }
 
+  get byForce(): boolean {
+    return this.#byForce;
+  }
+
   /** Registers what has to be closed; the last one registered closes first. */
   opened(name: string, close: () => Promise<void>): void {
     this.#open.push({ name, close });
   }
 
-  requestStop(reason: string): void {
+  /** `byForce`: a thread is left that no exit can end, so the process has to end itself by SIGKILL. */
+  requestStop(reason: string, { byForce = false } = {}): void {
+    if (byForce) this.#byForce = true;
     if (this.#stop.signal.aborted) return;
     this.#log.info({ reason }, 'stopping');
     this.#stop.abort(reason);

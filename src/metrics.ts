@@ -55,6 +55,17 @@ export function createMetrics() {
       help: 'Results refused because their attempt was no longer the running one',
       registers,
     }),
+    executorsBlocked: new Counter({
+      name: 'executor_blocked_total',
+      help: 'Threads whose loop a handler blocked',
+      registers,
+    }),
+    executorsKilled: new Counter({
+      name: 'executor_killed_total',
+      help: 'Threads and processes of handlers that were ended by force or died, by how',
+      labelNames: ['how'] as const,
+      registers,
+    }),
     deadlocks: new Counter({
       name: 'scheduler_deadlock_detected_total',
       help: 'Deadlocks and serialization failures that the scheduler met',

@@ -29,12 +29,13 @@ import { wholeNumber } from './parse.ts';
 import { progressBar } from './progress.ts';
 import {
   llmProviderOf,
-  roleConnections,
   startSchedulerRole,
   startWebRole,
   startWorkerRole,
+  systemConnections,
 } from './roles.ts';
-import { openQueues, openRegistry, openServiceDatabase } from './services.ts';
+import { openQueues, openServiceDatabase } from './services.ts';
+import { openWorkerParts } from './worker-parts.ts';
 
 const tenantColumn = 'SubAccountId';
 /** The offline analyst costs nothing; the demo charges its tokens like this model's, so that budgets move. */
@@ -116,21 +117,22 @@ async function runDemo(session: Session): Promise<number> {
   const log = createLogger({ level: config.LOG_LEVEL, role: 'demo' });
   const database = await openServiceDatabase(config, lifecycle, {
     name: 'demo',
-    systemConnections: Object.values(roleConnections).reduce((sum, role) => sum + role.system, 0),
-    tenantConnections: roleConnections.worker.tenant,
-  });
-  const registry = await openRegistry(config, database);
-  const queues = openQueues(config, lifecycle, {
-    database,
-    workers: registry.size,
-    name: 'demo',
-    log,
+    systemConnections: Object.values(systemConnections).reduce((sum, count) => sum + count, 0),
+    tenantConnections: 2,
+    tenantThreads: true,
   });
   const provider = llmProviderOf(config);
   const llm = provider.kind === 'offline' ? { ...provider, priceAs } : provider;
-  const context = { config, lifecycle, database, queues, registry, llm };
+  const parts = await openWorkerParts(config, lifecycle, { database, llm });
+  const queues = openQueues(config, lifecycle, {
+    database,
+    workers: parts.executors.jobTypes.size,
+    name: 'demo',
+    log,
+  });
+  const context = { config, lifecycle, database, queues };
   startSchedulerRole(context);
-  await startWorkerRole(context);
+  await startWorkerRole(context, parts);
   const web = await startWebRole(context, port).catch((error: unknown) => {
     if (invocation.value('port') !== undefined || codeOf(error) !== 'port_unavailable') throw error;
     invocation.note(`port ${port} is taken, so the dashboard gets a free one`);

@@ -1,11 +1,13 @@
 /** `purser enqueue TYPE --tenant T`: one job, checked against its handler's schema where it is known. */
 import { exitCodes, UsageError } from '../errors.ts';
 import { parsePayload } from '../handlers/define.ts';
+import { isBuiltin, openRegistry } from '../handlers/index.ts';
+import { toJobType } from '../handlers/job-types.ts';
 import { enqueue } from '../jobs/enqueue.ts';
+import { registerJobTypes } from '../jobs/registration.ts';
 import type { Command, Invocation } from './command.ts';
 import { jsonOption } from './command.ts';
 import { wholeNumber } from './parse.ts';
-import { openRegistry } from './services.ts';
 import { withDatabase } from './with-system.ts';
 
 function parseJsonObject(text: string): object {
@@ -30,8 +32,11 @@ async function run(invocation: Invocation): Promise<number> {
   const priority = wholeNumber(invocation, 'priority', 0, { min: 0, max: 1000 });
   const config = invocation.config();
   return withDatabase(config, async ({ database }) => {
-    const handler = (await openRegistry(config, database)).get(jobType);
+    const handler = (await openRegistry(config.PURSER_HANDLERS)).get(jobType);
     if (handler !== undefined) await parsePayload(handler, payload);
+    if (handler !== undefined && !isBuiltin(jobType)) {
+      await registerJobTypes(database.system, [toJobType(handler)]);
+    }
     const result = await enqueue(database.system, {
       tenantId: invocation.required('tenant'),
       jobType,

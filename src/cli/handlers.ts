@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { codeOf, exitCodes, PurserError, UsageError } from '../errors.ts';
 import type { Command, Invocation } from './command.ts';
 import { jsonOption } from './command.ts';
-import { openRegistry } from './services.ts';
+import { openRegistry } from '../handlers/index.ts';
 import { formatTable } from './table.ts';
 
 const templates = new URL('../../templates/', import.meta.url);
@@ -45,7 +45,7 @@ async function create(invocation: Invocation): Promise<number> {
 }
 
 async function list(invocation: Invocation): Promise<number> {
-  const registry = await openRegistry(invocation.config());
+  const registry = await openRegistry(invocation.config().PURSER_HANDLERS);
   const rows = [...registry.values()].map(
     ({ type, timeoutMs, maxAttempts, onBudget, giveUpAfterMs }) => ({
       type,

@@ -5,21 +5,18 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config.ts';
 import type { Database } from '../db/database.ts';
-import { exitCodes } from '../errors.ts';
 import { removeStaleUploads } from '../handlers/uploads.ts';
-import type { HandlerRegistry } from '../handlers/index.ts';
 import { listJobTypes } from '../jobs/registration.ts';
 import type { Lifecycle } from '../lifecycle.ts';
 import type { LlmProviderConfig } from '../llm/create-llm.ts';
-import { createLlm } from '../llm/create-llm.ts';
 import { createLogger } from '../log.ts';
 import { createMetrics } from '../metrics.ts';
 import { startScheduler } from '../scheduler/scheduler.ts';
 import { startWeb } from '../web/web.ts';
-import { defaultBackoff } from '../worker/backoff.ts';
-import { RunningJobs } from '../worker/running-jobs.ts';
 import { startWorker } from '../worker/worker.ts';
 import type { Queues } from './services.ts';
+import { handlerGraceMs } from './worker-parts.ts';
+import type { WorkerParts } from './worker-parts.ts';
 import { thisProcess } from './services.ts';
 import { version } from './version.ts';
 
@@ -31,18 +28,18 @@ export interface RoleContext {
   readonly lifecycle: Lifecycle;
   readonly database: Database;
   readonly queues: Queues;
-  readonly registry: HandlerRegistry;
-  readonly llm: LlmProviderConfig;
 }
 
-/** Connections of a role: system pool and tenant pool. BullMQ's own come on top, see docs/deployment.md. */
-export const roleConnections: Readonly<Record<RoleName, { system: number; tenant: number }>> = {
-  scheduler: { system: 2, tenant: 0 },
-  worker: { system: 3, tenant: 3 },
-  web: { system: 2, tenant: 0 },
+/**
+ * System connections of a role. A worker's threads open their own, see executorConnections; BullMQ's come on
+ * top, see docs/deployment.md.
+ */
+export const systemConnections: Readonly<Record<RoleName, number>> = {
+  scheduler: 2,
+  worker: 3,
+  web: 2,
 };
 
-const leaseMs = 15_000;
 const reconcileAfterMs = 10_000;
 
 /** Who answers `ctx.llm`: the configured provider, else the offline analyst. */
@@ -70,7 +67,7 @@ export function startSchedulerRole(context: RoleContext): void {
     ...queues,
     log: createLogger({ level: config.LOG_LEVEL, role: 'scheduler' }),
     metrics: createMetrics(),
-    leaseMs,
+    leaseMs: config.PURSER_LEASE_MS,
     reconcileAfterMs,
     more: [{ kind: 'stale_upload', run: removeStaleUploads }],
     process: thisProcess('scheduler'),
@@ -80,47 +77,25 @@ export function startSchedulerRole(context: RoleContext): void {
 
 export async function startWorkerRole(
   context: RoleContext,
+  { executors, metrics }: WorkerParts,
   shutdownGraceMs = 20_000,
 ): Promise<void> {
-  const { config, database, queues, lifecycle, registry } = context;
-  const metrics = createMetrics();
+  const { config, database, queues, lifecycle } = context;
   const self = thisProcess('worker');
-  const log = createLogger({ level: config.LOG_LEVEL, role: 'worker' });
-  // A promise that a handler forgot to wait for must not end the process, and every neighbour's attempt with it.
-  const unheard = (error: unknown): void => log.error({ error }, 'unhandled_rejection');
-  process.on('unhandledRejection', unheard);
-  lifecycle.opened('unhandled rejections', async () => {
-    process.off('unhandledRejection', unheard);
-    await Promise.resolve();
-  });
   const service = await startWorker({
     database,
-    registry,
+    executors,
     backend: queues.backend,
-    llm: createLlm({ provider: context.llm, budgetSql: database.system, metrics }),
-    log,
+    log: createLogger({ level: config.LOG_LEVEL, role: 'worker' }),
     metrics,
-    workerId: self.processId,
-    leaseMs,
-    graceMs: 1_000,
-    backoff: defaultBackoff,
-    running: new RunningJobs(),
+    leaseMs: config.PURSER_LEASE_MS,
+    graceMs: handlerGraceMs,
     concurrency: config.WORKER_CONCURRENCY,
     shutdownGraceMs,
     process: self,
+    onWedged: (text) => lifecycle.requestStop(`a thread does not die: ${text}`, { byForce: true }),
   });
   lifecycle.opened('worker', () => service.stop());
-  // A throw from a handler's timer leaves the process in nobody knows what state. Its jobs come back when their
-  // leases pass, each counted as a loss, so that one which does this every time comes to an end.
-  const fatal = (error: unknown): void => {
-    log.fatal({ error }, 'uncaught_exception');
-    process.exit(exitCodes.failed);
-  };
-  process.once('uncaughtException', fatal);
-  lifecycle.opened('uncaught exceptions', async () => {
-    process.off('uncaughtException', fatal);
-    await Promise.resolve();
-  });
 }
 
 export interface WebAddress {

@@ -9,23 +9,21 @@ import { openDatabase } from '../db/database.ts';
 import type { Database } from '../db/database.ts';
 import { directUrlRequired } from '../db/pooler.ts';
 import { exitCodes, PurserError } from '../errors.ts';
-import { builtinHandlers, createRegistry } from '../handlers/index.ts';
-import type { HandlerRegistry } from '../handlers/index.ts';
-import { toJobType } from '../handlers/job-types.ts';
-import { registerJobTypes } from '../jobs/registration.ts';
 import type { Lifecycle } from '../lifecycle.ts';
 import type { Logger } from '../log.ts';
 import { openQueueBackend } from '../queues/backend.ts';
 import type { QueueBackend } from '../queues/backend.ts';
 import { createTransport } from '../queues/transport.ts';
 import type { Transport } from '../queues/transport.ts';
-import { loadHandlers } from './load-handlers.ts';
 import { version } from './version.ts';
 
 export interface ServiceNeeds {
   readonly name: string;
   readonly systemConnections: number;
-  readonly tenantConnections: number;
+  /** Of this thread's own; default none. */
+  readonly tenantConnections?: number;
+  /** Its worker's threads run tenant code. */
+  readonly tenantThreads?: boolean;
 }
 
 /** DATABASE_URL, or exit 78 with what to set. */
@@ -52,7 +50,8 @@ export async function openServiceDatabase(
     tlsVerify: config.DATABASE_TLS_VERIFY,
     applicationName: `purser ${needs.name}`,
     systemConnections: needs.systemConnections,
-    tenantConnections: needs.tenantConnections,
+    tenantConnections: needs.tenantConnections ?? 0,
+    tenantThreads: needs.tenantThreads,
   });
   lifecycle.opened('database', () => database.close());
   return database;
@@ -79,6 +78,7 @@ export function openQueues(
     databaseUrl: config.DATABASE_DIRECT_URL ?? databaseUrl(config),
     databaseTlsVerify: config.DATABASE_TLS_VERIFY,
     workers: options.workers,
+    leaseMs: config.PURSER_LEASE_MS,
     fleetId: options.database.fleetId,
     applicationName: `purser ${options.name}`,
     log: options.log,
@@ -87,24 +87,6 @@ export function openQueues(
   const transport = createTransport(backend);
   lifecycle.opened('queues', () => transport.close());
   return { backend, transport };
-}
-
-/** Built-in handlers and those of PURSER_HANDLERS; the latter are registered in the database. */
-export async function openRegistry(config: Config, database?: Database): Promise<HandlerRegistry> {
-  const own =
-    config.PURSER_HANDLERS === undefined ? [] : await loadHandlers(config.PURSER_HANDLERS);
-  const taken = own.find(({ type }) => builtinHandlers.some((builtin) => builtin.type === type));
-  if (taken !== undefined) {
-    throw new PurserError(
-      'invalid_handlers',
-      `PURSER_HANDLERS=${config.PURSER_HANDLERS}: the job type ${taken.type} is built in; give yours another name`,
-      { exitCode: exitCodes.configuration },
-    );
-  }
-  if (own.length > 0 && database !== undefined) {
-    await registerJobTypes(database.system, own.map(toJobType));
-  }
-  return createRegistry([...builtinHandlers, ...own]);
 }
 
 /** How this process names itself in heartbeats and leases. */

@@ -10,14 +10,15 @@ import type { Command, Invocation } from './command.ts';
 import { prepareDatabase, prepareOptionsOf } from './prepare-database.ts';
 import {
   llmProviderOf,
-  roleConnections,
   roleNames,
   startSchedulerRole,
   startWebRole,
   startWorkerRole,
+  systemConnections,
 } from './roles.ts';
 import type { RoleName } from './roles.ts';
-import { databaseUrl, openQueues, openRegistry, openServiceDatabase } from './services.ts';
+import { databaseUrl, openQueues, openServiceDatabase } from './services.ts';
+import { openWorkerParts } from './worker-parts.ts';
 
 /** A role whose queue store is away starts all the same, and says so in its log. */
 const connectWithinMs = 3_000;
@@ -59,24 +60,24 @@ async function startRoles(
 ): Promise<void> {
   const roles = rolesOf(word);
   const config = await withDatabaseUrl(given, word === 'all', lifecycle, invocation.note);
-  const connections = (kind: 'system' | 'tenant'): number =>
-    roles.reduce((sum, role) => sum + roleConnections[role][kind], 0);
+  const works = roles.includes('worker');
   const database = await openServiceDatabase(config, lifecycle, {
     name: word,
-    systemConnections: connections('system'),
-    tenantConnections: connections('tenant'),
+    systemConnections: roles.reduce((sum, role) => sum + systemConnections[role], 0),
+    tenantThreads: works,
   });
-  const registry = await openRegistry(config, database);
+  const llm = llmProviderOf(config);
+  const parts = works ? await openWorkerParts(config, lifecycle, { database, llm }) : undefined;
   const queues = openQueues(config, lifecycle, {
     database,
-    workers: roles.includes('worker') ? registry.size : 0,
+    workers: parts?.executors.jobTypes.size ?? 0,
     name: word,
     log,
   });
   await queues.backend.ready(connectWithinMs);
-  const context = { config, lifecycle, database, queues, registry, llm: llmProviderOf(config) };
+  const context = { config, lifecycle, database, queues };
   if (!lifecycle.stopSignal.aborted && roles.includes('scheduler')) startSchedulerRole(context);
-  if (!lifecycle.stopSignal.aborted && roles.includes('worker')) await startWorkerRole(context);
+  if (!lifecycle.stopSignal.aborted && parts !== undefined) await startWorkerRole(context, parts);
   if (!lifecycle.stopSignal.aborted && roles.includes('web')) {
     const web = await startWebRole(context, config.PORT);
     invocation.note(`dashboard: http://127.0.0.1:${web.port}/  login: ${web.user}`);
@@ -115,6 +116,8 @@ async function run(invocation: Invocation): Promise<number> {
   } finally {
     await lifecycle.close();
   }
+  // An exit waits for every thread, and this one waits for no one.
+  if (lifecycle.byForce) process.kill(process.pid, 'SIGKILL');
   // At once: while Node takes itself apart it no longer listens, and a signal would end it by force.
   process.exit(exitCodes.ok);
 }

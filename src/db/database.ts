@@ -9,6 +9,8 @@ import { connect } from './connect.ts';
 import type { Sql } from './connect.ts';
 import { detectPooler } from './pooler.ts';
 import type { Pooler } from './pooler.ts';
+import { openTenantPool } from './tenant-pool.ts';
+import type { TenantAccess } from './tenant-pool.ts';
 import type { TenantPool } from './tenant.ts';
 
 export type TenancyLevel = 'L1' | 'L2' | 'L3';
@@ -22,13 +24,17 @@ export interface DatabaseOptions {
   readonly tlsVerify?: boolean | undefined;
   readonly applicationName: string;
   readonly systemConnections: number;
-  /** 0 when the process never runs tenant code. */
+  /** Of this thread's own pool. 0 when it runs no tenant code. */
   readonly tenantConnections: number;
+  /** Other threads run tenant code: the login of level L3 is checked for them. */
+  readonly tenantThreads?: boolean | undefined;
 }
 
 export interface Database {
   readonly system: Sql;
   readonly tenant: TenantPool;
+  /** For threads and processes that open a tenant pool of their own. */
+  readonly tenantAccess: TenantAccess;
   readonly level: TenancyLevel;
   readonly serverVersion: number;
   /** Namespace of this database's queue entries. */
@@ -139,28 +145,33 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     applicationName: options.applicationName,
     systemMarker: level === 'L1',
   });
-  const tenant = connect(level === 'L3' ? (options.tenantUrl ?? options.url) : options.url, {
-    ...base,
-    // SQL of one tenant could replace a statement that is kept by name, and read the next one's token with it.
-    prepare: false,
+  const tenantAccess: TenantAccess = {
+    url: level === 'L3' ? (options.tenantUrl ?? options.url) : options.url,
+    tlsVerify,
+    switchRole: level === 'L2',
+    checksConnection: found.checks,
+  };
+  const tenant = openTenantPool(tenantAccess, {
     max: Math.max(1, options.tenantConnections),
-    applicationName: `${options.applicationName} tenant`,
+    applicationName: `${applicationName} tenant`,
   });
-  if (level === 'L3' && options.tenantConnections > 0) {
-    await assertTenantLogin(tenant, found.identity).catch(async (error: unknown) => {
-      await Promise.all([tenant.end({ timeout: 5 }), system.end({ timeout: 5 })]);
+  const close = async (): Promise<void> => {
+    await Promise.all([tenant.close(), system.end({ timeout: 5 })]);
+  };
+  if (level === 'L3' && (options.tenantConnections > 0 || options.tenantThreads === true)) {
+    await assertTenantLogin(tenant.sql, found.identity).catch(async (error: unknown) => {
+      await close();
       throw error;
     });
   }
   return {
     system,
-    tenant: { sql: tenant, switchRole: level === 'L2', checksConnection: found.checks },
+    tenant,
+    tenantAccess,
     level,
     serverVersion: found.version,
     fleetId: found.fleetId,
     pooler,
-    close: async () => {
-      await Promise.all([tenant.end({ timeout: 5 }), system.end({ timeout: 5 })]);
-    },
+    close,
   };
 }

@@ -11,7 +11,9 @@ export interface Heartbeat {
   readonly pid: number;
   /** Job types that this process can run; empty for other roles. */
   readonly jobTypes: readonly string[];
-  /** Jobs that it can run at once. */
+  /** How many of each of them it runs at once; as many numbers as job types. */
+  readonly typeSlots: readonly number[];
+  /** Jobs that it can run at once, of all types together. */
   readonly slots: number;
   readonly running: number;
   /** When it last did what it is for (claimed, began or found nothing to do). */
@@ -23,12 +25,14 @@ export interface Heartbeat {
 export async function writeHeartbeat(sql: Queryable, beat: Heartbeat): Promise<void> {
   await sql`
     insert into public.heartbeats as h
-      (process_id, role, version, hostname, pid, job_types, slots, running, progressed_at, metrics)
+      (process_id, role, version, hostname, pid, job_types, type_slots, slots, running, progressed_at,
+       metrics)
     values (${beat.processId}, ${beat.role}, ${beat.version}, ${beat.hostname}, ${beat.pid},
-      ${[...beat.jobTypes]}::text[], ${beat.slots}, ${beat.running}, ${beat.progressedAt},
+      ${[...beat.jobTypes]}::text[], ${[...beat.typeSlots]}::int[], ${beat.slots}, ${beat.running}, ${beat.progressedAt},
       ${JSON.stringify(beat.metrics)}::text::jsonb)
     on conflict (process_id) do update set
       beat_at = now(), slots = excluded.slots, running = excluded.running, job_types = excluded.job_types,
+      type_slots = excluded.type_slots,
       progressed_at = excluded.progressed_at, metrics = excluded.metrics`;
 }
 
@@ -43,7 +47,8 @@ export async function listHeartbeats(
   withinMs: number,
 ): Promise<(Heartbeat & { beatAt: Date })[]> {
   return sql<(Heartbeat & { beatAt: Date })[]>`
-    select process_id as "processId", role, version, hostname, pid, job_types as "jobTypes", slots, running,
+    select process_id as "processId", role, version, hostname, pid, job_types as "jobTypes",
+           type_slots as "typeSlots", slots, running,
            progressed_at as "progressedAt", metrics, beat_at as "beatAt"
     from public.heartbeats where beat_at > now() - ${withinMs} * interval '1 millisecond'
     order by role, process_id`;
@@ -52,10 +57,10 @@ export async function listHeartbeats(
 /** Slots of the living workers per job type: a type that nobody runs is missing. */
 export async function fleetSlots(sql: Queryable, withinMs: number): Promise<Map<string, number>> {
   const rows = await sql<{ jobType: string; slots: number }[]>`
-    select t as "jobType", sum(slots)::int as slots
-    from public.heartbeats cross join lateral unnest(job_types) t
+    select t.job_type as "jobType", sum(t.slots)::int as slots
+    from public.heartbeats h cross join lateral unnest(h.job_types, h.type_slots) t (job_type, slots)
     where role = 'worker' and beat_at > now() - ${withinMs} * interval '1 millisecond'
-    group by t`;
+    group by t.job_type`;
   return new Map(rows.map(({ jobType, slots }) => [jobType, slots]));
 }
 

@@ -33,6 +33,7 @@ export interface TenantPool {
 }
 
 export interface TenantContext {
+  readonly storable?: (result: unknown) => unknown;
   readonly token: string;
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds since the epoch after which no statement may still run. */

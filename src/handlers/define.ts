@@ -42,6 +42,14 @@ export interface JobContext<P> {
   readonly log: Logger;
 }
 
+export type Isolation = 'shared' | 'exclusive';
+
+/** Milliseconds. Defaults: 2,000 and 300,000. */
+export interface Backoff {
+  readonly baseMs: number;
+  readonly capMs: number;
+}
+
 export interface HandlerDefinition<S extends StandardSchemaV1> {
   /** Lower-case words joined by `_`; the name of the queue and of the job type. */
   readonly type: string;
@@ -53,6 +61,15 @@ export interface HandlerDefinition<S extends StandardSchemaV1> {
   readonly onBudget?: 'park' | 'fail';
   /** How long a job may wait in all before it ends as `expired`. Default 24 hours. */
   readonly giveUpAfterMs?: number;
+  /** Most jobs of this type at once in one worker. Default: as many as the worker runs; 1 when exclusive. */
+  readonly concurrency?: number;
+  /**
+   * `shared` (default): beside other jobs in one thread. `exclusive`: each job in a thread of its own, for work
+   * that keeps a processor busy.
+   */
+  readonly isolation?: Isolation;
+  /** The wait before the next attempt: random between 0 and min(capMs, baseMs * 2^(attempt - 1)). */
+  readonly backoff?: Partial<Backoff>;
   readonly run: (ctx: JobContext<StandardSchemaV1.InferOutput<S>>) => Promise<unknown>;
 }
 
@@ -69,12 +86,19 @@ export interface Handler<S extends StandardSchemaV1 = StandardSchemaV1> {
   readonly maxAttempts: number;
   readonly onBudget: 'park' | 'fail';
   readonly giveUpAfterMs: number;
+  /** undefined: as many as the worker runs. */
+  readonly concurrency: number | undefined;
+  readonly isolation: Isolation;
+  readonly backoff: Backoff;
   readonly payload: S;
   readonly run: (ctx: JobContext<unknown>) => Promise<unknown>;
 }
 
 const dayMs = 86_400_000;
 const maxTimeoutMs = dayMs;
+const maxConcurrency = 1_000;
+
+export const defaultBackoff: Backoff = { baseMs: 2_000, capMs: 300_000 };
 
 /** Checks a definition and gives it its defaults. Throws `invalid_handler` naming the field. */
 export function defineHandler<S extends StandardSchemaV1>(
@@ -93,12 +117,28 @@ export function defineHandler<S extends StandardSchemaV1>(
   if (!Number.isInteger(maxAttempts) || maxAttempts < 1 || maxAttempts > 100) {
     refuse('maxAttempts must be a whole number from 1 to 100');
   }
+  const { concurrency, isolation = 'shared' } = definition;
+  if (
+    concurrency !== undefined &&
+    !(Number.isInteger(concurrency) && concurrency >= 1 && concurrency <= maxConcurrency)
+  ) {
+    refuse(`concurrency must be a whole number from 1 to ${maxConcurrency}`);
+  }
+  const backoff = { ...defaultBackoff, ...definition.backoff };
+  for (const [name, ms] of Object.entries(backoff)) {
+    if (!Number.isInteger(ms) || ms < 0 || ms > dayMs) {
+      refuse(`backoff.${name} must be a whole number of milliseconds from 0 to ${dayMs}`);
+    }
+  }
   return {
     type,
     timeoutMs,
     maxAttempts,
     onBudget: definition.onBudget ?? 'park',
     giveUpAfterMs: definition.giveUpAfterMs ?? dayMs,
+    concurrency: concurrency ?? (isolation === 'exclusive' ? 1 : undefined),
+    isolation,
+    backoff,
     payload: definition.payload,
     // The pipeline parses with this very schema before it calls run, so the context's payload is its output.
     run: definition.run,

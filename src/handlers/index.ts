@@ -1,9 +1,11 @@
 /**
  * The registry: the job types that this process can run, by name.
  */
+import { exitCodes, PurserError } from '../errors.ts';
 import { costIngestion } from './cost-ingestion.ts';
 import type { Handler } from './define.ts';
 import { finopsAnalysis } from './finops-analysis.ts';
+import { loadHandlers } from './load.ts';
 
 export type HandlerRegistry = ReadonlyMap<string, Handler>;
 
@@ -13,3 +15,21 @@ export const builtinHandlers: readonly Handler[] = [costIngestion, finopsAnalysi
 export function createRegistry(handlers: readonly Handler[]): HandlerRegistry {
   return new Map(handlers.map((handler) => [handler.type, handler]));
 }
+
+/** Built-in handlers and those of the module (PURSER_HANDLERS). Throws `invalid_handlers` (exit 78). */
+export async function openRegistry(modulePath: string | undefined): Promise<HandlerRegistry> {
+  const own = modulePath === undefined ? [] : await loadHandlers(modulePath);
+  const taken = own.find(({ type }) => isBuiltin(type));
+  if (taken !== undefined) {
+    throw new PurserError(
+      'invalid_handlers',
+      `PURSER_HANDLERS=${modulePath}: the job type ${taken.type} is built in; give yours another name`,
+      { exitCode: exitCodes.configuration },
+    );
+  }
+  return createRegistry([...builtinHandlers, ...own]);
+}
+
+/** Whether `migrate up` registers the type. */
+export const isBuiltin = (jobType: string): boolean =>
+  builtinHandlers.some(({ type }) => type === jobType);

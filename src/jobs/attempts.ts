@@ -20,6 +20,8 @@ export interface BegunAttempt {
   readonly attempt: number;
   readonly maxAttempts: number;
   readonly token: string;
+  readonly alone: boolean;
+  readonly lossesAlone: number;
   readonly createdAt: Date;
   readonly scheduledFor: Date;
 }
@@ -57,7 +59,8 @@ export async function beginAttempts(
         set token = excluded.token, worker_id = excluded.worker_id, expires_at = excluded.expires_at
     )
     select id as "jobId", tenant_id as "tenantId", job_type as "jobType", payload, attempt,
-           max_attempts as "maxAttempts", attempt_token as token, created_at as "createdAt",
+           max_attempts as "maxAttempts", attempt_token as token, suspect as alone,
+           losses_alone as "lossesAlone", created_at as "createdAt",
            scheduled_for as "scheduledFor"
     from begun`;
 }
@@ -81,6 +84,8 @@ export interface AttemptEnd {
   /** false: handed back or snoozed; the attempt is taken off the count again. */
   readonly countsAttempt: boolean;
   readonly detail: Record<string, unknown>;
+  readonly suspect?: boolean;
+  readonly lostAlone?: boolean;
   /** Decimal USD, for parked: the hold that was refused. */
   readonly neededUsd?: string;
 }
@@ -116,12 +121,14 @@ export async function finishAttempts(
       counts: end.countsAttempt,
       detail: end.detail,
       needed_usd: end.neededUsd ?? null,
+      suspect: end.suspect ?? null,
+      lost: end.lostAlone ?? false,
     }));
   const answered = await sql<FinishRow[]>`
     with request as materialized (
       select * from jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb) as r (
         job_id bigint, token uuid, to_state text, result jsonb, error jsonb, scheduled_for timestamptz,
-        counts boolean, detail jsonb, needed_usd numeric)
+        counts boolean, detail jsonb, needed_usd numeric, suspect boolean, lost boolean)
     ), fenced as (
       delete from purser.context_tokens t using request r
       where t.token = r.token and t.job_id = r.job_id returning t.token
@@ -129,7 +136,8 @@ export async function finishAttempts(
       delete from purser.job_leases l using request r where l.job_id = r.job_id and l.token = r.token
     ), ended as (
       update public.background_jobs j
-      set state = r.to_state, result = r.result, error = coalesce(r.error, j.error), state_detail = r.detail,
+      set suspect = coalesce(r.suspect, j.suspect), losses_alone = j.losses_alone + case when r.lost then 1 else 0 end,
+          state = r.to_state, result = r.result, error = coalesce(r.error, j.error), state_detail = r.detail,
           scheduled_for = coalesce(r.scheduled_for, j.scheduled_for), needed_usd = r.needed_usd,
           -- Money is waited for longer than a worker: two budget periods, counted from the first parking. And
           -- time spent running is not time spent waiting.

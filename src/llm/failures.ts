@@ -2,6 +2,7 @@
  * What an HTTP failure of a provider means: for the job (fatal, retry, snooze), for the money (released
  * where it was surely not billed, unknown otherwise), and for the operator (one sentence with the fix).
  */
+import { boundedRetryMs, parseRetryAfter } from '../retry-after.ts';
 import { LlmError } from './llm.ts';
 import type { LlmFailureClass, LlmMoneyOutcome } from './llm.ts';
 import type { Protocol } from './protocol.ts';
@@ -95,8 +96,6 @@ const generalStatuses = new Set([400, 403, 413, 422, 429]);
 /** Not the fault of the job: where the provider says how long, it waits and burns no attempt. */
 const codesThatWait = new Set(['llm_rate_limited', 'llm_overloaded']);
 const quotaWaitMs = 15 * 60_000;
-const minRetryAfterMs = 1000;
-const maxRetryAfterMs = 60 * 60_000;
 
 function meaningOf(status: number, said: ProviderSaid | undefined): Meaning {
   const byWords = said?.about === undefined ? undefined : meaningsOfWords[said.about];
@@ -115,7 +114,8 @@ export function failureOfStatus(status: number, context: FailureContext): LlmErr
   const meaning = meaningOf(status, said);
   const { code, outcome } = meaning;
   const asked =
-    parseRetryAfter(context.retryAfter, context.now ?? new Date()) ?? bounded(said?.retryAfterMs);
+    parseRetryAfter(context.retryAfter, context.now ?? new Date()) ??
+    boundedRetryMs(said?.retryAfterMs);
   const retryAfterMs = asked ?? (code === 'llm_quota_exhausted' ? quotaWaitMs : undefined);
   const waits = retryAfterMs !== undefined && codesThatWait.has(code);
   const failureClass = waits ? 'snooze' : meaning.class;
@@ -132,21 +132,6 @@ export function failureOfStatus(status: number, context: FailureContext): LlmErr
     ...(said?.param === undefined ? {} : { providerParam: said.param }),
     ...(said?.about === undefined ? {} : { about: said.about }),
   });
-}
-
-/** RFC 9110 section 10.2.3: seconds or an HTTP date; between one second and one hour from now. */
-function parseRetryAfter(header: string | null | undefined, now: Date): number | undefined {
-  const text = header?.trim() ?? '';
-  if (text === '') return undefined;
-  const waitMs = /^\d+(\.\d+)?$/.test(text)
-    ? Number(text) * 1000
-    : Date.parse(text) - now.getTime();
-  return bounded(waitMs);
-}
-
-function bounded(waitMs: number | undefined): number | undefined {
-  if (waitMs === undefined || Number.isNaN(waitMs)) return undefined;
-  return Math.ceil(Math.min(Math.max(waitMs, minRetryAfterMs), maxRetryAfterMs));
 }
 
 function inWordsOf(protocol: FailureContext['protocol'], fix: string): string {

@@ -22,6 +22,11 @@ export interface QueueBackendOptions {
   readonly databaseTlsVerify?: boolean | undefined;
   /** Workers that this process will open; each takes a connection of its own. */
   readonly workers: number;
+  /**
+   * What a dead worker had taken and not begun is handed to another one within about a lease: BullMQ's lock is
+   * two thirds of it, and its search for lost locks, which has two phases, goes every sixth. Unset without workers.
+   */
+  readonly leaseMs?: number | undefined;
   /** Keeps fleets apart that share a Redis. */
   readonly fleetId: string;
   readonly applicationName: string;
@@ -63,11 +68,14 @@ const defaultJobOptions = {
   removeOnFail: keepFailed,
 } satisfies QueueOptions['defaultJobOptions'];
 
-const workerDefaults = {
-  autorun: false,
-  removeOnComplete: keepCompleted,
-  removeOnFail: keepFailed,
-} satisfies Partial<WorkerOptions>;
+const workerDefaults = (leaseMs = 15_000) =>
+  ({
+    autorun: false,
+    removeOnComplete: keepCompleted,
+    removeOnFail: keepFailed,
+    lockDuration: Math.ceil((leaseMs * 2) / 3),
+    stalledInterval: Math.ceil(leaseMs / 6),
+  }) satisfies Partial<WorkerOptions>;
 
 /** Most Postgres connections of the queues in Postgres: a LISTEN for each worker (job type), two for commands. */
 export const queueConnections = (workers: number): number => workers + 2;
@@ -120,7 +128,7 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
     worker: (name, processor, workerOptions) => {
       if (consumer === undefined) throw new Error('this backend was opened without workers');
       const worker = new Worker<Entry>(name, processor, {
-        ...workerDefaults,
+        ...workerDefaults(options.leaseMs),
         ...workerOptions,
         connection: consumer,
         prefix,
@@ -194,7 +202,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
     },
     worker: (name, processor, workerOptions) => {
       const worker = new classes.Worker<Entry>(name, processor, {
-        ...workerDefaults,
+        ...workerDefaults(options.leaseMs),
         ...workerOptions,
         connection,
       });

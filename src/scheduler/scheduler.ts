@@ -76,6 +76,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
         ...options.process,
         role: 'scheduler',
         jobTypes: [],
+        typeSlots: [],
         slots: 0,
         running: 0,
         progressedAt: new Date(oldest),

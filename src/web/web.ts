@@ -53,6 +53,7 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
         hostname: host,
         pid: process.pid,
         jobTypes: [],
+        typeSlots: [],
         slots: 0,
         running: 0,
         progressedAt: now,

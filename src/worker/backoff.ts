@@ -2,18 +2,12 @@
  * Exponential backoff with full jitter: a uniformly random wait between 0 and min(cap, base * 2^(n-1)).
  * Source: "Exponential Backoff And Jitter", AWS Architecture Blog, 2015.
  */
-
-export interface Backoff {
-  readonly baseMs: number;
-  readonly capMs: number;
-}
-
-export const defaultBackoff: Backoff = { baseMs: 2_000, capMs: 300_000 };
+import type { Backoff } from '../handlers/define.ts';
 
 /** Milliseconds to wait after the `attempt`-th attempt (1 for the first) failed. */
 export function backoffMs(
   attempt: number,
-  backoff: Backoff = defaultBackoff,
+  backoff: Backoff,
   random: () => number = Math.random,
 ): number {
   const ceiling = Math.min(backoff.capMs, backoff.baseMs * 2 ** (attempt - 1));

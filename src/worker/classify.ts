@@ -8,15 +8,14 @@ import { JobTimeoutError, PurserError } from '../errors.ts';
 import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
 import type { Handler } from '../handlers/define.ts';
 import { toOutcome } from '../handlers/outcome.ts';
+import { parseRetryAfter } from '../retry-after.ts';
 import { backoffMs } from './backoff.ts';
-import type { Backoff } from './backoff.ts';
 import { readableThrown, storableFault, storableResult, storableText } from './store-value.ts';
 
 export interface AttemptFacts {
   readonly attempt: BegunAttempt;
-  readonly handler: Pick<Handler, 'onBudget'>;
+  readonly handler: Pick<Handler, 'onBudget' | 'backoff'>;
   readonly now: Date;
-  readonly backoff: Backoff;
 }
 
 const maxSnoozeMs = 3_600_000;
@@ -40,12 +39,16 @@ export function endOfReturn(returned: unknown, facts: AttemptFacts): AttemptEnd 
       };
     case 'snooze':
       return snoozed(outcome.afterMs, outcome.reason, facts);
-    case 'cancel':
+    case 'park':
       return {
-        toState: 'cancelled',
-        countsAttempt: true,
+        toState: 'parked',
+        scheduledFor: dateOr(outcome.until, nextMonth(facts.now)),
+        neededUsd: outcome.neededUsd,
+        countsAttempt: false,
         detail: { reason: storableText(outcome.reason, maxReasonLength), by: 'handler' },
       };
+    case 'cancel':
+      return cancelled(outcome.reason, 'handler');
     default:
       return failed(
         new PurserError('retry_requested', outcome.reason),
@@ -59,11 +62,27 @@ export function endOfReturn(returned: unknown, facts: AttemptFacts): AttemptEnd 
 export function endOfThrow(anything: unknown, facts: AttemptFacts): AttemptEnd {
   const thrown = readableThrown(anything);
   if (thrown instanceof BudgetExceededError) return refused(thrown, facts);
-  const hint = classOf(thrown);
+  const hint = classOf(thrown, facts.now);
   if (hint.kind === 'fatal') return deadLetter(thrown, 'fatal');
   if (hint.kind === 'snooze') return snoozed(hint.afterMs, storableFault(thrown).message, facts);
+  if (hint.kind === 'cancel') return cancelled(hint.reason, hint.by);
   return failed(thrown, facts, undefined);
 }
+
+function cancelled(reason: string, by: string): AttemptEnd {
+  return {
+    toState: 'cancelled',
+    countsAttempt: true,
+    detail: { reason: storableText(reason, maxReasonLength), by: storableText(by, 200) },
+  };
+}
+
+/** A budget's next period: the first moment of the next UTC month. */
+const nextMonth = (now: Date): Date =>
+  new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1, 1));
+
+const dateOr = (date: Date | undefined, otherwise: Date): Date =>
+  date === undefined || Number.isNaN(date.getTime()) ? otherwise : date;
 
 function refused(error: BudgetExceededError, facts: AttemptFacts): AttemptEnd {
   if (error.fatal || facts.handler.onBudget === 'fail') return deadLetter(error, 'budget');
@@ -80,20 +99,24 @@ function refused(error: BudgetExceededError, facts: AttemptFacts): AttemptEnd {
 type FailureClass =
   | { kind: 'fatal' }
   | { kind: 'retry' }
+  | { kind: 'cancel'; readonly reason: string; readonly by: string }
   | { kind: 'snooze'; readonly afterMs: number };
 
 /** Errors of ours say their class; others are judged by an HTTP status where they carry one. */
-function classOf(thrown: unknown): FailureClass {
+function classOf(thrown: unknown, now: Date): FailureClass {
   if (thrown instanceof JobTimeoutError) return { kind: 'retry' };
   if (thrown instanceof PurserError) {
-    const { class: named, retryAfterMs } = thrown.details;
+    const { class: named, retryAfterMs, by, reason } = thrown.details;
     if (named === 'fatal') return { kind: 'fatal' };
+    if (named === 'cancel') return { kind: 'cancel', reason: String(reason), by: String(by) };
     if (named === 'snooze') {
       return { kind: 'snooze', afterMs: typeof retryAfterMs === 'number' ? retryAfterMs : 10_000 };
     }
     if (named === 'retry') return { kind: 'retry' };
   }
   const status = statusOf(thrown);
+  const waitMs = status === 429 ? retryAfterOf(thrown, now) : undefined;
+  if (waitMs !== undefined) return { kind: 'snooze', afterMs: waitMs };
   const fatal =
     status !== undefined && status >= 400 && status < 500 && !retryableStatus.has(status);
   return { kind: fatal ? 'fatal' : 'retry' };
@@ -106,6 +129,21 @@ function statusOf(thrown: unknown): number | undefined {
     if (typeof value === 'number') return value;
   }
   return undefined;
+}
+
+/** The header of a refused request as HTTP clients put it into what they throw. */
+function retryAfterOf(thrown: unknown, now: Date): number | undefined {
+  const headers = fieldOf(thrown, 'headers') ?? fieldOf(fieldOf(thrown, 'response'), 'headers');
+  const header: unknown =
+    headers instanceof Headers ? headers.get('retry-after') : fieldOf(headers, 'retry-after');
+  const said = header ?? fieldOf(thrown, 'retryAfter');
+  return typeof said === 'string' || typeof said === 'number'
+    ? parseRetryAfter(String(said), now)
+    : undefined;
+}
+
+function fieldOf(value: unknown, name: string): unknown {
+  return value !== null && typeof value === 'object' ? Reflect.get(value, name) : undefined;
 }
 
 /** What is no number of milliseconds asks for nothing: undefined leaves it to the backoff. */
@@ -130,7 +168,7 @@ function failed(thrown: unknown, facts: AttemptFacts, at: Date | undefined): Att
   const error = faultOf(thrown);
   return {
     toState: 'failed',
-    scheduledFor: at ?? after(facts, backoffMs(attempt, facts.backoff)),
+    scheduledFor: at ?? after(facts, backoffMs(attempt, facts.handler.backoff)),
     error,
     countsAttempt: true,
     detail: { reason: error.code },

@@ -1,20 +1,29 @@
 /**
- * The attempts that this worker is running now: what leases are renewed for and what a shutdown waits for.
+ * The attempts that this worker is running now: what leases are renewed for, what a shutdown waits for, and
+ * what handlers said that is not stored yet.
  */
+import type { BegunAttempt, ProgressReport } from '../jobs/attempts.ts';
+import type { LogReport } from '../jobs/log-lines.ts';
+import type { Report } from './attempt-log.ts';
 
 export interface RunningJob {
-  readonly jobId: string;
-  readonly token: string;
+  readonly attempt: BegunAttempt;
   readonly controller: AbortController;
   /** When the lease passes unless it is renewed, by performance.now(). */
   leasedUntilMs: number;
-  /** What the handler said since it was last stored. */
-  progress?: { readonly done: number; readonly note: string | null } | undefined;
+}
+
+/** What was said since it was last asked for. */
+export interface Said {
+  readonly progress: readonly ProgressReport[];
+  readonly logs: readonly LogReport[];
 }
 
 export class RunningJobs {
   readonly #byToken = new Map<string, RunningJob>();
   readonly #waiters = new Set<() => void>();
+  #progress = new Map<string, ProgressReport>();
+  #logs = new Map<string, LogReport>();
   #beginning = 0;
 
   get size(): number {
@@ -35,22 +44,25 @@ export class RunningJobs {
   }
 
   add(job: RunningJob): void {
-    this.#byToken.set(job.token, job);
+    this.#byToken.set(job.attempt.token, job);
   }
 
-  report(token: string, progress: RunningJob['progress']): void {
+  /** Keeps the newest progress and every line of a running attempt. */
+  report(token: string, { progress, lines }: Report): void {
     const job = this.#byToken.get(token);
-    if (job !== undefined) job.progress = progress;
+    if (job === undefined) return;
+    if (progress !== undefined) this.#progress.set(token, { token, ...progress });
+    if (lines.length === 0) return;
+    const { jobId, tenantId, attempt } = job.attempt;
+    const before = this.#logs.get(token)?.lines ?? [];
+    this.#logs.set(token, { jobId, tenantId, attempt, lines: [...before, ...lines] });
   }
 
-  /** What was reported since the last call. */
-  takeProgress(): { token: string; done: number; note: string | null }[] {
-    return this.list().flatMap((job) => {
-      if (job.progress === undefined) return [];
-      const report = { token: job.token, ...job.progress };
-      job.progress = undefined;
-      return [report];
-    });
+  takeSaid(): Said {
+    const said = { progress: [...this.#progress.values()], logs: [...this.#logs.values()] };
+    this.#progress = new Map();
+    this.#logs = new Map();
+    return said;
   }
 
   remove(token: string): void {

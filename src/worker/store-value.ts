@@ -7,6 +7,7 @@ import { redactUrls } from '../log.ts';
 import type { JobFault } from '../jobs/attempts.ts';
 
 const maxResultBytes = 1_048_576;
+const keptOfHugeResult = 10_000;
 const maxMessageLength = 4_000;
 const maxStackLength = 8_000;
 const replacement = '\uFFFD';
@@ -42,10 +43,11 @@ export function storableResult(result: unknown): unknown {
     const bytes = Buffer.byteLength(text);
     if (bytes > maxResultBytes) {
       return {
-        purser: 'result not stored',
+        purser: 'result cut',
         reason: 'too large',
         bytes,
         limitBytes: maxResultBytes,
+        start: storableText(text.slice(0, keptOfHugeResult), keptOfHugeResult),
       };
     }
     return storableJson(JSON.parse(text), 0);

@@ -3,24 +3,44 @@
  * leases, and on the way out lets work finish inside the grace and hands the rest back uncounted.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Worker } from 'bullmq';
+import type { Database } from '../db/database.ts';
 import { writeHeartbeat, removeHeartbeat } from '../db/heartbeats.ts';
 import type { Heartbeat } from '../db/heartbeats.ts';
 import { PurserError } from '../errors.ts';
-import { finishAttempts, renewLeases, storeProgress } from '../jobs/attempts.ts';
+import { finishAttempts } from '../jobs/attempts.ts';
 import type { AttemptEnd } from '../jobs/attempts.ts';
 import { returnLostEntries } from '../jobs/dispatch.ts';
+import type { Logger } from '../log.ts';
 import { startLoop } from '../loop.ts';
-import type { QueueBackend } from '../queues/backend.ts';
+import type { Metrics } from '../metrics.ts';
+import type { Entry, QueueBackend } from '../queues/backend.ts';
+import { createBatches } from './batches.ts';
 import { executeEntry } from './execute.ts';
 import type { ExecuteOptions } from './execute.ts';
+import type { Executors } from './executors.ts';
+import type { JobTypeFacts } from './executor-protocol.ts';
+import { abortUnrenewed, keepLeases, storeSaid } from './leases.ts';
+import { RunningJobs } from './running-jobs.ts';
+import { Slots } from './slots.ts';
 
-export interface WorkerServiceOptions extends ExecuteOptions {
+export interface WorkerServiceOptions {
+  readonly database: Database;
   readonly backend: QueueBackend;
-  /** Jobs of one type that run at once in this process. */
+  /** Open already; closed by the worker when it stops. */
+  readonly executors: Executors;
+  readonly log: Logger;
+  readonly metrics: Metrics;
+  readonly leaseMs: number;
+  /** How long a handler may take to stop after its signal aborted. */
+  readonly graceMs: number;
+  /** Jobs that run at once in this process, of all types together. */
   readonly concurrency: number;
   /** Time that running jobs get to finish after a request to stop. */
   readonly shutdownGraceMs: number;
   readonly process: Pick<Heartbeat, 'processId' | 'version' | 'hostname' | 'pid'>;
+  /** A thread does not die. The worker has to be stopped, and its process to end by SIGKILL. */
+  readonly onWedged: (text: string) => void;
 }
 
 export interface WorkerService {
@@ -37,41 +57,49 @@ const handedBack: AttemptEnd = {
 };
 
 export async function startWorker(options: WorkerServiceOptions): Promise<WorkerService> {
-  const { backend, log, running, registry, database, leaseMs } = options;
+  const { backend, log, database, leaseMs, executors, concurrency, metrics } = options;
+  const workerId = options.process.processId;
+  const running = new RunningJobs();
+  const lease = { database, running, workerId, leaseMs, log };
+  const batches = createBatches({ sql: database.system, workerId, leaseMs, log });
+  const pipeline = { batches, executors, running, log, metrics, leaseMs };
+  const slots = new Slots(concurrency);
   let leaving = false;
-  const workers = [...registry.keys()].map((jobType) =>
-    backend.worker(
-      jobType,
-      async (entry) => {
-        // BullMQ may still hand over what it was fetching when it was told to pause.
-        if (leaving) {
-          await returnLostEntries(database.system, [entry.data]);
-          return { state: 'worker is leaving' };
-        }
-        const { end } = await executeEntry(options, entry.data);
-        if (end === undefined) return { state: 'stale entry' };
-        // Bull Board shows an attempt that failed as failed; BullMQ itself retries nothing (attempts: 1).
-        if (end.toState === 'failed' || end.toState === 'dead_letter') {
-          const failure = new Error(`${end.error?.code ?? 'error'} (job ${entry.data.jobId})`);
-          // The board would show the stack, which says only where this line stands.
-          delete failure.stack;
-          throw failure;
-        }
-        return { state: end.toState };
-      },
-      { concurrency: options.concurrency },
-    ),
+  executors.listen({
+    report: (token, report) => running.report(token, report),
+    wedged: (text) => {
+      log.fatal({ text }, 'thread_does_not_die');
+      options.onWedged(text);
+    },
+  });
+  const types = [...executors.jobTypes.values()];
+  const typeSlots = (facts: JobTypeFacts): number =>
+    Math.min(concurrency, facts.concurrency ?? concurrency);
+  const take = async (entry: Entry) => {
+    const release = await slots.take();
+    try {
+      // BullMQ may still hand over what it was fetching when it was told to pause.
+      if (!leaving) return await work(pipeline, entry);
+      await returnLostEntries(database.system, [entry]);
+      return { state: 'worker is leaving' };
+    } finally {
+      release();
+    }
+  };
+  const workers = types.map((facts) =>
+    backend.worker(facts.type, (entry) => take(entry.data), { concurrency: typeSlots(facts) }),
   );
   let progressedAt = new Date();
   const beat = async (): Promise<void> => {
     await writeHeartbeat(database.system, {
       ...options.process,
       role: 'worker',
-      jobTypes: [...registry.keys()],
-      slots: options.concurrency,
+      jobTypes: types.map(({ type }) => type),
+      typeSlots: types.map(typeSlots),
+      slots: concurrency,
       running: running.size,
       progressedAt,
-      metrics: await options.metrics.registry.getMetricsAsJSON(),
+      metrics: await metrics.registry.getMetricsAsJSON(),
     });
   };
   const leases = startLoop({
@@ -79,11 +107,11 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     everyMs: Math.max(50, Math.floor(leaseMs / 5)),
     log,
     runOnce: async () => {
-      await keepLeases(options);
+      await keepLeases(lease);
       return 0;
     },
   });
-  const leaseWatch = setInterval(() => abortUnrenewed(options), Math.max(20, leaseMs / 20));
+  const leaseWatch = setInterval(() => abortUnrenewed(lease), Math.max(20, leaseMs / 20));
   const beats = startLoop({
     name: 'heartbeat',
     everyMs: 2_000,
@@ -99,85 +127,55 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
   for (const worker of workers) {
     worker.run().catch((error: unknown) => log.error({ error }, 'queue_worker_ended'));
   }
-  log.info(
-    { jobTypes: [...registry.keys()], concurrency: options.concurrency, backend: backend.kind },
-    'worker_started',
-  );
+  const jobTypes = types.map(({ type }) => type);
+  log.info({ jobTypes, concurrency, backend: backend.kind }, 'worker_started');
   return {
     stop: async () => {
       leaving = true;
-      // With the queue store away a pause may never be answered; nothing new arrives from there either.
-      await Promise.race([Promise.all(workers.map((worker) => worker.pause(true))), sleep(2_000)]);
+      await pause(workers);
       const idle = await running.untilIdle(options.shutdownGraceMs);
-      if (!idle) await handBack(options);
+      if (!idle) await handBack(options, running);
       clearInterval(leaseWatch);
       await Promise.all([leases.stop(), beats.stop()]);
-      await Promise.race([
-        Promise.all(workers.map((worker) => worker.close())),
-        // A second close(true) would only wait for the first; the caller ends the connections.
-        sleep(2_000),
-      ]);
-      await removeHeartbeat(database.system, options.process.processId);
+      await storeSaid(lease);
+      // A second close(true) would only wait for the first; the caller ends the connections.
+      await Promise.race([Promise.all(workers.map((worker) => worker.close())), sleep(2_000)]);
+      await executors.close();
+      await removeHeartbeat(database.system, workerId);
     },
   };
 }
 
-/** Should the end of such an attempt still be accepted, the handler is not to blame. */
-const uncounted = { class: 'snooze', retryAfterMs: 1_000 };
-
-/** Renews all leases; an attempt whose lease is gone has been taken over, so its handler is told to stop. */
-async function keepLeases(options: WorkerServiceOptions): Promise<void> {
-  const jobs = options.running.list();
-  if (jobs.length === 0) return;
-  const reports = options.running.takeProgress();
-  if (reports.length > 0) await storeProgress(options.database.system, reports);
-  const askedAtMs = performance.now();
-  const kept = await renewLeases(
-    options.database.system,
-    options.workerId,
-    jobs.map(({ token }) => token),
-    options.leaseMs,
-  );
-  const still = new Set(options.running.list().map(({ token }) => token));
-  for (const job of jobs) {
-    if (kept.has(job.token)) job.leasedUntilMs = askedAtMs + options.leaseMs;
-    else if (still.has(job.token)) {
-      job.controller.abort(
-        new PurserError('lease_lost', `the lease of job ${job.jobId} passed to another attempt`, {
-          details: uncounted,
-        }),
-      );
-    }
+async function work(pipeline: ExecuteOptions, entry: Entry): Promise<{ state: string }> {
+  const { end } = await executeEntry(pipeline, entry);
+  if (end === undefined) return { state: 'stale entry' };
+  // Bull Board shows an attempt that failed as failed; BullMQ itself retries nothing (attempts: 1).
+  if (end.toState === 'failed' || end.toState === 'dead_letter') {
+    const failure = new Error(`${end.error?.code ?? 'error'} (job ${entry.jobId})`);
+    // The board would show the stack, which says only where this line stands.
+    delete failure.stack;
+    throw failure;
   }
+  return { state: end.toState };
 }
 
-/**
- * While leases cannot be renewed (the database is away, or swallows what it is told), handlers are told to
- * stop before another worker may begin their jobs.
- */
-function abortUnrenewed({ running, leaseMs, log }: WorkerServiceOptions): void {
-  const latestMs = performance.now() + leaseMs / 5;
-  for (const job of running.list()) {
-    if (job.leasedUntilMs > latestMs || job.controller.signal.aborted) continue;
-    log.warn({ jobId: job.jobId }, 'lease_not_renewed');
-    job.controller.abort(
-      new PurserError('lease_lost', `the lease of job ${job.jobId} could not be renewed in time`, {
-        details: uncounted,
-      }),
-    );
-  }
+/** With the queue store away a pause may never be answered; nothing new arrives from there either. */
+async function pause(workers: readonly Worker<Entry>[]): Promise<void> {
+  await Promise.race([Promise.all(workers.map((worker) => worker.pause(true))), sleep(2_000)]);
 }
 
-async function handBack(options: WorkerServiceOptions): Promise<void> {
-  const jobs = options.running.list();
-  options.log.warn({ jobs: jobs.map(({ jobId }) => jobId) }, 'handing_back');
+async function handBack(options: WorkerServiceOptions, running: RunningJobs): Promise<void> {
+  const jobs = running.list();
+  options.log.warn({ jobs: jobs.map(({ attempt }) => attempt.jobId) }, 'handing_back');
   const end = { ...handedBack, scheduledFor: new Date() };
   await finishAttempts(
     options.database.system,
-    jobs.map(({ jobId, token }) => ({ jobId, token, end })),
+    jobs.map(({ attempt: { jobId, token } }) => ({ jobId, token, end })),
   );
-  for (const job of jobs) {
-    job.controller.abort(new PurserError('worker_leaving', 'the worker is leaving'));
+  for (const { controller } of jobs) {
+    controller.abort(
+      new PurserError('worker_leaving', 'the worker is leaving', { details: { class: 'snooze' } }),
+    );
   }
-  await options.running.untilIdle(options.graceMs + 500);
+  await running.untilIdle(options.graceMs + 500);
 }

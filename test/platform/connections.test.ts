@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { roleConnections, roleNames } from '../../src/cli/roles.ts';
+import { roleNames, systemConnections } from '../../src/cli/roles.ts';
+import { workerTenantConnections } from '../../src/cli/worker-parts.ts';
 import { builtinHandlers } from '../../src/handlers/index.ts';
 import { queueConnections } from '../../src/queues/backend.ts';
 import { freshDatabase } from '../support/database.ts';
@@ -16,10 +17,9 @@ const smallestFleet = 18;
 
 /** Most Postgres connections of a role. */
 function connectionsOf(role: (typeof roleNames)[number], queuesInPostgres: boolean): number {
-  const { system, tenant } = roleConnections[role];
   const workers = role === 'worker' ? builtinHandlers.length : 0;
-  // A process that runs no tenant code opens no tenant connection, though its pool could.
-  return system + tenant + (queuesInPostgres ? queueConnections(workers) : 0);
+  const tenant = role === 'worker' ? workerTenantConnections(1) : 0;
+  return systemConnections[role] + tenant + (queuesInPostgres ? queueConnections(workers) : 0);
 }
 
 async function mostUnderLoad(database: TestDatabase, redisUrl: string | undefined) {
@@ -88,11 +88,11 @@ describeOnRedis('scheduler, worker and web under load, on Redis', () => {
 
 it('docs/deployment.md says how many these are', () => {
   const text = readFileSync(join(import.meta.dirname, '../../docs/deployment.md'), 'utf8');
-  const { scheduler, web, worker } = roleConnections;
-  expect(text).toContain(`| scheduler | ${scheduler.system} | ${queueConnections(0)} |`);
-  expect(text).toContain(`| web | ${web.system} | ${queueConnections(0)} |`);
+  const { scheduler, web, worker } = systemConnections;
+  expect(text).toContain(`| scheduler | ${scheduler} | ${queueConnections(0)} |`);
+  expect(text).toContain(`| web | ${web} | ${queueConnections(0)} |`);
   expect(text).toContain(
-    `| worker | ${worker.system} system + ${worker.tenant} tenant | ${queueConnections(0)} + one per job type |`,
+    `| worker | ${worker} system + ${workerTenantConnections(1)} tenant | ${queueConnections(0)} + one per job type |`,
   );
   expect(text).toContain(`${formula(false)} with Redis`);
   expect(text).toContain(`${formula(true)} with the queues in Postgres`);

@@ -21,6 +21,7 @@ const beatOf = async (processId: string, metrics: readonly object[]): Promise<vo
     hostname: 'host',
     pid: 1,
     jobTypes: ['report'],
+    typeSlots: [5],
     slots: 1,
     running: 0,
     progressedAt: new Date(),

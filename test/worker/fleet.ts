@@ -12,12 +12,13 @@ import { createTransport } from '../../src/queues/transport.ts';
 import type { Transport } from '../../src/queues/transport.ts';
 import { startLoop } from '../../src/loop.ts';
 import { dispatchOnce } from '../../src/scheduler/dispatch-round.ts';
-import { RunningJobs } from '../../src/worker/running-jobs.ts';
+import { Executors } from '../../src/worker/executors.ts';
 import { startWorker } from '../../src/worker/worker.ts';
 import type { WorkerService, WorkerServiceOptions } from '../../src/worker/worker.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { silentLog } from '../support/llm-attempt.ts';
+import { spawnInline } from './inline-executor.ts';
 
 export interface Fleet {
   readonly test: TestDatabase;
@@ -60,24 +61,42 @@ export async function openFleet(redisUrl: string | undefined, dispatching = true
     transport,
     metrics,
     dispatch,
-    startWorker: async (handlers, overrides = {}) => {
+    startWorker: async (given, overrides = {}) => {
+      const handlers = given.map((handler) => ({ ...handler, backoff: { baseMs: 1, capMs: 1 } }));
       await registerJobTypes(database.system, handlers.map(toJobType));
       const processId = randomUUID();
+      const graceMs = 100;
+      const spawn = spawnInline(createRegistry(handlers));
+      const executors = await Executors.open({
+        setup: {
+          handlersModule: undefined,
+          tenantAccess: database.tenantAccess,
+          logLevel: 'silent',
+          heapMb: 256,
+          graceMs,
+        },
+        applicationName: `purser test executor ${processId.slice(0, 8)}`,
+        threads: 1,
+        llm: createLlm({ provider: { kind: 'offline' }, budgetSql: database.system }),
+        log: silentLog,
+        metrics,
+        spawn: { thread: spawn, process: spawn },
+        endSessions: () => Promise.resolve(),
+      });
       const service = await startWorker({
         database,
         backend,
         metrics,
-        registry: createRegistry(handlers),
-        llm: createLlm({ provider: { kind: 'offline' }, budgetSql: database.system }),
+        executors,
         log: silentLog,
-        workerId: processId,
         leaseMs: 30_000,
-        graceMs: 100,
-        backoff: { baseMs: 1, capMs: 1 },
-        running: new RunningJobs(),
+        graceMs,
         concurrency: 4,
         shutdownGraceMs: 5_000,
         process: { processId, version: 'test', hostname: 'test', pid: process.pid },
+        onWedged: (text) => {
+          throw new Error(text);
+        },
         ...overrides,
       });
       workers.add(service);

@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { defineHandler } from '../../src/handlers/define.ts';
-import { backoffMs, defaultBackoff } from '../../src/worker/backoff.ts';
+import { defaultBackoff } from '../../src/handlers/define.ts';
+import { backoffMs } from '../../src/worker/backoff.ts';
 import { addJob, eventually, historyOf, jobRow, untilState } from '../jobs/job-steps.ts';
 import { addTenant } from '../support/tenants.ts';
 import { openFleet } from './fleet.ts';

@@ -94,9 +94,8 @@ describe('the database takes, in one batch with a good neighbour', () => {
     const attempt = await runningJob(test.sql, tenantId);
     return {
       attempt,
-      handler: { onBudget: 'park' as const },
+      handler: { onBudget: 'park' as const, backoff: { baseMs: 1, capMs: 1 } },
       now: factsNow,
-      backoff: { baseMs: 1, capMs: 1 },
     };
   };
 

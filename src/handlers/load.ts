@@ -6,8 +6,8 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
-import { defineHandler } from '../handlers/define.ts';
-import type { Handler, JobContext } from '../handlers/define.ts';
+import { defineHandler } from './define.ts';
+import type { Handler, JobContext } from './define.ts';
 
 type Run = (ctx: JobContext<unknown>) => Promise<unknown>;
 const isFunction = (value: unknown): value is Run => typeof value === 'function';
@@ -24,6 +24,9 @@ const shape = z.looseObject({
     .optional(),
   onBudget: z.enum(['park', 'fail']).optional(),
   giveUpAfterMs: z.number().int().positive().optional(),
+  concurrency: z.number().optional(),
+  isolation: z.enum(['shared', 'exclusive']).optional(),
+  backoff: z.object({ baseMs: z.number().optional(), capMs: z.number().optional() }).optional(),
   run: z.custom<Run>(isFunction, { error: 'must be a function' }),
 });
 
@@ -57,17 +60,35 @@ export async function loadHandlers(path: string): Promise<Handler[]> {
       );
       throw refuse(path, `handlers[${index}]: ${faults.join('; ')}`);
     }
-    const { onBudget, giveUpAfterMs } = parsed.data;
-    const payload: Handler['payload'] = parsed.data.payload ?? z.record(z.string(), z.unknown());
+    const given = parsed.data;
     try {
       return defineHandler({
-        ...parsed.data,
-        payload,
-        onBudget: onBudget ?? 'park',
-        giveUpAfterMs: giveUpAfterMs ?? 86_400_000,
+        type: given.type,
+        timeoutMs: given.timeoutMs,
+        maxAttempts: given.maxAttempts,
+        run: given.run,
+        payload: given.payload ?? z.record(z.string(), z.unknown()),
+        ...definedOf({
+          onBudget: given.onBudget,
+          giveUpAfterMs: given.giveUpAfterMs,
+          concurrency: given.concurrency,
+          isolation: given.isolation,
+          backoff: given.backoff === undefined ? undefined : definedOf(given.backoff),
+        }),
       });
     } catch (error) {
       throw refuse(path, `handlers[${index}]: ${messageOf(error)}`, error);
     }
   });
+}
+
+type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
+
+/** The properties that are there: an optional one that is undefined is left out. */
+function definedOf<T extends object>(object: T): Defined<T> {
+  // Object.fromEntries forgets the keys' types.
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+  return Object.fromEntries(
+    Object.entries(object).filter(([, value]) => value !== undefined),
+  ) as Defined<T>;
 }

@@ -1,0 +1,1 @@
+alter table public.heartbeats drop column type_slots;

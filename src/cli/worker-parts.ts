@@ -1,0 +1,60 @@
+/**
+ * What a worker is made of besides its role: the executors that its handlers run in, which load the
+ * handlers first, and the metrics that both count in.
+ */
+import { randomBytes } from 'node:crypto';
+import type { Config } from '../config.ts';
+import type { Database } from '../db/database.ts';
+import { endSessions } from '../db/tenant-pool.ts';
+import { registerJobTypes } from '../jobs/registration.ts';
+import type { Lifecycle } from '../lifecycle.ts';
+import { createLlm } from '../llm/create-llm.ts';
+import type { LlmProviderConfig } from '../llm/create-llm.ts';
+import { createLogger } from '../log.ts';
+import { createMetrics } from '../metrics.ts';
+import type { Metrics } from '../metrics.ts';
+import { executorConnections, Executors } from '../worker/executors.ts';
+import { spawnProcess, spawnThread } from '../worker/executor-spawn.ts';
+
+/** How long a handler may take to stop after it was told to. */
+export const handlerGraceMs = 1_000;
+
+export interface WorkerParts {
+  readonly executors: Executors;
+  readonly metrics: Metrics;
+}
+
+/** Most tenant connections of a worker: those of its threads, and one of a suspect. Exclusive jobs add one each. */
+export const workerTenantConnections = (threads: number): number =>
+  threads * executorConnections.shared + executorConnections.alone;
+
+/** Starts the executors and registers the job types of PURSER_HANDLERS. Throws `invalid_handlers` (exit 78). */
+export async function openWorkerParts(
+  config: Config,
+  lifecycle: Lifecycle,
+  { database, llm: provider }: { readonly database: Database; readonly llm: LlmProviderConfig },
+): Promise<WorkerParts> {
+  const metrics = createMetrics();
+  const { system, tenantAccess, pooler } = database;
+  const executors = await Executors.open({
+    setup: {
+      handlersModule: config.PURSER_HANDLERS,
+      tenantAccess,
+      logLevel: config.LOG_LEVEL,
+      heapMb: config.WORKER_THREAD_HEAP_MB,
+      graceMs: handlerGraceMs,
+    },
+    applicationName: `purser worker tenant ${randomBytes(4).toString('hex')}`,
+    threads: config.WORKER_THREADS,
+    llm: createLlm({ provider, budgetSql: system, metrics }),
+    log: createLogger({ level: config.LOG_LEVEL, role: 'worker' }),
+    metrics,
+    spawn: { thread: spawnThread, process: spawnProcess },
+    // A pooler lends the session to the next client at once; it may be another tenant's by now.
+    endSessions: (name) => (pooler === 'none' ? endSessions(system, name) : Promise.resolve()),
+  });
+  lifecycle.opened('executors', () => executors.close());
+  const own = [...executors.jobTypes.values()].filter(({ builtin }) => !builtin);
+  if (own.length > 0) await registerJobTypes(system, own);
+  return { executors, metrics };
+}

@@ -1,0 +1,36 @@
+/**
+ * The tenant pool of a thread or process that runs handlers: what it needs to open one is plain data, so
+ * that it can be handed over a thread's or a process's border.
+ */
+import { connect } from './connect.ts';
+import type { Sql } from './connect.ts';
+import type { TenantPool } from './tenant.ts';
+
+/** How tenant transactions reach the database; holds a connection string. */
+export interface TenantAccess extends Omit<TenantPool, 'sql'> {
+  readonly url: string;
+  readonly tlsVerify: boolean | undefined;
+}
+
+/** Opens a lazy pool of at most `max` connections, which the server knows as `applicationName`. */
+export function openTenantPool(
+  access: TenantAccess,
+  options: { readonly max: number; readonly applicationName: string },
+): TenantPool & { close(): Promise<void> } {
+  const { url, tlsVerify, switchRole, checksConnection } = access;
+  // SQL of one tenant could replace a statement that is kept by name, and read the next one's token with it.
+  const sql = connect(url, { ...options, tlsVerify, prepare: false });
+  return { sql, switchRole, checksConnection, close: () => sql.end({ timeout: 5 }) };
+}
+
+/**
+ * Ends what is left on the server of a pool whose thread was killed. Only where the login may (the same one,
+ * or a member of the tenant login's role). Returns how many sessions there were.
+ */
+export async function endSessions(system: Sql, applicationName: string): Promise<number> {
+  const ended = await system`
+    select pg_terminate_backend(pid) from pg_stat_activity
+    where application_name = ${applicationName} and datname = current_database()
+      and backend_type = 'client backend'`;
+  return ended.count;
+}

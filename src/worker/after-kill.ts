@@ -1,0 +1,82 @@
+/**
+ * How attempts end whose executor was killed or died. Pure. After a kill nobody is judged but who was
+ * alone: a blocked thread makes its neighbours late first, so blame by deadline is blame of the innocent.
+ */
+import { PurserError } from '../errors.ts';
+import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
+import { endOfThrow } from './classify.ts';
+import type { DeathCause, JobTypeFacts } from './executor-protocol.ts';
+
+/** Deaths alone after which a job is to blame. */
+export const maxLossesAlone = 3;
+const againAfterMs = 2_000;
+
+export interface Killed {
+  readonly attempt: BegunAttempt;
+  readonly facts: JobTypeFacts;
+  /** Why its signal was aborted, if it was. */
+  readonly reason: unknown;
+}
+
+export interface Kill {
+  /** killed: by the supervisor, because it was blocked. left: only to be rid of what another job left behind. */
+  readonly how: DeathCause['how'] | 'killed' | 'left';
+  readonly text: string;
+  /** Nobody else ever ran there. */
+  readonly alone: boolean;
+}
+
+/** `signed`: whether the job's own code ran last; undefined when that is not known of anybody. */
+export function endAfterKill(
+  killed: Killed,
+  kill: Kill,
+  signed: boolean | undefined,
+  now: Date,
+): AttemptEnd {
+  const { attempt, facts, reason } = killed;
+  const judged = { attempt, handler: facts, now };
+  if (reason instanceof PurserError && notItsFault.has(String(reason.details['class']))) {
+    return endOfThrow(reason, judged);
+  }
+  if (kill.how === 'left') return back(kill.text, now, {});
+  if (!kill.alone) return back(kill.text, now, { suspect: signed !== false });
+  if (kill.how === 'process' || kill.how === 'ended') return lostAlone(attempt, kill.text, now);
+  const thrown =
+    kill.how === 'heap'
+      ? new PurserError('out_of_memory', `${facts.type}: ${kill.text}`)
+      : (reason ?? new PurserError('executor_killed', `${facts.type}: ${kill.text}`));
+  return { ...endOfThrow(thrown, judged), suspect: true };
+}
+
+/** Reasons of the worker and of operators: they hold whatever else happened. */
+const notItsFault: ReadonlySet<string> = new Set(['cancel', 'snooze']);
+
+function back(reason: string, now: Date, more: { readonly suspect?: boolean }): AttemptEnd {
+  return {
+    toState: 'pending',
+    countsAttempt: false,
+    scheduledFor: now,
+    detail: { reason: `handed back: ${reason}` },
+    ...more,
+  };
+}
+
+function lostAlone(attempt: BegunAttempt, text: string, now: Date): AttemptEnd {
+  const losses = attempt.lossesAlone + 1;
+  const facts = { countsAttempt: false, suspect: true, lostAlone: true };
+  if (losses < maxLossesAlone) {
+    return {
+      ...facts,
+      toState: 'pending',
+      scheduledFor: new Date(now.getTime() + againAfterMs),
+      detail: { reason: `worker lost: ran alone, and ${text}`, lossesAlone: losses },
+    };
+  }
+  const message = `what ran this job alone died ${losses} times; the last time ${text}`;
+  return {
+    ...facts,
+    toState: 'dead_letter',
+    error: { code: 'worker_lost', message },
+    detail: { reason: 'worker lost', lossesAlone: losses },
+  };
+}

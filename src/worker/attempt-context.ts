@@ -1,0 +1,52 @@
+/**
+ * The context of one attempt, made where its handler runs: its tenant's rows through a pool of this thread,
+ * the LLM door through the supervisor.
+ */
+import type { TenantPool } from '../db/tenant.ts';
+import { tenantSql } from '../db/tenant.ts';
+import type { Handler, JobContext } from '../handlers/define.ts';
+import type { BegunAttempt } from '../jobs/attempts.ts';
+import { enqueueChild } from '../jobs/enqueue.ts';
+import type { Llm } from '../llm/llm.ts';
+import type { Logger } from '../log.ts';
+import type { AttemptLog } from './attempt-log.ts';
+import { storableResult } from './store-value.ts';
+
+export interface ContextParts {
+  readonly attempt: BegunAttempt;
+  readonly handler: Pick<Handler, 'timeoutMs'>;
+  readonly tenant: TenantPool;
+  readonly llm: Llm;
+  readonly signal: AbortSignal;
+  readonly reports: AttemptLog;
+  readonly openLog: () => Logger;
+}
+
+export function makeContext(parts: ContextParts, payload: unknown): JobContext<unknown> {
+  const { attempt, handler, signal, reports } = parts;
+  const { jobId, tenantId, token } = attempt;
+  const sql = tenantSql(parts.tenant, {
+    token,
+    signal,
+    deadlineMs: Date.now() + handler.timeoutMs,
+    storable: storableResult,
+  });
+  let log: Logger | undefined;
+  return {
+    jobId,
+    tenantId,
+    payload,
+    attempt: attempt.attempt,
+    token,
+    signal,
+    sql,
+    llm: parts.llm,
+    enqueue: (jobType, childPayload = {}, child = {}) =>
+      enqueueChild(sql, { jobType, payload: childPayload, ...child }),
+    progress: (done, note) => reports.progress(done, note),
+    get log() {
+      log ??= parts.openLog();
+      return log;
+    },
+  };
+}

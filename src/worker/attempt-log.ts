@@ -1,0 +1,101 @@
+/**
+ * What an attempt says while it runs: its log lines go to stderr like the worker's own, and with its
+ * progress, a few times a second, to the supervisor, which stores them.
+ */
+import { multistream } from 'pino';
+import type { DestinationStream, Level } from 'pino';
+import { createLogger } from '../log.ts';
+import type { Logger } from '../log.ts';
+import type { LogLine } from './executor-protocol.ts';
+import { storableText } from './store-value.ts';
+
+export interface Report {
+  readonly progress: { readonly done: number; readonly note: string | null } | undefined;
+  readonly lines: readonly LogLine[];
+}
+
+const reportEveryMs = 200;
+const maxLines = 500;
+const maxLineLength = 2_000;
+const maxNoteLength = 500;
+const stored: Level = 'info';
+
+export class AttemptLog {
+  readonly #tell: (report: Report) => void;
+  #progress: Report['progress'];
+  #lines: LogLine[] = [];
+  #count = 0;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(tell: (report: Report) => void) {
+    this.#tell = tell;
+  }
+
+  /** A logger whose lines of level info and above are stored too, whatever LOG_LEVEL lets through to stderr. */
+  logger(options: {
+    readonly level: string;
+    readonly stderr: DestinationStream;
+    readonly about: object;
+  }): Logger {
+    const capture = { write: (line: string) => this.#capture(line) };
+    const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+    const shown = levels.find((level) => level === options.level);
+    const streams = [
+      ...(shown === undefined ? [] : [{ level: shown, stream: options.stderr }]),
+      { level: stored, stream: capture },
+    ];
+    const least = shown !== undefined && levels.indexOf(shown) < 2 ? shown : stored;
+    return createLogger({
+      level: least,
+      role: 'worker',
+      destination: multistream(streams),
+    }).child(options.about);
+  }
+
+  progress(done: number, note: string | undefined): void {
+    const fraction = Number.isFinite(done) ? Math.min(1, Math.max(0, done)) : 0;
+    this.#progress = {
+      done: fraction,
+      note: note === undefined ? null : storableText(String(note), maxNoteLength),
+    };
+    this.#soon();
+  }
+
+  /** Tells what was not told yet. */
+  flush(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    if (this.#progress === undefined && this.#lines.length === 0) return;
+    const report = { progress: this.#progress, lines: this.#lines };
+    this.#progress = undefined;
+    this.#lines = [];
+    this.#tell(report);
+  }
+
+  #capture(line: string): void {
+    this.#count += 1;
+    // One more than is kept, so that whoever stores them sees that there were more.
+    if (this.#count > maxLines + 1) return;
+    this.#lines.push(lineOf(line));
+    this.#soon();
+  }
+
+  #soon(): void {
+    this.#timer ??= setTimeout(() => this.flush(), reportEveryMs);
+  }
+}
+
+/** A line of pino as it is shown: the event, then what it carries besides. */
+function lineOf(line: string): LogLine {
+  const parsed: unknown = JSON.parse(line);
+  const { level, at, event, role, jobId, tenantId, jobType, ...rest } =
+    parsed !== null && typeof parsed === 'object' ? { ...noFields, ...parsed } : noFields;
+  const facts = Object.keys(rest).length === 0 ? '' : ` ${JSON.stringify(rest)}`;
+  return {
+    at: String(at),
+    level: String(level),
+    text: storableText(`${String(event ?? '')}${facts}`.trim(), maxLineLength),
+  };
+}
+
+const noFields: Record<string, unknown> = {};

@@ -1,0 +1,246 @@
+/** Threads and processes of handlers, the built ones: who is ended, who is blamed, and who goes on. */
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { connect } from '../../src/db/connect.ts';
+import { PurserError } from '../../src/errors.ts';
+import type { BegunAttempt } from '../../src/jobs/attempts.ts';
+import { createLlm } from '../../src/llm/create-llm.ts';
+import { createMetrics } from '../../src/metrics.ts';
+import type { Report } from '../../src/worker/attempt-log.ts';
+import type { SpawnExecutor } from '../../src/worker/executor-spawn.ts';
+import { Executors } from '../../src/worker/executors.ts';
+import { silentLog } from '../support/llm-attempt.ts';
+
+const handlers = `
+const until = (signal) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const h = (type, run, more = {}) => ({ type, timeoutMs: 300, maxAttempts: 3, run, ...more });
+export const handlers = [
+  h('quick', async () => 'quick'),
+  h('nap', async () => { await sleep(600); return 'slept'; }, { timeoutMs: 10_000 }),
+  h('waits', ({ signal }) => until(signal), { timeoutMs: 10_000 }),
+  h('loop', async () => { await sleep(50); for (;;); }),
+  h('deaf', () => new Promise(() => setInterval(() => {}, 1_000))),
+  h('busy', async () => { for (;;); }, { isolation: 'exclusive' }),
+  h('exit', async () => process.exit(3)),
+  h('forgets', async ({ signal }) => { void Promise.reject(new Error('nobody waits')); await until(signal); }),
+  h('timer', async ({ signal }) => { setTimeout(() => { throw new Error('late'); }); await until(signal); }),
+  h('dies', async () => process.kill(process.pid, 'SIGKILL'), { timeoutMs: 10_000 }),
+  h('hog', async () => { const a = []; for (;;) a.push({ a }); }, { timeoutMs: 60_000 }),
+  h('where', async () => ({ pid: process.pid })),
+  h('says', async ({ log, progress }) => { log.info({ n: 1 }, 'one'); log.debug('not'); progress(0.5, 'half'); }),
+];
+`;
+
+// The built files: a thread cannot run TypeScript here.
+const spawnModule: { spawnThread: SpawnExecutor; spawnProcess: SpawnExecutor } = await import(
+  join(import.meta.dirname, '../../dist/worker/executor-spawn.js')
+);
+
+let folder: string;
+const sql = connect('postgres://nobody@127.0.0.1:1/none', { max: 1, applicationName: 'none' });
+let executors: Executors;
+let reports: Report[];
+const open = (modulePath = join(folder, 'handlers.mjs')) =>
+  Executors.open({
+    setup: {
+      handlersModule: modulePath,
+      tenantAccess: {
+        url: 'postgres://nobody@127.0.0.1:1/none',
+        tlsVerify: undefined,
+        switchRole: false,
+        checksConnection: false,
+      },
+      logLevel: 'silent',
+      heapMb: 64,
+      graceMs: 300,
+    },
+    applicationName: 'purser test',
+    threads: 1,
+    llm: createLlm({ provider: { kind: 'offline' }, budgetSql: sql }),
+    log: silentLog,
+    metrics: createMetrics(),
+    spawn: { thread: spawnModule.spawnThread, process: spawnModule.spawnProcess },
+    endSessions: () => Promise.resolve(),
+    timing: { drainMs: 2_000 },
+  });
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'purser-executors-'));
+  await writeFile(join(folder, 'handlers.mjs'), handlers);
+  await writeFile(join(folder, 'broken.mjs'), 'export const handlers = [{ type: 7 }];');
+});
+afterAll(async () => {
+  await rm(folder, { recursive: true, force: true });
+  await sql.end();
+});
+beforeEach(async () => {
+  executors = await open();
+  reports = [];
+  executors.listen({
+    report: (_token, report) => reports.push(report),
+    wedged: (text) => expect.unreachable(text),
+  });
+});
+afterEach(() => executors.close());
+
+let lastJobId = 0;
+function run(
+  jobType: string,
+  more: Partial<BegunAttempt> = {},
+  controller = new AbortController(),
+) {
+  lastJobId += 1;
+  const attempt: BegunAttempt = {
+    jobId: String(lastJobId),
+    tenantId: 'acme',
+    jobType,
+    payload: {},
+    attempt: 1,
+    maxAttempts: 3,
+    token: randomUUID(),
+    alone: false,
+    lossesAlone: 0,
+    createdAt: new Date(),
+    scheduledFor: new Date(),
+    ...more,
+  };
+  return executors.run(attempt, controller);
+}
+const alone = { alone: true };
+
+describe('a thread that many share', () => {
+  it('runs on when a handler exits, forgets a promise or throws from a timer: only that attempt fails', async () => {
+    const nap = run('nap');
+    const ends = await Promise.all(['exit', 'forgets', 'timer'].map((type) => run(type)));
+    expect(ends.map(({ toState, error }) => [toState, error?.code])).toEqual([
+      ['failed', 'handler_exit'],
+      ['failed', 'unhandled_rejection'],
+      ['failed', 'uncaught_exception'],
+    ]);
+    expect(await nap).toMatchObject({ toState: 'completed', result: 'slept' });
+  });
+
+  it('that is blocked is ended: who blocked it runs alone next, neighbours go back as innocent', async () => {
+    const neighbour = run('waits');
+    const loop = await run('loop');
+    expect(loop).toMatchObject({ toState: 'pending', countsAttempt: false, suspect: true });
+    expect(await neighbour).toMatchObject({
+      toState: 'pending',
+      countsAttempt: false,
+      suspect: false,
+    });
+    expect(await run('quick')).toMatchObject({ toState: 'completed' });
+  });
+
+  it('that turns all the time shows who does not stop: he alone is to blame, neighbours finish', async () => {
+    const neighbour = run('nap');
+    expect(await run('deaf')).toMatchObject({ toState: 'failed', error: { code: 'job_timeout' } });
+    expect(await neighbour).toMatchObject({ toState: 'completed' });
+  });
+
+  it('whose heap is full takes nobody else with it', async () => {
+    const neighbour = run('waits');
+    expect(await run('hog')).toMatchObject({ toState: 'pending', countsAttempt: false });
+    expect(await neighbour).toMatchObject({ toState: 'pending', countsAttempt: false });
+    expect(await run('hog', alone)).toMatchObject({
+      toState: 'failed',
+      suspect: true,
+      error: { code: 'out_of_memory' },
+    });
+  }, 60_000);
+
+  it('passes on what handlers say', async () => {
+    await run('says');
+    const [report] = reports;
+    expect(report).toMatchObject({
+      progress: { done: 0.5, note: 'half' },
+      lines: [{ level: 'info', text: 'one {"n":1}' }],
+    });
+  });
+});
+
+describe('a thread of its own', () => {
+  it('is ended at the deadline, and its job is to blame at once', async () => {
+    expect(await run('busy')).toMatchObject({
+      toState: 'failed',
+      suspect: true,
+      error: { code: 'job_timeout' },
+    });
+  });
+});
+
+describe('a suspect', () => {
+  it('runs in a process of its own', async () => {
+    expect(await run('where')).toMatchObject({ result: { pid: process.pid } });
+    const end = await run('where', alone);
+    expect(end).toMatchObject({ toState: 'completed' });
+    expect(end.result).not.toEqual({ pid: process.pid });
+  });
+
+  it('that blocks there burns its attempt', async () => {
+    expect(await run('loop', alone)).toMatchObject({
+      toState: 'failed',
+      countsAttempt: true,
+      suspect: true,
+      error: { code: 'job_timeout' },
+    });
+  });
+
+  it('whose process dies is lost, the third time for good', async () => {
+    expect(await run('dies', { ...alone, lossesAlone: 1 })).toMatchObject({
+      toState: 'pending',
+      countsAttempt: false,
+      suspect: true,
+      lostAlone: true,
+    });
+    expect(await run('dies', { ...alone, lossesAlone: 2 })).toMatchObject({
+      toState: 'dead_letter',
+      error: { code: 'worker_lost', message: expect.stringContaining('SIGKILL') },
+    });
+  });
+
+  it('waits for the one before it; a crowd of them goes back and comes again', async () => {
+    const ends = await Promise.all([1, 2, 3, 4, 5].map(() => run('where', alone)));
+    expect(ends.filter(({ toState }) => toState === 'completed')).toHaveLength(4);
+    expect(ends.filter(({ toState }) => toState === 'pending')).toMatchObject([
+      { countsAttempt: false },
+    ]);
+  });
+});
+
+describe('an operator who cancels', () => {
+  const cancelled = new PurserError('job_cancelled', 'cancelled', {
+    details: { class: 'cancel', by: 'ops', reason: 'wrong file' },
+  });
+  it.each(['waits', 'deaf', 'busy', 'loop'])('ends a handler that %s', async (type) => {
+    const controller = new AbortController();
+    const end = run(type, {}, controller);
+    setTimeout(() => controller.abort(cancelled), 100);
+    expect(await end).toMatchObject({
+      toState: 'cancelled',
+      detail: { by: 'ops', reason: 'wrong file' },
+    });
+  });
+});
+
+describe('the pool', () => {
+  it('refuses a module that does not load, naming the fault', async () => {
+    await expect(open(join(folder, 'broken.mjs'))).rejects.toMatchObject({
+      code: 'invalid_handlers',
+      exitCode: 78,
+      message: expect.stringContaining('handlers[0]'),
+    });
+  });
+
+  it('hands back what runs when it is closed', async () => {
+    const ends = [run('waits'), run('waits', alone)];
+    await executors.close();
+    for (const end of await Promise.all(ends)) {
+      expect(end).toMatchObject({ toState: 'pending', countsAttempt: false });
+    }
+  });
+});
