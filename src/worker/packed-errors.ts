@@ -5,6 +5,7 @@
 import { BudgetExceededError } from '../budget/budget-exceeded.ts';
 import { JobTimeoutError, PurserError, UsageError } from '../errors.ts';
 import { LlmError, LlmOutputError } from '../llm/llm.ts';
+import { boundedJson, cut, read } from './bounded-json.ts';
 
 /** How to make an instance of each class; its fields are written over what this gives it. */
 const blanks = {
@@ -46,8 +47,8 @@ const maxCauses = 5;
 /** As much as a provider may answer by default. */
 const maxAnswerLength = 10 * 1024 * 1024;
 const maxDetails = 100;
-const maxValuesOfDetail = 1_000;
-const maxDepth = 20;
+/** Of the JSON of one detail, about. */
+const maxDetailLength = 50_000;
 
 /** Never throws. What cannot be read is left out, or said to be unreadable. */
 export function packError(thrown: unknown): PackedError {
@@ -130,7 +131,7 @@ function detailsOf(thrown: object): Record<string, unknown> {
   if (typeof details !== 'object' || details === null) return {};
   const keys = Object.keys(details).slice(0, maxDetails);
   return Object.fromEntries(
-    keys.map((key) => [cut(key, 200), plain(read(details, key), { values: maxValuesOfDetail })]),
+    keys.map((key) => [cut(key, 200), boundedJson(read(details, key), maxDetailLength)]),
   );
 }
 
@@ -141,7 +142,7 @@ function refusalOf({ resetsAt, neededNanoUsd }: BudgetExceededError) {
 function messageFrom(thrown: object): string {
   const message = textOf(thrown, 'message');
   if (message !== undefined) return message;
-  const json = JSON.stringify(plain(thrown, { values: maxValuesOfDetail })) ?? '{}';
+  const json = JSON.stringify(boundedJson(thrown, maxMessageLength)) ?? '{}';
   return json === '{}' ? 'something was thrown that has no message; throw an Error' : json;
 }
 
@@ -153,15 +154,6 @@ function packStack(stack: string, message: string): string {
   return cut(`${stack.slice(0, at)}${cut(message, maxMessageLength)}${frames}`, maxStackLength);
 }
 
-function read(from: object, key: string): unknown {
-  try {
-    const value: unknown = Reflect.get(from, key);
-    return value;
-  } catch {
-    return undefined;
-  }
-}
-
 function textOf(from: object, key: string): string | undefined {
   const value = read(from, key);
   return typeof value === 'string' ? value : undefined;
@@ -170,40 +162,6 @@ function textOf(from: object, key: string): string | undefined {
 function numberOf(from: object, key: string): number | undefined {
   const value = read(from, key);
   return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
-}
-
-function cut(text: string, maxLength: number): string {
-  return text.length > maxLength ? `${text.slice(0, maxLength)} [cut at ${maxLength}]` : text;
-}
-
-/** JSON of at most so many values, whatever a value holds or refuses to say; undefined where it has no JSON. */
-function plain(value: unknown, left: { values: number }, depth = 0): unknown {
-  try {
-    return plainOf(value, left, depth);
-  } catch {
-    return '[unreadable]';
-  }
-}
-
-function plainOf(value: unknown, left: { values: number }, depth: number): unknown {
-  if (left.values <= 0 || depth > maxDepth) return '[left out]';
-  left.values -= 1;
-  if (typeof value === 'string') return cut(value, maxMessageLength);
-  if (typeof value === 'bigint') return value.toString();
-  if (typeof value === 'number') return Number.isFinite(value) ? value : null;
-  if (value === null || typeof value === 'boolean') return value;
-  if (typeof value !== 'object') return undefined;
-  if (value instanceof Date) return value.toJSON();
-  if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`;
-  if (Array.isArray(value)) {
-    return value.slice(0, left.values).map((item) => plain(item, left, depth + 1) ?? null);
-  }
-  const entries: [string, unknown][] = [];
-  for (const key of Object.keys(value)) {
-    if (left.values <= 0) break;
-    entries.push([cut(key, 200), plain(read(value, key), left, depth + 1)]);
-  }
-  return Object.fromEntries(entries);
 }
 
 /** An instance of the same class with the same fields; its stack is the one of where it was thrown. */

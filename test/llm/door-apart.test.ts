@@ -87,26 +87,27 @@ const loader = `import('tsx/esm/api').then(({ register }) => {
 
 /** A handler that asks once, and all that it says until it ends. */
 function startHandler({ door, call }: Opened, withSchema: boolean) {
-  const thread = new Worker(loader, { eval: true, workerData: withSchema });
+  const worker = new Worker(loader, { eval: true, workerData: withSchema });
   const said: Exclude<FromThread, { call: LlmCall }>[] = [];
   const calls: Promise<unknown>[] = [];
   const answer = async (asked: LlmCall): Promise<void> => {
-    try {
-      thread.postMessage({ reply: await call(asked) });
-    } catch (error) {
-      thread.postMessage({ error: packError(error) });
-    }
+    const message = await call(asked).then(
+      (reply) => ({ reply }),
+      (error: unknown) => ({ error: packError(error) }),
+    );
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread is no window
+    worker.postMessage(message);
   };
   const ended = new Promise<typeof said>((resolve, reject) => {
-    thread.on('message', (message: FromThread) => {
+    worker.on('message', (message: FromThread) => {
       if ('call' in message) calls.push(answer(message.call));
       else said.push(message);
       if ('fits' in message) door.judged(message.fits);
     });
-    thread.on('error', reject);
-    thread.on('exit', () => resolve(said));
+    worker.on('error', reject);
+    worker.on('exit', () => resolve(said));
   });
-  return { thread, calls, ended };
+  return { worker, calls, ended };
 }
 
 describe('a handler in another thread', () => {
@@ -168,7 +169,7 @@ describe('a handler in another thread', () => {
     const opened = await openDoor();
     const handler = startHandler(opened, false);
     await untilAsked();
-    await handler.thread.terminate();
+    await handler.worker.terminate();
     release();
     await Promise.all(handler.calls);
     expect(await countersOf(database.sql, opened.tenantId)).toEqual(paid);

@@ -35,6 +35,7 @@ it('errors that cross', () => {
     'budget/money.ts',
     'errors.ts',
     'llm/llm.ts',
+    'worker/bounded-json.ts',
     'worker/packed-errors.ts',
   ]);
 });
