@@ -13,8 +13,9 @@ import type { LlmProviderConfig } from '../llm/create-llm.ts';
 import { createLogger } from '../log.ts';
 import { createMetrics } from '../metrics.ts';
 import type { Metrics } from '../metrics.ts';
-import { executorConnections, Executors } from '../worker/executors.ts';
+import { Executors } from '../worker/executors.ts';
 import { spawnProcess, spawnThread } from '../worker/executor-spawn.ts';
+import { executorConnections } from '../worker/member-options.ts';
 
 /** How long a handler may take to stop after it was told to. */
 export const handlerGraceMs = 1_000;

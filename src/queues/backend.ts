@@ -22,10 +22,7 @@ export interface QueueBackendOptions {
   readonly databaseTlsVerify?: boolean | undefined;
   /** Workers that this process will open; each takes a connection of its own. */
   readonly workers: number;
-  /**
-   * What a dead worker had taken and not begun is handed to another one within about a lease: BullMQ's lock is
-   * two thirds of it, and its search for lost locks, which has two phases, goes every sixth. Unset without workers.
-   */
+  /** Within about so long, what a dead worker had taken and not begun goes to another one. */
   readonly leaseMs?: number | undefined;
   /** Keeps fleets apart that share a Redis. */
   readonly fleetId: string;
@@ -68,6 +65,7 @@ const defaultJobOptions = {
   removeOnFail: keepFailed,
 } satisfies QueueOptions['defaultJobOptions'];
 
+/** BullMQ's search for locks that passed has two phases. */
 const workerDefaults = (leaseMs = 15_000) =>
   ({
     autorun: false,

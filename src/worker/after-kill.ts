@@ -4,6 +4,7 @@
  */
 import { PurserError } from '../errors.ts';
 import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
+import type { Assignment } from './assignment.ts';
 import { endOfThrow } from './classify.ts';
 import type { DeathCause, JobTypeFacts } from './executor-protocol.ts';
 
@@ -38,8 +39,8 @@ export function endAfterKill(
   if (reason instanceof PurserError && notItsFault.has(String(reason.details['class']))) {
     return endOfThrow(reason, judged);
   }
-  if (kill.how === 'left') return back(kill.text, now, {});
-  if (!kill.alone) return back(kill.text, now, { suspect: signed !== false });
+  if (kill.how === 'left') return handedBack(kill.text, now);
+  if (!kill.alone) return { ...handedBack(kill.text, now), suspect: signed !== false };
   if (kill.how === 'process' || kill.how === 'ended') return lostAlone(attempt, kill.text, now);
   const thrown =
     kill.how === 'heap'
@@ -48,16 +49,29 @@ export function endAfterKill(
   return { ...endOfThrow(thrown, judged), suspect: true };
 }
 
+/** Settles all that an executor had. `signedBy`: the job whose code ran last, where that is known. */
+export function settleKilled(
+  left: readonly Assignment[],
+  kill: Kill,
+  signedBy: string | undefined,
+): void {
+  for (const { attempt, facts, controller, settle } of left) {
+    const reason: unknown = controller.signal.reason;
+    const signed = signedBy === undefined ? undefined : signedBy === attempt.jobId;
+    settle(endAfterKill({ attempt, facts, reason }, kill, signed, new Date()));
+  }
+}
+
 /** Reasons of the worker and of operators: they hold whatever else happened. */
 const notItsFault: ReadonlySet<string> = new Set(['cancel', 'snooze']);
 
-function back(reason: string, now: Date, more: { readonly suspect?: boolean }): AttemptEnd {
+/** Uncounted, to run again at `at`. */
+export function handedBack(reason: string, at: Date): AttemptEnd {
   return {
     toState: 'pending',
     countsAttempt: false,
-    scheduledFor: now,
+    scheduledFor: at,
     detail: { reason: `handed back: ${reason}` },
-    ...more,
   };
 }
 

@@ -1,4 +1,5 @@
 /** One attempt on its way through an executor: who waits for its end, and the clocks that run for it. */
+import { JobTimeoutError } from '../errors.ts';
 import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
 import type { JobTypeFacts } from './executor-protocol.ts';
 
@@ -21,10 +22,8 @@ export function createAssignment(
   facts: JobTypeFacts,
   controller: AbortController,
 ): { readonly assignment: Assignment; readonly end: Promise<AttemptEnd> } {
-  let settle: (end: AttemptEnd) => void = () => {};
-  const end = new Promise<AttemptEnd>((resolve) => {
-    settle = resolve;
-  });
+  const waiting: ((end: AttemptEnd) => void)[] = [];
+  const end = new Promise<AttemptEnd>((resolve) => waiting.push(resolve));
   const assignment: Assignment = {
     attempt,
     facts,
@@ -34,8 +33,19 @@ export function createAssignment(
     timer: undefined,
     settle: (value) => {
       clearTimeout(assignment.timer);
-      settle(value);
+      for (const resolve of waiting) resolve(value);
     },
   };
   return { assignment, end };
+}
+
+/** It began: from now its type's timeout counts. */
+export function startDeadline(assignment: Assignment): void {
+  const { controller, facts } = assignment;
+  assignment.started = true;
+  if (controller.signal.aborted) return;
+  assignment.timer = setTimeout(
+    () => controller.abort(new JobTimeoutError(facts.type, facts.timeoutMs)),
+    facts.timeoutMs,
+  );
 }

@@ -56,7 +56,7 @@ export class AttemptLog {
     const fraction = Number.isFinite(done) ? Math.min(1, Math.max(0, done)) : 0;
     this.#progress = {
       done: fraction,
-      note: note === undefined ? null : storableText(String(note), maxNoteLength),
+      note: note === undefined ? null : storableText(note, maxNoteLength),
     };
     this.#soon();
   }
@@ -85,17 +85,22 @@ export class AttemptLog {
   }
 }
 
+/** What every line of a job carries, or what stands in columns of its own. */
+const known = new Set(['level', 'at', 'event', 'role', 'jobId', 'tenantId', 'jobType']);
+
 /** A line of pino as it is shown: the event, then what it carries besides. */
 function lineOf(line: string): LogLine {
-  const parsed: unknown = JSON.parse(line);
-  const { level, at, event, role, jobId, tenantId, jobType, ...rest } =
-    parsed !== null && typeof parsed === 'object' ? { ...noFields, ...parsed } : noFields;
-  const facts = Object.keys(rest).length === 0 ? '' : ` ${JSON.stringify(rest)}`;
+  const parsed: Record<string, unknown> = { ...asObject(JSON.parse(line)) };
+  const { level, at, event } = parsed;
+  const rest = Object.entries(parsed).filter(([key]) => !known.has(key));
+  const facts = rest.length === 0 ? '' : ` ${JSON.stringify(Object.fromEntries(rest))}`;
+  const words = typeof event === 'string' ? event : '';
   return {
     at: String(at),
     level: String(level),
-    text: storableText(`${String(event ?? '')}${facts}`.trim(), maxLineLength),
+    text: storableText(`${words}${facts}`.trim(), maxLineLength),
   };
 }
 
-const noFields: Record<string, unknown> = {};
+const asObject = (value: unknown): object =>
+  value !== null && typeof value === 'object' ? value : {};

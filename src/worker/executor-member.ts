@@ -3,50 +3,24 @@
  * Every attempt that is given to it is settled once, or given back to the pool unbegun.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { JobTimeoutError, PurserError } from '../errors.ts';
-import type { Logger } from '../log.ts';
-import type { Metrics } from '../metrics.ts';
-import { endAfterKill } from './after-kill.ts';
+import { PurserError } from '../errors.ts';
+import { settleKilled } from './after-kill.ts';
 import type { Kill } from './after-kill.ts';
+import { startDeadline } from './assignment.ts';
 import type { Assignment } from './assignment.ts';
 import { endOfThrow } from './classify.ts';
 import type { DeathCause, FromExecutor } from './executor-protocol.ts';
 import type { ExecutorHandle } from './executor-spawn.ts';
-import type { ExecutorTiming } from './executor-timing.ts';
+import type { MemberKind, MemberOptions } from './member-options.ts';
 import { packError, unpackError } from './packed-errors.ts';
-
-/** shared: many jobs in one thread. exclusive: a thread for one job. alone: a process for one suspect. */
-export type MemberKind = 'shared' | 'exclusive' | 'alone';
-
-/** What the pool hears of a member. */
-export interface MemberEvents {
-  /** What concerns others than the member: ready, unfit, report, llm_call. */
-  readonly message: (member: Member, message: FromExecutor) => void;
-  /** Not begun there, and never will be. */
-  readonly again: (assignments: readonly Assignment[]) => void;
-  /** It has nothing left, or is dead. */
-  readonly idle: (member: Member) => void;
-  /** Its thread does not die. */
-  readonly wedged: (text: string) => void;
-  readonly endSessions: (applicationName: string) => Promise<unknown>;
-}
-
-export interface MemberOptions {
-  readonly kind: MemberKind;
-  readonly applicationName: string;
-  readonly graceMs: number;
-  readonly timing: ExecutorTiming;
-  readonly log: Logger;
-  readonly metrics: Pick<Metrics, 'executorsBlocked' | 'executorsKilled'>;
-  readonly events: MemberEvents;
-}
+import { Roster } from './roster.ts';
 
 /** Several beats were left out: more than a busy machine's doing. */
 const surelyBlockedMs = 500;
 
 export class Member {
-  readonly #options: MemberOptions;
-  readonly #assignments = new Map<string, Assignment>();
+  readonly #options: MemberOptions<Member>;
+  #roster = new Roster(undefined);
   #handle: ExecutorHandle | undefined;
   /** Attempts that ever started here. */
   #served = 0;
@@ -55,13 +29,14 @@ export class Member {
   #loading: NodeJS.Timeout | undefined;
   #drain: NodeJS.Timeout | undefined;
 
-  constructor(options: MemberOptions) {
+  constructor(options: MemberOptions<Member>) {
     this.#options = options;
   }
 
   /** The handle's events name the member, so the member is made first. */
   attach(handle: ExecutorHandle): void {
     this.#handle = handle;
+    this.#roster = new Roster(handle.board);
     const { timing, events } = this.#options;
     const text = `the handlers did not load within ${timing.readyWithinMs} ms`;
     const error = packError(new PurserError('invalid_handlers', text));
@@ -76,10 +51,9 @@ export class Member {
   }
 
   get size(): number {
-    return this.#assignments.size;
+    return this.#roster.size;
   }
 
-  /** Takes nothing new. */
   get closed(): boolean {
     return this.#closed;
   }
@@ -90,7 +64,7 @@ export class Member {
   }
 
   find(token: string): Assignment | undefined {
-    return this.#assignments.get(token);
+    return this.#roster.find(token);
   }
 
   post(message: Parameters<ExecutorHandle['post']>[0]): void {
@@ -98,11 +72,9 @@ export class Member {
   }
 
   give(assignment: Assignment, place: number): void {
-    assignment.place = place;
-    this.#assignments.set(assignment.attempt.token, assignment);
     // A thread or process of its own ends with its job.
     if (this.kind !== 'shared') this.#closed = true;
-    this.#running.board?.offer(place);
+    this.#roster.add(assignment, place);
     this.post({ kind: 'run', place, attempt: assignment.attempt });
   }
 
@@ -119,7 +91,7 @@ export class Member {
         this.#ignored(message.token);
         return;
       case 'ended':
-        this.#take(message.token)?.settle(message.end);
+        this.#roster.take(message.token)?.settle(message.end);
         this.#endIfDone();
         return;
       case 'spoiled':
@@ -136,8 +108,8 @@ export class Member {
   abort(assignment: Assignment): void {
     const { attempt, controller } = assignment;
     const reason: unknown = controller.signal.reason;
-    if (!assignment.started && this.#running.board?.claim(assignment.place) !== false) {
-      this.#take(attempt.token);
+    if (this.#roster.claim(assignment)) {
+      this.#roster.take(attempt.token);
       assignment.settle(
         endOfThrow(reason, { attempt, handler: assignment.facts, now: new Date() }),
       );
@@ -153,7 +125,7 @@ export class Member {
   close(drainMs: number | undefined, reason: string): void {
     if (!this.#closed) {
       this.#closed = true;
-      this.#options.events.again(this.#withdraw());
+      this.#options.events.again(this.#roster.withdraw());
     }
     if (drainMs !== undefined && this.#drain === undefined && !this.#dead) {
       this.#drain = setTimeout(() => void this.kill('left', reason), drainMs);
@@ -167,17 +139,20 @@ export class Member {
     const silentMs = this.#running.board?.beatAgeMs() ?? 0;
     if (this.#dead || this.kind !== 'shared' || silentMs < timing.blockedAfterMs) return;
     if (!this.#closed) {
-      const jobs = [...this.#assignments.values()].map(({ attempt }) => attempt.jobId);
-      log.warn({ silentMs: Math.round(silentMs), jobs, ...this.#signer() }, 'executor_blocked');
+      const jobs = this.#roster.jobIds;
+      log.warn(
+        { silentMs: Math.round(silentMs), jobs, signedBy: this.#roster.signer()?.attempt.jobId },
+        'executor_blocked',
+      );
       metrics.executorsBlocked.inc();
       this.close(undefined, 'its thread was blocked');
     }
-    if (silentMs > timing.strandedAfterMs && this.#assignments.size > 1) {
+    if (silentMs > timing.strandedAfterMs && this.#roster.size > 1) {
       void this.kill('killed', `its thread was blocked for ${Math.round(silentMs)} ms`);
     }
   }
 
-  /** Ends it by force and settles what it had. Without `cause` nothing died by itself. */
+  /** Ends it by force and settles what it had. */
   async kill(how: Kill['how'], text: string): Promise<void> {
     if (this.#dead) return;
     this.#dead = true;
@@ -185,13 +160,10 @@ export class Member {
     clearTimeout(this.#loading);
     clearTimeout(this.#drain);
     const { events, log, metrics, timing, applicationName } = this.#options;
-    const left = [...this.#assignments.values()];
-    const signer = this.#signer();
+    const left = this.#roster.list();
+    const signedBy = this.#roster.signer()?.attempt.jobId;
     metrics.executorsKilled.inc({ how });
-    log.warn(
-      { how, text, jobs: left.map(({ attempt }) => attempt.jobId), ...signer },
-      'executor_killed',
-    );
+    log.warn({ how, text, jobs: this.#roster.jobIds, signedBy }, 'executor_killed');
     const gone = await Promise.race([
       this.#running.terminate().then(() => true),
       sleep(timing.terminateWithinMs, false),
@@ -201,13 +173,8 @@ export class Member {
       .endSessions(applicationName)
       .catch((error: unknown) => log.warn({ error }, 'sessions_not_ended'));
     const kill: Kill = { how, text, alone: this.#wasAlone };
-    for (const assignment of left) {
-      const { attempt, facts, controller } = assignment;
-      const reason: unknown = controller.signal.reason;
-      const signed = signer.signedBy === undefined ? undefined : signer.signedBy === attempt.jobId;
-      assignment.settle(endAfterKill({ attempt, facts, reason }, kill, signed, new Date()));
-    }
-    this.#assignments.clear();
+    settleKilled(left, kill, signedBy);
+    this.#roster.clear();
     if (!gone) events.wedged(text);
     events.idle(this);
   }
@@ -237,14 +204,8 @@ export class Member {
   #started(token: string): void {
     const assignment = this.find(token);
     if (assignment === undefined) return;
-    const { controller, facts } = assignment;
     this.#served += 1;
-    assignment.started = true;
-    if (controller.signal.aborted) return;
-    assignment.timer = setTimeout(
-      () => controller.abort(new JobTimeoutError(facts.type, facts.timeoutMs)),
-      facts.timeoutMs,
-    );
+    startDeadline(assignment);
   }
 
   /** The executor's own loop turned all through the grace, and the handler did not stop: it is to blame. */
@@ -252,13 +213,12 @@ export class Member {
     const { log, timing } = this.#options;
     const assignment = this.find(token);
     if (assignment === undefined) return;
-    const text = `its handler did not stop when it was told to`;
     if (this.kind !== 'shared') {
-      void this.kill('killed', text);
+      void this.kill('killed', 'its handler did not stop when it was told to');
       return;
     }
     const { attempt, facts: handler, controller } = assignment;
-    this.#take(token);
+    this.#roster.take(token);
     log.warn({ jobId: attempt.jobId, jobType: attempt.jobType }, 'handler_left_behind');
     assignment.settle(endOfThrow(controller.signal.reason, { attempt, handler, now: new Date() }));
     this.close(
@@ -281,28 +241,7 @@ export class Member {
     );
   }
 
-  #take(token: string): Assignment | undefined {
-    const assignment = this.#assignments.get(token);
-    this.#assignments.delete(token);
-    return assignment;
-  }
-
-  #withdraw(): Assignment[] {
-    const { board } = this.#running;
-    const unbegun = [...this.#assignments.values()].filter(
-      ({ started, place }) => !started && board?.claim(place) === true,
-    );
-    for (const { attempt } of unbegun) this.#assignments.delete(attempt.token);
-    return unbegun;
-  }
-
-  #signer(): { signedBy?: string } {
-    const place = this.#running.board?.current() ?? 0;
-    const found = [...this.#assignments.values()].find((assignment) => assignment.place === place);
-    return found === undefined ? {} : { signedBy: found.attempt.jobId };
-  }
-
   #endIfDone(): void {
-    if (this.#assignments.size === 0) this.#options.events.idle(this);
+    if (this.#roster.size === 0) this.#options.events.idle(this);
   }
 }

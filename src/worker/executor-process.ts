@@ -7,10 +7,11 @@ import { spawnThread } from './executor-spawn.ts';
 
 type First = { readonly kind: 'setup'; readonly setup: ExecutorSetup };
 
+function send(message: FromExecutor): void {
+  if (process.connected) process.send?.(message);
+}
+
 function start(setup: ExecutorSetup): void {
-  const send = (message: FromExecutor): void => {
-    if (process.connected) process.send?.(message);
-  };
   const thread = spawnThread(setup, {
     message: send,
     // The worker reads it before it sees the process end.

@@ -56,6 +56,8 @@ export const spawnThread: SpawnExecutor = (setup, events) => {
   return {
     board,
     ended,
+    // A thread has no origin.
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin
     post: (message) => thread.postMessage(message),
     terminate: async () => {
       asked = true;

@@ -5,7 +5,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { DestinationStream } from 'pino';
 import type { TenantPool } from '../db/tenant.ts';
-import { PurserError } from '../errors.ts';
+import type { PurserError } from '../errors.ts';
 import { parsePayload } from '../handlers/define.ts';
 import type { Handler } from '../handlers/define.ts';
 import type { HandlerRegistry } from '../handlers/index.ts';
@@ -109,7 +109,7 @@ export class Executor {
       .then((end) => {
         this.#running.delete(token);
         reports.flush();
-        post({ kind: 'ended', token, end });
+        return post({ kind: 'ended', token, end });
       });
   }
 

@@ -7,12 +7,14 @@ import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
 import type { LlmDoor } from '../llm/create-llm.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
+import { handedBack } from './after-kill.ts';
 import { createAssignment } from './assignment.ts';
 import type { Assignment } from './assignment.ts';
 import type { Report } from './attempt-log.ts';
 import { Member } from './executor-member.ts';
-import type { MemberEvents, MemberKind } from './executor-member.ts';
-import type { ExecutorSetup, FromExecutor, JobTypeFacts } from './executor-protocol.ts';
+import { executorConnections } from './member-options.ts';
+import type { MemberEvents, MemberKind } from './member-options.ts';
+import type { DeathCause, ExecutorSetup, FromExecutor, JobTypeFacts } from './executor-protocol.ts';
 import type { SpawnExecutor } from './executor-spawn.ts';
 import { defaultTiming } from './executor-timing.ts';
 import type { ExecutorTiming } from './executor-timing.ts';
@@ -40,12 +42,6 @@ export interface ExecutorsListener {
 }
 
 const watchEveryMs = 100;
-/** Connections of an executor's pool. */
-export const executorConnections: Readonly<Record<MemberKind, number>> = {
-  shared: 2,
-  exclusive: 1,
-  alone: 1,
-};
 /** More suspects than this go back and come again: who waits at the door takes a place of the worker's. */
 const maxWaitingSuspects = 3;
 const againAfterMs = 3_000;
@@ -167,33 +163,27 @@ export class Executors {
     const { setup, spawn, log, metrics, applicationName } = this.#options;
     this.#lastMember += 1;
     const name = `${applicationName} ${this.#lastMember}`;
-    const timing = this.#timing;
-    const events = this.#events();
-    const { graceMs } = setup;
     const member = new Member({
       kind,
       applicationName: name,
-      graceMs,
-      timing,
+      graceMs: setup.graceMs,
+      timing: this.#timing,
       log,
       metrics,
-      events,
+      events: this.#events(),
     });
     const start = kind === 'alone' ? spawn.process : spawn.thread;
-    member.attach(
-      start(
-        { ...setup, tenantConnections: executorConnections[kind], applicationName: name },
-        {
-          message: (message) => member.receive(message),
-          died: (cause) => member.died(cause),
-        },
-      ),
-    );
+    const own = { tenantConnections: executorConnections[kind], applicationName: name };
+    const heard = {
+      message: (message: FromExecutor) => member.receive(message),
+      died: (cause: DeathCause) => member.died(cause),
+    };
+    member.attach(start({ ...setup, ...own }, heard));
     this.#members.add(member);
     return member;
   }
 
-  #events(): MemberEvents {
+  #events(): MemberEvents<Member> {
     return {
       message: (member, message) => this.#hear(member, message),
       again: (assignments) => assignments.forEach((assignment) => this.#place(assignment)),
@@ -253,11 +243,5 @@ export class Executors {
 }
 
 /** Not begun: no attempt, and nobody's fault. */
-function later(reason: string, afterMs: number): AttemptEnd {
-  return {
-    toState: 'pending',
-    countsAttempt: false,
-    scheduledFor: new Date(Date.now() + afterMs),
-    detail: { reason: `handed back: ${reason}` },
-  };
-}
+const later = (reason: string, afterMs: number): AttemptEnd =>
+  handedBack(reason, new Date(Date.now() + afterMs));

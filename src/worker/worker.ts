@@ -9,12 +9,12 @@ import { writeHeartbeat, removeHeartbeat } from '../db/heartbeats.ts';
 import type { Heartbeat } from '../db/heartbeats.ts';
 import { PurserError } from '../errors.ts';
 import { finishAttempts } from '../jobs/attempts.ts';
-import type { AttemptEnd } from '../jobs/attempts.ts';
 import { returnLostEntries } from '../jobs/dispatch.ts';
 import type { Logger } from '../log.ts';
 import { startLoop } from '../loop.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Entry, QueueBackend } from '../queues/backend.ts';
+import { handedBack } from './after-kill.ts';
 import { createBatches } from './batches.ts';
 import { executeEntry } from './execute.ts';
 import type { ExecuteOptions } from './execute.ts';
@@ -47,14 +47,6 @@ export interface WorkerService {
   /** Stops taking, waits, hands back, leaves. */
   stop(): Promise<void>;
 }
-
-/** The attempt-free end of a job that the worker gives up because it is leaving. */
-const handedBack: AttemptEnd = {
-  toState: 'pending',
-  countsAttempt: false,
-  scheduledFor: new Date(0),
-  detail: { reason: 'handed back: the worker is leaving' },
-};
 
 export async function startWorker(options: WorkerServiceOptions): Promise<WorkerService> {
   const { backend, log, database, leaseMs, executors, concurrency, metrics } = options;
@@ -167,7 +159,7 @@ async function pause(workers: readonly Worker<Entry>[]): Promise<void> {
 async function handBack(options: WorkerServiceOptions, running: RunningJobs): Promise<void> {
   const jobs = running.list();
   options.log.warn({ jobs: jobs.map(({ attempt }) => attempt.jobId) }, 'handing_back');
-  const end = { ...handedBack, scheduledFor: new Date() };
+  const end = handedBack('the worker is leaving', new Date());
   await finishAttempts(
     options.database.system,
     jobs.map(({ attempt: { jobId, token } }) => ({ jobId, token, end })),
