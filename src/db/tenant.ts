@@ -2,10 +2,13 @@
  * The only way to tenant data: a transaction that carries a token, acts as the tenant role, and ends with
  * the commit fence, so that effects of an attempt that is no longer the running one never commit.
  */
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import type postgres from 'postgres';
 import { PurserError } from '../errors.ts';
 import type { Sql, Tx } from './connect.ts';
+import { refusalOf } from './refusals.ts';
+import type { Refusal } from './refusals.ts';
 
 type Parameter = postgres.ParameterOrFragment<never>;
 
@@ -38,6 +41,8 @@ export interface TenantContext {
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds since the epoch after which no statement may still run. */
   readonly deadlineMs?: number | undefined;
+  /** Hears of every transaction that row-level security refused, also when the handler swallows the error. */
+  readonly onRefused?: ((refusal: Refusal) => void) | undefined;
 }
 
 /** A transaction that sits idle for longer than this is ended by the server. */
@@ -49,14 +54,14 @@ const noDeadlineStatementMs = 600_000;
  * cursors and its prepared statements, which could stand in for those of this one, are not for this tenant.
  */
 const forgetSession =
-  'reset all; close all; deallocate all; unlisten *; select pg_advisory_unlock_all()';
+  'reset all; close all; deallocate all; discard sequences; unlisten *; select pg_advisory_unlock_all()';
 
 async function enter(tx: Tx, pool: TenantPool, context: TenantContext): Promise<void> {
   const remainingMs =
     context.deadlineMs === undefined
       ? noDeadlineStatementMs
       : Math.max(1, Math.ceil(context.deadlineMs - Date.now()));
-  const entered = tx<{ temporary: boolean }[]>`
+  const entering = tx<{ temporary: boolean }[]>`
     select pg_my_temp_schema() <> 0 as temporary,
            set_config('role', ${pool.switchRole ? 'purser_tenant' : 'none'}, true),
            set_config('purser.token', ${context.token}, true),
@@ -64,25 +69,45 @@ async function enter(tx: Tx, pool: TenantPool, context: TenantContext): Promise<
            set_config('statement_timeout', ${String(remainingMs)}, true)
            ${pool.checksConnection ? tx`, set_config('client_connection_check_interval', '1000', true)` : tx``}`;
   // In this order (a query of postgres.js is sent when it is waited for), without a wait in between.
-  const [, [left]] = await Promise.all([tx.unsafe(forgetSession), entered]);
+  const [, [left]] = await Promise.all([tx.unsafe(forgetSession), entering]);
   // No policy guards a temporary table: what the connection's last borrower made is not for this tenant.
   if (left?.temporary === true) await tx`discard temp`;
 }
 
-/** Runs `fn` in one transaction of the token's tenant. Throws PU001 or PU002 (SQLSTATE) without a valid token. */
+/** Token of the transaction that the code which runs now is inside of. */
+const entered = new AsyncLocalStorage<string>();
+
+/**
+ * Runs `fn` in one transaction of the token's tenant. Throws PU001 or PU002 (SQLSTATE) without a valid token,
+ * and `nested_tenant` inside a transaction of another token: one piece of work is for one tenant.
+ */
 export async function withTenant<T>(
   pool: TenantPool,
   context: TenantContext,
   fn: (tx: Tx) => Promise<T>,
 ): Promise<T> {
-  context.signal?.throwIfAborted();
-  const result = await pool.sql.begin('isolation level read committed read write', async (tx) => {
-    await enter(tx, pool, context);
-    const value = await fn(tx);
-    await tx`select purser.commit_fence()`;
-    return { value };
-  });
-  return result.value;
+  const { signal, token, onRefused } = context;
+  signal?.throwIfAborted();
+  if ((entered.getStore() ?? token) !== token) {
+    throw new PurserError(
+      'nested_tenant',
+      'a tenant transaction was begun inside one of another context; end the first before the second',
+    );
+  }
+  try {
+    const result = await pool.sql.begin('isolation level read committed read write', async (tx) => {
+      await enter(tx, pool, context);
+      const value = await entered.run(token, () => fn(tx));
+      await tx`select purser.commit_fence()`;
+      return { value };
+    });
+    return result.value;
+  } catch (error) {
+    const role = pool.switchRole ? 'purser_tenant' : pool.sql.options.user;
+    const refusal = refusalOf(error, role);
+    if (refusal !== undefined) onRefused?.(refusal);
+    throw error;
+  }
 }
 
 /** `ctx.sql` for one attempt (or one operator's door). */

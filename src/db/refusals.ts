@@ -1,0 +1,54 @@
+/**
+ * Row-level security said no: what may be told of it. Which role asked, and which statement it was, by a tag
+ * that holds nothing of the statement's values.
+ */
+import { createHash } from 'node:crypto';
+import postgres from 'postgres';
+
+export interface Refusal {
+  /** SQLSTATE: PU001 without a valid context, 42501 for a row of another tenant. */
+  readonly code: string;
+  /** The database role that asked. */
+  readonly role: string;
+  /** See queryTag. */
+  readonly queryTag: string;
+}
+
+/** undefined for every other error. */
+export function refusalOf(error: unknown, role: string): Refusal | undefined {
+  if (!(error instanceof postgres.PostgresError)) return undefined;
+  const { code, message } = error;
+  const refused = code === 'PU001' || (code === '42501' && message.includes('row-level security'));
+  if (!refused) return undefined;
+  const text: unknown = Reflect.get(error, 'query');
+  return { code, role, queryTag: queryTag(typeof text === 'string' ? text : '') };
+}
+
+const named = /^\s*(?:\/\*\s*([\w.:-]{1,60})\s*\*\/|--\s*([\w.:-]{1,60})\s*\n)/;
+const verbs = new Set([
+  'select',
+  'insert',
+  'update',
+  'delete',
+  'with',
+  'merge',
+  'copy',
+  'call',
+  'do',
+]);
+/** Texts, dollar-quoted texts and numbers. */
+const literals = /'(?:[^']|'')*'|\$(\w*)\$[\s\S]*?\$\1\$|\b\d[\d.e]*/gi;
+
+/**
+ * The name in a comment at the front of the statement, such as `/* nightly-report *\/`; else its verb and a
+ * fingerprint of its text without literals, such as `select:9f86d081`: the same statement has the same tag.
+ */
+export function queryTag(text: string): string {
+  const [, inBlock, inLine] = named.exec(text) ?? [];
+  const name = inBlock ?? inLine;
+  if (name !== undefined) return name;
+  const shape = text.replaceAll(literals, '?').replaceAll(/\s+/g, ' ').trim();
+  const verb = /^\w+/.exec(shape)?.[0].toLowerCase() ?? '';
+  const fingerprint = createHash('sha256').update(shape).digest('hex').slice(0, 8);
+  return `${verbs.has(verb) ? verb : 'other'}:${fingerprint}`;
+}
