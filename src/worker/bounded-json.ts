@@ -21,9 +21,9 @@ function plain(value: unknown, room: Room, depth: number): unknown {
 }
 
 function plainOf(value: unknown, room: Room, depth: number): unknown {
-  if (room.characters <= 0 || depth > maxDepth) return '[left out]';
+  if (depth > maxDepth) return '[left out]';
   const text = (whole: string): string => {
-    const kept = cut(whole, Math.min(room.characters, maxTextLength));
+    const kept = cut(whole, Math.max(0, Math.min(room.characters, maxTextLength)));
     room.characters -= kept.length;
     return kept;
   };
