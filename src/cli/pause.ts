@@ -33,7 +33,8 @@ async function pause(invocation: Invocation): Promise<number> {
   return withDatabase(invocation.config(), async ({ database }) => {
     const { before, settled } = await pauseWork(database.system, { ...target, ...record });
     const title = pauseTitle(target);
-    if (invocation.flag('json')) invocation.print(JSON.stringify({ ...target, before, settled }));
+    if (invocation.flag('json'))
+      invocation.print(JSON.stringify({ ...target, before: before ?? null, settled }));
     else {
       invocation.print(
         `${title} is paused; jobs that a queue holds already still run; end it: ${resumeCommand(target)}`,

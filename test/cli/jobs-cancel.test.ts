@@ -1,0 +1,209 @@
+/** `purser jobs cancel` and what `jobs show` tells of a wish, a pause, progress and log lines. */
+import { userInfo } from 'node:os';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { storeProgress } from '../../src/jobs/attempts.ts';
+import type { BegunAttempt } from '../../src/jobs/attempts.ts';
+import { listCancelRequests } from '../../src/jobs/cancel.ts';
+import { storeLogLines } from '../../src/jobs/log-lines.ts';
+import {
+  addJob,
+  addJobType,
+  eventually,
+  finish,
+  jobRow,
+  runningJob,
+  step,
+} from '../jobs/job-steps.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { addTenant } from '../support/tenants.ts';
+import { invokeWith } from './in-process.ts';
+import type { Invoke } from './in-process.ts';
+
+let test: TestDatabase;
+let invoke: Invoke;
+let tenantId: string;
+beforeAll(async () => {
+  test = await freshDatabase();
+  invoke = invokeWith({ DATABASE_URL: test.url });
+  await addJobType(test.sql);
+});
+beforeEach(async () => {
+  tenantId = await addTenant(test.sql);
+});
+afterAll(() => test.close());
+
+const cancel = (jobId: string, ...more: string[]) =>
+  invoke('jobs', 'cancel', jobId, '--reason', 'wrong file', ...more);
+
+/** What a worker does once it has found the wish under its token. */
+async function whenAsked(attempt: BegunAttempt, act: () => Promise<unknown>): Promise<void> {
+  await eventually('the wish', async () =>
+    (await listCancelRequests(test.sql, [attempt.token])).get(attempt.token),
+  );
+  await act();
+}
+
+describe('jobs cancel', () => {
+  it('ends a waiting job, for the record by the login, or by who is named', async () => {
+    const jobId = await addJob(test.sql, tenantId);
+    expect(await cancel(jobId)).toEqual({ code: 0, out: `job ${jobId} is cancelled`, err: '' });
+    expect(await jobRow(test.sql, jobId)).toMatchObject({
+      state: 'cancelled',
+      state_detail: { by: userInfo().username, reason: 'wrong file' },
+    });
+    const other = await addJob(test.sql, tenantId);
+    await cancel(other, '--by', 'Alice M\u00fcller');
+    expect(await jobRow(test.sql, other)).toMatchObject({
+      state_detail: { by: 'Alice M\u00fcller', reason: 'wrong file' },
+    });
+  });
+
+  it('waits for a running job until its worker has stopped it', async () => {
+    const attempt = await runningJob(test.sql, tenantId);
+    const [{ code, out }] = await Promise.all([
+      cancel(attempt.jobId),
+      whenAsked(attempt, () => finish(test.sql, attempt, { toState: 'cancelled' })),
+    ]);
+    expect([code, out]).toEqual([0, `job ${attempt.jobId} is cancelled`]);
+  });
+
+  it('follows a running job that comes back to waiting, and cancels it there', async () => {
+    const attempt = await runningJob(test.sql, tenantId);
+    const [{ code }] = await Promise.all([
+      cancel(attempt.jobId),
+      whenAsked(attempt, () =>
+        finish(test.sql, attempt, { toState: 'pending', countsAttempt: false }),
+      ),
+    ]);
+    expect(code).toBe(0);
+    expect(await jobRow(test.sql, attempt.jobId)).toMatchObject({ state: 'cancelled' });
+  });
+
+  it('says that the job was faster, with exit 1', async () => {
+    const attempt = await runningJob(test.sql, tenantId);
+    const [{ code, out }] = await Promise.all([
+      cancel(attempt.jobId),
+      whenAsked(attempt, () => finish(test.sql, attempt)),
+    ]);
+    expect([code, out]).toEqual([
+      1,
+      `job ${attempt.jobId} was not cancelled: it had ended as completed`,
+    ]);
+  });
+
+  it('only asks with --wait 0, and says so when the wait is over and the job still runs', async () => {
+    const attempt = await runningJob(test.sql, tenantId);
+    const asked = await cancel(attempt.jobId, '--wait', '0');
+    expect(asked).toMatchObject({ code: 0, out: expect.stringContaining('was asked to stop') });
+    const waited = await cancel(attempt.jobId, '--wait', '1');
+    expect(waited).toMatchObject({ code: 1, out: expect.stringContaining('the wish stands') });
+    const shown = await invoke('jobs', 'show', attempt.jobId);
+    expect(shown.out).toMatch(/^cancelling +by .+: wrong file$/m);
+  });
+
+  it('prints JSON: the job, the outcome and the state', async () => {
+    const waiting = await addJob(test.sql, tenantId);
+    const running = await runningJob(test.sql, tenantId);
+    const said = async (jobId: string, ...more: string[]): Promise<unknown> =>
+      JSON.parse((await cancel(jobId, '--json', ...more)).out);
+    expect(await said(waiting)).toEqual({
+      jobId: waiting,
+      outcome: 'cancelled',
+      state: 'cancelled',
+    });
+    expect(await said(waiting)).toEqual({ jobId: waiting, outcome: 'ended', state: 'cancelled' });
+    expect(await said(running.jobId, '--wait', '0')).toEqual({
+      jobId: running.jobId,
+      outcome: 'requested',
+      state: 'running',
+    });
+  });
+
+  it('is content with a job that was cancelled before', async () => {
+    const jobId = await addJob(test.sql, tenantId);
+    await cancel(jobId);
+    expect(await cancel(jobId)).toEqual({
+      code: 0,
+      out: `job ${jobId} was cancelled already`,
+      err: '',
+    });
+  });
+
+  it('refuses a job that is not there, and a reason or a name that says nothing', async () => {
+    expect(await cancel('999999999')).toMatchObject({ code: 1, err: 'there is no job 999999999' });
+    const jobId = await addJob(test.sql, tenantId);
+    const bad = [
+      ['--reason', '  '],
+      ['--reason', 'two\nlines'],
+      ['--reason', 'x'.repeat(501)],
+      ['--reason', '\u001b[2J'],
+      ['--reason', 'fine', '--by', ''],
+      ['--reason', 'fine', '--by', 'a\u202eb'],
+      ['--reason', 'fine', '--wait', '-1'],
+      ['--reason', 'fine', '--wait', 'soon'],
+      [],
+    ];
+    for (const args of bad) {
+      const { code, err } = await invoke('jobs', 'cancel', jobId, ...args);
+      expect([args, code, err]).toEqual([args, 64, expect.stringMatching(/--(reason|by|wait)/)]);
+    }
+    expect(await jobRow(test.sql, jobId)).toMatchObject({ state: 'pending' });
+  });
+});
+
+describe('jobs show', () => {
+  it('names the pauses that hold a waiting job back, and no others', async () => {
+    const jobId = await addJob(test.sql, tenantId);
+    const other = await addTenant(test.sql);
+    await invoke('pause', '--type', step, '--reason', 'bad release', '--by', 'alice');
+    await invoke('pause', '--tenant', tenantId, '--reason', 'unpaid', '--by', 'bob');
+    await invoke('pause', '--tenant', other, '--reason', 'elsewhere');
+    const { out } = await invoke('jobs', 'show', jobId);
+    expect(out.match(/^paused .*$/gm)).toEqual([
+      `paused         job type ${step}, by alice: bad release`,
+      `paused         tenant ${tenantId}, by bob: unpaid`,
+    ]);
+    await cancel(jobId);
+    expect((await invoke('jobs', 'show', jobId)).out).not.toMatch(/^paused/m);
+    await invoke('resume', '--type', step);
+  });
+
+  it('prints progress and the newest log lines, and none of them can move the cursor', async () => {
+    const attempt = await runningJob(test.sql, tenantId);
+    const { jobId, token } = attempt;
+    await storeProgress(test.sql, [{ token, done: 0.4, note: '4 of 10' }]);
+    const at = '2026-03-04T05:06:07.089Z';
+    const lines = Array.from({ length: 60 }, (_, n) => ({
+      at,
+      level: 'info',
+      text: `row ${n + 1} \u001b[2J\nforged`,
+    }));
+    await storeLogLines(test.sql, [{ jobId, tenantId, attempt: 1, lines }]);
+    const rowsIn = (text: string) => text.match(/ info +row \d+/g)?.length ?? 0;
+
+    const shown = await invoke('jobs', 'show', jobId);
+    expect(shown.out).toMatch(/^progress +40 % 4 of 10$/m);
+    expect(rowsIn(shown.out)).toBe(50);
+    expect(shown.out).toContain('10 earlier lines are not shown: --logs all');
+    expect(shown.out).toMatch(/2026-03-04T05:06:07Z +1 +info +row 60 /);
+    expect(shown.out).not.toContain('\u001b');
+    expect(shown.out).not.toMatch(/^forged/m);
+
+    expect(rowsIn((await invoke('jobs', 'show', jobId, '--logs', 'all')).out)).toBe(60);
+    expect(rowsIn((await invoke('jobs', 'show', jobId, '--logs', '3')).out)).toBe(3);
+    const none = (await invoke('jobs', 'show', jobId, '--logs', '0')).out;
+    expect([rowsIn(none), none.includes('earlier lines')]).toEqual([0, false]);
+    expect(await invoke('jobs', 'show', jobId, '--logs', 'some')).toMatchObject({ code: 64 });
+    const json = JSON.parse((await invoke('jobs', 'show', jobId, '--json')).out);
+    expect(json).toMatchObject({ progress: { done: 0.4 }, cancelRequested: null, pausedBy: [] });
+    expect(json.logs).toHaveLength(50);
+    expect(json.logs.at(-1)).toEqual({
+      lineNo: 60,
+      attempt: 1,
+      at,
+      level: 'info',
+      text: 'row 60 \u001b[2J\nforged',
+    });
+  });
+});
