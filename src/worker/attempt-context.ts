@@ -30,9 +30,13 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
     signal,
     deadlineMs: Date.now() + handler.timeoutMs,
     storable: storableResult,
+    onRefused: ({ code, role: databaseRole, queryTag }) => {
+      reports.refused();
+      context.log.warn({ code, databaseRole, queryTag }, 'rls_enforcement_failed');
+    },
   });
   let log: Logger | undefined;
-  return {
+  const context: JobContext<unknown> = {
     jobId,
     tenantId,
     payload,
@@ -49,4 +53,5 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
       return log;
     },
   };
+  return context;
 }

@@ -12,6 +12,8 @@ import { storableText } from './store-value.ts';
 export interface Report {
   readonly progress: { readonly done: number; readonly note: string | null } | undefined;
   readonly lines: readonly LogLine[];
+  /** Transactions that row-level security refused. */
+  readonly refusals: number;
 }
 
 const reportEveryMs = 200;
@@ -25,6 +27,7 @@ export class AttemptLog {
   #progress: Report['progress'];
   #lines: LogLine[] = [];
   #count = 0;
+  #refusals = 0;
   #timer: NodeJS.Timeout | undefined;
 
   constructor(tell: (report: Report) => void) {
@@ -61,14 +64,21 @@ export class AttemptLog {
     this.#soon();
   }
 
+  /** Row-level security refused a transaction; who swallows the error does not hide it. */
+  refused(): void {
+    this.#refusals += 1;
+    this.#soon();
+  }
+
   /** Tells what was not told yet. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    if (this.#progress === undefined && this.#lines.length === 0) return;
-    const report = { progress: this.#progress, lines: this.#lines };
+    const report = { progress: this.#progress, lines: this.#lines, refusals: this.#refusals };
+    if (report.progress === undefined && report.lines.length + report.refusals === 0) return;
     this.#progress = undefined;
     this.#lines = [];
+    this.#refusals = 0;
     this.#tell(report);
   }
 

@@ -72,7 +72,6 @@ function report(
   if (finish === 'stale') metrics.staleTokens.inc();
   else metrics.attempts.inc({ job_type: jobType, end: toState });
   if (error?.code === 'job_timeout') metrics.jobTimeouts.inc({ job_type: jobType });
-  if (error?.code === 'PU001') metrics.rlsEnforcementFailed.inc();
   const level = toState === 'dead_letter' ? 'error' : error === undefined ? 'info' : 'warn';
   log[level](
     {

@@ -57,6 +57,7 @@ export type FromExecutor =
       readonly token: string;
       readonly progress: { readonly done: number; readonly note: string | null } | undefined;
       readonly lines: readonly LogLine[];
+      readonly refusals: number;
     }
   | {
       readonly kind: 'llm_call';

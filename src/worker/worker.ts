@@ -58,7 +58,10 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
   const slots = new Slots(concurrency);
   let leaving = false;
   executors.listen({
-    report: (token, report) => running.report(token, report),
+    report: (token, report) => {
+      metrics.rlsEnforcementFailed.inc(report.refusals);
+      running.report(token, report);
+    },
     wedged: (text) => {
       log.fatal({ text }, 'thread_does_not_die');
       options.onWedged(text);

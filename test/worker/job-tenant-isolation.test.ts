@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { defineHandler } from '../../src/handlers/define.ts';
-import { addJob, untilState } from '../jobs/job-steps.ts';
+import { addJob, eventually, untilState } from '../jobs/job-steps.ts';
 import { addTenant } from '../support/tenants.ts';
 import { openFleet } from './fleet.ts';
 import type { Fleet } from './fleet.ts';
@@ -94,6 +94,27 @@ describe('a job', () => {
     const rows = await fleet.test.sql`
       select account_id from aws_accounts where tenant_id = ${victim}`;
     expect(rows).toEqual([{ account_id: 'secret' }]);
+  });
+
+  it('that row-level security refuses is counted, and logged with role, statement and job, never with values', async () => {
+    const [intruder, victim] = [await addTenant(fleet.test.sql), await addTenant(fleet.test.sql)];
+    const counted = async () =>
+      (await fleet.metrics.rlsEnforcementFailed.get()).values[0]?.value ?? 0;
+    const before = await counted();
+    const jobType = 'test_trespass';
+    const jobId = await addJob(fleet.test.sql, intruder, { jobType, payload: { victim } });
+    await untilState(fleet.test.sql, jobId, 'completed');
+    // The handler swallowed the error. The reports come a few times a second.
+    const lines = await eventually('the line', async () => {
+      const rows = await fleet.test.sql<{ line: string }[]>`
+        select l::text as line from job_log_lines l where job_id = ${jobId}`;
+      return rows.length > 0 ? rows.map(({ line }) => line) : undefined;
+    });
+    expect(lines).toEqual([
+      expect.stringMatching(/rls_enforcement_failed.*42501.*purser_tenant.*insert:[0-9a-f]{8}/),
+    ]);
+    expect(lines.join('\n')).not.toMatch(new RegExp(`${victim}|planted`));
+    expect((await counted()) - before).toBe(1);
   });
 
   it('sees only its own rows beside eleven others on four connections: test_concurrent_jobs_do_not_interfere', async () => {
