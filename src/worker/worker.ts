@@ -48,6 +48,9 @@ export interface WorkerService {
   stop(): Promise<void>;
 }
 
+/** How long an entry waits at the door of a full worker. */
+const doorPatienceMs = 1_000;
+
 export async function startWorker(options: WorkerServiceOptions): Promise<WorkerService> {
   const { backend, log, database, leaseMs, executors, concurrency, metrics } = options;
   const workerId = options.process.processId;
@@ -55,7 +58,6 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
   const lease = { database, running, workerId, leaseMs, log };
   const batches = createBatches({ sql: database.system, workerId, leaseMs, log });
   const pipeline = { batches, executors, running, log, metrics, leaseMs };
-  const slots = new Slots(concurrency);
   let leaving = false;
   executors.listen({
     report: (token, report) => {
@@ -70,18 +72,23 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
   const types = [...executors.jobTypes.values()];
   const typeSlots = (facts: JobTypeFacts): number =>
     Math.min(concurrency, facts.concurrency ?? concurrency);
+  // What this worker has no place for, another one may begin at once.
+  const slots = new Slots(concurrency, {
+    full: () => void pause(workers),
+    free: () => leaving || void Promise.all(workers.map((worker) => worker.resume())),
+  });
   const take = async (entry: Entry) => {
-    const release = await slots.take();
+    const release = await slots.take(doorPatienceMs);
     try {
       // BullMQ may still hand over what it was fetching when it was told to pause.
-      if (!leaving) return await work(pipeline, entry);
+      if (!leaving && release !== undefined) return await work(pipeline, entry);
       await returnLostEntries(database.system, [entry]);
-      return { state: 'worker is leaving' };
+      return { state: leaving ? 'worker is leaving' : 'worker is full' };
     } finally {
-      release();
+      release?.();
     }
   };
-  const workers = types.map((facts) =>
+  const workers: readonly Worker<Entry>[] = types.map((facts) =>
     backend.worker(facts.type, (entry) => take(entry.data), { concurrency: typeSlots(facts) }),
   );
   let progressedAt = new Date();
