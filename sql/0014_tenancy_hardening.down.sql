@@ -7,7 +7,20 @@ alter table public.cost_records drop constraint cost_records_pkey, add primary k
 alter table public.ingest_errors drop constraint ingest_errors_pkey, add primary key (upload_id, line);
 alter table public.ingest_chunks drop constraint ingest_chunks_pkey, add primary key (upload_id, seq);
 
--- As it was.
+-- As they were.
+create or replace function purser.require_context() returns trigger language plpgsql as $$
+begin
+  if purser.acts_for_tenant() then
+    if tg_table_name = 'tenants' and tg_op = 'INSERT' and not purser.has_token()
+       and not (select t.uses_roles from purser.tenancy_mode() t) then
+      return null;
+    end if;
+    perform purser.current_tenant();
+  end if;
+  return null;
+end
+$$;
+
 -- Idempotent; run after every migration. p_uses_roles: whether the roles exist and the login holds them.
 create or replace function purser.apply_tenancy(p_uses_roles boolean) returns void language plpgsql as $$
 declare

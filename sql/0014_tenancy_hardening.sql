@@ -20,6 +20,23 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
     and (p_verb = 'insert' or a.attname <> p_tenant_column)
 $$;
 
+-- TRUNCATE knows no rows: at L1, where the login owns the tables, it would be everybody's.
+create or replace function purser.require_context() returns trigger language plpgsql as $$
+begin
+  if purser.acts_for_tenant() then
+    if tg_op = 'TRUNCATE' then
+      raise exception 'truncate takes the rows of every tenant: it is refused' using errcode = '42501',
+        hint = 'Delete your own rows instead.';
+    elsif tg_table_name = 'tenants' and tg_op = 'INSERT' and not purser.has_token()
+       and not (select t.uses_roles from purser.tenancy_mode() t) then
+      return null;
+    end if;
+    perform purser.current_tenant();
+  end if;
+  return null;
+end
+$$;
+
 -- Idempotent; run after every migration. p_uses_roles: whether the roles exist and the login holds them.
 create or replace function purser.apply_tenancy(p_uses_roles boolean) returns void language plpgsql as $$
 declare

@@ -125,15 +125,16 @@ describe('a line', () => {
     ['NUL', 'a\u0000b', 'a\uFFFDb'],
     ['half a surrogate pair', 'a\uD800b', 'a\uFFFDb'],
     ['quotes, backslashes and line ends', `'"\\u0000\\ \n\t`, `'"\\u0000\\ \n\t`],
-    ['a pair that the cut parts', `${'x'.repeat(1_985)}\u{1F389}${'y'.repeat(50)}`, undefined],
+    [
+      'a pair that the cut parts',
+      `${'x'.repeat(1_985)}\u{1F389}${'y'.repeat(50)}`,
+      `${'x'.repeat(1_985)}\uFFFD [cut at 2000]`,
+    ],
     ['2,000 pairs', '\u{1F389}'.repeat(1_000), '\u{1F389}'.repeat(1_000)],
     ['nothing', '', ''],
   ])('with %s sinks no other line', async (_what, text, kept) => {
     await storeLogLines(sql, [report(['before', text, 'after'])]);
-    const found = await texts();
-    expect([found.length, found[0], found[2]]).toEqual([3, 'before', 'after']);
-    if (kept !== undefined) expect(found[1]).toBe(kept);
-    expect(found[1]?.isWellFormed()).toBe(true);
+    expect(await texts()).toEqual(['before', kept, 'after']);
   });
 
   it.each(['', 'yesterday', '+275760-09-13T00:00:00.000Z', '-271821-04-20T00:00:00.000Z'])(

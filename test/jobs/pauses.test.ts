@@ -220,9 +220,9 @@ describe('a pause against a claim that is under way', () => {
     await sql`
       insert into background_jobs (tenant_id, job_type, max_attempts, give_up_at)
       select ${acme}, ${step}, 3, now() + interval '1 day' from generate_series(1, 2000)`;
-    let stop = false;
+    const stop = new AbortController();
     const dispatchers = Array.from({ length: 4 }, async () => {
-      while (!stop) await claim(sql, 5);
+      while (!stop.signal.aborted) await claim(sql, 5);
     });
     await eventually('some to be claimed', async () => {
       const [row] = await test.sql`select from background_jobs where state = 'queued' limit 1`;
@@ -233,7 +233,7 @@ describe('a pause against a claim that is under way', () => {
       select count(*)::int as n from background_jobs where state = 'queued'`;
     const [atPause] = await queued();
     for (let round = 0; round < 20; round += 1) await claim(test.sql, 5);
-    stop = true;
+    stop.abort();
     await Promise.all(dispatchers);
     expect(await queued()).toEqual([atPause]);
   });

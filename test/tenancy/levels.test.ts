@@ -1,60 +1,22 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { prepareDatabase } from '../../src/cli/prepare-database.ts';
 import { connect } from '../../src/db/connect.ts';
-import { openDatabase } from '../../src/db/database.ts';
-import type { Database } from '../../src/db/database.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
 import { enqueueChild } from '../../src/jobs/enqueue.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
-import { emptyDatabase, freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
 import { reserve } from '../support/holds.ts';
 import { addTenant } from '../support/tenants.ts';
 import { addJobType, finish, jobRow, runningJob, step } from '../jobs/job-steps.ts';
+import { levels, standOn } from './standing.ts';
+import type { Standing } from './standing.ts';
 
-interface Standing {
-  readonly test: TestDatabase;
-  readonly database: Database;
-  close(): Promise<void>;
-}
-
-async function standOnL1(): Promise<Standing> {
-  const test = await emptyDatabase('purser_plain');
-  const prepared = await prepareDatabase({ url: test.url });
-  expect(prepared.usesRoles).toBe(false);
-  const database = await openDatabase({
-    url: test.url,
-    applicationName: 'purser test level',
-    systemConnections: 4,
-    tenantConnections: 2,
-  });
-  return {
-    test,
-    database,
-    close: async () => {
-      await database.close();
-      await test.close();
-    },
-  };
-}
-
-async function standOn(level: 'L2' | 'L3'): Promise<Standing> {
-  const test = await freshDatabase();
-  return { test, database: await test.open({ level }), close: () => test.close() };
-}
-
-describe.each([
-  ['L1', standOnL1],
-  ['L2', () => standOn('L2')],
-  ['L3', () => standOn('L3')],
-] as const)('at level %s', (level, stand) => {
+describe.each(levels)('at level %s', (level) => {
   let standing: Standing;
   let tenantId: string;
   let otherId: string;
 
   beforeAll(async () => {
-    standing = await stand();
+    standing = await standOn(level);
     const { system } = standing.database;
     await addJobType(system);
     tenantId = await addTenant(system, { limitUsd: '1' });
