@@ -196,6 +196,8 @@ async function run(invocation: Invocation): Promise<number> {
   } finally {
     await lifecycle.close();
     ignoreSignals();
+    // An exit waits for every thread, and this one waits for no one.
+    if (lifecycle.byForce) process.kill(process.pid, 'SIGKILL');
   }
 }
 

@@ -102,6 +102,13 @@ async function run(invocation: Invocation): Promise<number> {
   const given = invocation.config();
   const log = createLogger({ level: given.LOG_LEVEL, role: word });
   const lifecycle = new Lifecycle(log);
+  // No handler runs in this thread. A library's stray promise is no reason to drop all that runs; a throw that
+  // nobody caught leaves nobody knows what, and the leases bring its jobs back.
+  process.on('unhandledRejection', (error) => log.error({ error }, 'unhandled_rejection'));
+  process.on('uncaughtException', (error) => {
+    log.fatal({ error }, 'uncaught_exception');
+    process.exit(exitCodes.failed);
+  });
   // For the rest of the process's life: a second signal must not end it by force while it is leaving.
   stopOnSignals(lifecycle);
   try {

@@ -4,7 +4,7 @@
  */
 import { BudgetExceededError } from '../budget/budget-exceeded.ts';
 import { formatUsd } from '../budget/money.ts';
-import { JobTimeoutError, PurserError } from '../errors.ts';
+import { JobTimeoutError, PurserError, UsageError } from '../errors.ts';
 import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
 import type { Handler } from '../handlers/define.ts';
 import { toOutcome } from '../handlers/outcome.ts';
@@ -105,6 +105,8 @@ type FailureClass =
 /** Errors of ours say their class; others are judged by an HTTP status where they carry one. */
 function classOf(thrown: unknown, now: Date): FailureClass {
   if (thrown instanceof JobTimeoutError) return { kind: 'retry' };
+  // A wrong call is as wrong the next time.
+  if (thrown instanceof UsageError) return { kind: 'fatal' };
   if (thrown instanceof PurserError) {
     const { class: named, retryAfterMs, by, reason } = thrown.details;
     if (named === 'fatal') return { kind: 'fatal' };

@@ -135,7 +135,8 @@ export class Executors {
     if (this.#closed) assignment.settle(later('the worker is leaving', 0));
     else if (performance.now() < this.#unfitUntilMs) {
       assignment.settle(later('this worker cannot load its handlers any more', unfitPauseMs));
-    } else if (kind !== 'alone' || !this.#hasSuspect()) this.#give(this.#choose(kind), assignment);
+    } else if (kind !== 'alone' || !this.#hasSuspect())
+      this.#choose(kind).give(assignment, (this.#lastPlace += 1));
     else if (this.#suspects.length < maxWaitingSuspects) this.#suspects.push(assignment);
     else
       assignment.settle(later('another job runs alone here', againAfterMs * (0.5 + Math.random())));
@@ -152,11 +153,6 @@ export class Executors {
       return this.#spawn(kind);
     }
     return open.reduce((least, member) => (member.size < least.size ? member : least));
-  }
-
-  #give(member: Member, assignment: Assignment): void {
-    this.#lastPlace += 1;
-    member.give(assignment, this.#lastPlace);
   }
 
   #spawn(kind: MemberKind): Member {
@@ -186,11 +182,18 @@ export class Executors {
   #events(): MemberEvents<Member> {
     return {
       message: (member, message) => this.#hear(member, message),
-      again: (assignments) => assignments.forEach((assignment) => this.#place(assignment)),
+      again: (assignments) => this.#again(assignments),
       idle: (member) => this.#idle(member),
       wedged: (text) => this.#listener?.wedged(text),
       endSessions: this.#options.endSessions,
     };
+  }
+
+  /** What a closed member gives back; the next one loads while nobody waits for it yet. */
+  #again(assignments: readonly Assignment[]): void {
+    for (const assignment of assignments) this.#place(assignment);
+    const loads = !this.#closed && performance.now() >= this.#unfitUntilMs;
+    if (loads && this.#jobTypes.size > 0) this.#choose('shared');
   }
 
   #hear(member: Member, message: FromExecutor): void {
