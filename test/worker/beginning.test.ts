@@ -1,14 +1,16 @@
 /** A worker that is asked to stop while a job is just beginning waits for it, and hands it back as well. */
-import { expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { z } from 'zod';
 import { defineHandler } from '../../src/handlers/define.ts';
 import { enqueue } from '../../src/jobs/enqueue.ts';
 import { historyOf, jobRow } from '../jobs/job-steps.ts';
 import { untilWaiting } from '../support/holds.ts';
+import { describeOnRedis, startRedis } from '../support/redis.ts';
+import type { TestRedis } from '../support/redis.ts';
 import { openFleet } from './fleet.ts';
 
-it('is handed back uncounted after it began', async () => {
-  const fleet = await openFleet(undefined);
+async function stopWhileBeginning(redisUrl: string | undefined): Promise<void> {
+  const fleet = await openFleet(redisUrl);
   try {
     const { sql } = fleet.test;
     await sql`insert into tenants (id) values ('acme')`;
@@ -38,4 +40,17 @@ it('is handed back uncounted after it began', async () => {
   } finally {
     await fleet.close();
   }
+}
+
+it('is handed back uncounted after it began, with the queues in Postgres', () =>
+  stopWhileBeginning(undefined));
+
+describeOnRedis('with the queues in Redis', () => {
+  let redis: TestRedis;
+  beforeAll(async () => {
+    redis = await startRedis();
+  });
+  afterAll(() => redis.stop());
+
+  it('is handed back uncounted after it began', () => stopWhileBeginning(redis.url));
 });

@@ -8,7 +8,7 @@ import { cancel, retry, snooze } from '../../src/handlers/outcome.ts';
 import { rescueLostAttempts, wakeParkedJobs } from '../../src/jobs/sweep.ts';
 import type { WorkerService, WorkerServiceOptions } from '../../src/worker/worker.ts';
 import { addJob, eventually, historyOf, jobRow, untilState } from '../jobs/job-steps.ts';
-import { reserve, untilWaiting } from '../support/holds.ts';
+import { reserve } from '../support/holds.ts';
 import { addTenant, startAttempt } from '../support/tenants.ts';
 import { openFleet } from './fleet.ts';
 import type { Fleet } from './fleet.ts';
@@ -226,23 +226,6 @@ export function describeWorker(open: () => Promise<Fleet>): void {
       expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ attempt: 0, losses: 0 });
       await start(async () => 'by another');
       expect(await ended(jobId)).toMatchObject({ state: 'completed', result: 'by another' });
-    });
-
-    it('waits for a job that is just beginning, and hands it back as well', async () => {
-      let stopped: Promise<void> | undefined;
-      let jobId = '';
-      await fleet.database.system.begin(async (tx) => {
-        // Nobody begins while the tokens are locked; the entry is taken all the same.
-        await tx`lock table purser.context_tokens in share mode`;
-        jobId = await start(untilAborted, { shutdownGraceMs: 700 });
-        await untilWaiting(fleet.test.sql, 1);
-        stopped = stop();
-        await new Promise((resolve) => setTimeout(resolve, 300));
-      });
-      await stopped;
-      expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ attempt: 0, losses: 0 });
-      // Handed back after it began, or given back at the door: uncounted either way.
-      expect((await historyOf(fleet.test.sql, jobId)).join()).toMatch(/(running|queued)>pending/);
     });
   });
 }
