@@ -1,0 +1,114 @@
+/**
+ * What SQL says after a scenario: every accepted job ended, once, by a legal path, nothing is left open, and
+ * no effect stands that its attempt was not entitled to.
+ */
+import type { Sql } from '../../src/db/connect.ts';
+import { jobStates, transitions } from '../../src/jobs/states.ts';
+import type { JobState } from '../../src/jobs/states.ts';
+
+export interface Audit {
+  readonly jobs: number;
+  readonly states: Partial<Record<JobState, number>>;
+  /** Sentences; empty when all is well. At most 20. */
+  readonly faults: readonly string[];
+}
+
+/** The audit of a scenario in which everything went well. */
+export const allCompleted = (jobs: number): Audit => ({
+  jobs,
+  states: { completed: jobs },
+  faults: [],
+});
+
+interface Fault {
+  readonly fault: string;
+}
+
+const maxFaults = 20;
+
+/** Takes all jobs of the database together; `accepted` are the ids that somebody was promised. */
+export async function audit(sql: Sql, accepted: readonly string[]): Promise<Audit> {
+  const found: Fault[][] = [];
+  for (const look of [unended, illegalPaths, leftOpen, overrunAttempts, wrongEffects]) {
+    found.push([...(await look(sql))]);
+  }
+  found.push([...(await lostJobs(sql, accepted))]);
+  const states = await sql<{ state: JobState; jobs: number }[]>`
+    select state, count(*)::int as jobs from background_jobs group by state`;
+  return {
+    jobs: states.reduce((sum, { jobs }) => sum + jobs, 0),
+    states: Object.fromEntries(states.map(({ state, jobs }) => [state, jobs])),
+    faults: found.flat().map(({ fault }) => fault),
+  };
+}
+
+const lostJobs = (sql: Sql, accepted: readonly string[]) => sql<Fault[]>`
+  select format('job %s was accepted and is not there', a.id) as fault
+  from unnest(${[...accepted]}::bigint[]) a (id)
+  where not exists (select from background_jobs j where j.id = a.id) limit ${maxFaults}`;
+
+const unended = (sql: Sql) => sql<Fault[]>`
+  select format('job %s (%s) has not ended: %s %s', id, job_type, state, state_detail) as fault
+  from background_jobs where finished_at is null order by id limit ${maxFaults}`;
+
+/** One event after the other, from nothing to one terminal state, each step one that the table allows. */
+function illegalPaths(sql: Sql) {
+  const steps = jobStates.flatMap((from) => transitions[from].map((to) => `${from}>${to}`));
+  const ends = jobStates.filter((state) => transitions[state].length === 0);
+  return sql<Fault[]>`
+    with step as (
+      select job_id, id, from_state, to_state,
+             lag(to_state) over (partition by job_id order by id) as before
+      from job_events
+    ), path as (
+      select j.id, j.state,
+             string_agg(s.to_state, ' > ' order by s.id) as words,
+             count(*) filter (where s.to_state = any(${ends})) as ends,
+             (array_agg(s.to_state order by s.id desc))[1] as last,
+             bool_and(s.from_state is not distinct from s.before) as unbroken,
+             bool_and(s.from_state is null or s.from_state || '>' || s.to_state = any(${steps})) as legal
+      from background_jobs j left join step s on s.job_id = j.id group by j.id
+    )
+    select format('job %s has the path %s, and its row says %s', id, words, state) as fault
+    from path
+    where not (coalesce(unbroken and legal, false) and ends <= 1 and last = state)
+    order by id limit ${maxFaults}`;
+}
+
+const leftOpen = (sql: Sql) => sql<Fault[]>`
+  select format('job %s has ended and still holds a lease', l.job_id) as fault
+  from purser.job_leases l join background_jobs j on j.id = l.job_id where j.finished_at is not null
+  union all
+  select format('job %s has ended and still holds a token', t.job_id)
+  from purser.context_tokens t join background_jobs j on j.id = t.job_id where j.finished_at is not null
+  limit ${maxFaults}`;
+
+const overrunAttempts = (sql: Sql) => sql<Fault[]>`
+  select format('job %s is at attempt %s of %s', id, attempt, max_attempts) as fault
+  from background_jobs where attempt > max_attempts order by id limit ${maxFaults}`;
+
+/**
+ * Effects of fault_effects: one that was to be committed with the completion stands exactly once, for a job
+ * that completed; one of a fenced transaction stands once a token at most, and was written between the
+ * begin and the end of an attempt.
+ */
+const wrongEffects = (sql: Sql) => sql<Fault[]>`
+  with spell as (
+    select job_id, at as begun,
+           lead(at, 1, 'infinity') over (partition by job_id order by id) as ended, to_state
+    from job_events
+  )
+  select format('job %s (%s) has %s effects of its completion', j.id, j.state, count(e.id)) as fault
+  from background_jobs j left join fault_effects e on e.job_id = j.id and e.kind = 'completion'
+  where j.payload ? 'completes'
+  group by j.id having count(e.id) <> case when j.state = 'completed' then 1 else 0 end
+  union all
+  select format('job %s has the effect %s %s times under one token', job_id, kind, count(*))
+  from fault_effects group by job_id, token, kind having count(*) > 1
+  union all
+  select format('job %s has the effect %s of a stale attempt', e.job_id, e.kind)
+  from fault_effects e
+  where not exists (
+    select from spell s where s.job_id = e.job_id and s.to_state = 'running'
+      and e.at >= s.begun and e.at <= s.ended)
+  limit ${maxFaults}`;

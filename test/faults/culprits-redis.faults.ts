@@ -1,0 +1,6 @@
+import { describeOnRedis } from '../support/redis.ts';
+import { describeCulprits } from './culprits-suite.ts';
+
+describeOnRedis('culprits, queues in Redis', () => {
+  describeCulprits('redis');
+});

@@ -1,0 +1,97 @@
+/**
+ * A statement is committed and its answer is lost: begin and finish still come out right. And one result that
+ * Postgres cannot store sinks nobody beside it.
+ */
+import { describe, expect, it } from 'vitest';
+import { describeOnRedis } from '../support/redis.ts';
+import type { StatementTest } from './postgres-wire.ts';
+import { allCompleted } from './auditor.ts';
+import type { Audit } from './auditor.ts';
+import { say } from './figures.ts';
+import { until } from './patience.ts';
+import { onStage } from './stage.ts';
+import type { BackendKind } from './stage.ts';
+
+/** By what they write, not by how they are written. */
+const isBegin: StatementTest = (text) => /insert into purser\.job_leases/i.test(text);
+const isFinish: StatementTest = (text) =>
+  /delete from purser\.context_tokens/i.test(text) && /state = r\.to_state/i.test(text);
+const isCompletion: StatementTest = (text) => /complete_attempt/i.test(text);
+const isCommit: StatementTest = (text) => /^\s*commit\b/i.test(text);
+
+const rounds = 5;
+const jobsALoss = 8;
+
+async function loseAnswers(backend: BackendKind): Promise<Audit> {
+  return onStage({ backend, leaseMs: 5_000 }, async (stage) => {
+    const proxy = await stage.proxyOf('postgres');
+    await stage.keepScheduler();
+    const worker = await stage.keepWorker({ DATABASE_URL: proxy.through(stage.databaseUrl) });
+    const lost: string[] = [];
+    const losing = async (what: string, isWanted: StatementTest, more: object): Promise<void> => {
+      const loss = proxy.loseAnswerTo(isWanted);
+      const ids = await stage.enqueue(
+        'fault_work',
+        Array.from({ length: jobsALoss }, () => ({ ms: 50, ...more })),
+      );
+      await until(`the answer to a ${what} to be lost`, async () => loss.lost() !== undefined);
+      await stage.untilStates(ids, jobsALoss, 'completed');
+      lost.push(what);
+    };
+    for (let round = 0; round < rounds; round += 1) {
+      await losing('begin', isBegin, {});
+      await losing('finish', isFinish, {});
+      await losing('completion', isCompletion, { completes: true });
+      await losing('commit', isCommit, { completes: true });
+    }
+    const audited = await stage.audit();
+    const counted = await stage.sql`select attempt, losses from background_jobs where attempt <> 1`;
+    expect([...counted]).toEqual([]);
+    expect(worker.ended).toEqual([]);
+    const [again] = await stage.sql<{ jobs: number; lost: number }[]>`
+      select count(*) filter (where dispatch_no > 1)::int as jobs,
+             count(*) filter (where losses > 0)::int as lost from background_jobs`;
+    say(
+      `answers lost, ${backend}: ${lost.length}; jobs that were dispatched again: ${again?.jobs}, ` +
+        `counted as a loss: ${again?.lost} of ${lost.length * jobsALoss}`,
+    );
+    return audited;
+  });
+}
+
+async function oneBadResult(backend: BackendKind): Promise<Audit> {
+  return onStage({ backend }, async (stage) => {
+    await stage.keepScheduler();
+    await stage.keepWorker({ WORKER_CONCURRENCY: '64' });
+    const gate = stage.gate();
+    const ids = await stage.enqueue(
+      'fault_rest',
+      Array.from({ length: 64 }, (_, index) => ({ gate, nul: index === 20 })),
+    );
+    await stage.untilStates(ids, 64, 'running');
+    // All of them end in the same moment, so that they leave in a batch.
+    await stage.open(gate);
+    const audited = await stage.audit();
+    const [bad] = await stage.sql<{ result: { nul: string } }[]>`
+      select result from background_jobs where id = ${ids[20] ?? ''}::bigint`;
+    expect(bad?.result.nul).toBe('a\uFFFDb');
+    const counted = await stage.sql`select from background_jobs where attempt <> 1 or losses > 0`;
+    expect(counted).toHaveLength(0);
+    return audited;
+  });
+}
+
+describeOnRedis('lost answers and bad results, queues in Redis', () => {
+  it('a begin, a finish or a completion whose answer is lost comes out right', async () => {
+    expect(await loseAnswers('redis')).toEqual(allCompleted(4 * rounds * jobsALoss));
+  });
+  it('a result with a NUL in a batch of 64 sinks nobody', async () => {
+    expect(await oneBadResult('redis')).toEqual(allCompleted(64));
+  });
+});
+
+describe('lost answers and bad results, queues in Postgres', () => {
+  it('a result with a NUL in a batch of 64 sinks nobody', async () => {
+    expect(await oneBadResult('postgres')).toEqual(allCompleted(64));
+  });
+});

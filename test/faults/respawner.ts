@@ -1,0 +1,90 @@
+/**
+ * A worker that is started again whenever it ends, as a platform does, with what became of each of its lives.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { startCli } from '../support/process.ts';
+import type { CliProcess } from '../support/process.ts';
+
+export interface Life {
+  readonly pid: number;
+  readonly code: number | null;
+  readonly signal: NodeJS.Signals | null;
+  /** What it said last on stderr. */
+  readonly lastWords: string;
+}
+
+export interface KeptProcess {
+  /** The life of now; between two lives, the last one. */
+  current(): CliProcess;
+  /** Lives that ended, oldest first. */
+  readonly ended: readonly Life[];
+  /** SIGKILL to the life of now; a new one begins. Returns its pid. */
+  kill(): Promise<number>;
+  /** Waits until a life runs that began after those which have ended by now. */
+  untilRunning(): Promise<void>;
+  /** SIGTERM, and no further life. Returns how it ended. */
+  stop(): Promise<Life>;
+}
+
+/** What a platform waits before it starts a process again that ended while it started. */
+const pauseMs = 500;
+const keptWords = 3_000;
+
+export async function keepProcess(
+  role: 'worker' | 'scheduler',
+  env: Readonly<Record<string, string | undefined>>,
+): Promise<KeptProcess> {
+  const ended: Life[] = [];
+  let stopping = false;
+  let current = begin();
+
+  function begin(): { process: CliProcess; runs: Promise<boolean> } {
+    const process = startCli(['start', role], { env });
+    const runs = process
+      .waitForLine(new RegExp(`^purser ${role} is running`), { timeoutMs: 60_000 })
+      .then(
+        () => true,
+        () => false,
+      );
+    return { process, runs };
+  }
+
+  const living = (async () => {
+    for (;;) {
+      const { process } = current;
+      const { code, signal, stderr } = await process.waitForExit({ timeoutMs: 3_600_000 });
+      ended.push({ pid: process.pid, code, signal, lastWords: stderr.slice(-keptWords) });
+      if (stopping) return;
+      if (!(await current.runs)) await sleep(pauseMs);
+      if (stopping) return;
+      current = begin();
+    }
+  })();
+
+  const untilRunning = async (): Promise<void> => {
+    for (;;) {
+      const { process, runs } = current;
+      if ((await runs) && !ended.some(({ pid }) => pid === process.pid)) return;
+      await sleep(20);
+    }
+  };
+  await untilRunning();
+  return {
+    current: () => current.process,
+    ended,
+    kill: async () => {
+      const { process } = current;
+      await process.kill();
+      return process.pid;
+    },
+    untilRunning,
+    stop: async () => {
+      stopping = true;
+      current.process.signal('SIGTERM');
+      await living;
+      const last = ended.at(-1);
+      if (last === undefined) throw new Error(`${role} has not ended`);
+      return last;
+    },
+  };
+}
