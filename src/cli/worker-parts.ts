@@ -44,6 +44,7 @@ export async function openWorkerParts(
       logLevel: config.LOG_LEVEL,
       heapMb: config.WORKER_THREAD_HEAP_MB,
       graceMs: handlerGraceMs,
+      silenceMs: (config.PURSER_LEASE_MS * 2) / 3,
     },
     applicationName: `purser worker tenant ${randomBytes(4).toString('hex')}`,
     threads: config.WORKER_THREADS,

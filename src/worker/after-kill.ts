@@ -5,7 +5,7 @@
 import { PurserError } from '../errors.ts';
 import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
 import type { Assignment } from './assignment.ts';
-import { endOfThrow } from './classify.ts';
+import { endOfThrow, handedBack } from './classify.ts';
 import type { DeathCause, JobTypeFacts } from './executor-protocol.ts';
 
 /** Deaths alone after which a job is to blame. */
@@ -63,17 +63,7 @@ export function settleKilled(
 }
 
 /** Reasons of the worker and of operators: they hold whatever else happened. */
-const notItsFault: ReadonlySet<string> = new Set(['cancel', 'snooze']);
-
-/** Uncounted, to run again at `at`. */
-export function handedBack(reason: string, at: Date): AttemptEnd {
-  return {
-    toState: 'pending',
-    countsAttempt: false,
-    scheduledFor: at,
-    detail: { reason: `handed back: ${reason}` },
-  };
-}
+const notItsFault: ReadonlySet<string> = new Set(['cancel', 'hand_back']);
 
 function lostAlone(attempt: BegunAttempt, text: string, now: Date): AttemptEnd {
   const losses = attempt.lossesAlone + 1;

@@ -66,6 +66,7 @@ export function endOfThrow(anything: unknown, facts: AttemptFacts): AttemptEnd {
   if (hint.kind === 'fatal') return deadLetter(thrown, 'fatal');
   if (hint.kind === 'snooze') return snoozed(hint.afterMs, storableFault(thrown).message, facts);
   if (hint.kind === 'cancel') return cancelled(hint.reason, hint.by);
+  if (hint.kind === 'hand_back') return handedBack(storableFault(thrown).message, facts.now);
   return failed(thrown, facts, undefined);
 }
 
@@ -74,6 +75,16 @@ function cancelled(reason: string, by: string): AttemptEnd {
     toState: 'cancelled',
     countsAttempt: true,
     detail: { reason: storableText(reason, maxReasonLength), by: storableText(by, 200) },
+  };
+}
+
+/** Not begun, or not the handler's doing: uncounted, to run again at `at`. */
+export function handedBack(reason: string, at: Date): AttemptEnd {
+  return {
+    toState: 'pending',
+    countsAttempt: false,
+    scheduledFor: at,
+    detail: { reason: `handed back: ${reason}` },
   };
 }
 
@@ -99,6 +110,7 @@ function refused(error: BudgetExceededError, facts: AttemptFacts): AttemptEnd {
 type FailureClass =
   | { kind: 'fatal' }
   | { kind: 'retry' }
+  | { kind: 'hand_back' }
   | { kind: 'cancel'; readonly reason: string; readonly by: string }
   | { kind: 'snooze'; readonly afterMs: number };
 
@@ -109,7 +121,7 @@ function classOf(thrown: unknown, now: Date): FailureClass {
   if (thrown instanceof UsageError) return { kind: 'fatal' };
   if (thrown instanceof PurserError) {
     const { class: named, retryAfterMs, by, reason } = thrown.details;
-    if (named === 'fatal') return { kind: 'fatal' };
+    if (named === 'fatal' || named === 'hand_back') return { kind: named };
     if (named === 'cancel') return { kind: 'cancel', reason: String(reason), by: String(by) };
     if (named === 'snooze') {
       return { kind: 'snooze', afterMs: typeof retryAfterMs === 'number' ? retryAfterMs : 10_000 };

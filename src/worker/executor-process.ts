@@ -5,7 +5,13 @@
 import type { ExecutorSetup, FromExecutor, ToExecutor } from './executor-protocol.ts';
 import { spawnThread } from './executor-spawn.ts';
 
-type First = { readonly kind: 'setup'; readonly setup: ExecutorSetup };
+type FromWorker =
+  | ToExecutor
+  | { readonly kind: 'setup'; readonly setup: ExecutorSetup }
+  | { readonly kind: 'alive' };
+
+/** Not an exit: it would wait for a thread that is stuck in native code. */
+const end = (): void => void process.kill(process.pid, 'SIGKILL');
 
 function send(message: FromExecutor): void {
   if (process.connected) process.send?.(message);
@@ -17,11 +23,17 @@ function start(setup: ExecutorSetup): void {
     // The worker reads it before it sees the process end.
     died: (cause) => send({ kind: 'died', cause }),
   });
-  process.on('message', (message: ToExecutor) => thread.post(message));
+  let silence = setTimeout(end, setup.silenceMs);
+  process.on('message', (message: FromWorker) => {
+    clearTimeout(silence);
+    silence = setTimeout(end, setup.silenceMs);
+    if (message.kind !== 'alive' && message.kind !== 'setup') thread.post(message);
+  });
 }
 
-// Not an exit: it would wait for a thread that is stuck in native code.
-process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
+process.on('disconnect', end);
 // A platform tells every process of a dyno to leave; this one leaves when its worker tells it to.
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => {});
-process.once('message', ({ setup }: First) => start(setup));
+process.once('message', (message: FromWorker) => {
+  if (message.kind === 'setup') start(message.setup);
+});

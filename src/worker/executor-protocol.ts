@@ -27,6 +27,8 @@ export interface ExecutorSetup {
   readonly heapMb: number;
   /** How long a handler may take to stop after it was told to. */
   readonly graceMs: number;
+  /** A process of its own ends itself when it hears nothing of its worker for so long: the lease is at its end. */
+  readonly silenceMs: number;
 }
 
 export interface LogLine {

@@ -104,6 +104,8 @@ export const spawnProcess: SpawnExecutor = (setup, events) => {
     if (child.connected) child.send(message);
   };
   post({ kind: 'setup', setup });
+  const alive = setInterval(() => post({ kind: 'alive' }), setup.silenceMs / 5);
+  void ended.then(() => clearInterval(alive));
   return {
     board: undefined,
     ended,

@@ -18,9 +18,6 @@ export interface LeaseOptions {
   readonly log: Logger;
 }
 
-/** Should the end of such an attempt still be accepted, the handler is not to blame. */
-const uncounted = { class: 'snooze', retryAfterMs: 1_000 };
-
 /** Renews all leases; an attempt whose lease is gone has been taken over, so its handler is told to stop. */
 export async function keepLeases(options: LeaseOptions): Promise<void> {
   const { running, workerId, leaseMs, log } = options;
@@ -76,5 +73,6 @@ export function abortUnrenewed({ running, leaseMs, log }: LeaseOptions): void {
   }
 }
 
+/** Should the end of such an attempt still be accepted, the handler is not to blame. */
 const lost = (text: string): PurserError =>
-  new PurserError('lease_lost', text, { details: uncounted });
+  new PurserError('lease_lost', text, { details: { class: 'hand_back' } });

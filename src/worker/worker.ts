@@ -14,8 +14,8 @@ import type { Logger } from '../log.ts';
 import { startLoop } from '../loop.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Entry, QueueBackend } from '../queues/backend.ts';
-import { handedBack } from './after-kill.ts';
 import { createBatches } from './batches.ts';
+import { handedBack } from './classify.ts';
 import { executeEntry } from './execute.ts';
 import type { ExecuteOptions } from './execute.ts';
 import type { Executors } from './executors.ts';
@@ -50,6 +50,8 @@ export interface WorkerService {
 
 /** How long an entry waits at the door of a full worker. */
 const doorPatienceMs = 1_000;
+/** After the handlers' grace: two looks at a blocked thread, and its end. */
+const stopByForceMs = 3_500;
 
 export async function startWorker(options: WorkerServiceOptions): Promise<WorkerService> {
   const { backend, log, database, leaseMs, executors, concurrency, metrics } = options;
@@ -166,18 +168,21 @@ async function pause(workers: readonly Worker<Entry>[]): Promise<void> {
   await Promise.race([Promise.all(workers.map((worker) => worker.pause(true))), sleep(2_000)]);
 }
 
+/**
+ * Tells all handlers to stop, by force where they do not; each goes back by its own end. What has none by then
+ * (the executor is stuck) is handed back from here.
+ */
 async function handBack(options: WorkerServiceOptions, running: RunningJobs): Promise<void> {
   const jobs = running.list();
   options.log.warn({ jobs: jobs.map(({ attempt }) => attempt.jobId) }, 'handing_back');
-  const end = handedBack('the worker is leaving', new Date());
+  const reason = new PurserError('worker_leaving', 'the worker is leaving', {
+    details: { class: 'hand_back' },
+  });
+  for (const { controller } of jobs) controller.abort(reason);
+  if (await running.untilIdle(options.graceMs + stopByForceMs)) return;
+  const end = handedBack(reason.message, new Date());
   await finishAttempts(
     options.database.system,
-    jobs.map(({ attempt: { jobId, token } }) => ({ jobId, token, end })),
+    running.list().map(({ attempt: { jobId, token } }) => ({ jobId, token, end })),
   );
-  for (const { controller } of jobs) {
-    controller.abort(
-      new PurserError('worker_leaving', 'the worker is leaving', { details: { class: 'snooze' } }),
-    );
-  }
-  await running.untilIdle(options.graceMs + 500);
 }

@@ -57,6 +57,7 @@ const open = (modulePath = join(folder, 'handlers.mjs')) =>
       logLevel: 'silent',
       heapMb: 64,
       graceMs: 300,
+      silenceMs: 10_000,
     },
     applicationName: 'purser test',
     threads: 1,

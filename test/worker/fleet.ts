@@ -74,6 +74,7 @@ export async function openFleet(redisUrl: string | undefined, dispatching = true
           logLevel: 'silent',
           heapMb: 256,
           graceMs,
+          silenceMs: 10_000,
         },
         applicationName: `purser test executor ${processId.slice(0, 8)}`,
         threads: 1,
