@@ -1,6 +1,7 @@
 /**
  * The only way to tenant data: a transaction that carries a token, acts as the tenant role, and ends with
- * the commit fence, so that effects of an attempt that is no longer the running one never commit.
+ * the commit fence or the attempt's completion, so that effects of an attempt that is no longer the running one
+ * never commit.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
@@ -19,12 +20,20 @@ export interface TenantSql {
     ...values: readonly Parameter[]
   ): Promise<R[]>;
   /** Runs `fn` in one transaction; its effects commit only while the attempt is the running one. */
-  begin<T>(fn: (tx: Tx) => Promise<T>): Promise<T>;
+  begin<T>(fn: (tx: Tx) => Promise<T>, options?: BeginOptions): Promise<T>;
   /** A text with `$1` parameters. The text must not contain values. */
   unsafe<R extends object = Record<string, unknown>>(
     text: string,
     parameters?: readonly postgres.ParameterOrJSON<never>[],
   ): Promise<R[]>;
+}
+
+export interface BeginOptions {
+  /**
+   * The job is completed by the same commit, with what `fn` returns as its result: either all of it happened, once,
+   * or nothing. The attempt has ended then; what the handler still does with it is refused (SQLSTATE PU001, PU002).
+   */
+  readonly complete?: boolean;
 }
 
 export interface TenantPool {
@@ -36,13 +45,14 @@ export interface TenantPool {
 }
 
 export interface TenantContext {
-  readonly storable?: (result: unknown) => unknown;
   readonly token: string;
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds since the epoch after which no statement may still run. */
   readonly deadlineMs?: number | undefined;
   /** Hears of every transaction that row-level security refused, also when the handler swallows the error. */
   readonly onRefused?: ((refusal: Refusal) => void) | undefined;
+  /** Makes the result of a completing transaction fit for jsonb. Default: as JSON has it. */
+  readonly storable?: ((result: unknown) => unknown) | undefined;
 }
 
 /** A transaction that sits idle for longer than this is ended by the server. */
@@ -85,8 +95,9 @@ export async function withTenant<T>(
   pool: TenantPool,
   context: TenantContext,
   fn: (tx: Tx) => Promise<T>,
+  options: BeginOptions = {},
 ): Promise<T> {
-  const { signal, token, onRefused } = context;
+  const { signal, token, onRefused, storable = (result) => result } = context;
   signal?.throwIfAborted();
   if ((entered.getStore() ?? token) !== token) {
     throw new PurserError(
@@ -98,7 +109,10 @@ export async function withTenant<T>(
     const result = await pool.sql.begin('isolation level read committed read write', async (tx) => {
       await enter(tx, pool, context);
       const value = await entered.run(token, () => fn(tx));
-      await tx`select purser.commit_fence()`;
+      if (options.complete === true) {
+        const result = JSON.stringify(storable(value)) ?? null;
+        await tx`select purser.complete_attempt(${result}::text::jsonb)`;
+      } else await tx`select purser.commit_fence()`;
       return { value };
     });
     return result.value;
@@ -118,7 +132,8 @@ export function tenantSql(pool: TenantPool, context: TenantContext): TenantSql {
   ): Promise<R[]> =>
     withTenant(pool, context, async (tx) => [...(await tx<R[]>(strings, ...values))]);
   return Object.assign(query, {
-    begin: <T>(fn: (tx: Tx) => Promise<T>) => withTenant(pool, context, fn),
+    begin: <T>(fn: (tx: Tx) => Promise<T>, options?: BeginOptions) =>
+      withTenant(pool, context, fn, options),
     unsafe: <R extends object>(
       text: string,
       parameters: readonly postgres.ParameterOrJSON<never>[] = [],

@@ -20,15 +20,20 @@ export interface BegunAttempt {
   readonly attempt: number;
   readonly maxAttempts: number;
   readonly token: string;
+  /** A suspect: it has to run in a process of its own. */
   readonly alone: boolean;
+  /** Deaths of that process since the job last came to an end of its own. */
   readonly lossesAlone: number;
   readonly createdAt: Date;
   readonly scheduledFor: Date;
 }
 
+const byJobId = (a: { readonly jobId: string }, b: { readonly jobId: string }): number =>
+  Number(BigInt(a.jobId) - BigInt(b.jobId));
+
 /**
- * Starts attempts and leases them to `workerId` for `leaseMs`.
- * Requests that are stale (re-dispatched, cancelled, ended) are simply missing from the answer.
+ * Starts attempts and leases them to `workerId` for `leaseMs`. Requests that are stale (re-dispatched, cancelled,
+ * ended) are simply missing from the answer; one that is repeated, because its answer was lost, gets its attempt.
  */
 export async function beginAttempts(
   sql: Queryable,
@@ -36,33 +41,41 @@ export async function beginAttempts(
   workerId: string,
   leaseMs: number,
 ): Promise<BegunAttempt[]> {
-  const sorted = requests.toSorted((a, b) => Number(BigInt(a.jobId) - BigInt(b.jobId)));
+  const sorted = requests.toSorted(byJobId);
+  const attempt = sql`
+    id as "jobId", tenant_id as "tenantId", job_type as "jobType", payload, attempt,
+    max_attempts as "maxAttempts", attempt_token as token, suspect as alone, losses_alone as "lossesAlone",
+    created_at as "createdAt", scheduled_for as "scheduledFor"`;
   return sql<BegunAttempt[]>`
     with request as materialized (
       select * from unnest(
         ${sorted.map(({ jobId }) => jobId)}::bigint[], ${sorted.map(({ dispatchNo }) => dispatchNo)}::int[],
         ${sorted.map(({ token }) => token)}::uuid[]) as r (job_id, dispatch_no, token)
+    ), found as materialized (
+      -- Locked in the order of ids. A repetition that waits here for its first try sees what that one made.
+      select j.*, r.token from public.background_jobs j
+      join request r on r.job_id = j.id and r.dispatch_no = j.dispatch_no
+      where j.state = 'queued' or (j.state = 'running' and j.attempt_token = r.token)
+      order by j.id for no key update of j
     ), begun as (
       update public.background_jobs j
-      set state = 'running', attempt = j.attempt + 1, attempt_token = r.token, lease_owner = ${workerId},
+      set state = 'running', attempt = j.attempt + 1, attempt_token = f.token, lease_owner = ${workerId},
           started_at = now(), state_detail = jsonb_build_object('worker', ${workerId}::text)
-      from request r
-      where j.id = r.job_id and j.state = 'queued' and j.dispatch_no = r.dispatch_no
+      from found f where j.id = f.id and j.state = 'queued'
       returning j.*
     ), opened as (
       insert into purser.context_tokens (token, tenant_id, job_id, attempt)
       select attempt_token, tenant_id, id, attempt from begun
     ), leased as (
-      insert into purser.job_leases (job_id, token, worker_id, expires_at)
-      select id, attempt_token, ${workerId}, now() + ${leaseMs} * interval '1 millisecond' from begun
+      insert into purser.job_leases (job_id, token, worker_id, expires_at, alone)
+      select id, attempt_token, ${workerId}, now() + ${leaseMs} * interval '1 millisecond', suspect from begun
       on conflict (job_id) do update
-        set token = excluded.token, worker_id = excluded.worker_id, expires_at = excluded.expires_at
+        set token = excluded.token, worker_id = excluded.worker_id, expires_at = excluded.expires_at,
+            alone = excluded.alone, progress = null, cancel_requested = null
     )
-    select id as "jobId", tenant_id as "tenantId", job_type as "jobType", payload, attempt,
-           max_attempts as "maxAttempts", attempt_token as token, suspect as alone,
-           losses_alone as "lossesAlone", created_at as "createdAt",
-           scheduled_for as "scheduledFor"
-    from begun`;
+    select ${attempt} from begun
+    union all
+    select ${attempt} from found where state = 'running'`;
 }
 
 export interface JobFault {
@@ -84,7 +97,9 @@ export interface AttemptEnd {
   /** false: handed back or snoozed; the attempt is taken off the count again. */
   readonly countsAttempt: boolean;
   readonly detail: Record<string, unknown>;
+  /** Whether the job has to run alone from now on; false also forgets its losses. Unset: as it was. */
   readonly suspect?: boolean;
+  /** The process in which it ran alone died. */
   readonly lostAlone?: boolean;
   /** Decimal USD, for parked: the hold that was refused. */
   readonly neededUsd?: string;
@@ -104,61 +119,78 @@ interface FinishRow {
   result: FinishResult;
 }
 
-/** Ends attempts. A token that is not the row's current one changes nothing and is answered `stale`. */
+/**
+ * Ends attempts. A token that is not the row's current one changes nothing and is answered `stale`. A job that
+ * would run again although somebody wants it cancelled is cancelled. Locks: tokens, leases, jobs, each in the
+ * order of job ids.
+ */
 export async function finishAttempts(
   sql: Queryable,
   requests: readonly FinishRequest[],
 ): Promise<Map<string, FinishResult>> {
-  const rows = requests
-    .toSorted((a, b) => Number(BigInt(a.jobId) - BigInt(b.jobId)))
-    .map(({ jobId, token, end }) => ({
-      job_id: jobId,
-      token,
-      to_state: end.toState,
-      result: end.result ?? null,
-      error: end.error ?? null,
-      scheduled_for: end.scheduledFor?.toISOString() ?? null,
-      counts: end.countsAttempt,
-      detail: end.detail,
-      needed_usd: end.neededUsd ?? null,
-      suspect: end.suspect ?? null,
-      lost: end.lostAlone ?? false,
-    }));
+  const rows = requests.toSorted(byJobId).map(({ jobId, token, end }) => ({
+    job_id: jobId,
+    token,
+    to_state: end.toState,
+    result: end.result ?? null,
+    error: end.error ?? null,
+    scheduled_for: end.scheduledFor?.toISOString() ?? null,
+    counts: end.countsAttempt,
+    detail: end.detail,
+    needed_usd: end.neededUsd ?? null,
+    suspect: end.suspect ?? null,
+    lost_alone: end.lostAlone === true ? 1 : 0,
+  }));
   const answered = await sql<FinishRow[]>`
     with request as materialized (
       select * from jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb) as r (
         job_id bigint, token uuid, to_state text, result jsonb, error jsonb, scheduled_for timestamptz,
-        counts boolean, detail jsonb, needed_usd numeric, suspect boolean, lost boolean)
-    ), fenced as (
-      delete from purser.context_tokens t using request r
-      where t.token = r.token and t.job_id = r.job_id returning t.token
+        counts boolean, detail jsonb, needed_usd numeric, suspect boolean, lost_alone int)
+    ), gate as materialized (
+      select t.token from purser.context_tokens t join request r on t.token = r.token and t.job_id = r.job_id
+      order by t.job_id for update of t
+    ), closed as (
+      delete from purser.context_tokens t using gate g where t.token = g.token returning t.token
+    ), lease as materialized (
+      select l.job_id, l.token, l.cancel_requested
+      from purser.job_leases l join request r on l.job_id = r.job_id and l.token = r.token
+      where r.token in (select c.token from closed c) order by l.job_id for update of l
     ), released as (
-      delete from purser.job_leases l using request r where l.job_id = r.job_id and l.token = r.token
+      delete from purser.job_leases l using lease e where l.job_id = e.job_id
+    ), found as materialized (
+      -- After the tokens: what waited for another end of the same attempt sees that end here.
+      select j.id, j.state from public.background_jobs j
+      join request r on j.id = r.job_id and j.attempt_token = r.token
+      where (select count(*) from lease) is not null order by j.id for no key update of j
+    ), outcome as (
+      select r.*, case when l.cancel_requested is not null and r.to_state in ('pending', 'failed', 'parked')
+          then 'cancelled' else r.to_state end as end_state,
+        jsonb_build_object('by', l.cancel_requested->'by', 'reason', l.cancel_requested->'reason') as wish
+      from request r join closed c on c.token = r.token left join lease l on l.job_id = r.job_id
     ), ended as (
       update public.background_jobs j
-      set suspect = coalesce(r.suspect, j.suspect), losses_alone = j.losses_alone + case when r.lost then 1 else 0 end,
-          state = r.to_state, result = r.result, error = coalesce(r.error, j.error), state_detail = r.detail,
-          scheduled_for = coalesce(r.scheduled_for, j.scheduled_for), needed_usd = r.needed_usd,
+      set state = o.end_state, result = o.result, error = coalesce(o.error, j.error),
+          state_detail = case when o.end_state = o.to_state then o.detail else o.wish end,
+          scheduled_for = coalesce(o.scheduled_for, j.scheduled_for), needed_usd = o.needed_usd,
           -- Money is waited for longer than a worker: two budget periods, counted from the first parking. And
           -- time spent running is not time spent waiting.
-          give_up_at = case when r.to_state = 'parked'
+          give_up_at = case when o.end_state = 'parked'
             then greatest(j.give_up_at, coalesce(j.first_parked_at, now()) + interval '62 days')
             else j.give_up_at + (clock_timestamp() - j.started_at) end,
-          first_parked_at = case when r.to_state = 'parked'
+          first_parked_at = case when o.end_state = 'parked'
             then coalesce(j.first_parked_at, now()) else j.first_parked_at end,
-          attempt = j.attempt - case when r.counts then 0 else 1 end, lease_owner = null,
-          finished_at = case when r.to_state in ('completed', 'dead_letter', 'cancelled') then clock_timestamp() end
-      from request r join fenced f on f.token = r.token
-      where j.id = r.job_id and j.attempt_token = r.token and j.state = 'running'
+          attempt = j.attempt - case when o.counts then 0 else 1 end, lease_owner = null,
+          suspect = coalesce(o.suspect, j.suspect),
+          losses = case when o.suspect is false then 0 else j.losses end,
+          losses_alone = case when o.suspect is false then 0 else j.losses_alone + o.lost_alone end,
+          finished_at = case when o.end_state in ('completed', 'dead_letter', 'cancelled') then clock_timestamp() end
+      from outcome o join found f on f.id = o.job_id
+      where j.id = o.job_id and j.attempt_token = o.token and j.state = 'running'
       returning j.id
     )
-    select r.job_id as "jobId", case
-        when e.id is not null then 'applied'
-        when j.attempt_token = r.token and j.state <> 'running' then 'repeated'
-        else 'stale' end as result
-    from request r
-    left join ended e on e.id = r.job_id
-    left join public.background_jobs j on j.id = r.job_id`;
+    select r.job_id as "jobId", case when e.id is not null then 'applied'
+      when f.state <> 'running' then 'repeated' else 'stale' end as result
+    from request r left join ended e on e.id = r.job_id left join found f on f.id = r.job_id`;
   return new Map(answered.map(({ jobId, result }) => [jobId, result]));
 }
 
@@ -173,9 +205,13 @@ export async function renewLeases(
   leaseMs: number,
 ): Promise<Set<string>> {
   const kept = await sql<{ token: string }[]>`
-    update purser.job_leases set expires_at = now() + ${leaseMs} * interval '1 millisecond'
-    where worker_id = ${workerId} and token = any(${tokens}::uuid[])
-    returning token`;
+    update purser.job_leases l set expires_at = now() + ${leaseMs} * interval '1 millisecond'
+    from (
+      select job_id, token from purser.job_leases
+      where worker_id = ${workerId} and token = any(${tokens}::uuid[]) order by job_id for no key update
+    ) o
+    where l.job_id = o.job_id and l.token = o.token
+    returning l.token`;
   return new Set(kept.map(({ token }) => token));
 }
 
@@ -194,7 +230,12 @@ export async function storeProgress(
   const stored = await sql`
     update purser.job_leases l
     set progress = jsonb_build_object('done', r.done, 'note', r.note, 'at', now())
-    from jsonb_to_recordset(${JSON.stringify(reports)}::text::jsonb) as r (token uuid, done float8, note text)
-    where l.token = r.token`;
+    from (
+      select l.job_id, r.* from purser.job_leases l
+      join jsonb_to_recordset(${JSON.stringify(reports)}::text::jsonb) as r (token uuid, done float8, note text)
+        on l.token = r.token
+      order by l.job_id for no key update of l
+    ) r
+    where l.job_id = r.job_id and l.token = r.token`;
   return stored.count;
 }

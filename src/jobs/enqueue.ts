@@ -1,6 +1,7 @@
 /**
  * Accepting work: an insert in the caller's own transaction. Accepted is committed; no queue is asked.
  */
+import type { Tx } from '../db/connect.ts';
 import type { TenantSql } from '../db/tenant.ts';
 import { messageOf, PurserError } from '../errors.ts';
 
@@ -180,20 +181,31 @@ export async function enqueueMany(
   }
 }
 
-/** `ctx.enqueue`: for the token's tenant, refused once the attempt has ended. */
+/**
+ * `ctx.enqueue`: for the token's tenant, refused once the attempt has ended. On a transaction of `ctx.sql` the job
+ * is there if that commits.
+ */
 export async function enqueueChild(
-  sql: TenantSql,
+  sql: TenantSql | Tx,
   request: Omit<EnqueueRequest, 'tenantId' | 'dedupWindowMs' | 'onDuplicate'>,
 ): Promise<Enqueued> {
   const payload = serialise(request.payload ?? {});
   checkRequest(request);
   try {
-    const [row] = await sql<{ job_id: string; created: boolean }>`
-      select job_id, created from purser.enqueue_child(
-        ${request.jobType}, ${payload}::text::jsonb, ${request.dedupKey ?? null},
-        ${request.runAt ?? null}, ${request.priority ?? 0})`;
+    const [row] = await runOn<Enqueued>(
+      sql,
+      `select job_id::text as "jobId", created from purser.enqueue_child($1::text, $2::text::jsonb, $3::text,
+         $4::text::timestamptz, $5::int)`,
+      [
+        request.jobType,
+        payload,
+        request.dedupKey ?? null,
+        request.runAt?.toISOString() ?? null,
+        request.priority ?? 0,
+      ],
+    );
     if (row === undefined) throw new Error('purser.enqueue_child returned no row');
-    return { jobId: row.job_id, created: row.created };
+    return row;
   } catch (error) {
     throw translate(error);
   }

@@ -4,47 +4,64 @@
  */
 import type { Queryable } from '../db/connect.ts';
 
-/**
- * Losses after which a job is blamed for its workers' deaths. A worker's death is a loss of every job that it
- * was running, so an innocent one needs room for a few.
- */
-const maxLosses = 5;
+/** Losses in company after which a job runs alone: a worker's death is a loss of every job that it was running. */
+const lossesOfSuspect = 2;
+/** Losses alone after which a job is to blame. */
+const maxLossesAlone = 3;
 const perSweep = 500;
 
 export interface Rescued {
   readonly requeued: number;
   readonly deadLettered: number;
+  /** Somebody had asked for it while they ran. */
+  readonly cancelled: number;
 }
 
 /**
- * Takes running jobs back whose lease passed: attempt-free, counted as a loss; the fifth loss ends the
- * job as `worker_lost`. The token goes first, so that the old attempt can no longer commit anything.
+ * Takes running jobs back whose lease passed, attempt-free. Of a job in company it is one loss more, and from the
+ * second on it is a suspect; of one that ran alone it is a loss alone, and the third ends it as `worker_lost`. The
+ * token goes first, so that the old attempt can no longer commit anything.
  */
 export async function rescueLostAttempts(sql: Queryable, now: Date): Promise<Rescued> {
   const rows = await sql<{ state: string }[]>`
     with lost as materialized (
-      -- The token is the gate that finish takes first too; one that a commit holds is left for the next sweep.
-      select l.job_id, l.token, l.worker_id
+      -- The token is the gate that finish takes first too. What a commit, an end, a renewal or a wish to cancel
+      -- holds is left for the next sweep.
+      select l.job_id, l.token, l.worker_id, l.alone, l.cancel_requested
       from purser.job_leases l join purser.context_tokens t on t.token = l.token
-      where l.expires_at < ${now} order by l.job_id limit ${perSweep} for update of t skip locked
+      where l.expires_at < ${now} order by l.job_id limit ${perSweep} for update of l, t skip locked
     ), closed as (
       delete from purser.context_tokens t using lost where t.token = lost.token
     ), released as (
       delete from purser.job_leases l using lost where l.job_id = lost.job_id and l.token = lost.token
+    ), outcome as (
+      select lost.*, case when cancel_requested is not null then 'cancelled'
+          when alone and j.losses_alone + 1 >= ${maxLossesAlone} then 'dead_letter' else 'pending' end as state
+      from lost join public.background_jobs j on j.id = lost.job_id
     )
     update public.background_jobs j
-    set state = case when j.losses + 1 >= ${maxLosses} then 'dead_letter' else 'pending' end,
-        losses = j.losses + 1, attempt = j.attempt - 1, lease_owner = null, attempt_token = null,
-        error = case when j.losses + 1 >= ${maxLosses} then jsonb_build_object('code', 'worker_lost',
-          'message', format('the worker died or fell silent %s times while it ran this job', j.losses + 1))
+    set state = o.state, lease_owner = null, attempt_token = null,
+        attempt = j.attempt - case when o.state = 'cancelled' then 0 else 1 end,
+        losses = j.losses + case when o.alone then 0 else 1 end,
+        losses_alone = j.losses_alone + case when o.alone then 1 else 0 end,
+        suspect = j.suspect or o.alone or j.losses + 1 >= ${lossesOfSuspect},
+        give_up_at = j.give_up_at + (clock_timestamp() - j.started_at),
+        error = case when o.state = 'dead_letter' then jsonb_build_object('code', 'worker_lost', 'message',
+            format('the process that ran this job alone died or fell silent %s times', j.losses_alone + 1))
           else j.error end,
-        finished_at = case when j.losses + 1 >= ${maxLosses} then clock_timestamp() end,
-        state_detail = jsonb_build_object('reason', 'worker lost', 'worker', lost.worker_id)
-    from lost
-    where j.id = lost.job_id and j.state = 'running' and j.attempt_token = lost.token
+        finished_at = case when o.state <> 'pending' then clock_timestamp() end,
+        state_detail = case when o.state = 'cancelled'
+          then jsonb_build_object('by', o.cancel_requested->'by', 'reason', o.cancel_requested->'reason')
+          else jsonb_build_object('reason', 'worker lost', 'worker', o.worker_id, 'alone', o.alone) end
+    from outcome o
+    where j.id = o.job_id and j.state = 'running' and j.attempt_token = o.token
     returning j.state`;
-  const deadLettered = rows.filter(({ state }) => state === 'dead_letter').length;
-  return { requeued: rows.length - deadLettered, deadLettered };
+  const count = (wanted: string): number => rows.filter(({ state }) => state === wanted).length;
+  return {
+    requeued: count('pending'),
+    deadLettered: count('dead_letter'),
+    cancelled: count('cancelled'),
+  };
 }
 
 /** Ends jobs that have waited for longer than their type's patience. */

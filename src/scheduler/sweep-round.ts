@@ -46,6 +46,7 @@ export async function sweepOnce(options: SweepOptions, now: Date): Promise<numbe
     const rescued = await rescueLostAttempts(sql, now);
     count('rescued', rescued.requeued);
     count('worker_lost', rescued.deadLettered);
+    count('cancelled', rescued.cancelled);
   }
   count('expired', await expireWaitingJobs(sql, now));
   const holds = await releaseExpiredReservations({ sql, now, limit: 500 });

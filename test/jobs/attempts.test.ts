@@ -199,7 +199,7 @@ describe('finish', () => {
       const rescued = rescueLostAttempts(test.sql, new Date());
       return { settled: Promise.allSettled([finished, rescued]), rescued: await rescued };
     });
-    expect(outcomes.rescued).toEqual({ requeued: 0, deadLettered: 0 });
+    expect(outcomes.rescued).toEqual({ requeued: 0, deadLettered: 0, cancelled: 0 });
     expect((await outcomes.settled).map(({ status }) => status)).toEqual([
       'fulfilled',
       'fulfilled',

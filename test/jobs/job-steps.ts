@@ -3,7 +3,12 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Queryable, Sql } from '../../src/db/connect.ts';
 import { beginAttempts, finishAttempts } from '../../src/jobs/attempts.ts';
-import type { AttemptEnd, BegunAttempt, FinishResult } from '../../src/jobs/attempts.ts';
+import type {
+  AttemptEnd,
+  BegunAttempt,
+  BeginRequest,
+  FinishResult,
+} from '../../src/jobs/attempts.ts';
 import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
 import type { DispatchedJob } from '../../src/jobs/dispatch.ts';
 import { enqueue } from '../../src/jobs/enqueue.ts';
@@ -62,6 +67,19 @@ export async function begin(
   return attempt;
 }
 
+/** Claims what waits now, this job among it, and returns its entry. */
+export async function claimJob(sql: Sql, jobId: string): Promise<DispatchedJob> {
+  const job = (await claim(sql)).find((candidate) => candidate.jobId === jobId);
+  if (job === undefined) throw new Error(`job ${jobId} was not claimed`);
+  return job;
+}
+
+/** Enqueues and claims one job of this tenant: what a worker is about to begin, under a token of its own. */
+export async function queuedRequest(sql: Sql, tenantId: string): Promise<BeginRequest> {
+  const { jobId, dispatchNo } = await claimJob(sql, await addJob(sql, tenantId));
+  return { jobId, dispatchNo, token: randomUUID() };
+}
+
 /** Enqueues, claims and begins one job of this tenant. */
 export async function runningJob(
   sql: Sql,
@@ -69,11 +87,7 @@ export async function runningJob(
   request: Partial<EnqueueRequest> = {},
   leaseMs = 30_000,
 ): Promise<BegunAttempt> {
-  const jobId = await addJob(sql, tenantId, request);
-  const claimed = await claim(sql);
-  const job = claimed.find((candidate) => candidate.jobId === jobId);
-  if (job === undefined) throw new Error(`job ${jobId} was not claimed`);
-  return begin(sql, job, leaseMs);
+  return begin(sql, await claimJob(sql, await addJob(sql, tenantId, request)), leaseMs);
 }
 
 export const completed: AttemptEnd = {
@@ -97,6 +111,8 @@ export interface JobRow {
   readonly state: JobState;
   readonly attempt: number;
   readonly losses: number;
+  readonly losses_alone: number;
+  readonly suspect: boolean;
   readonly dispatch_no: number;
   readonly result: unknown;
   readonly error: { readonly code: string; readonly message: string } | null;
@@ -109,7 +125,7 @@ export interface JobRow {
 
 export async function jobRow(sql: Queryable, jobId: string): Promise<JobRow> {
   const [row] = await sql<JobRow[]>`
-    select state, attempt, losses, dispatch_no, result, error, state_detail, scheduled_for, give_up_at,
+    select state, attempt, losses, losses_alone, suspect, dispatch_no, result, error, state_detail, scheduled_for, give_up_at,
            finished_at, payload
     from background_jobs where id = ${jobId}`;
   if (row === undefined) throw new Error(`there is no job ${jobId}`);

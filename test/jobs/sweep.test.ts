@@ -39,6 +39,7 @@ describe('rescue', () => {
     expect(await rescueLostAttempts(test.sql, new Date())).toEqual({
       requeued: 1,
       deadLettered: 0,
+      cancelled: 0,
     });
     expect(await jobRow(test.sql, lost.jobId)).toMatchObject({
       state: 'pending',
@@ -48,22 +49,6 @@ describe('rescue', () => {
     });
     expect((await jobRow(test.sql, held.jobId)).state).toBe('running');
     await finish(test.sql, held);
-  });
-
-  it('ends a job as worker_lost at the fifth loss', async () => {
-    const jobId = await addJob(test.sql, tenantId);
-    for (const expected of ['pending', 'pending', 'pending', 'pending', 'dead_letter']) {
-      const job = (await claim(test.sql)).find((candidate) => candidate.jobId === jobId);
-      if (job === undefined) throw new Error('not claimed');
-      await begin(test.sql, job, -1);
-      await rescueLostAttempts(test.sql, new Date());
-      expect((await jobRow(test.sql, jobId)).state).toBe(expected);
-    }
-    expect(await jobRow(test.sql, jobId)).toMatchObject({
-      error: { code: 'worker_lost' },
-      attempt: 0,
-      losses: 5,
-    });
   });
 
   it('by five sweepers at once counts one loss', async () => {

@@ -1,0 +1,122 @@
+/** What the death of a process does to its jobs: nobody is judged in company, and three deaths alone end a job. */
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Sql } from '../../src/db/connect.ts';
+import type { AttemptEnd } from '../../src/jobs/attempts.ts';
+import { rescueLostAttempts } from '../../src/jobs/sweep.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { addTenant } from '../support/tenants.ts';
+import { addJob, addJobType, begin, claimJob, finish, jobRow, runningJob } from './job-steps.ts';
+
+let test: TestDatabase;
+let sql: Sql;
+let tenantId: string;
+
+beforeAll(async () => {
+  test = await freshDatabase();
+  sql = test.sql;
+  await addJobType(sql);
+});
+beforeEach(async () => {
+  tenantId = await addTenant(sql);
+});
+afterAll(() => test.close());
+
+const factsOf = async (jobId: string) => {
+  const { state, attempt, suspect, losses, losses_alone } = await jobRow(sql, jobId);
+  return { state, attempt, suspect, losses, losses_alone };
+};
+
+/** Begins the job, whose worker then dies. */
+async function lose(jobId: string) {
+  const { alone } = await begin(sql, await claimJob(sql, jobId), -1);
+  const rescued = await rescueLostAttempts(sql, new Date());
+  return { alone, rescued };
+}
+
+describe('a worker that died', () => {
+  it('costs its jobs no attempt; the second makes a suspect, the third alone a dead letter', async () => {
+    const jobId = await addJob(sql, tenantId);
+    const waiting = { state: 'pending', attempt: 0 };
+    const seen: unknown[] = [];
+    for (let deaths = 1; deaths <= 5; deaths += 1) {
+      const { alone } = await lose(jobId);
+      seen.push({ alone, ...(await factsOf(jobId)) });
+    }
+    expect(seen).toEqual([
+      { ...waiting, alone: false, losses: 1, suspect: false, losses_alone: 0 },
+      { ...waiting, alone: false, losses: 2, suspect: true, losses_alone: 0 },
+      { ...waiting, alone: true, losses: 2, suspect: true, losses_alone: 1 },
+      { ...waiting, alone: true, losses: 2, suspect: true, losses_alone: 2 },
+      { state: 'dead_letter', attempt: 0, alone: true, losses: 2, suspect: true, losses_alone: 3 },
+    ]);
+    const row = await jobRow(sql, jobId);
+    expect(row.error).toMatchObject({
+      code: 'worker_lost',
+      message: 'the process that ran this job alone died or fell silent 3 times',
+    });
+    expect(row.state_detail).toEqual({ reason: 'worker lost', worker: 'worker-1', alone: true });
+  });
+
+  it('takes no patience for the time that its jobs ran', async () => {
+    const attempt = await runningJob(sql, tenantId, {}, -1);
+    const before = (await jobRow(sql, attempt.jobId)).give_up_at;
+    await sql`
+      update background_jobs set started_at = started_at - interval '3 hours'
+      where id = ${attempt.jobId}`;
+    await rescueLostAttempts(sql, new Date());
+    const after = (await jobRow(sql, attempt.jobId)).give_up_at;
+    expect(after.getTime() - before.getTime()).toBeGreaterThanOrEqual(3 * 3_600_000);
+  });
+
+  it('is counted by what the lease said, not by what became of the job since', async () => {
+    const attempt = await runningJob(sql, tenantId, {}, -1);
+    await sql`update background_jobs set suspect = true where id = ${attempt.jobId}`;
+    await rescueLostAttempts(sql, new Date());
+    expect(await factsOf(attempt.jobId)).toMatchObject({
+      losses: 1,
+      losses_alone: 0,
+      suspect: true,
+    });
+  });
+});
+
+describe('the end of an attempt', () => {
+  const handedBack: Partial<AttemptEnd> = {
+    toState: 'pending',
+    scheduledFor: new Date(0),
+    countsAttempt: false,
+  };
+  const suspicious = async () => {
+    const attempt = await runningJob(sql, tenantId);
+    await sql`
+      update background_jobs set suspect = true, losses = 2, losses_alone = 1
+      where id = ${attempt.jobId}`;
+    return attempt;
+  };
+
+  it.each([
+    ['says nothing of it', {}, { suspect: true, losses: 2, losses_alone: 1 }],
+    ['clears it', { suspect: false }, { suspect: false, losses: 0, losses_alone: 0 }],
+    ['keeps it up', { suspect: true }, { suspect: true, losses: 2, losses_alone: 1 }],
+    [
+      'adds a loss alone',
+      { suspect: true, lostAlone: true },
+      { suspect: true, losses: 2, losses_alone: 2 },
+    ],
+  ] as const)('that %s does so to suspicion and losses', async (_, end, expected) => {
+    const attempt = await suspicious();
+    await finish(sql, attempt, { ...handedBack, ...end });
+    expect(await factsOf(attempt.jobId)).toEqual({ state: 'pending', attempt: 0, ...expected });
+  });
+
+  it('that marks a suspect makes its next attempt run alone', async () => {
+    const attempt = await runningJob(sql, tenantId);
+    expect(attempt.alone).toBe(false);
+    await finish(sql, attempt, { ...handedBack, suspect: true });
+    const next = await begin(sql, await claimJob(sql, attempt.jobId));
+    expect(next).toMatchObject({ alone: true, lossesAlone: 0, attempt: 1 });
+    await finish(sql, next, { suspect: false });
+    expect(await factsOf(attempt.jobId)).toMatchObject({ state: 'completed', suspect: false });
+  });
+});
