@@ -8,7 +8,7 @@ import type { TestRedis } from '../support/redis.ts';
 import { redisAvailable } from '../support/redis-binary.ts';
 import { ingestSample, leave, startRole, untilWorkIsDone } from './fleet.ts';
 import type { Environment } from './fleet.ts';
-import { describeThroughPgBouncer, startPgBouncer } from './pgbouncer.ts';
+import { describeThroughPgBouncer, startPgBouncer, watchPooled } from './pgbouncer.ts';
 import type { TestPgBouncer } from './pgbouncer.ts';
 
 const poolSize = 3;
@@ -52,18 +52,12 @@ describeThroughPgBouncer('a fleet through PgBouncer in transaction mode', () => 
         const release = await runCli(['migrate', 'up'], { env });
         expect(release).toMatchObject({ code: 0 });
         const fleet: CliProcess[] = [];
-        let most = 0;
+        const pooled = watchPooled(database);
         try {
           for (const role of ['scheduler', 'worker', 'web']) fleet.push(await startRole(role, env));
           expect(fleet[1]?.stderr.join('\n')).toContain(`tenancy ${level}, queues in ${store}`);
           await ingestSample(env);
-          const jobs = await untilWorkIsDone(database.sql, async () => {
-            const [row] = await database.sql<{ pooled: number }[]>`
-            select count(*)::int as pooled from pg_stat_activity
-            where datname = ${database.name} and application_name like 'purser %'
-              and application_name not like '% queues' and application_name not like 'purser test%'`;
-            most = Math.max(most, row?.pooled ?? 0);
-          });
+          const jobs = await untilWorkIsDone(database.sql, pooled.look);
           expect(jobs['cost_ingestion completed']).toBe(12);
           const doctor = await runCli(['doctor', '--json'], { env });
           const findings = JSON.parse(doctor.stdout) as { check: string; level: string }[];
@@ -77,8 +71,8 @@ describeThroughPgBouncer('a fleet through PgBouncer in transaction mode', () => 
           await Promise.all(fleet.map((child) => child.kill()));
         }
         // More than these, and somebody went past the pooler: the fleet alone may open eleven.
-        expect(most).toBeGreaterThan(0);
-        expect(most).toBeLessThanOrEqual(level === 'L3' ? 2 * poolSize : poolSize);
+        expect(pooled.most()).toBeGreaterThan(0);
+        expect(pooled.most()).toBeLessThanOrEqual(level === 'L3' ? 2 * poolSize : poolSize);
       },
       150_000,
     );

@@ -10,6 +10,7 @@ import { createInterface } from 'node:readline';
 import { describe, inject } from 'vitest';
 import { chooseRunUser } from '../../src/db/embedded-user.ts';
 import { endChild, freePort, track } from '../support/children.ts';
+import type { TestDatabase } from '../support/database.ts';
 
 // Debian has it in /usr/sbin, which is not on everybody's PATH.
 const searchPath = `${process.env['PATH'] ?? ''}:/usr/sbin:/usr/local/sbin`;
@@ -92,6 +93,21 @@ max_client_conn = 200
     stop: async () => {
       await endChild(child, 'SIGTERM');
       await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+/** The most server connections of a fleet at once, seen whenever `look` is called; those of its queues apart. */
+export function watchPooled({ sql, name }: Pick<TestDatabase, 'sql' | 'name'>) {
+  let most = 0;
+  return {
+    most: () => most,
+    look: async (): Promise<void> => {
+      const [row] = await sql<{ pooled: number }[]>`
+        select count(*)::int as pooled from pg_stat_activity
+        where datname = ${name} and application_name like 'purser %'
+          and application_name not like '% queues' and application_name not like 'purser test%'`;
+      most = Math.max(most, row?.pooled ?? 0);
     },
   };
 }

@@ -1,4 +1,7 @@
-/** The Procfile as a platform runs it: its release line first, then every process type by a foreman. */
+/**
+ * The Procfile as a platform runs it: its release line first, then every process type by a foreman; straight
+ * to Postgres, and through a PgBouncer in transaction mode.
+ */
 import { createRequire } from 'node:module';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
@@ -6,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { stripVTControlCharacters } from 'node:util';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { freePort } from '../support/children.ts';
 import { emptyDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
@@ -16,6 +19,8 @@ import { describeOnRedis, startRedis } from '../support/redis.ts';
 import type { TestRedis } from '../support/redis.ts';
 import { countJobs, ingestSample, leaveWithinMs, untilWorkIsDone } from './fleet.ts';
 import type { Environment } from './fleet.ts';
+import { describeThroughPgBouncer, startPgBouncer, watchPooled } from './pgbouncer.ts';
+import type { TestPgBouncer } from './pgbouncer.ts';
 
 const require = createRequire(import.meta.url);
 const foreman = join(dirname(require.resolve('foreman/package.json')), 'nf.js');
@@ -26,14 +31,29 @@ const procfile = join(root, 'Procfile');
 const slowHandlers = `
 export const handlers = [{
   type: 'slow', timeoutMs: 120_000, maxAttempts: 2,
-  run: ({ signal }) => new Promise((resolve, reject) => {
-    const timer = setTimeout(resolve, 100_000);
-    signal.addEventListener('abort', () => { clearTimeout(timer); reject(signal.reason); });
-  }),
+  run: async ({ sql, signal }) => {
+    await sql\`select 1\`;
+    await new Promise((resolve, reject) => {
+      const timer = setTimeout(resolve, 100_000);
+      signal.addEventListener('abort', () => { clearTimeout(timer); reject(signal.reason); });
+    });
+  },
 }];`;
 
+const poolSize = 3;
+
 describeOnRedis('the Procfile by a foreman, on Redis', () => {
+  describe('straight to Postgres', () => {
+    fleetTests('none');
+  });
+  describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
+    fleetTests('transaction');
+  });
+});
+
+function fleetTests(pooling: 'none' | 'transaction'): void {
   let database: TestDatabase;
+  let pooler: TestPgBouncer | undefined;
   let redis: TestRedis;
   let env: Environment;
   let folder: string;
@@ -43,14 +63,17 @@ describeOnRedis('the Procfile by a foreman, on Redis', () => {
     await writeFile(join(folder, 'slow.mjs'), slowHandlers);
     database = await emptyDatabase();
     redis = await startRedis();
+    if (pooling !== 'none') pooler = await startPgBouncer({ mode: pooling, size: poolSize });
     env = {
-      DATABASE_URL: database.url,
+      DATABASE_URL: pooler?.through(database.url) ?? database.url,
+      DATABASE_DIRECT_URL: pooler === undefined ? undefined : database.url,
       REDIS_URL: redis.url,
       LOG_LEVEL: 'warn',
       PURSER_HANDLERS: join(folder, 'slow.mjs'),
     };
   });
   afterAll(async () => {
+    await pooler?.stop();
     await redis.stop();
     await database.close();
     await rm(folder, { recursive: true, force: true });
@@ -110,9 +133,13 @@ describeOnRedis('the Procfile by a foreman, on Redis', () => {
     const { nf, pids } = await startAll();
     try {
       await ingestSample(env);
-      const jobs = await untilWorkIsDone(database.sql);
+      const pooled = watchPooled(database);
+      const jobs = await untilWorkIsDone(database.sql, pooled.look);
       expect(jobs['cost_ingestion completed']).toBe(12);
       await terminate(nf, pids);
+      expect(pooled.most()).toBeGreaterThan(0);
+      // More than these, and somebody went past the pooler: straight to Postgres the fleet opens a dozen.
+      expect(pooled.most()).toBeLessThanOrEqual(pooling === 'none' ? 18 : poolSize);
       expect(await database.sql`select from heartbeats`).toHaveLength(0);
     } finally {
       await nf.kill();
@@ -139,4 +166,4 @@ describeOnRedis('the Procfile by a foreman, on Redis', () => {
       await nf.kill();
     }
   }, 120_000);
-});
+}
