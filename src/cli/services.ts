@@ -7,6 +7,7 @@ import { hostname } from 'node:os';
 import type { Config } from '../config.ts';
 import { openDatabase } from '../db/database.ts';
 import type { Database } from '../db/database.ts';
+import { assertMigrated } from '../db/migrate.ts';
 import { directUrlRequired } from '../db/pooler.ts';
 import { exitCodes, PurserError } from '../errors.ts';
 import type { Lifecycle } from '../lifecycle.ts';
@@ -37,7 +38,7 @@ export function databaseUrl(config: Config): string {
   );
 }
 
-/** Opens both pools; closed by the lifecycle. */
+/** Opens both pools; closed by the lifecycle. Throws `not_migrated` (exit 78) where a migration is missing. */
 export async function openServiceDatabase(
   config: Config,
   lifecycle: Lifecycle,
@@ -54,6 +55,7 @@ export async function openServiceDatabase(
     tenantThreads: needs.tenantThreads,
   });
   lifecycle.opened('database', () => database.close());
+  await assertMigrated(database.system);
   return database;
 }
 

@@ -222,3 +222,21 @@ export async function migrationStatus(sql: Sql): Promise<MigrationStatus[]> {
     appliedAt: ledger.find((row) => row.version === version)?.applied_at ?? null,
   }));
 }
+
+/**
+ * Throws `not_migrated` (exit 78) when this release needs a migration that the database has not had. One that
+ * is ahead serves this release: the next one is being rolled out.
+ */
+export async function assertMigrated(sql: Sql): Promise<void> {
+  const status = await migrationStatus(sql).catch((error: unknown) => {
+    if (error instanceof PurserError && error.code === 'database_newer') return [];
+    throw error;
+  });
+  const missing = status.filter(({ appliedAt }) => appliedAt === null).map(({ name }) => name);
+  if (missing.length === 0) return;
+  throw new PurserError(
+    'not_migrated',
+    `this release needs ${missing.join(', ')}, which the database has not had; run: purser migrate up`,
+    { exitCode: exitCodes.configuration },
+  );
+}

@@ -2,7 +2,7 @@ import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { loadMigrations, migrateDown, migrateUp } from '../../src/db/migrate.ts';
+import { assertMigrated, loadMigrations, migrateDown, migrateUp } from '../../src/db/migrate.ts';
 import { emptyDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 
@@ -69,6 +69,19 @@ describe('migrations', () => {
     await migrateUp(test.url, { folder });
     await expect(migrateUp(test.url)).rejects.toMatchObject({ code: 'database_newer' });
     await expect(migrateDown(test.url, 1)).rejects.toMatchObject({ code: 'database_newer' });
+  });
+
+  it('that are missing keep a role from starting, and say which; one ahead does not', async () => {
+    await migrateUp(test.url);
+    await assertMigrated(test.sql);
+    await test.sql`insert into purser.migrations (version, name, checksum) values (9999, '9999_next', 'x')`;
+    await assertMigrated(test.sql);
+    await test.sql`delete from purser.migrations where version in (9999, 8)`;
+    await expect(assertMigrated(test.sql)).rejects.toMatchObject({
+      code: 'not_migrated',
+      exitCode: 78,
+      message: expect.stringContaining('0008_heartbeats'),
+    });
   });
 
   it('that fail leave nothing of their own and go on when they are mended', async () => {
