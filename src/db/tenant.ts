@@ -6,7 +6,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import type postgres from 'postgres';
-import { PurserError } from '../errors.ts';
+import { codeOf, exitCodes, PurserError } from '../errors.ts';
 import type { Sql, Tx } from './connect.ts';
 import { refusalOf } from './refusals.ts';
 import type { Refusal } from './refusals.ts';
@@ -84,6 +84,38 @@ async function enter(tx: Tx, pool: TenantPool, context: TenantContext): Promise<
   if (left?.temporary === true) await tx`discard temp`;
 }
 
+/** The server leaves (57P...), has no connection to spare, or the driver lost its own. */
+const outages = new Set(['57P01', '57P02', '57P03', '53300', 'CONNECT_TIMEOUT']);
+const lostConnection = new Set([
+  'CONNECTION_CLOSED',
+  'CONNECTION_DESTROYED',
+  'CONNECTION_ENDED',
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'EPIPE',
+]);
+const retryAfterMs = 2_000;
+
+/**
+ * An outage is nobody's fault, so that it costs a job no attempt. A connection that was lost after a longer time
+ * may have been ended for the transaction's own idleness: that stays an error of whoever was idle.
+ */
+function asOutage(error: unknown, afterMs: number): unknown {
+  const code = codeOf(error);
+  const lost = lostConnection.has(code) && afterMs < idleInTransactionMs && isOfDriver(error);
+  if (!lost && !outages.has(code)) return error;
+  return new PurserError(
+    'database_unavailable',
+    `the database went away during a tenant transaction (${code})`,
+    { cause: error, exitCode: exitCodes.unavailable, details: { class: 'snooze', retryAfterMs } },
+  );
+}
+
+/** A socket's error could also be of something that the transaction's code talked to; queries are named. */
+const isOfDriver = (error: unknown): boolean =>
+  codeOf(error).startsWith('CONNECT') ||
+  (error instanceof Error && ('query' in error || Reflect.get(error, 'syscall') === 'connect'));
+
 /** Token of the transaction that the code which runs now is inside of. */
 const entered = new AsyncLocalStorage<string>();
 
@@ -105,6 +137,7 @@ export async function withTenant<T>(
       'a tenant transaction was begun inside one of another context; end the first before the second',
     );
   }
+  const begunAtMs = performance.now();
   try {
     const result = await pool.sql.begin('isolation level read committed read write', async (tx) => {
       await enter(tx, pool, context);
@@ -120,7 +153,7 @@ export async function withTenant<T>(
     const role = pool.switchRole ? 'purser_tenant' : pool.sql.options.user;
     const refusal = refusalOf(error, role);
     if (refusal !== undefined) onRefused?.(refusal);
-    throw error;
+    throw asOutage(error, performance.now() - begunAtMs);
   }
 }
 

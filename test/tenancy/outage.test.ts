@@ -1,0 +1,60 @@
+/** A database that goes away costs a job no attempt; a transaction that was left idle is its own fault. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { connect } from '../../src/db/connect.ts';
+import type { Tx } from '../../src/db/connect.ts';
+import { tenantSql, withTenant } from '../../src/db/tenant.ts';
+import type { TenantSql } from '../../src/db/tenant.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { addTenant, startAttempt } from '../support/tenants.ts';
+
+let test: TestDatabase;
+let sql: TenantSql;
+beforeAll(async () => {
+  test = await freshDatabase();
+  const database = await test.open({ tenantConnections: 2 });
+  const { token } = await startAttempt(test.sql, await addTenant(test.sql));
+  sql = tenantSql(database.tenant, { token });
+});
+afterAll(() => test.close());
+
+const endSessionOf = async (tx: Tx): Promise<void> => {
+  const [row] = await tx<{ pid: number }[]>`select pg_backend_pid() as pid`;
+  await test.sql`select pg_terminate_backend(${row?.pid ?? 0}, 5000)`;
+};
+const unavailable = {
+  code: 'database_unavailable',
+  details: { class: 'snooze' },
+};
+
+it('a session that the server ends is an outage, also between two statements', async () => {
+  const lost = sql.begin(async (tx) => {
+    await endSessionOf(tx);
+    await tx`select 1`;
+  });
+  await expect(lost).rejects.toMatchObject(unavailable);
+  expect(await sql`select 1 as one`).toEqual([{ one: 1 }]);
+});
+
+it('a server that takes no connection is an outage', async () => {
+  const nowhere = connect('postgres://nobody@127.0.0.1:1/none', { max: 1, applicationName: 'x' });
+  const pool = { sql: nowhere, switchRole: false, checksConnection: false };
+  const refused = withTenant(pool, { token: 'any' }, (tx) => tx`select 1`);
+  await expect(refused).rejects.toMatchObject(unavailable);
+  await nowhere.end();
+});
+
+it('what another server does to the code inside the transaction is none', async () => {
+  const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' });
+  await expect(sql.begin(() => Promise.reject(reset))).rejects.toBe(reset);
+});
+
+it('a transaction that was left idle until the server ended it is none', async () => {
+  const idle = sql.begin(async (tx) => {
+    await tx`select 1`;
+    await sleep(6_000);
+    await tx`select 2`;
+  });
+  await expect(idle).rejects.not.toMatchObject({ code: 'database_unavailable' });
+});
