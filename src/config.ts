@@ -27,6 +27,18 @@ export function describeConfig(): ConfigVariable[] {
   });
 }
 
+const keyVariables = environment.pick({
+  ENVIRONMENT: true,
+  ENCRYPTION_KEY: true,
+  ENCRYPTION_KEY_VERSION: true,
+  LEGACY_ENCRYPTION_KEYS: true,
+  KDF_SALT: true,
+  PURSER_DATA_DIR: true,
+});
+
+/** What keys are made from. */
+export type KeyConfig = z.output<typeof keyVariables>;
+
 const requiredInProduction = [
   'DATABASE_URL',
   'KDF_SALT',
@@ -59,16 +71,9 @@ function faultsOf(issues: readonly Issue[]): string[] {
 
 /** Reads and checks the environment. Throws `invalid_configuration` (exit 78) with every fault. */
 export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
-  const given = Object.fromEntries(
-    Object.keys(environment.shape)
-      .filter((name) => env[name] !== undefined && env[name] !== '')
-      .map((name) => [name, env[name]]),
-  );
+  const given = givenIn(env, environment.shape);
   const parsed = environment.safeParse(given);
-  const issues: Issue[] = (parsed.error?.issues ?? []).map((issue) => ({
-    name: String(issue.path[0]),
-    fault: issue.message,
-  }));
+  const issues = issuesOf(parsed.error);
   const missing = (name: string, why: string, example?: string): void => {
     if (given[name] === undefined) issues.push({ name, fault: why, example });
   };
@@ -88,13 +93,35 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   if (given['DASHBOARD_PASSWORD'] !== undefined) {
     missing('DASHBOARD_USER', 'is required with DASHBOARD_PASSWORD');
   }
-  if (issues.length > 0 || !parsed.success) {
-    const faults = faultsOf(issues);
-    throw new PurserError(
-      'invalid_configuration',
-      `the environment has ${faults.length} ${faults.length === 1 ? 'fault' : 'faults'}:\n  ${faults.join('\n  ')}`,
-      { exitCode: exitCodes.configuration, details: { faults } },
-    );
-  }
+  if (issues.length > 0 || !parsed.success) throw invalid(issues);
   return parsed.data;
+}
+
+/** The keys' variables alone, for a program that enqueues and has an environment of its own. Throws as above. */
+export function loadKeyConfig(env: NodeJS.ProcessEnv = process.env): KeyConfig {
+  const parsed = keyVariables.safeParse(givenIn(env, keyVariables.shape));
+  if (!parsed.success) throw invalid(issuesOf(parsed.error));
+  return parsed.data;
+}
+
+/** Variables that are set; an empty one counts as not set. */
+function givenIn(env: NodeJS.ProcessEnv, shape: object): Partial<Record<string, string>> {
+  const names = Object.keys(shape).filter((name) => env[name] !== undefined && env[name] !== '');
+  return Object.fromEntries(names.map((name) => [name, env[name]]));
+}
+
+function issuesOf(error: z.ZodError | undefined): Issue[] {
+  return (error?.issues ?? []).map((issue) => ({
+    name: String(issue.path[0]),
+    fault: issue.message,
+  }));
+}
+
+function invalid(issues: readonly Issue[]): PurserError {
+  const faults = faultsOf(issues);
+  return new PurserError(
+    'invalid_configuration',
+    `the environment has ${faults.length} ${faults.length === 1 ? 'fault' : 'faults'}:\n  ${faults.join('\n  ')}`,
+    { exitCode: exitCodes.configuration, details: { faults } },
+  );
 }

@@ -19,6 +19,11 @@ export function createMetrics() {
       help: 'Queries refused because they had no valid tenant context',
       registers,
     }),
+    decryptionFailed: new Counter({
+      name: 'decryption_failed_total',
+      help: 'Encrypted values that did not open',
+      registers,
+    }),
     budgetCheckSeconds: new Histogram({
       name: 'llm_budget_check_duration_seconds',
       help: 'Time to check and reserve LLM budget',

@@ -3,11 +3,12 @@
  * never from the command line, are stored encrypted, and are never shown again.
  */
 import { createReadStream } from 'node:fs';
+import { openKeyring } from '../crypto/open-keyring.ts';
 import { codeOf, exitCodes, PurserError, UsageError } from '../errors.ts';
+import { keyVersionToWrite } from '../jobs/key-versions.ts';
 import type { Command, Invocation } from './command.ts';
 import { jsonOption } from './command.ts';
 import { inputFile } from './input-file.ts';
-import { openKeyring } from './keyring.ts';
 import { terminalSafe } from './output.ts';
 import { formatTable } from './table.ts';
 import { checkTenantId } from './tenants.ts';
@@ -78,11 +79,9 @@ async function add(invocation: Invocation): Promise<number> {
   const keyring = await openKeyring(config);
   const plaintext = await readCredentials(invocation);
   return withDatabase(config, async ({ database }) => {
-    const { ciphertext, keyVersion } = await keyring.encryptString(plaintext, {
-      tenantId,
-      column: 'aws_accounts.credentials',
-      purpose: 'api_key',
-    });
+    const version = await keyVersionToWrite(database.system, keyring);
+    const place = { tenantId, column: 'aws_accounts.credentials', purpose: 'api_key' } as const;
+    const { ciphertext, keyVersion } = await keyring.encryptString(plaintext, place, version);
     const added = await database.system`
       insert into public.aws_accounts (tenant_id, account_id, name, credentials, encryption_key_version)
       values (${tenantId}, ${accountId}, ${name}, ${ciphertext}, ${keyVersion})

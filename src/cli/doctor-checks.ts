@@ -12,7 +12,7 @@ import { messageOf } from '../errors.ts';
 import { createLogger, redactUrls } from '../log.ts';
 import { openQueueBackend } from '../queues/backend.ts';
 import { checkPauses } from './doctor-pauses.ts';
-import { openKeyring } from './keyring.ts';
+import { openKeyring } from '../crypto/open-keyring.ts';
 
 export interface Finding {
   readonly check: string;

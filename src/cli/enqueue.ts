@@ -1,9 +1,12 @@
 /** `purser enqueue TYPE --tenant T`: one job, checked against its handler's schema where it is known. */
+import { keyringSourceOf, keysOf } from '../crypto/open-keyring.ts';
 import { exitCodes, UsageError } from '../errors.ts';
 import { parsePayload } from '../handlers/define.ts';
 import { isBuiltin, openRegistry } from '../handlers/index.ts';
 import { toJobType } from '../handlers/job-types.ts';
+import { payloadSealer } from '../handlers/seal.ts';
 import { enqueue } from '../jobs/enqueue.ts';
+import { listSecretPaths } from '../jobs/key-versions.ts';
 import { registerJobTypes } from '../jobs/registration.ts';
 import type { Command, Invocation } from './command.ts';
 import { jsonOption } from './command.ts';
@@ -14,10 +17,10 @@ function parseJsonObject(text: string): object {
   let value: unknown;
   try {
     value = JSON.parse(text);
-  } catch (error) {
+  } catch {
+    // The parser's own message quotes the text, which may be secret.
     throw new UsageError(
       `--payload is not JSON; quote it for your shell, e.g. --payload '{"periodDays": 30}'`,
-      { cause: error },
     );
   }
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {
@@ -26,9 +29,27 @@ function parseJsonObject(text: string): object {
   return value;
 }
 
+const maxPayloadBytes = 1_048_576;
+
+/** `-` is stdin: what stands on a command line is seen by others and kept by the shell. */
+async function payloadText(invocation: Invocation): Promise<string> {
+  const given = invocation.value('payload') ?? '{}';
+  if (given !== '-') return given;
+  const chunks: Uint8Array[] = [];
+  let bytes = 0;
+  for await (const chunk of invocation.input()) {
+    chunks.push(chunk);
+    bytes += chunk.length;
+    if (bytes > maxPayloadBytes) {
+      throw new UsageError(`the payload on stdin is larger than ${maxPayloadBytes} bytes`);
+    }
+  }
+  return Buffer.concat(chunks).toString('utf8');
+}
+
 async function run(invocation: Invocation): Promise<number> {
   const jobType = invocation.positionals[0] ?? '';
-  const payload = parseJsonObject(invocation.value('payload') ?? '{}');
+  const payload = parseJsonObject(await payloadText(invocation));
   const priority = wholeNumber(invocation, 'priority', 0, { min: 0, max: 1000 });
   const config = invocation.config();
   return withDatabase(config, async ({ database }) => {
@@ -37,10 +58,14 @@ async function run(invocation: Invocation): Promise<number> {
     if (handler !== undefined && !isBuiltin(jobType)) {
       await registerJobTypes(database.system, [toJobType(handler)]);
     }
+    const tenantId = invocation.required('tenant');
+    const paths = handler?.secretPaths ?? (await listSecretPaths(database.system, jobType));
+    const source = paths.length === 0 ? undefined : await keyringSourceOf(config);
+    const seal = payloadSealer(database.system, keysOf(source));
     const result = await enqueue(database.system, {
-      tenantId: invocation.required('tenant'),
+      tenantId,
       jobType,
-      payload,
+      payload: await seal({ tenantId, jobType }, payload, paths),
       priority,
       dedupKey: invocation.value('dedup-key'),
     });
@@ -63,7 +88,10 @@ export const enqueueCommands: readonly Command[] = [
     positionals: [{ name: 'TYPE', help: 'job type, e.g. finops_analysis', required: true }],
     options: {
       tenant: { value: 'T', help: "the tenant's id", required: true },
-      payload: { value: 'JSON', help: 'a JSON object (default {})' },
+      payload: {
+        value: 'JSON',
+        help: 'a JSON object (default {}); - reads it from stdin, as secret fields should come',
+      },
       'dedup-key': {
         value: 'K',
         help: 'unique per tenant and type while the job lives, and for 24 h',

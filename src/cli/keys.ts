@@ -1,7 +1,99 @@
-/** `purser keys generate-salt|generate-key`: what production asks for. */
+/** `purser keys generate-salt|generate-key|status|rotate`: the keys, from the first to the next. */
 import { EncryptionKeyManager } from '../crypto/keyring.ts';
-import { exitCodes } from '../errors.ts';
-import type { Command } from './command.ts';
+import { openKeyring } from '../crypto/open-keyring.ts';
+import { exitCodes, PurserError } from '../errors.ts';
+import { startRotation } from '../jobs/rotation.ts';
+import type { Command, Invocation } from './command.ts';
+import { jsonOption } from './command.ts';
+import { readKeyReport } from './key-report.ts';
+import type { KeyReport, KeyStanding } from './key-report.ts';
+import { byOption, byName } from './on-record.ts';
+import { formatTable } from './table.ts';
+import { withDatabase } from './with-system.ts';
+
+function knownTo({ unknownTo }: KeyStanding, { holders }: KeyReport): string {
+  if (holders === 0) return 'no process with keys is alive';
+  return unknownTo.length === 0 ? `all ${holders}` : `all but ${unknownTo.join(', ')}`;
+}
+
+function nextStep(key: KeyStanding, report: KeyReport): string {
+  const { primaryVersion, writeVersion } = report;
+  if (key.mayGo) return 'may go: take it out of LEGACY_ENCRYPTION_KEYS everywhere';
+  if (key.version === primaryVersion) {
+    return key.version === writeVersion ? 'writes' : 'writes when every process knows it';
+  }
+  if (!key.here && key.values > 0) return 'MISSING here: its values do not open';
+  if (key.values > 0) return 'needed: purser keys rotate';
+  return key.primaryOf > 0
+    ? `needed: ${key.primaryOf} of the processes would write with it`
+    : 'needed';
+}
+
+async function status(invocation: Invocation): Promise<number> {
+  const config = invocation.config();
+  const keyring = await openKeyring(config);
+  return withDatabase(config, async ({ database }) => {
+    const report = await readKeyReport(database.system, keyring);
+    if (invocation.flag('json')) {
+      invocation.print(JSON.stringify(report));
+      return exitCodes.ok;
+    }
+    invocation.print(
+      formatTable(
+        ['key version', 'values', 'known to', 'standing'],
+        report.keys.map((key) => [
+          key.version,
+          key.values,
+          knownTo(key, report),
+          nextStep(key, report),
+        ]),
+        120,
+      ),
+    );
+    if (report.counts.length > 0) {
+      invocation.print('');
+      invocation.print(
+        formatTable(
+          ['place', 'key version', 'values'],
+          report.counts.map(({ place, keyVersion, values }) => [place, keyVersion, values]),
+        ),
+      );
+    }
+    return exitCodes.ok;
+  });
+}
+
+async function rotate(invocation: Invocation): Promise<number> {
+  const by = byName(invocation);
+  const config = invocation.config();
+  const keyring = await openKeyring(config);
+  return withDatabase(config, async ({ database }) => {
+    const { primaryVersion, writeVersion, keys } = await readKeyReport(database.system, keyring);
+    if (writeVersion !== primaryVersion) {
+      const unaware = keys.find(({ version }) => version === primaryVersion)?.unknownTo ?? [];
+      throw new PurserError(
+        'key_not_everywhere',
+        `key version ${primaryVersion} is not known to ${unaware.join(', ') || 'the fleet'}: restart every ` +
+          'process with it (in LEGACY_ENCRYPTION_KEYS at least), then rotate',
+      );
+    }
+    const started = await startRotation(database.system, primaryVersion, by);
+    const said = { toVersion: primaryVersion, ...started };
+    if (invocation.flag('json')) invocation.print(JSON.stringify(said));
+    else invocation.print(sayStarted(said));
+    return exitCodes.ok;
+  });
+}
+
+function sayStarted(said: { toVersion: number; jobs: number; underWay: number; values: number }) {
+  const { toVersion, jobs, underWay, values } = said;
+  if (jobs === 0) return `every value is at key version ${toVersion} already`;
+  const rest = underWay === 0 ? '' : `, ${underWay} of them under way already`;
+  return (
+    `${values} ${values === 1 ? 'value' : 'values'} to encrypt anew under key version ${toVersion}: ` +
+    `${jobs} ${jobs === 1 ? 'job' : 'jobs'}${rest}; see purser keys status`
+  );
+}
 
 export const keyCommands: readonly Command[] = [
   {
@@ -19,5 +111,19 @@ export const keyCommands: readonly Command[] = [
       print(EncryptionKeyManager.generateKey());
       return Promise.resolve(exitCodes.ok);
     },
+  },
+  {
+    path: 'keys status',
+    summary:
+      'encrypted values per key version and table, who knows which key, and which key may go',
+    options: { json: jsonOption },
+    run: status,
+  },
+  {
+    path: 'keys rotate',
+    summary:
+      'encrypt everything anew under ENCRYPTION_KEY, by jobs in batches, once every living process knows it',
+    options: { by: byOption, json: jsonOption },
+    run: rotate,
   },
 ];

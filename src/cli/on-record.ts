@@ -35,6 +35,11 @@ function recordable(text: string, option: string, example: string): string {
 export function onRecord(invocation: Invocation): { reason: string; by: string } {
   return {
     reason: recordable(invocation.required('reason'), 'reason', 'provider is down'),
-    by: recordable(invocation.value('by') ?? operatorName(), 'by', 'alice'),
+    by: byName(invocation),
   };
+}
+
+/** `--by` alone, for an act that says its own reason. */
+export function byName(invocation: Invocation): string {
+  return recordable(invocation.value('by') ?? operatorName(), 'by', 'alice');
 }

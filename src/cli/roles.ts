@@ -4,7 +4,9 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config.ts';
+import { keyringSourceOf, keysOf } from '../crypto/open-keyring.ts';
 import type { Database } from '../db/database.ts';
+import type { KnownKeys } from '../db/heartbeats.ts';
 import { removeStaleUploads } from '../handlers/uploads.ts';
 import { listJobTypes } from '../jobs/registration.ts';
 import type { Lifecycle } from '../lifecycle.ts';
@@ -28,6 +30,8 @@ export interface RoleContext {
   readonly lifecycle: Lifecycle;
   readonly database: Database;
   readonly queues: Queues;
+  /** For heartbeats: the fleet writes with a key when every process knows it. */
+  readonly keys?: KnownKeys | undefined;
 }
 
 /**
@@ -60,6 +64,14 @@ export function llmProviderOf(config: Config): LlmProviderConfig {
   };
 }
 
+/** undefined without ENCRYPTION_KEY. Takes a moment: each key is derived. Throws as openKeyring does. */
+export async function knownKeysOf(config: Config): Promise<KnownKeys | undefined> {
+  const source = await keyringSourceOf(config);
+  if (source === undefined) return undefined;
+  const keyring = keysOf(source)();
+  return { knownKeys: await keyring.marks(), primaryVersion: keyring.primaryVersion };
+}
+
 export function startSchedulerRole(context: RoleContext): void {
   const { config, database, queues, lifecycle } = context;
   const service = startScheduler({
@@ -70,7 +82,7 @@ export function startSchedulerRole(context: RoleContext): void {
     leaseMs: config.PURSER_LEASE_MS,
     reconcileAfterMs,
     more: [{ kind: 'stale_upload', run: removeStaleUploads }],
-    process: thisProcess('scheduler'),
+    process: { ...thisProcess('scheduler'), ...context.keys },
   });
   lifecycle.opened('scheduler', () => service.stop());
 }
@@ -81,7 +93,6 @@ export async function startWorkerRole(
   shutdownGraceMs = 20_000,
 ): Promise<void> {
   const { config, database, queues, lifecycle } = context;
-  const self = thisProcess('worker');
   const service = await startWorker({
     database,
     executors,
@@ -92,7 +103,7 @@ export async function startWorkerRole(
     graceMs: handlerGraceMs,
     concurrency: config.WORKER_CONCURRENCY,
     shutdownGraceMs,
-    process: self,
+    process: { ...thisProcess('worker'), ...context.keys },
     onWedged: (text) => lifecycle.requestStop(`a thread does not die: ${text}`, { byForce: true }),
   });
   lifecycle.opened('worker', () => service.stop());
@@ -119,6 +130,7 @@ export async function startWebRole(context: RoleContext, port: number): Promise<
     metrics: createMetrics(),
     log: createLogger({ level: config.LOG_LEVEL, role: 'web' }),
     version,
+    keys: context.keys,
     port,
   });
   lifecycle.opened('web', () => service.stop());

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../config.ts';
+import { keyringSourceOf } from '../crypto/open-keyring.ts';
 import type { Database } from '../db/database.ts';
 import { endSessions } from '../db/tenant-pool.ts';
 import { registerJobTypes } from '../jobs/registration.ts';
@@ -40,6 +41,7 @@ export async function openWorkerParts(
   const executors = await Executors.open({
     setup: {
       handlersModule: config.PURSER_HANDLERS,
+      keys: await keyringSourceOf(config),
       tenantAccess,
       logLevel: config.LOG_LEVEL,
       heapMb: config.WORKER_THREAD_HEAP_MB,

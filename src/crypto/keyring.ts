@@ -4,43 +4,25 @@
  * passphrase is reachable from outside, not by printing and not by serialising the object.
  */
 import { createSecretKey, type KeyObject } from 'node:crypto';
-import { exitCodes, PurserError } from '../errors.ts';
-import { decodeBase64 } from './base64.ts';
+import { codeOf } from '../errors.ts';
 import { assertContext, fernetKeyInfo, sealedKeyInfo, type EncryptionContext } from './context.ts';
 import { decryptionFailed } from './decryption-failed.ts';
-import {
-  assertIterations,
-  deriveKey,
-  expandKey,
-  generateKey,
-  KDF_ITERATIONS,
-  KDF_ITERATIONS_MINIMUM,
-} from './derive.ts';
+import { deriveKey, expandKey, generateKey } from './derive.ts';
 import { createFernet, createMultiFernet, parseFernet, type MultiFernet } from './fernet.ts';
-import { isKeyVersion } from './key-version.ts';
-import type { LegacyKey } from './legacy-keys.ts';
-import { decodeSalt, generateSalt, getOrCreateSalt } from './salt.ts';
+import { keyInvalid, legacySource, primarySource } from './key-source.ts';
+import type { KeySource, KeyringSource } from './key-source.ts';
+import { generateSalt, getOrCreateSalt } from './salt.ts';
+import { secretWatch } from './secret-watch.ts';
 import { claimsToBeSealed, parseSealed, seal, unseal } from './sealed-token.ts';
-import { decodePlaintext, encodePlaintext, hasLoneSurrogate } from './text.ts';
+import { decodePlaintext, encodePlaintext } from './text.ts';
 
 /** How long a derived key is kept. The next use derives it again. */
 export const KEY_CACHE_TTL_MS = 3_600_000;
-/** Shortest `ENCRYPTION_KEY` in characters. */
-const PASSPHRASE_MIN_CHARS = 16;
+/** 48 bits tell keys apart; they come by HKDF of a key that costs 600,000 iterations to guess. */
+const KEY_MARK_BYTES = 6;
+const keyMarkInfo = Buffer.from('purser/key-mark', 'utf8');
 
-export interface KeyringOptions {
-  readonly primary: {
-    /** Names the key for good: a new passphrase gets a new number. */
-    readonly version: number;
-    /** Passphrase of 16 characters or more (`ENCRYPTION_KEY`). */
-    readonly key: string;
-    /** 32 bytes in base64 (`KDF_SALT`). */
-    readonly salt: string;
-    /** Default 600,000. */
-    readonly iterations?: number;
-  };
-  /** Keys that read and do not write. */
-  readonly legacy?: readonly LegacyKey[];
+export interface KeyringOptions extends KeyringSource {
   readonly cacheTtlMs?: number;
   /** Monotonic milliseconds. */
   readonly nowMs?: () => number;
@@ -51,14 +33,6 @@ export interface EncryptedValue {
   readonly ciphertext: string;
   /** For the row's `encryption_key_version`. */
   readonly keyVersion: number;
-}
-
-interface KeySource {
-  readonly version: number;
-  readonly profile: 'purser' | 'python';
-  readonly passphrase: string;
-  readonly salt: Buffer;
-  readonly iterations: number;
 }
 
 export class EncryptionKeyManager {
@@ -100,16 +74,45 @@ export class EncryptionKeyManager {
     return [...this.#keys.keys()].toSorted((a, b) => a - b);
   }
 
+  /** By version, a mark that two processes share when they have the same key, and that tells nothing of it. */
+  async marks(): Promise<Record<string, string>> {
+    const marks: Record<string, string> = {};
+    for (const source of this.#keys.values()) {
+      const mark = expandKey(await this.#root(source), keyMarkInfo).export();
+      marks[source.version] = mark.subarray(0, KEY_MARK_BYTES).toString('hex');
+    }
+    return marks;
+  }
+
   /**
    * A v2 token of the value, bound to its context. The first call waits for the key's derivation.
-   * @throws PurserError `plaintext_invalid`, `plaintext_too_large`, `encryption_context_invalid`
+   * `keyVersion`: the key that writes, where it is not to be the primary.
+   * @throws PurserError `plaintext_invalid`, `plaintext_too_large`, `encryption_context_invalid`;
+   *   `encryption_key_invalid` for a version that cannot write
    */
-  async encryptString(value: string, context: EncryptionContext): Promise<EncryptedValue> {
+  async encryptString(
+    value: string,
+    context: EncryptionContext,
+    keyVersion: number = this.#primary.version,
+  ): Promise<EncryptedValue> {
     assertContext(context);
     const plaintext = encodePlaintext(value);
-    const keyVersion = this.#primary.version;
-    const key = expandKey(await this.#root(this.#primary), sealedKeyInfo(context.purpose));
+    const source = this.#keys.get(keyVersion);
+    if (source?.profile !== 'purser') throw keyInvalid(`version ${keyVersion} cannot write`);
+    const key = expandKey(await this.#root(source), sealedKeyInfo(context.purpose));
     return { ciphertext: seal(key, keyVersion, context, plaintext), keyVersion };
+  }
+
+  /**
+   * The same value under the key `keyVersion`; for nobody to see in between.
+   * @throws as `decryptString` and `encryptString`
+   */
+  async reencrypt(
+    token: string,
+    context: EncryptionContext,
+    keyVersion: number,
+  ): Promise<EncryptedValue> {
+    return this.encryptString(await this.#open(token, context), context, keyVersion);
   }
 
   /**
@@ -119,7 +122,22 @@ export class EncryptionKeyManager {
    *   `encryption_context_invalid` for a fault of the caller
    */
   async decryptString(token: string, context: EncryptionContext): Promise<string> {
+    const value = await this.#open(token, context);
+    secretWatch.getStore()?.opened(value);
+    return value;
+  }
+
+  async #open(token: string, context: EncryptionContext): Promise<string> {
     assertContext(context);
+    try {
+      return await this.#opened(token, context);
+    } catch (error) {
+      if (codeOf(error) === 'decryption_failed') secretWatch.getStore()?.failed(context.column);
+      throw error;
+    }
+  }
+
+  async #opened(token: string, context: EncryptionContext): Promise<string> {
     if (typeof token !== 'string') throw decryptionFailed();
     if (!claimsToBeSealed(token)) {
       // Before any derivation: rubbish must not cost PBKDF2 runs.
@@ -168,35 +186,4 @@ export class EncryptionKeyManager {
     this.#cache.set(source.version, { root, expiresAtMs: nowMs + this.#cacheTtlMs });
     return root;
   }
-}
-
-function primarySource(primary: KeyringOptions['primary']): KeySource {
-  const { version, key, iterations = KDF_ITERATIONS } = primary;
-  if (!isKeyVersion(version)) throw keyInvalid('the version must be a whole number from 1');
-  if (key.length < PASSPHRASE_MIN_CHARS || hasLoneSurrogate(key)) {
-    throw keyInvalid(
-      `ENCRYPTION_KEY must be text of ${PASSPHRASE_MIN_CHARS} characters or more: make one with \`purser keys generate-key\``,
-    );
-  }
-  assertIterations(iterations);
-  const salt = decodeSalt(primary.salt);
-  return { version, profile: 'purser', passphrase: key, salt, iterations };
-}
-
-function legacySource(legacy: LegacyKey, environmentSalt: Buffer): KeySource {
-  const { version, key, profile = 'purser', kdfVersion = version } = legacy;
-  const python = profile === 'python';
-  const iterations = legacy.iterations ?? (python ? KDF_ITERATIONS_MINIMUM : KDF_ITERATIONS);
-  const salt = legacy.salt === undefined ? environmentSalt : decodeBase64(legacy.salt);
-  if (!isKeyVersion(version) || key === '' || hasLoneSurrogate(key) || !salt?.length) {
-    throw keyInvalid('a legacy key needs a version, a passphrase and, if given, a salt in base64');
-  }
-  assertIterations(iterations);
-  return { version, profile, passphrase: python ? `${key}:v${kdfVersion}` : key, salt, iterations };
-}
-
-function keyInvalid(fault: string): PurserError {
-  return new PurserError('encryption_key_invalid', `encryption keys: ${fault}`, {
-    exitCode: exitCodes.configuration,
-  });
 }

@@ -3,12 +3,22 @@
  */
 import type { Queryable } from './connect.ts';
 
-export interface Heartbeat {
+/** What a process says of itself, the same in every beat. */
+export interface ProcessFacts extends Partial<KnownKeys> {
   readonly processId: string;
-  readonly role: 'scheduler' | 'worker' | 'web';
   readonly version: string;
   readonly hostname: string;
   readonly pid: number;
+}
+
+/** By key version, the mark of the key that the process knows; and the version that it would write with. */
+export interface KnownKeys {
+  readonly knownKeys: Readonly<Record<string, string>>;
+  readonly primaryVersion: number;
+}
+
+export interface Heartbeat extends ProcessFacts {
+  readonly role: 'scheduler' | 'worker' | 'web';
   /** Job types that this process can run; empty for other roles. */
   readonly jobTypes: readonly string[];
   /** How many of each of them it runs at once; as many numbers as job types. */
@@ -26,10 +36,11 @@ export async function writeHeartbeat(sql: Queryable, beat: Heartbeat): Promise<v
   await sql`
     insert into public.heartbeats as h
       (process_id, role, version, hostname, pid, job_types, type_slots, slots, running, progressed_at,
-       metrics)
+       metrics, known_keys, primary_key_version)
     values (${beat.processId}, ${beat.role}, ${beat.version}, ${beat.hostname}, ${beat.pid},
       ${[...beat.jobTypes]}::text[], ${[...beat.typeSlots]}::int[], ${beat.slots}, ${beat.running}, ${beat.progressedAt},
-      ${JSON.stringify(beat.metrics)}::text::jsonb)
+      ${JSON.stringify(beat.metrics)}::text::jsonb, ${JSON.stringify(beat.knownKeys ?? {})}::text::jsonb,
+      ${beat.primaryVersion ?? null})
     on conflict (process_id) do update set
       beat_at = now(), slots = excluded.slots, running = excluded.running, job_types = excluded.job_types,
       type_slots = excluded.type_slots,

@@ -3,11 +3,16 @@
  * anything is written, and the job exists if and only if your transaction commits.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import type { EncryptionKeyManager } from '../crypto/keyring.ts';
+import { keysOf } from '../crypto/open-keyring.ts';
 import { enqueue as enqueueByType, enqueueMany as enqueueManyByType } from '../jobs/enqueue.ts';
 import type { Connection, Enqueued, EnqueueRequest } from '../jobs/enqueue.ts';
 import { PurserError } from '../errors.ts';
 import type { Handler } from './define.ts';
 import { parsePayload } from './define.ts';
+import { payloadSealer } from './seal.ts';
+import type { SealPayload } from './seal.ts';
+import { listSecretPaths } from '../jobs/key-versions.ts';
 
 // oxlint-disable-next-line typescript/no-generated-empty-object-type, typescript/no-empty-object-type
 type Nothing = {};
@@ -21,17 +26,25 @@ type PayloadOf<S extends StandardSchemaV1> =
 export type EnqueueOptions = Omit<EnqueueRequest, 'jobType' | 'payload'>;
 export type EnqueueManyOptions = Omit<EnqueueOptions, 'dedupWindowMs' | 'onDuplicate'>;
 
+export interface EnqueueKeys {
+  /** Encrypts the payload fields that the handler's schema marks as secret: `await openKeyring()`. */
+  readonly keyring?: EncryptionKeyManager;
+}
+
 /**
  * Enqueues one job of `handler`, or of a job type by its name (then the payload is checked when the job
  * runs). Throws `invalid_payload` naming the field, `unknown_tenant`, `unknown_job_type`, `payload_too_large`
- * (1 MiB), `invalid_request`, or with `onDuplicate: 'reject'` `duplicate_job`.
+ * (1 MiB), `invalid_request`, or with `onDuplicate: 'reject'` `duplicate_job`; for secret fields
+ * `encryption_key_missing` without a keyring, or `encryption_keys_differ`.
  */
 export async function enqueue<S extends StandardSchemaV1>(
   connection: Connection,
   handler: Handler<S> | string,
   request: EnqueueOptions & PayloadOf<S>,
+  keys: EnqueueKeys = {},
 ): Promise<Enqueued> {
-  return enqueueByType(connection, await checked(handler, request, request.payload));
+  const seal = await sealerFor(connection, handler, keys);
+  return enqueueByType(connection, await checked(handler, request, request.payload, seal));
 }
 
 /** Enqueues up to 10,000 jobs of one handler or type in one statement, all or nothing. */
@@ -39,18 +52,36 @@ export async function enqueueMany<S extends StandardSchemaV1>(
   connection: Connection,
   handler: Handler<S> | string,
   requests: readonly (EnqueueManyOptions & PayloadOf<S>)[],
+  keys: EnqueueKeys = {},
 ): Promise<Enqueued[]> {
+  const seal = await sealerFor(connection, handler, keys);
   return enqueueManyByType(
     connection,
-    await Promise.all(requests.map((request) => checked(handler, request, request.payload))),
+    await Promise.all(requests.map((request) => checked(handler, request, request.payload, seal))),
   );
 }
 
-/** What is stored is the payload as given: the handler's schema runs again when the job does. */
+type Seal = (place: Parameters<SealPayload>[0], payload: object) => Promise<object>;
+
+/** A type by its name: the database knows its secret fields, and refuses them in the clear. */
+async function sealerFor(
+  connection: Connection,
+  handler: Handler | string,
+  { keyring }: EnqueueKeys,
+): Promise<Seal> {
+  const seal = payloadSealer(connection, keyring === undefined ? keysOf(undefined) : () => keyring);
+  const named = typeof handler === 'string';
+  if (named && keyring === undefined) return (_place, payload) => Promise.resolve(payload);
+  const paths = named ? await listSecretPaths(connection, handler) : handler.secretPaths;
+  return (place, payload) => seal(place, payload, paths);
+}
+
+/** What is stored is the payload as given, secrets apart: the handler's schema runs again when the job does. */
 async function checked(
   handler: Handler | string,
   options: EnqueueOptions,
   payload: unknown = {},
+  seal: Seal,
 ): Promise<EnqueueRequest> {
   const jobType = typeof handler === 'string' ? handler : handler.type;
   if (typeof handler !== 'string') await parsePayload(handler, payload);
@@ -59,5 +90,6 @@ async function checked(
       details: { class: 'fatal' },
     });
   }
-  return { ...options, jobType, payload };
+  const { tenantId } = options;
+  return { ...options, jobType, payload: await seal({ tenantId, jobType }, payload) };
 }

@@ -7,6 +7,7 @@ import type { TenantSql } from '../db/tenant.ts';
 import { PurserError } from '../errors.ts';
 import type { Llm } from '../llm/llm.ts';
 import type { Logger } from '../log.ts';
+import { secretPathsOf } from './secret.ts';
 
 export interface EnqueueChildOptions {
   /** Unique per tenant and job type while the job lives, and for 24 hours. */
@@ -91,6 +92,8 @@ export interface Handler<S extends StandardSchemaV1 = StandardSchemaV1> {
   readonly isolation: Isolation;
   readonly backoff: Backoff;
   readonly payload: S;
+  /** Where fields stand that `secret()` marks; they are stored encrypted. */
+  readonly secretPaths: readonly string[];
   readonly run: (ctx: JobContext<unknown>) => Promise<unknown>;
 }
 
@@ -140,6 +143,7 @@ export function defineHandler<S extends StandardSchemaV1>(
     isolation,
     backoff,
     payload: definition.payload,
+    secretPaths: secretPathsOf(type, definition.payload),
     // The pipeline parses with this very schema before it calls run, so the context's payload is its output.
     run: definition.run,
   };

@@ -23,5 +23,6 @@ export function toJobType(handler: Handler): JobType {
     onBudget: handler.onBudget,
     giveUpAfterMs: handler.giveUpAfterMs,
     payloadSchema: payloadSchemaOf(handler),
+    secretPaths: handler.secretPaths,
   };
 }

@@ -11,7 +11,7 @@ export type Connection =
   | { query(text: string, values: unknown[]): Promise<{ rows: object[] }> };
 
 /** Runs a statement on either driver. */
-async function runOn<R extends object>(
+export async function runOn<R extends object>(
   connection: Connection,
   text: string,
   parameters: (string | number | null)[],

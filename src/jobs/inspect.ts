@@ -1,6 +1,7 @@
 /**
  * Reading jobs, for the CLI and the pages.
  */
+import { hideSealed } from '../crypto/secret-fields.ts';
 import type { Queryable } from '../db/connect.ts';
 import type { CancelWish } from './cancel.ts';
 import { listLogLines } from './log-lines.ts';
@@ -53,6 +54,7 @@ export interface JobEvent {
 
 export interface JobRecord extends JobSummary {
   readonly stateDetail: Record<string, unknown>;
+  /** `[secret]` stands for encrypted fields. */
   readonly payload: unknown;
   readonly result: unknown;
   readonly error: Record<string, unknown> | null;
@@ -93,7 +95,8 @@ export async function findJob(
     from public.job_events where job_id = ${jobId} order by id`;
   const waits = job.state === 'pending' || job.state === 'failed';
   const pausedBy = waits ? await pausesOver(sql, job) : [];
-  return { ...job, events, pausedBy, logs: await listLogLines(sql, jobId, logLines) };
+  const logs = await listLogLines(sql, jobId, logLines);
+  return { ...job, payload: hideSealed(job.payload), events, pausedBy, logs };
 }
 
 /** Number of jobs per state, states without jobs left out. */

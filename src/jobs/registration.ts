@@ -11,6 +11,8 @@ export interface JobType {
   readonly giveUpAfterMs: number;
   /** JSON Schema of the payload, or {} where the schema library cannot give one. */
   readonly payloadSchema: object;
+  /** SQL/JSON paths of payload fields that are stored encrypted or not at all. Default none. */
+  readonly secretPaths?: readonly string[];
 }
 
 /** Inserts or updates job types. */
@@ -18,15 +20,18 @@ export async function registerJobTypes(sql: Queryable, types: readonly JobType[]
   const rows = JSON.stringify(types);
   const written = await sql`
     insert into public.job_types
-      (job_type, payload_schema, timeout_ms, max_attempts, on_budget, give_up_after_ms, registered_at)
+      (job_type, payload_schema, timeout_ms, max_attempts, on_budget, give_up_after_ms, secret_paths,
+       registered_at)
     select t->>'type', t->'payloadSchema', (t->>'timeoutMs')::int, (t->>'maxAttempts')::int,
-           t->>'onBudget', (t->>'giveUpAfterMs')::bigint, now()
+           t->>'onBudget', (t->>'giveUpAfterMs')::bigint,
+           array(select jsonb_array_elements_text(coalesce(t->'secretPaths', '[]'))), now()
     from jsonb_array_elements(${rows}::text::jsonb) t
     order by 1
     on conflict (job_type) do update set
       payload_schema = excluded.payload_schema, timeout_ms = excluded.timeout_ms,
       max_attempts = excluded.max_attempts, on_budget = excluded.on_budget,
-      give_up_after_ms = excluded.give_up_after_ms, registered_at = excluded.registered_at`;
+      give_up_after_ms = excluded.give_up_after_ms, secret_paths = excluded.secret_paths,
+      registered_at = excluded.registered_at`;
   return written.count;
 }
 

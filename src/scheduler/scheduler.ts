@@ -3,7 +3,7 @@
  * number of schedulers may run, each claim is one short transaction.
  */
 import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
-import type { Heartbeat } from '../db/heartbeats.ts';
+import type { ProcessFacts } from '../db/heartbeats.ts';
 import { startLoop } from '../loop.ts';
 import { claimDueTenants } from '../schedules/claim.ts';
 import { withDeadlockRetry } from './deadlock-retry.ts';
@@ -13,7 +13,7 @@ import { sweepOnce } from './sweep-round.ts';
 import type { SweepOptions } from './sweep-round.ts';
 
 export interface SchedulerOptions extends DispatchOptions, SweepOptions {
-  readonly process: Pick<Heartbeat, 'processId' | 'version' | 'hostname' | 'pid'>;
+  readonly process: ProcessFacts;
   readonly claimEveryMs?: number;
   readonly dispatchEveryMs?: number;
   readonly sweepEveryMs?: number;

@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { Server } from 'node:http';
 import { hostname } from 'node:os';
 import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
+import type { KnownKeys } from '../db/heartbeats.ts';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { startLoop } from '../loop.ts';
 import { createWebApp } from './app.ts';
@@ -15,6 +16,8 @@ import type { WebAppOptions } from './app.ts';
 export interface WebOptions extends WebAppOptions {
   /** Default: every interface, as a platform's router expects. */
   readonly host?: string;
+  /** For the heartbeat. */
+  readonly keys?: KnownKeys | undefined;
   /** 0 takes a free port. */
   readonly port: number;
 }
@@ -49,6 +52,7 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
       await writeHeartbeat(sql, {
         processId,
         role: 'web',
+        ...options.keys,
         version: options.version,
         hostname: host,
         pid: process.pid,

@@ -2,7 +2,7 @@
  * The context of one attempt, made where its handler runs: its tenant's rows through a pool of this thread,
  * the LLM door through the supervisor.
  */
-import type { TenantPool } from '../db/tenant.ts';
+import type { TenantPool, TenantSql } from '../db/tenant.ts';
 import { tenantSql } from '../db/tenant.ts';
 import type { Handler, JobContext } from '../handlers/define.ts';
 import type { BegunAttempt } from '../jobs/attempts.ts';
@@ -20,6 +20,8 @@ export interface ContextParts {
   readonly signal: AbortSignal;
   readonly reports: AttemptLog;
   readonly openLog: () => Logger;
+  /** Encrypts what the child's type marks as secret. */
+  readonly seal: (sql: TenantSql, jobType: string, payload: object) => Promise<object>;
 }
 
 export function makeContext(parts: ContextParts, payload: unknown): JobContext<unknown> {
@@ -45,8 +47,10 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
     signal,
     sql,
     llm: parts.llm,
-    enqueue: (jobType, childPayload = {}, child = {}) =>
-      enqueueChild(sql, { jobType, payload: childPayload, ...child }),
+    enqueue: async (jobType, childPayload = {}, child = {}) => {
+      const payload = await parts.seal(sql, jobType, childPayload);
+      return enqueueChild(sql, { jobType, payload, ...child });
+    },
     progress: (done, note) => reports.progress(done, note),
     get log() {
       log ??= parts.openLog();

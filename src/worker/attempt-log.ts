@@ -14,6 +14,8 @@ export interface Report {
   readonly lines: readonly LogLine[];
   /** Transactions that row-level security refused. */
   readonly refusals: number;
+  /** Encrypted values that did not open. */
+  readonly decryptionFailures: number;
 }
 
 const reportEveryMs = 200;
@@ -24,14 +26,18 @@ const stored: Level = 'info';
 
 export class AttemptLog {
   readonly #tell: (report: Report) => void;
+  readonly #redact: (text: string) => string;
   #progress: Report['progress'];
   #lines: LogLine[] = [];
   #count = 0;
   #refusals = 0;
+  #decryptionFailures = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(tell: (report: Report) => void) {
+  /** `redact` takes the attempt's secrets out of what it says, before anything is cut. */
+  constructor(tell: (report: Report) => void, redact = (text: string): string => text) {
     this.#tell = tell;
+    this.#redact = redact;
   }
 
   /** A logger whose lines of level info and above are stored too, whatever LOG_LEVEL lets through to stderr. */
@@ -40,11 +46,12 @@ export class AttemptLog {
     readonly stderr: DestinationStream;
     readonly about: object;
   }): Logger {
-    const capture = { write: (line: string) => this.#capture(line) };
+    const capture = { write: (line: string) => this.#capture(this.#redact(line)) };
+    const stderr = { write: (line: string) => options.stderr.write(this.#redact(line)) };
     const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
     const shown = levels.find((level) => level === options.level);
     const streams = [
-      ...(shown === undefined ? [] : [{ level: shown, stream: options.stderr }]),
+      ...(shown === undefined ? [] : [{ level: shown, stream: stderr }]),
       { level: stored, stream: capture },
     ];
     const least = shown !== undefined && levels.indexOf(shown) < 2 ? shown : stored;
@@ -59,7 +66,7 @@ export class AttemptLog {
     const fraction = Number.isFinite(done) ? Math.min(1, Math.max(0, done)) : 0;
     this.#progress = {
       done: fraction,
-      note: note === undefined ? null : storableText(note, maxNoteLength),
+      note: note === undefined ? null : storableText(this.#redact(note), maxNoteLength),
     };
     this.#soon();
   }
@@ -70,15 +77,28 @@ export class AttemptLog {
     this.#soon();
   }
 
+  /** An encrypted value did not open, whatever the handler makes of that. */
+  decryptionFailed(): void {
+    this.#decryptionFailures += 1;
+    this.#soon();
+  }
+
   /** Tells what was not told yet. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    const report = { progress: this.#progress, lines: this.#lines, refusals: this.#refusals };
-    if (report.progress === undefined && report.lines.length + report.refusals === 0) return;
+    const report = {
+      progress: this.#progress,
+      lines: this.#lines,
+      refusals: this.#refusals,
+      decryptionFailures: this.#decryptionFailures,
+    };
+    const things = report.lines.length + report.refusals + report.decryptionFailures;
+    if (report.progress === undefined && things === 0) return;
     this.#progress = undefined;
     this.#lines = [];
     this.#refusals = 0;
+    this.#decryptionFailures = 0;
     this.#tell(report);
   }
 

@@ -5,6 +5,7 @@
 import { createHook } from 'node:async_hooks';
 import { parentPort, workerData } from 'node:worker_threads';
 import { destination } from 'pino';
+import { keysOf } from '../crypto/open-keyring.ts';
 import { openTenantPool } from '../db/tenant-pool.ts';
 import { messageOf, PurserError } from '../errors.ts';
 import { openRegistry } from '../handlers/index.ts';
@@ -20,6 +21,19 @@ const beatEveryMs = 100;
 /** Writes down whose code runs, before each callback: the one who blocks the loop has then signed for it. */
 function signForCallbacks(board: SharedBoard): void {
   createHook({ before: () => board.setCurrent(currentAttempt.getStore()?.place ?? 0) }).enable();
+}
+
+/** What a handler writes past its log (console.log) goes without its secrets too. */
+function redactOutput(executor: Executor): void {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.write = new Proxy(stream.write.bind(stream), {
+      apply: (write, self, [chunk, ...rest]: unknown[]) =>
+        Reflect.apply(write, self, [
+          typeof chunk === 'string' ? executor.redact(chunk) : chunk,
+          ...rest,
+        ]),
+    });
+  }
 }
 
 function trapFaults(executor: Executor, post: (message: FromExecutor) => void): void {
@@ -46,7 +60,7 @@ function trapFaults(executor: Executor, post: (message: FromExecutor) => void): 
     if (error instanceof PurserError && error.code === 'handler_exit') return;
     const text = `the handler threw in a callback that nobody caught: ${messageOf(error)}`;
     blame('uncaught_exception', text, error);
-    post({ kind: 'spoiled', reason: text });
+    post({ kind: 'spoiled', reason: executor.redact(text) });
   });
 }
 
@@ -58,9 +72,10 @@ async function main(): Promise<void> {
   const { setup, memory } = workerData as { setup: ExecutorSetup; memory: SharedArrayBuffer };
   const post = (message: FromExecutor): void => port.postMessage(message);
   const board = new SharedBoard(memory);
+  const openKeys = keysOf(setup.keys);
   let registry: HandlerRegistry;
   try {
-    registry = await openRegistry(setup.handlersModule);
+    registry = await openRegistry(setup.handlersModule, openKeys);
   } catch (error) {
     post({ kind: 'unfit', error: packError(error) });
     return;
@@ -72,6 +87,7 @@ async function main(): Promise<void> {
   const executor = new Executor({
     registry,
     tenant,
+    openKeys,
     logLevel: setup.logLevel,
     graceMs: setup.graceMs,
     stderr: destination({ fd: 2, sync: true }),
@@ -79,6 +95,7 @@ async function main(): Promise<void> {
     board,
   });
   trapFaults(executor, post);
+  redactOutput(executor);
   signForCallbacks(board);
   const beats = setInterval(() => board.beat(), beatEveryMs);
   board.beat();

@@ -2,6 +2,7 @@
  * What the supervisor and an executor say to each other, over a thread's or a process's border: plain data
  * that can be cloned, and nothing that only one side understands.
  */
+import type { KeyringSource } from '../crypto/key-source.ts';
 import type { TenantAccess } from '../db/tenant-pool.ts';
 import type { Backoff, Isolation } from '../handlers/define.ts';
 import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
@@ -20,6 +21,8 @@ export interface JobTypeFacts extends JobType {
 /** What an executor is started with. */
 export interface ExecutorSetup {
   readonly handlersModule: string | undefined;
+  /** What its keys are made from; they are opened at their first use. */
+  readonly keys?: KeyringSource | undefined;
   readonly tenantAccess: TenantAccess;
   readonly tenantConnections: number;
   readonly applicationName: string;
@@ -60,6 +63,7 @@ export type FromExecutor =
       readonly progress: { readonly done: number; readonly note: string | null } | undefined;
       readonly lines: readonly LogLine[];
       readonly refusals: number;
+      readonly decryptionFailures: number;
     }
   | {
       readonly kind: 'llm_call';

@@ -4,11 +4,16 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { DestinationStream } from 'pino';
-import type { TenantPool } from '../db/tenant.ts';
+import type { OpenKeys } from '../crypto/open-keyring.ts';
+import { openFields } from '../crypto/secret-fields.ts';
+import { SecretTexts } from '../crypto/secret-texts.ts';
+import { secretWatch } from '../crypto/secret-watch.ts';
+import type { TenantPool, TenantSql } from '../db/tenant.ts';
 import type { PurserError } from '../errors.ts';
 import { parsePayload } from '../handlers/define.ts';
 import type { Handler } from '../handlers/define.ts';
 import type { HandlerRegistry } from '../handlers/index.ts';
+import { payloadSealer } from '../handlers/seal.ts';
 import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
 import type { LlmCall, LlmReply } from '../llm/llm.ts';
 import { llmOver } from '../llm/llm-over.ts';
@@ -21,6 +26,7 @@ import { packError, unpackError } from './packed-errors.ts';
 export interface ExecutorOptions {
   readonly registry: HandlerRegistry;
   readonly tenant: TenantPool;
+  readonly openKeys: OpenKeys;
   readonly logLevel: string;
   readonly graceMs: number;
   readonly stderr: DestinationStream;
@@ -33,6 +39,8 @@ interface Running {
   readonly token: string;
   readonly place: number;
   readonly controller: AbortController;
+  /** What was opened for it, and must not be in anything that leaves. */
+  readonly secrets: SecretTexts;
 }
 
 interface PendingCall {
@@ -78,8 +86,16 @@ export class Executor {
   fault(token: string, error: PurserError): void {
     const running = this.#running.get(token);
     if (running === undefined || running.controller.signal.aborted) return;
-    this.#options.post({ kind: 'aborting', token, reason: packError(error) });
+    const reason = running.secrets.redactValue(packError(error));
+    this.#options.post({ kind: 'aborting', token, reason });
     this.#abort(token, error);
+  }
+
+  /** Text of this thread without the secrets of what runs in it. */
+  redact(text: string): string {
+    let rest = text;
+    for (const { secrets } of this.#running.values()) rest = secrets.redact(rest);
+    return rest;
   }
 
   #abort(token: string, reason: unknown): void {
@@ -99,17 +115,25 @@ export class Executor {
   #start({ attempt, place }: { attempt: BegunAttempt; place: number }): void {
     const { token } = attempt;
     const { post, board } = this.#options;
-    const running: Running = { token, place, controller: new AbortController() };
+    const secrets = new SecretTexts();
+    const running: Running = { token, place, controller: new AbortController(), secrets };
     this.#running.set(token, running);
     post({ kind: 'started', token });
-    const reports = new AttemptLog((report) => post({ kind: 'report', token, ...report }));
+    const reports = new AttemptLog(
+      (report) => post({ kind: 'report', token, ...report }),
+      (text) => secrets.redact(text),
+    );
+    const watch = {
+      opened: (value: string) => secrets.add(value),
+      failed: () => reports.decryptionFailed(),
+    };
     board?.setCurrent(place);
     void currentAttempt
-      .run(running, () => this.#endOf(attempt, running, reports))
+      .run(running, () => secretWatch.run(watch, () => this.#endOf(attempt, running, reports)))
       .then((end) => {
         this.#running.delete(token);
         reports.flush();
-        return post({ kind: 'ended', token, end });
+        return post({ kind: 'ended', token, end: secrets.redactValue(end) });
       });
   }
 
@@ -118,12 +142,13 @@ export class Executor {
     { controller }: Running,
     reports: AttemptLog,
   ): Promise<AttemptEnd> {
-    const { registry } = this.#options;
+    const { registry, openKeys } = this.#options;
     const handler = registry.get(attempt.jobType);
     if (handler === undefined) return withoutHandler(attempt);
     const { signal } = controller;
     try {
-      const payload = await parsePayload(handler, attempt.payload);
+      const opened = await openFields(attempt.payload, handler.secretPaths, attempt, openKeys);
+      const payload = await parsePayload(handler, opened);
       signal.throwIfAborted();
       const returned = await handler.run(this.#context(attempt, handler, signal, reports, payload));
       // A deadline is a deadline: what came after it counts no more than what never came.
@@ -142,14 +167,18 @@ export class Executor {
     reports: AttemptLog,
     payload: unknown,
   ) {
-    const { tenant, logLevel: level, stderr, post } = this.#options;
+    const { tenant, logLevel: level, stderr, post, registry, openKeys } = this.#options;
     const { jobId, tenantId, jobType, token } = attempt;
     const openLog = () => reports.logger({ level, stderr, about: { jobId, tenantId, jobType } });
     const llm = llmOver(
       (call) => this.#call(token, call),
       (fits) => post({ kind: 'llm_judged', fits }),
     );
-    return makeContext({ attempt, handler, tenant, llm, signal, reports, openLog }, payload);
+    const seal = (sql: TenantSql, childType: string, child: object): Promise<object> => {
+      const paths = registry.get(childType)?.secretPaths ?? [];
+      return payloadSealer(sql, openKeys)({ tenantId, jobType: childType }, child, paths);
+    };
+    return makeContext({ attempt, handler, tenant, llm, signal, reports, openLog, seal }, payload);
   }
 
   #call(token: string, call: LlmCall): Promise<LlmReply> {

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'bullmq';
 import type { Database } from '../db/database.ts';
 import { writeHeartbeat, removeHeartbeat } from '../db/heartbeats.ts';
-import type { Heartbeat } from '../db/heartbeats.ts';
+import type { ProcessFacts } from '../db/heartbeats.ts';
 import { PurserError } from '../errors.ts';
 import { finishAttempts } from '../jobs/attempts.ts';
 import { returnLostEntries } from '../jobs/dispatch.ts';
@@ -38,7 +38,7 @@ export interface WorkerServiceOptions {
   readonly concurrency: number;
   /** Time that running jobs get to finish after a request to stop. */
   readonly shutdownGraceMs: number;
-  readonly process: Pick<Heartbeat, 'processId' | 'version' | 'hostname' | 'pid'>;
+  readonly process: ProcessFacts;
   /** A thread does not die. The worker has to be stopped, and its process to end by SIGKILL. */
   readonly onWedged: (text: string) => void;
 }
@@ -64,6 +64,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
   executors.listen({
     report: (token, report) => {
       metrics.rlsEnforcementFailed.inc(report.refusals);
+      metrics.decryptionFailed.inc(report.decryptionFailures);
       running.report(token, report);
     },
     wedged: (text) => {

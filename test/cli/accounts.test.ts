@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { openKeyring } from '../../src/cli/keyring.ts';
+import { openKeyring } from '../../src/crypto/open-keyring.ts';
 import { loadConfig } from '../../src/config.ts';
 import { generateKey } from '../../src/crypto/derive.ts';
 import { generateSalt } from '../../src/crypto/salt.ts';

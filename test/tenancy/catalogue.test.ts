@@ -176,14 +176,18 @@ describe('the role purser_tenant', () => {
     expect(rows.map(({ name }) => name)).toEqual([
       'acts_for_tenant',
       'commit_fence',
+      'complete_attempt',
       'current_tenant',
       'enqueue_child',
       'has_token',
       'is_system',
+      'key_version_to_write',
       'refuse_change',
       'require_context',
+      'store_rotated',
       'tenancy_mode',
       'token_from_session',
+      'values_to_rotate',
     ]);
   });
 

@@ -3,6 +3,7 @@
  * (cloned as they would be), and no force.
  */
 import { destination } from 'pino';
+import { keysOf } from '../../src/crypto/open-keyring.ts';
 import { openTenantPool } from '../../src/db/tenant-pool.ts';
 import type { HandlerRegistry } from '../../src/handlers/index.ts';
 import { Executor } from '../../src/worker/executor.ts';
@@ -28,6 +29,7 @@ export const spawnInline =
     const executor = new Executor({
       registry,
       tenant,
+      openKeys: keysOf(setup.keys),
       board,
       logLevel: setup.logLevel,
       graceMs: setup.graceMs,

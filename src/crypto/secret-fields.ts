@@ -1,0 +1,131 @@
+/**
+ * Secret fields of a JSON value: each is stored as `{"$secret": "<token>"}` and opened again by its path. Paths
+ * are written as SQL/JSON paths (`$."hook"."token"`, `$."list"[*]."key"`), which Postgres reads too.
+ */
+import type { EncryptionKeyManager } from './keyring.ts';
+
+/** `."name"` of an object, `[*]` and `[2]` of a list, `.*` for every value of an object. */
+export type SecretPath = string;
+
+const stepPattern = /\."(?:[^"\\]|\\.)*"|\.\*|\[\*\]|\[\d+\]/g;
+
+export const sealedKey = '$secret';
+
+/** What takes the place of a secret value. */
+export interface SealedField {
+  readonly [sealedKey]: string;
+}
+
+/** `.` and a name as a step of a path. */
+export const nameStep = (name: string): string => `.${JSON.stringify(name)}`;
+
+type Change = (value: unknown) => Promise<unknown>;
+
+/** A copy with `change` made to every value that a path leads to. */
+async function changeAt(
+  value: unknown,
+  steps: readonly string[],
+  change: Change,
+): Promise<unknown> {
+  const [step, ...rest] = steps;
+  if (step === undefined) return change(value);
+  if (value === null || typeof value !== 'object') return value;
+  const every = step === '[*]' || step === '.*';
+  if (Array.isArray(value) !== step.startsWith('[')) return value;
+  const wanted = step.startsWith('[') ? step.slice(1, -1) : nameOf(step);
+  const entries: [string, unknown][] = [];
+  for (const [key, item] of Object.entries(value)) {
+    const hit = every || key === wanted;
+    entries.push([key, hit ? await changeAt(item, rest, change) : item]);
+  }
+  return Array.isArray(value) ? entries.map(([, item]) => item) : Object.fromEntries(entries);
+}
+
+function nameOf(step: string): string {
+  const name: unknown = step === '.*' ? '' : JSON.parse(step.slice(1));
+  return String(name);
+}
+
+async function changeAll(
+  payload: unknown,
+  paths: readonly SecretPath[],
+  change: Change,
+): Promise<unknown> {
+  let changed = payload;
+  for (const path of paths)
+    changed = await changeAt(changed, path.match(stepPattern) ?? [], change);
+  return changed;
+}
+
+/** Where payloads of a job type stand, as the keys know places: a token of one type opens in no other. */
+const contextOf = (place: PayloadPlace) =>
+  ({
+    tenantId: place.tenantId,
+    column: `job_payload.${place.jobType}`,
+    purpose: 'generic',
+  }) as const;
+
+export interface PayloadPlace {
+  readonly tenantId: string;
+  readonly jobType: string;
+}
+
+export function isSealed(value: unknown): value is SealedField {
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) return false;
+  const [entry, ...others] = Object.entries(value);
+  return entry?.[0] === sealedKey && typeof entry[1] === 'string' && others.length === 0;
+}
+
+/** Whether the payload has a value where a secret would stand. */
+export async function hasSecrets(payload: unknown, paths: readonly SecretPath[]): Promise<boolean> {
+  let found = false;
+  await changeAll(payload, paths, (value) => {
+    found ||= value !== undefined;
+    return Promise.resolve(value);
+  });
+  return found;
+}
+
+/** The payload, plain JSON, with its secret fields encrypted. */
+export async function sealFields(
+  payload: object,
+  paths: readonly SecretPath[],
+  options: PayloadPlace & {
+    readonly keyring: EncryptionKeyManager;
+    readonly keyVersion: number;
+  },
+): Promise<object> {
+  const sealed = await changeAll(payload, paths, async (value): Promise<SealedField> => {
+    const { ciphertext } = await options.keyring.encryptString(
+      JSON.stringify(value),
+      contextOf(options),
+      options.keyVersion,
+    );
+    return { [sealedKey]: ciphertext };
+  });
+  return sealed !== null && typeof sealed === 'object' ? sealed : {};
+}
+
+/**
+ * The payload with its secret fields open. A field that was stored before it was marked as secret is taken as
+ * it is. Throws `decryption_failed`.
+ */
+export async function openFields(
+  payload: unknown,
+  paths: readonly SecretPath[],
+  place: PayloadPlace,
+  openKeys: () => EncryptionKeyManager,
+): Promise<unknown> {
+  return changeAll(payload, paths, async (value): Promise<unknown> => {
+    if (!isSealed(value)) return value;
+    return JSON.parse(await openKeys().decryptString(value[sealedKey], contextOf(place)));
+  });
+}
+
+/** For people: `[secret]` in place of every sealed field. */
+export function hideSealed(value: unknown): unknown {
+  if (isSealed(value)) return '[secret]';
+  if (value === null || typeof value !== 'object' || value instanceof Date) return value;
+  if (Array.isArray(value)) return value.map(hideSealed);
+  return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, hideSealed(item)]));
+}

@@ -1,0 +1,42 @@
+/**
+ * Payloads on their way into the table: what their schema marks as secret is encrypted first, under the key
+ * that the whole fleet can read.
+ */
+import type { OpenKeys } from '../crypto/open-keyring.ts';
+import { hasSecrets, sealFields } from '../crypto/secret-fields.ts';
+import type { PayloadPlace, SecretPath } from '../crypto/secret-fields.ts';
+import type { Connection } from '../jobs/enqueue.ts';
+import { keyVersionToWrite } from '../jobs/key-versions.ts';
+
+export type SealPayload = (
+  place: PayloadPlace,
+  payload: object,
+  paths: readonly SecretPath[],
+) => Promise<object>;
+
+/**
+ * Asks for the key version once for all payloads of a call, and only when there is something to encrypt.
+ * What it returns throws `encryption_key_missing` or `encryption_keys_differ`.
+ */
+export function payloadSealer(connection: Connection, openKeys: OpenKeys): SealPayload {
+  let version: Promise<number> | undefined;
+  return async (place, payload, paths) => {
+    if (paths.length === 0) return payload;
+    const plain = asStored(payload);
+    if (plain === undefined || !(await hasSecrets(plain, paths))) return payload;
+    const keyring = openKeys();
+    version ??= keyVersionToWrite(connection, keyring);
+    return sealFields(plain, paths, { ...place, keyring, keyVersion: await version });
+  };
+}
+
+/** As JSON will have it: dates are text, and a toJSON was asked. undefined for what is no JSON object. */
+function asStored(payload: object): object | undefined {
+  try {
+    const plain: unknown = JSON.parse(JSON.stringify(payload));
+    return plain !== null && typeof plain === 'object' ? plain : undefined;
+  } catch {
+    // The enqueue itself refuses it, and says why.
+    return undefined;
+  }
+}

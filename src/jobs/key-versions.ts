@@ -1,0 +1,59 @@
+/**
+ * Which key may write: a new one reads everywhere before it writes anywhere. Heartbeats say which keys each
+ * living process knows; what is encrypted for the fleet asks here first.
+ */
+import type { EncryptionKeyManager } from '../crypto/keyring.ts';
+import type { Queryable } from '../db/connect.ts';
+import { PurserError } from '../errors.ts';
+import { runOn } from './enqueue.ts';
+import type { Connection } from './enqueue.ts';
+
+/**
+ * The primary version once every living process knows that very key, until then the newest that all know.
+ * Throws `encryption_keys_differ` where this process and the fleet share no key.
+ */
+export async function keyVersionToWrite(
+  connection: Connection,
+  keyring: EncryptionKeyManager,
+): Promise<number> {
+  const marks = JSON.stringify(await keyring.marks());
+  const [row] = await runOn<{ version: number | null }>(
+    connection,
+    'select purser.key_version_to_write($1::text::jsonb, $2::int) as version',
+    [marks, keyring.primaryVersion],
+  );
+  if (row?.version === null || row === undefined) {
+    throw new PurserError(
+      'encryption_keys_differ',
+      'no key of this process is known to every process of the fleet, which could not read what it wrote: give ' +
+        'it the same ENCRYPTION_KEY, ENCRYPTION_KEY_VERSION and KDF_SALT (see purser keys status)',
+    );
+  }
+  return row.version;
+}
+
+/** Secret fields of a registered job type; none for a type that is not there. */
+export async function listSecretPaths(connection: Connection, jobType: string): Promise<string[]> {
+  const [row] = await runOn<{ paths: string[] }>(
+    connection,
+    'select secret_paths as paths from public.job_types where job_type = $1',
+    [jobType],
+  );
+  return row?.paths ?? [];
+}
+
+export interface KeyHolder {
+  readonly processId: string;
+  readonly role: string;
+  /** By version, the mark of its key; empty without ENCRYPTION_KEY. */
+  readonly knownKeys: Readonly<Record<string, string>>;
+  readonly primaryVersion: number | null;
+}
+
+/** Living processes with the keys that they know. */
+export async function listKeyHolders(sql: Queryable): Promise<KeyHolder[]> {
+  return sql<KeyHolder[]>`
+    select process_id as "processId", role, known_keys as "knownKeys",
+           primary_key_version as "primaryVersion"
+    from public.heartbeats where beat_at > now() - interval '60 seconds' order by role, process_id`;
+}
