@@ -1,0 +1,159 @@
+/** From what a handler returned or threw to what happens to its job. */
+import { describe, expect, it } from 'vitest';
+import { JobTimeoutError, PurserError, UsageError } from '../../src/errors.ts';
+import { park, snooze } from '../../src/handlers/outcome.ts';
+import type { BegunAttempt } from '../../src/jobs/attempts.ts';
+import { endOfReturn, endOfThrow } from '../../src/worker/classify.ts';
+import { endAfterKill } from '../../src/worker/after-kill.ts';
+import type { Kill } from '../../src/worker/after-kill.ts';
+
+const now = new Date('2026-11-24T12:00:00Z');
+const attempt: BegunAttempt = {
+  jobId: '1',
+  tenantId: 'acme',
+  jobType: 'report',
+  payload: {},
+  attempt: 1,
+  maxAttempts: 3,
+  token: '00000000-0000-4000-8000-000000000000',
+  alone: false,
+  lossesAlone: 0,
+  createdAt: now,
+  scheduledFor: now,
+};
+const handler = { onBudget: 'park' as const, backoff: { baseMs: 0, capMs: 0 } };
+const facts = { attempt, handler, now };
+const thrown = (error: unknown) => endOfThrow(error, facts);
+
+describe('park', () => {
+  it('waits for so much money, at the latest until the next month, uncounted', () => {
+    expect(endOfReturn(park({ reason: 'dear', neededUsd: '0.25' }), facts)).toMatchObject({
+      toState: 'parked',
+      neededUsd: '0.25',
+      countsAttempt: false,
+      scheduledFor: new Date('2026-12-01T00:00:00Z'),
+    });
+    const until = new Date('2026-11-25T00:00:00Z');
+    expect(endOfReturn(park({ reason: 'x', neededUsd: '1', until }), facts)).toMatchObject({
+      scheduledFor: until,
+    });
+  });
+
+  it.each(['', '-1', '1e3', 'NaN', '0.0000000001', '12345678901'])(
+    'refuses %j, which is no amount',
+    (neededUsd) => {
+      expect(() => park({ reason: 'x', neededUsd })).toThrow(/decimal dollars/);
+    },
+  );
+});
+
+describe('Retry-After of a 429', () => {
+  it.each([
+    ['seconds', { headers: { 'retry-after': '30' } }, 30_000],
+    ['a date', { headers: { 'retry-after': 'Tue, 24 Nov 2026 12:01:00 GMT' } }, 60_000],
+    ['Headers', { headers: new Headers({ 'Retry-After': '5' }) }, 5_000],
+    ["a response's headers", { response: { headers: new Headers({ 'retry-after': '7' }) } }, 7_000],
+    ['a field', { retryAfter: 3 }, 3_000],
+    ['more than an hour', { headers: { 'retry-after': '999999' } }, 3_600_000],
+  ])('as %s snoozes for as long', (_what, fields, afterMs) => {
+    const error = Object.assign(new Error('slow down'), { status: 429 }, fields);
+    expect(thrown(error)).toMatchObject({
+      toState: 'pending',
+      countsAttempt: false,
+      scheduledFor: new Date(now.getTime() + afterMs),
+    });
+  });
+
+  it('that says nothing leaves it to the backoff', () => {
+    const error = Object.assign(new Error('slow down'), { status: 429, headers: { a: 'b' } });
+    expect(thrown(error)).toMatchObject({ toState: 'failed', countsAttempt: true });
+  });
+});
+
+describe('an error', () => {
+  it('of a wrong call is fatal: it would be as wrong the next time', () => {
+    expect(thrown(new UsageError('no'))).toMatchObject({ toState: 'dead_letter' });
+  });
+
+  it('that hands back, or cancels, says so in its class', () => {
+    const of = (details: object) => new PurserError('x', 'the words', { details: { ...details } });
+    expect(thrown(of({ class: 'hand_back' }))).toMatchObject({
+      toState: 'pending',
+      countsAttempt: false,
+      detail: { reason: 'handed back: the words' },
+    });
+    expect(thrown(of({ class: 'cancel', by: 'ops', reason: 'why' }))).toMatchObject({
+      toState: 'cancelled',
+      detail: { by: 'ops', reason: 'why' },
+    });
+  });
+});
+
+describe('a snooze', () => {
+  it('is for an hour at most', () => {
+    const end = endOfReturn(snooze({ reason: 'x', afterMs: Infinity }), facts);
+    expect(end.scheduledFor).toEqual(new Date(now.getTime() + 3_600_000));
+  });
+});
+
+describe('after a kill', () => {
+  const late = new JobTimeoutError('report', 1_000);
+  const jobType = { type: 'report', ...handler };
+  const after = (kill: Partial<Kill>, reason: unknown, signed?: boolean, lossesAlone = 0) =>
+    endAfterKill(
+      {
+        attempt: { ...attempt, lossesAlone },
+        // Only these are asked for.
+        facts: jobType as Parameters<typeof endAfterKill>[0]['facts'],
+        reason,
+      },
+      { how: 'killed', text: 'blocked', alone: false, ...kill },
+      signed,
+      now,
+    );
+
+  it('nobody who had company is judged, late or not', () => {
+    for (const reason of [late, undefined]) {
+      expect(after({}, reason, false)).toMatchObject({ toState: 'pending', countsAttempt: false });
+    }
+  });
+
+  it('who signed last is a suspect, and everybody where nobody signed', () => {
+    expect(after({}, late, true)).toMatchObject({ suspect: true });
+    expect(after({}, late, false)).toMatchObject({ suspect: false });
+    expect(after({}, late)).toMatchObject({ suspect: true });
+  });
+
+  it('who was alone is judged by the reason', () => {
+    const end = after({ alone: true }, late);
+    expect(end).toMatchObject({ toState: 'failed', error: { code: 'job_timeout' }, suspect: true });
+  });
+
+  it("an operator's wish holds whatever else happened", () => {
+    const wish = new PurserError('job_cancelled', 'x', {
+      details: { class: 'cancel', by: 'ops', reason: 'why' },
+    });
+    for (const alone of [true, false]) {
+      expect(after({ alone }, wish)).toMatchObject({ toState: 'cancelled' });
+    }
+  });
+
+  it('a process that died alone is a loss, the third time the end', () => {
+    const died = { how: 'process', alone: true } as const;
+    expect(after(died, undefined, undefined, 1)).toMatchObject({
+      toState: 'pending',
+      lostAlone: true,
+      countsAttempt: false,
+    });
+    expect(after(died, undefined, undefined, 2)).toMatchObject({
+      toState: 'dead_letter',
+      error: { code: 'worker_lost' },
+    });
+  });
+
+  it('a thread that only had to go blames nobody', () => {
+    const end = after({ how: 'left', alone: true }, undefined);
+    expect(end).toMatchObject({ toState: 'pending', countsAttempt: false });
+    expect(end).not.toHaveProperty('suspect');
+  });
+});
