@@ -86,6 +86,9 @@ export interface JobFault {
   readonly details?: unknown;
 }
 
+/** Losses in company after which a job runs alone: a death is a loss of all that was running there. */
+export const lossesOfSuspect = 2;
+
 /** What an attempt's end does to its row. */
 export interface AttemptEnd {
   readonly toState: Exclude<JobState, 'queued' | 'running'>;
@@ -99,8 +102,8 @@ export interface AttemptEnd {
   readonly detail: Record<string, unknown>;
   /** Whether the job has to run alone from now on; false also forgets its losses. Unset: as it was. */
   readonly suspect?: boolean;
-  /** The process in which it ran alone died. */
-  readonly lostAlone?: boolean;
+  /** What it ran in died or was ended. In company the second such end makes a suspect. */
+  readonly lost?: 'in_company' | 'alone';
   /** Decimal USD, for parked: the hold that was refused. */
   readonly neededUsd?: string;
 }
@@ -139,13 +142,14 @@ export async function finishAttempts(
     detail: end.detail,
     needed_usd: end.neededUsd ?? null,
     suspect: end.suspect ?? null,
-    lost_alone: end.lostAlone === true ? 1 : 0,
+    lost: end.lost === 'in_company' ? 1 : 0,
+    lost_alone: end.lost === 'alone' ? 1 : 0,
   }));
   const answered = await sql<FinishRow[]>`
     with request as materialized (
       select * from jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb) as r (
         job_id bigint, token uuid, to_state text, result jsonb, error jsonb, scheduled_for timestamptz,
-        counts boolean, detail jsonb, needed_usd numeric, suspect boolean, lost_alone int)
+        counts boolean, detail jsonb, needed_usd numeric, suspect boolean, lost int, lost_alone int)
     ), gate as materialized (
       select t.token from purser.context_tokens t join request r on t.token = r.token and t.job_id = r.job_id
       order by t.job_id for update of t
@@ -180,8 +184,8 @@ export async function finishAttempts(
           first_parked_at = case when o.end_state = 'parked'
             then coalesce(j.first_parked_at, now()) else j.first_parked_at end,
           attempt = j.attempt - case when o.counts then 0 else 1 end, lease_owner = null,
-          suspect = coalesce(o.suspect, j.suspect),
-          losses = case when o.suspect is false then 0 else j.losses end,
+          suspect = coalesce(o.suspect, j.suspect or o.lost = 1 and j.losses + 1 >= ${lossesOfSuspect}),
+          losses = case when o.suspect is false then 0 else j.losses + o.lost end,
           losses_alone = case when o.suspect is false then 0 else j.losses_alone + o.lost_alone end,
           finished_at = case when o.end_state in ('completed', 'dead_letter', 'cancelled') then clock_timestamp() end
       from outcome o join found f on f.id = o.job_id

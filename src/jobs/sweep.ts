@@ -3,9 +3,8 @@
  * again, patience that ran out, keys and doors that expired. Each function is one statement.
  */
 import type { Queryable } from '../db/connect.ts';
+import { lossesOfSuspect } from './attempts.ts';
 
-/** Losses in company after which a job runs alone: a worker's death is a loss of every job that it was running. */
-const lossesOfSuspect = 2;
 /** Losses alone after which a job is to blame. */
 const maxLossesAlone = 3;
 const perSweep = 500;

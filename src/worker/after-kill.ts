@@ -40,7 +40,11 @@ export function endAfterKill(
     return endOfThrow(reason, judged);
   }
   if (kill.how === 'left') return handedBack(kill.text, now);
-  if (!kill.alone) return { ...handedBack(kill.text, now), suspect: signed !== false };
+  if (!kill.alone) {
+    // Who signed is the likely one, not the proven one: the others' second such end makes suspects of them.
+    const blame = signed === false ? { lost: 'in_company' as const } : { suspect: true };
+    return { ...handedBack(kill.text, now), ...blame };
+  }
   if (kill.how === 'process' || kill.how === 'ended') return lostAlone(attempt, kill.text, now);
   const thrown =
     kill.how === 'heap'
@@ -67,7 +71,7 @@ const notItsFault: ReadonlySet<string> = new Set(['cancel', 'hand_back']);
 
 function lostAlone(attempt: BegunAttempt, text: string, now: Date): AttemptEnd {
   const losses = attempt.lossesAlone + 1;
-  const facts = { countsAttempt: false, suspect: true, lostAlone: true };
+  const facts = { countsAttempt: false, suspect: true, lost: 'alone' as const };
   if (losses < maxLossesAlone) {
     return {
       ...facts,

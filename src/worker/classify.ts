@@ -170,6 +170,7 @@ function snoozed(afterMs: number, reason: string, facts: AttemptFacts): AttemptE
   const boundedMs = Number.isNaN(afterMs) ? 0 : Math.min(maxSnoozeMs, Math.max(0, afterMs));
   return {
     toState: 'pending',
+    suspect: false,
     scheduledFor: after(facts, boundedMs),
     countsAttempt: false,
     detail: { reason: `snoozed: ${storableText(reason, maxReasonLength)}`, afterMs: boundedMs },
@@ -182,6 +183,7 @@ function failed(thrown: unknown, facts: AttemptFacts, at: Date | undefined): Att
   const error = faultOf(thrown);
   return {
     toState: 'failed',
+    suspect: false,
     scheduledFor: at ?? after(facts, backoffMs(attempt, facts.handler.backoff)),
     error,
     countsAttempt: true,

@@ -101,13 +101,27 @@ describe('the end of an attempt', () => {
     ['keeps it up', { suspect: true }, { suspect: true, losses: 2, losses_alone: 1 }],
     [
       'adds a loss alone',
-      { suspect: true, lostAlone: true },
+      { suspect: true, lost: 'alone' },
       { suspect: true, losses: 2, losses_alone: 2 },
+    ],
+    [
+      'adds a loss in company',
+      { lost: 'in_company' },
+      { suspect: true, losses: 3, losses_alone: 1 },
     ],
   ] as const)('that %s does so to suspicion and losses', async (_, end, expected) => {
     const attempt = await suspicious();
     await finish(sql, attempt, { ...handedBack, ...end });
     expect(await factsOf(attempt.jobId)).toEqual({ state: 'pending', attempt: 0, ...expected });
+  });
+
+  it('that is the second loss in company makes a suspect, the first does not', async () => {
+    const attempt = await runningJob(sql, tenantId);
+    await finish(sql, attempt, { ...handedBack, lost: 'in_company' });
+    expect(await factsOf(attempt.jobId)).toMatchObject({ losses: 1, suspect: false });
+    const next = await begin(sql, await claimJob(sql, attempt.jobId));
+    await finish(sql, next, { ...handedBack, lost: 'in_company' });
+    expect(await factsOf(attempt.jobId)).toMatchObject({ losses: 2, suspect: true });
   });
 
   it('that marks a suspect makes its next attempt run alone', async () => {

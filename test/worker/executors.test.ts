@@ -132,7 +132,7 @@ describe('a thread that many share', () => {
     expect(await neighbour).toMatchObject({
       toState: 'pending',
       countsAttempt: false,
-      suspect: false,
+      lost: 'in_company',
     });
     expect(await run('quick')).toMatchObject({ toState: 'completed' });
   });
@@ -196,7 +196,7 @@ describe('a suspect', () => {
       toState: 'pending',
       countsAttempt: false,
       suspect: true,
-      lostAlone: true,
+      lost: 'alone',
     });
     expect(await run('dies', { ...alone, lossesAlone: 2 })).toMatchObject({
       toState: 'dead_letter',

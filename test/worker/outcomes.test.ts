@@ -120,7 +120,7 @@ describe('after a kill', () => {
 
   it('who signed last is a suspect, and everybody where nobody signed', () => {
     expect(after({}, late, true)).toMatchObject({ suspect: true });
-    expect(after({}, late, false)).toMatchObject({ suspect: false });
+    expect(after({}, late, false)).toMatchObject({ lost: 'in_company' });
     expect(after({}, late)).toMatchObject({ suspect: true });
   });
 
@@ -142,7 +142,7 @@ describe('after a kill', () => {
     const died = { how: 'process', alone: true } as const;
     expect(after(died, undefined, undefined, 1)).toMatchObject({
       toState: 'pending',
-      lostAlone: true,
+      lost: 'alone',
       countsAttempt: false,
     });
     expect(after(died, undefined, undefined, 2)).toMatchObject({
