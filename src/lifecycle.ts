@@ -1,7 +1,7 @@
 /**
  * Opening in order and closing in reverse: what a process opened is closed once, whatever ends it, and
  * SIGTERM or SIGINT, also twice or during start-up, lead to one orderly close that ends before a platform
- * would kill the process.
+ * would kill the process. Imports nothing at run time, so that an entry can listen at once.
  */
 import type { Logger } from './log.ts';
 
@@ -21,6 +21,7 @@ export class Lifecycle {
   readonly #stop = new AbortController();
   #closing: Promise<void> | undefined;
   #byForce = false;
+  #exitCode = 0;
 
   constructor(log: Logger, options: { readonly closeWithinMs?: number } = {}) {
     this.#log = log;
@@ -36,15 +37,24 @@ export class Lifecycle {
     return this.#byForce;
   }
 
+  /** Of a process that ends by this stop: 0, unless its reason is a failure. */
+  get exitCode(): number {
+    return this.#exitCode;
+  }
+
   /** Registers what has to be closed; the last one registered closes first. */
   opened(name: string, close: () => Promise<void>): void {
     this.#open.push({ name, close });
   }
 
-  /** `byForce`: a thread is left that no exit can end, so the process has to end itself by SIGKILL. */
-  requestStop(reason: string, { byForce = false } = {}): void {
+  /**
+   * The first reason counts, with its exit code. `byForce`: a thread is left that no exit can end, so the
+   * process has to end itself by SIGKILL.
+   */
+  requestStop(reason: string, { byForce = false, exitCode = 0 } = {}): void {
     if (byForce) this.#byForce = true;
     if (this.#stop.signal.aborted) return;
+    this.#exitCode = exitCode;
     this.#log.info({ reason }, 'stopping');
     this.#stop.abort(reason);
   }
@@ -88,11 +98,25 @@ async function within(promise: Promise<void>, ms: number): Promise<boolean> {
   return Promise.race([promise.then(() => true), passed]).finally(() => clearTimeout(timer));
 }
 
-/** Turns SIGTERM and SIGINT into a request to stop. Returns a function that removes the listeners. */
+const signals = ['SIGTERM', 'SIGINT'] as const;
+
+const leave = (): void => process.exit(0);
+
+/** For the time in which nothing is begun: SIGTERM and SIGINT end the process with exit code 0. */
+export function leaveOnSignals(): void {
+  for (const signal of signals) process.on(signal, leave);
+}
+
+/**
+ * Turns SIGTERM and SIGINT into a request to stop, in place of `leaveOnSignals`. Returns a function that
+ * removes the listeners.
+ */
 export function stopOnSignals(lifecycle: Lifecycle): () => void {
-  const listeners = (['SIGTERM', 'SIGINT'] as const).map((signal) => {
+  const listeners = signals.map((signal) => {
     const listener = (): void => lifecycle.requestStop(signal);
     process.on(signal, listener);
+    // After the new one is there: without any listener a signal ends the process by itself.
+    process.off(signal, leave);
     return () => process.off(signal, listener);
   });
   return () => listeners.forEach((remove) => remove());

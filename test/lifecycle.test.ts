@@ -1,6 +1,6 @@
 /** Opening, closing and what a signal does to them. */
 import { expect, it } from 'vitest';
-import { Lifecycle, stopOnSignals } from '../src/lifecycle.ts';
+import { leaveOnSignals, Lifecycle, stopOnSignals } from '../src/lifecycle.ts';
 import { createLogger } from '../src/log.ts';
 
 function collectingLog() {
@@ -48,4 +48,33 @@ it('turns the first signal into a request to stop, ignores the next, and lets go
   expect(lifecycle.stopSignal.reason).toBe('SIGTERM');
   remove();
   expect(process.listenerCount('SIGTERM')).toBe(before);
+});
+
+it('takes the place of the entry that leaves at once, without a moment in which nobody listens', () => {
+  const lifecycle = new Lifecycle(collectingLog().log);
+  const before = process.listenerCount('SIGTERM');
+  leaveOnSignals();
+  expect(process.listenerCount('SIGTERM')).toBe(before + 1);
+  const counts: number[] = [];
+  const count = (): void => void counts.push(process.listenerCount('SIGTERM'));
+  process.on('removeListener', count);
+  const remove = stopOnSignals(lifecycle);
+  process.off('removeListener', count);
+  expect(counts.every((left) => left > before)).toBe(true);
+  expect(process.listenerCount('SIGTERM')).toBe(before + 1);
+  process.emit('SIGTERM');
+  expect(lifecycle.stopSignal.reason).toBe('SIGTERM');
+  remove();
+  expect(process.listenerCount('SIGTERM')).toBe(before);
+});
+
+it('ends with the exit code of the first reason to stop', () => {
+  const asked = new Lifecycle(collectingLog().log);
+  asked.requestStop('SIGTERM');
+  asked.requestStop('silent stop: claim', { exitCode: 1 });
+  expect(asked.exitCode).toBe(0);
+  const silent = new Lifecycle(collectingLog().log);
+  silent.requestStop('silent stop: claim', { exitCode: 1 });
+  silent.requestStop('SIGTERM');
+  expect(silent.exitCode).toBe(1);
 });

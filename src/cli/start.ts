@@ -126,7 +126,7 @@ async function run(invocation: Invocation): Promise<number> {
   // An exit waits for every thread, and this one waits for no one.
   if (lifecycle.byForce) process.kill(process.pid, 'SIGKILL');
   // At once: while Node takes itself apart it no longer listens, and a signal would end it by force.
-  process.exit(exitCodes.ok);
+  process.exit(lifecycle.exitCode);
 }
 
 export const startCommands: readonly Command[] = [

@@ -26,7 +26,7 @@ async function beside(stage: Stage, culprit: Culprit): Promise<string> {
   const { how, jobType = 'fault_culprit', neighbourType = 'fault_io' } = culprit;
   const { sql } = stage;
   const fifo = stage.gate();
-  execFileSync('mkfifo', [fifo]);
+  execFileSync('/usr/bin/mkfifo', [fifo]);
   const others = await stage.enqueue(
     neighbourType,
     Array.from({ length: neighbours }, () => ({ ms: 1_500 })),

@@ -15,7 +15,7 @@ import type { BackendKind } from './stage.ts';
 /** By what they write, not by how they are written. */
 const isBegin: StatementTest = (text) => /insert into purser\.job_leases/i.test(text);
 const isFinish: StatementTest = (text) =>
-  /delete from purser\.context_tokens/i.test(text) && /state = r\.to_state/i.test(text);
+  /delete from purser\.context_tokens/i.test(text) && /jsonb_to_recordset/i.test(text);
 const isCompletion: StatementTest = (text) => /complete_attempt/i.test(text);
 const isCommit: StatementTest = (text) => /^\s*commit\b/i.test(text);
 

@@ -80,6 +80,8 @@ export async function keepProcess(
     untilRunning,
     stop: async () => {
       stopping = true;
+      // While Node itself starts nobody hears a signal; how a start is stopped is not the question here.
+      await current.runs;
       current.process.signal('SIGTERM');
       await living;
       const last = ended.at(-1);

@@ -1,0 +1,152 @@
+/** The network fails under a batch: what was done is answered as done, what was not is done, and nobody waits for ever. */
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { connect } from '../../src/db/connect.ts';
+import type { Sql } from '../../src/db/connect.ts';
+import { tenantSql } from '../../src/db/tenant.ts';
+import { createLogger } from '../../src/log.ts';
+import { createBatches } from '../../src/worker/batches.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { addTenant } from '../support/tenants.ts';
+import {
+  addJob,
+  addJobType,
+  begin,
+  claim,
+  completed,
+  eventually,
+  historyOf,
+  jobRow,
+} from '../jobs/job-steps.ts';
+import { startCuttingProxy } from './cutting-proxy.ts';
+import type { CuttingProxy } from './cutting-proxy.ts';
+
+let test: TestDatabase;
+let proxy: CuttingProxy;
+let far: Sql;
+let tenantId: string;
+let lines: Record<string, unknown>[] = [];
+
+beforeAll(async () => {
+  test = await freshDatabase();
+  await addJobType(test.sql);
+});
+beforeEach(async () => {
+  tenantId = await addTenant(test.sql);
+  proxy = await startCuttingProxy(test.url);
+  far = connect(proxy.url, { max: 4, applicationName: 'purser test far', prepare: false });
+  lines = [];
+});
+afterEach(async () => {
+  await far.end({ timeout: 0 });
+  await proxy.close();
+});
+afterAll(() => test.close());
+
+const log = createLogger({
+  level: 'debug',
+  role: 'test',
+  destination: { write: (line) => void lines.push(JSON.parse(line) as Record<string, unknown>) },
+});
+const open = (options: { giveUpMs?: number; answerWithinMs?: number } = {}) =>
+  createBatches({ sql: far, workerId: 'worker-1', leaseMs: 30_000, log, ...options });
+
+async function queued(count: number) {
+  const added = new Set<string>();
+  while (added.size < count) added.add(await addJob(test.sql, tenantId));
+  const jobs = (await claim(test.sql)).filter(({ jobId }) => added.has(jobId));
+  return jobs.map(({ jobId, dispatchNo }) => ({ jobId, dispatchNo, token: randomUUID() }));
+}
+const running = async (count: number) =>
+  Promise.all((await queued(count)).map((job) => begin(test.sql, job)));
+const codeOf = (outcome: PromiseSettledResult<unknown>): unknown =>
+  outcome.status === 'rejected' ? Reflect.get(outcome.reason as object, 'code') : 'fulfilled';
+
+describe.each([
+  ['lost with its connection', (part: string) => proxy.loseAnswerTo(part)],
+  ['swallowed by a connection that stays open', (part: string) => proxy.swallowAnswerTo(part)],
+])('an answer that is %s', (_, lose) => {
+  it('to a begin is asked for again: every attempt began once, under its first token', async () => {
+    const batches = open({ answerWithinMs: 500 });
+    const jobs = await queued(12);
+    const lost = lose('begun as');
+    const attempts = await Promise.all(jobs.map((job) => batches.begin(job)));
+    await lost;
+    expect(attempts.map((attempt) => attempt?.token)).toEqual(jobs.map(({ token }) => token));
+    for (const { jobId } of jobs) {
+      expect(await jobRow(test.sql, jobId)).toMatchObject({ state: 'running', attempt: 1 });
+      expect(await historyOf(test.sql, jobId)).toHaveLength(3);
+    }
+    expect(lines.map(({ event }) => event)).toContain('batch_repeated');
+  });
+
+  it('to a finish is asked for again: what was lost is answered as repeated', async () => {
+    const batches = open({ answerWithinMs: 500 });
+    const attempts = await running(12);
+    const lost = lose('ended as');
+    const answers = await Promise.all(
+      attempts.map(({ jobId, token }) => batches.finish({ jobId, token, end: completed })),
+    );
+    await lost;
+    expect(answers.slice(0, 1)).toEqual(['repeated']);
+    expect(answers.every((answer) => answer === 'repeated' || answer === 'applied')).toBe(true);
+    for (const { jobId } of attempts) {
+      expect(await jobRow(test.sql, jobId)).toMatchObject({ state: 'completed', attempt: 1 });
+      expect((await historyOf(test.sql, jobId)).at(-1)).toBe('running>completed');
+      expect(await historyOf(test.sql, jobId)).toHaveLength(4);
+    }
+  });
+});
+
+it('a handler that completes its job and loses the answer fails, and its job stays completed', async () => {
+  const [attempt] = await running(1);
+  if (attempt === undefined) throw new Error('no job');
+  const { jobId, token } = attempt;
+  const pool = { sql: far, switchRole: true, checksConnection: true };
+  const lost = proxy.loseAnswerTo('commit');
+  const work = tenantSql(pool, { token }).begin(async () => 'done', { complete: true });
+  await expect(work).rejects.toMatchObject({ code: 'ECONNRESET' });
+  await lost;
+  const error = { code: 'ECONNRESET', message: 'lost' };
+  const end = { ...completed, toState: 'failed', scheduledFor: new Date(), error } as const;
+  expect(await open().finish({ jobId, token, end })).toBe('repeated');
+  expect(await jobRow(test.sql, jobId)).toMatchObject({ state: 'completed', result: 'done' });
+});
+
+describe('while the database is away', () => {
+  it('what was asked waits, is batched, and goes on when it is back', async () => {
+    const batches = open();
+    const jobs = await queued(20);
+    proxy.refuse();
+    const asked = Promise.all(jobs.map((job) => batches.begin(job)));
+    await eventually('three tries', async () => (lines.length >= 3 ? true : undefined));
+    proxy.admit();
+    expect((await asked).map((attempt) => attempt?.token)).toEqual(jobs.map(({ token }) => token));
+    expect(new Set(lines.map(({ event }) => event))).toEqual(new Set(['batch_repeated']));
+  });
+
+  it('for too long, each caller is told so, also one that was never tried; later ones are served', async () => {
+    const batches = open({ giveUpMs: 600 });
+    const attempts = await running(70);
+    proxy.refuse();
+    const outcomes = await Promise.allSettled(
+      attempts.map((attempt) => batches.finish({ ...attempt, end: completed })),
+    );
+    for (const outcome of outcomes) expect(codeOf(outcome)).toMatch(/^(ECONN|CONNECTION_)/);
+    proxy.admit();
+    const answers = await Promise.all(
+      attempts.map((attempt) => batches.finish({ ...attempt, end: completed })),
+    );
+    expect(new Set(answers)).toEqual(new Set(['applied']));
+  });
+
+  it('because the pool was closed, nobody waits at all', async () => {
+    const batches = open();
+    const [job] = await queued(1);
+    if (job === undefined) throw new Error('no job');
+    await far.end({ timeout: 0 });
+    await expect(batches.begin(job)).rejects.toMatchObject({ code: 'CONNECTION_ENDED' });
+    expect(lines).toEqual([]);
+  });
+});
