@@ -81,7 +81,7 @@ const reasonOf = (error: unknown): string =>
 /** The same end, with all that a handler had a say in replaced. */
 function withNote(end: AttemptEnd, error: unknown): AttemptEnd {
   const reason = reasonOf(error);
-  const { toState, countsAttempt, suspect, lostAlone, neededUsd, scheduledFor } = end;
+  const { toState, countsAttempt, suspect, lost, neededUsd, scheduledFor } = end;
   const isTime = scheduledFor !== undefined && Math.abs(scheduledFor.getTime()) < maxTimeMs;
   return {
     toState,
@@ -94,7 +94,7 @@ function withNote(end: AttemptEnd, error: unknown): AttemptEnd {
     ...(isTime ? { scheduledFor } : {}),
     ...(neededUsd === undefined ? {} : { neededUsd }),
     ...(suspect === undefined ? {} : { suspect }),
-    ...(lostAlone === undefined ? {} : { lostAlone }),
+    ...(lost === undefined ? {} : { lost }),
   };
 }
 
