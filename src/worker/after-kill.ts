@@ -9,7 +9,7 @@ import { endOfThrow, handedBack } from './classify.ts';
 import type { DeathCause, JobTypeFacts } from './executor-protocol.ts';
 
 /** Deaths alone after which a job is to blame. */
-export const maxLossesAlone = 3;
+const maxLossesAlone = 3;
 const againAfterMs = 2_000;
 
 export interface Killed {
