@@ -150,6 +150,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     tlsVerify,
     switchRole: level === 'L2',
     checksConnection: found.checks,
+    sharesSessions: level === 'L2' && pooler === 'transaction',
   };
   const tenant = openTenantPool(tenantAccess, {
     max: Math.max(1, options.tenantConnections),

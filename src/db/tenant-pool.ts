@@ -17,10 +17,10 @@ export function openTenantPool(
   access: TenantAccess,
   options: { readonly max: number; readonly applicationName: string },
 ): TenantPool & { close(): Promise<void> } {
-  const { url, tlsVerify, switchRole, checksConnection } = access;
+  const { url, tlsVerify, ...pool } = access;
   // SQL of one tenant could replace a statement that is kept by name, and read the next one's token with it.
   const sql = connect(url, { ...options, tlsVerify, prepare: false });
-  return { sql, switchRole, checksConnection, close: () => sql.end({ timeout: 5 }) };
+  return { ...pool, sql, close: () => sql.end({ timeout: 5 }) };
 }
 
 /**

@@ -42,6 +42,8 @@ export interface TenantPool {
   readonly switchRole: boolean;
   /** Whether the server can notice a client that went away while a statement runs. */
   readonly checksConnection: boolean;
+  /** A pooler lends the same server sessions to the fleet's own statements, which forget nothing first. */
+  readonly sharesSessions?: boolean;
 }
 
 export interface TenantContext {
@@ -146,6 +148,7 @@ export async function withTenant<T>(
         const result = JSON.stringify(storable(value)) ?? null;
         await tx`select purser.complete_attempt(${result}::text::jsonb)`;
       } else await tx`select purser.commit_fence()`;
+      if (pool.sharesSessions === true) await tx.unsafe(`${forgetSession}; discard temp`);
       return { value };
     });
     return result.value;

@@ -7,6 +7,7 @@ import { emptyDatabase, freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { runCli } from '../support/process.ts';
 import { addTenant, startAttempt } from '../support/tenants.ts';
+import { eventually } from '../jobs/job-steps.ts';
 import { describeThroughPgBouncer, startPgBouncer } from './pgbouncer.ts';
 import type { TestPgBouncer } from './pgbouncer.ts';
 
@@ -76,6 +77,40 @@ describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
       expect(samePid).toBe(true);
       expect(left).toMatchObject({ token: '', own: true });
       expect(tenant).toMatchObject({ code: 'PU001' });
+    });
+
+    it('the next borrower inherits nothing of a cancelled statement', async () => {
+      const { samePid, left, tenant } = await borrowAfter(async (sql) => {
+        const sleeping = sql`select pg_sleep(60)`;
+        await eventually('the cancel to arrive', async () => {
+          const [row] = await test.sql`
+            select pg_cancel_backend(pid) as done from pg_stat_activity
+            where datname = ${test.name} and state = 'active' and query like '%pg_sleep(60)%'
+              and pid <> pg_backend_pid()`;
+          return row;
+        });
+        await expect(sleeping).rejects.toMatchObject({ code: '57014' });
+      });
+      expect(samePid).toBe(true);
+      expect(left).toMatchObject({ token: '', own: true });
+      expect(tenant).toMatchObject({ code: 'PU001' });
+    });
+
+    it("what a handler set or made for its session is not there for the fleet's own statements", async () => {
+      const tenantId = await addTenant(test.sql);
+      const { token } = await startAttempt(test.sql, tenantId);
+      const sql = tenantSql(database.tenant, { token });
+      await sql.unsafe(
+        `set timezone = 'Pacific/Kiritimati'; set search_path = nowhere; set my.note = 'planted';
+         create temp table tenants as select 'planted' as id; prepare planted as select 1`,
+      );
+      const [found] = await database.system`
+        select current_setting('timezone') <> 'Pacific/Kiritimati' as zone,
+               coalesce(current_setting('my.note', true), '') as note, to_regclass('tenants')::text as path,
+               (select count(*)::int from pg_prepared_statements where name = 'planted') as statements,
+               (select count(*)::int from pg_class where relname = 'tenants'
+                 and relnamespace = pg_my_temp_schema()) as shadows`;
+      expect(found).toEqual({ zone: true, note: '', path: 'tenants', statements: 0, shadows: 0 });
     });
 
     it('a client that vanishes inside its transaction leaves nothing to the next', async () => {
