@@ -1,8 +1,12 @@
 /**
  * The shared loop of every service: calls `runOnce` again and again, at once while there is work, and backs
- * off while it fails. It knows when it last succeeded, so that a silent stop can be seen.
+ * off while it fails. A failure that stays the same is said once a minute, a round that never returns is a
+ * silent stop.
  */
+import { codeOf } from './errors.ts';
 import type { Logger } from './log.ts';
+import { Rarely } from './rarely.ts';
+import type { SilentStops } from './silent-stop.ts';
 
 export interface LoopOptions {
   readonly name: string;
@@ -11,6 +15,12 @@ export interface LoopOptions {
   /** Does one round. Returns how much it did; above 0, the next round follows at once. */
   readonly runOnce: (now: Date) => Promise<number>;
   readonly log: Logger;
+  /** Longest pause while it fails. Default 10 s. */
+  readonly maxBackoffMs?: number;
+  /** Hears of every round that returned. */
+  readonly silence?: Pick<SilentStops, 'expect'> | undefined;
+  /** How long a stop waits for the round under way. Default 10 s. */
+  readonly stopWithinMs?: number;
 }
 
 export interface Loop {
@@ -19,14 +29,19 @@ export interface Loop {
   readonly succeededAt: () => Date;
   /** Ends the current pause. */
   wake(): void;
-  /** Waits for the round under way, then ends. */
+  /** Waits for the round under way, not for ever, then ends. */
   stop(): Promise<void>;
 }
 
-const maxBackoffMs = 10_000;
+const defaultMaxBackoffMs = 10_000;
+const defaultStopWithinMs = 10_000;
 
 export function startLoop(options: LoopOptions): Loop {
+  const { name, log, everyMs, maxBackoffMs = defaultMaxBackoffMs } = options;
   const stop = new AbortController();
+  const work = options.silence?.expect(name);
+  const rarely = new Rarely();
+  let said = false;
   let failures = 0;
   let succeededAt = new Date();
   let endPause: (() => void) | undefined;
@@ -46,27 +61,39 @@ export function startLoop(options: LoopOptions): Loop {
       let did = 0;
       try {
         did = await options.runOnce(new Date());
-        if (failures > 0) options.log.info({ loop: options.name }, 'loop_recovered');
+        if (said) log.info({ loop: name, failures, since: succeededAt }, 'loop_recovered');
+        said = false;
         failures = 0;
         succeededAt = new Date();
       } catch (error) {
         failures += 1;
-        options.log.error({ loop: options.name, failures, error }, 'loop_failed');
+        if (rarely.isDue(codeOf(error))) {
+          log.error({ loop: name, failures, error }, 'loop_failed');
+          said = true;
+        }
       }
-      if (failures > 0) await pause(Math.min(maxBackoffMs, options.everyMs * 2 ** failures));
-      else if (did === 0) await pause(options.everyMs);
+      work?.did();
+      if (failures > 0) await pause(Math.min(maxBackoffMs, everyMs * 2 ** failures));
+      else if (did === 0) await pause(everyMs);
     }
   };
   const running = run();
 
   return {
-    name: options.name,
+    name,
     succeededAt: () => succeededAt,
     wake: () => endPause?.(),
     stop: async () => {
       stop.abort();
       endPause?.();
-      await running;
+      let timer: NodeJS.Timeout | undefined;
+      const late = new Promise<'late'>((resolve) => {
+        timer = setTimeout(resolve, options.stopWithinMs ?? defaultStopWithinMs, 'late');
+      });
+      if ((await Promise.race([running, late])) === 'late')
+        log.warn({ loop: name }, 'round_abandoned');
+      clearTimeout(timer);
+      work?.end();
     },
   };
 }

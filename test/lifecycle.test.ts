@@ -1,13 +1,7 @@
 /** Opening, closing and what a signal does to them. */
 import { expect, it } from 'vitest';
 import { leaveOnSignals, Lifecycle, stopOnSignals } from '../src/lifecycle.ts';
-import { createLogger } from '../src/log.ts';
-
-function collectingLog() {
-  const lines: { event: string; part?: string }[] = [];
-  const destination = { write: (line: string) => void lines.push(JSON.parse(line)) };
-  return { lines, log: createLogger({ level: 'debug', role: 'test', destination }) };
-}
+import { collectingLog } from './support/collecting-log.ts';
 
 it('closes once, in reverse order of opening, and goes on past a part that fails', async () => {
   const { lines, log } = collectingLog();
@@ -23,7 +17,7 @@ it('closes once, in reverse order of opening, and goes on past a part that fails
   await Promise.all([lifecycle.close(), lifecycle.close()]);
   await lifecycle.close();
   expect(closed).toEqual(['worker', 'queues', 'database']);
-  expect(lines.find(({ event }) => event === 'close_failed')?.part).toBe('queues');
+  expect(lines.find(({ event }) => event === 'close_failed')?.['part']).toBe('queues');
 });
 
 it('leaves a part behind that never closes, says so, and closes the rest', async () => {
@@ -34,7 +28,7 @@ it('leaves a part behind that never closes, says so, and closes the rest', async
   lifecycle.opened('worker', () => new Promise(() => {}));
   await lifecycle.close();
   expect(closed).toEqual(['database']);
-  expect(lines.find(({ event }) => event === 'close_abandoned')?.part).toBe('worker');
+  expect(lines.find(({ event }) => event === 'close_abandoned')?.['part']).toBe('worker');
 });
 
 it('turns the first signal into a request to stop, ignores the next, and lets go of the listeners', async () => {

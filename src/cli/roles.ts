@@ -14,6 +14,7 @@ import type { LlmProviderConfig } from '../llm/create-llm.ts';
 import { createLogger } from '../log.ts';
 import { createMetrics } from '../metrics.ts';
 import { startScheduler } from '../scheduler/scheduler.ts';
+import { silentStopsOf } from '../silent-stop.ts';
 import { startWeb } from '../web/web.ts';
 import { startWorker } from '../worker/worker.ts';
 import type { Queues } from './services.ts';
@@ -41,7 +42,7 @@ export interface RoleContext {
 export const systemConnections: Readonly<Record<RoleName, number>> = {
   scheduler: 2,
   worker: 3,
-  web: 2,
+  web: 1,
 };
 
 const reconcileAfterMs = 10_000;
@@ -74,10 +75,12 @@ export async function knownKeysOf(config: Config): Promise<KnownKeys | undefined
 
 export function startSchedulerRole(context: RoleContext): void {
   const { config, database, queues, lifecycle } = context;
+  const log = createLogger({ level: config.LOG_LEVEL, role: 'scheduler' });
   const service = startScheduler({
     sql: database.system,
     ...queues,
-    log: createLogger({ level: config.LOG_LEVEL, role: 'scheduler' }),
+    log,
+    silence: silentStopsOf(lifecycle, log),
     metrics: createMetrics(),
     leaseMs: config.PURSER_LEASE_MS,
     reconcileAfterMs,
@@ -122,13 +125,15 @@ export async function startWebRole(context: RoleContext, port: number): Promise<
   const generatedPassword =
     config.DASHBOARD_PASSWORD === undefined ? randomBytes(12).toString('base64url') : undefined;
   const user = config.DASHBOARD_USER ?? 'operator';
+  const log = createLogger({ level: config.LOG_LEVEL, role: 'web' });
   const service = await startWeb({
     database,
     ...queues,
     jobTypes: () => listJobTypes(database.system),
     credentials: { user, password: config.DASHBOARD_PASSWORD ?? generatedPassword ?? '' },
     metrics: createMetrics(),
-    log: createLogger({ level: config.LOG_LEVEL, role: 'web' }),
+    log,
+    silence: silentStopsOf(lifecycle, log),
     version,
     keys: context.keys,
     port,

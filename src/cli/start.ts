@@ -6,6 +6,7 @@ import { exitCodes, UsageError } from '../errors.ts';
 import { Lifecycle, stopOnSignals } from '../lifecycle.ts';
 import { createLogger } from '../log.ts';
 import type { Logger } from '../log.ts';
+import { watchMainThread } from '../main-thread-watch.ts';
 import type { Command, Invocation } from './command.ts';
 import { prepareDatabase, prepareOptionsOf } from './prepare-database.ts';
 import {
@@ -111,6 +112,7 @@ async function run(invocation: Invocation): Promise<number> {
   });
   // For the rest of the process's life: a second signal must not end it by force while it is leaving.
   stopOnSignals(lifecycle);
+  watchMainThread({ role: word, log });
   try {
     const starting = startRoles(invocation, given, word, lifecycle, log).catch((error: unknown) => {
       // A service that is away (connecting to it, say) no longer matters to who leaves.

@@ -12,6 +12,7 @@ import { Redis } from 'ioredis';
 import { Pool } from 'pg';
 import type { PoolConfig } from 'pg';
 import type { Logger } from '../log.ts';
+import { warnRarely } from '../rarely.ts';
 import { explainTls, postgresAddress } from '../tls.ts';
 
 export interface QueueBackendOptions {
@@ -85,7 +86,7 @@ export function openQueueBackend(options: QueueBackendOptions): QueueBackend {
 }
 
 function openRedisBackend(options: QueueBackendOptions, url: string): QueueBackend {
-  const { log } = options;
+  const log = warnRarely(options.log);
   const tls =
     options.redisTlsVerify === undefined
       ? {}
@@ -170,7 +171,7 @@ function disconnect(client: Redis): void {
 }
 
 function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
-  const { log } = options;
+  const log = warnRarely(options.log);
   const pool = new Pool({
     ...poolConfig(options),
     max: queueConnections(options.workers),

@@ -1,9 +1,10 @@
 /**
  * One round of dispatch: as many waiting jobs as the living workers can soon take go to the queues. The
- * queue is asked whether it is there before a job is claimed for it.
+ * store is asked whether it is there before a job is claimed for it: while it is away, jobs wait in the table.
  */
 import { fleetSlots } from '../db/heartbeats.ts';
 import type { Sql } from '../db/connect.ts';
+import { messageOf, PurserError } from '../errors.ts';
 import { claimWaitingJobs, countQueued, returnLostEntries } from '../jobs/dispatch.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
@@ -22,9 +23,11 @@ export interface DispatchOptions {
   readonly metrics: Metrics;
 }
 
-/** Returns how many jobs were handed to the queues. Throws when the queue store is away. */
+/** Returns how many jobs were handed to the queues. Throws `queue_store_away`, having claimed nothing. */
 export async function dispatchOnce(options: DispatchOptions, now: Date): Promise<number> {
   const { sql, transport, metrics, log } = options;
+  // First: without a store workers fall silent too, and that there are none is not what is wrong.
+  await askStore(options.backend);
   const slots = await fleetSlots(sql, workerAliveMs);
   if (slots.size === 0) return 0;
   const queued = await countQueued(sql);
@@ -35,7 +38,6 @@ export async function dispatchOnce(options: DispatchOptions, now: Date): Promise
     }))
     .filter(({ room }) => room > 0);
   if (rooms.length === 0) return 0;
-  await options.backend.ping();
   const jobs = await claimWaitingJobs(sql, rooms, now);
   if (jobs.length === 0) return 0;
   try {
@@ -48,4 +50,16 @@ export async function dispatchOnce(options: DispatchOptions, now: Date): Promise
   }
   for (const { jobType } of jobs) metrics.dispatched.inc({ job_type: jobType });
   return jobs.length;
+}
+
+async function askStore(backend: QueueBackend): Promise<void> {
+  try {
+    await backend.ping();
+  } catch (error) {
+    throw new PurserError(
+      'queue_store_away',
+      `the queues in ${backend.kind} do not answer; jobs wait in the database: ${messageOf(error)}`,
+      { cause: error },
+    );
+  }
 }

@@ -6,6 +6,7 @@ import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
 import type { ProcessFacts } from '../db/heartbeats.ts';
 import { startLoop } from '../loop.ts';
 import { claimDueTenants } from '../schedules/claim.ts';
+import type { SilentStops } from '../silent-stop.ts';
 import { withDeadlockRetry } from './deadlock-retry.ts';
 import { dispatchOnce } from './dispatch-round.ts';
 import type { DispatchOptions } from './dispatch-round.ts';
@@ -14,6 +15,8 @@ import type { SweepOptions } from './sweep-round.ts';
 
 export interface SchedulerOptions extends DispatchOptions, SweepOptions {
   readonly process: ProcessFacts;
+  /** Hears of every round that returned. */
+  readonly silence?: Pick<SilentStops, 'expect'> | undefined;
   readonly claimEveryMs?: number;
   readonly dispatchEveryMs?: number;
   readonly sweepEveryMs?: number;
@@ -41,24 +44,29 @@ export async function claimOnce(
 }
 
 export function startScheduler(options: SchedulerOptions): SchedulerService {
-  const { log, sql } = options;
+  const { log, sql, silence } = options;
   const loops = [
     startLoop({
       name: 'claim',
       everyMs: options.claimEveryMs ?? 1_000,
       log,
+      silence,
       runOnce: (now) => claimOnce(options, now),
     }),
     startLoop({
       name: 'dispatch',
       everyMs: options.dispatchEveryMs ?? 300,
+      // As the drivers do: what waited through an outage need not wait longer.
+      maxBackoffMs: 3_000,
       log,
+      silence,
       runOnce: (now) => dispatchOnce(options, now),
     }),
     startLoop({
       name: 'sweep',
       everyMs: options.sweepEveryMs ?? 3_000,
       log,
+      silence,
       // A sweep that moved something is no reason to sweep again at once.
       runOnce: async (now) => {
         await sweepOnce(options, now);
@@ -70,6 +78,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
     name: 'heartbeat',
     everyMs: 2_000,
     log,
+    silence,
     runOnce: async () => {
       const oldest = Math.min(...loops.map((loop) => loop.succeededAt().getTime()));
       await writeHeartbeat(sql, {
@@ -88,8 +97,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
   log.info({ backend: options.backend.kind }, 'scheduler_started');
   return {
     stop: async () => {
-      await Promise.all(loops.map((loop) => loop.stop()));
-      await beats.stop();
+      await Promise.all([...loops, beats].map((loop) => loop.stop()));
       await removeHeartbeat(sql, options.process.processId);
     },
   };

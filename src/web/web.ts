@@ -10,6 +10,7 @@ import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
 import type { KnownKeys } from '../db/heartbeats.ts';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { startLoop } from '../loop.ts';
+import type { SilentStops } from '../silent-stop.ts';
 import { createWebApp } from './app.ts';
 import type { WebAppOptions } from './app.ts';
 
@@ -20,6 +21,8 @@ export interface WebOptions extends WebAppOptions {
   readonly keys?: KnownKeys | undefined;
   /** 0 takes a free port. */
   readonly port: number;
+  /** Hears of every heartbeat that was written, or failed. */
+  readonly silence?: Pick<SilentStops, 'expect'> | undefined;
 }
 
 export interface WebService {
@@ -48,6 +51,7 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
     name: 'heartbeat',
     everyMs: heartbeatMs,
     log: options.log,
+    silence: options.silence,
     runOnce: async (now) => {
       await writeHeartbeat(sql, {
         processId,

@@ -18,6 +18,8 @@ const isFinish: StatementTest = (text) =>
   /delete from purser\.context_tokens/i.test(text) && /jsonb_to_recordset/i.test(text);
 const isCompletion: StatementTest = (text) => /complete_attempt/i.test(text);
 const isCommit: StatementTest = (text) => /^\s*commit\b/i.test(text);
+const isCommitOfCompletion: StatementTest = (text, before) =>
+  isCommit(text, before) && isCompletion(before, '');
 
 const rounds = 5;
 const jobsALoss = 8;
@@ -27,7 +29,7 @@ async function loseAnswers(backend: BackendKind): Promise<Audit> {
     const proxy = await stage.proxyOf('postgres');
     await stage.keepScheduler();
     const worker = await stage.keepWorker({ DATABASE_URL: proxy.through(stage.databaseUrl) });
-    const lost: string[] = [];
+    const lost = new Map<string, string[]>();
     const losing = async (what: string, isWanted: StatementTest, more: object): Promise<void> => {
       const loss = proxy.loseAnswerTo(isWanted);
       const ids = await stage.enqueue(
@@ -36,25 +38,30 @@ async function loseAnswers(backend: BackendKind): Promise<Audit> {
       );
       await until(`the answer to a ${what} to be lost`, async () => loss.lost() !== undefined);
       await stage.untilStates(ids, jobsALoss, 'completed');
-      lost.push(what);
+      lost.set(what, [...(lost.get(what) ?? []), ...ids]);
     };
     for (let round = 0; round < rounds; round += 1) {
       await losing('begin', isBegin, {});
       await losing('finish', isFinish, {});
+      // Lost before its commit, it is rolled back and done again; lost after it, it stands.
       await losing('completion', isCompletion, { completes: true });
+      await losing('commit of a completion', isCommitOfCompletion, { completes: true });
       await losing('commit', isCommit, { completes: true });
     }
     const audited = await stage.audit();
     const counted = await stage.sql`select attempt, losses from background_jobs where attempt <> 1`;
     expect([...counted]).toEqual([]);
     expect(worker.ended).toEqual([]);
-    const [again] = await stage.sql<{ jobs: number; lost: number }[]>`
-      select count(*) filter (where dispatch_no > 1)::int as jobs,
-             count(*) filter (where losses > 0)::int as lost from background_jobs`;
-    say(
-      `answers lost, ${backend}: ${lost.length}; jobs that were dispatched again: ${again?.jobs}, ` +
-        `counted as a loss: ${again?.lost} of ${lost.length * jobsALoss}`,
-    );
+    for (const [what, ids] of lost) {
+      const [again] = await stage.sql<{ jobs: number; lost: number }[]>`
+        select count(*) filter (where dispatch_no > 1)::int as jobs,
+               count(*) filter (where losses > 0)::int as lost
+        from background_jobs where id = any(${ids}::bigint[])`;
+      say(
+        `answers lost, ${what}: ${rounds}; of ${ids.length} jobs ${again?.jobs} were dispatched again, ` +
+          `${again?.lost} counted a loss`,
+      );
+    }
     return audited;
   });
 }
@@ -83,7 +90,7 @@ async function oneBadResult(backend: BackendKind): Promise<Audit> {
 
 describeOnRedis('lost answers and bad results, queues in Redis', () => {
   it('a begin, a finish or a completion whose answer is lost comes out right', async () => {
-    expect(await loseAnswers('redis')).toEqual(allCompleted(4 * rounds * jobsALoss));
+    expect(await loseAnswers('redis')).toEqual(allCompleted(5 * rounds * jobsALoss));
   });
   it('a result with a NUL in a batch of 64 sinks nobody', async () => {
     expect(await oneBadResult('redis')).toEqual(allCompleted(64));

@@ -1,13 +1,13 @@
 /** Postgres is restarted, fast and immediate, or cut off, under load: every accepted job ends once. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, inject, it } from 'vitest';
 import { describeOnRedis } from '../support/redis.ts';
 import type { Proxy } from './proxy.ts';
 import { allCompleted } from './auditor.ts';
 import type { Audit } from './auditor.ts';
 import { say } from './figures.ts';
+import { throughTroubles, troublesEach } from './network-troubles.ts';
 import { until } from './patience.ts';
 import { onStage } from './stage.ts';
 import type { BackendKind, Stage } from './stage.ts';
@@ -82,7 +82,7 @@ async function restarts(
   });
 }
 
-const waves = 9;
+const waves = 2 * troublesEach;
 const jobsAWave = 150;
 
 async function cutOff(stage: Stage): Promise<Audit> {
@@ -101,31 +101,18 @@ async function cutOff(stage: Stage): Promise<Audit> {
     await stage.keepWorker({ WORKER_CONCURRENCY: '20' }),
   ];
   const ids: string[] = [];
-  const wave = async () => {
+  const wave = async (disturb: () => Promise<void>) => {
     ids.push(...(await accept(stage, jobsAWave)));
+    await disturb();
     await stage.untilStates(ids, ids.length - 100, 'completed');
   };
-  for (const proxy of [forScheduler, forWorker]) {
-    await wave();
-    for (let cuts = 0; cuts < 5; cuts += 1) {
-      proxy.cut();
-      await sleep(100);
-    }
-    await wave();
-    proxy.refuse();
-    await sleep(2 * stage.leaseMs);
-    proxy.pass();
-    await wave();
-    proxy.delay(30);
-    await wave();
-    proxy.delay(0);
-    proxy.halfOpen();
-    await sleep(3 * stage.leaseMs);
-    proxy.pass();
-  }
-  await wave();
+  const took = await throughTroubles(
+    { scheduler: forScheduler, worker: forWorker },
+    wave,
+    3 * stage.leaseMs,
+  );
   const audited = await auditInWords(stage, 'Postgres cut, refused, slow and half-open');
-  say(`processes that ended meanwhile: ${kept.flatMap(({ ended }) => ended).length}`);
+  say(`${took}; processes that ended meanwhile: ${kept.flatMap(({ ended }) => ended).length}`);
   return audited;
 }
 

@@ -3,8 +3,8 @@
  * chosen statement: the server has done it (and committed it), and the client will never hear of it.
  */
 
-/** Given a statement's text, whether its answer is to be lost. */
-export type StatementTest = (statement: string) => boolean;
+/** Given a statement's text and that of the one before on its connection, whether its answer is to be lost. */
+export type StatementTest = (statement: string, before: string) => boolean;
 
 const sslRequest = 80877103;
 const cancelRequest = 80877102;
@@ -55,6 +55,7 @@ export class PostgresLink {
   #isPlain = true;
   /** Answers (ReadyForQuery) that the server still owes, the one to its start-up included. */
   #owed = 1;
+  #before = '';
   #matched: string | undefined;
   /** Of the answers owed, the one with this number is the one to lose. */
   #loseAt: number | undefined;
@@ -109,7 +110,10 @@ export class PostgresLink {
   }
 
   #consider(statement: string): void {
-    if (this.#matched === undefined && this.#isWanted(statement)) this.#matched = statement;
+    if (this.#matched === undefined && this.#isWanted(statement, this.#before)) {
+      this.#matched = statement;
+    }
+    this.#before = statement;
   }
 
   /** Says what of the server's words goes on to the client. */

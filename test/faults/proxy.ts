@@ -74,7 +74,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     const wire =
       options.speaks === undefined
         ? undefined
-        : new PostgresLink((statement) => wanted?.isWanted(statement) === true);
+        : new PostgresLink((statement, before) => wanted?.isWanted(statement, before) === true);
     links.add(link);
     const hears = (): boolean => {
       if (mode === 'half-open') link.isMute = true;

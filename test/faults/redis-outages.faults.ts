@@ -7,6 +7,7 @@ import type { TestRedis } from '../support/redis.ts';
 import { allCompleted } from './auditor.ts';
 import type { Audit } from './auditor.ts';
 import { say } from './figures.ts';
+import { throughTroubles, troublesEach } from './network-troubles.ts';
 import { onStage } from './stage.ts';
 import type { Stage } from './stage.ts';
 
@@ -80,7 +81,7 @@ async function killed(stage: Stage): Promise<Audit> {
   return audited;
 }
 
-const waves = 9;
+const waves = 2 * troublesEach;
 const jobsAWave = 150;
 
 /** The network of the scheduler first, then that of the workers. */
@@ -92,31 +93,18 @@ async function cutOff(stage: Stage): Promise<Audit> {
   await stage.keepWorker(env);
   await stage.keepWorker(env);
   const ids: string[] = [];
-  const wave = async () => {
+  const wave = async (disturb: () => Promise<void>) => {
     ids.push(...(await stage.enqueue('fault_work', works(jobsAWave))));
+    await disturb();
     await stage.untilStates(ids, ids.length - 100, 'completed');
   };
-  for (const proxy of [forScheduler, forWorkers]) {
-    await wave();
-    for (let cuts = 0; cuts < 5; cuts += 1) {
-      proxy.cut();
-      await sleep(100);
-    }
-    await wave();
-    proxy.refuse();
-    await sleep(2_000);
-    proxy.pass();
-    await wave();
-    proxy.delay(50);
-    await wave();
-    proxy.delay(0);
-    proxy.halfOpen();
-    await sleep(3 * stage.leaseMs);
-    proxy.pass();
-  }
-  await wave();
+  const took = await throughTroubles(
+    { scheduler: forScheduler, workers: forWorkers },
+    wave,
+    3 * stage.leaseMs,
+  );
   const audited = await auditUnharmed(stage);
-  await inWords(stage, `Redis cut, refused, slow and half-open under ${ids.length} jobs`);
+  await inWords(stage, `Redis cut, refused, slow and half-open under ${ids.length} jobs (${took})`);
   return audited;
 }
 

@@ -1,0 +1,107 @@
+/** The shared loop: it goes on through every failure, and says an outage once. */
+import { afterEach, describe, expect, it } from 'vitest';
+import { PurserError } from '../src/errors.ts';
+import { startLoop } from '../src/loop.ts';
+import type { Loop, LoopOptions } from '../src/loop.ts';
+import type { LogLine } from './support/collecting-log.ts';
+import { collectingLog } from './support/collecting-log.ts';
+
+const fault = (code: string): PurserError => new PurserError(code, `fault ${code}`);
+
+let loop: Loop | undefined;
+afterEach(() => loop?.stop());
+
+/** Runs the rounds in turn, the last one again and again. */
+function start(
+  rounds: readonly (() => Promise<number>)[],
+  overrides: Partial<LoopOptions> = {},
+): {
+  lines: readonly LogLine[];
+  count: () => number;
+  untilRound: (count: number) => Promise<void>;
+} {
+  const { lines, log } = collectingLog();
+  let count = 0;
+  const runOnce = async (): Promise<number> => {
+    count += 1;
+    return (rounds[count - 1] ?? rounds.at(-1))?.() ?? 0;
+  };
+  loop = startLoop({ name: 'claim', everyMs: 1, maxBackoffMs: 1, log, runOnce, ...overrides });
+  const untilRound = (wanted: number) =>
+    expect.poll(() => count, { interval: 5, timeout: 10_000 }).toBeGreaterThanOrEqual(wanted);
+  return { lines, count: () => count, untilRound };
+}
+
+const events = (lines: readonly { event: string }[]) => lines.map(({ event }) => event);
+
+describe('a loop', () => {
+  it('says a failure once while it stays the same, another one too, and the end of both', async () => {
+    const away = () => Promise.reject(fault('away'));
+    const { lines, untilRound } = start([
+      away,
+      away,
+      away,
+      () => Promise.reject(fault('locked')),
+      away,
+      away,
+      () => Promise.resolve(0),
+    ]);
+    await untilRound(8);
+    expect(events(lines)).toEqual(['loop_failed', 'loop_failed', 'loop_recovered']);
+    expect(lines).toMatchObject([
+      { loop: 'claim', failures: 1, error: { code: 'away' } },
+      { loop: 'claim', failures: 4, error: { code: 'locked' } },
+      { loop: 'claim', failures: 6 },
+    ]);
+  });
+
+  it('that fails every other round does not fill the log', async () => {
+    let broken = false;
+    const { lines, untilRound } = start([
+      () => {
+        broken = !broken;
+        return broken ? Promise.reject(fault('away')) : Promise.resolve(0);
+      },
+    ]);
+    await untilRound(20);
+    expect(events(lines)).toEqual(['loop_failed', 'loop_recovered']);
+  });
+
+  it('remembers when it last succeeded', async () => {
+    let ends = (): void => {};
+    const { untilRound } = start([
+      () => Promise.resolve(0),
+      () => Promise.reject(fault('away')),
+      () => new Promise((resolve) => (ends = () => resolve(0))),
+      () => Promise.resolve(0),
+    ]);
+    await untilRound(3);
+    const before = loop?.succeededAt().getTime() ?? 0;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(loop?.succeededAt().getTime()).toBe(before);
+    ends();
+    await expect.poll(() => loop?.succeededAt().getTime()).toBeGreaterThan(before);
+  });
+
+  it('stops after the round under way', async () => {
+    let ends = (): void => {};
+    const { count, untilRound } = start([
+      () => new Promise((resolve) => (ends = () => resolve(1))),
+    ]);
+    await untilRound(1);
+    let stopped = false;
+    const stopping = loop?.stop().then(() => (stopped = true));
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(stopped).toBe(false);
+    ends();
+    await stopping;
+    expect(count()).toBe(1);
+  });
+
+  it('leaves a round behind that never ends, and says so', async () => {
+    const { lines, untilRound } = start([() => new Promise(() => {})], { stopWithinMs: 1 });
+    await untilRound(1);
+    await loop?.stop();
+    expect(lines).toMatchObject([{ loop: 'claim', event: 'round_abandoned' }]);
+  });
+});

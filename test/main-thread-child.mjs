@@ -1,0 +1,24 @@
+/** A process with both watches and small limits: `node main-thread-child.mjs works|blocks`. Says "round" again and again. */
+import { startLoop } from '../dist/loop.js';
+import { createLogger } from '../dist/log.js';
+import { watchMainThread } from '../dist/main-thread-watch.js';
+import { SilentStops } from '../dist/silent-stop.js';
+
+const limitMs = 1_000;
+const tickMs = 50;
+const log = createLogger({ level: 'info', role: 'child' });
+watchMainThread({ role: 'child', log, blockedAfterMs: limitMs, tickMs });
+const stops = new SilentStops({ log, tickMs, onSilent: () => process.exit(1) });
+let rounds = 0;
+startLoop({
+  name: 'rounds',
+  everyMs: 20,
+  log,
+  silence: { expect: (name) => stops.expect(name, limitMs) },
+  runOnce: async () => {
+    rounds += 1;
+    process.stdout.write(`round ${rounds}\n`);
+    for (;;) if (process.argv[2] !== 'blocks' || rounds < 10) return 0;
+  },
+});
+process.on('SIGTERM', () => process.exit(0));

@@ -1,0 +1,36 @@
+/** A blocked main thread ends its process; a process that was stopped and continued is not taken for one. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { expect, it } from 'vitest';
+import { startNode } from './support/process.ts';
+
+const script = fileURLToPath(new URL('main-thread-child.mjs', import.meta.url));
+
+it('ends a process whose main thread is blocked, and says so first', async () => {
+  const child = startNode([script, 'blocks'], 'a blocked child');
+  const { signal, stdout, stderr } = await child.waitForExit();
+  expect(signal).toBe('SIGKILL');
+  expect(stdout).toMatch(/round 10$/);
+  expect(JSON.parse(stderr)).toMatchObject({
+    level: 'fatal',
+    role: 'child',
+    event: 'silent_stop',
+    what: 'main thread',
+    silentMs: 1_000,
+  });
+});
+
+it('lets a process go on that was stopped for longer than any limit', async () => {
+  const child = startNode([script, 'works'], 'a stopped child');
+  await child.waitForLine(/^round 20$/);
+  for (let stops = 0; stops < 2; stops += 1) {
+    child.signal('SIGSTOP');
+    await sleep(3_000);
+    const before = child.stdout.length;
+    child.signal('SIGCONT');
+    // More rounds than fit into the limit: both watches have judged since.
+    await child.waitForLine(new RegExp(`^round ${before + 100}$`));
+  }
+  child.signal('SIGTERM');
+  expect(await child.waitForExit()).toMatchObject({ code: 0, stderr: '' });
+});

@@ -1,0 +1,106 @@
+/** What stops without a word ends its process; what fails aloud, has nothing to do or was itself stopped does not. */
+import { afterEach, describe, expect, it } from 'vitest';
+import { Lifecycle } from '../src/lifecycle.ts';
+import { startLoop } from '../src/loop.ts';
+import type { Loop } from '../src/loop.ts';
+import { SilentStops, silentStopsOf } from '../src/silent-stop.ts';
+import { collectingLog } from './support/collecting-log.ts';
+
+const tickMs = 5;
+/** A hundred ticks: far more than the rounds of these tests take. */
+const limitMs = 500;
+const patience = { interval: 10, timeout: 20_000 };
+
+let silence: SilentStops | undefined;
+const loops: Loop[] = [];
+afterEach(async () => {
+  silence?.stop();
+  await Promise.all(loops.splice(0).map((loop) => loop.stop()));
+});
+
+function open() {
+  const { lines, log } = collectingLog();
+  const silent: string[] = [];
+  const stops = new SilentStops({ log, onSilent: (what) => silent.push(what), tickMs });
+  silence = stops;
+  const start = (name: string, runOnce: () => Promise<number>) => {
+    const loop = startLoop({
+      name,
+      everyMs: 1,
+      maxBackoffMs: 1,
+      stopWithinMs: 1,
+      log,
+      runOnce,
+      silence: { expect: (what) => stops.expect(what, limitMs) },
+    });
+    loops.push(loop);
+    return loop;
+  };
+  return { lines, silent, start };
+}
+
+/** Long after the limit, in ticks of the watch itself. */
+async function untilJudged(): Promise<void> {
+  let judged = false;
+  const mark = new SilentStops({
+    log: collectingLog().log,
+    onSilent: () => (judged = true),
+    tickMs,
+  });
+  mark.expect('the time to pass', limitMs * 2);
+  await expect.poll(() => judged, patience).toBe(true);
+}
+
+describe('a silent stop', () => {
+  it('is a round that never returns, told once with what and since when', async () => {
+    const { lines, silent, start } = open();
+    let rounds = 0;
+    start('sweep', () => Promise.resolve(0));
+    const hung = start('claim', () => {
+      rounds += 1;
+      return rounds < 3 ? Promise.resolve(0) : new Promise(() => {});
+    });
+    await expect.poll(() => silent, patience).toEqual(['claim']);
+    const told = lines.filter(({ event }) => event === 'silent_stop');
+    expect(told).toMatchObject([{ level: 'fatal', what: 'claim', silentMs: limitMs }]);
+    const since = new Date(String(told[0]?.['since'])).getTime();
+    expect(Math.abs(since - hung.succeededAt().getTime())).toBeLessThan(limitMs);
+  });
+
+  it('is not a loop that fails aloud, finds nothing or pauses', async () => {
+    const { silent, start } = open();
+    start('dispatch', () => Promise.reject(new Error('the store is away')));
+    start('claim', () => Promise.resolve(0));
+    await untilJudged();
+    expect(silent).toEqual([]);
+  });
+
+  it('is not a loop that was stopped', async () => {
+    const { silent, start } = open();
+    const loop = start('claim', () => new Promise(() => {}));
+    await loop.stop();
+    await untilJudged();
+    expect(silent).toEqual([]);
+  });
+
+  it('stops the process in order with exit code 1', async () => {
+    const { log, lines } = collectingLog();
+    const lifecycle = new Lifecycle(log);
+    const own = silentStopsOf(lifecycle, log, { tickMs });
+    own.expect('claim', tickMs);
+    await lifecycle.untilStopped();
+    expect(lifecycle.exitCode).toBe(1);
+    expect(lines.map(({ event }) => event)).toEqual(['silent_stop', 'stopping']);
+  });
+
+  it('is expected of nobody who is leaving', async () => {
+    const { log, lines } = collectingLog();
+    const lifecycle = new Lifecycle(log);
+    const own = silentStopsOf(lifecycle, log, { tickMs });
+    own.expect('claim', limitMs);
+    lifecycle.requestStop('SIGTERM');
+    await untilJudged();
+    expect(lifecycle.exitCode).toBe(0);
+    expect(lines.map(({ event }) => event)).toEqual(['stopping']);
+  });
+});
