@@ -96,11 +96,13 @@ export async function startWorkerRole(
   shutdownGraceMs = 20_000,
 ): Promise<void> {
   const { config, database, queues, lifecycle } = context;
+  const log = createLogger({ level: config.LOG_LEVEL, role: 'worker' });
   const service = await startWorker({
     database,
     executors,
     backend: queues.backend,
-    log: createLogger({ level: config.LOG_LEVEL, role: 'worker' }),
+    log,
+    silence: silentStopsOf(lifecycle, log),
     metrics,
     leaseMs: config.PURSER_LEASE_MS,
     graceMs: handlerGraceMs,

@@ -112,6 +112,14 @@ export async function countQueued(sql: Queryable): Promise<Map<string, number>> 
   return new Map(rows.map(({ jobType, count }) => [jobType, count]));
 }
 
+/** Job types of which a job has been queued, and not begun, for longer than `ms`. */
+export async function listTypesQueuedFor(sql: Queryable, ms: number): Promise<string[]> {
+  const rows = await sql<{ job_type: string }[]>`
+    select distinct job_type from public.background_jobs
+    where state = 'queued' and queued_at < now() - ${ms} * interval '1 millisecond'`;
+  return rows.map(({ job_type }) => job_type);
+}
+
 /** Queued for longer than `olderThanMs`: what a reconciler compares with the queue. */
 export async function listOldQueued(
   sql: Queryable,

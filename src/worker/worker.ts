@@ -14,6 +14,7 @@ import type { Logger } from '../log.ts';
 import { startLoop } from '../loop.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Entry, QueueBackend } from '../queues/backend.ts';
+import type { SilentStops } from '../silent-stop.ts';
 import { createBatches } from './batches.ts';
 import { handedBack } from './classify.ts';
 import { executeEntry } from './execute.ts';
@@ -21,6 +22,8 @@ import type { ExecuteOptions } from './execute.ts';
 import type { Executors } from './executors.ts';
 import type { JobTypeFacts } from './executor-protocol.ts';
 import { abortUnrenewed, keepLeases, storeSaid } from './leases.ts';
+import { watchQueues } from './queue-watch.ts';
+import type { QueueWatchTiming } from './queue-watch.ts';
 import { RunningJobs } from './running-jobs.ts';
 import { Slots } from './slots.ts';
 
@@ -39,6 +42,9 @@ export interface WorkerServiceOptions {
   /** Time that running jobs get to finish after a request to stop. */
   readonly shutdownGraceMs: number;
   readonly process: ProcessFacts;
+  /** Hears of every round that returned, and of every entry that was taken. */
+  readonly silence?: Pick<SilentStops, 'expect'> | undefined;
+  readonly queueWatch?: QueueWatchTiming | undefined;
   /** A thread does not die. The worker has to be stopped, and its process to end by SIGKILL. */
   readonly onWedged: (text: string) => void;
 }
@@ -54,7 +60,7 @@ const doorPatienceMs = 1_000;
 const stopByForceMs = 3_500;
 
 export async function startWorker(options: WorkerServiceOptions): Promise<WorkerService> {
-  const { backend, log, database, leaseMs, executors, concurrency, metrics } = options;
+  const { backend, log, database, leaseMs, executors, concurrency, metrics, silence } = options;
   const workerId = options.process.processId;
   const running = new RunningJobs();
   const lease = { database, running, workerId, leaseMs, log };
@@ -80,7 +86,25 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     full: () => void pause(workers),
     free: () => leaving || void Promise.all(workers.map((worker) => worker.resume())),
   });
-  const take = async (entry: Entry) => {
+  const typeRunning = (type: string): number =>
+    running.list().filter(({ attempt }) => attempt.jobType === type).length;
+  const watch =
+    silence === undefined
+      ? undefined
+      : watchQueues({
+          database,
+          backend,
+          silence,
+          log,
+          jobTypes: types.map(({ type }) => type),
+          hasPlace: (type) => {
+            const facts = executors.jobTypes.get(type);
+            return slots.free > 0 && facts !== undefined && typeRunning(type) < typeSlots(facts);
+          },
+          timing: options.queueWatch,
+        });
+  const take = async (jobType: string, entry: Entry) => {
+    watch?.took(jobType);
     const release = await slots.take(doorPatienceMs);
     try {
       // BullMQ may still hand over what it was fetching when it was told to pause.
@@ -92,7 +116,9 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     }
   };
   const workers: readonly Worker<Entry>[] = types.map((facts) =>
-    backend.worker(facts.type, (entry) => take(entry.data), { concurrency: typeSlots(facts) }),
+    backend.worker(facts.type, (entry) => take(facts.type, entry.data), {
+      concurrency: typeSlots(facts),
+    }),
   );
   let progressedAt = new Date();
   const beat = async (): Promise<void> => {
@@ -110,7 +136,9 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
   const leases = startLoop({
     name: 'leases',
     everyMs: Math.max(50, Math.floor(leaseMs / 5)),
+    maxBackoffMs: leaseMs / 5,
     log,
+    silence,
     runOnce: async () => {
       await keepLeases(lease);
       return 0;
@@ -121,6 +149,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     name: 'heartbeat',
     everyMs: 2_000,
     log,
+    silence,
     runOnce: async () => {
       await backend.ping();
       progressedAt = new Date();
@@ -137,6 +166,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
   return {
     stop: async () => {
       leaving = true;
+      await watch?.stop();
       await pause(workers);
       const idle = await running.untilIdle(options.shutdownGraceMs);
       if (!idle) await handBack(options, running);

@@ -39,10 +39,5 @@ test('handlers list shows what a worker with this environment runs', async () =>
   const own = invokeWith({ PURSER_HANDLERS: join(folder, 'monthly-digest.mjs') });
   const { out } = await own('handlers', 'list', '--json');
   const types = JSON.parse(out).map(({ type }: { type: string }) => type);
-  expect(types).toEqual([
-    'cost_ingestion',
-    'finops_analysis',
-    'key_rotation',
-    'monthly_digest',
-  ]);
+  expect(types).toEqual(['cost_ingestion', 'finops_analysis', 'key_rotation', 'monthly_digest']);
 });

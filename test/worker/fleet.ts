@@ -8,6 +8,7 @@ import { registerJobTypes } from '../../src/jobs/registration.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { openQueueBackend } from '../../src/queues/backend.ts';
+import type { QueueBackend } from '../../src/queues/backend.ts';
 import { createTransport } from '../../src/queues/transport.ts';
 import type { Transport } from '../../src/queues/transport.ts';
 import { startLoop } from '../../src/loop.ts';
@@ -24,6 +25,7 @@ export interface Fleet {
   readonly test: TestDatabase;
   readonly database: Database;
   readonly transport: Transport;
+  readonly backend: QueueBackend;
   readonly metrics: ReturnType<typeof createMetrics>;
   /** Registers the handlers and starts a worker for them. */
   startWorker(
@@ -59,6 +61,7 @@ export async function openFleet(redisUrl: string | undefined, dispatching = true
     test,
     database,
     transport,
+    backend,
     metrics,
     dispatch,
     startWorker: async (given, overrides = {}) => {

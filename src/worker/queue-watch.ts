@@ -1,0 +1,76 @@
+/**
+ * The most repeated complaint about every job system: a green process that takes nothing any more. Jobs that
+ * have stood in a queue for a minute, while this worker has places for them and its queue store answers, are
+ * not the queue's doing: the worker says so, and its process ends.
+ */
+import type { Database } from '../db/database.ts';
+import { listTypesQueuedFor } from '../jobs/dispatch.ts';
+import type { Logger } from '../log.ts';
+import { startLoop } from '../loop.ts';
+import type { Loop } from '../loop.ts';
+import type { QueueBackend } from '../queues/backend.ts';
+import type { SilentStops, Work } from '../silent-stop.ts';
+
+export interface QueueWatchOptions {
+  readonly database: Pick<Database, 'system'>;
+  readonly backend: Pick<QueueBackend, 'ping'>;
+  readonly jobTypes: readonly string[];
+  /** Whether another job of the type could begin here now. */
+  readonly hasPlace: (jobType: string) => boolean;
+  readonly silence: Pick<SilentStops, 'expect'>;
+  readonly log: Logger;
+  readonly timing?: QueueWatchTiming | undefined;
+}
+
+export interface QueueWatchTiming {
+  readonly everyMs: number;
+  /** What the queue lost comes back sooner. */
+  readonly queuedForMs: number;
+  readonly silentForMs: number;
+}
+
+const defaultTiming: QueueWatchTiming = {
+  everyMs: 10_000,
+  queuedForMs: 60_000,
+  silentForMs: 120_000,
+};
+
+export interface QueueWatch extends Pick<Loop, 'stop'> {
+  /** An entry of the type was taken. */
+  took(jobType: string): void;
+}
+
+export function watchQueues(options: QueueWatchOptions): QueueWatch {
+  const { database, backend, hasPlace, silence, log, timing = defaultTiming } = options;
+  const works = new Map<string, Work>(
+    options.jobTypes.map((jobType) => [
+      jobType,
+      silence.expect(`taking ${jobType} from its queue`, timing.silentForMs),
+    ]),
+  );
+  const loop = startLoop({
+    name: 'queue watch',
+    everyMs: timing.everyMs,
+    log,
+    runOnce: async () => {
+      // A store that is away says so by itself, and excuses everybody.
+      let waiting: ReadonlySet<string> = new Set();
+      try {
+        await backend.ping();
+        waiting = new Set(await listTypesQueuedFor(database.system, timing.queuedForMs));
+      } finally {
+        for (const [jobType, work] of works) {
+          if (!waiting.has(jobType) || !hasPlace(jobType)) work.did();
+        }
+      }
+      return 0;
+    },
+  });
+  return {
+    took: (jobType) => works.get(jobType)?.did(),
+    stop: async () => {
+      for (const work of works.values()) work.end();
+      await loop.stop();
+    },
+  };
+}

@@ -1,0 +1,85 @@
+/** A worker whose queue hands out nothing any more says so; one that has no place, or nothing to do, does not. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Worker } from 'bullmq';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { z } from 'zod';
+import { defineHandler } from '../../src/handlers/define.ts';
+import type { Entry } from '../../src/queues/backend.ts';
+import { SilentStops } from '../../src/silent-stop.ts';
+import type { WorkerService } from '../../src/worker/worker.ts';
+import { addJob, untilState } from '../jobs/job-steps.ts';
+import { silentLog } from '../support/llm-attempt.ts';
+import { addTenant } from '../support/tenants.ts';
+import { openFleet } from './fleet.ts';
+import type { Fleet } from './fleet.ts';
+
+const silentForMs = 1_000;
+let fleet: Fleet;
+let tenantId: string;
+let worker: WorkerService | undefined;
+let silence: SilentStops;
+const silent: string[] = [];
+
+beforeAll(async () => {
+  fleet = await openFleet(undefined);
+  tenantId = await addTenant(fleet.test.sql);
+});
+afterEach(async () => {
+  silence.stop();
+  await worker?.stop();
+  silent.length = 0;
+});
+afterAll(() => fleet.close());
+
+/** A worker of one place, and the BullMQ worker beneath it. */
+async function start(type: string, run: () => Promise<unknown>): Promise<Worker<Entry>> {
+  const taken: Worker<Entry>[] = [];
+  const handler = defineHandler({
+    type,
+    timeoutMs: 60_000,
+    maxAttempts: 1,
+    payload: z.object({}),
+    run,
+  });
+  silence = new SilentStops({ log: silentLog, onSilent: (what) => silent.push(what), tickMs: 100 });
+  worker = await fleet.startWorker([handler], {
+    concurrency: 1,
+    silence,
+    shutdownGraceMs: 100,
+    queueWatch: { everyMs: 50, queuedForMs: 200, silentForMs },
+    backend: {
+      ...fleet.backend,
+      worker: (...args) => {
+        const made = fleet.backend.worker(...args);
+        taken.push(made);
+        return made;
+      },
+    },
+  });
+  const [found] = taken;
+  if (found === undefined) throw new Error('no BullMQ worker was opened');
+  return found;
+}
+
+it('a queue that hands out nothing although jobs stand in it is a silent stop', async () => {
+  const queueWorker = await start('test_stopped', async () => 'ran');
+  // As after a reconnect that went wrong: alive, and taking nothing.
+  await queueWorker.pause(true);
+  await addJob(fleet.test.sql, tenantId, { jobType: 'test_stopped' });
+  await addJob(fleet.test.sql, tenantId, { jobType: 'test_stopped' });
+  await expect
+    .poll(() => silent, { timeout: 20_000 })
+    .toEqual(['taking test_stopped from its queue']);
+});
+
+it('a worker that is full, or has nothing to do, is none', async () => {
+  await start('test_full', () => sleep(4 * silentForMs));
+  const [first, second] = [
+    await addJob(fleet.test.sql, tenantId, { jobType: 'test_full' }),
+    await addJob(fleet.test.sql, tenantId, { jobType: 'test_full' }),
+  ];
+  await untilState(fleet.test.sql, first, 'completed');
+  await untilState(fleet.test.sql, second, 'completed');
+  await sleep(2 * silentForMs);
+  expect(silent).toEqual([]);
+}, 30_000);
