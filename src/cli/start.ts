@@ -10,6 +10,7 @@ import { watchMainThread } from '../main-thread-watch.ts';
 import type { Command, Invocation } from './command.ts';
 import { prepareDatabase, prepareOptionsOf } from './prepare-database.ts';
 import {
+  knownKeysOf,
   llmProviderOf,
   roleNames,
   startSchedulerRole,
@@ -76,7 +77,7 @@ async function startRoles(
     log,
   });
   await queues.backend.ready(connectWithinMs);
-  const context = { config, lifecycle, database, queues };
+  const context = { config, lifecycle, database, queues, keys: await knownKeysOf(config) };
   if (!lifecycle.stopSignal.aborted && roles.includes('scheduler')) startSchedulerRole(context);
   if (!lifecycle.stopSignal.aborted && parts !== undefined) await startWorkerRole(context, parts);
   if (!lifecycle.stopSignal.aborted && roles.includes('web')) {

@@ -15,7 +15,7 @@ import { defineHandler } from './define.ts';
 import type { Handler, JobContext } from './define.ts';
 import { snooze } from './outcome.ts';
 
-const batchRows = 200;
+const batchRows = 500;
 /** Then other work of the tenant has its turn; far below the deadline. */
 const turnMs = 120_000;
 const askAgainMs = 5_000;

@@ -1,0 +1,51 @@
+import { expect, test } from 'vitest';
+import { SecretTexts } from '../../src/crypto/secret-texts.ts';
+
+function knowing(...secrets: string[]): SecretTexts {
+  const texts = new SecretTexts();
+  for (const secret of secrets) texts.add(secret);
+  return texts;
+}
+
+test('a secret goes as it is, and as JSON, a URL or base64 would write it', () => {
+  const secret = 'pa"ss\nwo/rd ž';
+  const texts = knowing(secret);
+  const base64 = Buffer.from(secret).toString('base64');
+  const written = [secret, JSON.stringify({ secret }), encodeURIComponent(secret), base64];
+  for (const text of written) {
+    const shown = texts.redact(`before ${text} after`);
+    expect(shown).toContain('[redacted]');
+    expect(shown).toMatch(/^before .* after$/s);
+    expect(shown).not.toContain(text === written[1] ? 'ss\\nwo' : text);
+  }
+});
+
+test('of a secret that is JSON every text inside it goes by itself', () => {
+  const texts = knowing(JSON.stringify({ id: 'AKIA1234', nested: [{ key: 'wJalrXUt' }] }));
+  expect(texts.redact('id AKIA1234, key wJalrXUt')).toBe('id [redacted], key [redacted]');
+});
+
+test('a secret that contains another one goes whole', () => {
+  expect(knowing('abcd', 'abcdefgh').redact('abcdefgh abcd')).toBe('[redacted] [redacted]');
+});
+
+test('what is shorter than four characters stays', () => {
+  expect(knowing('abc').redact('abc')).toBe('abc');
+});
+
+test('a secret in whose middle a message was cut goes too', () => {
+  const texts = knowing('a-very-long-secret');
+  expect(texts.redact('refused: a-very-lo [cut at 20]')).toBe('refused: [redacted] [cut at 20]');
+  expect(texts.redact('refused: a-very-lo')).toBe('refused: a-very-lo');
+});
+
+test('values are gone through whatever their shape, and what is no text stays as it is', () => {
+  const at = new Date(0);
+  const value = { 'key secret-1': ['secret-1', { deep: 'x secret-1' }], n: 1, none: null, at };
+  expect(knowing('secret-1').redactValue(value)).toEqual({
+    'key [redacted]': ['[redacted]', { deep: 'x [redacted]' }],
+    n: 1,
+    none: null,
+    at,
+  });
+});

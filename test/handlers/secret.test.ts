@@ -1,0 +1,64 @@
+import { describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { secret, secretPathsOf } from '../../src/handlers/secret.ts';
+import { defineHandler } from '../../src/handlers/define.ts';
+import { hideSealed } from '../../src/crypto/secret-fields.ts';
+
+const text = secret(z.string());
+const define = (payload: z.ZodType) =>
+  defineHandler({
+    type: 'test_secret',
+    timeoutMs: 1,
+    maxAttempts: 1,
+    payload,
+    run: () => Promise.resolve(),
+  });
+
+describe('a mark', () => {
+  it.each([
+    ['a field', z.object({ a: text }), ['$."a"']],
+    ['what was refined after it', z.object({ a: text.min(3).max(9).refine(Boolean) }), ['$."a"']],
+    ['an optional, nullable field', z.object({ a: text.nullable().optional() }), ['$."a"']],
+    ['a field with a default', z.object({ a: text.default('x') }), ['$."a"']],
+    ['the input of a transformation', z.object({ a: text.transform(Number) }), ['$."a"']],
+    ['a field with other meta data', z.object({ a: text.meta({ title: 'A' }) }), ['$."a"']],
+    ['a field of a list', z.object({ l: z.array(z.object({ a: text })) }), ['$."l"[*]."a"']],
+    ['a place in a tuple', z.object({ t: z.tuple([z.number(), text]) }), ['$."t"[1]']],
+    ['every value of a record', z.object({ r: z.record(z.string(), text) }), ['$."r".*']],
+    ['a branch', z.object({ u: z.union([z.object({ a: text }), z.null()]) }), ['$."u"."a"']],
+    [
+      'a schema with a name',
+      z.object({ n: z.object({ a: text }).meta({ id: 'N' }) }),
+      ['$."n"."a"'],
+    ],
+    ['a strange name', z.object({ 'a "b.c': text }), ['$."a \\"b.c"']],
+    ['a whole object', z.object({ o: secret(z.object({ a: text })) }), ['$."o"']],
+    ['two fields', z.object({ b: text, c: z.number(), a: text }), ['$."a"', '$."b"']],
+    ['nothing', z.object({ a: z.string() }), []],
+  ])('is found on %s', (_name, schema, paths) => {
+    expect(secretPathsOf('test_secret', schema)).toEqual(paths);
+    expect(define(schema).secretPaths).toEqual(paths);
+  });
+
+  it('that could protect nothing is refused when the handler is defined', () => {
+    expect(() => define(secret(z.object({ a: z.string() })))).toThrow(/not all of it/);
+    const tree: z.ZodType = z.object({
+      a: text,
+      get more() {
+        return z.array(tree);
+      },
+    });
+    expect(() => define(tree)).toThrow(/contains itself/);
+  });
+});
+
+it('people see [secret] in place of what is sealed, and all else as it is', () => {
+  const sealed = { $secret: 'v2.1.AAAA' };
+  const payload = { a: sealed, l: [sealed, 1], o: { $secret: 'x', more: 1 }, n: null };
+  expect(hideSealed(payload)).toEqual({
+    a: '[secret]',
+    l: ['[secret]', 1],
+    o: { $secret: 'x', more: 1 },
+    n: null,
+  });
+});
