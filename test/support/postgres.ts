@@ -30,7 +30,7 @@ export interface TestPostgres {
  */
 export type TestLogin = 'purser_app' | 'purser_app_tenant' | 'purser_plain';
 
-const logins: readonly TestLogin[] = ['purser_app', 'purser_app_tenant', 'purser_plain'];
+export const testLogins: readonly TestLogin[] = ['purser_app', 'purser_app_tenant', 'purser_plain'];
 const attributes: Record<TestLogin, string> = {
   purser_app: 'login createrole createdb nosuperuser nobypassrls',
   purser_app_tenant: 'login nocreaterole nocreatedb nosuperuser nobypassrls',
@@ -63,7 +63,7 @@ export async function startTestServer(externalUrl: string | undefined): Promise<
     }
   };
   try {
-    for (const login of logins) await ensureLogin(admin, login, facts.password);
+    for (const login of testLogins) await ensureLogin(admin, login, facts.password);
     await admin`create database ${admin(facts.templateName)} owner purser_app`;
     // Its creator may hand out the tenant login's role, as an administrator would have allowed.
     await admin`grant purser_app_tenant to purser_app with admin option`;

@@ -1,0 +1,92 @@
+/**
+ * Whom the tests are in the database, and that the whole path runs once on each level of tenancy. A superuser
+ * skips row-level security without a word: a test that logged in as one would prove nothing.
+ */
+import { readdir, readFile } from 'node:fs/promises';
+import { fileURLToPath } from 'node:url';
+import { expect, inject, it } from 'vitest';
+import { connect } from '../src/db/connect.ts';
+import { freshDatabase } from './support/database.ts';
+import { loginUrl, testLogins } from './support/postgres.ts';
+import { levels } from './tenancy/standing.ts';
+
+const folder = fileURLToPath(new URL('.', import.meta.url));
+
+/** Who may know a superuser's address: what makes servers, logins and databases, and runs no test. */
+const administrators = [
+  'compat/run.ts',
+  'faults/global-setup.ts',
+  'support/administrator.ts',
+  'support/global-setup.ts',
+  'support/postgres.ts',
+];
+
+async function sources(): Promise<Map<string, string>> {
+  const files = await readdir(folder, { recursive: true });
+  const mine = files.filter((file) => /\.(ts|mjs)$/.test(file) && file !== 'logins.test.ts');
+  return new Map(
+    await Promise.all(
+      mine.map(async (file) => [file, await readFile(`${folder}/${file}`, 'utf8')] as const),
+    ),
+  );
+}
+
+it('none of the logins that tests have is a superuser, passes policies by, or can become who does', async () => {
+  const database = await freshDatabase();
+  const rows = await database.sql<{ login: string; mighty: string | null }[]>`
+    select l.rolname as login, (
+      select string_agg(r.rolname, ', ') from pg_roles r
+      where (r.rolsuper or r.rolbypassrls) and pg_has_role(l.oid, r.oid, 'member')) as mighty
+    from pg_roles l where l.rolname = any(${[...testLogins]}) order by 1`;
+  await database.close();
+  expect(rows).toEqual(testLogins.toSorted().map((login) => ({ login, mighty: null })));
+});
+
+it('what tests are told opens no superuser', async () => {
+  const server = inject('testPostgres');
+  expect(Object.keys(server).toSorted()).toEqual(
+    ['host', 'password', 'port', 'prefix', 'templateName', 'version'].toSorted(),
+  );
+  const app = connect(loginUrl(server, 'purser_app', server.templateName), {
+    max: 1,
+    applicationName: 'purser test logins',
+  });
+  const mighty = await app<{ name: string }[]>`
+    select rolname as name from pg_roles where (rolsuper or rolbypassrls) and rolcanlogin`;
+  await app.end({ timeout: 5 });
+  expect(mighty).not.toEqual([]);
+  // A server that somebody else made may let everybody in; then only the next test says something.
+  if (process.env['PURSER_TEST_POSTGRES_URL'] !== undefined) return;
+  for (const { name } of mighty) {
+    const url = new URL(loginUrl(server, 'purser_app', 'postgres'));
+    url.username = name;
+    const sql = connect(url.href, { max: 1, applicationName: 'purser test logins' });
+    await expect(sql`select 1`).rejects.toThrow(/password authentication failed/);
+    await sql.end({ timeout: 5 });
+  }
+});
+
+it('no test knows the address of a superuser', async () => {
+  const known = [...(await sources())]
+    .filter(([, text]) =>
+      /bootstrapUrl|bootstrapUser|adminUrl|PURSER_TEST_POSTGRES_URL|postgres:\/\/postgres\b/.test(
+        text,
+      ),
+    )
+    .map(([file]) => file);
+  expect(known.toSorted()).toEqual(administrators);
+});
+
+it('the whole path, the functions of the fleet and hostile SQL run once on each level', async () => {
+  expect(levels).toEqual(['L1', 'L2', 'L3']);
+  const all = await sources();
+  const pipeline = all.get('production-integration/full-pipeline.test.ts') ?? '';
+  for (const level of levels) {
+    expect(pipeline.split(`level: '${level}', login:`)).toHaveLength(2);
+  }
+  // The database as the fleet found it says where it stands.
+  expect(pipeline).toContain('expect(database.level).toBe(level)');
+  for (const file of ['tenancy/levels.test.ts', 'tenancy/hostile.test.ts']) {
+    expect(all.get(file)).toContain('describe.each(levels)');
+  }
+});
