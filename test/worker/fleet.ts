@@ -13,6 +13,7 @@ import { createTransport } from '../../src/queues/transport.ts';
 import type { Transport } from '../../src/queues/transport.ts';
 import { startLoop } from '../../src/loop.ts';
 import { dispatchOnce } from '../../src/scheduler/dispatch-round.ts';
+import type { ExecutorSetup } from '../../src/worker/executor-protocol.ts';
 import { Executors } from '../../src/worker/executors.ts';
 import { startWorker } from '../../src/worker/worker.ts';
 import type { WorkerService, WorkerServiceOptions } from '../../src/worker/worker.ts';
@@ -31,6 +32,7 @@ export interface Fleet {
   startWorker(
     handlers: readonly Handler[],
     overrides?: Partial<WorkerServiceOptions>,
+    setup?: Pick<ExecutorSetup, 'keys'>,
   ): Promise<WorkerService>;
   /** One round of dispatch; throws what it throws. */
   dispatch(): Promise<number>;
@@ -64,7 +66,7 @@ export async function openFleet(redisUrl: string | undefined, dispatching = true
     backend,
     metrics,
     dispatch,
-    startWorker: async (given, overrides = {}) => {
+    startWorker: async (given, overrides = {}, setup = {}) => {
       const handlers = given.map((handler) => ({ ...handler, backoff: { baseMs: 1, capMs: 1 } }));
       await registerJobTypes(database.system, handlers.map(toJobType));
       const processId = randomUUID();
@@ -78,6 +80,7 @@ export async function openFleet(redisUrl: string | undefined, dispatching = true
           heapMb: 256,
           graceMs,
           silenceMs: 10_000,
+          ...setup,
         },
         applicationName: `purser test executor ${processId.slice(0, 8)}`,
         threads: 1,
