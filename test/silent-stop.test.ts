@@ -5,8 +5,8 @@ import { startLoop } from '../src/loop.ts';
 import type { Loop } from '../src/loop.ts';
 import { SilentStops, silentStopsOf } from '../src/silent-stop.ts';
 import { collectingLog } from './support/collecting-log.ts';
+import { tickMs, untilMissed } from './support/watched-time.ts';
 
-const tickMs = 5;
 /** A hundred ticks: far more than the rounds of these tests take. */
 const limitMs = 500;
 const patience = { interval: 10, timeout: 20_000 };
@@ -39,18 +39,6 @@ function open() {
   return { lines, silent, start };
 }
 
-/** Long after the limit, in ticks of the watch itself. */
-async function untilJudged(): Promise<void> {
-  let judged = false;
-  const mark = new SilentStops({
-    log: collectingLog().log,
-    onSilent: () => (judged = true),
-    tickMs,
-  });
-  mark.expect('the time to pass', limitMs * 2);
-  await expect.poll(() => judged, patience).toBe(true);
-}
-
 describe('a silent stop', () => {
   it('is a round that never returns, told once with what and since when', async () => {
     const { lines, silent, start } = open();
@@ -71,7 +59,7 @@ describe('a silent stop', () => {
     const { silent, start } = open();
     start('dispatch', () => Promise.reject(new Error('the store is away')));
     start('claim', () => Promise.resolve(0));
-    await untilJudged();
+    await untilMissed(limitMs * 2);
     expect(silent).toEqual([]);
   });
 
@@ -79,7 +67,7 @@ describe('a silent stop', () => {
     const { silent, start } = open();
     const loop = start('claim', () => new Promise(() => {}));
     await loop.stop();
-    await untilJudged();
+    await untilMissed(limitMs * 2);
     expect(silent).toEqual([]);
   });
 
@@ -99,7 +87,7 @@ describe('a silent stop', () => {
     const own = silentStopsOf(lifecycle, log, { tickMs });
     own.expect('claim', limitMs);
     lifecycle.requestStop('SIGTERM');
-    await untilJudged();
+    await untilMissed(limitMs * 2);
     expect(lifecycle.exitCode).toBe(0);
     expect(lines.map(({ event }) => event)).toEqual(['stopping']);
   });

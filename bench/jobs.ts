@@ -1,0 +1,120 @@
+/**
+ * Purser's jobs beside plain BullMQ: completion and enqueue per second, pickup latency of an idle fleet, and what
+ * each step of the pipeline costs. Same machine, same run, alternating order; servers of its own. Linux.
+ * Usage: npm run bench:jobs -- [--only NAME] [--json] [--concurrency N] [--rounds N] [--dist FOLDER]
+ */
+import { execFileSync } from 'node:child_process';
+import { createRequire } from 'node:module';
+import { cpus, totalmem } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { parseArgs } from 'node:util';
+import { loadBuild } from './jobs/build.ts';
+import { measureCompletion } from './jobs/completion.ts';
+import { measureEnqueue } from './jobs/enqueue.ts';
+import { logLevel } from './jobs/fleet.ts';
+import type { Setting } from './jobs/fleet.ts';
+import { measurePickup } from './jobs/pickup.ts';
+import { printSection } from './jobs/report.ts';
+import type { Section } from './jobs/report.ts';
+import { postgresSettings, redisSettings, startServers } from './jobs/servers.ts';
+import { measureSteps } from './jobs/steps.ts';
+
+const sections: Readonly<Record<string, (setting: Setting) => Promise<Section>>> = {
+  'completion-redis': (setting) => measureCompletion(setting, 'redis'),
+  'completion-postgres': (setting) => measureCompletion(setting, 'postgres'),
+  pickup: measurePickup,
+  enqueue: measureEnqueue,
+  steps: measureSteps,
+};
+
+interface RunOptions {
+  /** Names or beginnings of names of sections; none: all of them. */
+  readonly only?: readonly string[];
+  readonly dist?: string;
+  readonly concurrency?: number;
+  readonly rounds?: number;
+}
+
+export interface JobsBench {
+  readonly about: Readonly<Record<string, string | number>>;
+  readonly sections: readonly Section[];
+}
+
+const root = join(import.meta.dirname, '..');
+
+export async function run(options: RunOptions = {}): Promise<JobsBench> {
+  const { only = [], dist = join(root, 'dist'), concurrency = 50, rounds = 5 } = options;
+  const names = Object.keys(sections).filter(
+    (name) => only.length === 0 || only.some((word) => name.startsWith(word)),
+  );
+  if (names.length === 0) throw new Error(`--only takes ${Object.keys(sections).join(', ')}`);
+  const startedMs = performance.now();
+  const servers = await startServers();
+  try {
+    const setting = { build: await loadBuild(dist), dist, servers, concurrency, rounds };
+    const measured: Section[] = [];
+    for (const name of names) {
+      const section = await sections[name]?.(setting);
+      if (section !== undefined) measured.push(section);
+    }
+    const [cpu] = cpus();
+    const about = {
+      at: new Date().toISOString(),
+      commit: commit(),
+      processor: `${cpus().length} x ${cpu?.model.trim() ?? 'unknown'}`,
+      memoryGb: Math.round(totalmem() / 2 ** 30),
+      node: process.version,
+      bullmq: bullmqVersion(),
+      redis: `${servers.redisVersion} ${words(redisSettings)}`,
+      postgres: `${servers.postgresVersion} fsync=on synchronous_commit=on ${words(postgresSettings)}`,
+      settings: `concurrency=${concurrency} rounds=${rounds} LOG_LEVEL=${logLevel}, 1 thread of handlers, 10 tenants`,
+      seconds: Math.round((performance.now() - startedMs) / 1000),
+    };
+    return { about, sections: measured };
+  } finally {
+    await servers.stop();
+  }
+}
+
+function bullmqVersion(): string {
+  const found = createRequire(import.meta.url)('bullmq/package.json') as { version: string };
+  return found.version;
+}
+
+const words = (settings: Readonly<Record<string, string>>): string =>
+  Object.entries(settings)
+    .map(([name, value]) => `${name}=${value === '' ? '""' : value}`)
+    .join(' ');
+
+function commit(): string {
+  try {
+    const args = ['describe', '--always', '--dirty'];
+    return execFileSync('git', args, { cwd: root, encoding: 'utf8', stdio: 'pipe' }).trim();
+  } catch {
+    return 'unknown';
+  }
+}
+
+if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const { values } = parseArgs({
+    options: {
+      only: { type: 'string', multiple: true },
+      json: { type: 'boolean' },
+      concurrency: { type: 'string' },
+      rounds: { type: 'string' },
+      dist: { type: 'string' },
+    },
+  });
+  const { about, sections: measured } = await run({
+    ...(values.only === undefined ? {} : { only: values.only }),
+    ...(values.dist === undefined ? {} : { dist: values.dist }),
+    ...(values.concurrency === undefined ? {} : { concurrency: Number(values.concurrency) }),
+    ...(values.rounds === undefined ? {} : { rounds: Number(values.rounds) }),
+  });
+  if (values.json === true) console.log(JSON.stringify({ about, sections: measured }, null, 2));
+  else {
+    for (const [name, value] of Object.entries(about)) console.log(`${name.padEnd(10)} ${value}`);
+    for (const section of measured) printSection(section);
+  }
+}

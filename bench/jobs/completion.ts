@@ -1,0 +1,170 @@
+/**
+ * Completed no-op jobs per second: Purser's worker and scheduler against plain BullMQ's worker, on the same
+ * store. Work is enqueued while it is paused; the clock runs from the resume to the last completion.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Sql } from '../../src/db/connect.ts';
+import { cpuMs, cpuPerJob, readCpu, treeCpuMs } from './cpu.ts';
+import type { CpuReader } from './cpu.ts';
+import { openFleetDatabase, startFleet, tenants } from './fleet.ts';
+import type { FleetDatabase, Setting, Store } from './fleet.ts';
+import { openPlainQueue, plainSettings, startPlainWorker } from './plain.ts';
+import type { PlainQueue, PlainWorker } from './plain.ts';
+import { median, rounded, spread } from './report.ts';
+import type { Row, Section } from './report.ts';
+
+/** A sample takes Purser about so long, whatever the machine; both sides do as many jobs. */
+const sampleSeconds = 2.5;
+const jobsPerSample = { least: 500, most: 10_000 };
+const warmUpJobs = 500;
+const chunk = 500;
+const type = 'bench_noop';
+
+interface Sample {
+  readonly perSecond: number;
+  /** Microseconds per job, by part. */
+  readonly cpu: Readonly<Record<string, number>>;
+}
+
+/** Makes one sample of so many jobs. */
+type Measure = (jobs: number) => Promise<Sample>;
+
+export async function measureCompletion(setting: Setting, store: Store): Promise<Section> {
+  const name = `completion_${store}`;
+  const database = await openFleetDatabase(setting, `${name}_purser`);
+  const fleet = await startFleet(setting, database, store);
+  const plainQueue = await openPlainQueue(setting, `${name}_plain`, store);
+  const plainWorker = await startPlainWorker({
+    queue: `${name}_plain`,
+    store,
+    url: plainQueue.url,
+    concurrency: setting.concurrency,
+  });
+  const { postgresPid, redisPid } = setting.servers;
+  const servers: CpuReader = {
+    postgres: () => treeCpuMs(postgresPid),
+    ...(store === 'redis' ? { redis: () => cpuMs(redisPid) } : {}),
+  };
+  try {
+    const sides = {
+      Purser: purser(setting, database, {
+        worker: () => cpuMs(fleet.workerPid),
+        scheduler: () => cpuMs(fleet.schedulerPid),
+        ...servers,
+      }),
+      BullMQ: plain(plainQueue, plainWorker, {
+        worker: () => cpuMs(plainWorker.pid),
+        ...servers,
+      }),
+    };
+    const samples: Record<keyof typeof sides, Sample[]> = { Purser: [], BullMQ: [] };
+    const warm = await sides.Purser(warmUpJobs);
+    await sides.BullMQ(warmUpJobs);
+    const jobs = Math.round(
+      Math.min(jobsPerSample.most, Math.max(jobsPerSample.least, warm.perSecond * sampleSeconds)),
+    );
+    for (let round = 0; round < setting.rounds; round += 1) {
+      const order =
+        round % 2 === 0 ? (['Purser', 'BullMQ'] as const) : (['BullMQ', 'Purser'] as const);
+      for (const side of order) samples[side].push(await sides[side](jobs));
+    }
+    const of = (side: keyof typeof sides) => samples[side].map(({ perSecond }) => perSecond);
+    return {
+      name: `completion-${store}`,
+      title: `no-op jobs completed per second, queues in ${store === 'redis' ? 'Redis' : 'Postgres'}`,
+      rows: [
+        row('Purser', samples.Purser, median(of('Purser')) / median(of('BullMQ'))),
+        row('BullMQ', samples.BullMQ, 1),
+      ],
+      notes: [
+        `${jobs} jobs a sample, ${setting.rounds} samples each, alternating order, ${setting.concurrency} at once; medians.`,
+        'Purser: 1 worker and 1 scheduler process; a job counts when its row says completed, at its finished_at.',
+        `BullMQ: ${plainSettings}; an entry counts at its completed event.`,
+        'cpu: microseconds of processor per job, medians; the other side idles meanwhile.',
+      ],
+    };
+  } finally {
+    await plainWorker.stop();
+    await plainQueue.close();
+    await fleet.stop();
+    await database.close();
+  }
+}
+
+function row(who: string, samples: readonly Sample[], ratio: number): Row {
+  const parts = Object.keys(samples[0]?.cpu ?? {});
+  return {
+    who,
+    ...spread(
+      'jobs/s',
+      samples.map(({ perSecond }) => perSecond),
+    ),
+    'x BullMQ': rounded(ratio, 3),
+    ...Object.fromEntries(
+      parts.map((part) => [`cpu ${part}`, median(samples.map(({ cpu }) => cpu[part] ?? 0))]),
+    ),
+  };
+}
+
+/** The pause holds dispatch back; what the fleet does from the resume on is all it does for a job. */
+function purser({ build }: Setting, { sql }: FleetDatabase, readers: CpuReader): Measure {
+  const pause = { scope: 'job_type', name: type } as const;
+  return async (jobs) => {
+    await build.pauseWork(sql, { ...pause, reason: 'bench', by: 'bench' });
+    const firstId = await lastJobId(sql);
+    for (let done = 0; done < jobs; done += chunk) {
+      const requests = Array.from({ length: Math.min(chunk, jobs - done) }, (_, index) => ({
+        tenantId: tenants[(done + index) % tenants.length] ?? '',
+        jobType: type,
+      }));
+      await build.enqueueMany(sql, requests);
+    }
+    const before = readCpu(readers);
+    const [start] = await sql<{ at: string }[]>`select clock_timestamp()::text as at`;
+    await build.resumeWork(sql, pause);
+    while (await anyOpen(sql)) await sleep(50);
+    const cpu = cpuPerJob(readers, before, jobs);
+    const [end] = await sql<{ seconds: number; completed: number; attempts: number }[]>`
+      select extract(epoch from max(finished_at) - ${start?.at ?? ''}::text::timestamptz)::float8 as seconds,
+             count(*) filter (where state = 'completed')::int as completed, sum(attempt)::int as attempts
+      from background_jobs where id > ${firstId} and job_type = ${type}`;
+    if (end?.completed !== jobs || end.attempts !== jobs) {
+      throw new Error(`${jobs} jobs came to ${JSON.stringify(end)}`);
+    }
+    return { perSecond: jobs / end.seconds, cpu };
+  };
+}
+
+async function lastJobId(sql: Sql): Promise<string> {
+  const [row] = await sql<{ id: string }[]>`
+    select coalesce(max(id), 0)::text as id from background_jobs`;
+  return row?.id ?? '0';
+}
+
+/** By the states' own partial indexes: asking costs nothing that the other processes would miss. */
+async function anyOpen(sql: Sql): Promise<boolean> {
+  const [row] = await sql<{ open: boolean }[]>`
+    select exists (select from background_jobs where state in ('pending', 'failed') and job_type = ${type})
+      or exists (select from background_jobs where state = 'queued' and job_type = ${type})
+      or exists (select from background_jobs where state = 'running' and job_type = ${type}) as open`;
+  return row?.open === true;
+}
+
+function plain({ queue }: PlainQueue, worker: PlainWorker, readers: CpuReader): Measure {
+  return async (jobs) => {
+    await queue.pause();
+    for (let done = 0; done < jobs; done += chunk) {
+      const entries = Array.from({ length: Math.min(chunk, jobs - done) }, () => ({
+        name: type,
+        data: {},
+      }));
+      await queue.addBulk(entries);
+    }
+    const counted = worker.count(jobs);
+    const before = readCpu(readers);
+    const startedNs = process.hrtime.bigint();
+    await queue.resume();
+    const seconds = Number((await counted) - startedNs) / 1e9;
+    return { perSecond: jobs / seconds, cpu: cpuPerJob(readers, before, jobs) };
+  };
+}

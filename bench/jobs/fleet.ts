@@ -1,0 +1,110 @@
+/** A fleet of Purser for the bench: a database of its own, and the built CLI in processes of their own. */
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import type { Sql } from '../../src/db/connect.ts';
+import { endChild, track } from '../../test/support/children.ts';
+import type { Build } from './build.ts';
+import type { Servers } from './servers.ts';
+
+export type Store = 'redis' | 'postgres';
+
+export interface Setting {
+  readonly build: Build;
+  readonly dist: string;
+  readonly servers: Servers;
+  /** Jobs at once, in Purser's worker as in BullMQ's. */
+  readonly concurrency: number;
+  readonly rounds: number;
+}
+
+const handlersFile = fileURLToPath(new URL('./handlers.mjs', import.meta.url));
+export const tenants = Array.from({ length: 10 }, (_, index) => `tenant-${index}`);
+/** One line per job belongs to what an operator can switch off; plain BullMQ writes none. */
+export const logLevel = 'warn';
+
+export interface FleetDatabase {
+  readonly url: string;
+  readonly sql: Sql;
+  close(): Promise<void>;
+}
+
+/** A migrated database with the bench's tenants and job types. */
+export async function openFleetDatabase(
+  { build, servers }: Setting,
+  name: string,
+  connections = 4,
+): Promise<FleetDatabase> {
+  const url = await servers.database(name);
+  await build.prepareDatabase({ url });
+  const sql = build.connect(url, { max: connections, applicationName: 'bench' });
+  await sql`insert into tenants (id, plan) select unnest(${tenants}::text[]), 'enterprise'`;
+  const registry = await build.openRegistry(handlersFile);
+  await build.registerJobTypes(sql, [...registry.values()].map(build.toJobType));
+  return { url, sql, close: () => sql.end({ timeout: 5 }) };
+}
+
+export interface Fleet {
+  readonly workerPid: number;
+  readonly schedulerPid: number;
+  stop(): Promise<void>;
+}
+
+export function fleetEnvironment(
+  { servers, concurrency }: Setting,
+  url: string,
+  store: Store,
+): NodeJS.ProcessEnv {
+  return {
+    PATH: process.env['PATH'],
+    HOME: process.env['HOME'],
+    DATABASE_URL: url,
+    ...(store === 'redis' ? { REDIS_URL: servers.redisUrl } : {}),
+    PURSER_HANDLERS: handlersFile,
+    WORKER_CONCURRENCY: String(concurrency),
+    LOG_LEVEL: logLevel,
+  };
+}
+
+/** Starts one worker and one scheduler; resolves when the worker's slots are known to dispatch. */
+export async function startFleet(
+  setting: Setting,
+  { url, sql }: FleetDatabase,
+  store: Store,
+): Promise<Fleet> {
+  const env = fleetEnvironment(setting, url, store);
+  const worker = startRole(setting.dist, 'worker', env);
+  const scheduler = startRole(setting.dist, 'scheduler', env);
+  await Promise.all([worker.runs, scheduler.runs]);
+  while ((await setting.build.fleetSlots(sql, 15_000)).size === 0) await sleep(50);
+  return {
+    workerPid: worker.child.pid ?? 0,
+    schedulerPid: scheduler.child.pid ?? 0,
+    stop: async () => {
+      await Promise.all([endChild(worker.child, 'SIGTERM'), endChild(scheduler.child, 'SIGTERM')]);
+    },
+  };
+}
+
+function startRole(
+  dist: string,
+  role: string,
+  env: NodeJS.ProcessEnv,
+): { child: ChildProcess; runs: Promise<void> } {
+  const child = spawn(process.execPath, [join(dist, 'cli', 'main.js'), 'start', role], {
+    env,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  track(child);
+  const runs = new Promise<void>((resolve, reject) => {
+    child.once('exit', (code) => reject(new Error(`purser ${role} ended with ${code}`)));
+    createInterface({ input: child.stderr }).on('line', (line) => {
+      if (line.includes(`purser ${role} is running`)) resolve();
+      else process.stderr.write(`purser ${role}: ${line}\n`);
+    });
+  });
+  return { child, runs };
+}
