@@ -106,9 +106,9 @@ it('a handler that completes its job and loses the answer fails, and its job sta
   const pool = { sql: far, switchRole: true, checksConnection: true };
   const lost = proxy.loseAnswerTo('commit');
   const work = tenantSql(pool, { token }).begin(async () => 'done', { complete: true });
-  await expect(work).rejects.toMatchObject({ code: 'ECONNRESET' });
+  await expect(work).rejects.toMatchObject({ code: 'database_unavailable' });
   await lost;
-  const error = { code: 'ECONNRESET', message: 'lost' };
+  const error = { code: 'database_unavailable', message: 'lost' };
   const end = { ...completed, toState: 'failed', scheduledFor: new Date(), error } as const;
   expect(await open().finish({ jobId, token, end })).toBe('repeated');
   expect(await jobRow(test.sql, jobId)).toMatchObject({ state: 'completed', result: 'done' });
