@@ -31,6 +31,8 @@ export interface WebAppOptions {
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly version: string;
+  /** How long the queue store may be away before the process is not ready. Default 10 s. */
+  readonly queueStoreAwayMs?: number | undefined;
   /** Names this process in its metrics. Default: a name of its own. */
   readonly processId?: string;
 }

@@ -1,6 +1,7 @@
 /**
- * Whether this process can serve: Postgres answers, its migrations are there, the queue store answers.
- * The answer is public, so it names parts and never what a driver said; that is in the log.
+ * Whether this process can serve: Postgres answers, its migrations are there, the queue store answers or has
+ * done so a moment ago. The answer is public, so it names parts and never what a driver said; that is in the
+ * log.
  */
 import type { Database } from '../db/database.ts';
 import { migrationStatus } from '../db/migrate.ts';
@@ -18,8 +19,15 @@ export interface ReadinessOptions {
   readonly database: Database;
   readonly backend: QueueBackend;
   readonly log: Logger;
+  /** How long a queue store that has answered may be away before it counts. */
+  readonly queueStoreAwayMs?: number | undefined;
 }
 
+/**
+ * A restart or failover of the store takes some seconds. Enqueue goes on meanwhile, and a router that takes
+ * the process out would only add to the outage.
+ */
+const defaultQueueStoreAwayMs = 10_000;
 const answerMs = 2_000;
 const keepMs = 500;
 
@@ -28,38 +36,53 @@ export function createReadiness(options: ReadinessOptions): () => Promise<Unread
   const { database, backend, log } = options;
   const schema = shared(keepMs, unappliedMigrations(database));
   const queues = shared(keepMs, () => backend.ping());
+  const queueStoreAwayMs = options.queueStoreAwayMs ?? defaultQueueStoreAwayMs;
   let before: ReadonlySet<Unready['part']> = new Set();
+  let queueStoreAnswered = false;
+  let queueStoreAwaySinceMs: number | undefined;
 
-  const ask = async (
-    part: Unready['part'],
-    answer: Promise<unknown>,
-  ): Promise<Unready | undefined> => {
-    try {
-      await within(answerMs, answer);
+  /** One that never answered gets no patience: its address may be wrong. */
+  const askQueueStore = async (): Promise<Fault | undefined> => {
+    const fault = await ask('queue_store', queues());
+    const nowMs = performance.now();
+    if (fault === undefined) {
+      queueStoreAnswered = true;
+      queueStoreAwaySinceMs = undefined;
       return undefined;
-    } catch (error) {
-      const unready = describe(part, error);
-      if (!before.has(unready.part)) log.warn({ ...unready, error }, 'not_ready');
-      return unready;
     }
+    queueStoreAwaySinceMs ??= nowMs;
+    const patient = queueStoreAnswered && nowMs - queueStoreAwaySinceMs < queueStoreAwayMs;
+    return patient ? undefined : fault;
   };
 
   return async () => {
     const pending = schema();
-    const [postgres, queueStore] = await Promise.all([
-      ask('postgres', pending),
-      ask('queue_store', queues()),
-    ]);
+    const [postgres, queueStore] = await Promise.all([ask('postgres', pending), askQueueStore()]);
     const missing = postgres === undefined ? await pending : 0;
-    const migrations: Unready | undefined =
+    const migrations: Fault | undefined =
       missing === 0
         ? undefined
         : { part: 'migrations', reason: `${missing} to apply; run: purser migrate up` };
-    const unready = [postgres, migrations, queueStore].filter((part) => part !== undefined);
-    if (unready.length === 0 && before.size > 0) log.info('ready_again');
-    before = new Set(unready.map(({ part }) => part));
-    return unready;
+    const faults = [postgres, migrations, queueStore].filter((fault) => fault !== undefined);
+    for (const fault of faults) if (!before.has(fault.part)) log.warn(fault, 'not_ready');
+    if (faults.length === 0 && before.size > 0) log.info('ready_again');
+    before = new Set(faults.map(({ part }) => part));
+    return faults.map(({ part, reason }) => ({ part, reason }));
   };
+}
+
+/** What is public of it, and what was thrown, for the log. */
+interface Fault extends Unready {
+  readonly error?: unknown;
+}
+
+async function ask(part: Unready['part'], answer: Promise<unknown>): Promise<Fault | undefined> {
+  try {
+    await within(answerMs, answer);
+    return undefined;
+  } catch (error) {
+    return { ...describe(part, error), error };
+  }
 }
 
 function describe(part: Unready['part'], error: unknown): Unready {

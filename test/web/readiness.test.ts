@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { freePort } from '../support/children.ts';
 import { describeOnRedis, startRedis } from '../support/redis.ts';
 import type { TestRedis } from '../support/redis.ts';
 import { credentials, startFixture } from './web-fixture.ts';
@@ -9,6 +10,8 @@ const readiness = async (fixture: WebFixture): Promise<[number, unknown]> => {
   const answer = await fetch(`${fixture.url}/readyz`);
   return [answer.status, await answer.json()];
 };
+const metricsOf = async (fixture: WebFixture): Promise<string> =>
+  (await fixture.request('/metrics')).text();
 const wait = { timeout: 15_000, interval: 200 };
 
 describe('readiness', () => {
@@ -88,31 +91,45 @@ describe('readiness', () => {
   });
 });
 
+describeOnRedis('readiness with a Redis that was never there', () => {
+  it('has no patience', async () => {
+    const fixture = await startFixture(`redis://127.0.0.1:${await freePort()}`);
+    const expected = [{ part: 'queue_store', reason: 'not_reachable' }];
+    expect(await readiness(fixture)).toEqual([503, { ready: false, notReady: expected }]);
+    await fixture.close();
+  });
+});
+
 describeOnRedis('readiness with Redis', () => {
   let redis: TestRedis;
   let fixture: WebFixture;
   beforeAll(async () => {
     redis = await startRedis();
-    fixture = await startFixture(redis.url);
+    fixture = await startFixture(redis.url, { queueStoreAwayMs: 3_000 });
   });
   afterAll(async () => {
     await fixture.close();
     await redis.stop();
   });
 
-  it('ends when the queue store goes away and returns with it', async () => {
+  it('ends when the queue store stays away for a while, and returns with it', async () => {
     await expect.poll(() => readiness(fixture), wait).toEqual([200, { ready: true }]);
     await redis.kill();
+    await expect
+      .poll(async () => (await metricsOf(fixture)).includes('store_up{store="queue"} 0'), wait)
+      .toBe(true);
+    // Known to be away, and not yet for long.
+    expect(await readiness(fixture)).toEqual([200, { ready: true }]);
     await expect
       .poll(() => readiness(fixture), wait)
       .toEqual([
         503,
         { ready: false, notReady: [{ part: 'queue_store', reason: 'not_reachable' }] },
       ]);
-    const metrics = await (await fixture.request('/metrics')).text();
-    expect(metrics).toContain('store_up{store="queue"} 0');
-    expect(metrics).toContain('store_up{store="postgres"} 1');
-    expect(metrics).toContain('jobs{state="pending"} 0');
+    const text = await metricsOf(fixture);
+    expect(text).toContain('store_up{store="queue"} 0');
+    expect(text).toContain('store_up{store="postgres"} 1');
+    expect(text).toContain('jobs{state="pending"} 0');
     await redis.start();
     await expect.poll(() => readiness(fixture), wait).toEqual([200, { ready: true }]);
   });

@@ -10,7 +10,7 @@ import { createTransport } from '../../src/queues/transport.ts';
 import type { Transport } from '../../src/queues/transport.ts';
 import { registerJobTypes } from '../../src/jobs/registration.ts';
 import { startWeb } from '../../src/web/web.ts';
-import type { WebService } from '../../src/web/web.ts';
+import type { WebOptions, WebService } from '../../src/web/web.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { addTenant } from '../support/tenants.ts';
@@ -53,7 +53,10 @@ function recordingLogger(logged: string[]): Logger {
 }
 
 /** On the Postgres backend, or on Redis where `redisUrl` is given. */
-export async function startFixture(redisUrl?: string): Promise<WebFixture> {
+export async function startFixture(
+  redisUrl?: string,
+  options: Pick<WebOptions, 'queueStoreAwayMs'> = {},
+): Promise<WebFixture> {
   const test = await freshDatabase();
   const logged: string[] = [];
   const log = recordingLogger(logged);
@@ -86,6 +89,7 @@ export async function startFixture(redisUrl?: string): Promise<WebFixture> {
     return rows.map(({ job_type }) => job_type);
   };
   const web = await startWeb({
+    ...options,
     database,
     backend,
     transport,
