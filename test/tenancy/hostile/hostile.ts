@@ -8,7 +8,7 @@ import type { Database, TenancyLevel } from '../../../src/db/database.ts';
 import { tenantSql } from '../../../src/db/tenant.ts';
 import type { TenantSql } from '../../../src/db/tenant.ts';
 import { addTenant, endAttempt, startAttempt } from '../../support/tenants.ts';
-import { addJobType } from '../../jobs/job-steps.ts';
+import { addJobType, runningJob } from '../../jobs/job-steps.ts';
 import { standOn } from '../standing.ts';
 import type { Standing } from '../standing.ts';
 import { fingerprint } from './fingerprint.ts';
@@ -78,7 +78,8 @@ export async function setScene(level: TenancyLevel): Promise<Scene> {
     await addTenant(system, { limitUsd: '1' }),
   ];
   const canary = `canary-${randomUUID()}`;
-  const { token: theirToken } = await startAttempt(system, theirs);
+  // With a lease and a row of its own: places where a token stands.
+  const { token: theirToken } = await runningJob(system, theirs);
   const victim = tenantSql(standing.database.tenant, { token: theirToken });
   const stale = await startAttempt(system, theirs);
   await endAttempt(system, stale);
