@@ -1,0 +1,160 @@
+/**
+ * Both stores go away under a running fleet and come back: no role ends, each says what it misses, once, and
+ * goes on by itself.
+ */
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { connect as connectTo, createServer } from 'node:net';
+import type { Socket } from 'node:net';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { prepareDatabase } from '../../src/cli/prepare-database.ts';
+import { connect } from '../../src/db/connect.ts';
+import type { Sql } from '../../src/db/connect.ts';
+import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
+import type { EmbeddedPostgres } from '../../src/db/embedded.ts';
+import { freePort } from '../support/children.ts';
+import type { CliProcess } from '../support/process.ts';
+import { describeOnRedis, startRedis } from '../support/redis.ts';
+import type { TestRedis } from '../support/redis.ts';
+import { addTenant } from '../support/tenants.ts';
+import { startRole, stopAll, untilAllEnded } from './fleet.ts';
+
+const patience = { interval: 250, timeout: 60_000 };
+
+/** One address for a server that is started again on another port. */
+async function startForwarder() {
+  const sockets = new Set<Socket>();
+  let target = 0;
+  const server = createServer((client) => {
+    const behind = connectTo(target, '127.0.0.1');
+    for (const [one, other] of [
+      [client, behind],
+      [behind, client],
+    ] as const) {
+      sockets.add(one);
+      one.on('error', () => {});
+      one.on('close', () => {
+        sockets.delete(one);
+        other.destroy();
+      });
+      one.pipe(other);
+    }
+  });
+  const port = await freePort();
+  server.listen(port, '127.0.0.1');
+  await once(server, 'listening');
+  return {
+    port,
+    to: (url: string) => {
+      target = Number(new URL(url).port);
+    },
+    stop: () => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    },
+  };
+}
+
+interface Line {
+  readonly event: string;
+  readonly loop?: string;
+  readonly error?: { readonly code?: string };
+}
+
+const logged = (started: CliProcess): Line[] =>
+  started.stderr.filter((line) => line.startsWith('{')).map((line): Line => JSON.parse(line));
+
+describeOnRedis('a fleet that loses its stores', () => {
+  let folder: string;
+  let forwarder: Awaited<ReturnType<typeof startForwarder>>;
+  let postgres: EmbeddedPostgres;
+  let redis: TestRedis;
+  let sql: Sql;
+  let port: number;
+  let fleet: readonly CliProcess[];
+  let scheduler: CliProcess;
+
+  const start = async () => {
+    postgres = await startEmbeddedPostgres({ dataDir: folder });
+    forwarder.to(postgres.url);
+  };
+  const page = async (path: string): Promise<[number, unknown]> => {
+    const answer = await fetch(`http://127.0.0.1:${port}${path}`);
+    return [answer.status, await answer.json()];
+  };
+  const unready = (part: string) => [
+    503,
+    { ready: false, notReady: [{ part, reason: 'not_reachable' }] },
+  ];
+  /** A tenant's first analysis is due at once: claimed, dispatched and run by the fleet. */
+  const work = async (): Promise<number> => {
+    await addTenant(sql);
+    const states = await untilAllEnded(sql);
+    return states['completed'] ?? 0;
+  };
+
+  beforeAll(async () => {
+    folder = await mkdtemp(join(tmpdir(), 'purser-outage-'));
+    await chmod(folder, 0o711);
+    forwarder = await startForwarder();
+    redis = await startRedis();
+    await start();
+    await prepareDatabase({ url: postgres.url });
+    const { username, password, pathname } = new URL(postgres.url);
+    const url = `postgres://${username}:${password}@127.0.0.1:${forwarder.port}${pathname}`;
+    sql = connect(url, { max: 2, applicationName: 'purser test outages' });
+    port = await freePort();
+    const env = { DATABASE_URL: url, REDIS_URL: redis.url, PORT: String(port) };
+    scheduler = await startRole('scheduler', env);
+    fleet = [scheduler, await startRole('worker', env), await startRole('web', env)];
+  }, 120_000);
+  afterAll(async () => {
+    await Promise.all(fleet.map((role) => role.kill()));
+    await sql.end({ timeout: 1 });
+    forwarder.stop();
+    await redis.stop();
+    await postgres.stop();
+    await rm(folder, { recursive: true, force: true });
+  }, 60_000);
+
+  it('waits for a Postgres that is stopped, and goes on when it is started again', async () => {
+    expect(await work()).toBe(1);
+    expect(await page('/readyz')).toEqual([200, { ready: true }]);
+    await postgres.stop();
+    await expect.poll(() => page('/readyz'), patience).toEqual(unready('postgres'));
+    // Every loop of every role has failed by now, and more than once.
+    for (const role of fleet) await role.waitForLine(/"loop":"heartbeat".*"event":"loop_failed"/);
+    expect(await page('/healthz')).toEqual([200, { alive: true }]);
+    await start();
+    await expect.poll(() => page('/readyz'), patience).toEqual([200, { ready: true }]);
+    for (const role of fleet)
+      await role.waitForLine(/"loop":"heartbeat".*"event":"loop_recovered"/);
+    expect(await work()).toBe(2);
+  }, 180_000);
+
+  it('keeps jobs while Redis is away, says so once, and runs them when it is back', async () => {
+    await redis.kill();
+    await scheduler.waitForLine(/queue_store_away/);
+    const tenantId = await addTenant(sql);
+    const states = async () =>
+      (
+        await sql<{ state: string }[]>`
+          select state from background_jobs where tenant_id = ${tenantId}`
+      ).map(({ state }) => state);
+    await expect.poll(states, patience).toEqual(['pending']);
+    await expect.poll(() => page('/readyz'), patience).toEqual(unready('queue_store'));
+    expect(await page('/healthz')).toEqual([200, { alive: true }]);
+    expect(await states()).toEqual(['pending']);
+    const away = logged(scheduler).filter(({ error }) => error?.code === 'queue_store_away');
+    expect(away).toMatchObject([{ event: 'loop_failed', loop: 'dispatch' }]);
+    await redis.start();
+    await expect.poll(states, patience).toEqual(['completed']);
+    await expect.poll(() => page('/readyz'), patience).toEqual([200, { ready: true }]);
+  }, 180_000);
+
+  it('has the processes of its beginning, which leave in order', async () => {
+    expect(await stopAll(fleet)).toEqual([0, 0, 0]);
+  }, 60_000);
+});
