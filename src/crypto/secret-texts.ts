@@ -20,7 +20,9 @@ export class SecretTexts {
   /** Remembers a secret; of JSON also every text inside it, for it is those that get into messages. */
   add(secret: string): void {
     const forms = new Set(this.#forms);
-    for (const text of [secret, ...textsInside(secret)]) {
+    // A text in quotes is JSON's way to write it, and the quotes are no part of the secret.
+    const own = /^".*"$/s.test(secret) ? [] : [secret];
+    for (const text of [...own, ...textsInside(secret)]) {
       for (const form of formsOf(text)) if (form.length >= minLength) forms.add(form);
     }
     this.#forms = [...forms].toSorted((a, b) => b.length - a.length);

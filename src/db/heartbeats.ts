@@ -44,7 +44,8 @@ export async function writeHeartbeat(sql: Queryable, beat: Heartbeat): Promise<v
     on conflict (process_id) do update set
       beat_at = now(), slots = excluded.slots, running = excluded.running, job_types = excluded.job_types,
       type_slots = excluded.type_slots,
-      progressed_at = excluded.progressed_at, metrics = excluded.metrics`;
+      progressed_at = excluded.progressed_at, metrics = excluded.metrics,
+      known_keys = excluded.known_keys, primary_key_version = excluded.primary_key_version`;
 }
 
 /** A process that leaves in order takes its row with it. */

@@ -20,6 +20,8 @@ export interface ContextParts {
   readonly signal: AbortSignal;
   readonly reports: AttemptLog;
   readonly openLog: () => Logger;
+  /** Takes the attempt's secrets out of a value. */
+  readonly redact: <T>(value: T) => T;
   /** Encrypts what the child's type marks as secret. */
   readonly seal: (sql: TenantSql, jobType: string, payload: object) => Promise<object>;
 }
@@ -31,7 +33,7 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
     token,
     signal,
     deadlineMs: Date.now() + handler.timeoutMs,
-    storable: storableResult,
+    storable: (result) => parts.redact(storableResult(result)),
     onRefused: ({ code, role: databaseRole, queryTag }) => {
       reports.refused();
       context.log.warn({ code, databaseRole, queryTag }, 'rls_enforcement_failed');

@@ -4,6 +4,7 @@
  */
 import { multistream } from 'pino';
 import type { DestinationStream, Level } from 'pino';
+import { SecretTexts } from '../crypto/secret-texts.ts';
 import { createLogger } from '../log.ts';
 import type { Logger } from '../log.ts';
 import type { LogLine } from './executor-protocol.ts';
@@ -26,7 +27,7 @@ const stored: Level = 'info';
 
 export class AttemptLog {
   readonly #tell: (report: Report) => void;
-  readonly #redact: (text: string) => string;
+  readonly #secrets: SecretTexts;
   #progress: Report['progress'];
   #lines: LogLine[] = [];
   #count = 0;
@@ -34,10 +35,10 @@ export class AttemptLog {
   #decryptionFailures = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  /** `redact` takes the attempt's secrets out of what it says, before anything is cut. */
-  constructor(tell: (report: Report) => void, redact = (text: string): string => text) {
+  /** What it says goes without these secrets; they are taken out before anything is cut. */
+  constructor(tell: (report: Report) => void, secrets = new SecretTexts()) {
     this.#tell = tell;
-    this.#redact = redact;
+    this.#secrets = secrets;
   }
 
   /** A logger whose lines of level info and above are stored too, whatever LOG_LEVEL lets through to stderr. */
@@ -46,8 +47,8 @@ export class AttemptLog {
     readonly stderr: DestinationStream;
     readonly about: object;
   }): Logger {
-    const capture = { write: (line: string) => this.#capture(this.#redact(line)) };
-    const stderr = { write: (line: string) => options.stderr.write(this.#redact(line)) };
+    const capture = { write: (line: string) => this.#capture(this.#clean(line)) };
+    const stderr = { write: (line: string) => options.stderr.write(this.#clean(line)) };
     const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
     const shown = levels.find((level) => level === options.level);
     const streams = [
@@ -66,7 +67,7 @@ export class AttemptLog {
     const fraction = Number.isFinite(done) ? Math.min(1, Math.max(0, done)) : 0;
     this.#progress = {
       done: fraction,
-      note: note === undefined ? null : storableText(this.#redact(note), maxNoteLength),
+      note: note === undefined ? null : storableText(this.#secrets.redact(note), maxNoteLength),
     };
     this.#soon();
   }
@@ -100,6 +101,12 @@ export class AttemptLog {
     this.#refusals = 0;
     this.#decryptionFailures = 0;
     this.#tell(report);
+  }
+
+  /** By its values, for a secret may have quotes and braces in it. */
+  #clean(line: string): string {
+    if (this.#secrets.empty) return line;
+    return `${JSON.stringify(this.#secrets.redactValue(JSON.parse(line)))}\n`;
   }
 
   #capture(line: string): void {

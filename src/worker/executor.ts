@@ -22,6 +22,7 @@ import { AttemptLog } from './attempt-log.ts';
 import { endOfReturn, endOfThrow } from './classify.ts';
 import type { FromExecutor, SharedBoard, ToExecutor } from './executor-protocol.ts';
 import { packError, unpackError } from './packed-errors.ts';
+import { endWithout, errorWithout } from './without-secrets.ts';
 
 export interface ExecutorOptions {
   readonly registry: HandlerRegistry;
@@ -86,7 +87,7 @@ export class Executor {
   fault(token: string, error: PurserError): void {
     const running = this.#running.get(token);
     if (running === undefined || running.controller.signal.aborted) return;
-    const reason = running.secrets.redactValue(packError(error));
+    const reason = errorWithout(running.secrets, packError(error));
     this.#options.post({ kind: 'aborting', token, reason });
     this.#abort(token, error);
   }
@@ -119,10 +120,7 @@ export class Executor {
     const running: Running = { token, place, controller: new AbortController(), secrets };
     this.#running.set(token, running);
     post({ kind: 'started', token });
-    const reports = new AttemptLog(
-      (report) => post({ kind: 'report', token, ...report }),
-      (text) => secrets.redact(text),
-    );
+    const reports = new AttemptLog((report) => post({ kind: 'report', token, ...report }), secrets);
     const watch = {
       opened: (value: string) => secrets.add(value),
       failed: () => reports.decryptionFailed(),
@@ -133,24 +131,22 @@ export class Executor {
       .then((end) => {
         this.#running.delete(token);
         reports.flush();
-        return post({ kind: 'ended', token, end: secrets.redactValue(end) });
+        return post({ kind: 'ended', token, end: endWithout(secrets, end) });
       });
   }
 
-  async #endOf(
-    attempt: BegunAttempt,
-    { controller }: Running,
-    reports: AttemptLog,
-  ): Promise<AttemptEnd> {
+  async #endOf(attempt: BegunAttempt, running: Running, reports: AttemptLog): Promise<AttemptEnd> {
     const { registry, openKeys } = this.#options;
     const handler = registry.get(attempt.jobType);
     if (handler === undefined) return withoutHandler(attempt);
-    const { signal } = controller;
+    const { signal } = running.controller;
     try {
       const opened = await openFields(attempt.payload, handler.secretPaths, attempt, openKeys);
       const payload = await parsePayload(handler, opened);
       signal.throwIfAborted();
-      const returned = await handler.run(this.#context(attempt, handler, signal, reports, payload));
+      const returned = await handler.run(
+        this.#context(attempt, handler, running, reports, payload),
+      );
       // A deadline is a deadline: what came after it counts no more than what never came.
       signal.throwIfAborted();
       return endOfReturn(returned, { attempt, handler, now: new Date() });
@@ -163,7 +159,7 @@ export class Executor {
   #context(
     attempt: BegunAttempt,
     handler: Handler,
-    signal: AbortSignal,
+    { controller: { signal }, secrets }: Running,
     reports: AttemptLog,
     payload: unknown,
   ) {
@@ -178,7 +174,9 @@ export class Executor {
       const paths = registry.get(childType)?.secretPaths ?? [];
       return payloadSealer(sql, openKeys)({ tenantId, jobType: childType }, child, paths);
     };
-    return makeContext({ attempt, handler, tenant, llm, signal, reports, openLog, seal }, payload);
+    const redact = <T>(value: T): T => secrets.redactValue(value);
+    const given = { attempt, handler, tenant, llm, signal, reports, openLog, redact, seal };
+    return makeContext(given, payload);
   }
 
   #call(token: string, call: LlmCall): Promise<LlmReply> {

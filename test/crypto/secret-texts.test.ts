@@ -25,6 +25,11 @@ test('of a secret that is JSON every text inside it goes by itself', () => {
   expect(texts.redact('id AKIA1234, key wJalrXUt')).toBe('id [redacted], key [redacted]');
 });
 
+test('a text that JSON put in quotes goes without them, so that JSON around it stays JSON', () => {
+  const texts = knowing(JSON.stringify('a-text'));
+  expect(texts.redact(JSON.stringify(['a-text']))).toBe('["[redacted]"]');
+});
+
 test('a secret that contains another one goes whole', () => {
   expect(knowing('abcd', 'abcdefgh').redact('abcdefgh abcd')).toBe('[redacted] [redacted]');
 });

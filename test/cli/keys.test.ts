@@ -1,0 +1,110 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { EncryptionKeyManager } from '../../src/crypto/keyring.ts';
+import { generateSalt } from '../../src/crypto/salt.ts';
+import { writeHeartbeat } from '../../src/db/heartbeats.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { addTenant } from '../support/tenants.ts';
+import { invokeWith } from './in-process.ts';
+
+const salt = generateSalt();
+const first = { version: 1, key: 'the first passphrase' };
+const second = { version: 2, key: 'the second passphrase' };
+const old = new EncryptionKeyManager({ primary: { ...first, salt } });
+const both = new EncryptionKeyManager({ primary: { ...second, salt }, legacy: [first] });
+
+let database: TestDatabase;
+let tenantId: string;
+let env: NodeJS.ProcessEnv;
+beforeAll(async () => {
+  database = await freshDatabase();
+  tenantId = await addTenant(database.sql);
+  env = {
+    DATABASE_URL: database.url,
+    KDF_SALT: salt,
+    ENCRYPTION_KEY: second.key,
+    ENCRYPTION_KEY_VERSION: '2',
+    LEGACY_ENCRYPTION_KEYS: JSON.stringify([first]),
+  };
+  const place = { tenantId, column: 'aws_accounts.credentials', purpose: 'api_key' } as const;
+  const { ciphertext } = await old.encryptString('old', place);
+  await database.sql`
+    insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
+    values (${tenantId}, '000000000001', ${ciphertext}, 1)`;
+});
+afterAll(() => database.close());
+
+const beat = async (processId: string, keyring: EncryptionKeyManager) =>
+  writeHeartbeat(database.sql, {
+    processId,
+    role: 'worker',
+    version: 'test',
+    hostname: 'test',
+    pid: 1,
+    jobTypes: [],
+    typeSlots: [],
+    slots: 0,
+    running: 0,
+    progressedAt: new Date(),
+    metrics: [],
+    knownKeys: await keyring.marks(),
+    primaryVersion: keyring.primaryVersion,
+  });
+
+it('an account is added under the new key only when every process knows it, and rotation waits for that too', async () => {
+  await beat('worker-old', old);
+  const add = invokeWith(env, [Buffer.from('credentials')]);
+  const added = await add('accounts', 'add', '--tenant', tenantId, '--account-id', '000000000002');
+  expect(added.out).toContain('key version 1');
+
+  const run = invokeWith(env);
+  const status = await run('keys', 'status');
+  expect(status.out).toMatch(/^1 +2 +all 1 +needed: purser keys rotate$/m);
+  expect(status.out).toMatch(/^2 +0 +all but worker-old +writes when every process knows it$/m);
+  expect(await run('keys', 'rotate')).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('key version 2 is not known to worker-old'),
+  });
+  const jobs = await database.sql`select from background_jobs where job_type = 'key_rotation'`;
+  expect(jobs).toHaveLength(0);
+});
+
+it('once it is known rotation is one job per table, on the record, and a second call adds none', async () => {
+  await beat('worker-old', both);
+  const run = invokeWith(env);
+  const rotate = () => run('keys', 'rotate', '--by', 'alice', '--json');
+  const started = { toVersion: 2, jobs: 1, values: 2 };
+  expect(JSON.parse((await rotate()).out)).toEqual({ ...started, underWay: 0 });
+  expect(JSON.parse((await rotate()).out)).toEqual({ ...started, underWay: 1 });
+  const jobs = await database.sql`
+    select tenant_id, payload, state_detail from background_jobs where job_type = 'key_rotation'`;
+  expect([...jobs]).toEqual([
+    {
+      tenant_id: tenantId,
+      payload: { place: 'aws_accounts.credentials', toVersion: 2 },
+      state_detail: { by: 'alice' },
+    },
+  ]);
+});
+
+it('an old key may go when nothing needs it and nobody would write with it', async () => {
+  await database.sql`update aws_accounts set encryption_key_version = 2`;
+  const standing = async (): Promise<unknown> => {
+    const { out } = await invokeWith(env)('keys', 'status', '--json');
+    const report: { keys: { version: number }[] } = JSON.parse(out);
+    return report.keys.find(({ version }) => version === 1);
+  };
+  const writesOld = new EncryptionKeyManager({ primary: { ...first, salt }, legacy: [second] });
+  await beat('worker-old', writesOld);
+  expect(await standing()).toMatchObject({ values: 0, primaryOf: 1, mayGo: false });
+  await beat('worker-old', both);
+  expect(await standing()).toMatchObject({ values: 0, primaryOf: 0, mayGo: true });
+});
+
+it('status without keys says what to set', async () => {
+  const { ENCRYPTION_KEY: _, ...without } = env;
+  expect(await invokeWith(without)('keys', 'status')).toMatchObject({
+    code: 78,
+    err: expect.stringContaining('ENCRYPTION_KEY is not set'),
+  });
+});

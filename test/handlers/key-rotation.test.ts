@@ -1,0 +1,260 @@
+import { randomUUID } from 'node:crypto';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { EncryptionKeyManager } from '../../src/crypto/keyring.ts';
+import { generateSalt } from '../../src/crypto/salt.ts';
+import { openFields, sealFields } from '../../src/crypto/secret-fields.ts';
+import { removeHeartbeat, writeHeartbeat } from '../../src/db/heartbeats.ts';
+import { tenantSql } from '../../src/db/tenant.ts';
+import type { JobContext } from '../../src/handlers/define.ts';
+import { keyRotation } from '../../src/handlers/key-rotation.ts';
+import { toOutcome } from '../../src/handlers/outcome.ts';
+import type { Outcome } from '../../src/handlers/outcome.ts';
+import { keyVersionToWrite } from '../../src/jobs/key-versions.ts';
+import { countEncryptedValues, startRotation } from '../../src/jobs/rotation.ts';
+import { llmOver } from '../../src/llm/llm-over.ts';
+import { addJob, addJobType, begin, claim, finish, step } from '../jobs/job-steps.ts';
+import { silentLog } from '../support/llm-attempt.ts';
+import { addTenant } from '../support/tenants.ts';
+import { levels, standOn } from '../tenancy/standing.ts';
+import type { Standing } from '../tenancy/standing.ts';
+
+const salt = generateSalt();
+const iterations = 100_000;
+const one = { version: 1, key: 'the first key of all', salt, iterations };
+const two = { version: 2, key: 'the second key of all', salt, iterations };
+const old = new EncryptionKeyManager({ primary: one });
+const both = new EncryptionKeyManager({ primary: two, legacy: [one] });
+const place = { column: 'aws_accounts.credentials', purpose: 'api_key' } as const;
+
+describe.each(levels)('at level %s', (level) => {
+  let standing: Standing;
+  beforeAll(async () => {
+    standing = await standOn(level);
+    const { system } = standing.database;
+    await addJobType(system, step, { secretPaths: ['$."token"'] });
+  });
+  afterAll(() => standing.close());
+
+  const addAccount = async (tenantId: string, text: string): Promise<string> => {
+    const accountId = randomUUID();
+    const { ciphertext } = await old.encryptString(text, { tenantId, ...place });
+    await standing.database.system`
+      insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
+      values (${tenantId}, ${accountId}, ${ciphertext}, 1)`;
+    return accountId;
+  };
+  const accountsOf = (tenantId: string) => standing.database.system<
+    { credentials: string; version: number }[]
+  >`select credentials, encryption_key_version as version from aws_accounts
+    where tenant_id = ${tenantId} order by id`;
+  const addSecretJob = async (tenantId: string, token: string): Promise<string> => {
+    const payload = await sealFields({ token, plain: token.length }, ['$."token"'], {
+      tenantId,
+      jobType: step,
+      keyring: old,
+      keyVersion: 1,
+    });
+    return addJob(standing.database.system, tenantId, { payload });
+  };
+  const openedPayload = async (jobId: string) => {
+    const [job] = await standing.database.system<
+      { payload: object; tenantId: string; version: number }[]
+    >`select payload, tenant_id as "tenantId", encryption_key_version as version
+      from background_jobs where id = ${jobId}`;
+    const at = { tenantId: job?.tenantId ?? '', jobType: step };
+    const only = new EncryptionKeyManager({ primary: two });
+    const opened: unknown = await openFields(job?.payload, ['$."token"'], at, () => only);
+    return { version: job?.version, opened };
+  };
+
+  /** Runs every rotation that waits, as its worker would. */
+  const rotateAll = async (): Promise<Outcome[]> => {
+    const { system, tenant } = standing.database;
+    const outcomes: Outcome[] = [];
+    for (const job of await claim(system, 1_000, 'key_rotation')) {
+      const attempt = await begin(system, job);
+      const handler = keyRotation(() => both);
+      const ctx: JobContext<unknown> = {
+        jobId: attempt.jobId,
+        tenantId: attempt.tenantId,
+        payload: attempt.payload,
+        attempt: 1,
+        token: attempt.token,
+        signal: new AbortController().signal,
+        sql: tenantSql(tenant, { token: attempt.token }),
+        llm: llmOver(() => Promise.reject(new Error('no call is expected'))),
+        enqueue: () => Promise.reject(new Error('no child is expected')),
+        progress: () => {},
+        log: silentLog,
+      };
+      outcomes.push(toOutcome(await handler.run(ctx)));
+      await finish(system, attempt);
+    }
+    return outcomes;
+  };
+
+  it('rows, waiting jobs and dead letters of each tenant come to the new version; an ended job stays', async () => {
+    const { system } = standing.database;
+    const [tenantId, otherId] = [await addTenant(system), await addTenant(system)];
+    await addAccount(tenantId, 'first');
+    await addAccount(otherId, 'other');
+    const waiting = await addSecretJob(tenantId, 'token-waiting');
+    const dead = await addSecretJob(tenantId, 'token-dead');
+    const ended = await addSecretJob(tenantId, 'token-ended');
+    for (const { jobId, dispatchNo } of await claim(system)) {
+      if (jobId === waiting) continue;
+      const attempt = await begin(system, { jobId, dispatchNo });
+      const error = { code: 'test', message: 'test' };
+      const fail = { toState: 'dead_letter', error, result: undefined } as const;
+      await finish(system, attempt, jobId === dead ? fail : {});
+    }
+    expect(await startRotation(system, 2, 'alice')).toEqual({ jobs: 3, underWay: 0, values: 4 });
+    expect(await startRotation(system, 2, 'bob')).toEqual({ jobs: 3, underWay: 3, values: 4 });
+
+    expect((await rotateAll()).map((outcome) => outcome.kind)).toEqual(['done', 'done', 'done']);
+    expect(await countEncryptedValues(system)).toEqual([
+      { place: place.column, keyVersion: 2, values: 2 },
+      { place: 'background_jobs.payload', keyVersion: 2, values: 2 },
+    ]);
+    for (const [id, text] of [
+      [tenantId, 'first'],
+      [otherId, 'other'],
+    ] as const) {
+      const [row] = await accountsOf(id);
+      expect(row?.version).toBe(2);
+      expect(await both.decryptString(row?.credentials ?? '', { tenantId: id, ...place })).toBe(
+        text,
+      );
+    }
+    expect(await openedPayload(waiting)).toEqual({
+      version: 2,
+      opened: { token: 'token-waiting', plain: 13 },
+    });
+    expect(await openedPayload(dead)).toEqual({
+      version: 2,
+      opened: { token: 'token-dead', plain: 10 },
+    });
+    const [left] =
+      await system`select encryption_key_version as version from background_jobs where id = ${ended}`;
+    expect(left).toEqual({ version: 1 });
+    expect(await startRotation(system, 2, 'alice')).toEqual({ jobs: 0, underWay: 0, values: 0 });
+  });
+
+  it('a value that does not open is counted, stays, and ends nothing', async () => {
+    const { system } = standing.database;
+    const tenantId = await addTenant(system);
+    for (let n = 0; n < 5; n += 1) await addAccount(tenantId, `value ${n}`);
+    const spoiled = await addAccount(tenantId, 'spoiled');
+    await system`
+      update aws_accounts set credentials = overlay(credentials placing 'AAAA' from 20)
+      where account_id = ${spoiled}`;
+    await startRotation(system, 2, 'alice');
+    const [outcome] = await rotateAll();
+    expect(outcome).toMatchObject({
+      kind: 'done',
+      result: {
+        place: place.column,
+        toVersion: 2,
+        rotated: 5,
+        failed: 1,
+        failedRows: [expect.any(String)],
+      },
+    });
+    const versions = (await accountsOf(tenantId)).map(({ version }) => version);
+    expect(versions.toSorted((a, b) => a - b)).toEqual([1, 2, 2, 2, 2, 2]);
+    await system`delete from aws_accounts where account_id = ${spoiled}`;
+  });
+
+  it('what was stored anew while its successor was made is not overwritten', async () => {
+    const { system, tenant } = standing.database;
+    const tenantId = await addTenant(system);
+    await addAccount(tenantId, 'value');
+    await startRotation(system, 2, 'alice');
+    const [job] = await claim(system, 10, 'key_rotation');
+    const attempt = await begin(system, job ?? { jobId: '', dispatchNo: 0 });
+    const sql = tenantSql(tenant, { token: attempt.token });
+    const [row] = await sql<{ row_id: string; token: string }>`
+      select * from purser.values_to_rotate(${place.column}, 2, null, 10)`;
+    await system`update aws_accounts set credentials = 'v2.1.newer' where tenant_id = ${tenantId}`;
+    const values = [{ rowId: row?.row_id, token: row?.token, rotated: 'v2.2.AAAA' }];
+    expect(
+      await sql`select purser.store_rotated(${place.column}, 2, ${JSON.stringify(values)}::text::jsonb) as stored`,
+    ).toEqual([{ stored: 0 }]);
+    expect(await accountsOf(tenantId)).toEqual([{ credentials: 'v2.1.newer', version: 1 }]);
+    await system`delete from aws_accounts where tenant_id = ${tenantId}`;
+    await finish(system, attempt);
+  });
+
+  it('the functions of a rotation serve no other job, no other tenant and no other version', async () => {
+    const { system, tenant } = standing.database;
+    const [tenantId, otherId] = [await addTenant(system), await addTenant(system)];
+    await addAccount(otherId, 'of the other');
+    await addSecretJob(tenantId, 'mine');
+    const [own] = await claim(system);
+    const handler = await begin(system, own ?? { jobId: '', dispatchNo: 0 });
+    const asHandler = tenantSql(tenant, { token: handler.token });
+    const list = (sql: typeof asHandler) =>
+      sql`select * from purser.values_to_rotate(${place.column}, 2, null, 10)`;
+    const store = (sql: typeof asHandler, rotated: string) => {
+      const values = JSON.stringify([{ rowId: randomUUID(), token: 'x', rotated }]);
+      return sql`select purser.store_rotated(${place.column}, 2, ${values}::text::jsonb) as stored`;
+    };
+    await expect(list(asHandler)).rejects.toMatchObject({ code: 'PU009' });
+    await expect(store(asHandler, 'v2.2.AAAA')).rejects.toMatchObject({ code: 'PU009' });
+
+    const payload = { place: place.column, toVersion: 2 };
+    const jobId = await addJob(system, tenantId, { jobType: 'key_rotation', payload });
+    const rotation = (await claim(system, 10, 'key_rotation')).find((job) => job.jobId === jobId);
+    const attempt = await begin(system, rotation ?? { jobId: '', dispatchNo: 0 });
+    const sql = tenantSql(tenant, { token: attempt.token });
+    expect(await list(sql)).toEqual([]);
+    await expect(store(sql, 'v2.1.AAAA')).rejects.toMatchObject({ code: 'PU009' });
+    await expect(store(sql, 'in the clear')).rejects.toMatchObject({ code: 'PU009' });
+    expect(await store(sql, 'v2.2.AAAA')).toEqual([{ stored: 0 }]);
+    expect(await accountsOf(otherId)).toMatchObject([{ version: 1 }]);
+    await system`delete from aws_accounts where tenant_id = ${otherId}`;
+  });
+
+  it('a new key writes when every living process knows that very key, and not before', async () => {
+    const { system } = standing.database;
+    const beat = async (processId: string, keyring: EncryptionKeyManager | undefined) =>
+      writeHeartbeat(system, {
+        processId,
+        role: 'worker',
+        version: 'test',
+        hostname: 'test',
+        pid: 1,
+        jobTypes: [],
+        typeSlots: [],
+        slots: 0,
+        running: 0,
+        progressedAt: new Date(),
+        metrics: [],
+        ...(keyring === undefined
+          ? {}
+          : { knownKeys: await keyring.marks(), primaryVersion: keyring.primaryVersion }),
+      });
+    expect(await keyVersionToWrite(system, both)).toBe(2);
+    await beat('new', both);
+    await beat('without keys', undefined);
+    expect(await keyVersionToWrite(system, both)).toBe(2);
+    await beat('old', old);
+    expect(await keyVersionToWrite(system, both)).toBe(1);
+    const tenantId = await addTenant(system);
+    await addAccount(tenantId, 'value');
+    await startRotation(system, 2, 'alice');
+    expect(new Set((await rotateAll()).map(({ kind }) => kind))).toEqual(new Set(['snooze']));
+    expect(await accountsOf(tenantId)).toMatchObject([{ version: 1 }]);
+
+    const twoElsewhere = { ...two, key: 'another key, same number' };
+    await beat('old', new EncryptionKeyManager({ primary: twoElsewhere, legacy: [one] }));
+    expect(await keyVersionToWrite(system, both)).toBe(1);
+    await beat('old', new EncryptionKeyManager({ primary: twoElsewhere }));
+    await expect(keyVersionToWrite(system, both)).rejects.toMatchObject({
+      code: 'encryption_keys_differ',
+    });
+    await system`update heartbeats set beat_at = now() - interval '2 minutes' where process_id = 'old'`;
+    expect(await keyVersionToWrite(system, both)).toBe(2);
+    for (const id of ['new', 'old', 'without keys']) await removeHeartbeat(system, id);
+  });
+});
