@@ -2,7 +2,6 @@
  * Canaries: no password or key of the environment appears in any output, log, page or table, at the most
  * talkative log level and while things fail.
  */
-import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,13 +14,16 @@ import { runCli, startCli } from '../support/process.ts';
 import { startProvider } from '../support/provider.ts';
 import type { TestProvider } from '../support/provider.ts';
 import { addTenant } from '../support/tenants.ts';
+import { canary, everyPage, everyRow, leaksIn, saltCanary } from './canaries.ts';
 import { startRole, stopAll, untilAllEnded } from './fleet.ts';
 
-const canary = (name: string): string => `canary-${name}-${randomUUID()}`;
 const apiKey = canary('api');
 const encryptionKey = canary('encryption');
 const dashboardPassword = canary('dashboard');
 const redisPassword = canary('redis');
+const legacyKey = canary('legacy');
+const salt = saltCanary();
+const legacySalt = saltCanary();
 
 let database: TestDatabase;
 let folder: string;
@@ -37,29 +39,6 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** Texts that mention a secret, cut around it. */
-function leaksIn(texts: readonly string[], secrets: readonly string[]): string[] {
-  return texts.flatMap((text) =>
-    secrets
-      .filter((secret) => text.includes(secret))
-      .map((secret) => text.slice(Math.max(0, text.indexOf(secret) - 200)).slice(0, 260)),
-  );
-}
-
-async function everyRow(): Promise<string[]> {
-  const tables = await database.sql<{ name: string }[]>`
-    select format('%I.%I', schemaname, tablename) as name from pg_tables
-    where schemaname in ('public', 'purser', 'bullmq')`;
-  const texts: string[] = [];
-  for (const { name } of tables) {
-    const rows = await database.sql.unsafe<{ text: string }[]>(
-      `select coalesce(string_agg(t::text, E'\\n'), '') as text from ${name} t`,
-    );
-    texts.push(...rows.map(({ text }) => text));
-  }
-  return texts;
-}
-
 it('keeps every secret out of logs, outputs, pages and tables while the fleet fails', async () => {
   const env = {
     DATABASE_URL: database.url,
@@ -69,13 +48,16 @@ it('keeps every secret out of logs, outputs, pages and tables while the fleet fa
     OPENAI_API_KEY: apiKey,
     OPENAI_BASE_URL: provider.url,
     ENCRYPTION_KEY: encryptionKey,
-    KDF_SALT: Buffer.alloc(32, 3).toString('base64'),
+    KDF_SALT: salt,
+    ENCRYPTION_KEY_VERSION: '2',
+    LEGACY_ENCRYPTION_KEYS: JSON.stringify([{ version: 1, key: legacyKey, salt: legacySalt }]),
     DASHBOARD_USER: 'operator',
     DASHBOARD_PASSWORD: dashboardPassword,
     PORT: String(await freePort()),
   };
   const databasePassword = new URL(database.url).password;
-  const secrets = [apiKey, encryptionKey, dashboardPassword, redisPassword, databasePassword];
+  const keys = [encryptionKey, legacyKey, salt, legacySalt];
+  const secrets = [apiKey, dashboardPassword, redisPassword, databasePassword, ...keys];
   const tenantId = await addTenant(database.sql, { limitUsd: '5' });
   const path = join(folder, 'one.csv');
   await writeFile(path, focusFile([{}]));
@@ -97,15 +79,8 @@ it('keeps every secret out of logs, outputs, pages and tables while the fleet fa
       and application_name like 'purser all%'`;
   await fleet.waitForLine(/"level":"(warn|error)"/);
 
-  const pages: string[] = [];
-  for (const path of ['/', '/healthz', '/readyz', '/metrics', '/no-such-page']) {
-    const credentials = Buffer.from(`operator:${dashboardPassword}`).toString('base64');
-    for (const authorization of [`Basic ${credentials}`, 'Basic b3BlcmF0b3I6d3Jvbmc=']) {
-      const url = `http://127.0.0.1:${env.PORT}${path}`;
-      const response = await fetch(url, { headers: { authorization } });
-      pages.push(JSON.stringify([...response.headers]), await response.text());
-    }
-  }
+  const paths = ['/', '/healthz', '/readyz', '/metrics', '/no-such-page'];
+  const pages = await everyPage(env.PORT, `operator:${dashboardPassword}`, paths);
 
   const closedPort = await freePort();
   const wrong = `postgres://u:${databasePassword}@127.0.0.1:${closedPort}/x`;
@@ -137,5 +112,5 @@ it('keeps every secret out of logs, outputs, pages and tables while the fleet fa
   const outputs = commands.map(({ stdout, stderr }) => `${stdout}\n${stderr}`);
   for (const each of [fleet, away]) outputs.push([...each.stdout, ...each.stderr].join('\n'));
   expect(fleet.stderr.join('\n')).toContain('"level":"debug"');
-  expect(leaksIn([...outputs, ...pages, ...(await everyRow())], secrets)).toEqual([]);
+  expect(leaksIn([...outputs, ...pages, ...(await everyRow(database.sql))], secrets)).toEqual([]);
 }, 90_000);

@@ -3,13 +3,11 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { EncryptionKeyManager } from '../../src/crypto/keyring.ts';
 import { generateSalt } from '../../src/crypto/salt.ts';
 import { openFields, sealFields } from '../../src/crypto/secret-fields.ts';
-import { removeHeartbeat, writeHeartbeat } from '../../src/db/heartbeats.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
 import type { JobContext } from '../../src/handlers/define.ts';
 import { keyRotation } from '../../src/handlers/key-rotation.ts';
 import { toOutcome } from '../../src/handlers/outcome.ts';
 import type { Outcome } from '../../src/handlers/outcome.ts';
-import { keyVersionToWrite } from '../../src/jobs/key-versions.ts';
 import { countEncryptedValues, startRotation } from '../../src/jobs/rotation.ts';
 import { llmOver } from '../../src/llm/llm-over.ts';
 import { addJob, addJobType, begin, claim, finish, step } from '../jobs/job-steps.ts';
@@ -213,48 +211,5 @@ describe.each(levels)('at level %s', (level) => {
     expect(await store(sql, 'v2.2.AAAA')).toEqual([{ stored: 0 }]);
     expect(await accountsOf(otherId)).toMatchObject([{ version: 1 }]);
     await system`delete from aws_accounts where tenant_id = ${otherId}`;
-  });
-
-  it('a new key writes when every living process knows that very key, and not before', async () => {
-    const { system } = standing.database;
-    const beat = async (processId: string, keyring: EncryptionKeyManager | undefined) =>
-      writeHeartbeat(system, {
-        processId,
-        role: 'worker',
-        version: 'test',
-        hostname: 'test',
-        pid: 1,
-        jobTypes: [],
-        typeSlots: [],
-        slots: 0,
-        running: 0,
-        progressedAt: new Date(),
-        metrics: [],
-        ...(keyring === undefined
-          ? {}
-          : { knownKeys: await keyring.marks(), primaryVersion: keyring.primaryVersion }),
-      });
-    expect(await keyVersionToWrite(system, both)).toBe(2);
-    await beat('new', both);
-    await beat('without keys', undefined);
-    expect(await keyVersionToWrite(system, both)).toBe(2);
-    await beat('old', old);
-    expect(await keyVersionToWrite(system, both)).toBe(1);
-    const tenantId = await addTenant(system);
-    await addAccount(tenantId, 'value');
-    await startRotation(system, 2, 'alice');
-    expect(new Set((await rotateAll()).map(({ kind }) => kind))).toEqual(new Set(['snooze']));
-    expect(await accountsOf(tenantId)).toMatchObject([{ version: 1 }]);
-
-    const twoElsewhere = { ...two, key: 'another key, same number' };
-    await beat('old', new EncryptionKeyManager({ primary: twoElsewhere, legacy: [one] }));
-    expect(await keyVersionToWrite(system, both)).toBe(1);
-    await beat('old', new EncryptionKeyManager({ primary: twoElsewhere }));
-    await expect(keyVersionToWrite(system, both)).rejects.toMatchObject({
-      code: 'encryption_keys_differ',
-    });
-    await system`update heartbeats set beat_at = now() - interval '2 minutes' where process_id = 'old'`;
-    expect(await keyVersionToWrite(system, both)).toBe(2);
-    for (const id of ['new', 'old', 'without keys']) await removeHeartbeat(system, id);
   });
 });
