@@ -1,4 +1,5 @@
 /** A process with both watches and small limits: `node main-thread-child.mjs works|blocks`. Says "round" again and again. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { startLoop } from '../dist/loop.js';
 import { createLogger } from '../dist/log.js';
 import { watchMainThread } from '../dist/main-thread-watch.js';
@@ -18,7 +19,9 @@ startLoop({
   runOnce: async () => {
     rounds += 1;
     process.stdout.write(`round ${rounds}\n`);
-    for (;;) if (process.argv[2] !== 'blocks' || rounds < 10) return 0;
+    // Long enough for a process to be stopped within a round.
+    await sleep(300);
+    for (;;) if (process.argv[2] !== 'blocks' || rounds < 3) return 0;
   },
 });
 process.on('SIGTERM', () => process.exit(0));

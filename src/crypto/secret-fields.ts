@@ -9,7 +9,7 @@ export type SecretPath = string;
 
 const stepPattern = /\."(?:[^"\\]|\\.)*"|\.\*|\[\*\]|\[\d+\]/g;
 
-export const sealedKey = '$secret';
+const sealedKey = '$secret';
 
 /** What takes the place of a secret value. */
 export interface SealedField {
@@ -70,7 +70,7 @@ export interface PayloadPlace {
   readonly jobType: string;
 }
 
-export function isSealed(value: unknown): value is SealedField {
+function isSealed(value: unknown): value is SealedField {
   if (value === null || typeof value !== 'object' || Array.isArray(value)) return false;
   const [entry, ...others] = Object.entries(value);
   return entry?.[0] === sealedKey && typeof entry[1] === 'string' && others.length === 0;

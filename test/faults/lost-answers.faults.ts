@@ -25,7 +25,7 @@ const rounds = 5;
 const jobsALoss = 8;
 
 async function loseAnswers(backend: BackendKind): Promise<Audit> {
-  return onStage({ backend, leaseMs: 5_000 }, async (stage) => {
+  return onStage({ backend, leaseMs: 30_000 }, async (stage) => {
     const proxy = await stage.proxyOf('postgres');
     await stage.keepScheduler();
     const worker = await stage.keepWorker({ DATABASE_URL: proxy.through(stage.databaseUrl) });
@@ -52,16 +52,19 @@ async function loseAnswers(backend: BackendKind): Promise<Audit> {
     const counted = await stage.sql`select attempt, losses from background_jobs where attempt <> 1`;
     expect([...counted]).toEqual([]);
     expect(worker.ended).toEqual([]);
+    const again: Record<string, number> = {};
     for (const [what, ids] of lost) {
-      const [again] = await stage.sql<{ jobs: number; lost: number }[]>`
-        select count(*) filter (where dispatch_no > 1)::int as jobs,
-               count(*) filter (where losses > 0)::int as lost
-        from background_jobs where id = any(${ids}::bigint[])`;
-      say(
-        `answers lost, ${what}: ${rounds}; of ${ids.length} jobs ${again?.jobs} were dispatched again, ` +
-          `${again?.lost} counted a loss`,
-      );
+      const [row] = await stage.sql<{ jobs: number }[]>`
+        select count(*)::int as jobs from background_jobs
+        where id = any(${ids}::bigint[]) and dispatch_no > 1`;
+      again[what] = row?.jobs ?? 0;
     }
+    say(
+      `answers lost, ${rounds} of each; of ${rounds * jobsALoss} jobs ran again: ${JSON.stringify(again)}`,
+    );
+    // What was committed is found again by its token: nobody waits for a lease, nothing runs a second time.
+    expect(again).toMatchObject({ begin: 0, finish: 0, 'commit of a completion': 0 });
+    expect(await stage.sql`select from background_jobs where losses > 0`).toHaveLength(0);
     return audited;
   });
 }

@@ -76,12 +76,20 @@ describeOnRedis('dispatch to Redis', () => {
   it('claims nothing while Redis is away', async () => {
     await redis.kill();
     const jobId = await addJob(fleet.test.sql, tenantId);
-    await expect(fleet.dispatch()).rejects.toThrow(/.+/);
+    await expect(fleet.dispatch()).rejects.toMatchObject({ code: 'queue_store_away' });
     expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ state: 'pending', dispatch_no: 0 });
     await redis.start();
     await dispatched();
     await untilState(fleet.test.sql, jobId, 'completed');
     expect(ran).toEqual([jobId]);
+  });
+
+  it('says that Redis is away also when no worker is there any more', async () => {
+    const lonely = await openFleet(redis.url, false);
+    await redis.kill();
+    await expect(lonely.dispatch()).rejects.toMatchObject({ code: 'queue_store_away' });
+    await redis.start();
+    await lonely.close();
   });
 });
 
