@@ -3,6 +3,7 @@
  * socket that is gone (which throws where nobody can catch it), hands the old session's error and queue to
  * the next session. And code of a transaction that is over can run statements in whatever transaction has
  * the connection next: with tenants, somebody else's. Upstream issues 1066, 1154 and 1208; no release yet.
+ * And statements sent ahead of an answer, which PgBouncer loses, cannot be switched off (src/db/connect.ts).
  * `npm ci` runs this in a clone; the published package bundles the mended copy. Safe to repeat; refuses a
  * driver that it does not know.
  */
@@ -22,6 +23,13 @@ const mends = {
       anchor: `    if (stream)\n      return queryError(q, Errors.generic('COPY_IN_PROGRESS'`,
       put: (anchor) =>
         `    if (socket === null)\n      return queryError(q, ${lost}), true\n\n${anchor}`,
+    },
+    {
+      what: 'max_pipeline: 0 is one statement at a time, also where a transaction begins',
+      anchor:
+        '        && sent.length < max_pipeline\n        && (!q.options.onexecute || q.options.onexecute(connection))\n',
+      put: () =>
+        '        && (!q.options.onexecute || q.options.onexecute(connection))\n        && sent.length < max_pipeline\n',
     },
     {
       what: 'a delayed write after the socket is gone writes nothing',

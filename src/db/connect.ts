@@ -17,8 +17,10 @@ export interface ConnectOptions {
   readonly applicationName: string;
   /** undefined: as the URL's sslmode says; true: TLS, certificate checked; false: TLS, not checked. */
   readonly tlsVerify?: boolean | undefined;
-  /** Off behind a pooler in transaction mode. Default true. */
+  /** Keep statements by name. Default true; never behind a pooler. */
   readonly prepare?: boolean | undefined;
+  /** Whether a pooler stands, or may stand, in between. Default false. */
+  readonly pooled?: boolean | undefined;
   /** Level L1 only: marks the sessions of this pool as the system's. */
   readonly systemMarker?: boolean | undefined;
 }
@@ -26,9 +28,13 @@ export interface ConnectOptions {
 /** Opens a lazy pool. numeric and int8 come back as strings, timestamptz as Date, jsonb parsed. */
 export function connect(url: string, options: ConnectOptions): Sql {
   const address = postgresAddress(url, options.tlsVerify);
+  const { pooled = false, prepare = true } = options;
   return postgres(address.url, {
     max: options.max,
-    prepare: options.prepare ?? true,
+    prepare: prepare && !pooled,
+    // PgBouncer lends the server connection on at a transaction's end, although the driver has asked more by
+    // then (what types its parameters have); that answer is never heard, and the connection waits for ever.
+    ...(pooled ? { max_pipeline: 0 } : {}),
     idle_timeout: 60,
     connect_timeout: 10,
     onnotice: () => {},

@@ -19,7 +19,7 @@ export interface DatabaseOptions {
   readonly url: string;
   /** Level L3: the executors' own login. */
   readonly tenantUrl?: string | undefined;
-  /** Set when `url` goes through a pooler in transaction mode; prepared statements are then off. */
+  /** Set when `url` goes through a pooler, which is noticed otherwise. */
   readonly pooled?: boolean | undefined;
   readonly tlsVerify?: boolean | undefined;
   readonly applicationName: string;
@@ -119,13 +119,12 @@ async function assertTenantLogin(tenant: Sql, identity: string): Promise<void> {
  */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const { applicationName, tlsVerify } = options;
-  const single = () => connect(options.url, { max: 1, applicationName, tlsVerify, prepare: false });
+  const single = () => connect(options.url, { max: 1, applicationName, tlsVerify, pooled: true });
   const first = single();
   const { found, pooler } = await probeThrough(first, single).catch((error: unknown) => {
     throw explainTls(error, 'Postgres');
   });
-  // Prepared statements belong to a server connection, which a pooler may lend to another client next.
-  const base = { tlsVerify, prepare: options.pooled !== true && pooler === 'none' };
+  const pooled = options.pooled === true || pooler !== 'none';
   const level: TenancyLevel = found.usesRoles
     ? options.tenantUrl === undefined
       ? 'L2'
@@ -140,7 +139,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     );
   }
   const system = connect(options.url, {
-    ...base,
+    tlsVerify,
+    pooled,
     max: options.systemConnections,
     applicationName: options.applicationName,
     systemMarker: level === 'L1',
@@ -148,6 +148,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const tenantAccess: TenantAccess = {
     url: level === 'L3' ? (options.tenantUrl ?? options.url) : options.url,
     tlsVerify,
+    pooled,
     switchRole: level === 'L2',
     checksConnection: found.checks,
     sharesSessions: level === 'L2' && pooler === 'transaction',

@@ -10,6 +10,7 @@ import type { TenantPool } from './tenant.ts';
 export interface TenantAccess extends Omit<TenantPool, 'sql'> {
   readonly url: string;
   readonly tlsVerify: boolean | undefined;
+  readonly pooled: boolean;
 }
 
 /** Opens a lazy pool of at most `max` connections, which the server knows as `applicationName`. */
@@ -17,9 +18,9 @@ export function openTenantPool(
   access: TenantAccess,
   options: { readonly max: number; readonly applicationName: string },
 ): TenantPool & { close(): Promise<void> } {
-  const { url, tlsVerify, ...pool } = access;
+  const { url, tlsVerify, pooled, ...pool } = access;
   // SQL of one tenant could replace a statement that is kept by name, and read the next one's token with it.
-  const sql = connect(url, { ...options, tlsVerify, prepare: false });
+  const sql = connect(url, { ...options, tlsVerify, pooled, prepare: false });
   return { ...pool, sql, close: () => sql.end({ timeout: 5 }) };
 }
 

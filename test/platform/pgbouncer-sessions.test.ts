@@ -60,6 +60,29 @@ describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
       }
     }
 
+    it('answers statements that were asked together, with and without parameters', async () => {
+      const tenantId = await addTenant(test.sql);
+      const { token } = await startAttempt(test.sql, tenantId);
+      const sql = tenantSql(database.tenant, { token });
+      for (let round = 0; round < 100; round += 1) {
+        const answers = await Promise.all([
+          database.system`select 'plain' as word`,
+          database.system`select ${'given'}::text as word`,
+          database.system.begin((tx) => tx`select ${'begun'}::text as word`),
+          sql`select 'plain' as word`,
+          sql.begin(async (tx) => {
+            const [[first], [second]] = await Promise.all([
+              tx`select 'plain' as word`,
+              tx`select ${'given'}::text as word`,
+            ]);
+            return [{ word: `${first?.['word']} ${second?.['word']}` }];
+          }),
+        ]);
+        const words = answers.map(([row]) => row?.['word']);
+        expect(words).toEqual(['plain', 'given', 'begun', 'plain', 'plain given']);
+      }
+    });
+
     it.each([
       ['a statement', (sql: ReturnType<typeof tenantSql>) => sql`select 1`],
       ['a failed statement', (sql: ReturnType<typeof tenantSql>) => sql`select 1 / 0`],

@@ -101,12 +101,21 @@ function fleetTests(pooling: 'none' | 'transaction'): void {
       throw new Error(`nf ended with ${exit.code}:\n${exit.stdout}\n${exit.stderr}`);
     });
     ended.catch(() => {});
-    for (;;) {
-      const beats = await database.sql<{ pid: number; role: string }[]>`
-        select pid, role from heartbeats order by role`;
-      const roles = beats.map(({ role }) => role).join(' ');
-      if (roles === 'scheduler web worker worker') return { nf, pids: beats.map(({ pid }) => pid) };
-      await Promise.race([sleep(100), ended]);
+    try {
+      for (;;) {
+        const beats = await database.sql<{ pid: number; role: string }[]>`
+          select pid, role from heartbeats order by role`;
+        const roles = beats.map(({ role }) => role).join(' ');
+        if (roles === 'scheduler web worker worker') {
+          return { nf, pids: beats.map(({ pid }) => pid) };
+        }
+        await Promise.race([sleep(100), ended]);
+      }
+    } catch (error) {
+      // What it started does not end with it by force.
+      nf.signal('SIGTERM');
+      await nf.waitForExit({ timeoutMs: leaveWithinMs }).catch(() => nf.kill());
+      throw error;
     }
   }
 

@@ -51,6 +51,7 @@ const open = (modulePath = join(folder, 'handlers.mjs')) =>
       tenantAccess: {
         url: 'postgres://nobody@127.0.0.1:1/none',
         tlsVerify: undefined,
+        pooled: false,
         switchRole: false,
         checksConnection: false,
       },
