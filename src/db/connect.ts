@@ -25,6 +25,12 @@ export interface ConnectOptions {
   readonly systemMarker?: boolean | undefined;
 }
 
+/**
+ * What a transaction of the fleet waits between two statements is a round trip. The server cannot see that a
+ * client went away without a word (half-open network), and its locks would hold up everybody until it does.
+ */
+const idleInTransactionMs = 20_000;
+
 /** Opens a lazy pool. numeric and int8 come back as strings, timestamptz as Date, jsonb parsed. */
 export function connect(url: string, options: ConnectOptions): Sql {
   const address = postgresAddress(url, options.tlsVerify);
@@ -41,6 +47,8 @@ export function connect(url: string, options: ConnectOptions): Sql {
     ssl: address.tls,
     connection: {
       application_name: options.applicationName,
+      // PgBouncer takes no such parameter; it has idle_transaction_timeout of its own.
+      ...(pooled ? {} : { idle_in_transaction_session_timeout: idleInTransactionMs }),
       ...(options.systemMarker === true ? { 'purser.system': 'on' } : {}),
     },
   });

@@ -176,7 +176,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
     ...poolConfig(options),
     max: queueConnections(options.workers),
     keepAlive: true,
-    options: '-c search_path=bullmq',
+    options: '-c search_path=bullmq -c idle_in_transaction_session_timeout=20s',
   });
   // Each queue and worker listens too.
   pool.setMaxListeners(100);

@@ -132,3 +132,8 @@ test('a statement of a transaction that is over never runs in the one that has t
     );
   });
 });
+
+test('a transaction that its client leaves open without a word is ended by the server', async () => {
+  const [row] = await victim`show idle_in_transaction_session_timeout`;
+  expect(row?.['idle_in_transaction_session_timeout']).toBe('20s');
+});
