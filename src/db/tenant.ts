@@ -63,27 +63,27 @@ const noDeadlineStatementMs = 600_000;
 
 /**
  * A connection's last borrower may have been another tenant: its settings (a time zone, a search_path), its
- * cursors and its prepared statements, which could stand in for those of this one, are not for this tenant.
+ * cursors, its temporary tables, which no policy guards, and its prepared statements, which could stand in for
+ * those of this one, are not for this tenant.
  */
 const forgetSession =
-  'reset all; close all; deallocate all; discard sequences; unlisten *; select pg_advisory_unlock_all()';
+  'reset all; close all; deallocate all; discard sequences; discard temp; unlisten *; select pg_advisory_unlock_all()';
+const mode = 'isolation level read committed read write';
 
 async function enter(tx: Tx, pool: TenantPool, context: TenantContext): Promise<void> {
   const remainingMs =
     context.deadlineMs === undefined
       ? noDeadlineStatementMs
       : Math.max(1, Math.ceil(context.deadlineMs - Date.now()));
-  const entering = tx<{ temporary: boolean }[]>`
-    select pg_my_temp_schema() <> 0 as temporary,
-           set_config('role', ${pool.switchRole ? 'purser_tenant' : 'none'}, true),
+  const entering = tx`
+    select set_config('role', ${pool.switchRole ? 'purser_tenant' : 'none'}, true),
            set_config('purser.token', ${context.token}, true),
            set_config('idle_in_transaction_session_timeout', ${String(idleInTransactionMs)}, true),
            set_config('statement_timeout', ${String(remainingMs)}, true)
            ${pool.checksConnection ? tx`, set_config('client_connection_check_interval', '1000', true)` : tx``}`;
-  // In this order (a query of postgres.js is sent when it is waited for), without a wait in between.
-  const [, [left]] = await Promise.all([tx.unsafe(forgetSession), entering]);
-  // No policy guards a temporary table: what the connection's last borrower made is not for this tenant.
-  if (left?.temporary === true) await tx`discard temp`;
+  // In this order (a query of postgres.js is sent when it is waited for), without a wait in between. What is
+  // forgotten is so in a transaction of its own: a ROLLBACK of this one would bring it back.
+  await Promise.all([tx.unsafe(`${forgetSession}; commit; begin ${mode}`), entering]);
 }
 
 /** The server leaves (57P...), has no connection to spare, or the driver lost its own. */
@@ -141,14 +141,14 @@ export async function withTenant<T>(
   }
   const begunAtMs = performance.now();
   try {
-    const result = await pool.sql.begin('isolation level read committed read write', async (tx) => {
+    const result = await pool.sql.begin(mode, async (tx) => {
       await enter(tx, pool, context);
       const value = await entered.run(token, () => fn(tx));
       if (options.complete === true) {
         const result = JSON.stringify(storable(value)) ?? null;
         await tx`select purser.complete_attempt(${result}::text::jsonb)`;
       } else await tx`select purser.commit_fence()`;
-      if (pool.sharesSessions === true) await tx.unsafe(`${forgetSession}; discard temp`);
+      if (pool.sharesSessions === true) await tx.unsafe(forgetSession);
       return { value };
     });
     return result.value;

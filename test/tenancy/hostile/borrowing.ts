@@ -1,4 +1,4 @@
-/** Ways to what the connection's next borrower has. Outcomes: L3, L2, L1. */
+/** Ways to what the connection's last or next borrower has. Outcomes: L3, L2, L1. */
 import { deed } from './hostile.ts';
 import type { Scene } from './hostile.ts';
 
@@ -39,6 +39,12 @@ async function stay(s: Scene, end: string): Promise<unknown> {
   }
 }
 
+/** What the last borrower left is thrown away, and thrown away it stays. */
+async function bringBack(s: Scene, left: string, what: string): Promise<unknown> {
+  await s.victim.unsafe(left);
+  return s.sql.begin(async (tx) => s.seen.push(await tx.unsafe(what)));
+}
+
 export const borrowingWays = [
   deed(
     'COMMIT, then on in the next transaction of the connection',
@@ -49,5 +55,25 @@ export const borrowingWays = [
     'ROLLBACK, then on in the next transaction of the connection',
     'refused, refused, refused',
     (s) => stay(s, 'rollback'),
+  ),
+  deed(
+    "the last borrower's temporary table, brought back by ROLLBACK",
+    'refused, refused, refused',
+    (s) =>
+      bringBack(
+        s,
+        `create temp table staging as select credentials from aws_accounts`,
+        `rollback; do $$ begin
+          if to_regclass('pg_temp.staging') is not null then
+            perform set_config('my.note', string_agg(credentials, ','), false) from pg_temp.staging;
+          end if; end $$; select current_setting('my.note', true)`,
+      ),
+  ),
+  deed("the last borrower's settings, brought back by ROLLBACK", 'refused, refused, refused', (s) =>
+    bringBack(
+      s,
+      `select set_config('my.note', credentials, false) from aws_accounts`,
+      `rollback; select current_setting('my.note', true)`,
+    ),
   ),
 ];
