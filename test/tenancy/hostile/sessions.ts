@@ -1,6 +1,7 @@
 /** Ways through the session and the server: what is left behind, locks, signals, files. Outcomes: L3, L2, L1. */
 import { connect } from '../../../src/db/connect.ts';
-import type { Sql } from '../../../src/db/connect.ts';
+import type { Sql, Tx } from '../../../src/db/connect.ts';
+import { pausesDuringClaim } from '../../../src/jobs/pauses.ts';
 import { createLogger } from '../../../src/log.ts';
 import { openQueueBackend } from '../../../src/queues/backend.ts';
 import { createTransport } from '../../../src/queues/transport.ts';
@@ -45,13 +46,17 @@ async function signals(s: Scene, login: 'tenant' | 'system', signal: string): Pr
 }
 
 /** Whether what the hostile transaction holds keeps the system waiting. */
-function blocks(s: Scene, hold: string, statement: string): Promise<unknown> {
+function blocks(
+  s: Scene,
+  hold: string,
+  statement: string | ((tx: Tx) => Promise<unknown>),
+): Promise<unknown> {
   return s.sql.begin(async (tx) => {
     await tx.unsafe(hold);
     return s.database.system
       .begin(async (other) => {
         await other`set local lock_timeout = '200ms'`;
-        await other.unsafe(statement);
+        await (typeof statement === 'string' ? other.unsafe(statement) : statement(other));
         return 'not blocked';
       })
       .catch((error: { code?: string }) => (error.code === '55P03' ? open : Promise.reject(error)));
@@ -118,6 +123,9 @@ export const sessionWays = [
   way('NOTIFY that is forged', 'own rows, own rows, own rows', () => `notify bullmq_jobs, 'x'`),
   deed('advisory lock of the fleet', 'open, open, open', (s) =>
     blocks(s, 'select pg_advisory_lock(1886745203)', 'select pg_advisory_xact_lock(1886745203)'),
+  ),
+  deed('advisory lock against claims', 'own rows, own rows, own rows', (s) =>
+    blocks(s, 'select pg_advisory_lock(1886741345)', pausesDuringClaim),
   ),
   deed("pg_stat_activity: a running statement's text", 'open, own rows, open', (s) =>
     withSession(s, 'tenant', async (session) => {
