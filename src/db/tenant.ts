@@ -8,7 +8,7 @@ import { randomUUID } from 'node:crypto';
 import type postgres from 'postgres';
 import { codeOf, exitCodes, PurserError } from '../errors.ts';
 import type { Sql, Tx } from './connect.ts';
-import { refusalOf } from './refusals.ts';
+import { refusalOf, watchSavepoints } from './refusals.ts';
 import type { Refusal } from './refusals.ts';
 
 type Parameter = postgres.ParameterOrFragment<never>;
@@ -140,10 +140,17 @@ export async function withTenant<T>(
     );
   }
   const begunAtMs = performance.now();
+  const role = pool.switchRole ? 'purser_tenant' : pool.sql.options.user;
+  const told = new Set<unknown>();
+  const tell = (error: unknown): void => {
+    const refusal = told.has(error) ? undefined : refusalOf(error, role);
+    told.add(error);
+    if (refusal !== undefined) onRefused?.(refusal);
+  };
   try {
     const result = await pool.sql.begin(mode, async (tx) => {
       await enter(tx, pool, context);
-      const value = await entered.run(token, () => fn(tx));
+      const value = await entered.run(token, () => fn(watchSavepoints(tx, tell)));
       if (options.complete === true) {
         const result = JSON.stringify(storable(value)) ?? null;
         await tx`select purser.complete_attempt(${result}::text::jsonb)`;
@@ -153,9 +160,7 @@ export async function withTenant<T>(
     });
     return result.value;
   } catch (error) {
-    const role = pool.switchRole ? 'purser_tenant' : pool.sql.options.user;
-    const refusal = refusalOf(error, role);
-    if (refusal !== undefined) onRefused?.(refusal);
+    tell(error);
     throw asOutage(error, performance.now() - begunAtMs);
   }
 }
