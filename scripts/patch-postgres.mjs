@@ -84,6 +84,12 @@ const mends = {
         `        if (socket === null)\n          return callback(${lost})\n${anchor}`,
     },
     {
+      what: 'a copy that nobody waits for any more fails without crashing the process',
+      anchor: '    query.resolve(stream)\n',
+      times: 3,
+      put: (anchor) => `    stream.on('error', () => {})\n${anchor}`,
+    },
+    {
       what: 'a transaction hears that it is over before its connection is lent on',
       anchor: `        ? ending\n          ? terminate()\n          : (connection.reserved = null, onopen(connection))\n`,
       put: () =>
@@ -92,7 +98,7 @@ const mends = {
   ],
   'src/index.js': [
     {
-      what: 'a transaction knows that its session is gone, or that it is over, and answers what waits in it',
+      what: 'a transaction knows that its session is gone, or that it is over, answers what waits in it, and leaves no session that is still inside it',
       anchor:
         '        new Promise((_, reject) => connection.onclose = reject)\n      ])\n    } catch (error) {\n      throw error\n    }\n',
       put: () =>
@@ -106,6 +112,7 @@ const mends = {
           '      ])',
           '    } finally {',
           "      gone = gone || Errors.generic('TRANSACTION_ENDED', 'this transaction is over')",
+          '      own !== null && connection.reserved === own && connection.terminate()',
           '    }',
           '',
         ].join('\n'),
@@ -113,7 +120,7 @@ const mends = {
     {
       what: 'a transaction has a place to remember it',
       anchor: '    let savepoints = 0\n      , connection\n      , prepare = null\n',
-      put: (anchor) => `${anchor}      , gone = null\n`,
+      put: (anchor) => `${anchor}      , gone = null\n      , own = null\n`,
     },
     {
       what: 'a transaction that is over for the server is over for its code, and answers what waits in it',
@@ -123,7 +130,8 @@ const mends = {
         [
           '        ? c.execute(queries.shift())',
           '        : move(c, reserved)',
-          '      c.reserved.over = () => {',
+          '      own = c.reserved',
+          '      own.over = () => {',
           "        gone = gone || Errors.generic('TRANSACTION_ENDED', 'this transaction is over')",
           '        while (queries.length)',
           '          queries.shift().reject(gone)',
