@@ -83,7 +83,13 @@ async function enter(tx: Tx, pool: TenantPool, context: TenantContext): Promise<
            ${pool.checksConnection ? tx`, set_config('client_connection_check_interval', '1000', true)` : tx``}`;
   // In this order (a query of postgres.js is sent when it is waited for), without a wait in between. What is
   // forgotten is so in a transaction of its own: a ROLLBACK of this one would bring it back.
-  await Promise.all([tx.unsafe(`${forgetSession}; commit; begin ${mode}`), entering]);
+  const forgetting = tx.unsafe(`${forgetSession}; commit; begin ${mode}`);
+  const [forgotten] = await Promise.allSettled([forgetting, entering]);
+  // More temporary tables than there are locks, or a timeout of next to nothing: nobody is to have this session.
+  if (forgotten.status === 'rejected') {
+    await tx.unsafe('rollback; select pg_terminate_backend(pg_backend_pid())');
+  }
+  await entering;
 }
 
 /** The server leaves (57P...), has no connection to spare, or the driver lost its own. */
