@@ -32,3 +32,8 @@ begin
   perform purser.hide_statistics();
 end
 $$;
+
+-- What is counted over all tenants' jobs (for how long the oldest waits) has no answer where one of them waits
+-- since minus infinity, and dates that a process reads end before Postgres's do.
+alter table public.background_jobs add constraint scheduled_for_is_a_date
+  check (isfinite(scheduled_for) and scheduled_for < '10000-01-01 00:00:00+00') not valid;
