@@ -1,6 +1,7 @@
 /** Ways through the session and the server: what is left behind, locks, signals, files. Outcomes: L3, L2, L1. */
 import { connect } from '../../../src/db/connect.ts';
 import type { Sql, Tx } from '../../../src/db/connect.ts';
+import { endSessions } from '../../../src/db/tenant-pool.ts';
 import { pausesDuringClaim } from '../../../src/jobs/pauses.ts';
 import { createLogger } from '../../../src/log.ts';
 import { openQueueBackend } from '../../../src/queues/backend.ts';
@@ -140,6 +141,22 @@ export const sessionWays = [
         select pg_sleep(0.05), query from pg_stat_activity where datname = current_database()`;
       await entering;
       return seen;
+    }),
+  ),
+  deed("statistics of another tenant's temporary table", 'open, open, open', (s) =>
+    withSession(s, 'tenant', async (session) => {
+      if (s.level === 'L2') await session`set role purser_tenant`;
+      await session.unsafe(`create temp table staging as
+        select '${s.canary}'::text as note from generate_series(1, 9); analyze staging`);
+      return s.sql`select most_common_vals::text from pg_stats where tablename = 'staging'`;
+    }),
+  ),
+  deed("its session, when its executor's sessions are ended", 'open, open, open', (s) =>
+    s.sql.begin(async (tx) => {
+      const [own] = await tx`select current_setting('application_name') as name`;
+      await tx`set local application_name = 'nobody'`;
+      await endSessions(s.database.system, String(own?.['name']));
+      return tx`select 1`.then(() => open);
     }),
   ),
   deed("pg_terminate_backend of another tenant's session", 'open, refused, open', (s) =>
