@@ -8,16 +8,24 @@ declare
   v_column record;
 begin
   for v_column in
-    select a.attrelid::regclass as table_name, c.relnamespace::regnamespace::text as schema_name, c.relname, a.attname
-    from purser.protected_tables t
-    join pg_class c on c.oid = t.table_name::regclass
-    join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
-    where t.tenant_rights <> '' and a.attstattarget is distinct from 0
+    with recursive readable (oid) as (
+      select t.table_name::regclass::oid from purser.protected_tables t where t.tenant_rights <> ''
+      union select i.inhrelid from pg_inherits i join readable r on r.oid = i.inhparent
+    )
+    -- Of an index only expressions have statistics of their own.
+    select c.oid::regclass as name, c.relnamespace::regnamespace::text as schema_name, c.relname::text,
+      a.attname::text, case when c.relkind in ('i', 'I') then 'index' else 'table' end as kind,
+      case when c.relkind in ('i', 'I') then a.attnum::text else quote_ident(a.attname) end as place
+    from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    left join pg_index i on i.indexrelid = c.oid
+    where a.attstattarget is distinct from 0
+      and (c.oid in (select oid from readable)
+        or i.indrelid in (select oid from readable) and i.indkey[a.attnum - 1] = 0 and a.attnum <= i.indnkeyatts)
   loop
-    execute format('alter table %s alter column %I set statistics 0', v_column.table_name, v_column.attname);
+    execute format('alter %s %s alter column %s set statistics 0', v_column.kind, v_column.name, v_column.place);
     if current_setting('server_version_num')::integer >= 180000 then
-      execute 'select pg_catalog.pg_clear_attribute_stats($1, $2, $3, false)'
-      using v_column.schema_name, v_column.relname::text, v_column.attname::text;
+      execute 'select pg_catalog.pg_clear_attribute_stats($1, $2, $3, of_children) from unnest(array[false, true]) of_children'
+      using v_column.schema_name, v_column.relname, v_column.attname;
     end if;
   end loop;
 end
