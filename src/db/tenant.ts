@@ -69,6 +69,8 @@ const noDeadlineStatementMs = 600_000;
 const forgetSession =
   'reset all; close all; deallocate all; discard sequences; discard temp; unlisten *; select pg_advisory_unlock_all()';
 const mode = 'isolation level read committed read write';
+/** In a transaction of its own: a ROLLBACK of the tenant's would bring back what was forgotten. */
+const beginAnew = `${forgetSession}; commit; begin ${mode}`;
 
 async function enter(tx: Tx, pool: TenantPool, context: TenantContext): Promise<void> {
   const remainingMs =
@@ -81,10 +83,8 @@ async function enter(tx: Tx, pool: TenantPool, context: TenantContext): Promise<
            set_config('idle_in_transaction_session_timeout', ${String(idleInTransactionMs)}, true),
            set_config('statement_timeout', ${String(remainingMs)}, true)
            ${pool.checksConnection ? tx`, set_config('client_connection_check_interval', '1000', true)` : tx``}`;
-  // In this order (a query of postgres.js is sent when it is waited for), without a wait in between. What is
-  // forgotten is so in a transaction of its own: a ROLLBACK of this one would bring it back.
-  const forgetting = tx.unsafe(`${forgetSession}; commit; begin ${mode}`);
-  const [forgotten] = await Promise.allSettled([forgetting, entering]);
+  // In this order (a query of postgres.js is sent when it is waited for), without a wait in between.
+  const [forgotten] = await Promise.allSettled([tx.unsafe(beginAnew), entering]);
   // More temporary tables than there are locks, or a timeout of next to nothing: nobody is to have this session.
   if (forgotten.status === 'rejected') {
     await tx.unsafe('rollback; select pg_terminate_backend(pg_backend_pid())');
