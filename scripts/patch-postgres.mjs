@@ -2,8 +2,10 @@
  * Mends postgres.js 3.4.9 in place. When a server session ends inside a transaction, the driver writes to a
  * socket that is gone (which throws where nobody can catch it), hands the old session's error and queue to
  * the next session. And code of a transaction that is over can run statements in whatever transaction has
- * the connection next: with tenants, somebody else's. Upstream issues 1066, 1154 and 1208; no release yet.
- * And statements sent ahead of an answer, which PgBouncer loses, cannot be switched off (src/db/connect.ts).
+ * the connection next: with tenants, somebody else's. It is over for the server as soon as a statement of it
+ * was COMMIT or ROLLBACK, and then the driver lends the connection on. Upstream issues 1066, 1154 and 1208; no
+ * release yet. And statements sent ahead of an answer, which PgBouncer loses, cannot be switched off
+ * (src/db/connect.ts).
  * `npm ci` runs this in a clone; the published package bundles the mended copy. Safe to repeat; refuses a
  * driver that it does not know.
  */
@@ -11,7 +13,9 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 
 const version = '3.4.9';
-const marker = '/* mended by purser */';
+const mended = '/* mended by purser';
+/** Of these very mends. */
+const marker = `${mended}, 3 */`;
 const lost = "Errors.connection('CONNECTION_CLOSED', options)";
 const folder = new URL('../node_modules/postgres/', import.meta.url);
 
@@ -88,10 +92,22 @@ const mends = {
       put: (anchor) =>
         `        if (socket === null)\n          return callback(${lost})\n${anchor}`,
     },
+    {
+      what: 'a copy that nobody waits for any more fails without crashing the process',
+      anchor: '    query.resolve(stream)\n',
+      times: 3,
+      put: (anchor) => `    stream.on('error', () => {})\n${anchor}`,
+    },
+    {
+      what: 'a transaction hears that it is over before its connection is lent on',
+      anchor: `        ? ending\n          ? terminate()\n          : (connection.reserved = null, onopen(connection))\n`,
+      put: () =>
+        `        ? (connection.reserved.over(), ending\n          ? terminate()\n          : (connection.reserved = null, onopen(connection)))\n`,
+    },
   ],
   'src/index.js': [
     {
-      what: 'a transaction knows that its session is gone, or that it is over, and answers what waits in it',
+      what: 'a transaction knows that its session is gone, or that it is over, answers what waits in it, and leaves no session that is still inside it',
       anchor:
         '        new Promise((_, reject) => connection.onclose = reject)\n      ])\n    } catch (error) {\n      throw error\n    }\n',
       put: () =>
@@ -105,6 +121,7 @@ const mends = {
           '      ])',
           '    } finally {',
           "      gone = gone || Errors.generic('TRANSACTION_ENDED', 'this transaction is over')",
+          '      own !== null && connection.reserved === own && connection.terminate()',
           '    }',
           '',
         ].join('\n'),
@@ -112,7 +129,27 @@ const mends = {
     {
       what: 'a transaction has a place to remember it',
       anchor: '    let savepoints = 0\n      , connection\n      , prepare = null\n',
-      put: (anchor) => `${anchor}      , gone = null\n`,
+      put: (anchor) => `${anchor}      , gone = null\n      , own = null\n`,
+    },
+    {
+      what: 'a transaction that is over for the server is over for its code, and answers what waits in it',
+      anchor:
+        '        ? c.execute(queries.shift())\n        : move(c, reserved)\n    }\n  }\n\n  function move(',
+      put: () =>
+        [
+          '        ? c.execute(queries.shift())',
+          '        : move(c, reserved)',
+          '      own = c.reserved',
+          '      own.over = () => {',
+          "        gone = gone || Errors.generic('TRANSACTION_ENDED', 'this transaction is over')",
+          '        while (queries.length)',
+          '          queries.shift().reject(gone)',
+          '      }',
+          '    }',
+          '  }',
+          '',
+          '  function move(',
+        ].join('\n'),
     },
     {
       what: 'a statement of a transaction that is over never runs in the next one',
@@ -126,6 +163,9 @@ function mend(file, edits) {
   const url = new URL(file, folder);
   let text = readFileSync(url, 'utf8');
   if (text.startsWith(marker)) return;
+  if (text.startsWith(mended)) {
+    throw new Error(`patch-postgres: ${fileURLToPath(url)} has older mends; run: npm ci`);
+  }
   for (const { what, anchor, put, times = 1 } of edits) {
     const parts = text.split(anchor);
     if (parts.length !== times + 1) {

@@ -53,7 +53,7 @@ interface Probe {
 
 async function probe(
   sql: Sql,
-): Promise<Probe & { usesRoles: boolean; fleetId: string; checks: boolean }> {
+): Promise<Probe & { usesRoles: boolean; fleetId: string; checks: boolean; bound: boolean }> {
   const [found] = await sql<Probe[]>`
     select to_regclass('purser.tenancy') is not null as migrated,
            current_setting('server_version_num')::int / 10000 as version,
@@ -65,8 +65,9 @@ async function probe(
       { exitCode: exitCodes.configuration },
     );
   }
-  const [tenancy] = await sql<{ uses_roles: boolean; fleet_id: string }[]>`
-    select uses_roles, fleet_id from purser.tenancy_mode()`;
+  const [tenancy] = await sql<{ uses_roles: boolean; fleet_id: string; bound: boolean }[]>`
+    select uses_roles, fleet_id, not (rolsuper or rolbypassrls) as bound
+    from purser.tenancy_mode(), pg_roles where rolname = current_user`;
   const checks = await sql`select set_config('client_connection_check_interval', '1000', true)`
     .then(() => true)
     .catch(() => false);
@@ -74,6 +75,7 @@ async function probe(
     ...found,
     usesRoles: tenancy?.uses_roles === true,
     fleetId: tenancy?.fleet_id ?? '',
+    bound: tenancy?.bound === true,
     checks,
   };
 }
@@ -95,10 +97,23 @@ function refuseTenantLogin(fault: string, cause?: unknown): never {
 
 /** Throws `tenant_login_unfit` (exit 78) unless the login is a tenant of this very database and nothing more. */
 async function assertTenantLogin(tenant: Sql, identity: string): Promise<void> {
-  const [login] = await tenant<{ identity: string; tenant: boolean; system: boolean }[]>`
+  const [login] = await tenant<
+    { identity: string; tenant: boolean; system: boolean; powers: string[] }[]
+  >`
     select (current_database(), pg_postmaster_start_time())::text as identity,
            pg_has_role(current_user, 'purser_tenant', 'usage') as tenant,
-           pg_has_role(current_user, 'purser_system', 'member') as system`.catch((error: unknown) =>
+           pg_has_role(current_user, 'purser_system', 'member') as system,
+           array(
+             select p.power from pg_roles r cross join lateral (values
+               ('BYPASSRLS', r.rolbypassrls), ('CREATEROLE', r.rolcreaterole), ('REPLICATION', r.rolreplication),
+               ('CREATE on the database', has_database_privilege(current_database(), 'create')),
+               ('CREATE on schema public', has_schema_privilege(to_regnamespace('public'), 'create')),
+               ('CREATE on schema purser', has_schema_privilege(to_regnamespace('purser'), 'create'))
+             ) as p (power, held) where r.rolname = current_user and p.held
+             union all
+             select rolname::text from pg_roles
+             where rolname ~ '^pg_' and pg_has_role(current_user, oid, 'member')
+           ) as powers`.catch((error: unknown) =>
     refuseTenantLogin(
       `its login cannot use this database as a tenant (${redactUrls(messageOf(error))}); check it and run: purser migrate up`,
       error,
@@ -110,11 +125,15 @@ async function assertTenantLogin(tenant: Sql, identity: string): Promise<void> {
     refuseTenantLogin('its login is the system, not a tenant; make one of its own');
   else if (!login.tenant) {
     refuseTenantLogin('its login is not a member of purser_tenant; run: purser migrate up');
+  } else if (login.powers.length > 0) {
+    refuseTenantLogin(
+      `its login may do more than a tenant; take these from it: ${login.powers.join(', ')}`,
+    );
   }
 }
 
 /**
- * Opens both pools. Throws `not_migrated` or `pooler_refused` (exit 78), `certificate_refused` (exit 69),
+ * Opens both pools. Throws `not_migrated`, `login_unbound` or `pooler_refused` (exit 78), `certificate_refused` (exit 69),
  * or the driver's error when the server is away.
  */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
@@ -130,6 +149,14 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       ? 'L2'
       : 'L3'
     : 'L1';
+  if (level === 'L1' && !found.bound) {
+    throw new PurserError(
+      'login_unbound',
+      'the login of DATABASE_URL is a superuser or has BYPASSRLS: at tenancy level L1 handlers run as it, and no ' +
+        'policy binds them. Use a plain login, or one that may have roles and migrate again (level L2)',
+      { exitCode: exitCodes.configuration },
+    );
+  }
   if (level === 'L1' && pooler !== 'none') {
     throw new PurserError(
       'pooler_refused',

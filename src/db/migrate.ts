@@ -166,6 +166,8 @@ export async function migrateUp(url: string, options: MigrateOptions = {}): Prom
         } else {
           await sql.begin(async (tx) => {
             await tx.unsafe(migration.up);
+            // New functions are everybody's, until apply_tenancy, which a later migration's failure puts off.
+            await tx`revoke execute on all functions in schema purser from public`;
             await record(tx);
           });
         }

@@ -4,6 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import postgres from 'postgres';
+import type { Tx } from './connect.ts';
 
 export interface Refusal {
   /** SQLSTATE: PU001 without a valid context, 42501 for a row of another tenant. */
@@ -14,14 +15,34 @@ export interface Refusal {
   readonly queryTag: string;
 }
 
+/** Where the server refuses by a policy; its words depend on its language. */
+const policyRoutines = new Set(['ExecWithCheckOptions', 'check_enable_rls']);
+
 /** undefined for every other error. */
 export function refusalOf(error: unknown, role: string): Refusal | undefined {
   if (!(error instanceof postgres.PostgresError)) return undefined;
-  const { code, message } = error;
-  const refused = code === 'PU001' || (code === '42501' && message.includes('row-level security'));
+  const { code, routine } = error;
+  const refused = code === 'PU001' || (code === '42501' && policyRoutines.has(routine));
   if (!refused) return undefined;
   const text: unknown = Reflect.get(error, 'query');
   return { code, role, queryTag: queryTag(typeof text === 'string' ? text : '') };
+}
+
+type Body = (tx: Tx) => unknown;
+
+/** Shows `failed` each error of a savepoint's, also when the transaction's code goes on after it. */
+export function watchSavepoints(tx: Tx, failed: (error: unknown) => void): Tx {
+  const begin = tx.savepoint.bind(tx);
+  const savepoint = async (first: string | Body, second?: Body): Promise<unknown> => {
+    const [name, body] = typeof first === 'string' ? [first, second] : ['', first];
+    try {
+      return await begin(name, (inner) => body?.(watchSavepoints(inner, failed)));
+    } catch (error) {
+      failed(error);
+      throw error;
+    }
+  };
+  return Object.assign(tx, { savepoint });
 }
 
 const named = /^\s*(?:\/\*\s*([\w.:-]{1,60})\s*\*\/|--\s*([\w.:-]{1,60})\s*\n)/;

@@ -35,3 +35,23 @@ export async function endSessions(system: Sql, applicationName: string): Promise
       and backend_type = 'client backend'`;
   return ended.count;
 }
+
+/**
+ * Ends tenants' sessions that hold a token for longer than `afterMs`: a commit takes it for a moment, but SQL that
+ * lifts its timeouts keeps it, under another name than its executor's, and then no attempt of that worker would
+ * come to its end. Level L3 only, where such sessions are known by their login. Returns how many there were.
+ */
+export async function endHoldouts(system: Sql, afterMs: number): Promise<number> {
+  const ended = await system`
+    select pg_terminate_backend(a.pid)
+    from pg_stat_activity a
+    join pg_roles tenant on tenant.rolname = 'purser_tenant' and pg_has_role(a.usesysid, tenant.oid, 'member')
+    join pg_roles fleet on fleet.rolname = 'purser_system' and not pg_has_role(a.usesysid, fleet.oid, 'member')
+    where a.datname = current_database() and pg_has_role(current_user, a.usesysid, 'usage')
+      and a.query_start < now() - ${afterMs} * interval '1 millisecond'
+      and exists (
+        select from pg_locks l
+        where l.pid = a.pid and l.granted and l.relation = 'purser.context_tokens'::regclass
+          and l.mode in ('RowShareLock', 'RowExclusiveLock'))`;
+  return ended.count;
+}

@@ -8,7 +8,7 @@ import { randomUUID } from 'node:crypto';
 import type postgres from 'postgres';
 import { codeOf, exitCodes, PurserError } from '../errors.ts';
 import type { Sql, Tx } from './connect.ts';
-import { refusalOf } from './refusals.ts';
+import { refusalOf, watchSavepoints } from './refusals.ts';
 import type { Refusal } from './refusals.ts';
 
 type Parameter = postgres.ParameterOrFragment<never>;
@@ -63,27 +63,33 @@ const noDeadlineStatementMs = 600_000;
 
 /**
  * A connection's last borrower may have been another tenant: its settings (a time zone, a search_path), its
- * cursors and its prepared statements, which could stand in for those of this one, are not for this tenant.
+ * cursors, its temporary tables, which no policy guards, and its prepared statements, which could stand in for
+ * those of this one, are not for this tenant.
  */
 const forgetSession =
-  'reset all; close all; deallocate all; discard sequences; unlisten *; select pg_advisory_unlock_all()';
+  'reset all; close all; deallocate all; discard sequences; discard temp; unlisten *; select pg_advisory_unlock_all()';
+const mode = 'isolation level read committed read write';
+/** In a transaction of its own: a ROLLBACK of the tenant's would bring back what was forgotten. */
+const beginAnew = `${forgetSession}; commit; begin ${mode}`;
 
 async function enter(tx: Tx, pool: TenantPool, context: TenantContext): Promise<void> {
   const remainingMs =
     context.deadlineMs === undefined
       ? noDeadlineStatementMs
       : Math.max(1, Math.ceil(context.deadlineMs - Date.now()));
-  const entering = tx<{ temporary: boolean }[]>`
-    select pg_my_temp_schema() <> 0 as temporary,
-           set_config('role', ${pool.switchRole ? 'purser_tenant' : 'none'}, true),
+  const entering = tx`
+    select set_config('role', ${pool.switchRole ? 'purser_tenant' : 'none'}, true),
            set_config('purser.token', ${context.token}, true),
            set_config('idle_in_transaction_session_timeout', ${String(idleInTransactionMs)}, true),
            set_config('statement_timeout', ${String(remainingMs)}, true)
            ${pool.checksConnection ? tx`, set_config('client_connection_check_interval', '1000', true)` : tx``}`;
   // In this order (a query of postgres.js is sent when it is waited for), without a wait in between.
-  const [, [left]] = await Promise.all([tx.unsafe(forgetSession), entering]);
-  // No policy guards a temporary table: what the connection's last borrower made is not for this tenant.
-  if (left?.temporary === true) await tx`discard temp`;
+  const [forgotten] = await Promise.allSettled([tx.unsafe(beginAnew), entering]);
+  // More temporary tables than there are locks, or a timeout of next to nothing: nobody is to have this session.
+  if (forgotten.status === 'rejected') {
+    await tx.unsafe('rollback; select pg_terminate_backend(pg_backend_pid())');
+  }
+  await entering;
 }
 
 /** The server leaves (57P...), has no connection to spare, or the driver lost its own. */
@@ -140,22 +146,27 @@ export async function withTenant<T>(
     );
   }
   const begunAtMs = performance.now();
+  const role = pool.switchRole ? 'purser_tenant' : pool.sql.options.user;
+  const told = new Set<unknown>();
+  const tell = (error: unknown): void => {
+    const refusal = told.has(error) ? undefined : refusalOf(error, role);
+    told.add(error);
+    if (refusal !== undefined) onRefused?.(refusal);
+  };
   try {
-    const result = await pool.sql.begin('isolation level read committed read write', async (tx) => {
+    const result = await pool.sql.begin(mode, async (tx) => {
       await enter(tx, pool, context);
-      const value = await entered.run(token, () => fn(tx));
+      const value = await entered.run(token, () => fn(watchSavepoints(tx, tell)));
       if (options.complete === true) {
         const result = JSON.stringify(storable(value)) ?? null;
         await tx`select purser.complete_attempt(${result}::text::jsonb)`;
       } else await tx`select purser.commit_fence()`;
-      if (pool.sharesSessions === true) await tx.unsafe(`${forgetSession}; discard temp`);
+      if (pool.sharesSessions === true) await tx.unsafe(forgetSession);
       return { value };
     });
     return result.value;
   } catch (error) {
-    const role = pool.switchRole ? 'purser_tenant' : pool.sql.options.user;
-    const refusal = refusalOf(error, role);
-    if (refusal !== undefined) onRefused?.(refusal);
+    tell(error);
     throw asOutage(error, performance.now() - begunAtMs);
   }
 }

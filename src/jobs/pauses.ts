@@ -18,8 +18,6 @@ export interface Pause extends PauseTarget {
   readonly at: Date;
 }
 
-/** Spells "puca": shared by every claim, taken whole by who wants to see all claims from before ended. */
-const claimLock = 0x70756361;
 const claimsEndWithinMs = 5_000;
 const foreignKeyViolation = '23503';
 const lockNotAvailable = '55P03';
@@ -83,11 +81,12 @@ export interface PausedNames {
 }
 
 /**
- * For a claim, inside its transaction. The lock is a statement of its own: what is read after it is newer
- * than any pause that waits for this claim to end.
+ * For a claim, inside its transaction. The lock is shared by every claim, and taken whole by who wants to see all
+ * claims from before ended; an advisory one could be taken by any SQL, and no claim would go on. It is a statement
+ * of its own: what is read after it is newer than any pause that waits for this claim to end.
  */
 export async function pausesDuringClaim(tx: Queryable): Promise<PausedNames> {
-  await tx`select pg_advisory_xact_lock_shared(${claimLock})`;
+  await tx`lock table public.pauses in row share mode`;
   const pauses = await tx<PauseTarget[]>`select scope, name from public.pauses`;
   const names = (scope: PauseTarget['scope']): string[] =>
     pauses.filter((pause) => pause.scope === scope).map(({ name }) => name);
@@ -102,7 +101,7 @@ async function claimsHaveEnded(sql: Sql): Promise<boolean> {
   try {
     await sql.begin(async (tx) => {
       await tx`select set_config('lock_timeout', ${String(claimsEndWithinMs)}, true)`;
-      await tx`select pg_advisory_xact_lock(${claimLock})`;
+      await tx`lock table public.pauses in exclusive mode`;
     });
     return true;
   } catch (error) {

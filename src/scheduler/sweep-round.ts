@@ -5,6 +5,7 @@
 import { releaseExpiredReservations } from '../budget/expire.ts';
 import type { Sql } from '../db/connect.ts';
 import { removeOldHeartbeats } from '../db/heartbeats.ts';
+import { endHoldouts } from '../db/tenant-pool.ts';
 import { listDeadLetters } from '../jobs/dead-letters.ts';
 import { listOldQueued, returnLostEntries } from '../jobs/dispatch.ts';
 import {
@@ -31,6 +32,8 @@ export interface SweepOptions {
 }
 
 const oldHeartbeatMs = 3_600_000;
+/** Longer than any commit. */
+const holdoutMs = 60_000;
 
 /** Returns how many things were moved. */
 export async function sweepOnce(options: SweepOptions, now: Date): Promise<number> {
@@ -42,6 +45,7 @@ export async function sweepOnce(options: SweepOptions, now: Date): Promise<numbe
     metrics.swept.inc({ kind }, moved);
     log.info({ kind, moved }, 'swept');
   };
+  count('holdout_ended', await endHoldouts(sql, holdoutMs));
   if (await leasesCanBeJudged(options)) {
     const rescued = await rescueLostAttempts(sql, now);
     count('rescued', rescued.requeued);

@@ -137,3 +137,22 @@ test('a transaction that its client leaves open without a word is ended by the s
   const [row] = await victim`show idle_in_transaction_session_timeout`;
   expect(row?.['idle_in_transaction_session_timeout']).toBe('20s');
 });
+
+test.each([
+  ['an unfinished COPY to the server', (tx: Tx) => tx`copy staged from stdin`.writable()],
+  [
+    'a COPY from the server that nobody reads',
+    (tx: Tx) =>
+      tx`copy (select repeat('x', 99), n
+      from generate_series(1, 99999) n) to stdout`.readable(),
+  ],
+])('a transaction that leaves %s takes its session with it', async (_, leave) => {
+  const left = victim.begin(async (tx) => {
+    await tx`create temporary table staged (line text) on commit drop`;
+    await leave(tx);
+    throw new Error('changed my mind');
+  });
+  await expect(left).rejects.toMatchObject({ code: 'COPY_IN_PROGRESS' });
+  const [row] = await victim.begin((tx) => tx<{ one: number }[]>`select 1 as one`);
+  expect(row).toEqual({ one: 1 });
+});

@@ -98,6 +98,21 @@ describe('migrations', () => {
     expect((await migrateUp(test.url, { folder })).applied).toEqual(['9001_broken']);
   });
 
+  it('leave no function open to everybody, also when a later one fails', async () => {
+    await add(
+      '9000_first',
+      `create function purser.fresh() returns int language sql security definer
+        set search_path = pg_catalog, public, purser, pg_temp as 'select 1'`,
+    );
+    await add('9001_broken', 'select 1 / 0');
+    await expect(migrateUp(test.url, { folder })).rejects.toMatchObject({
+      code: 'migration_failed',
+    });
+    const [may] = await test.sql`
+      select has_function_privilege('purser_tenant', 'purser.fresh()', 'execute') as call`;
+    expect(may).toEqual({ call: false });
+  });
+
   it('may have statements that no transaction takes', async () => {
     await add(
       '9000_index',

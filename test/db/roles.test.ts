@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { connect } from '../../src/db/connect.ts';
+import { openDatabase } from '../../src/db/database.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
 import { migrateUp } from '../../src/db/migrate.ts';
 import { makeDatabase, makeLogin } from '../support/administrator.ts';
@@ -48,4 +49,32 @@ it('four databases of a new server migrated at once all get the roles', async ()
 it('a login that may not have the roles gets a database without them, and says so', async () => {
   const result = await migrateUp(await makeDatabase(server, 'five', plain), { tenantLogin: 'app' });
   expect(result).toMatchObject({ usesRoles: false, tenantLoginRefused: true });
+});
+
+const open = (url: string, tenantUrl?: string) =>
+  openDatabase({
+    url,
+    tenantUrl,
+    applicationName: 'purser test roles',
+    systemConnections: 1,
+    tenantConnections: 1,
+  });
+
+it('a login that no policy binds is no tenant, and without roles it is nobody at all', async () => {
+  const free = { name: 'free', password, bypassRls: true };
+  await makeLogin(server, free);
+  const url = await makeDatabase(server, 'six', app);
+  const sql = connect(url, { max: 1, applicationName: 'purser test roles' });
+  await migrateUp(url);
+  await sql`grant purser_tenant to free`;
+  await sql.end({ timeout: 5 });
+  const tenantUrl = Object.assign(new URL(url), { username: 'free' }).href;
+  await expect(open(url, tenantUrl)).rejects.toMatchObject({
+    code: 'tenant_login_unfit',
+    message: expect.stringContaining('BYPASSRLS'),
+  });
+
+  const plainUrl = await makeDatabase(server, 'seven', free);
+  expect(await migrateUp(plainUrl)).toMatchObject({ usesRoles: false });
+  await expect(open(plainUrl)).rejects.toMatchObject({ code: 'login_unbound', exitCode: 78 });
 });

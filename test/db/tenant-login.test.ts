@@ -43,3 +43,14 @@ test.each([
     message: expect.stringMatching(says),
   });
 });
+
+test('a tenant login that may plant something in a schema of the fleet is refused', async () => {
+  await database.sql`grant create on schema public to purser_app_tenant`;
+  await expect(open(database.tenantUrl)).rejects.toMatchObject({
+    code: 'tenant_login_unfit',
+    message: expect.stringMatching(
+      /more than a tenant; take these from it: CREATE on schema public$/,
+    ),
+  });
+  await database.sql`revoke create on schema public from purser_app_tenant`;
+});

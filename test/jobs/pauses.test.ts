@@ -197,7 +197,7 @@ describe('a pause against a claim that is under way', () => {
       });
       await eventually('the pause to wait', async () => {
         const waiting = await test.sql`
-          select from pg_locks where locktype = 'advisory' and not granted`;
+          select from pg_locks where relation = 'pauses'::regclass and not granted`;
         return waiting.length > 0 ? true : undefined;
       });
       expect(await listPauses(test.sql)).toHaveLength(1);

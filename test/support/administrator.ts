@@ -17,15 +17,21 @@ async function administer(
   }
 }
 
-/** A login that is no superuser and bypasses no policy. */
+/** A login that is no superuser and, if it is not told otherwise, bypasses no policy. */
 export function makeLogin(
   server: Pick<EmbeddedPostgres, 'bootstrapUrl'>,
-  login: { readonly name: string; readonly password: string; readonly createRole?: boolean },
+  login: {
+    readonly name: string;
+    readonly password: string;
+    readonly createRole?: boolean;
+    readonly bypassRls?: boolean;
+  },
 ): Promise<void> {
   const createRole = login.createRole === true ? 'createrole' : 'nocreaterole';
+  const bypassRls = login.bypassRls === true ? 'bypassrls' : 'nobypassrls';
   return administer(
     server,
-    `create role ${login.name} login nosuperuser nobypassrls ${createRole} password '${login.password}'`,
+    `create role ${login.name} login nosuperuser ${bypassRls} ${createRole} password '${login.password}'`,
   );
 }
 

@@ -4,6 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { borrowingWays } from './hostile/borrowing.ts';
 import { contextWays } from './hostile/context.ts';
 import { definitionWays } from './hostile/definitions.ts';
 import { measure, setScene } from './hostile/hostile.ts';
@@ -12,7 +13,13 @@ import { readingWays } from './hostile/reading.ts';
 import { sessionWays } from './hostile/sessions.ts';
 import { levels } from './standing.ts';
 
-const ways: readonly Way[] = [...readingWays, ...contextWays, ...definitionWays, ...sessionWays];
+const ways: readonly Way[] = [
+  ...readingWays,
+  ...contextWays,
+  ...borrowingWays,
+  ...definitionWays,
+  ...sessionWays,
+];
 
 describe.each(levels)('hostile SQL at level %s', (level) => {
   let scene: Scene;

@@ -1,7 +1,9 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import postgres from 'postgres';
+import type { Tx } from '../../src/db/connect.ts';
 import type { Database } from '../../src/db/database.ts';
-import { queryTag } from '../../src/db/refusals.ts';
+import { queryTag, refusalOf } from '../../src/db/refusals.ts';
 import type { Refusal } from '../../src/db/refusals.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
 import { freshDatabase } from '../support/database.ts';
@@ -54,6 +56,34 @@ describe('what is told of a refusal', () => {
       expect(JSON.stringify(refused)).not.toContain(secret);
     },
   );
+
+  it('is told once, also when it was behind a savepoint that the handler rolled back to', async () => {
+    const refused: Refusal[] = [];
+    const [mine, theirs] = [await addTenant(test.sql), await addTenant(test.sql)];
+    const { token } = await startAttempt(test.sql, mine);
+    const onRefused = (refusal: Refusal) => refused.push(refusal);
+    const sql = tenantSql(databases.L3.tenant, { token, onRefused });
+    const plant = (tx: Tx) => tx`
+      /* planted */ insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
+      values (${theirs}, ${secret}, ${secret}, 1)`;
+    await sql.begin(async (tx) => {
+      await tx.savepoint(plant).catch(() => {});
+      await tx.savepoint('named', (one) => one.savepoint(plant).catch(() => {}));
+    });
+    expect(refused.map(({ queryTag: tag }) => tag)).toEqual(['planted', 'planted']);
+    await sql.begin((tx) => tx.savepoint(plant)).catch(() => {});
+    expect(refused).toHaveLength(3);
+  });
+
+  it('is recognised where the server speaks another language', () => {
+    const error = new postgres.PostgresError({
+      message:
+        'neue Zeile verletzt Policy für Sicherheit auf Zeilenebene für Tabelle »aws_accounts«',
+      code: '42501',
+      routine: 'ExecWithCheckOptions',
+    } as never);
+    expect(refusalOf(error, 'purser_tenant')).toMatchObject({ code: '42501' });
+  });
 
   it('is nothing when a statement fails for another reason', async () => {
     const refused: Refusal[] = [];

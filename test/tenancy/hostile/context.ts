@@ -129,6 +129,20 @@ export const contextWays = [
     'refused, refused, open',
     (s) => `select purser.enqueue('${s.theirs}', 'test_step')`,
   ),
+  deed(
+    'a job of its own that waits since ever or for ever',
+    'refused, refused, refused',
+    async ({ sql }) => {
+      const enqueued = await Promise.allSettled(
+        ['-infinity', 'infinity', '290000-01-01'].map(
+          (at) =>
+            sql`select purser.enqueue_child('test_step', '{}', null, ${at}::text::timestamptz)`,
+        ),
+      );
+      for (const one of enqueued) if (one.status === 'fulfilled') return 'accepted';
+      throw new Error('none was accepted');
+    },
+  ),
   way(
     "functions of the fleet: a hold on the other tenant's budget",
     'refused, refused, own rows',

@@ -74,6 +74,11 @@ export const definitionWays = [
         current_database()); end $$`,
   ),
   way(
+    'default privileges of its own login',
+    'open, open, open',
+    () => `alter default privileges grant select on tables to public`,
+  ),
+  way(
     'settings of the database',
     'refused, refused, open',
     () => `do $$ begin execute format('alter database %I set row_security = off',

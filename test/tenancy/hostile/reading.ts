@@ -169,14 +169,17 @@ export const readingWays = [
     const next = s.victim.unsafe(insert('', '', s.theirs).replace('overriding system value', ''));
     return next.then(() => 'its own').catch(() => open);
   }),
-  deed('EXPLAIN estimates', 'open, open, open', async (s) => {
-    const estimate = async (fileName: string) => {
+  deed('EXPLAIN estimates', 'own rows, own rows, own rows', async (s) => {
+    const estimate = async (operator: string, fileName: string) => {
       const [plan] = await s.sql.unsafe<{ 'QUERY PLAN': { Plan: { 'Plan Rows': number } }[] }>(
-        `explain (format json) select from ingest_uploads where file_name = '${fileName}'`,
+        `explain (format json) select from ingest_uploads where file_name ${operator} '${fileName}'`,
       );
       return plan?.['QUERY PLAN'][0]?.Plan['Plan Rows'] ?? 0;
     };
-    return (await estimate(s.canary)) > (await estimate('nobody has this')) ? open : 'nothing';
+    const told =
+      (await estimate('=', s.canary)) > (await estimate('=', 'nobody has this')) ||
+      (await estimate('<', `${s.canary}!`)) > (await estimate('<', 'canary'));
+    return told ? open : 'nothing';
   }),
   way(
     'statistics: pg_stats',

@@ -1,6 +1,8 @@
 /** Ways through the session and the server: what is left behind, locks, signals, files. Outcomes: L3, L2, L1. */
 import { connect } from '../../../src/db/connect.ts';
-import type { Sql } from '../../../src/db/connect.ts';
+import type { Sql, Tx } from '../../../src/db/connect.ts';
+import { endSessions } from '../../../src/db/tenant-pool.ts';
+import { pausesDuringClaim } from '../../../src/jobs/pauses.ts';
 import { createLogger } from '../../../src/log.ts';
 import { openQueueBackend } from '../../../src/queues/backend.ts';
 import { createTransport } from '../../../src/queues/transport.ts';
@@ -45,13 +47,17 @@ async function signals(s: Scene, login: 'tenant' | 'system', signal: string): Pr
 }
 
 /** Whether what the hostile transaction holds keeps the system waiting. */
-function blocks(s: Scene, hold: string, statement: string): Promise<unknown> {
+function blocks(
+  s: Scene,
+  hold: string,
+  statement: string | ((tx: Tx) => Promise<unknown>),
+): Promise<unknown> {
   return s.sql.begin(async (tx) => {
     await tx.unsafe(hold);
     return s.database.system
       .begin(async (other) => {
         await other`set local lock_timeout = '200ms'`;
-        await other.unsafe(statement);
+        await (typeof statement === 'string' ? other.unsafe(statement) : statement(other));
         return 'not blocked';
       })
       .catch((error: { code?: string }) => (error.code === '55P03' ? open : Promise.reject(error)));
@@ -119,6 +125,9 @@ export const sessionWays = [
   deed('advisory lock of the fleet', 'open, open, open', (s) =>
     blocks(s, 'select pg_advisory_lock(1886745203)', 'select pg_advisory_xact_lock(1886745203)'),
   ),
+  deed('advisory lock against claims', 'own rows, own rows, own rows', (s) =>
+    blocks(s, 'select pg_advisory_lock(1886741345)', pausesDuringClaim),
+  ),
   deed("pg_stat_activity: a running statement's text", 'open, own rows, open', (s) =>
     withSession(s, 'tenant', async (session) => {
       await session.unsafe(`select '${s.canary}'`);
@@ -132,6 +141,22 @@ export const sessionWays = [
         select pg_sleep(0.05), query from pg_stat_activity where datname = current_database()`;
       await entering;
       return seen;
+    }),
+  ),
+  deed("statistics of another tenant's temporary table", 'open, open, open', (s) =>
+    withSession(s, 'tenant', async (session) => {
+      if (s.level === 'L2') await session`set role purser_tenant`;
+      await session.unsafe(`create temp table staging as
+        select '${s.canary}'::text as note from generate_series(1, 9); analyze staging`);
+      return s.sql`select most_common_vals::text from pg_stats where tablename = 'staging'`;
+    }),
+  ),
+  deed("its session, when its executor's sessions are ended", 'open, open, open', (s) =>
+    s.sql.begin(async (tx) => {
+      const [own] = await tx`select current_setting('application_name') as name`;
+      await tx`set local application_name = 'nobody'`;
+      await endSessions(s.database.system, String(own?.['name']));
+      return tx`select 1`.then(() => open);
     }),
   ),
   deed("pg_terminate_backend of another tenant's session", 'open, refused, open', (s) =>
