@@ -20,41 +20,48 @@ export interface SealedField {
 export const nameStep = (name: string): string => `.${JSON.stringify(name)}`;
 
 type Change = (value: unknown) => Promise<unknown>;
+type Steps = readonly string[];
 
-/** A copy with `change` made to every value that a path leads to. */
-async function changeAt(
-  value: unknown,
-  steps: readonly string[],
-  change: Change,
-): Promise<unknown> {
-  const [step, ...rest] = steps;
-  if (step === undefined) return change(value);
+/**
+ * A copy with `change` made to every value that a path leads to; once, however many do (every value of an
+ * object, and one of it by its name): a token inside another one would be out of a rotation's sight.
+ */
+async function changeAt(value: unknown, ways: readonly Steps[], change: Change): Promise<unknown> {
+  if (ways.some((steps) => steps.length === 0)) {
+    const changed = await change(value);
+    if (changed !== value) return changed;
+  }
   if (value === null || typeof value !== 'object') return value;
-  const every = step === '[*]' || step === '.*';
-  if (Array.isArray(value) !== step.startsWith('[')) return value;
-  const wanted = step.startsWith('[') ? step.slice(1, -1) : nameOf(step);
   const entries: [string, unknown][] = [];
   for (const [key, item] of Object.entries(value)) {
-    const hit = every || key === wanted;
-    entries.push([key, hit ? await changeAt(item, rest, change) : item]);
+    const onward = ways.filter(([step]) => leadsTo(key, Array.isArray(value), step));
+    const rest = onward.map((steps) => steps.slice(1));
+    entries.push([key, rest.length === 0 ? item : await changeAt(item, rest, change)]);
   }
   return Array.isArray(value) ? entries.map(([, item]) => item) : Object.fromEntries(entries);
 }
 
+function leadsTo(key: string, ofList: boolean, step: string | undefined): boolean {
+  if (step === undefined || ofList !== step.startsWith('[')) return false;
+  if (step === '[*]' || step === '.*') return true;
+  return key === (ofList ? step.slice(1, -1) : nameOf(step));
+}
+
 function nameOf(step: string): string {
-  const name: unknown = step === '.*' ? '' : JSON.parse(step.slice(1));
+  const name: unknown = JSON.parse(step.slice(1));
   return String(name);
 }
 
-async function changeAll(
+function changeAll(
   payload: unknown,
   paths: readonly SecretPath[],
   change: Change,
 ): Promise<unknown> {
-  let changed = payload;
-  for (const path of paths)
-    changed = await changeAt(changed, path.match(stepPattern) ?? [], change);
-  return changed;
+  return changeAt(
+    payload,
+    paths.map((path) => path.match(stepPattern) ?? []),
+    change,
+  );
 }
 
 /** Where payloads of a job type stand, as the keys know places: a token of one type opens in no other. */
