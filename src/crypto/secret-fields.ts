@@ -3,6 +3,7 @@
  * are written as SQL/JSON paths (`$."hook"."token"`, `$."list"[*]."key"`), which Postgres reads too.
  */
 import type { EncryptionKeyManager } from './keyring.ts';
+import { secretWatch } from './secret-watch.ts';
 
 /** `."name"` of an object, `[*]` and `[2]` of a list, `.*` for every value of an object. */
 export type SecretPath = string;
@@ -115,7 +116,7 @@ export async function sealFields(
 
 /**
  * The payload with its secret fields open. A field that was stored before it was marked as secret is taken as
- * it is. Throws `decryption_failed`.
+ * it is, and is as secret. Throws `decryption_failed`.
  */
 export async function openFields(
   payload: unknown,
@@ -124,7 +125,10 @@ export async function openFields(
   openKeys: () => EncryptionKeyManager,
 ): Promise<unknown> {
   return changeAll(payload, paths, async (value): Promise<unknown> => {
-    if (!isSealed(value)) return value;
+    if (!isSealed(value)) {
+      secretWatch.getStore()?.opened(JSON.stringify(value));
+      return value;
+    }
     return JSON.parse(await openKeys().decryptString(value[sealedKey], contextOf(place)));
   });
 }

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import { EncryptionKeyManager } from '../../src/crypto/keyring.ts';
 import { generateSalt } from '../../src/crypto/salt.ts';
 import { openFields, sealFields } from '../../src/crypto/secret-fields.ts';
+import { secretWatch } from '../../src/crypto/secret-watch.ts';
 
 const primary = { version: 1, key: 'a passphrase for tests', salt: generateSalt() };
 const keyring = new EncryptionKeyManager({ primary: { ...primary, iterations: 100_000 } });
@@ -24,4 +25,15 @@ test('a value that several paths lead to is encrypted once, where a rotation see
   );
   expect(inside).toEqual(['"x"', '"y"', '"one"', '"two"']);
   expect(await openFields(sealed, paths, place, () => keyring)).toEqual(payload);
+});
+
+test('a value that was stored before its field was marked is told to who keeps secrets out of words', async () => {
+  const told: string[] = [];
+  const watch = { opened: (value: string) => void told.push(value), failed: () => {} };
+  const payload = { a: 'in the clear', l: [{ b: 'too' }] };
+  const opened = await secretWatch.run(watch, () =>
+    openFields(payload, ['$."a"', '$."l"[*]."b"'], place, () => keyring),
+  );
+  expect(opened).toEqual(payload);
+  expect(told).toEqual(['"in the clear"', '"too"']);
 });
