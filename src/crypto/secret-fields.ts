@@ -20,8 +20,26 @@ export interface SealedField {
 /** `.` and a name as a step of a path. */
 export const nameStep = (name: string): string => `.${JSON.stringify(name)}`;
 
-type Change = (value: unknown) => Promise<unknown>;
 type Steps = readonly string[];
+
+const stepsOf = (path: SecretPath): Steps => path.match(stepPattern) ?? [];
+
+function covers(outer: Steps, inner: Steps): boolean {
+  return outer.every((step, index) => {
+    const of = inner[index] ?? '';
+    if (step === of || (step === '.*' && of.startsWith('.'))) return true;
+    return step === '[*]' && of.startsWith('[');
+  });
+}
+
+/** Paths without those that lead to, or into, what another one seals: nothing is left there to be sealed. */
+export function outermost(paths: readonly SecretPath[]): SecretPath[] {
+  return paths.filter((path) =>
+    paths.every((other) => other === path || !covers(stepsOf(other), stepsOf(path))),
+  );
+}
+
+type Change = (value: unknown) => Promise<unknown>;
 
 /**
  * A copy with `change` made to every value that a path leads to; once, however many do (every value of an
@@ -60,7 +78,7 @@ function changeAll(
 ): Promise<unknown> {
   return changeAt(
     payload,
-    paths.map((path) => path.match(stepPattern) ?? []),
+    paths.map((path) => stepsOf(path)),
     change,
   );
 }

@@ -4,7 +4,7 @@
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { z } from 'zod';
-import { nameStep } from '../crypto/secret-fields.ts';
+import { nameStep, outermost } from '../crypto/secret-fields.ts';
 import type { SecretPath } from '../crypto/secret-fields.ts';
 import { messageOf, PurserError } from '../errors.ts';
 import { isMarked, markedSchemas, secretMark } from './secret-marks.ts';
@@ -50,7 +50,7 @@ export function secretPathsOf(type: string, schema: StandardSchemaV1): SecretPat
   if (marks.some((node) => !search.marked.has(node))) {
     refuse('a secret field stands where a path cannot lead; use objects, lists and records');
   }
-  return [...search.paths].toSorted();
+  return outermost([...search.paths]).toSorted();
 }
 
 interface Described {

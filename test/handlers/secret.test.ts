@@ -59,6 +59,16 @@ describe('a mark', () => {
     ['a whole transformation', z.object({ a: secret(z.string().pipe(text)) }), ['$."a"']],
     ['a field by its name later', z.object({ a: z.lazy(() => text) }), ['$."a"']],
     ['a field of another copy of zod', z.object({ a: foreignText }), ['$."a"']],
+    [
+      'a list of this and that',
+      z.object({ l: z.array(z.union([z.object({ a: text }), z.array(text), text])) }),
+      ['$."l"[*]'],
+    ],
+    [
+      'a field and every other',
+      z.object({ a: text, r: z.record(z.string(), text) }).catchall(text),
+      ['$.*'],
+    ],
     ['two fields', z.object({ b: text, c: z.number(), a: text }), ['$."a"', '$."b"']],
     ['nothing', z.object({ a: z.string() }), []],
   ])('is found on %s', (_name, schema, paths) => {
