@@ -10,9 +10,12 @@ const minLength = 4;
 const minCutLength = 6;
 /** A line of a longer secret, or a part of its base64, may be an ordinary word; of this length it hardly is. */
 const minPartLength = 8;
+/** Shorter words inside a secret are its names rather than its keys. */
+const minWordLength = 16;
 /** The same of a number that stands inside a secret. */
 const minNumberLength = 6;
-const maxLines = 200;
+/** So many lines, and so many words. */
+const maxParts = 200;
 const maxDepth = 100;
 
 export class SecretTexts {
@@ -99,7 +102,7 @@ function formsOf(text: string): string[] {
   const bytes = Buffer.from(text, 'utf8');
   return [
     ...printed(text),
-    ...linesOf(text).flatMap(printed),
+    ...[...linesOf(text), ...wordsOf(text)].flatMap(printed),
     encodeURIComponent(text),
     encodeURI(text),
     new URLSearchParams([['', text]]).toString().slice(1),
@@ -119,7 +122,14 @@ function printed(text: string): string[] {
 function linesOf(text: string): string[] {
   const lines = text.split(/\r?\n/);
   if (lines.length === 1) return [];
-  return lines.filter((line) => line.trim().length >= minPartLength).slice(0, maxLines);
+  return lines.filter((line) => line.trim().length >= minPartLength).slice(0, maxParts);
+}
+
+/** Keys in a text that is not JSON: `name = value` in lines, `id:key`, `https://user:password@host`. */
+function wordsOf(text: string): string[] {
+  if (textsInside(text).length > 0) return [];
+  const words = text.split(/[\s=:,;@"']+/).filter((word) => word.length >= minWordLength);
+  return words.slice(0, maxParts);
 }
 
 /**

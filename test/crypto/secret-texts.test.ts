@@ -26,6 +26,17 @@ test('of a secret that is JSON every text inside it goes by itself', () => {
   expect(texts.redact('id AKIA1234, key wJalrXUt')).toBe('id [redacted], key [redacted]');
 });
 
+test('of a secret of several parts each long one goes by itself', () => {
+  const profile =
+    '[default]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key=wJalrXUtnFEMI/K7MDENG+x\nregion = eu';
+  const url = 'https://user:a-long-password-of-mine@example.org/';
+  expect(
+    knowing(profile, url).redact(
+      'AKIAIOSFODNN7EXAMPLE wJalrXUtnFEMI/K7MDENG+x a-long-password-of-mine in region eu',
+    ),
+  ).toBe('[redacted] [redacted] [redacted] in region eu');
+});
+
 test('a text that JSON put in quotes goes without them, so that JSON around it stays JSON', () => {
   const texts = knowing(JSON.stringify('a-text'));
   expect(texts.redact(JSON.stringify(['a-text']))).toBe('["[redacted]"]');
