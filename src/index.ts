@@ -12,5 +12,6 @@ export type { Outcome } from './handlers/outcome.ts';
 export { openKeyring } from './crypto/open-keyring.ts';
 export type { EncryptionKeyManager } from './crypto/keyring.ts';
 export type { EncryptionContext } from './crypto/context.ts';
+export { keyVersionToWrite } from './jobs/key-versions.ts';
 export { BudgetExceededError } from './budget/budget-exceeded.ts';
 export { JobTimeoutError, PurserError } from './errors.ts';

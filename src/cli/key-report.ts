@@ -18,7 +18,10 @@ export interface KeyStanding {
   readonly unknownTo: readonly string[];
   /** Living processes that would write with it. */
   readonly primaryOf: number;
-  /** No value needs it and nobody writes with it: it may leave LEGACY_ENCRYPTION_KEYS everywhere. */
+  /**
+   * No value needs it, of none it is unknown which key it needs, and nobody writes with it: it may leave
+   * LEGACY_ENCRYPTION_KEYS everywhere.
+   */
   readonly mayGo: boolean;
 }
 
@@ -30,6 +33,8 @@ export interface KeyReport {
   readonly processes: number;
   readonly holders: number;
   readonly keys: readonly KeyStanding[];
+  /** Values that stand in rows without a key version: any key may be theirs. */
+  readonly unversioned: number;
   readonly counts: readonly EncryptedCount[];
 }
 
@@ -45,18 +50,20 @@ export async function readKeyReport(
   const holders = processes.filter(({ knownKeys }) => Object.keys(knownKeys).length > 0);
   const versions = new Set([
     ...Object.keys(marks).map(Number),
-    ...counts.map(({ keyVersion }) => keyVersion),
+    ...counts.flatMap(({ keyVersion }) => keyVersion ?? []),
     ...holders.flatMap(({ knownKeys }) => Object.keys(knownKeys).map(Number)),
   ]);
   const { primaryVersion } = keyring;
+  const writeVersion = await keyVersionToWrite(sql, keyring).catch(() => undefined);
+  const unversioned = valuesOf(null, counts);
+  const known = { marks, holders, counts, unversioned, writing: [primaryVersion, writeVersion] };
   return {
     primaryVersion,
-    writeVersion: await keyVersionToWrite(sql, keyring).catch(() => undefined),
+    writeVersion,
     processes: processes.length,
     holders: holders.length,
-    keys: [...versions]
-      .toSorted((a, b) => a - b)
-      .map((version) => standing(version, { marks, holders, counts, primaryVersion })),
+    keys: [...versions].toSorted((a, b) => a - b).map((version) => standing(version, known)),
+    unversioned,
     counts,
   };
 }
@@ -65,14 +72,20 @@ interface Known {
   readonly marks: Readonly<Record<string, string>>;
   readonly holders: readonly KeyHolder[];
   readonly counts: readonly EncryptedCount[];
-  readonly primaryVersion: number;
+  readonly unversioned: number;
+  /** What this process would write with, and what it writes with now. */
+  readonly writing: readonly (number | undefined)[];
 }
 
-function standing(version: number, { marks, holders, counts, primaryVersion }: Known): KeyStanding {
-  const mark = marks[version];
-  const values = counts
+const valuesOf = (version: number | null, counts: readonly EncryptedCount[]): number =>
+  counts
     .filter(({ keyVersion }) => keyVersion === version)
     .reduce((sum, count) => sum + count.values, 0);
+
+function standing(version: number, known: Known): KeyStanding {
+  const { marks, holders, counts, unversioned, writing } = known;
+  const mark = marks[version];
+  const values = valuesOf(version, counts);
   const primaryOf = holders.filter((holder) => holder.primaryVersion === version).length;
   const unknownTo = holders
     .filter(
@@ -80,6 +93,6 @@ function standing(version: number, { marks, holders, counts, primaryVersion }: K
         knownKeys[version] === undefined || (mark ?? knownKeys[version]) !== knownKeys[version],
     )
     .map(({ processId }) => processId);
-  const mayGo = values === 0 && primaryOf === 0 && version !== primaryVersion;
+  const mayGo = values === 0 && unversioned === 0 && primaryOf === 0 && !writing.includes(version);
   return { version, here: mark !== undefined, values, unknownTo, primaryOf, mayGo };
 }

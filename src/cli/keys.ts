@@ -24,9 +24,10 @@ function nextStep(key: KeyStanding, report: KeyReport): string {
   }
   if (!key.here && key.values > 0) return 'MISSING here: its values do not open';
   if (key.values > 0) return 'needed: purser keys rotate';
-  return key.primaryOf > 0
-    ? `needed: ${key.primaryOf} of the processes would write with it`
-    : 'needed';
+  if (key.primaryOf > 0) return `needed: ${key.primaryOf} of the processes would write with it`;
+  return key.version === writeVersion
+    ? 'needed: writes until every process knows a newer one'
+    : 'needed: rows without a key version may be of it, purser keys rotate';
 }
 
 async function status(invocation: Invocation): Promise<number> {

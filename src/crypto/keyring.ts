@@ -74,10 +74,14 @@ export class EncryptionKeyManager {
     return [...this.#keys.keys()].toSorted((a, b) => a - b);
   }
 
-  /** By version, a mark that two processes share when they have the same key, and that tells nothing of it. */
-  async marks(): Promise<Record<string, string>> {
+  /**
+   * By version, a mark that two processes share when they have the same key, and that tells nothing of it; of
+   * all keys, or only of those that can write.
+   */
+  async marks(of: 'all' | 'writing' = 'all'): Promise<Record<string, string>> {
     const marks: Record<string, string> = {};
     for (const source of this.#keys.values()) {
+      if (of === 'writing' && source.profile !== 'purser') continue;
       const mark = expandKey(await this.#root(source), keyMarkInfo).export();
       marks[source.version] = mark.subarray(0, KEY_MARK_BYTES).toString('hex');
     }

@@ -3,6 +3,7 @@
  * are written as SQL/JSON paths (`$."hook"."token"`, `$."list"[*]."key"`), which Postgres reads too.
  */
 import type { EncryptionKeyManager } from './keyring.ts';
+import { secretWatch } from './secret-watch.ts';
 
 /** `."name"` of an object, `[*]` and `[2]` of a list, `.*` for every value of an object. */
 export type SecretPath = string;
@@ -19,42 +20,67 @@ export interface SealedField {
 /** `.` and a name as a step of a path. */
 export const nameStep = (name: string): string => `.${JSON.stringify(name)}`;
 
+type Steps = readonly string[];
+
+const stepsOf = (path: SecretPath): Steps => path.match(stepPattern) ?? [];
+
+function covers(outer: Steps, inner: Steps): boolean {
+  return outer.every((step, index) => {
+    const of = inner[index] ?? '';
+    if (step === of || (step === '.*' && of.startsWith('.'))) return true;
+    return step === '[*]' && of.startsWith('[');
+  });
+}
+
+/** Paths without those that lead to, or into, what another one seals: nothing is left there to be sealed. */
+export function outermost(paths: readonly SecretPath[]): SecretPath[] {
+  return paths.filter((path) =>
+    paths.every((other) => other === path || !covers(stepsOf(other), stepsOf(path))),
+  );
+}
+
 type Change = (value: unknown) => Promise<unknown>;
 
-/** A copy with `change` made to every value that a path leads to. */
-async function changeAt(
-  value: unknown,
-  steps: readonly string[],
-  change: Change,
-): Promise<unknown> {
-  const [step, ...rest] = steps;
-  if (step === undefined) return change(value);
+/**
+ * A copy with `change` made to every value that a path leads to; once, however many do (every value of an
+ * object, and one of it by its name): a token inside another one would be out of a rotation's sight.
+ */
+async function changeAt(value: unknown, ways: readonly Steps[], change: Change): Promise<unknown> {
+  if (ways.some((steps) => steps.length === 0)) {
+    const changed = await change(value);
+    if (changed !== value) return changed;
+  }
   if (value === null || typeof value !== 'object') return value;
-  const every = step === '[*]' || step === '.*';
-  if (Array.isArray(value) !== step.startsWith('[')) return value;
-  const wanted = step.startsWith('[') ? step.slice(1, -1) : nameOf(step);
   const entries: [string, unknown][] = [];
   for (const [key, item] of Object.entries(value)) {
-    const hit = every || key === wanted;
-    entries.push([key, hit ? await changeAt(item, rest, change) : item]);
+    const onward = ways.filter(([step]) => leadsTo(key, Array.isArray(value), step));
+    const rest = onward.map((steps) => steps.slice(1));
+    entries.push([key, rest.length === 0 ? item : await changeAt(item, rest, change)]);
   }
   return Array.isArray(value) ? entries.map(([, item]) => item) : Object.fromEntries(entries);
 }
 
+function leadsTo(key: string, ofList: boolean, step: string | undefined): boolean {
+  if (step === undefined || ofList !== step.startsWith('[')) return false;
+  if (step === '[*]' || step === '.*') return true;
+  return key === (ofList ? step.slice(1, -1) : nameOf(step));
+}
+
 function nameOf(step: string): string {
-  const name: unknown = step === '.*' ? '' : JSON.parse(step.slice(1));
+  const name: unknown = JSON.parse(step.slice(1));
   return String(name);
 }
 
-async function changeAll(
+function changeAll(
   payload: unknown,
   paths: readonly SecretPath[],
   change: Change,
 ): Promise<unknown> {
-  let changed = payload;
-  for (const path of paths)
-    changed = await changeAt(changed, path.match(stepPattern) ?? [], change);
-  return changed;
+  return changeAt(
+    payload,
+    paths.map((path) => stepsOf(path)),
+    change,
+  );
 }
 
 /** Where payloads of a job type stand, as the keys know places: a token of one type opens in no other. */
@@ -108,7 +134,7 @@ export async function sealFields(
 
 /**
  * The payload with its secret fields open. A field that was stored before it was marked as secret is taken as
- * it is. Throws `decryption_failed`.
+ * it is, and is as secret. Throws `decryption_failed`.
  */
 export async function openFields(
   payload: unknown,
@@ -117,7 +143,10 @@ export async function openFields(
   openKeys: () => EncryptionKeyManager,
 ): Promise<unknown> {
   return changeAll(payload, paths, async (value): Promise<unknown> => {
-    if (!isSealed(value)) return value;
+    if (!isSealed(value)) {
+      secretWatch.getStore()?.opened(JSON.stringify(value));
+      return value;
+    }
     return JSON.parse(await openKeys().decryptString(value[sealedKey], contextOf(place)));
   });
 }

@@ -1,49 +1,65 @@
 /**
- * Takes known secrets out of text: as they are, as JSON, a URL or base64 would write them, and cut off at the
- * end of a text that was cut. What is shorter than four characters stays: it would take ordinary words with it.
+ * Takes known secrets out of text: as they are, as JSON, console.log, a URL or base64 would write them, and cut
+ * off where a text was cut. What is shorter than four characters stays: it would take ordinary words with it.
  */
+import { inspect } from 'node:util';
 
 const shown = '[redacted]';
 const minLength = 4;
 /** Of a secret that a text breaks off in, so much has to be there to be recognised. */
 const minCutLength = 6;
+/** A line of a longer secret, or a part of its base64, may be an ordinary word; of this length it hardly is. */
+const minPartLength = 8;
+/** Shorter words inside a secret are its names rather than its keys. */
+const minWordLength = 16;
+/** The same of a number that stands inside a secret. */
+const minNumberLength = 6;
+/** So many lines, and so many words. */
+const maxParts = 200;
 const maxDepth = 100;
 
 export class SecretTexts {
-  /** Longest first, so that a secret that contains another one goes whole. */
-  #forms: readonly string[] = [];
+  readonly #known = new Set<string>();
+  #sorted: readonly string[] = [];
 
   get empty(): boolean {
-    return this.#forms.length === 0;
+    return this.#known.size === 0;
+  }
+
+  /** Longest first, so that a secret that contains another one goes whole. */
+  get #forms(): readonly string[] {
+    if (this.#sorted.length < this.#known.size) {
+      this.#sorted = [...this.#known].toSorted((a, b) => b.length - a.length);
+    }
+    return this.#sorted;
   }
 
   /** Remembers a secret; of JSON also every text inside it, for it is those that get into messages. */
   add(secret: string): void {
-    const forms = new Set(this.#forms);
     // A text in quotes is JSON's way to write it, and the quotes are no part of the secret.
-    const own = /^".*"$/s.test(secret) ? [] : [secret];
+    const own = /^(?:".*"|true|false|null)$/s.test(secret) ? [] : [secret];
     for (const text of [...own, ...textsInside(secret)]) {
-      for (const form of formsOf(text)) if (form.length >= minLength) forms.add(form);
+      for (const form of formsOf(text)) if (form.length >= minLength) this.#known.add(form);
     }
-    this.#forms = [...forms].toSorted((a, b) => b.length - a.length);
   }
 
   /** The text without the secrets. */
   redact(text: string): string {
     let rest = text;
     for (const form of this.#forms) rest = rest.replaceAll(form, shown);
-    return this.#withoutCutEnd(rest);
+    return this.#withoutCutEnds(rest);
   }
 
   /** Any JSON value without the secrets, keys included. */
   redactValue<T>(value: T): T {
-    // Strings become strings and objects objects: the shape stays what it was.
+    // Only a number that is a secret changes its type: the shape stays what it was.
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion
     return this.empty ? value : (this.#redacted(value, 0) as T);
   }
 
   #redacted(value: unknown, depth: number): unknown {
     if (typeof value === 'string') return this.redact(value);
+    if (typeof value === 'number') return this.#known.has(String(value)) ? shown : value;
     if (value === null || typeof value !== 'object' || value instanceof Date) return value;
     if (depth >= maxDepth) return shown;
     if (Array.isArray(value)) return value.map((item: unknown) => this.#redacted(item, depth + 1));
@@ -56,10 +72,16 @@ export class SecretTexts {
   }
 
   /** Messages are cut at a length, perhaps in the middle of a secret. */
-  #withoutCutEnd(text: string): string {
-    const note = / \[cut at \d+\]$/.exec(text)?.[0];
-    if (note === undefined) return text;
-    const body = text.slice(0, -note.length);
+  #withoutCutEnds(text: string): string {
+    const [first = '', ...rest] = text.split(/( \[cut at \d+\])/);
+    if (rest.length === 0) return text;
+    const parts = [first, ...rest];
+    return parts
+      .map((part, index) => (index + 1 in parts && index % 2 === 0 ? this.#withoutEnd(part) : part))
+      .join('');
+  }
+
+  #withoutEnd(body: string): string {
     for (const form of this.#forms) {
       for (
         let length = Math.min(form.length - 1, body.length);
@@ -67,11 +89,11 @@ export class SecretTexts {
         length -= 1
       ) {
         if (body.endsWith(form.slice(0, length))) {
-          return `${body.slice(0, body.length - length)}${shown}${note}`;
+          return `${body.slice(0, body.length - length)}${shown}`;
         }
       }
     }
-    return text;
+    return body;
   }
 }
 
@@ -79,12 +101,49 @@ function formsOf(text: string): string[] {
   if (!text.isWellFormed()) return [text];
   const bytes = Buffer.from(text, 'utf8');
   return [
-    text,
-    JSON.stringify(text).slice(1, -1),
+    ...printed(text),
+    ...[...linesOf(text), ...wordsOf(text)].flatMap(printed),
     encodeURIComponent(text),
+    encodeURI(text),
+    new URLSearchParams([['', text]]).toString().slice(1),
     bytes.toString('base64'),
     bytes.toString('base64url'),
+    ...insideBase64(bytes),
   ];
+}
+
+/** As it is, and between the quotes of JSON and of console.log. */
+function printed(text: string): string[] {
+  const inspected = inspect(text, { breakLength: Infinity, maxStringLength: Infinity });
+  return [text, JSON.stringify(text).slice(1, -1), inspected.slice(1, -1)];
+}
+
+/** console.log of an object prints a text of several lines, as a private key is, line by line. */
+function linesOf(text: string): string[] {
+  const lines = text.split(/\r?\n/);
+  if (lines.length === 1) return [];
+  return lines.filter((line) => line.trim().length >= minPartLength).slice(0, maxParts);
+}
+
+/** Keys in a text that is not JSON: `name = value` in lines, `id:key`, `https://user:password@host`. */
+function wordsOf(text: string): string[] {
+  if (textsInside(text).length > 0) return [];
+  const words = text.split(/[\s=:,;@"']+/).filter((word) => word.length >= minWordLength);
+  return words.slice(0, maxParts);
+}
+
+/**
+ * What base64 makes of the bytes inside a longer text, as `user:password` of a Basic login is: by where they
+ * begin in a group of three, and without the characters that their neighbours share in.
+ */
+function insideBase64(bytes: Buffer): string[] {
+  return [0, 1, 2].flatMap((before) => {
+    const all = Buffer.concat([Buffer.alloc(before), bytes]);
+    const from = Math.ceil((before * 8) / 6);
+    const to = Math.floor((all.length * 8) / 6);
+    if (to - from < minPartLength) return [];
+    return (['base64', 'base64url'] as const).map((how) => all.toString(how).slice(from, to));
+  });
 }
 
 function textsInside(secret: string): string[] {
@@ -98,6 +157,9 @@ function textsInside(secret: string): string[] {
 
 function leavesOf(value: unknown, depth: number): string[] {
   if (typeof value === 'string') return [value];
+  if (typeof value === 'number') {
+    return String(value).length < minNumberLength ? [] : [String(value)];
+  }
   if (value === null || typeof value !== 'object' || depth >= maxDepth) return [];
   return Object.values(value).flatMap((item) => leavesOf(item, depth + 1));
 }

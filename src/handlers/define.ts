@@ -3,6 +3,7 @@
  * the function that does it. It sees its tenant's rows and the LLM door; it never sees a queue.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { SecretTexts } from '../crypto/secret-texts.ts';
 import type { TenantSql } from '../db/tenant.ts';
 import { PurserError } from '../errors.ts';
 import type { Llm } from '../llm/llm.ts';
@@ -154,12 +155,31 @@ export async function parsePayload(handler: Handler, payload: unknown): Promise<
   const parsed = await handler.payload['~standard'].validate(payload);
   if (parsed.issues === undefined) return parsed.value;
   const faults = parsed.issues.map((issue) => {
-    const path = (issue.path ?? [])
-      .map((part) => String(typeof part === 'object' ? part.key : part))
-      .join('.');
-    return path === '' ? issue.message : `${path}: ${issue.message}`;
+    const path = (issue.path ?? []).map((part) => (typeof part === 'object' ? part.key : part));
+    const fault = withoutValue(issue.message, payload, path);
+    return path.length === 0 ? fault : `${path.map(String).join('.')}: ${fault}`;
   });
   throw new PurserError('invalid_payload', `payload of ${handler.type}: ${faults.join('; ')}`, {
     details: { class: 'fatal' },
   });
+}
+
+/** Libraries and users' own messages say what they received. */
+function withoutValue(message: string, payload: unknown, path: readonly PropertyKey[]): string {
+  let value = payload;
+  for (const key of path) {
+    value = value !== null && typeof value === 'object' ? Reflect.get(value, key) : undefined;
+  }
+  const texts = new SecretTexts();
+  texts.add(jsonOf(value));
+  return texts.redact(message);
+}
+
+function jsonOf(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? '';
+  } catch {
+    // No JSON; it will be refused for that, if for nothing else.
+    return '';
+  }
 }

@@ -4,19 +4,17 @@
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { z } from 'zod';
-import { nameStep } from '../crypto/secret-fields.ts';
+import { nameStep, outermost } from '../crypto/secret-fields.ts';
 import type { SecretPath } from '../crypto/secret-fields.ts';
 import { messageOf, PurserError } from '../errors.ts';
-
-/** Also in the JSON Schema of the job type, for whoever reads that. */
-const mark = 'x-purser-secret';
+import { isMarked, markedSchemas, secretMark } from './secret-marks.ts';
 
 /**
  * Marks a field of a zod payload schema as secret: it is stored encrypted, opened only where the handler
  * runs, and kept out of everything that the attempt says.
  */
 export function secret<S extends z.ZodType>(schema: S): S {
-  return schema.meta({ [mark]: true });
+  return schema.meta({ [secretMark]: true });
 }
 
 type Node = Readonly<Record<string, unknown>>;
@@ -31,14 +29,20 @@ interface Search {
 /** Paths of the marked fields. Throws `invalid_handler` for a mark that cannot be obeyed. */
 export function secretPathsOf(type: string, schema: StandardSchemaV1): SecretPath[] {
   if (!(schema instanceof z.ZodType)) return [];
-  const root = jsonSchemaOf(type, schema);
+  const marked = markedSchemas(schema);
+  if (marked.length === 0) return [];
+  const { root, described } = jsonSchemaOf(type, schema);
   const marks = marksIn(root);
-  if (marks.length === 0) return [];
   const search: Search = { root, paths: new Set(), marked: new Set(), recursive: new Set() };
   find(search, root, '$', ['#']);
   const refuse = (fault: string): never => {
     throw new PurserError('invalid_handler', `handler ${JSON.stringify(type)}: ${fault}`);
   };
+  if (marked.some((each) => each.standing === 'lost' || !described.has(each.schema))) {
+    refuse(
+      'a secret field stands in what a transformation makes, or where JSON has no place for it; mark what goes in',
+    );
+  }
   if (search.paths.has('$')) refuse('mark the secret fields of its payload, not all of it');
   if ([...search.recursive].some((node) => marksIn(node).length > 0)) {
     refuse('a secret field stands in a schema that contains itself; give it a place of its own');
@@ -46,12 +50,27 @@ export function secretPathsOf(type: string, schema: StandardSchemaV1): SecretPat
   if (marks.some((node) => !search.marked.has(node))) {
     refuse('a secret field stands where a path cannot lead; use objects, lists and records');
   }
-  return [...search.paths].toSorted();
+  return outermost([...search.paths]).toSorted();
 }
 
-function jsonSchemaOf(type: string, schema: z.ZodType): Node {
+interface Described {
+  readonly root: Node;
+  /** The schemas that the JSON Schema tells of. */
+  readonly described: ReadonlySet<unknown>;
+}
+
+function jsonSchemaOf(type: string, schema: z.ZodType): Described {
+  const described = new Set<unknown>();
   try {
-    return z.toJSONSchema(schema, { io: 'input', unrepresentable: 'any' });
+    const root = z.toJSONSchema(schema, {
+      io: 'input',
+      unrepresentable: 'any',
+      override: ({ zodSchema, jsonSchema }) => {
+        described.add(zodSchema);
+        if (isMarked(zodSchema)) jsonSchema[secretMark] = true;
+      },
+    });
+    return { root, described };
   } catch (error) {
     throw new PurserError(
       'invalid_handler',
@@ -68,13 +87,13 @@ const isNode = (value: unknown): value is Node =>
 function marksIn(value: unknown): Node[] {
   if (value === null || typeof value !== 'object') return [];
   const below = Object.values(value).flatMap(marksIn);
-  return isNode(value) && value[mark] === true ? [value, ...below] : below;
+  return isNode(value) && value[secretMark] === true ? [value, ...below] : below;
 }
 
 /** Follows every way from a schema into the values that it describes. */
 function find(search: Search, schema: unknown, path: string, refs: readonly string[]): void {
   if (!isNode(schema)) return;
-  if (schema[mark] === true) {
+  if (schema[secretMark] === true) {
     search.marked.add(schema);
     // All of the value is encrypted; marks inside it have nothing left to do.
     for (const inner of marksIn(schema)) search.marked.add(inner);

@@ -16,7 +16,7 @@ export async function keyVersionToWrite(
   connection: Connection,
   keyring: EncryptionKeyManager,
 ): Promise<number> {
-  const marks = JSON.stringify(await keyring.marks());
+  const marks = JSON.stringify(await keyring.marks('writing'));
   const [row] = await runOn<{ version: number | null }>(
     connection,
     'select purser.key_version_to_write($1::text::jsonb, $2::int) as version',

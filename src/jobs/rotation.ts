@@ -10,7 +10,8 @@ export const rotationJobType = 'key_rotation';
 export interface EncryptedCount {
   /** table.column. */
   readonly place: string;
-  readonly keyVersion: number;
+  /** null where the row does not say. */
+  readonly keyVersion: number | null;
   readonly values: number;
 }
 
@@ -39,7 +40,7 @@ export async function startRotation(
            coalesce(sum(w.value_count), 0)::float8 as "values"
     from (
       select c.tenant_id, c.place, sum(c.value_count) as value_count from purser.count_encrypted_values() c
-      where c.key_version <> ${toVersion} group by 1, 2 order by 1, 2
+      where c.key_version is distinct from ${toVersion} group by 1, 2 order by 1, 2
     ) w cross join lateral purser.enqueue(
       w.tenant_id, ${rotationJobType}, jsonb_build_object('place', w.place, 'toVersion', ${toVersion}::int),
       format('%s v%s', w.place, ${toVersion}::int), p_dedup_window => interval '0',

@@ -53,6 +53,10 @@ export function saidBy(body: string, request: string, apiKey: string | undefined
   const parsed = parseObject(body);
   const error = asObject(parsed?.['error']) ?? parsed ?? {};
   const details = asObjects(error['details']);
+  const word = (value: unknown): string | undefined => {
+    const found = wordOf(value);
+    return found !== undefined && repeats(found, apiKey) ? undefined : found;
+  };
   const code =
     word(error['code']) ??
     details.map((detail) => word(detail['reason'])).find((reason) => reason !== undefined) ??
@@ -75,7 +79,13 @@ export function saidBy(body: string, request: string, apiKey: string | undefined
   };
 }
 
-function word(value: unknown): string | undefined {
+/** A shorter key is a stand-in for servers that ask for none, and could be part of any word. */
+const minKeyLength = 8;
+
+const repeats = (text: string, apiKey = ''): boolean =>
+  apiKey.length >= minKeyLength && text.includes(apiKey);
+
+function wordOf(value: unknown): string | undefined {
   return typeof value === 'string' && /^[\w.-]{1,60}$/.test(value) ? value : undefined;
 }
 

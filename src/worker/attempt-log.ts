@@ -24,6 +24,8 @@ const maxLines = 500;
 const maxLineLength = 2_000;
 const maxNoteLength = 500;
 const stored: Level = 'info';
+const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+const isTime = /^\d{4}-\d\d-\d\dT[\d:.]{5,12}Z$/;
 
 export class AttemptLog {
   readonly #tell: (report: Report) => void;
@@ -47,9 +49,9 @@ export class AttemptLog {
     readonly stderr: DestinationStream;
     readonly about: object;
   }): Logger {
-    const capture = { write: (line: string) => this.#capture(this.#clean(line)) };
-    const stderr = { write: (line: string) => options.stderr.write(this.#clean(line)) };
-    const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
+    const clean = (line: string): string => this.#clean(line, options.about);
+    const capture = { write: (line: string) => this.#capture(clean(line)) };
+    const stderr = { write: (line: string) => options.stderr.write(clean(line)) };
     const shown = levels.find((level) => level === options.level);
     const streams = [
       ...(shown === undefined ? [] : [{ level: shown, stream: stderr }]),
@@ -103,10 +105,17 @@ export class AttemptLog {
     this.#tell(report);
   }
 
-  /** By its values, for a secret may have quotes and braces in it. */
-  #clean(line: string): string {
+  /**
+   * By its values, for a secret may have quotes and braces in it. What lines are found by stays, whatever a
+   * secret may spell.
+   */
+  #clean(line: string, about: object): string {
     if (this.#secrets.empty) return line;
-    return `${JSON.stringify(this.#secrets.redactValue(JSON.parse(line)))}\n`;
+    const given: Readonly<Record<string, unknown>> = { ...asObject(JSON.parse(line)) };
+    const level = levels.find((word) => word === given['level']);
+    const at = isTime.test(String(given['at'])) ? given['at'] : undefined;
+    const kept = { level, at, ...about };
+    return `${JSON.stringify({ ...this.#secrets.redactValue(given), ...definedOf(kept) })}\n`;
   }
 
   #capture(line: string): void {
@@ -138,6 +147,9 @@ function lineOf(line: string): LogLine {
     text: storableText(`${words}${facts}`.trim(), maxLineLength),
   };
 }
+
+const definedOf = (object: object): object =>
+  Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined));
 
 const asObject = (value: unknown): object =>
   value !== null && typeof value === 'object' ? value : {};

@@ -23,15 +23,21 @@ function signForCallbacks(board: SharedBoard): void {
   createHook({ before: () => board.setCurrent(currentAttempt.getStore()?.place ?? 0) }).enable();
 }
 
+/** Bytes that are text lose the secrets in it; all others stay what they are. */
+function withoutSecrets(executor: Executor, chunk: unknown): unknown {
+  if (typeof chunk === 'string') return executor.redact(chunk);
+  if (!(chunk instanceof Uint8Array)) return chunk;
+  const text = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).toString('utf8');
+  const clean = executor.redact(text);
+  return clean === text ? chunk : Buffer.from(clean);
+}
+
 /** What a handler writes past its log (console.log) goes without its secrets too. */
 function redactOutput(executor: Executor): void {
   for (const stream of [process.stdout, process.stderr]) {
     stream.write = new Proxy(stream.write.bind(stream), {
       apply: (write, self, [chunk, ...rest]: unknown[]) =>
-        Reflect.apply(write, self, [
-          typeof chunk === 'string' ? executor.redact(chunk) : chunk,
-          ...rest,
-        ]),
+        Reflect.apply(write, self, [withoutSecrets(executor, chunk), ...rest]),
     });
   }
 }

@@ -92,10 +92,12 @@ export class Executor {
     this.#abort(token, error);
   }
 
-  /** Text of this thread without the secrets of what runs in it. */
+  /** Text of this thread without the secrets of what runs in it, or goes on after its attempt has ended. */
   redact(text: string): string {
+    const left = currentAttempt.getStore();
+    const speakers = new Set([...this.#running.values(), ...(left === undefined ? [] : [left])]);
     let rest = text;
-    for (const { secrets } of this.#running.values()) rest = secrets.redact(rest);
+    for (const { secrets } of speakers) rest = secrets.redact(rest);
     return rest;
   }
 

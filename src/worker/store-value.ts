@@ -47,7 +47,7 @@ export function storableResult(result: unknown): unknown {
         reason: 'too large',
         bytes,
         limitBytes: maxResultBytes,
-        start: storableText(text.slice(0, keptOfHugeResult), keptOfHugeResult),
+        start: storableText(text, keptOfHugeResult),
       };
     }
     return storableJson(JSON.parse(text), 0);

@@ -99,6 +99,24 @@ it('an old key may go when nothing needs it and nobody would write with it', asy
   expect(await standing()).toMatchObject({ values: 0, primaryOf: 1, mayGo: false });
   await beat('worker-old', both);
   expect(await standing()).toMatchObject({ values: 0, primaryOf: 0, mayGo: true });
+
+  // The only key that all of them share is the one that writes.
+  const third = { version: 3, key: 'the third passphrase' };
+  await beat(
+    'worker-new',
+    new EncryptionKeyManager({ primary: { ...third, salt }, legacy: [first] }),
+  );
+  expect(await standing()).toMatchObject({ values: 0, primaryOf: 0, mayGo: false });
+  await database.sql`delete from heartbeats where process_id = 'worker-new'`;
+
+  await database.sql.unsafe(`
+    create table public.notes (id int primary key, tenant_id text, body text, encryption_key_version int);
+    insert into public.notes values (1, '${tenantId}', 'v2.1.AAAA', null);
+    select purser.encrypt_column('public.notes', 'body')`);
+  expect(await standing()).toMatchObject({ values: 0, primaryOf: 0, mayGo: false });
+  const { out } = await invokeWith(env)('keys', 'status');
+  expect(out).toMatch(/^1 +0 .*needed: rows without a key version may be of it/m);
+  expect(out).toMatch(/^notes\.body +- +1$/m);
 });
 
 it('status without keys says what to set', async () => {

@@ -1,3 +1,4 @@
+import { inspect } from 'node:util';
 import { expect, test } from 'vitest';
 import { SecretTexts } from '../../src/crypto/secret-texts.ts';
 
@@ -23,6 +24,17 @@ test('a secret goes as it is, and as JSON, a URL or base64 would write it', () =
 test('of a secret that is JSON every text inside it goes by itself', () => {
   const texts = knowing(JSON.stringify({ id: 'AKIA1234', nested: [{ key: 'wJalrXUt' }] }));
   expect(texts.redact('id AKIA1234, key wJalrXUt')).toBe('id [redacted], key [redacted]');
+});
+
+test('of a secret of several parts each long one goes by itself', () => {
+  const profile =
+    '[default]\naws_access_key_id = AKIAIOSFODNN7EXAMPLE\naws_secret_access_key=wJalrXUtnFEMI/K7MDENG+x\nregion = eu';
+  const url = 'https://user:a-long-password-of-mine@example.org/';
+  expect(
+    knowing(profile, url).redact(
+      'AKIAIOSFODNN7EXAMPLE wJalrXUtnFEMI/K7MDENG+x a-long-password-of-mine in region eu',
+    ),
+  ).toBe('[redacted] [redacted] [redacted] in region eu');
 });
 
 test('a text that JSON put in quotes goes without them, so that JSON around it stays JSON', () => {
@@ -53,4 +65,45 @@ test('values are gone through whatever their shape, and what is no text stays as
     none: null,
     at,
   });
+});
+
+test('console.log of an object shows nothing of a secret with quotes, backslashes or lines', () => {
+  const key = `-----BEGIN KEY-----\n${'MIIEvQIBADANBgkq'.repeat(4)}\n${'hkiG9w0BAQEFAASC'.repeat(4)}\n`;
+  const texts = knowing(key, 'a\\b"c\'d`e\u001bf');
+  const shown = texts.redact(inspect({ deep: { key, other: 'a\\b"c\'d`e\u001bf' } }));
+  expect(shown).not.toMatch(/MIIEvQ|hkiG9w|b"c/);
+});
+
+test('a secret goes from a query, a form and the base64 of a login with a password', () => {
+  const secret = "pa/ss w'or(d)?";
+  const texts = knowing(secret);
+  const url = new URL('https://example.org/');
+  url.searchParams.set('token', secret);
+  expect(texts.redact(url.href)).toBe('https://example.org/?token=[redacted]');
+  expect(texts.redact(new URL(`https://example.org/${encodeURI(secret)}`).href)).toBe(
+    'https://example.org/[redacted]',
+  );
+  for (const user of ['u', 'us', 'use', '']) {
+    const login = Buffer.from(`${user}:${secret}:x`).toString('base64');
+    expect(texts.redact(`Basic ${login}`)).toMatch(/^Basic [\w=+/]{0,6}\[redacted\][\w=+/]{0,6}$/);
+  }
+});
+
+test('a number that is a secret goes where it stands as a number too', () => {
+  const value = { pin: 48_151_623, count: 4, text: 'pin 48151623' };
+  const without = { pin: '[redacted]', count: 4, text: 'pin [redacted]' };
+  expect(knowing('48151623').redactValue(value)).toEqual(without);
+  expect(knowing('{"pin":48151623,"port":5432}').redactValue(value)).toEqual(without);
+  expect(knowing('{"pin":48151623,"port":5432}').redact('port 5432')).toBe('port 5432');
+});
+
+test('a secret that is null or a truth value takes no words away', () => {
+  expect(knowing('null', 'true', 'false').redact('null true false')).toBe('null true false');
+});
+
+test('a secret goes at every place where a text was cut', () => {
+  const texts = knowing('a-very-long-secret');
+  expect(texts.redact('Error: a-very-lo [cut at 16]\n at run [cut at 99]')).toBe(
+    'Error: [redacted] [cut at 16]\n at run [cut at 99]',
+  );
 });

@@ -16,6 +16,7 @@ const payload = z.object({
     'late',
     'child',
     'alone',
+    'after',
   ]),
 });
 
@@ -40,6 +41,7 @@ const leak = defineHandler({
     console.log(`console: ${said}`);
     console.error('console:', { token, secretKey });
     process.stdout.write(`stdout: ${said}\n`);
+    process.stdout.write(Buffer.from(`bytes: ${said}\n`));
     ctx.log.debug({ token, headers: { 'x-api-key': secretKey } }, said);
     ctx.log.error({ error: new Error(said), nested: { deep: [token] } }, said);
     ctx.progress(0.5, said);
@@ -55,6 +57,12 @@ const leak = defineHandler({
       setTimeout(() => {
         throw fault;
       }, 1);
+    if (how === 'after') {
+      setTimeout(() => console.log(`after: ${said}`), 1_000);
+      setTimeout(() => {
+        throw fault;
+      }, 1_500);
+    }
     if (how === 'late') await new Promise((resolve) => setTimeout(resolve, 600_000));
     if (how === 'child') await ctx.enqueue('leak', { token, how: 'throw' });
     if (how === 'alone') for (;;) Math.sqrt(2);

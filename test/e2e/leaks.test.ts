@@ -26,6 +26,7 @@ const ways = [
   'late',
   'child',
   'alone',
+  'after',
 ];
 
 let database: TestDatabase;
@@ -165,10 +166,12 @@ it('what handlers do with credentials and secret fields reaches no log, page, ro
   // What was looked through is what was meant: the handlers did speak, and each came to its end.
   const worker = roles[1]?.stderr.join('\n') ?? '';
   expect(worker).toMatch(/^\s*token: '\[redacted\]'/m);
-  expect(roles[1]?.stdout.join('\n')).toContain('stdout: token [redacted], key [redacted]');
+  for (const way of ['stdout', 'bytes', 'after']) {
+    expect(roles[1]?.stdout.join('\n')).toContain(`${way}: token [redacted], key [redacted]`);
+  }
   expect(tables.join('\n')).toContain('token [redacted], key [redacted], all');
   expect(pages.join('\n')).toMatch(/decryption_failed_total\{[^}]*\} 1\b/);
   const completed = jobs.filter(({ state }) => state === 'completed').map(({ how }) => how);
-  expect(completed.toSorted()).toEqual(['child', 'return']);
+  expect(completed.toSorted()).toEqual(['after', 'child', 'return']);
   expect(jobs).toHaveLength(ways.length + 1);
 }, 400_000);

@@ -1,27 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { EncryptionKeyManager } from '../../src/crypto/keyring.ts';
-import { generateSalt } from '../../src/crypto/salt.ts';
 import { openFields, sealFields } from '../../src/crypto/secret-fields.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
-import type { JobContext } from '../../src/handlers/define.ts';
-import { keyRotation } from '../../src/handlers/key-rotation.ts';
-import { toOutcome } from '../../src/handlers/outcome.ts';
-import type { Outcome } from '../../src/handlers/outcome.ts';
 import { countEncryptedValues, startRotation } from '../../src/jobs/rotation.ts';
-import { llmOver } from '../../src/llm/llm-over.ts';
 import { addJob, addJobType, begin, claim, finish, step } from '../jobs/job-steps.ts';
-import { silentLog } from '../support/llm-attempt.ts';
 import { addTenant } from '../support/tenants.ts';
 import { levels, standOn } from '../tenancy/standing.ts';
 import type { Standing } from '../tenancy/standing.ts';
+import { bothKeys, newKeys, oldKeys, rotateAll } from './rotating.ts';
 
-const salt = generateSalt();
-const iterations = 100_000;
-const one = { version: 1, key: 'the first key of all', salt, iterations };
-const two = { version: 2, key: 'the second key of all', salt, iterations };
-const old = new EncryptionKeyManager({ primary: one });
-const both = new EncryptionKeyManager({ primary: two, legacy: [one] });
 const place = { column: 'aws_accounts.credentials', purpose: 'api_key' } as const;
 
 describe.each(levels)('at level %s', (level) => {
@@ -35,7 +22,7 @@ describe.each(levels)('at level %s', (level) => {
 
   const addAccount = async (tenantId: string, text: string): Promise<string> => {
     const accountId = randomUUID();
-    const { ciphertext } = await old.encryptString(text, { tenantId, ...place });
+    const { ciphertext } = await oldKeys.encryptString(text, { tenantId, ...place });
     await standing.database.system`
       insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
       values (${tenantId}, ${accountId}, ${ciphertext}, 1)`;
@@ -49,7 +36,7 @@ describe.each(levels)('at level %s', (level) => {
     const payload = await sealFields({ token, plain: token.length }, ['$."token"'], {
       tenantId,
       jobType: step,
-      keyring: old,
+      keyring: oldKeys,
       keyVersion: 1,
     });
     return addJob(standing.database.system, tenantId, { payload });
@@ -60,35 +47,8 @@ describe.each(levels)('at level %s', (level) => {
     >`select payload, tenant_id as "tenantId", encryption_key_version as version
       from background_jobs where id = ${jobId}`;
     const at = { tenantId: job?.tenantId ?? '', jobType: step };
-    const only = new EncryptionKeyManager({ primary: two });
-    const opened: unknown = await openFields(job?.payload, ['$."token"'], at, () => only);
+    const opened: unknown = await openFields(job?.payload, ['$."token"'], at, () => newKeys);
     return { version: job?.version, opened };
-  };
-
-  /** Runs every rotation that waits, as its worker would. */
-  const rotateAll = async (): Promise<Outcome[]> => {
-    const { system, tenant } = standing.database;
-    const outcomes: Outcome[] = [];
-    for (const job of await claim(system, 1_000, 'key_rotation')) {
-      const attempt = await begin(system, job);
-      const handler = keyRotation(() => both);
-      const ctx: JobContext<unknown> = {
-        jobId: attempt.jobId,
-        tenantId: attempt.tenantId,
-        payload: attempt.payload,
-        attempt: 1,
-        token: attempt.token,
-        signal: new AbortController().signal,
-        sql: tenantSql(tenant, { token: attempt.token }),
-        llm: llmOver(() => Promise.reject(new Error('no call is expected'))),
-        enqueue: () => Promise.reject(new Error('no child is expected')),
-        progress: () => {},
-        log: silentLog,
-      };
-      outcomes.push(toOutcome(await handler.run(ctx)));
-      await finish(system, attempt);
-    }
-    return outcomes;
   };
 
   it('rows, waiting jobs and dead letters of each tenant come to the new version; an ended job stays', async () => {
@@ -109,7 +69,11 @@ describe.each(levels)('at level %s', (level) => {
     expect(await startRotation(system, 2, 'alice')).toEqual({ jobs: 3, underWay: 0, values: 4 });
     expect(await startRotation(system, 2, 'bob')).toEqual({ jobs: 3, underWay: 3, values: 4 });
 
-    expect((await rotateAll()).map((outcome) => outcome.kind)).toEqual(['done', 'done', 'done']);
+    expect((await rotateAll(standing.database)).map((outcome) => outcome.kind)).toEqual([
+      'done',
+      'done',
+      'done',
+    ]);
     expect(await countEncryptedValues(system)).toEqual([
       { place: place.column, keyVersion: 2, values: 2 },
       { place: 'background_jobs.payload', keyVersion: 2, values: 2 },
@@ -120,7 +84,7 @@ describe.each(levels)('at level %s', (level) => {
     ] as const) {
       const [row] = await accountsOf(id);
       expect(row?.version).toBe(2);
-      expect(await both.decryptString(row?.credentials ?? '', { tenantId: id, ...place })).toBe(
+      expect(await bothKeys.decryptString(row?.credentials ?? '', { tenantId: id, ...place })).toBe(
         text,
       );
     }
@@ -147,7 +111,7 @@ describe.each(levels)('at level %s', (level) => {
       update aws_accounts set credentials = overlay(credentials placing 'AAAA' from 20)
       where account_id = ${spoiled}`;
     await startRotation(system, 2, 'alice');
-    const [outcome] = await rotateAll();
+    const [outcome] = await rotateAll(standing.database);
     expect(outcome).toMatchObject({
       kind: 'done',
       result: {

@@ -1,3 +1,7 @@
+import { cp, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { secret, secretPathsOf } from '../../src/handlers/secret.ts';
@@ -5,6 +9,24 @@ import { defineHandler } from '../../src/handlers/define.ts';
 import { hideSealed } from '../../src/crypto/secret-fields.ts';
 
 const text = secret(z.string());
+
+/** Of a copy of zod that has a registry of its own, as older releases do. */
+async function textOfAnotherZod(): Promise<z.ZodString> {
+  const folder = await mkdtemp(join(tmpdir(), 'purser-zod-'));
+  const copy = join(folder, 'node_modules/zod');
+  await cp(join(import.meta.dirname, '../../node_modules/zod'), copy, { recursive: true });
+  const registry: unknown = Reflect.get(globalThis, '__zod_globalRegistry');
+  Reflect.deleteProperty(globalThis, '__zod_globalRegistry');
+  try {
+    const other: { z: typeof z } = await import(pathToFileURL(join(copy, 'index.js')).href);
+    return secret(other.z.string()).min(2);
+  } finally {
+    Reflect.set(globalThis, '__zod_globalRegistry', registry);
+    await rm(folder, { recursive: true });
+  }
+}
+const foreignText = await textOfAnotherZod();
+
 const define = (payload: z.ZodType) =>
   defineHandler({
     type: 'test_secret',
@@ -33,6 +55,20 @@ describe('a mark', () => {
     ],
     ['a strange name', z.object({ 'a "b.c': text }), ['$."a \\"b.c"']],
     ['a whole object', z.object({ o: secret(z.object({ a: text })) }), ['$."o"']],
+    ['what was prepared before it', z.object({ a: z.preprocess(String, text) }), ['$."a"']],
+    ['a whole transformation', z.object({ a: secret(z.string().pipe(text)) }), ['$."a"']],
+    ['a field by its name later', z.object({ a: z.lazy(() => text) }), ['$."a"']],
+    ['a field of another copy of zod', z.object({ a: foreignText }), ['$."a"']],
+    [
+      'a list of this and that',
+      z.object({ l: z.array(z.union([z.object({ a: text }), z.array(text), text])) }),
+      ['$."l"[*]'],
+    ],
+    [
+      'a field and every other',
+      z.object({ a: text, r: z.record(z.string(), text) }).catchall(text),
+      ['$.*'],
+    ],
     ['two fields', z.object({ b: text, c: z.number(), a: text }), ['$."a"', '$."b"']],
     ['nothing', z.object({ a: z.string() }), []],
   ])('is found on %s', (_name, schema, paths) => {
@@ -49,6 +85,16 @@ describe('a mark', () => {
       },
     });
     expect(() => define(tree)).toThrow(/contains itself/);
+  });
+
+  it.each([
+    ['what a transformation makes', z.object({ a: z.string().transform(String).pipe(text) })],
+    ['the second of two schemas', z.object({ a: z.string().pipe(text) })],
+    ['a part of a text', z.object({ a: z.preprocess(Object, z.object({ b: text })) })],
+    ['a part of a rebuilt payload', z.preprocess(Object, z.object({ a: text.optional() }))],
+    ['the values of a map', z.object({ a: z.map(z.string(), text) })],
+  ])('is refused on %s, where the stored payload has no such field', (_name, schema) => {
+    expect(() => define(schema)).toThrow(/mark what goes in/);
   });
 });
 

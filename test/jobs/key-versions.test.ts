@@ -58,3 +58,21 @@ it('who shares no key with the fleet writes nothing, until the others are gone',
     update heartbeats set beat_at = now() - interval '2 minutes' where process_id = 'other'`;
   expect(await writes()).toBe(2);
 });
+
+it('a key of the earlier service reads and never writes, however new its number is', async () => {
+  const python = {
+    version: 101,
+    key: 'of the earlier service',
+    profile: 'python',
+    kdfVersion: 1,
+  } as const;
+  const before = new EncryptionKeyManager({ primary: { ...one, salt }, legacy: [python] });
+  const after = new EncryptionKeyManager({ primary: two, legacy: [one, python] });
+  await beat('new', after);
+  await beat('other', before);
+  expect(await keyVersionToWrite(database.sql, after)).toBe(1);
+  const stranger = new EncryptionKeyManager({ primary: twoElsewhere, legacy: [python] });
+  await expect(keyVersionToWrite(database.sql, stranger)).rejects.toMatchObject({
+    code: 'encryption_keys_differ',
+  });
+});

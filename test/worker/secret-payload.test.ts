@@ -167,3 +167,25 @@ it('a field that is sealed under a key nobody has fails its own job, is counted,
   expect(await whole(jobId)).not.toContain('canary');
   expect(await failed()).toBe(before + 1);
 });
+
+it('a field that is a secret or a record of secrets takes both', async () => {
+  const { system } = fleet.database;
+  const either = defineHandler({
+    ...own,
+    type: 'test_either',
+    payload: z.object({
+      a: z.union([secret(z.string()), z.record(z.string(), secret(z.string()))]),
+    }),
+    run: ({ payload: { a } }) => Promise.resolve(typeof a === 'string' ? 1 : Object.keys(a).length),
+  });
+  const worker = await fleet.startWorker([either], {}, { keys });
+  for (const [a, count] of [
+    ['one', 1],
+    [{ b: 'two', c: 'three' }, 2],
+  ] as const) {
+    const { jobId } = await enqueue(system, either, { tenantId, payload: { a } }, { keyring });
+    await untilState(system, jobId, 'completed');
+    expect((await jobRow(system, jobId)).result).toBe(count);
+  }
+  await worker.stop();
+});

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { SecretTexts } from '../../src/crypto/secret-texts.ts';
 import { storableFault, storableResult } from '../../src/worker/store-value.ts';
 import { endOfReturn, endOfThrow } from '../../src/worker/classify.ts';
 import { cancel, retry, snooze } from '../../src/handlers/outcome.ts';
@@ -159,6 +160,13 @@ describe('what is stored', () => {
     expect(storableResult('x'.repeat(2_000_000))).toMatchObject({ reason: 'too large' });
     expect(storableResult({ n: 1n })).toMatchObject({ reason: expect.stringMatching(/BigInt/) });
     expect(storableResult(nested(500))).toMatchObject({ reason: expect.stringMatching(/deep/) });
+  });
+
+  it('of what is too large has no part of a secret at the place where it is cut', () => {
+    const secrets = new SecretTexts();
+    secrets.add('a-very-long-secret');
+    const result = storableResult(`${'x'.repeat(9_990)}a-very-long-secret${'x'.repeat(2_000_000)}`);
+    expect(JSON.stringify(secrets.redactValue(result))).not.toContain('a-very');
   });
 
   it('of a thrown error has neither a password nor more than 4,000 characters of message', () => {

@@ -1,0 +1,37 @@
+import type { StandardSchemaV1 } from '@standard-schema/spec';
+import { expect, it } from 'vitest';
+import { defineHandler, parsePayload } from '../../src/handlers/define.ts';
+
+/** A library that says what it received, as some do. */
+const payload: StandardSchemaV1<{ pin: number }> = {
+  '~standard': {
+    version: 1,
+    vendor: 'test',
+    validate: (given) => {
+      const found: unknown = Object(given);
+      const pin: unknown = found !== null && typeof found === 'object' && Reflect.get(found, 'pin');
+      if (typeof pin === 'number') return { value: { pin } };
+      const message = `expected a number but received ${typeof pin === 'bigint' ? 'a bigint' : JSON.stringify(pin)}`;
+      return { issues: [{ message, path: ['pin'] }] };
+    },
+  },
+};
+const handler = defineHandler({
+  type: 'test_faults',
+  timeoutMs: 1,
+  maxAttempts: 1,
+  payload,
+  run: () => Promise.resolve(),
+});
+
+it.each([
+  ['a text', 'a canary', '"[redacted]"'],
+  ['a list', ['a canary'], '[redacted]'],
+  ['no JSON', 1n, 'a bigint'],
+])('a payload is refused without the value at fault: %s', async (_name, pin, said) => {
+  await expect(parsePayload(handler, { pin })).rejects.toMatchObject({
+    code: 'invalid_payload',
+    message: `payload of test_faults: pin: expected a number but received ${said}`,
+  });
+  expect(await parsePayload(handler, { pin: 1 })).toEqual({ pin: 1 });
+});
