@@ -199,24 +199,29 @@ export async function finishAttempts(
 }
 
 /**
- * Extends the leases that `workerId` still holds. Returns the tokens that are still the leases' own: a job
- * can have come back to the same worker under another token, which is no excuse for the old attempt.
+ * Extends the leases that `workerId` still holds; `busy` is one that an end has which is not committed yet. Returns
+ * the tokens that are still the leases' own: a job can have come back to the same worker under another one.
  */
 export async function renewLeases(
   sql: Queryable,
   workerId: string,
   tokens: readonly string[],
   leaseMs: number,
-): Promise<Set<string>> {
-  const kept = await sql<{ token: string }[]>`
-    update purser.job_leases l set expires_at = now() + ${leaseMs} * interval '1 millisecond'
-    from (
+): Promise<Map<string, 'renewed' | 'busy'>> {
+  const kept = await sql<{ token: string; state: 'renewed' | 'busy' }[]>`
+    with free as (
       select job_id, token from purser.job_leases
-      where worker_id = ${workerId} and token = any(${tokens}::uuid[]) order by job_id for no key update
-    ) o
-    where l.job_id = o.job_id and l.token = o.token
-    returning l.token`;
-  return new Set(kept.map(({ token }) => token));
+      where worker_id = ${workerId} and token = any(${tokens}::uuid[])
+      order by job_id for no key update skip locked
+    ), renewed as (
+      update purser.job_leases l set expires_at = now() + ${leaseMs} * interval '1 millisecond'
+      from free f where l.job_id = f.job_id and l.token = f.token
+      returning l.token
+    )
+    select l.token, case when r.token is null then 'busy' else 'renewed' end as state
+    from purser.job_leases l left join renewed r on r.token = l.token
+    where l.worker_id = ${workerId} and l.token = any(${tokens}::uuid[])`;
+  return new Map(kept.map(({ token, state }) => [token, state]));
 }
 
 export interface ProgressReport {
@@ -226,7 +231,7 @@ export interface ProgressReport {
   readonly note: string | null;
 }
 
-/** Keeps what handlers last said of their progress, beside the lease, while they run. */
+/** Keeps what handlers last said of their progress, beside the lease, while they run; who is ending says no more. */
 export async function storeProgress(
   sql: Queryable,
   reports: readonly ProgressReport[],
@@ -238,7 +243,7 @@ export async function storeProgress(
       select l.job_id, r.* from purser.job_leases l
       join jsonb_to_recordset(${JSON.stringify(reports)}::text::jsonb) as r (token uuid, done float8, note text)
         on l.token = r.token
-      order by l.job_id for no key update of l
+      order by l.job_id for no key update of l skip locked
     ) r
     where l.job_id = r.job_id and l.token = r.token`;
   return stored.count;
