@@ -60,11 +60,15 @@ export async function claimWaitingJobs(
           from candidate c
         ) c join room r on r.job_type = c.job_type
         where c.place <= r.room
+      ), free as (
+        -- What somebody's open transaction replaces waits for that, and nobody else waits with it.
+        select j.id from public.background_jobs j join picked p on p.id = j.id
+        where j.state in ('pending', 'failed') for no key update of j skip locked
       )
       update public.background_jobs j
       set state = 'queued', dispatch_no = j.dispatch_no + 1, queued_at = ${now}, state_detail = '{}'
-      from picked p
-      where j.id = p.id and j.state in ('pending', 'failed')
+      from free f
+      where j.id = f.id and j.state in ('pending', 'failed')
       returning j.id as "jobId", j.job_type as "jobType", j.tenant_id as "tenantId",
                 j.dispatch_no as "dispatchNo", j.priority`;
     const served = [...new Set(claimed.map(({ tenantId }) => tenantId))];

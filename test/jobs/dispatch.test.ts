@@ -133,6 +133,18 @@ it('a tenant whose turn another dispatcher is taking is passed over, not waited 
   });
 });
 
+it('a job that an open transaction replaces is passed over, and everybody else is served', async () => {
+  const [slow, free] = [await addTenant(test.sql), await addTenant(test.sql)];
+  const dedupKey = 'one';
+  const replaced = await addJob(test.sql, slow, { dedupKey });
+  const jobId = await addJob(test.sql, free);
+  await database.system.begin(async (tx) => {
+    await addJob(tx, slow, { dedupKey, onDuplicate: 'replace', payload: { newer: true } });
+    expect((await claim(test.sql)).map((job) => job.jobId)).toEqual([jobId]);
+  });
+  expect((await claim(test.sql)).map((job) => job.jobId)).toEqual([replaced]);
+});
+
 it('an enqueue never waits for a dispatcher', async () => {
   const tenantId = await addTenant(test.sql);
   await addJob(test.sql, tenantId);
