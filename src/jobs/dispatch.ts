@@ -124,7 +124,10 @@ export async function listTypesQueuedFor(sql: Queryable, ms: number): Promise<st
   return rows.map(({ job_type }) => job_type);
 }
 
-/** Queued for longer than `olderThanMs`: what a reconciler compares with the queue. */
+/**
+ * Queued for longer than `olderThanMs`: what a reconciler compares with the queue. At random where they are too
+ * many for one look: those that merely stand in a queue would hide the lost ones for as long.
+ */
 export async function listOldQueued(
   sql: Queryable,
   now: Date,
@@ -134,7 +137,7 @@ export async function listOldQueued(
     select id as "jobId", job_type as "jobType", tenant_id as "tenantId", dispatch_no as "dispatchNo", priority
     from public.background_jobs
     where state = 'queued' and queued_at < ${now}::timestamptz - ${olderThanMs} * interval '1 millisecond'
-    order by queued_at limit 1000`;
+    order by random() limit 1000`;
 }
 
 /** Takes back jobs whose queue entry is gone; a dispatch number that moved on is left alone. */
