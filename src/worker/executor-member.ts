@@ -71,11 +71,11 @@ export class Member {
     if (!this.#dead) this.#running.post(message);
   }
 
-  give(assignment: Assignment, place: number): void {
+  give(assignment: Assignment): void {
     // A thread or process of its own ends with its job.
     if (this.kind !== 'shared') this.#closed = true;
-    this.#roster.add(assignment, place);
-    this.post({ kind: 'run', place, attempt: assignment.attempt });
+    this.#roster.add(assignment);
+    this.post({ kind: 'run', place: assignment.place, attempt: assignment.attempt });
   }
 
   receive(message: FromExecutor): void {

@@ -86,6 +86,12 @@ export interface DeathCause {
 
 const places = 1024;
 
+const indexOf = (place: number): number => 2 + (place % (places - 1));
+
+/** Whether both have the same word of the board. */
+export const placesClash = (one: number, other: number): boolean =>
+  indexOf(one) === indexOf(other);
+
 /**
  * Memory that both threads see, because a blocked thread answers no message. A place is claimed by whoever
  * is first: the executor that starts the attempt, or the supervisor that gives it to another executor.
@@ -121,17 +127,13 @@ export class SharedBoard {
     return Atomics.load(this.#words, 0);
   }
 
-  /** Before the attempt is offered. Places count from 1 and are used again after 1,023 others. */
+  /** Before the attempt is offered. Places count from 1; one that clashes must not be waited for any more. */
   offer(place: number): void {
-    Atomics.store(this.#words, this.#index(place), 0);
+    Atomics.store(this.#words, indexOf(place), place);
   }
 
   /** True for the first who asks since the place was offered. */
   claim(place: number): boolean {
-    return Atomics.compareExchange(this.#words, this.#index(place), 0, 1) === 0;
-  }
-
-  #index(place: number): number {
-    return 2 + (place % (places - 1));
+    return Atomics.compareExchange(this.#words, indexOf(place), place, 0) === place;
   }
 }

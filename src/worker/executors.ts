@@ -58,7 +58,6 @@ export class Executors {
   #listener: ExecutorsListener | undefined;
   #jobTypes: ReadonlyMap<string, JobTypeFacts> = new Map();
   #opening: ((outcome: readonly JobTypeFacts[] | Error) => void) | undefined;
-  #lastPlace = 0;
   #lastMember = 0;
   #unfitUntilMs = 0;
   #closed = false;
@@ -136,7 +135,7 @@ export class Executors {
     else if (performance.now() < this.#unfitUntilMs) {
       assignment.settle(later('this worker cannot load its handlers any more', unfitPauseMs));
     } else if (kind !== 'alone' || !this.#hasSuspect())
-      this.#choose(kind).give(assignment, (this.#lastPlace += 1));
+      this.#choose(kind).give(assignment);
     else if (this.#suspects.length < maxWaitingSuspects) this.#suspects.push(assignment);
     else
       assignment.settle(later('another job runs alone here', againAfterMs * (0.5 + Math.random())));
