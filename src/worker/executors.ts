@@ -2,7 +2,6 @@
  * The supervisor's pool of executors: gives every attempt a place to run, replaces what was closed or
  * killed, and answers what handlers ask of the supervisor. Every attempt that is given gets one end.
  */
-import { PurserError } from '../errors.ts';
 import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
 import type { LlmDoor } from '../llm/create-llm.ts';
 import type { Logger } from '../log.ts';
@@ -134,8 +133,7 @@ export class Executors {
     if (this.#closed) assignment.settle(later('the worker is leaving', 0));
     else if (performance.now() < this.#unfitUntilMs) {
       assignment.settle(later('this worker cannot load its handlers any more', unfitPauseMs));
-    } else if (kind !== 'alone' || !this.#hasSuspect())
-      this.#choose(kind).give(assignment);
+    } else if (kind !== 'alone' || !this.#hasSuspect()) this.#choose(kind).give(assignment);
     else if (this.#suspects.length < maxWaitingSuspects) this.#suspects.push(assignment);
     else
       assignment.settle(later('another job runs alone here', againAfterMs * (0.5 + Math.random())));
@@ -229,7 +227,6 @@ export class Executors {
   #idle(member: Member): void {
     if (!member.closed || !this.#members.delete(member)) return;
     void member.stop();
-    this.#opening?.(new PurserError('executor_died', 'the thread that loads the handlers died'));
     const next = member.kind === 'alone' && !this.#closed ? this.#suspects.shift() : undefined;
     if (next !== undefined) this.#place(next);
   }
