@@ -227,8 +227,9 @@ export class Executors {
   #idle(member: Member): void {
     if (!member.closed || !this.#members.delete(member)) return;
     void member.stop();
-    const next = member.kind === 'alone' && !this.#closed ? this.#suspects.shift() : undefined;
-    if (next !== undefined) this.#place(next);
+    // More than one of them where none can begin.
+    while (!this.#closed && this.#suspects.length > 0 && !this.#hasSuspect())
+      for (const next of this.#suspects.splice(0, 1)) this.#place(next);
   }
 
   /** A process that was stopped itself, or starved, has no right to call its threads silent. */

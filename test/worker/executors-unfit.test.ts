@@ -113,6 +113,13 @@ const run = (pool: Executors, jobType: string, more: Partial<BegunAttempt> = {})
   pool.run(attemptOf(jobType, more), new AbortController());
 const innocent = { toState: 'pending', countsAttempt: false };
 
+it('suspects that wait for their turn all go back when handlers do not load any more', async () => {
+  const pool = await open();
+  await move('throw');
+  const ends = await Promise.all([1, 2, 3, 4].map(() => run(pool, 'quick', { alone: true })));
+  for (const end of ends) expect(end).toMatchObject(innocent);
+});
+
 it('a process that could not be started is no death of the job that was to run there', async () => {
   const pool = await open();
   const { execPath } = process;
