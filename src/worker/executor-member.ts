@@ -175,7 +175,8 @@ export class Member {
     const kill: Kill = { how, text, alone: this.#wasAlone };
     settleKilled(left, kill, signedBy);
     this.#roster.clear();
-    if (!gone) events.wedged(text);
+    // A process that takes its time keeps no other one from ending.
+    if (!gone && this.kind !== 'alone') events.wedged(text);
     events.idle(this);
   }
 

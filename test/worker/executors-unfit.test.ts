@@ -38,6 +38,8 @@ let folder: string;
 let executors: Executors | undefined;
 let threads: number;
 let canStart: boolean;
+let diesSlowly: boolean;
+let wedged: string[];
 
 const move = (how: 'exit' | 'throw') => writeFile(join(folder, 'moved'), how);
 
@@ -71,10 +73,20 @@ async function open(): Promise<Executors> {
         threads += 1;
         return spawnModule.spawnThread(...given);
       },
-      process: spawnModule.spawnProcess,
+      process: (...given) => {
+        const handle = spawnModule.spawnProcess(...given);
+        if (!diesSlowly) return handle;
+        const terminate = async () => {
+          await handle.terminate();
+          await new Promise(() => {});
+        };
+        return { ...handle, terminate };
+      },
     },
     endSessions: () => Promise.resolve(),
+    timing: diesSlowly ? { terminateWithinMs: 200 } : {},
   });
+  executors.listen({ report: () => {}, wedged: (text) => wedged.push(text) });
   return executors;
 }
 
@@ -83,6 +95,8 @@ beforeEach(async () => {
   await writeFile(join(folder, 'fickle.mjs'), fickle);
   threads = 0;
   canStart = true;
+  diesSlowly = false;
+  wedged = [];
 });
 afterEach(async () => {
   await executors?.close();
@@ -143,6 +157,13 @@ it('a thread that ends while it loads its handlers is not started again and agai
 it('a module that ends its thread while it loads is named as what it is', async () => {
   await move('exit');
   await expect(open()).rejects.toMatchObject({ code: 'invalid_handlers', exitCode: 78 });
+});
+
+it('a process that takes long to die is no thread that keeps its worker from ending', async () => {
+  diesSlowly = true;
+  const pool = await open();
+  expect(await run(pool, 'loop', { alone: true })).toMatchObject({ toState: 'failed' });
+  expect(wedged).toEqual([]);
 });
 
 it('a thread that cannot be started leaves nobody without an end', async () => {
