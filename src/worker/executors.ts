@@ -6,10 +6,10 @@ import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
 import type { LlmDoor } from '../llm/create-llm.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
+import { later } from './after-kill.ts';
 import { createAssignment } from './assignment.ts';
 import type { Assignment } from './assignment.ts';
 import type { Report } from './attempt-log.ts';
-import { handedBack } from './classify.ts';
 import { Member } from './executor-member.ts';
 import { executorConnections } from './member-options.ts';
 import type { MemberEvents, MemberKind } from './member-options.ts';
@@ -131,12 +131,21 @@ export class Executors {
   #place(assignment: Assignment): void {
     const kind = assignment.attempt.alone ? 'alone' : assignment.facts.isolation;
     if (this.#closed) assignment.settle(later('the worker is leaving', 0));
-    else if (performance.now() < this.#unfitUntilMs) {
+    else if (this.#isUnfit && (kind !== 'shared' || this.#open.length === 0)) {
       assignment.settle(later('this worker cannot load its handlers any more', unfitPauseMs));
     } else if (kind !== 'alone' || !this.#hasSuspect()) this.#choose(kind).give(assignment);
     else if (this.#suspects.length < maxWaitingSuspects) this.#suspects.push(assignment);
     else
       assignment.settle(later('another job runs alone here', againAfterMs * (0.5 + Math.random())));
+  }
+
+  /** What is open goes on; nothing is started. */
+  get #isUnfit(): boolean {
+    return performance.now() < this.#unfitUntilMs;
+  }
+
+  get #open(): Member[] {
+    return [...this.#members].filter(({ kind, closed }) => kind === 'shared' && !closed);
   }
 
   #hasSuspect(): boolean {
@@ -145,10 +154,9 @@ export class Executors {
 
   #choose(kind: MemberKind): Member {
     if (kind !== 'shared') return this.#spawn(kind);
-    const open = [...this.#members].filter((member) => member.kind === kind && !member.closed);
-    if (open.length < this.#options.threads && !open.some(({ size }) => size === 0)) {
-      return this.#spawn(kind);
-    }
+    const open = this.#open;
+    const enough = open.some(({ size }) => size === 0 || this.#isUnfit);
+    if (open.length < this.#options.threads && !enough) return this.#spawn(kind);
     return open.reduce((least, member) => (member.size < least.size ? member : least));
   }
 
@@ -189,8 +197,7 @@ export class Executors {
   /** What a closed member gives back; the next one loads while nobody waits for it yet. */
   #again(assignments: readonly Assignment[]): void {
     for (const assignment of assignments) this.#place(assignment);
-    const loads = !this.#closed && performance.now() >= this.#unfitUntilMs;
-    if (loads && this.#jobTypes.size > 0) this.#choose('shared');
+    if (!this.#closed && !this.#isUnfit && this.#jobTypes.size > 0) this.#choose('shared');
   }
 
   #hear(member: Member, message: FromExecutor): void {
@@ -241,7 +248,3 @@ export class Executors {
     for (const member of this.#members) member.watch();
   }
 }
-
-/** Not begun: no attempt, and nobody's fault. */
-const later = (reason: string, afterMs: number): AttemptEnd =>
-  handedBack(reason, new Date(Date.now() + afterMs));

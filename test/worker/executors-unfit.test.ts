@@ -145,6 +145,14 @@ it('a process that could not be started is no death of the job that was to run t
   expect(end).not.toHaveProperty('lost');
 });
 
+it('handlers that do not load any more keep nobody from the thread that has them', async () => {
+  const pool = await open();
+  await move('throw');
+  expect(await run(pool, 'quick', { alone: true })).toMatchObject(innocent);
+  expect(await run(pool, 'quick')).toMatchObject({ toState: 'completed' });
+  expect(await run(pool, 'quick', { alone: true })).toMatchObject(innocent);
+});
+
 it('a thread that ends while it loads its handlers is not started again and again', async () => {
   const pool = await open();
   await move('exit');
