@@ -31,6 +31,10 @@ export interface BegunAttempt {
 const byJobId = (a: { readonly jobId: string }, b: { readonly jobId: string }): number =>
   Number(BigInt(a.jobId) - BigInt(b.jobId));
 
+/** For this statement: who meets somebody's open transaction is told so (55P03), not kept. */
+const patience = (sql: Queryable) =>
+  sql`patience as materialized (select set_config('lock_timeout', '2s', true))`;
+
 /**
  * Starts attempts and leases them to `workerId` for `leaseMs`. Requests that are stale (re-dispatched, cancelled,
  * ended) are simply missing from the answer; one that is repeated, because its answer was lost, gets its attempt.
@@ -47,7 +51,7 @@ export async function beginAttempts(
     max_attempts as "maxAttempts", attempt_token as token, suspect as alone, losses_alone as "lossesAlone",
     created_at as "createdAt", scheduled_for as "scheduledFor"`;
   return sql<BegunAttempt[]>`
-    with request as materialized (
+    with ${patience(sql)}, request as materialized (
       select * from unnest(
         ${sorted.map(({ jobId }) => jobId)}::bigint[], ${sorted.map(({ dispatchNo }) => dispatchNo)}::int[],
         ${sorted.map(({ token }) => token)}::uuid[]) as r (job_id, dispatch_no, token)
@@ -55,7 +59,8 @@ export async function beginAttempts(
       -- Locked in the order of ids. A repetition that waits here for its first try sees what that one made.
       select j.*, r.token from public.background_jobs j
       join request r on r.job_id = j.id and r.dispatch_no = j.dispatch_no
-      where j.state = 'queued' or (j.state = 'running' and j.attempt_token = r.token)
+      where exists (select from patience)
+        and (j.state = 'queued' or (j.state = 'running' and j.attempt_token = r.token))
       order by j.id for no key update of j
     ), begun as (
       update public.background_jobs j
@@ -117,11 +122,6 @@ export interface FinishRequest {
 /** applied: this call did it. repeated: an earlier call under this token had done it. stale: refused. */
 export type FinishResult = 'applied' | 'repeated' | 'stale';
 
-interface FinishRow {
-  jobId: string;
-  result: FinishResult;
-}
-
 /**
  * Ends attempts. A token that is not the row's current one changes nothing and is answered `stale`. A job that
  * would run again although somebody wants it cancelled is cancelled. Locks: tokens, leases, jobs, each in the
@@ -145,14 +145,14 @@ export async function finishAttempts(
     lost: end.lost === 'in_company' ? 1 : 0,
     lost_alone: end.lost === 'alone' ? 1 : 0,
   }));
-  const answered = await sql<FinishRow[]>`
-    with request as materialized (
+  const answered = await sql<{ jobId: string; result: FinishResult }[]>`
+    with ${patience(sql)}, request as materialized (
       select * from jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb) as r (
         job_id bigint, token uuid, to_state text, result jsonb, error jsonb, scheduled_for timestamptz,
         counts boolean, detail jsonb, needed_usd numeric, suspect boolean, lost int, lost_alone int)
     ), gate as materialized (
       select t.token from purser.context_tokens t join request r on t.token = r.token and t.job_id = r.job_id
-      order by t.job_id for update of t
+      where exists (select from patience) order by t.job_id for update of t
     ), closed as (
       delete from purser.context_tokens t using gate g where t.token = g.token returning t.token
     ), lease as materialized (
@@ -199,24 +199,29 @@ export async function finishAttempts(
 }
 
 /**
- * Extends the leases that `workerId` still holds. Returns the tokens that are still the leases' own: a job
- * can have come back to the same worker under another token, which is no excuse for the old attempt.
+ * Extends the leases that `workerId` still holds; `busy` is one that an end has which is not committed yet. Returns
+ * the tokens that are still the leases' own: a job can have come back to the same worker under another one.
  */
 export async function renewLeases(
   sql: Queryable,
   workerId: string,
   tokens: readonly string[],
   leaseMs: number,
-): Promise<Set<string>> {
-  const kept = await sql<{ token: string }[]>`
-    update purser.job_leases l set expires_at = now() + ${leaseMs} * interval '1 millisecond'
-    from (
+): Promise<Map<string, 'renewed' | 'busy'>> {
+  const kept = await sql<{ token: string; state: 'renewed' | 'busy' }[]>`
+    with free as (
       select job_id, token from purser.job_leases
-      where worker_id = ${workerId} and token = any(${tokens}::uuid[]) order by job_id for no key update
-    ) o
-    where l.job_id = o.job_id and l.token = o.token
-    returning l.token`;
-  return new Set(kept.map(({ token }) => token));
+      where worker_id = ${workerId} and token = any(${tokens}::uuid[])
+      order by job_id for no key update skip locked
+    ), renewed as (
+      update purser.job_leases l set expires_at = now() + ${leaseMs} * interval '1 millisecond'
+      from free f where l.job_id = f.job_id and l.token = f.token
+      returning l.token
+    )
+    select l.token, case when r.token is null then 'busy' else 'renewed' end as state
+    from purser.job_leases l left join renewed r on r.token = l.token
+    where l.worker_id = ${workerId} and l.token = any(${tokens}::uuid[])`;
+  return new Map(kept.map(({ token, state }) => [token, state]));
 }
 
 export interface ProgressReport {
@@ -226,7 +231,7 @@ export interface ProgressReport {
   readonly note: string | null;
 }
 
-/** Keeps what handlers last said of their progress, beside the lease, while they run. */
+/** Keeps what handlers last said of their progress, beside the lease, while they run; who is ending says no more. */
 export async function storeProgress(
   sql: Queryable,
   reports: readonly ProgressReport[],
@@ -238,7 +243,7 @@ export async function storeProgress(
       select l.job_id, r.* from purser.job_leases l
       join jsonb_to_recordset(${JSON.stringify(reports)}::text::jsonb) as r (token uuid, done float8, note text)
         on l.token = r.token
-      order by l.job_id for no key update of l
+      order by l.job_id for no key update of l skip locked
     ) r
     where l.job_id = r.job_id and l.token = r.token`;
   return stored.count;

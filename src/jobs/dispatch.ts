@@ -60,11 +60,15 @@ export async function claimWaitingJobs(
           from candidate c
         ) c join room r on r.job_type = c.job_type
         where c.place <= r.room
+      ), free as (
+        -- What somebody's open transaction replaces waits for that, and nobody else waits with it.
+        select j.id from public.background_jobs j join picked p on p.id = j.id
+        where j.state in ('pending', 'failed') for no key update of j skip locked
       )
       update public.background_jobs j
       set state = 'queued', dispatch_no = j.dispatch_no + 1, queued_at = ${now}, state_detail = '{}'
-      from picked p
-      where j.id = p.id and j.state in ('pending', 'failed')
+      from free f
+      where j.id = f.id and j.state in ('pending', 'failed')
       returning j.id as "jobId", j.job_type as "jobType", j.tenant_id as "tenantId",
                 j.dispatch_no as "dispatchNo", j.priority`;
     const served = [...new Set(claimed.map(({ tenantId }) => tenantId))];
@@ -120,7 +124,10 @@ export async function listTypesQueuedFor(sql: Queryable, ms: number): Promise<st
   return rows.map(({ job_type }) => job_type);
 }
 
-/** Queued for longer than `olderThanMs`: what a reconciler compares with the queue. */
+/**
+ * Queued for longer than `olderThanMs`: what a reconciler compares with the queue. At random where they are too
+ * many for one look: those that merely stand in a queue would hide the lost ones for as long.
+ */
 export async function listOldQueued(
   sql: Queryable,
   now: Date,
@@ -130,7 +137,7 @@ export async function listOldQueued(
     select id as "jobId", job_type as "jobType", tenant_id as "tenantId", dispatch_no as "dispatchNo", priority
     from public.background_jobs
     where state = 'queued' and queued_at < ${now}::timestamptz - ${olderThanMs} * interval '1 millisecond'
-    order by queued_at limit 1000`;
+    order by random() limit 1000`;
 }
 
 /** Takes back jobs whose queue entry is gone; a dispatch number that moved on is left alone. */

@@ -46,8 +46,9 @@ export async function sweepOnce(options: SweepOptions, now: Date): Promise<numbe
     log.info({ kind, moved }, 'swept');
   };
   count('holdout_ended', await endHoldouts(sql, holdoutMs));
-  if (await leasesCanBeJudged(options)) {
-    const rescued = await rescueLostAttempts(sql, now);
+  const judgedAt = await whenToJudgeLeases(options);
+  if (judgedAt !== undefined) {
+    const rescued = await rescueLostAttempts(sql, judgedAt);
     count('rescued', rescued.requeued);
     count('worker_lost', rescued.deadLettered);
     count('cancelled', rescued.cancelled);
@@ -68,11 +69,15 @@ export async function sweepOnce(options: SweepOptions, now: Date): Promise<numbe
   return total;
 }
 
-/** While Postgres was away nobody could renew a lease: after its start, one lease has to pass first. */
-async function leasesCanBeJudged({ sql, leaseMs }: SweepOptions): Promise<boolean> {
-  const [row] = await sql<{ judged: boolean }[]>`
-    select now() - pg_postmaster_start_time() > ${leaseMs} * interval '1 millisecond' as judged`;
-  return row?.judged === true;
+/**
+ * By the clock that dates leases, which is the database's: one of ours that is ahead would take jobs from workers
+ * that live. While Postgres was away nobody could renew: after its start, one lease has to pass first.
+ */
+async function whenToJudgeLeases({ sql, leaseMs }: SweepOptions): Promise<Date | undefined> {
+  const [row] = await sql<{ at: Date; judged: boolean }[]>`
+    select now() as at,
+           now() - pg_postmaster_start_time() > ${leaseMs} * interval '1 millisecond' as judged`;
+  return row?.judged === true ? row.at : undefined;
 }
 
 async function reconcileQueues(options: SweepOptions, now: Date): Promise<number> {

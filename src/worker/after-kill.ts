@@ -27,6 +27,10 @@ export interface Kill {
   readonly alone: boolean;
 }
 
+/** Not begun: no attempt, and nobody's fault. */
+export const later = (reason: string, afterMs: number): AttemptEnd =>
+  handedBack(reason, new Date(Date.now() + afterMs));
+
 /** `signed`: whether the job's own code ran last; undefined when that is not known of anybody. */
 export function endAfterKill(
   killed: Killed,

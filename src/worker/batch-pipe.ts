@@ -82,6 +82,14 @@ export function createPipe<Q extends { readonly jobId: string }, A>(
     waiting = [only, ...waiting];
   };
 
+  /** Of whichever of them has the row: it is asked for last, and by itself, so that nobody else waits for it. */
+  const stepAside = (batch: readonly Caller<Q, A>[], error: unknown): void => {
+    for (const caller of batch) caller.isSuspect = true;
+    waiting = [...waiting, ...batch];
+    log.warn({ error, batch: options.name, waiting: waiting.length }, 'batch_met_a_lock');
+    giveUp(error);
+  };
+
   const giveUp = (error: unknown): void => {
     const nowMs = performance.now();
     for (const caller of waiting) if (caller.giveUpAtMs <= nowMs) caller.reject(error);
@@ -98,6 +106,10 @@ export function createPipe<Q extends { readonly jobId: string }, A>(
       } catch (error) {
         if (!mayPass(error)) {
           judge(batch, error);
+          continue;
+        }
+        if (codeOf(error) === lockNotAvailable) {
+          stepAside(batch, error);
           continue;
         }
         waiting = [...batch, ...waiting];
@@ -124,6 +136,9 @@ export function createPipe<Q extends { readonly jobId: string }, A>(
       void pump();
     });
 }
+
+/** The database waited for the row for as long as it may: so the next try needs no pause. */
+const lockNotAvailable = '55P03';
 
 /** SQLSTATEs beyond those of a store that is down: a standby after a failover, a lock, a disk. */
 const passing = /^(25006|55P03|58\w{3}|28\w{3})$/;

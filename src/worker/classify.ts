@@ -10,6 +10,7 @@ import type { Handler } from '../handlers/define.ts';
 import { toOutcome } from '../handlers/outcome.ts';
 import { parseRetryAfter } from '../retry-after.ts';
 import { backoffMs } from './backoff.ts';
+import { read } from './bounded-json.ts';
 import { readableThrown, storableFault, storableResult, storableText } from './store-value.ts';
 
 export interface AttemptFacts {
@@ -139,7 +140,7 @@ function classOf(thrown: unknown, now: Date): FailureClass {
 function statusOf(thrown: unknown): number | undefined {
   if (thrown === null || typeof thrown !== 'object') return undefined;
   for (const key of ['status', 'statusCode']) {
-    const value: unknown = Reflect.get(thrown, key);
+    const value = read(thrown, key);
     if (typeof value === 'number') return value;
   }
   return undefined;
@@ -157,7 +158,7 @@ function retryAfterOf(thrown: unknown, now: Date): number | undefined {
 }
 
 function fieldOf(value: unknown, name: string): unknown {
-  return value !== null && typeof value === 'object' ? Reflect.get(value, name) : undefined;
+  return value !== null && typeof value === 'object' ? read(value, name) : undefined;
 }
 
 /** What is no number of milliseconds asks for nothing: undefined leaves it to the backoff. */

@@ -3,12 +3,12 @@
  * Every attempt that is given to it is settled once, or given back to the pool unbegun.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PurserError } from '../errors.ts';
 import { settleKilled } from './after-kill.ts';
 import type { Kill } from './after-kill.ts';
 import { startDeadline } from './assignment.ts';
 import type { Assignment } from './assignment.ts';
 import { endOfThrow } from './classify.ts';
+import { unfit } from './executor-protocol.ts';
 import type { DeathCause, FromExecutor } from './executor-protocol.ts';
 import type { ExecutorHandle } from './executor-spawn.ts';
 import type { MemberKind, MemberOptions } from './member-options.ts';
@@ -38,11 +38,10 @@ export class Member {
     this.#handle = handle;
     this.#roster = new Roster(handle.board);
     const { timing, events } = this.#options;
-    const text = `the handlers did not load within ${timing.readyWithinMs} ms`;
-    const error = packError(new PurserError('invalid_handlers', text));
+    const { readyWithinMs } = timing;
     this.#loading = setTimeout(
-      () => events.message(this, { kind: 'unfit', error }),
-      timing.readyWithinMs,
+      () => events.message(this, unfit(`not within ${readyWithinMs} ms`)),
+      readyWithinMs,
     );
   }
 
@@ -71,11 +70,11 @@ export class Member {
     if (!this.#dead) this.#running.post(message);
   }
 
-  give(assignment: Assignment, place: number): void {
+  give(assignment: Assignment): void {
     // A thread or process of its own ends with its job.
     if (this.kind !== 'shared') this.#closed = true;
-    this.#roster.add(assignment, place);
-    this.post({ kind: 'run', place, attempt: assignment.attempt });
+    this.#roster.add(assignment);
+    this.post({ kind: 'run', place: assignment.place, attempt: assignment.attempt });
   }
 
   receive(message: FromExecutor): void {
@@ -100,6 +99,7 @@ export class Member {
         return;
       default:
         clearTimeout(this.#loading);
+        this.#loading = undefined;
         this.#options.events.message(this, message);
     }
   }
@@ -175,13 +175,15 @@ export class Member {
     const kill: Kill = { how, text, alone: this.#wasAlone };
     settleKilled(left, kill, signedBy);
     this.#roster.clear();
-    if (!gone) events.wedged(text);
+    // A process that takes its time keeps no other one from ending.
+    if (!gone && this.kind !== 'alone') events.wedged(text);
     events.idle(this);
   }
 
-  /** Its code stopped by itself. */
+  /** Its code stopped by itself; before it had loaded, no handler is to blame. Of a process nobody can tell. */
   died({ how, text }: DeathCause): void {
-    void this.kill(how, text);
+    if (this.#loading === undefined || how === 'process') void this.kill(how, text);
+    else this.#options.events.message(this, unfit(text));
   }
 
   /** The end in order: its pool closes first. */

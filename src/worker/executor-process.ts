@@ -27,6 +27,8 @@ function start(setup: ExecutorSetup): void {
   process.on('message', (message: FromWorker) => {
     clearTimeout(silence);
     silence = setTimeout(end, setup.silenceMs);
+    // Nobody competes for it here.
+    if (message.kind === 'run') thread.board?.offer(message.place);
     if (message.kind !== 'alive' && message.kind !== 'setup') thread.post(message);
   });
 }

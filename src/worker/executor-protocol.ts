@@ -4,10 +4,12 @@
  */
 import type { KeyringSource } from '../crypto/key-source.ts';
 import type { TenantAccess } from '../db/tenant-pool.ts';
+import { exitCodes, PurserError } from '../errors.ts';
 import type { Backoff, Isolation } from '../handlers/define.ts';
 import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
 import type { JobType } from '../jobs/registration.ts';
 import type { LlmCall, LlmReply } from '../llm/llm.ts';
+import { packError } from './packed-errors.ts';
 import type { PackedError } from './packed-errors.ts';
 
 /** What the supervisor has to know of a handler: all but its code. */
@@ -78,6 +80,14 @@ export type FromExecutor =
   /** Only of an executor in a process of its own: its thread ended, how. */
   | { readonly kind: 'died'; readonly cause: DeathCause };
 
+/** What is said for an executor that cannot say it. */
+export function unfit(text: string): FromExecutor {
+  const error = new PurserError('invalid_handlers', `the handlers did not load: ${text}`, {
+    exitCode: exitCodes.configuration,
+  });
+  return { kind: 'unfit', error: packError(error) };
+}
+
 /** heap: its heap was full. ended: it ended by itself, nobody knows why. process: its process died. */
 export interface DeathCause {
   readonly how: 'heap' | 'ended' | 'process';
@@ -85,6 +95,11 @@ export interface DeathCause {
 }
 
 const places = 1024;
+
+const indexOf = (place: number): number => 2 + (place % (places - 1));
+
+/** Whether both have the same word of the board. */
+export const placesClash = (one: number, other: number): boolean => indexOf(one) === indexOf(other);
 
 /**
  * Memory that both threads see, because a blocked thread answers no message. A place is claimed by whoever
@@ -121,17 +136,13 @@ export class SharedBoard {
     return Atomics.load(this.#words, 0);
   }
 
-  /** Before the attempt is offered. Places count from 1 and are used again after 1,023 others. */
+  /** Before the attempt is offered. Places count from 1; one that clashes must not be waited for any more. */
   offer(place: number): void {
-    Atomics.store(this.#words, this.#index(place), 0);
+    Atomics.store(this.#words, indexOf(place), place);
   }
 
   /** True for the first who asks since the place was offered. */
   claim(place: number): boolean {
-    return Atomics.compareExchange(this.#words, this.#index(place), 0, 1) === 0;
-  }
-
-  #index(place: number): number {
-    return 2 + (place % (places - 1));
+    return Atomics.compareExchange(this.#words, indexOf(place), place, 0) === place;
   }
 }

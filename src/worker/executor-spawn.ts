@@ -34,10 +34,15 @@ const sibling = (name: string): URL =>
 
 export const spawnThread: SpawnExecutor = (setup, events) => {
   const board = new SharedBoard();
-  const thread = new Worker(sibling('executor-main'), {
-    workerData: { setup, memory: board.memory },
-    resourceLimits: { maxOldGenerationSizeMb: setup.heapMb },
-  });
+  let thread: Worker;
+  try {
+    thread = new Worker(sibling('executor-main'), {
+      workerData: { setup, memory: board.memory },
+      resourceLimits: { maxOldGenerationSizeMb: setup.heapMb },
+    });
+  } catch (error) {
+    return notStarted(`its thread did not start: ${messageOf(error)}`, events);
+  }
   let asked = false;
   let cause: DeathCause = { how: 'ended', text: 'its thread ended by itself' };
   thread.on('message', events.message);
@@ -66,6 +71,17 @@ export const spawnThread: SpawnExecutor = (setup, events) => {
     },
   };
 };
+
+/** No thread is left, say. Its end is told like any other's, when whoever started it can hear. */
+function notStarted(text: string, events: ExecutorEvents): ExecutorHandle {
+  setImmediate(() => events.died({ how: 'ended', text }));
+  return {
+    board: undefined,
+    ended: Promise.resolve(),
+    post: () => {},
+    terminate: () => Promise.resolve(),
+  };
+}
 
 export const spawnProcess: SpawnExecutor = (setup, events) => {
   const child = fork(fileURLToPath(sibling('executor-process')), {

@@ -2,15 +2,14 @@
  * The supervisor's pool of executors: gives every attempt a place to run, replaces what was closed or
  * killed, and answers what handlers ask of the supervisor. Every attempt that is given gets one end.
  */
-import { PurserError } from '../errors.ts';
 import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
 import type { LlmDoor } from '../llm/create-llm.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
+import { later } from './after-kill.ts';
 import { createAssignment } from './assignment.ts';
 import type { Assignment } from './assignment.ts';
 import type { Report } from './attempt-log.ts';
-import { handedBack } from './classify.ts';
 import { Member } from './executor-member.ts';
 import { executorConnections } from './member-options.ts';
 import type { MemberEvents, MemberKind } from './member-options.ts';
@@ -58,7 +57,6 @@ export class Executors {
   #listener: ExecutorsListener | undefined;
   #jobTypes: ReadonlyMap<string, JobTypeFacts> = new Map();
   #opening: ((outcome: readonly JobTypeFacts[] | Error) => void) | undefined;
-  #lastPlace = 0;
   #lastMember = 0;
   #unfitUntilMs = 0;
   #closed = false;
@@ -133,13 +131,21 @@ export class Executors {
   #place(assignment: Assignment): void {
     const kind = assignment.attempt.alone ? 'alone' : assignment.facts.isolation;
     if (this.#closed) assignment.settle(later('the worker is leaving', 0));
-    else if (performance.now() < this.#unfitUntilMs) {
+    else if (this.#isUnfit && (kind !== 'shared' || this.#open.length === 0)) {
       assignment.settle(later('this worker cannot load its handlers any more', unfitPauseMs));
-    } else if (kind !== 'alone' || !this.#hasSuspect())
-      this.#choose(kind).give(assignment, (this.#lastPlace += 1));
+    } else if (kind !== 'alone' || !this.#hasSuspect()) this.#choose(kind).give(assignment);
     else if (this.#suspects.length < maxWaitingSuspects) this.#suspects.push(assignment);
     else
       assignment.settle(later('another job runs alone here', againAfterMs * (0.5 + Math.random())));
+  }
+
+  /** What is open goes on; nothing is started. */
+  get #isUnfit(): boolean {
+    return performance.now() < this.#unfitUntilMs;
+  }
+
+  get #open(): Member[] {
+    return [...this.#members].filter(({ kind, closed }) => kind === 'shared' && !closed);
   }
 
   #hasSuspect(): boolean {
@@ -148,10 +154,9 @@ export class Executors {
 
   #choose(kind: MemberKind): Member {
     if (kind !== 'shared') return this.#spawn(kind);
-    const open = [...this.#members].filter((member) => member.kind === kind && !member.closed);
-    if (open.length < this.#options.threads && !open.some(({ size }) => size === 0)) {
-      return this.#spawn(kind);
-    }
+    const open = this.#open;
+    const enough = open.some(({ size }) => size === 0 || this.#isUnfit);
+    if (open.length < this.#options.threads && !enough) return this.#spawn(kind);
     return open.reduce((least, member) => (member.size < least.size ? member : least));
   }
 
@@ -192,8 +197,7 @@ export class Executors {
   /** What a closed member gives back; the next one loads while nobody waits for it yet. */
   #again(assignments: readonly Assignment[]): void {
     for (const assignment of assignments) this.#place(assignment);
-    const loads = !this.#closed && performance.now() >= this.#unfitUntilMs;
-    if (loads && this.#jobTypes.size > 0) this.#choose('shared');
+    if (!this.#closed && !this.#isUnfit && this.#jobTypes.size > 0) this.#choose('shared');
   }
 
   #hear(member: Member, message: FromExecutor): void {
@@ -230,9 +234,9 @@ export class Executors {
   #idle(member: Member): void {
     if (!member.closed || !this.#members.delete(member)) return;
     void member.stop();
-    this.#opening?.(new PurserError('executor_died', 'the thread that loads the handlers died'));
-    const next = member.kind === 'alone' && !this.#closed ? this.#suspects.shift() : undefined;
-    if (next !== undefined) this.#place(next);
+    // More than one of them where none can begin.
+    while (!this.#closed && this.#suspects.length > 0 && !this.#hasSuspect())
+      for (const next of this.#suspects.splice(0, 1)) this.#place(next);
   }
 
   /** A process that was stopped itself, or starved, has no right to call its threads silent. */
@@ -244,7 +248,3 @@ export class Executors {
     for (const member of this.#members) member.watch();
   }
 }
-
-/** Not begun: no attempt, and nobody's fault. */
-const later = (reason: string, afterMs: number): AttemptEnd =>
-  handedBack(reason, new Date(Date.now() + afterMs));

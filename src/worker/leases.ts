@@ -30,8 +30,9 @@ export async function keepLeases(options: LeaseOptions): Promise<void> {
     const still = new Set(running.list());
     for (const job of jobs) {
       const { jobId, token } = job.attempt;
-      if (kept.has(token)) job.leasedUntilMs = askedAtMs + leaseMs;
-      else if (still.has(job)) {
+      const lease = kept.get(token);
+      if (lease === 'renewed') job.leasedUntilMs = askedAtMs + leaseMs;
+      else if (lease === undefined && still.has(job)) {
         job.controller.abort(lost(`the lease of job ${jobId} passed to another attempt`));
       }
     }

@@ -1,10 +1,12 @@
 /** What one executor was given: by token, and by the place on the board that both sides claim and sign. */
 import type { Assignment } from './assignment.ts';
+import { placesClash } from './executor-protocol.ts';
 import type { SharedBoard } from './executor-protocol.ts';
 
 export class Roster {
   readonly #byToken = new Map<string, Assignment>();
   readonly #board: SharedBoard | undefined;
+  #lastPlace = 0;
 
   constructor(board: SharedBoard | undefined) {
     this.#board = board;
@@ -26,10 +28,14 @@ export class Roster {
     return this.#byToken.get(token);
   }
 
-  add(assignment: Assignment, place: number): void {
-    assignment.place = place;
+  /** Its place is the next one that clashes with nobody's here. */
+  add(assignment: Assignment): void {
+    const others = this.list();
+    do this.#lastPlace += 1;
+    while (others.some(({ place }) => placesClash(place, this.#lastPlace)));
+    assignment.place = this.#lastPlace;
     this.#byToken.set(assignment.attempt.token, assignment);
-    this.#board?.offer(place);
+    this.#board?.offer(assignment.place);
   }
 
   take(token: string): Assignment | undefined {

@@ -212,8 +212,11 @@ async function handBack(options: WorkerServiceOptions, running: RunningJobs): Pr
   for (const { controller } of jobs) controller.abort(reason);
   if (await running.untilIdle(options.graceMs + stopByForceMs)) return;
   const end = handedBack(reason.message, new Date());
-  await finishAttempts(
-    options.database.system,
-    running.list().map(({ attempt: { jobId, token } }) => ({ jobId, token, end })),
-  );
+  // Each by itself: a row that somebody's transaction has keeps no other job from going back.
+  const handed = running.list().map(async ({ attempt: { jobId, token } }) => {
+    await finishAttempts(options.database.system, [{ jobId, token, end }]).catch((error: unknown) =>
+      options.log.warn({ jobId, error }, 'not_handed_back'),
+    );
+  });
+  await Promise.all(handed);
 }

@@ -216,7 +216,9 @@ describe('renewing leases', () => {
     ];
     await rescueLostAttempts(test.sql, new Date());
     const tokens = [kept.token, taken.token];
-    expect(await renewLeases(test.sql, 'worker-1', tokens, 60_000)).toEqual(new Set([kept.token]));
-    expect(await renewLeases(test.sql, 'worker-2', tokens, 60_000)).toEqual(new Set());
+    expect(await renewLeases(test.sql, 'worker-1', tokens, 60_000)).toEqual(
+      new Map([[kept.token, 'renewed']]),
+    );
+    expect(await renewLeases(test.sql, 'worker-2', tokens, 60_000)).toEqual(new Map());
   });
 });

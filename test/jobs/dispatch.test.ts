@@ -9,7 +9,7 @@ import {
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { addTenant } from '../support/tenants.ts';
-import { addJob, addJobType, begin, claim, finish, step } from './job-steps.ts';
+import { addJob, addJobType, begin, claim, eventually, finish, step } from './job-steps.ts';
 
 let test: TestDatabase;
 let database: Database;
@@ -133,6 +133,18 @@ it('a tenant whose turn another dispatcher is taking is passed over, not waited 
   });
 });
 
+it('a job that an open transaction replaces is passed over, and everybody else is served', async () => {
+  const [slow, free] = [await addTenant(test.sql), await addTenant(test.sql)];
+  const dedupKey = 'one';
+  const replaced = await addJob(test.sql, slow, { dedupKey });
+  const jobId = await addJob(test.sql, free);
+  await database.system.begin(async (tx) => {
+    await addJob(tx, slow, { dedupKey, onDuplicate: 'replace', payload: { newer: true } });
+    expect((await claim(test.sql)).map((job) => job.jobId)).toEqual([jobId]);
+  });
+  expect((await claim(test.sql)).map((job) => job.jobId)).toEqual([replaced]);
+});
+
 it('an enqueue never waits for a dispatcher', async () => {
   const tenantId = await addTenant(test.sql);
   await addJob(test.sql, tenantId);
@@ -152,6 +164,19 @@ describe('a lost entry', () => {
     expect(await listOldQueued(test.sql, new Date(), 10_000)).toEqual([]);
     const later = new Date(Date.now() + 60_000);
     expect(await listOldQueued(test.sql, later, 10_000)).toEqual([job]);
+  });
+
+  it('is found although a thousand older entries stand in queues that nobody works on', async () => {
+    const tenantId = await addTenant(test.sql);
+    await flood(tenantId, 1_000);
+    await claim(test.sql, 1_000);
+    const jobId = await addJob(test.sql, tenantId);
+    await claim(test.sql);
+    const later = new Date(Date.now() + 60_000);
+    const looked = await eventually('the newest to be looked at', async () =>
+      (await listOldQueued(test.sql, later, 10_000)).find((job) => job.jobId === jobId),
+    );
+    expect(looked).toMatchObject({ jobId, dispatchNo: 1 });
   });
 
   it('gives its job back, unless the job was dispatched again or has begun', async () => {

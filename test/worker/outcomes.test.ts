@@ -75,6 +75,15 @@ describe('an error', () => {
     expect(thrown(new UsageError('no'))).toMatchObject({ toState: 'dead_letter' });
   });
 
+  it('whose fields cannot be read is one like any other', () => {
+    const hostile = Object.defineProperty(new Error('the words'), 'status', {
+      get: () => {
+        throw new Error('not for you');
+      },
+    });
+    expect(thrown(hostile)).toMatchObject({ toState: 'failed', error: { message: 'the words' } });
+  });
+
   it('that hands back, or cancels, says so in its class', () => {
     const of = (details: object) => new PurserError('x', 'the words', { details: { ...details } });
     expect(thrown(of({ class: 'hand_back' }))).toMatchObject({

@@ -1,0 +1,183 @@
+/** Executors that cannot start any more: nobody is blamed for it, nobody waits for ever, nothing spins. */
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeEach, expect, it } from 'vitest';
+import { connect } from '../../src/db/connect.ts';
+import type { BegunAttempt } from '../../src/jobs/attempts.ts';
+import { createLlm } from '../../src/llm/create-llm.ts';
+import { createMetrics } from '../../src/metrics.ts';
+import type { SpawnExecutor } from '../../src/worker/executor-spawn.ts';
+import { Executors } from '../../src/worker/executors.ts';
+import { silentLog } from '../support/llm-attempt.ts';
+
+/** Loads until the file `moved` stands beside it; then it does what that says. */
+const fickle = `
+import { existsSync, readFileSync } from 'node:fs';
+const moved = new URL('moved', import.meta.url);
+if (existsSync(moved)) {
+  if (readFileSync(moved, 'utf8') === 'exit') process.exit(3);
+  throw new Error('moved away');
+}
+const h = (type, run) => ({ type, timeoutMs: 300, maxAttempts: 3, run });
+export const handlers = [
+  h('quick', async () => 'quick'),
+  h('loop', async () => { await new Promise((resolve) => setTimeout(resolve, 50)); for (;;); }),
+];
+`;
+
+// The built files: a thread cannot run TypeScript here.
+const spawnModule: { spawnThread: SpawnExecutor; spawnProcess: SpawnExecutor } = await import(
+  join(import.meta.dirname, '../../dist/worker/executor-spawn.js')
+);
+
+const nowhere = 'postgres://nobody@127.0.0.1:1/none';
+const sql = connect(nowhere, { max: 1, applicationName: 'none' });
+let folder: string;
+let executors: Executors | undefined;
+let threads: number;
+let canStart: boolean;
+let diesSlowly: boolean;
+let wedged: string[];
+
+const move = (how: 'exit' | 'throw') => writeFile(join(folder, 'moved'), how);
+
+async function open(): Promise<Executors> {
+  const tenantAccess = {
+    // Read whenever a thread is given its setup.
+    get url() {
+      if (!canStart) throw new Error('no thread left');
+      return nowhere;
+    },
+    tlsVerify: undefined,
+    switchRole: false,
+    checksConnection: false,
+    pooled: false,
+  };
+  executors = await Executors.open({
+    setup: {
+      handlersModule: join(folder, 'fickle.mjs'),
+      tenantAccess,
+      logLevel: 'silent',
+      heapMb: 64,
+      graceMs: 300,
+      silenceMs: 10_000,
+    },
+    applicationName: 'purser test',
+    threads: 1,
+    llm: createLlm({ provider: { kind: 'offline' }, budgetSql: sql }),
+    log: silentLog,
+    metrics: createMetrics(),
+    spawn: {
+      thread: (...given) => {
+        threads += 1;
+        return spawnModule.spawnThread(...given);
+      },
+      process: (...given) => {
+        const handle = spawnModule.spawnProcess(...given);
+        if (!diesSlowly) return handle;
+        const terminate = async () => {
+          await handle.terminate();
+          await new Promise(() => {});
+        };
+        return { ...handle, terminate };
+      },
+    },
+    endSessions: () => Promise.resolve(),
+    timing: diesSlowly ? { terminateWithinMs: 200 } : {},
+  });
+  executors.listen({ report: () => {}, wedged: (text) => wedged.push(text) });
+  return executors;
+}
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'purser-unfit-'));
+  await writeFile(join(folder, 'fickle.mjs'), fickle);
+  threads = 0;
+  canStart = true;
+  diesSlowly = false;
+  wedged = [];
+});
+afterEach(async () => {
+  await executors?.close();
+  executors = undefined;
+  await rm(folder, { recursive: true, force: true });
+});
+afterAll(() => sql.end());
+
+let lastJobId = 0;
+function attemptOf(jobType: string, more: Partial<BegunAttempt> = {}): BegunAttempt {
+  lastJobId += 1;
+  return {
+    jobId: String(lastJobId),
+    tenantId: 'acme',
+    jobType,
+    payload: {},
+    attempt: 1,
+    maxAttempts: 3,
+    token: randomUUID(),
+    alone: false,
+    lossesAlone: 0,
+    createdAt: new Date(),
+    scheduledFor: new Date(),
+    ...more,
+  };
+}
+const run = (pool: Executors, jobType: string, more: Partial<BegunAttempt> = {}) =>
+  pool.run(attemptOf(jobType, more), new AbortController());
+const innocent = { toState: 'pending', countsAttempt: false };
+
+it('suspects that wait for their turn all go back when handlers do not load any more', async () => {
+  const pool = await open();
+  await move('throw');
+  const ends = await Promise.all([1, 2, 3, 4].map(() => run(pool, 'quick', { alone: true })));
+  for (const end of ends) expect(end).toMatchObject(innocent);
+});
+
+it('a process that could not be started is no death of the job that was to run there', async () => {
+  const pool = await open();
+  const { execPath } = process;
+  process.execPath = join(folder, 'no-node-here');
+  const end = await run(pool, 'quick', { alone: true, lossesAlone: 2 }).finally(() => {
+    process.execPath = execPath;
+  });
+  expect(end).toMatchObject(innocent);
+  expect(end).not.toHaveProperty('lost');
+});
+
+it('handlers that do not load any more keep nobody from the thread that has them', async () => {
+  const pool = await open();
+  await move('throw');
+  expect(await run(pool, 'quick', { alone: true })).toMatchObject(innocent);
+  expect(await run(pool, 'quick')).toMatchObject({ toState: 'completed' });
+  expect(await run(pool, 'quick', { alone: true })).toMatchObject(innocent);
+});
+
+it('a thread that ends while it loads its handlers is not started again and again', async () => {
+  const pool = await open();
+  await move('exit');
+  expect(await run(pool, 'loop')).toMatchObject({ toState: 'failed', suspect: true });
+  expect(await run(pool, 'quick')).toMatchObject(innocent);
+  expect(await run(pool, 'quick')).toMatchObject(innocent);
+  expect(threads).toBe(2);
+});
+
+it('a module that ends its thread while it loads is named as what it is', async () => {
+  await move('exit');
+  await expect(open()).rejects.toMatchObject({ code: 'invalid_handlers', exitCode: 78 });
+});
+
+it('a process that takes long to die is no thread that keeps its worker from ending', async () => {
+  diesSlowly = true;
+  const pool = await open();
+  expect(await run(pool, 'loop', { alone: true })).toMatchObject({ toState: 'failed' });
+  expect(wedged).toEqual([]);
+});
+
+it('a thread that cannot be started leaves nobody without an end', async () => {
+  const pool = await open();
+  canStart = false;
+  expect(await run(pool, 'loop')).toMatchObject({ toState: 'failed', suspect: true });
+  expect(await run(pool, 'quick')).toMatchObject(innocent);
+});

@@ -1,0 +1,71 @@
+/** Leases are kept whatever a handler's transaction holds: a heartbeat waits for no tenant's commit. */
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import type { Database } from '../../src/db/database.ts';
+import { tenantSql } from '../../src/db/tenant.ts';
+import type { BegunAttempt } from '../../src/jobs/attempts.ts';
+import { keepLeases } from '../../src/worker/leases.ts';
+import { RunningJobs } from '../../src/worker/running-jobs.ts';
+import { addJobType, jobRow, runningJob } from '../jobs/job-steps.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { silentLog } from '../support/llm-attempt.ts';
+import { addTenant } from '../support/tenants.ts';
+
+let test: TestDatabase;
+let database: Database;
+let tenantId: string;
+let running: RunningJobs;
+
+beforeAll(async () => {
+  test = await freshDatabase();
+  database = await test.open();
+  await addJobType(test.sql);
+});
+beforeEach(async () => {
+  tenantId = await addTenant(test.sql);
+  running = new RunningJobs();
+});
+afterAll(() => test.close());
+
+const leaseMs = 30_000;
+const round = () =>
+  keepLeases({ database, running, workerId: 'worker-1', leaseMs, log: silentLog });
+
+function runs(attempt: BegunAttempt) {
+  const job = { attempt, controller: new AbortController(), leasedUntilMs: 0 };
+  running.add(job);
+  return job;
+}
+
+it('a completion that is not committed yet holds up nobody, and is no loss of its own lease', async () => {
+  const completing = runs(await runningJob(test.sql, tenantId));
+  const neighbour = runs(await runningJob(test.sql, tenantId));
+  const { token } = completing.attempt;
+  running.report(token, {
+    progress: { done: 1, note: null },
+    lines: [],
+    refusals: 0,
+    decryptionFailures: 0,
+  });
+  await tenantSql(database.tenant, { token })
+    .begin(async (tx) => {
+      await tx`select purser.complete_attempt('"done"')`;
+      await round();
+      throw new Error('not after all');
+    })
+    .catch(() => {});
+  expect(neighbour.leasedUntilMs).toBeGreaterThan(0);
+  expect(completing.leasedUntilMs).toBe(0);
+  expect(completing.controller.signal.aborted).toBe(false);
+  await round();
+  expect(completing.leasedUntilMs).toBeGreaterThan(0);
+});
+
+it('a lease that went with its completion tells the handler to stop', async () => {
+  const completing = runs(await runningJob(test.sql, tenantId));
+  const { jobId, token } = completing.attempt;
+  await tenantSql(database.tenant, { token }).begin(async () => 'done', { complete: true });
+  await round();
+  expect(completing.controller.signal.reason).toMatchObject({ code: 'lease_lost' });
+  expect(await jobRow(test.sql, jobId)).toMatchObject({ state: 'completed', result: 'done' });
+});
