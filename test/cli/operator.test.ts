@@ -120,7 +120,12 @@ describe('jobs', () => {
 describe('a payload on stdin', () => {
   const pipe = (bytes: Buffer) =>
     invokeWith({ DATABASE_URL: database.url }, [bytes])(
-      ...['enqueue', 'finops_analysis', '--tenant', tenantId, '--payload', '-'],
+      'enqueue',
+      'finops_analysis',
+      '--tenant',
+      tenantId,
+      '--payload',
+      '-',
     );
   const stored = () => database.sql`
     select payload from background_jobs where tenant_id = ${tenantId}`;

@@ -7,6 +7,7 @@ import { connect } from '../../src/db/connect.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
 import { migrateUp } from '../../src/db/migrate.ts';
 import { makeDatabase, makeLogin } from '../support/administrator.ts';
+import { runCli } from '../support/process.ts';
 
 /** A server of its own: roles belong to the server, and here none of ours exists yet. */
 let dataDir: string;
@@ -48,4 +49,26 @@ it('four databases of a new server migrated at once all get the roles', async ()
 it('a login that may not have the roles gets a database without them, and says so', async () => {
   const result = await migrateUp(await makeDatabase(server, 'five', plain), { tenantLogin: 'app' });
   expect(result).toMatchObject({ usesRoles: false, tenantLoginRefused: true });
+});
+
+it('a login that does not own the database is told so, with exit code 78', async () => {
+  const url = new URL(await makeDatabase(server, 'six', app));
+  url.username = plain.name;
+  const { code, stdout, stderr } = await runCli(['migrate', 'up'], {
+    env: { DATABASE_URL: url.href },
+  });
+  expect([code, stdout]).toEqual([78, '']);
+  expect(stderr).toContain('the login of DATABASE_URL may not do this: permission denied');
+  expect(stderr).toContain('Use the login that owns the database');
+});
+
+it('a server whose connections are all taken is away: exit code 69, and what helps', async () => {
+  const url = await makeDatabase(server, 'seven', app);
+  const sql = connect(url, { max: 1, applicationName: 'purser test roles' });
+  await sql`alter database seven connection limit 0`;
+  const { code, stderr } = await runCli(['jobs', 'list'], { env: { DATABASE_URL: url } });
+  await sql.end({ timeout: 5 });
+  expect(code).toBe(69);
+  expect(stderr).toContain('too many connections for database "seven"');
+  expect(stderr).toContain('Fewer processes, a larger plan, or a pooler');
 });
