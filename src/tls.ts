@@ -47,7 +47,19 @@ export function postgresAddress(text: string, verify: boolean | undefined): Post
   };
 }
 
-const read = (path: string | null) => (path === null ? undefined : readFileSync(path, 'utf8'));
+/** The file that a parameter of the URL names. Throws `invalid_configuration` (exit 78) where it cannot be read. */
+function read(name: string, path: string | null): string | undefined {
+  if (path === null) return undefined;
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new PurserError(
+      'invalid_configuration',
+      `${name} in the database's URL cannot be read: ${messageOf(error)}`,
+      { cause: error, exitCode: exitCodes.configuration },
+    );
+  }
+}
 
 function tlsOf(
   url: URL,
@@ -56,9 +68,9 @@ function tlsOf(
   files: Readonly<Record<'ca' | 'cert' | 'key', string | null>>,
 ): ConnectionOptions {
   // `system` names the authorities of the machine, which are Node's default.
-  const ca = files.ca === 'system' ? undefined : read(files.ca);
-  const cert = read(files.cert);
-  const key = read(files.key);
+  const ca = files.ca === 'system' ? undefined : read('sslrootcert', files.ca);
+  const cert = read('sslcert', files.cert);
+  const key = read('sslkey', files.key);
   const host = url.hostname.replace(/^\[|\]$/g, '');
   // libpq: `require` with an authority's file is `verify-ca`, which checks who signed, not the host's name.
   const checksName = verify ?? (mode === 'verify-full' || files.ca === 'system');

@@ -84,6 +84,11 @@ it('requires a salt in staging, so that a restart can read what was written befo
   expect(faultsOf({ ENVIRONMENT: 'staging' }).message).toContain('KDF_SALT is required in staging');
 });
 
+it('refuses a host in a parameter, where not every driver looks for it', () => {
+  const error = faultsOf({ DATABASE_URL: 'postgres://user@localhost/purser?host=/run/postgresql' });
+  expect(error.message).toContain('DATABASE_URL names its host in a parameter, which is not read');
+});
+
 it('treats empty variables as unset', () => {
   const names = describeConfig().map(({ name }) => name);
   const empty = loadConfig(Object.fromEntries(names.map((name) => [name, ''])));

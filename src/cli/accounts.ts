@@ -39,7 +39,10 @@ function nameOf(invocation: Invocation): string | null {
 /** The credentials as text, without the line end that an editor or `echo` adds. */
 async function readCredentials(invocation: Invocation): Promise<string> {
   const path = invocation.value('credentials-file');
-  const full = path === undefined ? undefined : await inputFile(path, '--credentials-file');
+  const full =
+    path === undefined
+      ? undefined
+      : await inputFile(path, { option: '--credentials-file', once: true });
   if (full === undefined && invocation.interactive) {
     invocation.note('reading the credentials from stdin; end with Ctrl-D');
   }

@@ -11,6 +11,7 @@ import { findUnprotectedTables } from '../db/tenancy-walk.ts';
 import { messageOf } from '../errors.ts';
 import { createLogger, redactUrls } from '../log.ts';
 import { openQueueBackend } from '../queues/backend.ts';
+import { checkLlm } from './doctor-llm.ts';
 import { checkPauses } from './doctor-pauses.ts';
 import { openKeyring } from '../crypto/open-keyring.ts';
 
@@ -85,6 +86,7 @@ export async function examine(config: Config): Promise<Finding[]> {
       await look('workers', () => checkRole(sql, 'worker')),
       await look('schedules', () => checkSchedules(sql)),
       await look('pauses', () => checkPauses(sql)),
+      await look('llm', () => checkLlm(config, sql)),
     ];
   } finally {
     await database.close();

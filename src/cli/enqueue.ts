@@ -44,7 +44,13 @@ async function payloadText(invocation: Invocation): Promise<string> {
       throw new UsageError(`the payload on stdin is larger than ${maxPayloadBytes} bytes`);
     }
   }
-  return Buffer.concat(chunks).toString('utf8');
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));
+  } catch {
+    throw new UsageError(
+      'the payload on stdin is not UTF-8 text; convert it, so that none is lost',
+    );
+  }
 }
 
 async function run(invocation: Invocation): Promise<number> {

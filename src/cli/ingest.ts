@@ -42,7 +42,7 @@ function fileOf(invocation: Invocation): Promise<string> {
   if ((focus === undefined) === (file === undefined)) {
     throw new UsageError('name the export: --file FILE (or --focus FILE), and only one of them');
   }
-  return inputFile(file ?? focus ?? '', file === undefined ? '--focus' : '--file');
+  return inputFile(file ?? focus ?? '', { option: file === undefined ? '--focus' : '--file' });
 }
 
 async function run(invocation: Invocation): Promise<number> {

@@ -62,8 +62,14 @@ function logs({ logs: lines }: JobRecord): string[] {
   ];
 }
 
+const factColumn = 15;
+const nextLine = `\n${' '.repeat(factColumn)}`;
+
 export function jobPage(job: JobRecord): string {
-  const head = facts(job).map(([name, text]) => `${name.padEnd(14)} ${text}`);
+  // A text of several lines stays in its column: what a handler says must not look like a fact of ours.
+  const head = facts(job).map(
+    ([name, text]) => `${name.padEnd(factColumn)}${text.replaceAll('\n', nextLine)}`,
+  );
   return [head.join('\n'), history(job), logs(job).join('\n')]
     .filter((part) => part !== '')
     .join('\n\n');

@@ -15,11 +15,18 @@ const away = new Set([
   'EAI_AGAIN',
   'CONNECT_TIMEOUT',
   'CONNECTION_CLOSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  '53300',
+  '57P01',
   '57P03',
   '28P01',
   '28000',
   '3D000',
 ]);
+
+const insufficientPrivilege = '42501';
+const tooManyConnections = '53300';
 
 const say = (line: string): void => writeLine(process.stderr, line);
 
@@ -34,8 +41,17 @@ function report(error: unknown): number {
   }
   if (away.has(code)) {
     say(`purser: cannot reach a service it needs (${code}): ${text}`);
-    say('  Check DATABASE_URL and REDIS_URL: address, login, and that it is running.');
+    say(
+      code === tooManyConnections
+        ? '  Fewer processes, a larger plan, or a pooler: docs/deployment.md has what each process opens.'
+        : '  Check DATABASE_URL and REDIS_URL: address, login, and that it is running.',
+    );
     return exitCodes.unavailable;
+  }
+  if (code === insufficientPrivilege) {
+    say(`purser: the login of DATABASE_URL may not do this: ${text} (${code})`);
+    say('  Use the login that owns the database (alter database NAME owner to LOGIN makes it so).');
+    return exitCodes.configuration;
   }
   say(`purser: ${text} (${code})`);
   if (process.execArgv.includes('--enable-source-maps') && error instanceof Error) {

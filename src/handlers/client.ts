@@ -5,9 +5,13 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { EncryptionKeyManager } from '../crypto/keyring.ts';
 import { keysOf } from '../crypto/open-keyring.ts';
-import { enqueue as enqueueByType, enqueueMany as enqueueManyByType } from '../jobs/enqueue.ts';
+import {
+  enqueue as enqueueByType,
+  enqueueMany as enqueueManyByType,
+  serialise,
+} from '../jobs/enqueue.ts';
 import type { Connection, Enqueued, EnqueueRequest } from '../jobs/enqueue.ts';
-import { PurserError } from '../errors.ts';
+import { messageOf, PurserError } from '../errors.ts';
 import type { Handler } from './define.ts';
 import { parsePayload } from './define.ts';
 import { payloadSealer } from './seal.ts';
@@ -90,6 +94,20 @@ async function checked(
       details: { class: 'fatal' },
     });
   }
+  if (typeof handler !== 'string') await checkAsStored(handler, payload);
   const { tenantId } = options;
   return { ...options, jobType, payload: await seal({ tenantId, jobType }, payload) };
+}
+
+/** The job will read JSON, where a Date is a text: what its schema refuses then is refused before it is written. */
+async function checkAsStored(handler: Handler, payload: object): Promise<void> {
+  const stored: unknown = JSON.parse(serialise(payload));
+  await parsePayload(handler, stored).catch((error: unknown) => {
+    throw new PurserError(
+      'invalid_payload',
+      `${messageOf(error)}. It fits as given, but is stored as JSON, where a Date is a string: let the ` +
+        'schema take that too, e.g. z.coerce.date()',
+      { cause: error, details: { class: 'fatal' } },
+    );
+  });
 }

@@ -93,7 +93,13 @@ async function stageFile(
   return rows;
 }
 
-function noteOn(rows: number, deliveries: readonly DeliveryOutcome[]): string | null {
+function noteOn(
+  rows: number,
+  deliveries: readonly DeliveryOutcome[],
+  faults: FaultList,
+  uploadId: string,
+): string | null {
+  if (faults.count > 0) return leftOut(faults, uploadId);
   if (rows === 0) return 'the file has a header and no rows';
   if (deliveries.every(({ outcome }) => outcome === 'unchanged')) {
     return 'this file was delivered before; nothing to add';
@@ -102,6 +108,15 @@ function noteOn(rows: number, deliveries: readonly DeliveryOutcome[]): string | 
     return 'newer uploads delivered these billing periods; nothing to add';
   }
   return null;
+}
+
+/** Values of rows stay in the tenant's own table. */
+function leftOut({ kept, count }: FaultList, uploadId: string): string {
+  const where = [`line ${kept[0]?.line}`, kept[0]?.column ?? 'the whole row'].join(', ');
+  return (
+    `${count} ${count === 1 ? 'row was' : 'rows were'} left out, the first at ${where}; ` +
+    `why: select line, column_name, reason from ingest_errors where upload_id = ${uploadId}`
+  );
 }
 
 async function ingestReady(
@@ -135,7 +150,7 @@ async function ingestReady(
     errors: faults.count,
     billedCost,
     deliveries: deliveries.slice(0, maxToldDeliveries),
-    note: noteOn(rows, deliveries),
+    note: noteOn(rows, deliveries, faults, upload.id),
   };
   const superseded =
     deliveries.length > 0 && deliveries.every(({ outcome }) => outcome === 'superseded');

@@ -101,6 +101,7 @@ export interface Handler<S extends StandardSchemaV1 = StandardSchemaV1> {
 const dayMs = 86_400_000;
 const maxTimeoutMs = dayMs;
 const maxConcurrency = 1_000;
+const maxGiveUpAfterMs = 3650 * dayMs;
 
 export const defaultBackoff: Backoff = { baseMs: 2_000, capMs: 300_000 };
 
@@ -121,7 +122,24 @@ export function defineHandler<S extends StandardSchemaV1>(
   if (!Number.isInteger(maxAttempts) || maxAttempts < 1 || maxAttempts > 100) {
     refuse('maxAttempts must be a whole number from 1 to 100');
   }
-  const { concurrency, isolation = 'shared' } = definition;
+  const {
+    concurrency,
+    isolation = 'shared',
+    onBudget = 'park',
+    giveUpAfterMs = dayMs,
+  } = definition;
+  // A program in JavaScript has no compiler that tells it.
+  if (!['park', 'fail'].includes(onBudget)) refuse("onBudget must be 'park' or 'fail'");
+  if (!['shared', 'exclusive'].includes(isolation)) {
+    refuse("isolation must be 'shared' or 'exclusive'");
+  }
+  if (!Number.isInteger(giveUpAfterMs) || giveUpAfterMs < 1 || giveUpAfterMs > maxGiveUpAfterMs) {
+    refuse(`giveUpAfterMs must be a whole number of milliseconds from 1 to ${maxGiveUpAfterMs}`);
+  }
+  if (typeof definition.run !== 'function') refuse('run must be a function');
+  if (typeof definition.payload?.['~standard']?.validate !== 'function') {
+    refuse('payload must be a Standard Schema (zod, valibot, arktype ...), e.g. z.object({})');
+  }
   if (
     concurrency !== undefined &&
     !(Number.isInteger(concurrency) && concurrency >= 1 && concurrency <= maxConcurrency)
@@ -138,8 +156,8 @@ export function defineHandler<S extends StandardSchemaV1>(
     type,
     timeoutMs,
     maxAttempts,
-    onBudget: definition.onBudget ?? 'park',
-    giveUpAfterMs: definition.giveUpAfterMs ?? dayMs,
+    onBudget,
+    giveUpAfterMs,
     concurrency: concurrency ?? (isolation === 'exclusive' ? 1 : undefined),
     isolation,
     backoff,

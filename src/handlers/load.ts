@@ -7,6 +7,7 @@ import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { defineHandler } from './define.ts';
+import { placeOfFault } from './fault-place.ts';
 import type { Handler, JobContext } from './define.ts';
 
 type Run = (ctx: JobContext<unknown>) => Promise<unknown>;
@@ -39,11 +40,14 @@ function refuse(path: string, fault: string, cause?: unknown): PurserError {
 
 /** Loads the module, relative to the current folder. Throws `invalid_handlers` (exit 78). */
 export async function loadHandlers(path: string): Promise<Handler[]> {
+  const url = pathToFileURL(resolve(path)).href;
   let module: unknown;
   try {
-    module = await import(pathToFileURL(resolve(path)).href);
+    module = await import(url);
   } catch (error) {
-    throw refuse(path, `the module does not load: ${messageOf(error)}`, error);
+    const place = await placeOfFault(error, url);
+    const where = place === undefined ? '' : ` (${place})`;
+    throw refuse(path, `the module does not load: ${messageOf(error)}${where}`, error);
   }
   const list: unknown =
     typeof module === 'object' && module !== null && 'handlers' in module
@@ -52,12 +56,13 @@ export async function loadHandlers(path: string): Promise<Handler[]> {
   if (!Array.isArray(list) || list.length === 0) {
     throw refuse(path, 'the module must export `handlers`, a list with at least one handler');
   }
-  return list.map((entry: unknown, index) => {
+  const handlers = list.map((entry: unknown, index) => {
     const parsed = shape.safeParse(entry);
-    if (!parsed.success) {
-      const faults = parsed.error.issues.map(
-        (issue) => `${issue.path.join('.')}: ${issue.message}`,
-      );
+    const faults = [
+      ...(parsed.error?.issues ?? []).map((issue) => `${issue.path.join('.')}: ${issue.message}`),
+      ...misspelt(entry),
+    ];
+    if (!parsed.success || faults.length > 0) {
       throw refuse(path, `handlers[${index}]: ${faults.join('; ')}`);
     }
     const given = parsed.data;
@@ -79,6 +84,24 @@ export async function loadHandlers(path: string): Promise<Handler[]> {
     } catch (error) {
       throw refuse(path, `handlers[${index}]: ${messageOf(error)}`, error);
     }
+  });
+  handlers.forEach(({ type }, index) => {
+    const first = handlers.findIndex((handler) => handler.type === type);
+    if (first === index) return;
+    const fault = `the type ${type} is that of handlers[${first}] too; give one another name`;
+    throw refuse(path, `handlers[${index}]: ${fault}`);
+  });
+  return handlers;
+}
+
+const folded = (name: string): string => name.toLowerCase().replaceAll('_', '');
+const properties = new Map(Object.keys(shape.shape).map((name) => [folded(name), name]));
+
+/** A property of the module's own is its own affair; one that differs from ours by its writing is a mistake. */
+function misspelt(entry: unknown): string[] {
+  return Object.keys(entry ?? {}).flatMap((name) => {
+    const meant = properties.get(folded(name));
+    return meant === undefined || meant === name ? [] : [`${name}: write it ${meant}`];
   });
 }
 

@@ -69,7 +69,9 @@ function translate(error: unknown): unknown {
 }
 
 /** jsonb has no \u0000 and Postgres no lone surrogates: such text is refused here, by name. */
-function checkText(what: string, text: string): void {
+function checkText(what: string, text: unknown): void {
+  // Callers in JavaScript have no compiler that tells them.
+  if (typeof text !== 'string') refuse(`${what} must be a string, not ${typeof text}`);
   if (text.includes('\u0000') || !text.isWellFormed()) {
     throw new PurserError(
       'invalid_payload',
@@ -79,12 +81,22 @@ function checkText(what: string, text: string): void {
   }
 }
 
+/** JSON would make it null, and nobody would hear of it. */
+function notFinite(key: string): PurserError {
+  return new PurserError(
+    'invalid_payload',
+    `payload field ${JSON.stringify(key)} is not a finite number, and JSON has no other; leave it out, or send a text`,
+    { details: { class: 'fatal' } },
+  );
+}
+
 /** The payload as JSON text. Throws `invalid_payload` for what JSON or Postgres cannot hold. */
-function serialise(payload: object): string {
+export function serialise(payload: object): string {
   try {
     return JSON.stringify(payload, (key, value: unknown) => {
       checkText('a payload key', key);
       if (typeof value === 'string') checkText(`payload field ${JSON.stringify(key)}`, value);
+      if (typeof value === 'number' && !Number.isFinite(value)) throw notFinite(key);
       return value;
     });
   } catch (error) {
@@ -98,17 +110,26 @@ function serialise(payload: object): string {
 
 const maxDedupKeyLength = 500;
 const maxPriority = 1_000;
+const maxDedupWindowMs = 10 * 365 * 86_400_000;
+/** Later ones have more digits than Postgres reads. */
+const lastRunAt = Date.UTC(9999, 0, 1);
 
 function refuse(fault: string): never {
   throw new PurserError('invalid_request', fault, { details: { class: 'fatal' } });
 }
 
 /** Throws `invalid_request` for what the table would refuse in words that name a constraint. */
-function checkRequest({ dedupKey, priority = 0, runAt }: Omit<EnqueueRequest, 'tenantId'>): void {
+function checkRequest(request: Omit<EnqueueRequest, 'tenantId'>): void {
+  const { dedupKey, dedupWindowMs = 0, priority = 0, runAt } = request;
   if (!Number.isInteger(priority) || Math.abs(priority) > maxPriority) {
     refuse(`the priority must be a whole number from -${maxPriority} to ${maxPriority}`);
   }
-  if (runAt !== undefined && Number.isNaN(runAt.getTime())) refuse('runAt is not a valid date');
+  if (runAt !== undefined && !(runAt instanceof Date && runAt.getTime() < lastRunAt)) {
+    refuse('runAt must be a valid Date before the year 9999');
+  }
+  if (!(dedupWindowMs >= 0 && dedupWindowMs <= maxDedupWindowMs)) {
+    refuse(`dedupWindowMs must be a number of milliseconds from 0 to ${maxDedupWindowMs}`);
+  }
   if (dedupKey === undefined) return;
   checkText('the dedup key', dedupKey);
   // Postgres counts code points, and so does this.

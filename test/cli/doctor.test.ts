@@ -58,6 +58,26 @@ describe('doctor', () => {
     for (const { fix } of warned) expect(fix).toMatch(/\S{3}/);
   });
 
+  it('fails of a model without a price, and passes it once it has one', async () => {
+    const llm = async (model: string) => {
+      const env = { DATABASE_URL: fresh.url, OPENAI_API_KEY: 'sk-x', LLM_MODEL: model };
+      return (await examine(env)).findings.find(({ check }) => check === 'llm');
+    };
+    expect(await llm('gpt-4o-mini')).toMatchObject({ level: 'ok' });
+    expect(await llm('house-model')).toEqual({
+      check: 'llm',
+      level: 'fail',
+      seen: 'LLM_MODEL house-model has no price, and every call of it is refused',
+      fix: expect.stringContaining('llm_prices'),
+    });
+    await fresh.sql`
+      insert into llm_prices (model, input_usd_per_mtok, output_usd_per_mtok) values ('house-model', 1, 2)`;
+    expect(await llm('house-model')).toMatchObject({
+      level: 'ok',
+      seen: 'openai, house-model, priced by operator',
+    });
+  });
+
   it('names the tenancy level it stands on', async () => {
     const { findings } = await examine({
       DATABASE_URL: fresh.url,

@@ -1,4 +1,5 @@
 /** `purser ingest` as an operator types it. */
+import { execFileSync } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -91,4 +92,14 @@ it('says what is wrong with a file before anything is uploaded', async () => {
   }
   const uploads = await database.sql`select from ingest_uploads where tenant_id = ${tenantId}`;
   expect(uploads).toHaveLength(0);
+});
+
+it('refuses a pipe before it waits for one', async () => {
+  const path = join(folder, 'pipe.csv');
+  execFileSync('mkfifo', [path]);
+  expect(await invoke('ingest', '--tenant', tenantId, '--file', path)).toEqual({
+    code: 1,
+    out: '',
+    err: `--file ${path}: is a pipe, and an export is read more than once; write it to a file first`,
+  });
 });

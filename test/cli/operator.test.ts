@@ -117,18 +117,51 @@ describe('jobs', () => {
   });
 });
 
+describe('a payload on stdin', () => {
+  const pipe = (bytes: Buffer) =>
+    invokeWith({ DATABASE_URL: database.url }, [bytes])(
+      'enqueue',
+      'finops_analysis',
+      '--tenant',
+      tenantId,
+      '--payload',
+      '-',
+    );
+  const stored = () => database.sql`
+    select payload from background_jobs where tenant_id = ${tenantId}`;
+
+  it('is taken with the mark that some editors put before it', async () => {
+    const { code } = await pipe(Buffer.from('\uFEFF{"note": "caf\u00e9"}'));
+    expect(code).toBe(0);
+    expect([...(await stored())]).toEqual([{ payload: { note: 'caf\u00e9' } }]);
+  });
+
+  it('is refused where it is not UTF-8', async () => {
+    const { code, err } = await pipe(Buffer.from('{"note": "caf\u00e9"}', 'latin1'));
+    expect([code, err]).toEqual([64, expect.stringContaining('not UTF-8')]);
+    expect(await stored()).toEqual([]);
+  });
+});
+
 describe('dead letters', () => {
   /** A dead letter whose error tries to move the cursor. */
-  async function deadLetter(): Promise<string> {
+  async function deadLetter(message = 'bad \u001b[2J\u009b2J news'): Promise<string> {
     const { jobId } = (await json('enqueue', 'finops_analysis', '--tenant', tenantId)) as {
       jobId: string;
     };
     await database.sql`
       update background_jobs set state = 'dead_letter', finished_at = now(),
-        error = ${database.sql.json({ code: 'boom', message: 'bad \u001b[2J\u009b2J news' })}
+        error = ${database.sql.json({ code: 'boom', message })}
       where id = ${jobId}::bigint`;
     return jobId;
   }
+
+  it('is shown with its message in one column, where it looks like nothing else', async () => {
+    const jobId = await deadLetter('two lines\nstate          completed {}');
+    const { out } = await invoke('jobs', 'show', jobId);
+    expect(out).toContain(`error          boom: two lines\n${' '.repeat(15)}state`);
+    expect(out.match(/^state .*$/gm)).toEqual([expect.stringContaining('dead_letter')]);
+  });
 
   it('replays once, however often it is asked', async () => {
     const jobId = await deadLetter();

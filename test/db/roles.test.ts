@@ -8,6 +8,7 @@ import { openDatabase } from '../../src/db/database.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
 import { migrateUp } from '../../src/db/migrate.ts';
 import { makeDatabase, makeLogin } from '../support/administrator.ts';
+import { runCli } from '../support/process.ts';
 
 /** A server of its own: roles belong to the server, and here none of ours exists yet. */
 let dataDir: string;
@@ -77,4 +78,26 @@ it('a login that no policy binds is no tenant, and without roles it is nobody at
   const plainUrl = await makeDatabase(server, 'seven', free);
   expect(await migrateUp(plainUrl)).toMatchObject({ usesRoles: false });
   await expect(open(plainUrl)).rejects.toMatchObject({ code: 'login_unbound', exitCode: 78 });
+});
+
+it('a login that does not own the database is told so, with exit code 78', async () => {
+  const url = new URL(await makeDatabase(server, 'eight', app));
+  url.username = plain.name;
+  const { code, stdout, stderr } = await runCli(['migrate', 'up'], {
+    env: { DATABASE_URL: url.href },
+  });
+  expect([code, stdout]).toEqual([78, '']);
+  expect(stderr).toContain('the login of DATABASE_URL may not do this: permission denied');
+  expect(stderr).toContain('Use the login that owns the database');
+});
+
+it('a server whose connections are all taken is away: exit code 69, and what helps', async () => {
+  const url = await makeDatabase(server, 'nine', app);
+  const sql = connect(url, { max: 1, applicationName: 'purser test roles' });
+  await sql`alter database nine connection limit 0`;
+  const { code, stderr } = await runCli(['jobs', 'list'], { env: { DATABASE_URL: url } });
+  await sql.end({ timeout: 5 });
+  expect(code).toBe(69);
+  expect(stderr).toContain('too many connections for database "nine"');
+  expect(stderr).toContain('Fewer processes, a larger plan, or a pooler');
 });

@@ -103,8 +103,9 @@ it("a promise that a handler forgot is its job's failure, not its worker's end",
 
 it.each([
   { name: 'missing.mjs', text: undefined, says: 'the module does not load: Cannot find module' },
-  { name: 'syntax.mjs', text: 'export const handlers = [', says: 'the module does not load' },
-  { name: 'throws.mjs', text: 'throw new Error("no key")', says: 'does not load: no key' },
+  { name: 'syntax.mjs', text: '\nexport const handlers = [}', says: '/syntax.mjs:2)' },
+  { name: 'imports.mjs', text: 'import "./syntax.mjs";', says: '/syntax.mjs:2)' },
+  { name: 'throws.mjs', text: 'throw new Error("no key")', says: 'does not load: no key (/' },
   { name: 'none.mjs', text: 'export const jobs = []', says: 'must export `handlers`, a list' },
   {
     name: 'run.mjs',
@@ -120,6 +121,18 @@ it.each([
     name: 'type.mjs',
     text: 'export const handlers = [{ type: "Bad Type", timeoutMs: 1, maxAttempts: 1, run() {} }]',
     says: 'handlers[0]: handler "Bad Type": type must be',
+  },
+  {
+    name: 'twice.mjs',
+    text: `const one = { type: "one", timeoutMs: 1, maxAttempts: 1, run() {} };
+      export const handlers = [one, { ...one, timeoutMs: 2 }];`,
+    says: 'handlers[1]: the type one is that of handlers[0] too; give one another name',
+  },
+  {
+    name: 'misspelt.mjs',
+    text: `export const handlers =
+      [{ type: "x", timeoutMs: 1, maxAttempts: 1, giveUpAfterMS: 5, on_budget: "fail", run() {} }];`,
+    says: 'handlers[0]: giveUpAfterMS: write it giveUpAfterMs; on_budget: write it onBudget',
   },
 ])('exits 78 and names the fault of $name', async ({ name, text, says }) => {
   if (text !== undefined) await write(name, text);

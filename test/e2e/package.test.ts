@@ -3,7 +3,16 @@
  * job accepted in the project's own transaction and worked on by the project's own handler.
  */
 import { execFile } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, readdir, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  access,
+  mkdir,
+  mkdtemp,
+  readFile,
+  readdir,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
@@ -79,6 +88,14 @@ it('carries what it needs at run time, the mended driver too, and nothing of its
   );
   expect(files).not.toContain('src');
   expect(await readdir(join(home, 'node_modules'))).toEqual(['postgres']);
+});
+
+it('carries every page that its README leads to', async () => {
+  const home = join(project, 'node_modules', 'purser');
+  const readme = await readFile(join(home, 'README.md'), 'utf8');
+  const links = [...readme.matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, path]) => path ?? '');
+  expect(links).toContain('docs/handlers.md');
+  await Promise.all([...links, 'examples/enqueue.sql'].map((link) => access(join(home, link))));
 });
 
 it('accepts jobs in the own transaction of a project and runs them by its own handler', async () => {

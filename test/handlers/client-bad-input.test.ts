@@ -1,7 +1,7 @@
 /** What the doors for jobs do with input that nobody should send. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { enqueue } from '../../src/handlers/client.ts';
+import { enqueue, enqueueMany } from '../../src/handlers/client.ts';
 import { defineHandler } from '../../src/handlers/define.ts';
 import { toJobType } from '../../src/handlers/job-types.ts';
 import { registerJobTypes } from '../../src/jobs/registration.ts';
@@ -15,6 +15,13 @@ const note = defineHandler({
   payload: z.looseObject({ text: z.string().optional() }),
   run: () => Promise.resolve(),
 });
+const meeting = defineHandler({
+  type: 'meeting',
+  timeoutMs: 1_000,
+  maxAttempts: 1,
+  payload: z.object({ at: z.date() }),
+  run: () => Promise.resolve(),
+});
 const oddTenants = [
   `o'brien "x"; drop table tenants`,
   ' two  spaces ',
@@ -25,7 +32,7 @@ const oddTenants = [
 let database: TestDatabase;
 beforeAll(async () => {
   database = await freshDatabase();
-  await registerJobTypes(database.sql, [toJobType(note)]);
+  await registerJobTypes(database.sql, [note, meeting].map(toJobType));
   for (const id of ['acme', ...oddTenants])
     await database.sql`insert into tenants (id) values (${id})`;
 });
@@ -81,6 +88,48 @@ describe('a payload', () => {
       message: expect.stringContaining('NUL'),
     });
     expect(await jobs()).toEqual([]);
+  });
+});
+
+describe('a payload that fits its schema until it is stored', () => {
+  it('is refused before anything is written, with the schema that would do', async () => {
+    const request = { tenantId: 'acme', payload: { at: new Date(0) } };
+    const refusal = {
+      code: 'invalid_payload',
+      message: expect.stringMatching(/^payload of meeting: at: .*z\.coerce\.date\(\)$/),
+    };
+    await expect(enqueue(database.sql, meeting, request)).rejects.toMatchObject(refusal);
+    await expect(enqueueMany(database.sql, meeting, [request])).rejects.toMatchObject(refusal);
+    expect(await jobs()).toEqual([]);
+  });
+});
+
+describe('from a program without types', () => {
+  it.each([
+    ['no tenant', {}, 'the tenant id must be a string, not undefined'],
+    ['a tenant that is a number', { tenantId: 5 }, 'the tenant id must be a string, not number'],
+    [
+      'a dedup key that is a number',
+      { tenantId: 'acme', dedupKey: 5 },
+      'the dedup key must be a string, not number',
+    ],
+    [
+      'a time that is a string',
+      { tenantId: 'acme', runAt: '2031-01-01' },
+      'runAt must be a valid Date before the year 9999',
+    ],
+  ])('%s is refused by name', async (_what, request, message) => {
+    // What a compiler would not let through.
+    // oxlint-disable-next-line typescript/no-unsafe-type-assertion
+    const given = request as unknown as { tenantId: string };
+    await expect(enqueue(database.sql, note, given)).rejects.toMatchObject({
+      code: 'invalid_request',
+      message,
+    });
+    await expect(enqueueMany(database.sql, note, [given])).rejects.toMatchObject({
+      code: 'invalid_request',
+      message,
+    });
   });
 });
 

@@ -35,6 +35,11 @@ async function between(faulty: Buffer | string): Promise<StoredFault[]> {
   );
   const result = await bench.ingest(tenantId, path);
   expect(result).toMatchObject({ rows: 2, errors: 1, billedCost: [{ billedCost: '2.5' }] });
+  expect(result).toMatchObject({
+    note: expect.stringMatching(
+      /^1 row was left out, the first at line \d+, \w+( \w+)*; why: select line, column_name, reason from ingest_errors where upload_id = \d+$/,
+    ),
+  });
   const [stored] = await bench.test.sql`
     select count(*)::int as rows from cost_records where tenant_id = ${tenantId}`;
   expect(stored).toEqual({ rows: 2 });

@@ -48,6 +48,12 @@ describe('a file that cannot be taken', () => {
       'wrong_columns',
       /stands twice/,
     ],
+    [
+      'has the line ends of an old Mac',
+      focusFile([{}, {}]).replaceAll('\n', '\r'),
+      'wrong_columns',
+      /lines end in a carriage return alone; save the file with LF/,
+    ],
     ['is UTF-16', Buffer.from(`\uFEFF${focusFile([{}])}`, 'utf16le'), 'csv_not_utf8', /UTF-16/],
     ['is cut gzip', gzipSync(focusFile([{}])).subarray(0, -12), 'gzip_truncated', /cut off/],
     [

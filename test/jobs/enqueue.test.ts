@@ -126,12 +126,22 @@ describe('what cannot be a job is refused by name', () => {
     ['half a surrogate pair in a key', { payload: { '\uDE00': 1 } }, 'invalid_payload'],
     ['a circle', { payload: circular }, 'invalid_payload'],
     ['a BigInt', { payload: { n: 1n } }, 'invalid_payload'],
+    [
+      'NaN, which JSON makes null',
+      { payload: { costs: [{ usd: Number.NaN }] } },
+      'invalid_payload',
+    ],
+    ['Infinity', { payload: { n: Number.POSITIVE_INFINITY } }, 'invalid_payload'],
     ['NUL in the dedup key', { dedupKey: 'a\u0000' }, 'invalid_payload'],
     ['an empty dedup key', { dedupKey: '' }, 'invalid_request'],
     ['a dedup key of 501 characters', { dedupKey: 'k'.repeat(501) }, 'invalid_request'],
     ['a priority out of range', { priority: 1001 }, 'invalid_request'],
     ['a priority that is no whole number', { priority: 0.5 }, 'invalid_request'],
     ['a time that is none', { runAt: new Date(Number.NaN) }, 'invalid_request'],
+    ['a time that Postgres cannot read', { runAt: new Date(8.64e15) }, 'invalid_request'],
+    ['a window that is no number', { dedupKey: 'w', dedupWindowMs: Number.NaN }, 'invalid_request'],
+    ['a window of less than nothing', { dedupKey: 'w', dedupWindowMs: -1 }, 'invalid_request'],
+    ['an endless window', { dedupKey: 'w', dedupWindowMs: Infinity }, 'invalid_request'],
   ])('%s', async (_what, request, code) => {
     const [before] = await test.sql`select count(*)::int as n from background_jobs`;
     await expect(addJob(test.sql, tenantId, request)).rejects.toMatchObject({ code });

@@ -180,3 +180,12 @@ describe('the commands, against a Postgres with a self-signed certificate', () =
     expect(await run(known)).toMatchObject({ code: 0 });
   });
 });
+
+it('names the parameter whose file cannot be read, with exit code 78', async () => {
+  const url = `${server.url}?sslmode=verify-full&sslrootcert=/nowhere/ca.pem`;
+  const { code, stderr } = await runCli(['jobs', 'list'], { env: { DATABASE_URL: url } });
+  expect([code, stderr]).toEqual([
+    78,
+    expect.stringContaining("purser: sslrootcert in the database's URL cannot be read: ENOENT"),
+  ]);
+});

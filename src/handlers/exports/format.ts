@@ -113,6 +113,13 @@ function mapColumn(column: SourceColumn, header: readonly string[]): MappedColum
  */
 export function mapColumns(format: CostFormat, header: Header): ColumnMap {
   const names = header.map((name) => (name ?? '').trim());
+  // Read on, it would be a file of one long line: a header, and not one row.
+  if (names.some((name) => name.includes('\r'))) {
+    throw wrongColumns(
+      'line 1: lines end in a carriage return alone; save the file with LF or CRLF line ends',
+      {},
+    );
+  }
   const columns = targets.map((target) => {
     const column = format.columns[target];
     return column === undefined ? null : mapColumn(column, names);
