@@ -21,20 +21,16 @@ export interface ConnectOptions {
   readonly prepare?: boolean | undefined;
   /** Whether a pooler stands, or may stand, in between. Default false. */
   readonly pooled?: boolean | undefined;
+  /** The server ends a transaction that waits for longer between two statements. PgBouncer takes no such word. */
+  readonly idleInTransactionMs?: number | undefined;
   /** Level L1 only: marks the sessions of this pool as the system's. */
   readonly systemMarker?: boolean | undefined;
 }
 
-/**
- * What a transaction of the fleet waits between two statements is a round trip. The server cannot see that a
- * client went away without a word (half-open network), and its locks would hold up everybody until it does.
- */
-const idleInTransactionMs = 20_000;
-
 /** Opens a lazy pool. numeric and int8 come back as strings, timestamptz as Date, jsonb parsed. */
 export function connect(url: string, options: ConnectOptions): Sql {
   const address = postgresAddress(url, options.tlsVerify);
-  const { pooled = false, prepare = true } = options;
+  const { pooled = false, prepare = true, idleInTransactionMs } = options;
   return postgres(address.url, {
     max: options.max,
     prepare: prepare && !pooled,
@@ -47,8 +43,9 @@ export function connect(url: string, options: ConnectOptions): Sql {
     ssl: address.tls,
     connection: {
       application_name: options.applicationName,
-      // PgBouncer takes no such parameter; it has idle_transaction_timeout of its own.
-      ...(pooled ? {} : { idle_in_transaction_session_timeout: idleInTransactionMs }),
+      ...(idleInTransactionMs === undefined
+        ? {}
+        : { idle_in_transaction_session_timeout: idleInTransactionMs }),
       ...(options.systemMarker === true ? { 'purser.system': 'on' } : {}),
     },
   });

@@ -44,6 +44,12 @@ export interface Database {
   close(): Promise<void>;
 }
 
+/**
+ * What a transaction of the fleet waits between two statements is a round trip. The server cannot see that a
+ * client went away without a word (half-open network), and its locks would hold up everybody until it does.
+ */
+const idleInTransactionMs = 20_000;
+
 interface Probe {
   migrated: boolean;
   /** This database and no copy of it. */
@@ -168,6 +174,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const system = connect(options.url, {
     tlsVerify,
     pooled,
+    idleInTransactionMs: pooled ? undefined : idleInTransactionMs,
     max: options.systemConnections,
     applicationName: options.applicationName,
     systemMarker: level === 'L1',

@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connect } from '../../src/db/connect.ts';
 import type { Sql, Tx } from '../../src/db/connect.ts';
+import { openDatabase } from '../../src/db/database.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 
@@ -134,7 +135,14 @@ test('a statement of a transaction that is over never runs in the one that has t
 });
 
 test('a transaction that its client leaves open without a word is ended by the server', async () => {
-  const [row] = await victim`show idle_in_transaction_session_timeout`;
+  const fleet = await openDatabase({
+    url: database.url,
+    applicationName: 'purser test fleet',
+    systemConnections: 1,
+    tenantConnections: 1,
+  });
+  const [row] = await fleet.system`show idle_in_transaction_session_timeout`;
+  await fleet.close();
   expect(row?.['idle_in_transaction_session_timeout']).toBe('20s');
 });
 
