@@ -8,7 +8,7 @@ import { allCompleted } from './auditor.ts';
 import type { Audit } from './auditor.ts';
 import { say } from './figures.ts';
 import { throughTroubles, troublesEach } from './network-troubles.ts';
-import { until } from './patience.ts';
+import { patienceMs, until } from './patience.ts';
 import { onStage } from './stage.ts';
 import type { BackendKind, Stage } from './stage.ts';
 
@@ -36,8 +36,8 @@ async function restart(stage: Stage, how: 'fast' | 'immediate'): Promise<void> {
   });
 }
 
-async function auditInWords(stage: Stage, what: string): Promise<Audit> {
-  const audited = await stage.audit();
+async function auditInWords(stage: Stage, what: string, withinMs = patienceMs): Promise<Audit> {
+  const audited = await stage.audit(withinMs);
   const [row] = await stage.sql<{ again: number; lost: number; retried: number }[]>`
     select count(*) filter (where dispatch_no > 1)::int as again,
            count(*) filter (where losses > 0)::int as lost,
@@ -127,7 +127,8 @@ async function halfOpenForGood(stage: Stage): Promise<Audit> {
   await stage.untilStates(ids, 50, 'completed');
   proxy.halfOpen();
   proxy.pass({ forgetMute: false });
-  const audited = await auditInWords(stage, 'Postgres half-open for good');
+  // Before new lives begin: a silent stop, and a close that waits for what never answers.
+  const audited = await auditInWords(stage, 'Postgres half-open for good', 2 * patienceMs);
   say(
     `half-open for good: lives that ended: ` +
       kept.map(({ ended }) => ended.map(({ code, signal }) => code ?? signal).join()).join(' / '),
