@@ -5,6 +5,7 @@ import { codeOf, exitCodes, PurserError, UsageError } from '../errors.ts';
 import type { Command, Invocation } from './command.ts';
 import { jsonOption } from './command.ts';
 import { openRegistry } from '../handlers/index.ts';
+import { quoted } from './pause-words.ts';
 import { formatTable } from './table.ts';
 
 const templates = new URL('../../templates/', import.meta.url);
@@ -39,8 +40,10 @@ async function create(invocation: Invocation): Promise<number> {
   await writeNew(modulePath, await fill('send-report.mjs', type, base));
   await writeNew(testPath, await fill('send-report.test.mjs', type, base));
   invocation.print(`wrote ${modulePath} and ${testPath}`);
-  invocation.print(`test it:  node --test ${testPath}`);
-  invocation.print(`run it:   PURSER_HANDLERS=${resolve(modulePath)} npx purser start worker`);
+  invocation.print(`test it:  node --test ${quoted(testPath)}`);
+  invocation.print(
+    `run it:   PURSER_HANDLERS=${quoted(resolve(modulePath))} npx purser start worker`,
+  );
   return exitCodes.ok;
 }
 

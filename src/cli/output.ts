@@ -3,6 +3,7 @@
  * a pipe has gone.
  */
 import type { Writable } from 'node:stream';
+import { exitCodes } from '../errors.ts';
 
 /** Control characters but tab and line feed, and the marks that reverse the direction of a text. */
 // oxlint-disable-next-line no-control-regex
@@ -20,11 +21,15 @@ export function writeLine(stream: Writable, line: string): void {
   stream.write(`${terminalSafe(line)}\n`);
 }
 
-/** `purser jobs list | head` closes the pipe early: that is no failure of ours. */
+/**
+ * `purser jobs list | head` closes the pipe early: that is no failure of ours. What cannot be written, to a disk
+ * that is full for instance, ends the command.
+ */
 export function ignoreClosedPipes(): void {
-  for (const stream of [process.stdout, process.stderr]) {
-    stream.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code !== 'EPIPE') throw error;
-    });
-  }
+  process.stderr.on('error', () => {});
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') return;
+    writeLine(process.stderr, `purser: the output cannot be written: ${error.message}`);
+    process.exit(exitCodes.failed);
+  });
 }

@@ -7,7 +7,7 @@ export function pauseTitle({ scope, name }: PauseTarget): string {
 }
 
 /** An argument as a POSIX shell takes it. */
-const quoted = (text: string): string =>
+export const quoted = (text: string): string =>
   /^[\w.:@/-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 
 export function resumeCommand({ scope, name }: PauseTarget): string {

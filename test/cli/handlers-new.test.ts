@@ -28,6 +28,14 @@ test('the skeleton passes its own test and loads as a handler', async () => {
   expect(handler).toMatchObject({ type: 'monthly_digest', timeoutMs: 30_000, maxAttempts: 3 });
 });
 
+test('the commands that it prints can be pasted, whatever the folder is called', async () => {
+  const spaced = join(folder, "the team's jobs");
+  const { out } = await purser('handlers', 'new', 'send_invoice', '--dir', spaced);
+  const word = (name: string) => `'${join(spaced, name).replaceAll("'", `'\\''`)}'`;
+  expect(out).toContain(`node --test ${word('send-invoice.test.mjs')}\n`);
+  expect(out).toContain(`PURSER_HANDLERS=${word('send-invoice.mjs')} npx purser start worker`);
+});
+
 test('it writes over nothing, and refuses a name that is no job type', async () => {
   const again = await purser('handlers', 'new', 'monthly_digest', '--dir', folder);
   expect(again).toMatchObject({ code: 1, err: expect.stringContaining('is there already') });

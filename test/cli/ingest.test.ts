@@ -1,6 +1,7 @@
 /** `purser ingest` as an operator types it. */
-import { execFileSync } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
@@ -96,10 +97,12 @@ it('says what is wrong with a file before anything is uploaded', async () => {
 
 it('refuses a pipe before it waits for one', async () => {
   const path = join(folder, 'pipe.csv');
-  execFileSync('mkfifo', [path]);
+  const pipe = createServer().listen(path);
+  await once(pipe, 'listening');
   expect(await invoke('ingest', '--tenant', tenantId, '--file', path)).toEqual({
     code: 1,
     out: '',
     err: `--file ${path}: is a pipe, and an export is read more than once; write it to a file first`,
   });
+  pipe.close();
 });

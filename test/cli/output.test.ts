@@ -1,4 +1,7 @@
 /** What the command line may write to a terminal. */
+import { spawnSync } from 'node:child_process';
+import { existsSync, openSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 import { terminalSafe } from '../../src/cli/output.ts';
 import { redactUrls } from '../../src/log.ts';
@@ -21,4 +24,14 @@ it('hides logins in URLs, also when the password has an @ or stands in the query
   expect(redactUrls('see http://127.0.0.1:3000/ and mail@host')).toBe(
     'see http://127.0.0.1:3000/ and mail@host',
   );
+});
+
+it.skipIf(!existsSync('/dev/full'))('says in one line that a disk is full, and exits 1', () => {
+  const entry = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+  const { status, stderr } = spawnSync(process.execPath, [entry, 'keys', 'generate-salt'], {
+    stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe'],
+    encoding: 'utf8',
+  });
+  expect(stderr).toMatch(/^purser: the output cannot be written: ENOSPC[^\n]*\n$/);
+  expect(status).toBe(1);
 });
