@@ -7,7 +7,8 @@ import { lossesOfSuspect } from './attempts.ts';
 
 /** Losses alone after which a job is to blame. */
 const maxLossesAlone = 3;
-const perSweep = 500;
+/** Most rows of one statement. */
+export const perSweep = 500;
 
 export interface Rescued {
   readonly requeued: number;

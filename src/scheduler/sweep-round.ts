@@ -3,6 +3,7 @@
  * to its end. Every part is one short statement, so any number of schedulers may sweep.
  */
 import { releaseExpiredReservations } from '../budget/expire.ts';
+import { isStoreDown } from '../budget/store.ts';
 import type { Sql } from '../db/connect.ts';
 import { removeOldHeartbeats } from '../db/heartbeats.ts';
 import { endHoldouts } from '../db/tenant-pool.ts';
@@ -10,6 +11,7 @@ import { listDeadLetters } from '../jobs/dead-letters.ts';
 import { listOldQueued, returnLostEntries } from '../jobs/dispatch.ts';
 import {
   expireWaitingJobs,
+  perSweep,
   removeExpiredKeys,
   rescueLostAttempts,
   wakeParkedJobs,
@@ -35,7 +37,10 @@ const oldHeartbeatMs = 3_600_000;
 /** Longer than any commit. */
 const holdoutMs = 60_000;
 
-/** Returns how many things were moved. */
+/**
+ * Returns how many things were moved. A part that fails keeps no other one from its work; the first failure is
+ * thrown when all are done, and at once where the database is away.
+ */
 export async function sweepOnce(options: SweepOptions, now: Date): Promise<number> {
   const { sql, metrics, log } = options;
   let total = 0;
@@ -45,28 +50,56 @@ export async function sweepOnce(options: SweepOptions, now: Date): Promise<numbe
     metrics.swept.inc({ kind }, moved);
     log.info({ kind, moved }, 'swept');
   };
-  count('holdout_ended', await endHoldouts(sql, holdoutMs));
+  const parts: readonly (() => Promise<void>)[] = [
+    async () => count('holdout_ended', await endHoldouts(sql, holdoutMs)),
+    () => rescue(options, count),
+    async () => count('expired', await expireWaitingJobs(sql, now)),
+    async () => {
+      const holds = await releaseExpiredReservations({ sql, now, limit: 500 });
+      count('hold_released', holds.released);
+      count('hold_unknown', holds.unknown);
+    },
+    async () => count('woken', await wakeParkedJobs(sql, now)),
+    async () => count('key_removed', await removeExpiredKeys(sql, now)),
+    ...options.more.map(
+      ({ kind, run }) =>
+        async () =>
+          count(kind, await run(sql, now)),
+    ),
+    async () => void (await removeOldHeartbeats(sql, oldHeartbeatMs)),
+    async () => count('entry_lost', await reconcileQueues(options, now)),
+    async () => {
+      const newest = await listDeadLetters(sql, { limit: mirroredDeadLetters });
+      await mirrorDeadLetters(options.transport, newest);
+    },
+  ];
+  const failures: unknown[] = [];
+  for (const part of parts) {
+    try {
+      await part();
+    } catch (error) {
+      if (isStoreDown(error)) throw error;
+      failures.push(error);
+    }
+  }
+  if (failures.length > 0) throw failures[0];
+  return total;
+}
+
+/** All of them, however many died at once: each waits for it. */
+async function rescue(
+  options: SweepOptions,
+  count: (kind: string, moved: number) => void,
+): Promise<void> {
   const judgedAt = await whenToJudgeLeases(options);
-  if (judgedAt !== undefined) {
-    const rescued = await rescueLostAttempts(sql, judgedAt);
+  if (judgedAt === undefined) return;
+  for (let more = true; more;) {
+    const rescued = await rescueLostAttempts(options.sql, judgedAt);
     count('rescued', rescued.requeued);
     count('worker_lost', rescued.deadLettered);
     count('cancelled', rescued.cancelled);
+    more = rescued.requeued + rescued.deadLettered + rescued.cancelled >= perSweep;
   }
-  count('expired', await expireWaitingJobs(sql, now));
-  const holds = await releaseExpiredReservations({ sql, now, limit: 500 });
-  count('hold_released', holds.released);
-  count('hold_unknown', holds.unknown);
-  count('woken', await wakeParkedJobs(sql, now));
-  count('key_removed', await removeExpiredKeys(sql, now));
-  for (const { kind, run } of options.more) count(kind, await run(sql, now));
-  await removeOldHeartbeats(sql, oldHeartbeatMs);
-  count('entry_lost', await reconcileQueues(options, now));
-  await mirrorDeadLetters(
-    options.transport,
-    await listDeadLetters(sql, { limit: mirroredDeadLetters }),
-  );
-  return total;
 }
 
 /**

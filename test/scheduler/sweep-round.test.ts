@@ -1,0 +1,82 @@
+/** A round of the sweep as a whole: whose clock judges, how much it takes back, and what a failing part keeps. */
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { createMetrics } from '../../src/metrics.ts';
+import { sweepOnce } from '../../src/scheduler/sweep-round.ts';
+import type { SweepOptions } from '../../src/scheduler/sweep-round.ts';
+import { addJobType, jobRow, runningJob } from '../jobs/job-steps.ts';
+import { silentLog } from '../support/llm-attempt.ts';
+import { addTenant } from '../support/tenants.ts';
+import { openFleet } from '../worker/fleet.ts';
+import type { Fleet } from '../worker/fleet.ts';
+
+let fleet: Fleet;
+let tenantId: string;
+
+beforeAll(async () => {
+  fleet = await openFleet(undefined, false);
+  await addJobType(fleet.test.sql);
+});
+beforeEach(async () => {
+  tenantId = await addTenant(fleet.test.sql);
+});
+afterAll(() => fleet.close());
+
+const minutesMs = 60_000;
+const sweepAt = (offMs: number, more: SweepOptions['more'] = []) =>
+  sweepOnce(
+    {
+      sql: fleet.database.system,
+      transport: fleet.transport,
+      log: silentLog,
+      metrics: createMetrics(),
+      leaseMs: 1,
+      reconcileAfterMs: 10_000,
+      more,
+    },
+    new Date(Date.now() + offMs),
+  );
+
+it('a scheduler whose clock is ahead takes no job from a worker that lives', async () => {
+  const { jobId } = await runningJob(fleet.test.sql, tenantId);
+  await sweepAt(5 * minutesMs);
+  expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ state: 'running', losses: 0 });
+});
+
+it('a scheduler whose clock is behind takes back what a dead worker had', async () => {
+  const { jobId } = await runningJob(fleet.test.sql, tenantId, {}, -1);
+  await sweepAt(-5 * minutesMs);
+  expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ state: 'pending', losses: 1 });
+});
+
+it('takes back all that dead workers had, however many jobs those are', async () => {
+  const { sql } = fleet.test;
+  const { jobId } = await runningJob(sql, tenantId, {}, -1);
+  const [made] = await sql<{ jobs: number }[]>`
+    with more as (
+      insert into background_jobs (tenant_id, job_type, state, attempt, max_attempts, give_up_at, lease_owner,
+        attempt_token, started_at)
+      select tenant_id, job_type, 'running', 1, 3, give_up_at, lease_owner, gen_random_uuid(), now()
+      from background_jobs cross join generate_series(1, 1200) where id = ${jobId}
+      returning id, tenant_id, attempt_token
+    ), tokens as (
+      insert into purser.context_tokens (token, tenant_id, job_id, attempt)
+      select attempt_token, tenant_id, id, 1 from more
+    ), leases as (
+      insert into purser.job_leases (job_id, token, worker_id, expires_at)
+      select id, attempt_token, 'dead', now() - interval '1 second' from more
+    )
+    select count(*)::int as jobs from more`;
+  expect(made?.jobs).toBe(1200);
+  await sweepAt(0);
+  const left = await sql`
+    select from background_jobs where tenant_id = ${tenantId} and state <> 'pending'`;
+  expect(left).toHaveLength(0);
+});
+
+it('a part that fails keeps no other one from its work, and is told', async () => {
+  const seen: string[] = [];
+  const failing = { kind: 'failing', run: () => Promise.reject(new Error('cannot be done')) };
+  const other = { kind: 'other', run: async () => seen.push('other') };
+  await expect(sweepAt(0, [failing, other])).rejects.toThrow('cannot be done');
+  expect(seen).toEqual(['other']);
+});
