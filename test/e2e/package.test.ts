@@ -71,7 +71,7 @@ it('carries what it needs at run time, the mended driver too, and nothing of its
       readFile(join(folder, 'postgres', 'src', 'connection.js'), 'utf8'),
     ),
   );
-  expect(carried).toContain('/* mended by purser, 2 */');
+  expect(carried).toContain('/* mended by purser, 3 */');
   expect(carried).toBe(clone);
   const { files }: { files: string[] } = JSON.parse(await readFile('package.json', 'utf8'));
   expect((await readdir(home)).toSorted()).toEqual(
