@@ -93,6 +93,20 @@ const mends = {
         `        if (socket === null)\n          return callback(${lost})\n${anchor}`,
     },
     {
+      what: 'a connection can be left without a word, also where a copy that nobody reads stands in its way',
+      anchor: '    terminate,\n    execute,\n',
+      put: () =>
+        [
+          '    terminate,',
+          '    abandon() {',
+          '      terminate()',
+          '      socket && socket.destroy()',
+          '    },',
+          '    execute,',
+          '',
+        ].join('\n'),
+    },
+    {
       what: 'a copy that nobody waits for any more fails without crashing the process',
       anchor: '    query.resolve(stream)\n',
       times: 3,
@@ -121,7 +135,7 @@ const mends = {
           '      ])',
           '    } finally {',
           "      gone = gone || Errors.generic('TRANSACTION_ENDED', 'this transaction is over')",
-          '      own !== null && connection.reserved === own && connection.terminate()',
+          '      own !== null && connection.reserved === own && connection.abandon()',
           '    }',
           '',
         ].join('\n'),
