@@ -57,6 +57,7 @@ const codes: Readonly<Record<string, string>> = {
   PU005: 'payload_too_large',
   PU007: 'invalid_payload',
   PU008: 'duplicate_job',
+  PU010: 'invalid_request',
 };
 
 function translate(error: unknown): unknown {

@@ -163,6 +163,43 @@ describe('what cannot be a job is refused by name', () => {
   });
 });
 
+describe('the SQL door refuses by name', () => {
+  it.each([
+    ['a priority out of range', `p_priority => 5000`, 'the priority must be'],
+    ['an empty dedup key', `p_dedup_key => ''`, 'the dedup key must have'],
+    ['a dedup key without end', `p_dedup_key => repeat('k', 501)`, 'it has 501'],
+    ['a time that never comes', `p_run_at => 'infinity'`, 'before the year 9999'],
+    ['a window before it began', `p_dedup_window => '-5 minutes'`, 'the dedup window must be'],
+  ])('%s', async (_what, argument, words) => {
+    const asked = test.sql.unsafe(`select purser.enqueue($1, $2, ${argument})`, [tenantId, step]);
+    await expect(asked).rejects.toMatchObject({
+      code: 'PU010',
+      message: expect.stringContaining(words),
+    });
+  });
+
+  it.each([
+    ['requests that are no list', '{}', 'must be a JSON array'],
+    [
+      'one of many, with its place',
+      JSON.stringify(
+        [{ priority: 1 }, { priority: 5000 }].map((each) => ({
+          ...each,
+          tenantId: '',
+          jobType: step,
+        })),
+      ),
+      'request 2: the priority must be',
+    ],
+  ])('%s', async (_what, requests, words) => {
+    const own = requests.replaceAll('"tenantId":""', `"tenantId":${JSON.stringify(tenantId)}`);
+    await expect(test.sql`select purser.enqueue_many(${own}::text::jsonb)`).rejects.toMatchObject({
+      code: 'PU010',
+      message: expect.stringContaining(words),
+    });
+  });
+});
+
 it('a job waits for its time, and its patience is counted from then', async () => {
   const runAt = new Date(Date.now() + 3_600_000);
   const later = await addJob(test.sql, tenantId, { runAt });
