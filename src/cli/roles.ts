@@ -36,12 +36,12 @@ export interface RoleContext {
 }
 
 /**
- * System connections of a role. A worker's threads open their own, see executorConnections; BullMQ's come on
- * top, see docs/deployment.md.
+ * System connections of a role; a worker has one more, for leases. Its threads open their own, see
+ * executorConnections; BullMQ's come on top, see docs/deployment.md.
  */
 export const systemConnections: Readonly<Record<RoleName, number>> = {
   scheduler: 2,
-  worker: 3,
+  worker: 2,
   web: 1,
 };
 

@@ -50,6 +50,8 @@ export async function openWorkerParts(
     },
     applicationName: `purser worker tenant ${randomBytes(4).toString('hex')}`,
     threads: config.WORKER_THREADS,
+    // One that runs and those that wait leave a place to others, where there are two.
+    maxWaitingSuspects: Math.max(0, Math.min(3, config.WORKER_CONCURRENCY - 2)),
     llm: createLlm({ provider, budgetSql: system, metrics }),
     log: createLogger({ level: config.LOG_LEVEL, role: 'worker' }),
     metrics,

@@ -32,6 +32,8 @@ export interface DatabaseOptions {
 
 export interface Database {
   readonly system: Sql;
+  /** One connection for nothing but leases: a renewal waits for no statement of anybody else. */
+  readonly leases: Sql;
   readonly tenant: TenantPool;
   /** For threads and processes that open a tenant pool of their own. */
   readonly tenantAccess: TenantAccess;
@@ -171,14 +173,17 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       { exitCode: exitCodes.configuration },
     );
   }
-  const system = connect(options.url, {
-    tlsVerify,
-    pooled,
-    idleInTransactionMs: pooled ? undefined : idleInTransactionMs,
-    max: options.systemConnections,
-    applicationName: options.applicationName,
-    systemMarker: level === 'L1',
-  });
+  const openSystem = (max: number): Sql =>
+    connect(options.url, {
+      tlsVerify,
+      pooled,
+      idleInTransactionMs: pooled ? undefined : idleInTransactionMs,
+      max,
+      applicationName,
+      systemMarker: level === 'L1',
+    });
+  const system = openSystem(options.systemConnections);
+  const leases = openSystem(1);
   const tenantAccess: TenantAccess = {
     url: level === 'L3' ? (options.tenantUrl ?? options.url) : options.url,
     tlsVerify,
@@ -192,7 +197,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     applicationName: `${applicationName} tenant`,
   });
   const close = async (): Promise<void> => {
-    await Promise.all([tenant.close(), system.end({ timeout: 5 })]);
+    await Promise.all([tenant.close(), system.end({ timeout: 5 }), leases.end({ timeout: 5 })]);
   };
   if (level === 'L3' && (options.tenantConnections > 0 || options.tenantThreads === true)) {
     await assertTenantLogin(tenant.sql, found.identity).catch(async (error: unknown) => {
@@ -202,6 +207,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   }
   return {
     system,
+    leases,
     tenant,
     tenantAccess,
     level,

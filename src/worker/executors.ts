@@ -25,6 +25,8 @@ export interface ExecutorsOptions {
   /** Names the sessions of each executor on the server, followed by a number. At most 50 characters. */
   readonly applicationName: string;
   readonly threads: number;
+  /** More suspects than this go back and come again: who waits at the door takes a place of the worker's. */
+  readonly maxWaitingSuspects: number;
   readonly llm: LlmDoor;
   readonly log: Logger;
   readonly metrics: Pick<Metrics, 'executorsBlocked' | 'executorsKilled'>;
@@ -41,8 +43,6 @@ export interface ExecutorsListener {
 }
 
 const watchEveryMs = 100;
-/** More suspects than this go back and come again: who waits at the door takes a place of the worker's. */
-const maxWaitingSuspects = 3;
 const againAfterMs = 3_000;
 /** Handlers that do not load any more are not tried again for so long. */
 const unfitPauseMs = 10_000;
@@ -134,7 +134,8 @@ export class Executors {
     else if (this.#isUnfit && (kind !== 'shared' || this.#open.length === 0)) {
       assignment.settle(later('this worker cannot load its handlers any more', unfitPauseMs));
     } else if (kind !== 'alone' || !this.#hasSuspect()) this.#choose(kind).give(assignment);
-    else if (this.#suspects.length < maxWaitingSuspects) this.#suspects.push(assignment);
+    else if (this.#suspects.length < this.#options.maxWaitingSuspects)
+      this.#suspects.push(assignment);
     else
       assignment.settle(later('another job runs alone here', againAfterMs * (0.5 + Math.random())));
   }
@@ -161,25 +162,20 @@ export class Executors {
   }
 
   #spawn(kind: MemberKind): Member {
-    const { setup, spawn, log, metrics, applicationName } = this.#options;
+    const { setup, spawn, log, metrics } = this.#options;
     this.#lastMember += 1;
-    const name = `${applicationName} ${this.#lastMember}`;
-    const member = new Member({
-      kind,
-      applicationName: name,
-      graceMs: setup.graceMs,
-      timing: this.#timing,
-      log,
-      metrics,
-      events: this.#events(),
-    });
+    const applicationName = `${this.#options.applicationName} ${this.#lastMember}`;
+    const { graceMs } = setup;
+    const given = { kind, applicationName, graceMs, timing: this.#timing, log, metrics };
+    const member = new Member({ ...given, events: this.#events() });
     const start = kind === 'alone' ? spawn.process : spawn.thread;
-    const own = { tenantConnections: executorConnections[kind], applicationName: name };
     const heard = {
       message: (message: FromExecutor) => member.receive(message),
       died: (cause: DeathCause) => member.died(cause),
     };
-    member.attach(start({ ...setup, ...own }, heard));
+    member.attach(
+      start({ ...setup, tenantConnections: executorConnections[kind], applicationName }, heard),
+    );
     this.#members.add(member);
     return member;
   }

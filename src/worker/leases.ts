@@ -1,6 +1,6 @@
 /**
- * Keeping what runs: leases are renewed, operators' wishes obeyed and what handlers said stored, in one
- * round; a handler whose lease is gone, or about to be, is told to stop.
+ * Keeping what runs: leases are renewed and operators' wishes obeyed, on a connection that waits for nobody else;
+ * a handler whose lease is gone, or about to be, is told to stop. What handlers said is stored beside that.
  */
 import type { Database } from '../db/database.ts';
 import { PurserError } from '../errors.ts';
@@ -11,7 +11,7 @@ import type { Logger } from '../log.ts';
 import type { RunningJobs } from './running-jobs.ts';
 
 export interface LeaseOptions {
-  readonly database: Pick<Database, 'system'>;
+  readonly database: Pick<Database, 'system' | 'leases'>;
   readonly running: RunningJobs;
   readonly workerId: string;
   readonly leaseMs: number;
@@ -21,12 +21,12 @@ export interface LeaseOptions {
 /** Renews all leases; an attempt whose lease is gone has been taken over, so its handler is told to stop. */
 export async function keepLeases(options: LeaseOptions): Promise<void> {
   const { running, workerId, leaseMs, log } = options;
-  const { system } = options.database;
+  const { leases } = options.database;
   const jobs = running.list();
   if (jobs.length > 0) {
     const askedAtMs = performance.now();
     const tokens = jobs.map(({ attempt }) => attempt.token);
-    const kept = await renewLeases(system, workerId, tokens, leaseMs);
+    const kept = await renewLeases(leases, workerId, tokens, leaseMs);
     const still = new Set(running.list());
     for (const job of jobs) {
       const { jobId, token } = job.attempt;
@@ -36,7 +36,7 @@ export async function keepLeases(options: LeaseOptions): Promise<void> {
         job.controller.abort(lost(`the lease of job ${jobId} passed to another attempt`));
       }
     }
-    const wishes = await listCancelRequests(system, tokens);
+    const wishes = await listCancelRequests(leases, tokens);
     for (const { attempt, controller } of jobs) {
       const wish = wishes.get(attempt.token);
       if (wish === undefined || controller.signal.aborted) continue;
@@ -47,7 +47,6 @@ export async function keepLeases(options: LeaseOptions): Promise<void> {
       );
     }
   }
-  await storeSaid(options);
 }
 
 /** Stores what handlers said since the last time. What is not stored for a fault is lost, and logged. */

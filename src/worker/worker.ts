@@ -144,6 +144,16 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
       return 0;
     },
   });
+  const said = startLoop({
+    name: 'said',
+    everyMs: Math.max(50, Math.floor(leaseMs / 5)),
+    log,
+    silence,
+    runOnce: async () => {
+      await storeSaid(lease);
+      return 0;
+    },
+  });
   const leaseWatch = setInterval(() => abortUnrenewed(lease), Math.max(20, leaseMs / 20));
   const beats = startLoop({
     name: 'heartbeat',
@@ -171,7 +181,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
       const idle = await running.untilIdle(options.shutdownGraceMs);
       if (!idle) await handBack(options, running);
       clearInterval(leaseWatch);
-      await Promise.all([leases.stop(), beats.stop()]);
+      await Promise.all([leases.stop(), said.stop(), beats.stop()]);
       await storeSaid(lease);
       // A second close(true) would only wait for the first; the caller ends the connections.
       await Promise.race([Promise.all(workers.map((worker) => worker.close())), sleep(2_000)]);

@@ -14,12 +14,13 @@ import type { TestRedis } from '../support/redis.ts';
 import { ingestSample, leave, startRole, untilWorkIsDone } from './fleet.ts';
 
 const smallestFleet = 18;
+const leaseConnections = 1;
 
 /** Most Postgres connections of a role. */
 function connectionsOf(role: (typeof roleNames)[number], queuesInPostgres: boolean): number {
   const workers = role === 'worker' ? builtinHandlers.length : 0;
-  const tenant = role === 'worker' ? workerTenantConnections(1) : 0;
-  return systemConnections[role] + tenant + (queuesInPostgres ? queueConnections(workers) : 0);
+  const own = role === 'worker' ? leaseConnections + workerTenantConnections(1) : 0;
+  return systemConnections[role] + own + (queuesInPostgres ? queueConnections(workers) : 0);
 }
 
 async function mostUnderLoad(database: TestDatabase, redisUrl: string | undefined) {

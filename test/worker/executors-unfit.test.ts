@@ -66,6 +66,7 @@ async function open(): Promise<Executors> {
     },
     applicationName: 'purser test',
     threads: 1,
+    maxWaitingSuspects: 3,
     llm: createLlm({ provider: { kind: 'offline' }, budgetSql: sql }),
     log: silentLog,
     metrics: createMetrics(),

@@ -44,7 +44,7 @@ let folder: string;
 const sql = connect('postgres://nobody@127.0.0.1:1/none', { max: 1, applicationName: 'none' });
 let executors: Executors;
 let reports: Report[];
-const open = (modulePath = join(folder, 'handlers.mjs')) =>
+const open = (modulePath = join(folder, 'handlers.mjs'), maxWaitingSuspects = 3) =>
   Executors.open({
     setup: {
       handlersModule: modulePath,
@@ -62,6 +62,7 @@ const open = (modulePath = join(folder, 'handlers.mjs')) =>
     },
     applicationName: 'purser test',
     threads: 1,
+    maxWaitingSuspects,
     llm: createLlm({ provider: { kind: 'offline' }, budgetSql: sql }),
     log: silentLog,
     metrics: createMetrics(),
@@ -210,6 +211,17 @@ describe('a suspect', () => {
     expect(ends.filter(({ toState }) => toState === 'completed')).toHaveLength(4);
     expect(ends.filter(({ toState }) => toState === 'pending')).toMatchObject([
       { countsAttempt: false },
+    ]);
+  });
+
+  it('waits nowhere where its place is needed: it goes back and comes again', async () => {
+    await executors.close();
+    executors = await open(undefined, 0);
+    const ends = await Promise.all([1, 2, 3].map(() => run('where', alone)));
+    expect(ends.map(({ toState }) => toState).toSorted()).toEqual([
+      'completed',
+      'pending',
+      'pending',
     ]);
   });
 });

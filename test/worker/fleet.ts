@@ -84,6 +84,7 @@ export async function openFleet(redisUrl: string | undefined, dispatching = true
         },
         applicationName: `purser test executor ${processId.slice(0, 8)}`,
         threads: 1,
+        maxWaitingSuspects: 3,
         llm: createLlm({ provider: { kind: 'offline' }, budgetSql: database.system }),
         log: silentLog,
         metrics,

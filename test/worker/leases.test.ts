@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
 import type { BegunAttempt } from '../../src/jobs/attempts.ts';
-import { keepLeases } from '../../src/worker/leases.ts';
+import { keepLeases, storeSaid } from '../../src/worker/leases.ts';
 import { RunningJobs } from '../../src/worker/running-jobs.ts';
 import { addJobType, jobRow, runningJob } from '../jobs/job-steps.ts';
 import { freshDatabase } from '../support/database.ts';
@@ -28,8 +28,11 @@ beforeEach(async () => {
 afterAll(() => test.close());
 
 const leaseMs = 30_000;
-const round = () =>
-  keepLeases({ database, running, workerId: 'worker-1', leaseMs, log: silentLog });
+const round = async (on = database) => {
+  const lease = { database: on, running, workerId: 'worker-1', leaseMs, log: silentLog };
+  await keepLeases(lease);
+  await storeSaid(lease);
+};
 
 function runs(attempt: BegunAttempt) {
   const job = { attempt, controller: new AbortController(), leasedUntilMs: 0 };
@@ -68,4 +71,16 @@ it('a lease that went with its completion tells the handler to stop', async () =
   await round();
   expect(completing.controller.signal.reason).toMatchObject({ code: 'lease_lost' });
   expect(await jobRow(test.sql, jobId)).toMatchObject({ state: 'completed', result: 'done' });
+});
+
+it('a lease is renewed also while every other connection of the fleet waits for a lock', async () => {
+  const job = runs(await runningJob(test.sql, tenantId));
+  const busy = await test.open({ systemConnections: 1 });
+  await test.sql.begin(async (tx) => {
+    await tx`select pg_advisory_xact_lock(1)`;
+    const waiting = busy.system`select pg_advisory_lock(1)`.execute();
+    await keepLeases({ database: busy, running, workerId: 'worker-1', leaseMs, log: silentLog });
+    expect(job.leasedUntilMs).toBeGreaterThan(0);
+    void waiting.catch(() => {});
+  });
 });
