@@ -1,10 +1,11 @@
 /** `purser dlq list|replay|discard`: dead letters. */
-import { exitCodes, UsageError } from '../errors.ts';
+import { exitCodes } from '../errors.ts';
 import { discardDeadLetter, listDeadLetters, replayDeadLetter } from '../jobs/dead-letters.ts';
 import type { Command, Invocation } from './command.ts';
 import { jsonOption } from './command.ts';
+import { jobFilter, jobFilterOptions } from './job-filter.ts';
 import { checkJobId } from './jobs.ts';
-import { operatorName } from './operator.ts';
+import { byName, byOption, onRecord, reasonOption } from './on-record.ts';
 import { wholeNumber } from './parse.ts';
 import { formatTable } from './table.ts';
 import { withDatabase } from './with-system.ts';
@@ -13,8 +14,7 @@ async function list(invocation: Invocation): Promise<number> {
   const limit = wholeNumber(invocation, 'limit', 50, { min: 1, max: 10_000 });
   return withDatabase(invocation.config(), async ({ database }) => {
     const letters = await listDeadLetters(database.system, {
-      tenantId: invocation.value('tenant'),
-      jobType: invocation.value('type'),
+      ...(await jobFilter(invocation, database.system)),
       limit,
     });
     if (invocation.flag('json')) invocation.print(JSON.stringify(letters));
@@ -43,7 +43,7 @@ async function replay(invocation: Invocation): Promise<number> {
   const jobId = checkJobId(invocation.positionals[0] ?? '');
   return withDatabase(invocation.config(), async ({ database }) => {
     const made = await replayDeadLetter(database.system, jobId, {
-      who: operatorName(),
+      who: byName(invocation),
       door: 'cli',
     });
     if (invocation.flag('json')) invocation.print(JSON.stringify(made));
@@ -60,14 +60,9 @@ async function replay(invocation: Invocation): Promise<number> {
 
 async function discard(invocation: Invocation): Promise<number> {
   const jobId = checkJobId(invocation.positionals[0] ?? '');
-  const reason = invocation.required('reason').trim();
-  if (reason === '') throw new UsageError('--reason must say why, e.g. --reason "tenant left"');
+  const { reason, by: who } = onRecord(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    await discardDeadLetter(database.system, jobId, {
-      who: operatorName(),
-      door: 'cli',
-      reason,
-    });
+    await discardDeadLetter(database.system, jobId, { who, door: 'cli', reason });
     invocation.print(`dead letter ${jobId} discarded`);
     return exitCodes.ok;
   });
@@ -80,8 +75,7 @@ export const dlqCommands: readonly Command[] = [
     path: 'dlq list',
     summary: 'dead letters that were neither replayed nor discarded, newest first',
     options: {
-      tenant: { value: 'T', help: 'of this tenant' },
-      type: { value: 'TYPE', help: 'of this job type' },
+      ...jobFilterOptions,
       limit: { value: 'N', help: 'at most N (default 50)' },
       json: jsonOption,
     },
@@ -91,14 +85,14 @@ export const dlqCommands: readonly Command[] = [
     path: 'dlq replay',
     summary: 'make a new job of a dead letter, once; the record stays',
     positionals: [idPositional],
-    options: { json: jsonOption },
+    options: { by: byOption, json: jsonOption },
     run: replay,
   },
   {
     path: 'dlq discard',
     summary: 'take a dead letter off the list, with a reason',
     positionals: [idPositional],
-    options: { reason: { value: 'TEXT', help: 'why, for the record', required: true } },
+    options: { reason: reasonOption, by: byOption },
     run: discard,
   },
 ];

@@ -56,7 +56,7 @@ async function payloadText(invocation: Invocation): Promise<string> {
 async function run(invocation: Invocation): Promise<number> {
   const jobType = invocation.positionals[0] ?? '';
   const payload = parseJsonObject(await payloadText(invocation));
-  const priority = wholeNumber(invocation, 'priority', 0, { min: 0, max: 1000 });
+  const priority = wholeNumber(invocation, 'priority', 0, { min: -1000, max: 1000 });
   const config = invocation.config();
   return withDatabase(config, async ({ database }) => {
     const handler = (await openRegistry(config.PURSER_HANDLERS)).get(jobType);
@@ -102,7 +102,10 @@ export const enqueueCommands: readonly Command[] = [
         value: 'K',
         help: 'unique per tenant and type while the job lives, and for 24 h',
       },
-      priority: { value: 'N', help: '0 (default) to 1000; higher runs first within the tenant' },
+      priority: {
+        value: 'N',
+        help: '-1000 to 1000 (default 0; write --priority=-5); higher runs first within the tenant',
+      },
       json: jsonOption,
     },
     run,

@@ -8,6 +8,7 @@ import { findJob, listJobs } from '../jobs/inspect.ts';
 import { jobStates } from '../jobs/states.ts';
 import type { Command, Invocation } from './command.ts';
 import { jsonOption } from './command.ts';
+import { jobFilter, jobFilterOptions } from './job-filter.ts';
 import { jobPage } from './job-page.ts';
 import { byOption, onRecord, reasonOption } from './on-record.ts';
 import { wholeNumber } from './parse.ts';
@@ -30,8 +31,7 @@ async function list(invocation: Invocation): Promise<number> {
   const limit = wholeNumber(invocation, 'limit', 50, { min: 1, max: 10_000 });
   return withDatabase(invocation.config(), async ({ database }) => {
     const jobs = await listJobs(database.system, {
-      tenantId: invocation.value('tenant'),
-      jobType: invocation.value('type'),
+      ...(await jobFilter(invocation, database.system)),
       state,
       limit,
     });
@@ -130,8 +130,7 @@ export const jobCommands: readonly Command[] = [
     path: 'jobs list',
     summary: 'jobs, newest first',
     options: {
-      tenant: { value: 'T', help: 'of this tenant' },
-      type: { value: 'TYPE', help: 'of this job type' },
+      ...jobFilterOptions,
       state: { value: 'STATE', help: 'in this state' },
       limit: { value: 'N', help: 'at most N (default 50)' },
       json: jsonOption,

@@ -85,7 +85,7 @@ export function wholeNumber(
 ): number {
   const text = invocation.value(name);
   if (text === undefined) return fallback;
-  const parsed = /^\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
+  const parsed = /^-?\d{1,9}$/.test(text) ? Number(text) : Number.NaN;
   if (!(parsed >= bounds.min && parsed <= bounds.max)) {
     throw new UsageError(
       `--${name} must be a whole number from ${bounds.min} to ${bounds.max}, not ${JSON.stringify(text)}`,

@@ -38,12 +38,26 @@ function refuse(path: string, fault: string, cause?: unknown): PurserError {
   });
 }
 
+const loadWithinMs = 30_000;
+
+/** A module that waits for ever at its top level would end a process without a word, or keep it waiting. */
+async function loaded(module: Promise<unknown>): Promise<unknown> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(
+      () => reject(new Error(`an await at its top level has not ended within ${loadWithinMs} ms`)),
+      loadWithinMs,
+    );
+  });
+  return Promise.race([module, late]).finally(() => clearTimeout(timer));
+}
+
 /** Loads the module, relative to the current folder. Throws `invalid_handlers` (exit 78). */
 export async function loadHandlers(path: string): Promise<Handler[]> {
   const url = pathToFileURL(resolve(path)).href;
   let module: unknown;
   try {
-    module = await import(url);
+    module = await loaded(import(url));
   } catch (error) {
     const place = await placeOfFault(error, url);
     const where = place === undefined ? '' : ` (${place})`;

@@ -52,7 +52,7 @@ export async function resumeWork(sql: Sql, target: PauseTarget): Promise<Pause |
   const [pause] = await sql<Pause[]>`
     delete from public.pauses where scope = ${target.scope} and name = ${target.name}
     returning scope, name, reason, by, at`;
-  if (pause === undefined && !(await isKnown(sql, target))) throw await unknownTarget(sql, target);
+  if (pause === undefined) await assertKnown(sql, target);
   return pause;
 }
 
@@ -115,6 +115,11 @@ async function findPause(sql: Queryable, target: PauseTarget): Promise<Pause | u
     select scope, name, reason, by, at from public.pauses
     where scope = ${target.scope} and name = ${target.name}`;
   return pause;
+}
+
+/** Throws `unknown_job_type` or `unknown_tenant` where there is none of that name. */
+export async function assertKnown(sql: Queryable, target: PauseTarget): Promise<void> {
+  if (!(await isKnown(sql, target))) throw await unknownTarget(sql, target);
 }
 
 async function isKnown(sql: Queryable, { scope, name }: PauseTarget): Promise<boolean> {

@@ -58,6 +58,8 @@ describe('tenants', () => {
       ['enqueue', 'finops_analysis', '--tenant', 'nobody'],
       ['budget', 'set', '--tenant', 'nobody', '--monthly-limit', '5'],
       ['budget', 'show', '--tenant', 'nobody'],
+      ['jobs', 'list', '--tenant', 'nobody'],
+      ['dlq', 'list', '--tenant', 'nobody'],
     ]) {
       const { code, err } = await invoke(...args);
       expect([args, code, err]).toEqual([args, 1, expect.stringMatching(/no tenant "nobody"/)]);
@@ -176,14 +178,15 @@ describe('dead letters', () => {
 
   it('discards with a reason, and refuses what is no dead letter', async () => {
     const jobId = await deadLetter();
-    expect(await invoke('dlq', 'discard', jobId, '--reason', 'tenant left')).toMatchObject({
-      code: 0,
-    });
+    const discarded = await invoke('dlq', 'discard', jobId, '--reason', 'tenant left');
+    expect(discarded.code).toBe(0);
     expect(await json('dlq', 'list', '--tenant', tenantId)).toEqual([]);
     expect(await json('jobs', 'list', '--tenant', tenantId)).toHaveLength(1);
     const { jobId: alive } = (await json('enqueue', 'finops_analysis', '--tenant', tenantId)) as {
       jobId: string;
     };
+    const forged = await invoke('dlq', 'discard', jobId, '--reason', 'gone\nby root');
+    expect([forged.code, forged.err]).toEqual([64, expect.stringContaining('in one line')]);
     for (const args of [
       ['dlq', 'replay', alive],
       ['dlq', 'discard', alive, '--reason', 'x'],

@@ -82,7 +82,7 @@ it.each([
   { args: ['jobs', 'show', '9'.repeat(30)], says: 'a job id is a whole number' },
   { args: ['dlq', 'replay', '1e3'], says: 'a job id is a whole number' },
   { args: ['dlq', 'discard', '1'], says: '--reason TEXT is missing (why, for the record)' },
-  { args: ['dlq', 'discard', '1', '--reason', ' '], says: '--reason must say why' },
+  { args: ['dlq', 'discard', '1', '--reason', ' '], says: '--reason must say it' },
   { args: ['tenants', 'add'], says: "ID is missing (the tenant's id)" },
   { args: ['tenants', 'add', ''], says: 'a tenant id has 1 to 200 characters' },
   { args: ['tenants', 'add', '  '], says: 'not only spaces' },
@@ -98,7 +98,7 @@ it.each([
   },
   { args: ['enqueue', 'x', '--tenant', 'a', '--payload', '[]'], says: 'must be a JSON object' },
   { args: ['enqueue', 'x', '--tenant', 'a', '--payload', 'null'], says: 'must be a JSON object' },
-  { args: ['enqueue', 'x', '--tenant', 'a', '--priority', '1001'], says: 'from 0 to 1000' },
+  { args: ['enqueue', 'x', '--tenant', 'a', '--priority', '1001'], says: 'from -1000 to 1000' },
   {
     args: ['ingest', '--focus', 'x'],
     says: 'say whose file it is: --tenant T, or --tenant-column',

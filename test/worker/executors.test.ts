@@ -206,23 +206,13 @@ describe('a suspect', () => {
     });
   });
 
-  it('waits for the one before it; a crowd of them goes back and comes again', async () => {
-    const ends = await Promise.all([1, 2, 3, 4, 5].map(() => run('where', alone)));
-    expect(ends.filter(({ toState }) => toState === 'completed')).toHaveLength(4);
-    expect(ends.filter(({ toState }) => toState === 'pending')).toMatchObject([
-      { countsAttempt: false },
-    ]);
-  });
-
-  it('waits nowhere where its place is needed: it goes back and comes again', async () => {
+  it.each([0, 3])('waits behind another, %i at most; the others come again', async (wait) => {
     await executors.close();
-    executors = await open(undefined, 0);
-    const ends = await Promise.all([1, 2, 3].map(() => run('where', alone)));
-    expect(ends.map(({ toState }) => toState).toSorted()).toEqual([
-      'completed',
-      'pending',
-      'pending',
-    ]);
+    executors = await open(undefined, wait);
+    const ends = await Promise.all([1, 2, 3, 4, 5].map(() => run('where', alone)));
+    expect(ends.filter(({ toState }) => toState === 'completed')).toHaveLength(1 + wait);
+    const back = ends.filter(({ toState }) => toState === 'pending');
+    expect(back.map(({ countsAttempt }) => countsAttempt)).toEqual(Array(4 - wait).fill(false));
   });
 });
 
