@@ -12,6 +12,8 @@ export interface LoopOptions {
   readonly name: string;
   /** Pause between two runs that found nothing to do. */
   readonly everyMs: number;
+  /** The same while a round of the last second did something: what comes next may be there already. */
+  readonly busyEveryMs?: number;
   /** Does one round. Returns how much it did; above 0, the next round follows at once. */
   readonly runOnce: (now: Date) => Promise<number>;
   readonly log: Logger;
@@ -35,15 +37,18 @@ export interface Loop {
 
 const defaultMaxBackoffMs = 10_000;
 const defaultStopWithinMs = 10_000;
+const busyForMs = 1_000;
 
 export function startLoop(options: LoopOptions): Loop {
-  const { name, log, everyMs, maxBackoffMs = defaultMaxBackoffMs } = options;
+  const { name, log, everyMs, busyEveryMs = everyMs } = options;
+  const { maxBackoffMs = defaultMaxBackoffMs } = options;
   const stop = new AbortController();
   const work = options.silence?.expect(name);
   const rarely = new Rarely();
   let said = false;
   let failures = 0;
   let succeededAt = new Date();
+  let didAtMs = -Infinity;
   let endPause: (() => void) | undefined;
 
   const pause = (ms: number): Promise<void> =>
@@ -74,7 +79,8 @@ export function startLoop(options: LoopOptions): Loop {
       }
       work?.did();
       if (failures > 0) await pause(Math.min(maxBackoffMs, everyMs * 2 ** failures));
-      else if (did === 0) await pause(everyMs);
+      else if (did > 0) didAtMs = performance.now();
+      else await pause(performance.now() - didAtMs < busyForMs ? busyEveryMs : everyMs);
     }
   };
   const running = run();

@@ -35,6 +35,17 @@ function start(
 const events = (lines: readonly { event: string }[]) => lines.map(({ event }) => event);
 
 describe('a loop', () => {
+  it('looks again soon while there was work a moment ago, and in peace when there was none', async () => {
+    const busy = [1, 0, 0, 0].map((did) => () => Promise.resolve(did));
+    await start(busy, { everyMs: 60_000, busyEveryMs: 1 }).untilRound(10);
+    await loop?.stop();
+    const idle = start([() => Promise.resolve(0)], { everyMs: 60_000, busyEveryMs: 1 });
+    await idle.untilRound(1);
+    loop?.wake();
+    await idle.untilRound(2);
+    expect(idle.count()).toBe(2);
+  });
+
   it('says a failure once while it stays the same, another one too, and the end of both', async () => {
     const away = () => Promise.reject(fault('away'));
     const { lines, untilRound } = start([

@@ -58,15 +58,15 @@ export async function beginAttempts(
     ), found as materialized (
       -- Locked in the order of ids. A repetition that waits here for its first try sees what that one made.
       select j.*, r.token from public.background_jobs j
+      -- By id alone: what is asked of the state here would offer the planner an index over all that is queued.
       join request r on r.job_id = j.id and r.dispatch_no = j.dispatch_no
       where exists (select from patience)
-        and (j.state = 'queued' or (j.state = 'running' and j.attempt_token = r.token))
       order by j.id for no key update of j
     ), begun as (
       update public.background_jobs j
       set state = 'running', attempt = j.attempt + 1, attempt_token = f.token, lease_owner = ${workerId},
           started_at = now(), state_detail = jsonb_build_object('worker', ${workerId}::text)
-      from found f where j.id = f.id and j.state = 'queued'
+      from found f where j.id = f.id and f.state = 'queued'
       returning j.*
     ), opened as (
       insert into purser.context_tokens (token, tenant_id, job_id, attempt)
@@ -80,7 +80,7 @@ export async function beginAttempts(
     )
     select ${attempt} from begun
     union all
-    select ${attempt} from found where state = 'running'`;
+    select ${attempt} from found where state = 'running' and attempt_token = token`;
 }
 
 export interface JobFault {
@@ -189,7 +189,7 @@ export async function finishAttempts(
           losses_alone = case when o.suspect is false then 0 else j.losses_alone + o.lost_alone end,
           finished_at = case when o.end_state in ('completed', 'dead_letter', 'cancelled') then clock_timestamp() end
       from outcome o join found f on f.id = o.job_id
-      where j.id = o.job_id and j.attempt_token = o.token and j.state = 'running'
+      where j.id = o.job_id and j.attempt_token = o.token and f.state = 'running'
       returning j.id
     )
     select r.job_id as "jobId", case when e.id is not null then 'applied'

@@ -68,7 +68,7 @@ export async function claimWaitingJobs(
       update public.background_jobs j
       set state = 'queued', dispatch_no = j.dispatch_no + 1, queued_at = ${now}, state_detail = '{}'
       from free f
-      where j.id = f.id and j.state in ('pending', 'failed')
+      where j.id = f.id
       returning j.id as "jobId", j.job_type as "jobType", j.tenant_id as "tenantId",
                 j.dispatch_no as "dispatchNo", j.priority`;
     const served = [...new Set(claimed.map(({ tenantId }) => tenantId))];

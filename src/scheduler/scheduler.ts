@@ -22,6 +22,8 @@ export interface SchedulerOptions extends DispatchOptions, SweepOptions {
   readonly sweepEveryMs?: number;
 }
 
+const busyDispatchEveryMs = 20;
+
 export interface SchedulerService {
   stop(): Promise<void>;
 }
@@ -56,6 +58,8 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
     startLoop({
       name: 'dispatch',
       everyMs: options.dispatchEveryMs ?? 300,
+      // Queues are kept shallow: a busy worker empties one in less than the pause.
+      busyEveryMs: busyDispatchEveryMs,
       // As the drivers do: what waited through an outage need not wait longer.
       maxBackoffMs: 3_000,
       log,
