@@ -44,6 +44,12 @@ interface Process {
   readonly ended: Promise<string>;
 }
 
+/** In MB; 0 of a process that is gone. */
+async function peakOf(pid: string | number | undefined): Promise<number> {
+  const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
+  return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0) / 1024;
+}
+
 /** `node dist/cli/main.js ...`, as a deployment runs it, its peak memory watched. */
 function start(args: readonly string[], env: Readonly<Record<string, string>>): Process {
   const child = spawn(process.execPath, [entry, ...args], {
@@ -53,9 +59,15 @@ function start(args: readonly string[], env: Readonly<Record<string, string>>): 
   const killChild = (): void => void child.kill('SIGKILL');
   process.once('exit', killChild);
   let peakMb = 0;
+  // With the process in which a worker runs a suspect.
   const look = async (): Promise<void> => {
-    const status = await readFile(`/proc/${child.pid}/status`, 'utf8').catch(() => '');
-    peakMb = Math.max(peakMb, Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0) / 1024);
+    const own = `/proc/${child.pid}/task/${child.pid}/children`;
+    const children = await readFile(own, 'utf8').catch(() => '');
+    const peaks = await Promise.all([child.pid, ...children.trim().split(' ')].map(peakOf));
+    peakMb = Math.max(
+      peakMb,
+      peaks.reduce((sum, peak) => sum + peak, 0),
+    );
   };
   const timer = setInterval(() => void look(), 50);
   let out = '';
@@ -83,7 +95,7 @@ async function untilJob(
 ): Promise<JobRow> {
   for (;;) {
     const [job] = await sql<JobRow[]>`
-      select j.id, j.state, j.losses, extract(epoch from j.finished_at -
+      select j.id, j.state, j.losses + j.losses_alone as losses, extract(epoch from j.finished_at -
         (select max(at) from job_events e where e.job_id = j.id and e.to_state = 'running'))::float8 as seconds
       from background_jobs j where j.tenant_id = ${tenantId} and j.job_type = 'cost_ingestion'
       order by j.id desc limit 1`;
