@@ -56,11 +56,12 @@ export async function beginAttempts(
         ${sorted.map(({ jobId }) => jobId)}::bigint[], ${sorted.map(({ dispatchNo }) => dispatchNo)}::int[],
         ${sorted.map(({ token }) => token)}::uuid[]) as r (job_id, dispatch_no, token)
     ), found as materialized (
-      -- Locked in the order of ids. A repetition that waits here for its first try sees what that one made.
+      -- Locked in the order of ids. A repetition that waits here for its first try sees what that one made. In a
+      -- CASE, for the planner to find rows by id, and not by an index over all that is queued.
       select j.*, r.token from public.background_jobs j
-      -- By id alone: what is asked of the state here would offer the planner an index over all that is queued.
       join request r on r.job_id = j.id and r.dispatch_no = j.dispatch_no
-      where exists (select from patience)
+      where exists (select from patience) and case j.state
+        when 'queued' then true when 'running' then j.attempt_token = r.token else false end
       order by j.id for no key update of j
     ), begun as (
       update public.background_jobs j
@@ -80,7 +81,7 @@ export async function beginAttempts(
     )
     select ${attempt} from begun
     union all
-    select ${attempt} from found where state = 'running' and attempt_token = token`;
+    select ${attempt} from found where state = 'running'`;
 }
 
 export interface JobFault {
