@@ -56,10 +56,9 @@ export async function beginAttempts(
         ${sorted.map(({ jobId }) => jobId)}::bigint[], ${sorted.map(({ dispatchNo }) => dispatchNo)}::int[],
         ${sorted.map(({ token }) => token)}::uuid[]) as r (job_id, dispatch_no, token)
     ), found as materialized (
-      -- Locked in the order of ids. A repetition that waits here for its first try sees what that one made. In a
-      -- CASE, for the planner to find rows by id, and not by an index over all that is queued.
-      select j.*, r.token from public.background_jobs j
-      join request r on r.job_id = j.id and r.dispatch_no = j.dispatch_no
+      -- A repetition that waits for its first try sees what that one made. The CASE keeps the planner to ids.
+      select j.*, r.token
+      from public.background_jobs j join request r on r.job_id = j.id and r.dispatch_no = j.dispatch_no
       where exists (select from patience) and case j.state
         when 'queued' then true when 'running' then j.attempt_token = r.token else false end
       order by j.id for no key update of j
