@@ -178,8 +178,9 @@ it('recovers when parent, guardian and postmaster were all killed with kill -9',
   await writeNote(parent.url);
   const postmaster = await postmasterOf(parent.clusterDir);
   const guardian = await parentOf(postmaster);
-  for (const pid of [parent.child.pid ?? 0, guardian, postmaster]) process.kill(pid, 'SIGKILL');
-  await gone(postmaster);
+  const pids = [parent.child.pid ?? 0, guardian, postmaster];
+  for (const pid of pids) process.kill(pid, 'SIGKILL');
+  await Promise.all(pids.map(gone));
   const second = await start();
   expect(await readNotes(second.url)).toEqual(['kept']);
   expect(await serverLog()).toContain('was not properly shut down');

@@ -93,7 +93,7 @@ it('docs/deployment.md says how many these are', () => {
   expect(text).toContain(`| scheduler | ${scheduler} | ${queueConnections(0)} |`);
   expect(text).toContain(`| web | ${web} | ${queueConnections(0)} |`);
   expect(text).toContain(
-    `| worker | ${worker} system + ${workerTenantConnections(1)} tenant | ${queueConnections(0)} + one per job type |`,
+    `| worker | ${worker} system + ${leaseConnections} for leases + ${workerTenantConnections(1)} tenant | ${queueConnections(0)} + one per job type |`,
   );
   expect(text).toContain(`${formula(false)} with Redis`);
   expect(text).toContain(`${formula(true)} with the queues in Postgres`);
