@@ -13,7 +13,7 @@ import { recordUsage } from '../src/budget/settle.ts';
 import { verifyBudgets } from '../src/budget/verify.ts';
 import { connect } from '../src/db/connect.ts';
 import type { Sql } from '../src/db/connect.ts';
-import { startEmbeddedPostgres } from '../src/db/embedded.ts';
+import { startEmbeddedPostgres } from '../src/db/embedded/embedded.ts';
 import { migrateUp } from '../src/db/migrate.ts';
 
 const LIMIT_MS = 100;

@@ -14,8 +14,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { connect } from '../src/db/connect.ts';
 import type { Sql } from '../src/db/connect.ts';
-import { startEmbeddedPostgres } from '../src/db/embedded.ts';
-import { writeSample } from '../src/handlers/sample-data.ts';
+import { startEmbeddedPostgres } from '../src/db/embedded/embedded.ts';
+import { writeSample } from '../src/costs/sample/data.ts';
 
 const entry = join(import.meta.dirname, '..', 'dist', 'cli', 'main.js');
 const limitsMb = { scheduler: 512, web: 512, worker: 400, 'purser ingest': 512 } as const;

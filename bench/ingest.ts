@@ -12,8 +12,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { connect } from '../src/db/connect.ts';
 import type { Sql } from '../src/db/connect.ts';
-import { startEmbeddedPostgres } from '../src/db/embedded.ts';
-import { sampleFocusFile, writeSample } from '../src/handlers/sample-data.ts';
+import { startEmbeddedPostgres } from '../src/db/embedded/embedded.ts';
+import { sampleFocusFile, writeSample } from '../src/costs/sample/data.ts';
 
 const targetBytes = 200e6;
 const maxWorkerMb = 400;

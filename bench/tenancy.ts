@@ -10,10 +10,10 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { prepareDatabase } from '../src/cli/prepare-database.ts';
+import { prepareDatabase } from '../src/cli/runtime/prepare-database.ts';
 import { connect } from '../src/db/connect.ts';
 import { openDatabase } from '../src/db/database.ts';
-import { startEmbeddedPostgres } from '../src/db/embedded.ts';
+import { startEmbeddedPostgres } from '../src/db/embedded/embedded.ts';
 import { openOperatorToken, tenantSql } from '../src/db/tenant.ts';
 
 const tenants = 200;

@@ -8,7 +8,7 @@ import { expect, inject, it } from 'vitest';
 import { connect } from '../src/db/connect.ts';
 import { freshDatabase } from './support/database.ts';
 import { loginUrl, testLogins } from './support/postgres.ts';
-import { levels } from './tenancy/standing.ts';
+import { levels } from './tenancy/level-database.ts';
 
 const folder = fileURLToPath(new URL('.', import.meta.url));
 

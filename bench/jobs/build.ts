@@ -4,9 +4,9 @@
  */
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type * as cliPrepareDatabase from '../../src/cli/prepare-database.ts';
-import type * as cliServices from '../../src/cli/services.ts';
-import type * as cliWorkerParts from '../../src/cli/worker-parts.ts';
+import type * as cliPrepareDatabase from '../../src/cli/runtime/prepare-database.ts';
+import type * as cliServices from '../../src/cli/runtime/services.ts';
+import type * as cliWorkerParts from '../../src/cli/runtime/worker-parts.ts';
 import type * as config from '../../src/config.ts';
 import type * as dbConnect from '../../src/db/connect.ts';
 import type * as dbHeartbeats from '../../src/db/heartbeats.ts';
@@ -16,7 +16,7 @@ import type * as jobsDispatch from '../../src/jobs/dispatch.ts';
 import type * as jobsEnqueue from '../../src/jobs/enqueue.ts';
 import type * as jobsPauses from '../../src/jobs/pauses.ts';
 import type * as jobsRegistration from '../../src/jobs/registration.ts';
-import type * as lifecycle from '../../src/lifecycle.ts';
+import type * as lifecycle from '../../src/process/lifecycle.ts';
 import type * as log from '../../src/log.ts';
 import type * as queuesTransport from '../../src/queues/transport.ts';
 import type * as workerBatches from '../../src/worker/batches.ts';

@@ -4,10 +4,10 @@
  * its first moments, it has begun nothing and ends with exit code 0.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { leaveOnSignals } from '../lifecycle.ts';
+import { leaveOnSignals } from '../process/lifecycle.ts';
 
 if (process.argv[2] === 'start') leaveOnSignals();
-const { runMain } = await import('./run.ts');
+const { runMain } = await import('./terminal/run.ts');
 // A signal that came while the modules ran is heard here, before anything begins.
 await nextTurn();
 await runMain();

@@ -12,7 +12,7 @@ import { createFernet, createMultiFernet, parseFernet, type MultiFernet } from '
 import { keyInvalid, legacySource, primarySource } from './key-source.ts';
 import type { KeySource, KeyringSource } from './key-source.ts';
 import { generateSalt, getOrCreateSalt } from './salt.ts';
-import { secretWatch } from './secret-watch.ts';
+import { secretWatch } from './secrets/watch.ts';
 import { claimsToBeSealed, parseSealed, seal, unseal } from './sealed-token.ts';
 import { decodePlaintext, encodePlaintext } from './text.ts';
 

@@ -7,17 +7,23 @@ import type { Tx } from '../db/connect.ts';
 import { messageOf, PurserError } from '../errors.ts';
 import { defineHandler } from './define.ts';
 import type { JobContext } from './define.ts';
-import type { CsvRecord } from './exports/csv-records.ts';
-import { csvRecords } from './exports/csv-records.ts';
-import { createStaging, deliver, stageRows, sumStaged } from './exports/delivery.ts';
-import type { CurrencySum, DeliveryOutcome } from './exports/delivery.ts';
-import { lineColumnName, mapColumns } from './exports/format.ts';
-import { formatNamed } from './exports/formats.ts';
-import { createRowReader } from './exports/rows.ts';
-import type { RowFault, RowReading } from './exports/rows.ts';
+import type { CsvRecord } from '../costs/exports/csv-records.ts';
+import { csvRecords } from '../costs/exports/csv-records.ts';
+import { createStaging, deliver, stageRows, sumStaged } from '../costs/exports/delivery.ts';
+import type { CurrencySum, DeliveryOutcome } from '../costs/exports/delivery.ts';
+import { lineColumnName, mapColumns } from '../costs/exports/format.ts';
+import { formatNamed } from '../costs/exports/formats.ts';
+import { createRowReader } from '../costs/exports/rows.ts';
+import type { RowFault, RowReading } from '../costs/exports/rows.ts';
 import { done, snooze } from './outcome.ts';
-import { endUpload, lockUpload, maxStoredFaults, readChunks, storeFaults } from './upload-rows.ts';
-import type { Upload } from './upload-rows.ts';
+import {
+  endUpload,
+  lockUpload,
+  maxStoredFaults,
+  readChunks,
+  storeFaults,
+} from '../costs/uploads/rows.ts';
+import type { Upload } from '../costs/uploads/rows.ts';
 
 const payload = z.object({ uploadId: z.string().regex(/^\d{1,18}$/) });
 

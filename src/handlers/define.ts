@@ -3,7 +3,7 @@
  * the function that does it. It sees its tenant's rows and the LLM door; it never sees a queue.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import { SecretTexts } from '../crypto/secret-texts.ts';
+import { SecretTexts } from '../crypto/secrets/texts.ts';
 import type { TenantSql } from '../db/tenant.ts';
 import { PurserError } from '../errors.ts';
 import type { Llm } from '../llm/llm.ts';

@@ -6,12 +6,17 @@ import { z } from 'zod';
 import type { TenantSql } from '../db/tenant.ts';
 import { LlmOutputError } from '../llm/llm.ts';
 import type { Llm, LlmAnswer } from '../llm/llm.ts';
-import { analysisPrompt, analysisSchema, analysisSystem, repairPrompt } from './analysis-prompt.ts';
-import type { Analysis } from './analysis-prompt.ts';
+import {
+  analysisPrompt,
+  analysisSchema,
+  analysisSystem,
+  repairPrompt,
+} from '../costs/analysis/prompt.ts';
+import type { Analysis } from '../costs/analysis/prompt.ts';
 import { defineHandler } from './define.ts';
 import type { JobContext } from './define.ts';
-import { gatherEvidence } from './evidence.ts';
-import type { Evidence } from './evidence.ts';
+import { gatherEvidence } from '../costs/analysis/evidence.ts';
+import type { Evidence } from '../costs/analysis/evidence.ts';
 import { done, snooze } from './outcome.ts';
 
 const payload = z.object({

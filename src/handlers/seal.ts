@@ -3,8 +3,8 @@
  * that the whole fleet can read.
  */
 import type { OpenKeys } from '../crypto/open-keyring.ts';
-import { hasSecrets, sealFields } from '../crypto/secret-fields.ts';
-import type { PayloadPlace, SecretPath } from '../crypto/secret-fields.ts';
+import { hasSecrets, sealFields } from '../crypto/secrets/fields.ts';
+import type { PayloadPlace, SecretPath } from '../crypto/secrets/fields.ts';
 import type { Connection } from '../jobs/enqueue.ts';
 import { keyVersionToWrite } from '../jobs/key-versions.ts';
 

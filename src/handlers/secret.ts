@@ -4,8 +4,8 @@
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { z } from 'zod';
-import { nameStep, outermost } from '../crypto/secret-fields.ts';
-import type { SecretPath } from '../crypto/secret-fields.ts';
+import { nameStep, outermost } from '../crypto/secrets/fields.ts';
+import type { SecretPath } from '../crypto/secrets/fields.ts';
 import { messageOf, PurserError } from '../errors.ts';
 import { isMarked, markedSchemas, secretMark } from './secret-marks.ts';
 

@@ -1,7 +1,7 @@
 /**
  * Reading jobs, for the CLI and the pages.
  */
-import { hideSealed } from '../crypto/secret-fields.ts';
+import { hideSealed } from '../crypto/secrets/fields.ts';
 import type { Queryable } from '../db/connect.ts';
 import type { CancelWish } from './cancel.ts';
 import { listLogLines } from './log-lines.ts';

@@ -7,13 +7,13 @@ import { codeOf } from '../errors.ts';
 import type { Metrics } from '../metrics.ts';
 import { anthropicProtocol } from './anthropic.ts';
 import { checkCall } from './check-call.ts';
-import { providerDoor } from './door.ts';
-import type { ProviderConfig } from './door.ts';
+import { providerDoor } from './gateway.ts';
+import type { ProviderConfig } from './gateway.ts';
 import { googleProtocol } from './google.ts';
 import type { Attempt } from './holds.ts';
 import type { Analyst, CallLlm } from './llm.ts';
-import { offlineDoor, offlineModel } from './offline.ts';
-import type { OfflineConfig } from './offline.ts';
+import { offlineDoor, offlineModel } from './local.ts';
+import type { OfflineConfig } from './local.ts';
 import { openAiProtocol } from './openai.ts';
 
 export type LlmProviderConfig = ProviderConfig | OfflineConfig;

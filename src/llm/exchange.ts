@@ -9,7 +9,7 @@ import type { Account, Hold } from './holds.ts';
 import { LlmError } from './llm.ts';
 import type { Protocol } from './protocol.ts';
 import { BodyTooLarge, parseObject, readBody } from './provider-body.ts';
-import { saidBy } from './provider-words.ts';
+import { saidBy } from './provider-error.ts';
 import type { BilledUsage } from './usage.ts';
 
 export interface ExchangeRequest {

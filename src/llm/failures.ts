@@ -6,7 +6,7 @@ import { boundedRetryMs, parseRetryAfter } from '../retry-after.ts';
 import { LlmError } from './llm.ts';
 import type { LlmFailureClass, LlmMoneyOutcome } from './llm.ts';
 import type { Protocol } from './protocol.ts';
-import type { ProviderSaid } from './provider-words.ts';
+import type { ProviderSaid } from './provider-error.ts';
 
 export interface FailureContext {
   /** Host of the base URL: what an operator recognises. */

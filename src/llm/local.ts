@@ -9,8 +9,8 @@ import { openHold, releaseHold, settleHold } from './holds.ts';
 import type { Account } from './holds.ts';
 import { LlmError } from './llm.ts';
 import type { CallLlm, LlmCall } from './llm.ts';
-import { analyseOffline } from './offline-analysis.ts';
-import type { OfflineAnalysis } from './offline-analysis.ts';
+import { analyseOffline } from '../costs/analyst/answer.ts';
+import type { OfflineAnalysis } from '../costs/analyst/answer.ts';
 
 export interface OfflineConfig {
   readonly kind: 'offline';

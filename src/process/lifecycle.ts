@@ -3,7 +3,7 @@
  * SIGTERM or SIGINT, also twice or during start-up, lead to one orderly close that ends before a platform
  * would kill the process. Imports nothing at run time, so that an entry can listen at once.
  */
-import type { Logger } from './log.ts';
+import type { Logger } from '../log.ts';
 
 interface Closable {
   readonly name: string;

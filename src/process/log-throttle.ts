@@ -1,6 +1,6 @@
 /** What stays the same is said once a minute: an outage is news, each of its retries is not. */
-import { codeOf } from './errors.ts';
-import type { Logger } from './log.ts';
+import { codeOf } from '../errors.ts';
+import type { Logger } from '../log.ts';
 
 const againAfterMs = 60_000;
 

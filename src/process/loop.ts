@@ -3,10 +3,10 @@
  * off while it fails. A failure that stays the same is said once a minute, a round that never returns is a
  * silent stop.
  */
-import { codeOf } from './errors.ts';
-import type { Logger } from './log.ts';
-import { Rarely } from './rarely.ts';
-import type { SilentStops } from './silent-stop.ts';
+import { codeOf } from '../errors.ts';
+import type { Logger } from '../log.ts';
+import { Rarely } from './log-throttle.ts';
+import type { SilentStops } from './stall-watchdog.ts';
 
 export interface LoopOptions {
   readonly name: string;

@@ -5,7 +5,7 @@
 import { url as debuggerUrl } from 'node:inspector';
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
-import type { Logger } from './log.ts';
+import type { Logger } from '../log.ts';
 
 /**
  * The leases of a worker whose main thread is blocked pass after half of this; no orderly code of ours keeps

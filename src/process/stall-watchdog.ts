@@ -3,9 +3,9 @@
  * and tells each time that it did; the watch counts its own ticks, so that a process which was stopped itself
  * (SIGSTOP, a machine asleep) gets its time to go on. What fails aloud is no silent stop.
  */
-import { exitCodes } from './errors.ts';
+import { exitCodes } from '../errors.ts';
 import type { Lifecycle } from './lifecycle.ts';
-import type { Logger } from './log.ts';
+import type { Logger } from '../log.ts';
 
 /**
  * A round of a loop is a few short statements. One that takes longer than this waits for an answer that was

@@ -12,7 +12,7 @@ import { Redis } from 'ioredis';
 import { Pool } from 'pg';
 import type { PoolConfig } from 'pg';
 import type { Logger } from '../log.ts';
-import { warnRarely } from '../rarely.ts';
+import { warnRarely } from '../process/log-throttle.ts';
 import { explainTls, postgresAddress } from '../tls.ts';
 
 export interface QueueBackendOptions {

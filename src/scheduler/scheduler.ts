@@ -4,9 +4,9 @@
  */
 import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
 import type { ProcessFacts } from '../db/heartbeats.ts';
-import { startLoop } from '../loop.ts';
+import { startLoop } from '../process/loop.ts';
 import { claimDueTenants } from '../schedules/claim.ts';
-import type { SilentStops } from '../silent-stop.ts';
+import type { SilentStops } from '../process/stall-watchdog.ts';
 import { withDeadlockRetry } from './deadlock-retry.ts';
 import { dispatchOnce } from './dispatch-round.ts';
 import type { DispatchOptions } from './dispatch-round.ts';

@@ -11,7 +11,7 @@ import { jobStates } from '../jobs/states.ts';
 import type { Logger } from '../log.ts';
 import { deadLetterQueue } from '../queues/dead-letter-mirror.ts';
 import type { Transport } from '../queues/transport.ts';
-import { within } from './within.ts';
+import { within } from './time-limit.ts';
 
 export interface FleetOptions {
   readonly database: Database;

@@ -1,6 +1,6 @@
 /** The registered job types as last read: pages about the queues work while Postgres is away. */
 import type { Logger } from '../log.ts';
-import { shared, within } from './within.ts';
+import { shared, within } from './time-limit.ts';
 
 const keptMs = 5_000;
 const answerMs = 2_000;

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import type { Metrics } from '../metrics.ts';
 import { readFleet } from './fleet-metrics.ts';
 import type { FleetOptions } from './fleet-metrics.ts';
-import { shared } from './within.ts';
+import { shared } from './time-limit.ts';
 
 export interface MetricsPageOptions extends FleetOptions {
   readonly metrics: Metrics;

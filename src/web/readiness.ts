@@ -8,7 +8,7 @@ import { migrationStatus } from '../db/migrate.ts';
 import { PurserError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { QueueBackend } from '../queues/backend.ts';
-import { shared, within } from './within.ts';
+import { shared, within } from './time-limit.ts';
 
 export interface Unready {
   readonly part: 'postgres' | 'migrations' | 'queue_store';

@@ -9,8 +9,8 @@ import { hostname } from 'node:os';
 import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
 import type { KnownKeys } from '../db/heartbeats.ts';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
-import { startLoop } from '../loop.ts';
-import type { SilentStops } from '../silent-stop.ts';
+import { startLoop } from '../process/loop.ts';
+import type { SilentStops } from '../process/stall-watchdog.ts';
 import { createWebApp } from './app.ts';
 import type { WebAppOptions } from './app.ts';
 

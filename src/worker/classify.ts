@@ -10,7 +10,7 @@ import type { Handler } from '../handlers/define.ts';
 import { toOutcome } from '../handlers/outcome.ts';
 import { parseRetryAfter } from '../retry-after.ts';
 import { backoffMs } from './backoff.ts';
-import { read } from './bounded-json.ts';
+import { read } from './executors/bounded-json.ts';
 import { readableThrown, storableFault, storableResult, storableText } from './store-value.ts';
 
 export interface AttemptFacts {

@@ -8,7 +8,7 @@ import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Entry } from '../queues/backend.ts';
 import type { AttemptBatches } from './batches.ts';
-import type { Executors } from './executors.ts';
+import type { Executors } from './executors/executors.ts';
 import type { RunningJobs } from './running-jobs.ts';
 
 export interface ExecuteOptions {

@@ -6,10 +6,10 @@
 import type { Database } from '../db/database.ts';
 import { listTypesQueuedFor } from '../jobs/dispatch.ts';
 import type { Logger } from '../log.ts';
-import { startLoop } from '../loop.ts';
-import type { Loop } from '../loop.ts';
+import { startLoop } from '../process/loop.ts';
+import type { Loop } from '../process/loop.ts';
 import type { QueueBackend } from '../queues/backend.ts';
-import type { SilentStops, Work } from '../silent-stop.ts';
+import type { SilentStops, Work } from '../process/stall-watchdog.ts';
 
 export interface QueueWatchOptions {
   readonly database: Pick<Database, 'system'>;

@@ -4,7 +4,7 @@
  */
 import type { BegunAttempt, ProgressReport } from '../jobs/attempts.ts';
 import type { LogReport } from '../jobs/log-lines.ts';
-import type { Report } from './attempt-log.ts';
+import type { Report } from './executors/attempt-log.ts';
 
 export interface RunningJob {
   readonly attempt: BegunAttempt;

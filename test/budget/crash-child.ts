@@ -1,7 +1,7 @@
 /** A worker's money side as a process of its own, to be killed: `crash-child.ts reserve|generate JSON`. */
 import { connect } from '../../src/db/connect.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
-import { llmOver } from '../../src/llm/llm-over.ts';
+import { llmOver } from '../../src/llm/handler-llm.ts';
 import { reserve } from '../support/holds.ts';
 import { silentLog } from '../support/llm-attempt.ts';
 import type { TestAttempt } from '../support/tenants.ts';

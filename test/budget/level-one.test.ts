@@ -4,7 +4,7 @@ import { markSent } from '../../src/budget/reserve.ts';
 import { recordUsage } from '../../src/budget/settle.ts';
 import { migrateDown, migrateUp } from '../../src/db/migrate.ts';
 import type { Database } from '../../src/db/database.ts';
-import { assertBooksRight } from '../support/books.ts';
+import { assertBooksRight } from '../support/ledger.ts';
 import { emptyDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { billOf, countersOf, reserve } from '../support/holds.ts';

@@ -4,7 +4,7 @@ import { BudgetExceededError } from '../../src/budget/budget-exceeded.ts';
 import { budgetStatus } from '../../src/budget/budgets.ts';
 import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
-import { assertBooksRight } from '../support/books.ts';
+import { assertBooksRight } from '../support/ledger.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { llmAttempt } from '../support/llm-attempt.ts';

@@ -4,7 +4,7 @@ import { markSent } from '../../src/budget/reserve.ts';
 import { recordUsage, releaseReservation } from '../../src/budget/settle.ts';
 import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
-import { assertBooksRight } from '../support/books.ts';
+import { assertBooksRight } from '../support/ledger.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { billOf, countersOf, reserve, untilWaiting } from '../support/holds.ts';

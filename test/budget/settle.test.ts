@@ -5,7 +5,7 @@ import { markUnknown, recordUsage, releaseReservation } from '../../src/budget/s
 import { verifyBudgets } from '../../src/budget/verify.ts';
 import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
-import { assertBooksRight } from '../support/books.ts';
+import { assertBooksRight } from '../support/ledger.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { billOf, countersOf, reserve, untilWaiting } from '../support/holds.ts';

@@ -1,7 +1,7 @@
 /** A command run in this process: its own code on a real database, without the second that a new process costs. */
 import { Readable } from 'node:stream';
 import { commands } from '../../src/cli/commands.ts';
-import { matchCommand, parseInvocation } from '../../src/cli/parse.ts';
+import { matchCommand, parseInvocation } from '../../src/cli/terminal/parse.ts';
 import { loadConfig } from '../../src/config.ts';
 import { messageOf, PurserError } from '../../src/errors.ts';
 

@@ -9,7 +9,7 @@ import { chmod, chown, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { asUser, chooseRunUser } from '../../src/db/embedded-user.ts';
+import { asUser, chooseRunUser } from '../../src/db/embedded/user.ts';
 import { endChild, freePort, track } from '../support/children.ts';
 
 const oldest = 15;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { connect } from '../../src/db/connect.ts';
 import { openDatabase } from '../../src/db/database.ts';
-import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
+import { startEmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
 import { migrateUp } from '../../src/db/migrate.ts';
 import { makeDatabase, makeLogin } from '../support/administrator.ts';
 import { runCli } from '../support/process.ts';

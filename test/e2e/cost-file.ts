@@ -6,8 +6,8 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { parse } from 'csv-parse/sync';
-import { sampleFocusFile } from '../../src/handlers/sample-data.ts';
-import { exactSum } from '../handlers/exact-sum.ts';
+import { sampleFocusFile } from '../../src/costs/sample/data.ts';
+import { exactSum } from '../costs/exports/exact-sum.ts';
 
 const real = '../shared/data/focus/focus_1.0_dev.csv';
 export const hasRealFile = existsSync(real);

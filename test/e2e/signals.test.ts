@@ -15,7 +15,7 @@ import { startRole } from './fleet.ts';
 const roles = ['scheduler', 'worker', 'web'] as const;
 /** Together they cover loading, opening the database, starting and running. */
 const momentsMs = [0, 3, 10, 30, 60, 100, 150, 220, 300, 400, 550, 700, 1_000, 1_500];
-const preload = `--import ${new URL('tell-listening.mjs', import.meta.url).href}`;
+const preload = `--import ${new URL('report-listening.mjs', import.meta.url).href}`;
 
 let database: TestDatabase;
 let env: Record<string, string>;
@@ -57,8 +57,8 @@ it('listens before it loads anything', () => {
         /^import (?!type).* from '(.+)'/gm,
       ),
     ].map(([, specifier]) => specifier ?? '');
-  expect(importsOf('cli/main.ts')).toEqual(['node:timers/promises', '../lifecycle.ts']);
-  expect(importsOf('lifecycle.ts')).toEqual([]);
+  expect(importsOf('cli/main.ts')).toEqual(['node:timers/promises', '../process/lifecycle.ts']);
+  expect(importsOf('process/lifecycle.ts')).toEqual([]);
 });
 
 it('ends by the signal itself or with 0 while Node starts', async () => {

@@ -15,7 +15,7 @@ import type { TestRedis } from '../support/redis.ts';
 import { addTenant } from '../support/tenants.ts';
 import { audit } from './auditor.ts';
 import type { Audit } from './auditor.ts';
-import { patienceMs, until } from './patience.ts';
+import { patienceMs, until } from './until.ts';
 import { startProxy } from './proxy.ts';
 import type { Proxy } from './proxy.ts';
 import { keepProcess } from './respawner.ts';

@@ -9,9 +9,9 @@ import type { TestProvider } from '../support/provider.ts';
 import { allCompleted } from './auditor.ts';
 import type { Audit } from './auditor.ts';
 import { say } from './figures.ts';
-import { until } from './patience.ts';
-import { onStage } from './stage.ts';
-import type { BackendKind, Stage } from './stage.ts';
+import { until } from './until.ts';
+import { onStage } from './fleet.ts';
+import type { BackendKind, Stage } from './fleet.ts';
 
 let provider: TestProvider;
 beforeAll(async () => {

@@ -6,7 +6,7 @@ import { chmod, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestProject } from 'vitest/node';
-import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
+import { startEmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
 import { startTestServer } from '../support/postgres.ts';
 import { redisAvailable, redisMissing } from '../support/redis-binary.ts';
 

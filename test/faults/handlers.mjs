@@ -3,7 +3,7 @@
  * culprits that misbehave in the way that their payload names.
  */
 import { existsSync } from 'node:fs';
-import { culprits } from './culprits.mjs';
+import { culprits } from './culprits/handlers.mjs';
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 

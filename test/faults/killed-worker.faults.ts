@@ -5,9 +5,9 @@ import { describeOnRedis } from '../support/redis.ts';
 import { allCompleted } from './auditor.ts';
 import type { Audit } from './auditor.ts';
 import { say, spread } from './figures.ts';
-import { together } from './patience.ts';
-import { dispatchMs, onStage, sweepMs } from './stage.ts';
-import type { BackendKind, Stage } from './stage.ts';
+import { together } from './until.ts';
+import { dispatchMs, onStage, sweepMs } from './fleet.ts';
+import type { BackendKind, Stage } from './fleet.ts';
 
 /** Of each worker; two workers are full when one of them is killed, and the other one goes on. */
 const jobsAWorker = 50;

@@ -4,8 +4,8 @@ import { describeOnRedis } from '../support/redis.ts';
 import { allCompleted } from './auditor.ts';
 import type { Audit } from './auditor.ts';
 import { say } from './figures.ts';
-import { onStage } from './stage.ts';
-import type { BackendKind, Stage } from './stage.ts';
+import { onStage } from './fleet.ts';
+import type { BackendKind, Stage } from './fleet.ts';
 
 /** The platform kills after 30 s; design section 3 promises 25. */
 const graceMs = 25_000;

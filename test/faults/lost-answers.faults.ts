@@ -8,9 +8,9 @@ import type { StatementTest } from './postgres-wire.ts';
 import { allCompleted } from './auditor.ts';
 import type { Audit } from './auditor.ts';
 import { say } from './figures.ts';
-import { until } from './patience.ts';
-import { onStage } from './stage.ts';
-import type { BackendKind } from './stage.ts';
+import { until } from './until.ts';
+import { onStage } from './fleet.ts';
+import type { BackendKind } from './fleet.ts';
 
 /** By what they write, not by how they are written. */
 const isBegin: StatementTest = (text) => /insert into purser\.job_leases/i.test(text);

@@ -8,9 +8,9 @@ import { allCompleted } from './auditor.ts';
 import type { Audit } from './auditor.ts';
 import { say } from './figures.ts';
 import { throughTroubles, troublesEach } from './network-troubles.ts';
-import { patienceMs, until } from './patience.ts';
-import { onStage } from './stage.ts';
-import type { BackendKind, Stage } from './stage.ts';
+import { patienceMs, until } from './until.ts';
+import { onStage } from './fleet.ts';
+import type { BackendKind, Stage } from './fleet.ts';
 
 const works = (count: number) =>
   Array.from({ length: count }, (_, index) => ({

@@ -8,8 +8,8 @@ import { allCompleted } from './auditor.ts';
 import type { Audit } from './auditor.ts';
 import { say } from './figures.ts';
 import { throughTroubles, troublesEach } from './network-troubles.ts';
-import { onStage } from './stage.ts';
-import type { Stage } from './stage.ts';
+import { onStage } from './fleet.ts';
+import type { Stage } from './fleet.ts';
 
 const works = (count: number) =>
   Array.from({ length: count }, (_, index) => ({

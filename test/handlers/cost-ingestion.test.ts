@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { costIngestion } from '../../src/handlers/cost-ingestion.ts';
-import { uploadFile } from '../../src/handlers/uploads.ts';
-import { focusFile } from './focus-file.ts';
+import { uploadFile } from '../../src/costs/uploads/uploads.ts';
+import { focusFile } from '../costs/exports/focus/file.ts';
 import { noJob, openBench } from './handler-bench.ts';
 import type { HandlerBench } from './handler-bench.ts';
 

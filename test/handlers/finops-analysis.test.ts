@@ -1,10 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { finopsAnalysis } from '../../src/handlers/finops-analysis.ts';
-import { gatherEvidence } from '../../src/handlers/evidence.ts';
-import { uploadFile } from '../../src/handlers/uploads.ts';
+import { gatherEvidence } from '../../src/costs/analysis/evidence.ts';
+import { uploadFile } from '../../src/costs/uploads/uploads.ts';
 import { startProvider } from '../support/provider.ts';
 import type { TestProvider } from '../support/provider.ts';
-import { focusFile } from './focus-file.ts';
+import { focusFile } from '../costs/exports/focus/file.ts';
 import { noJob, openBench } from './handler-bench.ts';
 import type { HandlerBench } from './handler-bench.ts';
 

@@ -2,8 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { costIngestion } from '../../src/handlers/cost-ingestion.ts';
-import { sampleFocusFile } from '../../src/handlers/sample-data.ts';
-import { uploadFile } from '../../src/handlers/uploads.ts';
+import { sampleFocusFile } from '../../src/costs/sample/data.ts';
+import { uploadFile } from '../../src/costs/uploads/uploads.ts';
 import { noJob, openBench } from './handler-bench.ts';
 import type { HandlerBench } from './handler-bench.ts';
 

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openFields, sealFields } from '../../src/crypto/secret-fields.ts';
+import { openFields, sealFields } from '../../src/crypto/secrets/fields.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
 import { countEncryptedValues, startRotation } from '../../src/jobs/rotation.ts';
 import { addJob, addJobType, begin, claim, finish, step } from '../jobs/job-steps.ts';
 import { addTenant } from '../support/tenants.ts';
-import { levels, standOn } from '../tenancy/standing.ts';
-import type { Standing } from '../tenancy/standing.ts';
+import { levels, standOn } from '../tenancy/level-database.ts';
+import type { Standing } from '../tenancy/level-database.ts';
 import { bothKeys, newKeys, oldKeys, rotateAll } from './rotating.ts';
 
 const place = { column: 'aws_accounts.credentials', purpose: 'api_key' } as const;

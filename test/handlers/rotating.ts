@@ -7,7 +7,7 @@ import type { JobContext } from '../../src/handlers/define.ts';
 import { keyRotation } from '../../src/handlers/key-rotation.ts';
 import { toOutcome } from '../../src/handlers/outcome.ts';
 import type { Outcome } from '../../src/handlers/outcome.ts';
-import { llmOver } from '../../src/llm/llm-over.ts';
+import { llmOver } from '../../src/llm/handler-llm.ts';
 import { begin, claim, finish } from '../jobs/job-steps.ts';
 import { silentLog } from '../support/llm-attempt.ts';
 

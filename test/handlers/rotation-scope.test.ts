@@ -1,11 +1,11 @@
 /** Which values keep an old key needed, and which do not: what a rotation sees, counts and leaves alone. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { sealFields } from '../../src/crypto/secret-fields.ts';
+import { sealFields } from '../../src/crypto/secrets/fields.ts';
 import { countEncryptedValues, startRotation } from '../../src/jobs/rotation.ts';
 import { addJob, addJobType, step } from '../jobs/job-steps.ts';
 import { addTenant } from '../support/tenants.ts';
-import { levels, standOn } from '../tenancy/standing.ts';
-import type { Standing } from '../tenancy/standing.ts';
+import { levels, standOn } from '../tenancy/level-database.ts';
+import type { Standing } from '../tenancy/level-database.ts';
 import { bothKeys, oldKeys, rotateAll } from './rotating.ts';
 
 const place = { column: 'aws_accounts.credentials', purpose: 'api_key' } as const;

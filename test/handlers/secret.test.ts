@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { secret, secretPathsOf } from '../../src/handlers/secret.ts';
 import { defineHandler } from '../../src/handlers/define.ts';
-import { hideSealed } from '../../src/crypto/secret-fields.ts';
+import { hideSealed } from '../../src/crypto/secrets/fields.ts';
 
 const text = secret(z.string());
 

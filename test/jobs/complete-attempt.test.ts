@@ -6,8 +6,8 @@ import { enqueueChild } from '../../src/jobs/enqueue.ts';
 import { rescueLostAttempts } from '../../src/jobs/sweep.ts';
 import { storableResult } from '../../src/worker/store-value.ts';
 import { addTenant } from '../support/tenants.ts';
-import { levels, standOn } from '../tenancy/standing.ts';
-import type { Standing } from '../tenancy/standing.ts';
+import { levels, standOn } from '../tenancy/level-database.ts';
+import type { Standing } from '../tenancy/level-database.ts';
 import { addJobType, finish, historyOf, jobRow, runningJob, step } from './job-steps.ts';
 
 describe.each(levels)('at level %s', (level) => {

@@ -1,6 +1,6 @@
 /** At level L1, one plain login: operators' tables work for the system, and for no session without its mark. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { prepareDatabase } from '../../src/cli/prepare-database.ts';
+import { prepareDatabase } from '../../src/cli/runtime/prepare-database.ts';
 import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
 import { openDatabase } from '../../src/db/database.ts';

@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { LlmOutputError } from '../../src/llm/llm.ts';
-import { assertBooksRight } from '../support/books.ts';
+import { assertBooksRight } from '../support/ledger.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { countersOf } from '../support/holds.ts';

@@ -1,9 +1,9 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { connect } from '../../src/db/connect.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
-import { llmOver } from '../../src/llm/llm-over.ts';
+import { llmOver } from '../../src/llm/handler-llm.ts';
 import { createMetrics } from '../../src/metrics.ts';
-import { assertBooksRight } from '../support/books.ts';
+import { assertBooksRight } from '../support/ledger.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { llmAttempt, silentLog } from '../support/llm-attempt.ts';

@@ -5,11 +5,11 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { z } from 'zod';
 import { BudgetExceededError } from '../../src/budget/budget-exceeded.ts';
-import { llmOver } from '../../src/llm/llm-over.ts';
+import { llmOver } from '../../src/llm/handler-llm.ts';
 import { LlmError, LlmOutputError } from '../../src/llm/llm.ts';
 import type { LlmReply } from '../../src/llm/llm.ts';
-import { packError, unpackError } from '../../src/worker/packed-errors.ts';
-import type { PackedError } from '../../src/worker/packed-errors.ts';
+import { packError, unpackError } from '../../src/worker/executors/packed-errors.ts';
+import type { PackedError } from '../../src/worker/executors/packed-errors.ts';
 
 type FromDoor = { readonly reply: LlmReply } | { readonly error: PackedError };
 

@@ -4,9 +4,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { createLlm } from '../../src/llm/create-llm.ts';
 import type { LlmCall } from '../../src/llm/llm.ts';
 import { createMetrics } from '../../src/metrics.ts';
-import { packError } from '../../src/worker/packed-errors.ts';
-import type { PackedError } from '../../src/worker/packed-errors.ts';
-import { assertBooksRight } from '../support/books.ts';
+import { packError } from '../../src/worker/executors/packed-errors.ts';
+import type { PackedError } from '../../src/worker/executors/packed-errors.ts';
+import { assertBooksRight } from '../support/ledger.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { countersOf, untilWaiting } from '../support/holds.ts';

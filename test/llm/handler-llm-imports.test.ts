@@ -20,23 +20,23 @@ function loads(entry: string, seen = new Set<string>()): Set<string> {
 }
 
 it('the side of the handler', () => {
-  expect([...loads('llm/llm-over.ts')].toSorted()).toEqual([
+  expect([...loads('llm/handler-llm.ts')].toSorted()).toEqual([
     'errors.ts',
     'llm/check-call.ts',
-    'llm/llm-over.ts',
+    'llm/handler-llm.ts',
     'llm/llm.ts',
     'llm/structured.ts',
   ]);
 });
 
 it('errors that cross', () => {
-  expect([...loads('worker/packed-errors.ts')].toSorted()).toEqual([
+  expect([...loads('worker/executors/packed-errors.ts')].toSorted()).toEqual([
     'budget/budget-exceeded.ts',
     'budget/money.ts',
     'errors.ts',
     'llm/llm.ts',
-    'worker/bounded-json.ts',
-    'worker/packed-errors.ts',
+    'worker/executors/bounded-json.ts',
+    'worker/executors/packed-errors.ts',
   ]);
 });
 

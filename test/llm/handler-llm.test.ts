@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { UsageError } from '../../src/errors.ts';
-import { llmOver } from '../../src/llm/llm-over.ts';
+import { llmOver } from '../../src/llm/handler-llm.ts';
 import { LlmOutputError } from '../../src/llm/llm.ts';
 import type { LlmCall, LlmReply } from '../../src/llm/llm.ts';
 

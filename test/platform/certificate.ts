@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { chmod, chown, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { chooseRunUser } from '../../src/db/embedded-user.ts';
+import { chooseRunUser } from '../../src/db/embedded/user.ts';
 
 export interface Certificate {
   /** Paths of PEM files. The key can be read by whom the private Postgres runs as. */

@@ -2,8 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { roleNames, systemConnections } from '../../src/cli/roles.ts';
-import { workerTenantConnections } from '../../src/cli/worker-parts.ts';
+import { roleNames, systemConnections } from '../../src/cli/runtime/roles.ts';
+import { workerTenantConnections } from '../../src/cli/runtime/worker-parts.ts';
 import { builtinHandlers } from '../../src/handlers/index.ts';
 import { queueConnections } from '../../src/queues/backend.ts';
 import { freshDatabase } from '../support/database.ts';

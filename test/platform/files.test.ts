@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { appJson } from '../../scripts/app-json.ts';
 import { commands } from '../../src/cli/commands.ts';
-import { matchCommand, parseInvocation } from '../../src/cli/parse.ts';
-import { roleNames } from '../../src/cli/roles.ts';
+import { matchCommand, parseInvocation } from '../../src/cli/terminal/parse.ts';
+import { roleNames } from '../../src/cli/runtime/roles.ts';
 import { describeConfig } from '../../src/config.ts';
 
 const read = (name: string): string =>

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'vitest';
 import type { Sql } from '../../src/db/connect.ts';
-import { sampleTenantColumn, writeSample } from '../../src/handlers/sample-data.ts';
+import { sampleTenantColumn, writeSample } from '../../src/costs/sample/data.ts';
 import { runCli, startCli } from '../support/process.ts';
 import type { CliProcess } from '../support/process.ts';
 

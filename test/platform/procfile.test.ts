@@ -19,8 +19,8 @@ import { describeOnRedis, startRedis } from '../support/redis.ts';
 import type { TestRedis } from '../support/redis.ts';
 import { countJobs, ingestSample, leaveWithinMs, untilWorkIsDone } from './fleet.ts';
 import type { Environment } from './fleet.ts';
-import { describeThroughPgBouncer, startPgBouncer, watchPooled } from './pgbouncer.ts';
-import type { TestPgBouncer } from './pgbouncer.ts';
+import { describeThroughPgBouncer, startPgBouncer, watchPooled } from './pgbouncer/pgbouncer.ts';
+import type { TestPgBouncer } from './pgbouncer/pgbouncer.ts';
 
 const require = createRequire(import.meta.url);
 const foreman = join(dirname(require.resolve('foreman/package.json')), 'nf.js');

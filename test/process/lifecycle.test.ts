@@ -1,7 +1,7 @@
 /** Opening, closing and what a signal does to them. */
 import { expect, it } from 'vitest';
-import { leaveOnSignals, Lifecycle, stopOnSignals } from '../src/lifecycle.ts';
-import { collectingLog } from './support/collecting-log.ts';
+import { leaveOnSignals, Lifecycle, stopOnSignals } from '../../src/process/lifecycle.ts';
+import { collectingLog } from '../support/collecting-log.ts';
 
 it('closes once, in reverse order of opening, and goes on past a part that fails', async () => {
   const { lines, log } = collectingLog();

@@ -1,10 +1,10 @@
 /** The shared loop: it goes on through every failure, and says an outage once. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { PurserError } from '../src/errors.ts';
-import { startLoop } from '../src/loop.ts';
-import type { Loop, LoopOptions } from '../src/loop.ts';
-import type { LogLine } from './support/collecting-log.ts';
-import { collectingLog } from './support/collecting-log.ts';
+import { PurserError } from '../../src/errors.ts';
+import { startLoop } from '../../src/process/loop.ts';
+import type { Loop, LoopOptions } from '../../src/process/loop.ts';
+import type { LogLine } from '../support/collecting-log.ts';
+import { collectingLog } from '../support/collecting-log.ts';
 
 const fault = (code: string): PurserError => new PurserError(code, `fault ${code}`);
 

@@ -1,9 +1,9 @@
 /** A process with both watches and small limits: `node main-thread-child.mjs works|blocks`. Says "round" again and again. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { startLoop } from '../dist/loop.js';
-import { createLogger } from '../dist/log.js';
-import { watchMainThread } from '../dist/main-thread-watch.js';
-import { SilentStops } from '../dist/silent-stop.js';
+import { startLoop } from '../../dist/process/loop.js';
+import { createLogger } from '../../dist/log.js';
+import { watchMainThread } from '../../dist/process/main-thread-watch.js';
+import { SilentStops } from '../../dist/process/stall-watchdog.js';
 
 const limitMs = 1_000;
 const tickMs = 50;

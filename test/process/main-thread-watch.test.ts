@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import { startNode } from './support/process.ts';
+import { startNode } from '../support/process.ts';
 
 const script = fileURLToPath(new URL('main-thread-child.mjs', import.meta.url));
 

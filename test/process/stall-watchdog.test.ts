@@ -1,11 +1,11 @@
 /** What stops without a word ends its process; what fails aloud, has nothing to do or was itself stopped does not. */
 import { afterEach, describe, expect, it } from 'vitest';
-import { Lifecycle } from '../src/lifecycle.ts';
-import { startLoop } from '../src/loop.ts';
-import type { Loop } from '../src/loop.ts';
-import { SilentStops, silentStopsOf } from '../src/silent-stop.ts';
-import { collectingLog } from './support/collecting-log.ts';
-import { tickMs, untilMissed } from './support/watched-time.ts';
+import { Lifecycle } from '../../src/process/lifecycle.ts';
+import { startLoop } from '../../src/process/loop.ts';
+import type { Loop } from '../../src/process/loop.ts';
+import { SilentStops, silentStopsOf } from '../../src/process/stall-watchdog.ts';
+import { collectingLog } from '../support/collecting-log.ts';
+import { tickMs, untilMissed } from '../support/watched-time.ts';
 
 /** A hundred ticks: far more than the rounds of these tests take. */
 const limitMs = 500;

@@ -3,7 +3,7 @@
  * nobody that the test's own statements run as.
  */
 import { connect } from '../../src/db/connect.ts';
-import type { EmbeddedPostgres } from '../../src/db/embedded.ts';
+import type { EmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
 
 async function administer(
   server: Pick<EmbeddedPostgres, 'bootstrapUrl'>,

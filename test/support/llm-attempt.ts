@@ -2,7 +2,7 @@
 import type { Sql } from '../../src/db/connect.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
 import type { LlmProviderConfig } from '../../src/llm/create-llm.ts';
-import { llmOver } from '../../src/llm/llm-over.ts';
+import { llmOver } from '../../src/llm/handler-llm.ts';
 import type { Llm, LlmError } from '../../src/llm/llm.ts';
 import { createLogger } from '../../src/log.ts';
 import type { Logger } from '../../src/log.ts';

@@ -8,8 +8,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
-import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
-import { prepareDatabase } from '../../src/cli/prepare-database.ts';
+import { startEmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
+import { prepareDatabase } from '../../src/cli/runtime/prepare-database.ts';
 
 /** What the test processes get to know. No superuser among the logins. */
 export interface TestPostgres {

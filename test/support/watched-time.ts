@@ -1,6 +1,6 @@
 /** Time as a watch for silent stops counts it: by its own ticks, however slow the machine is. */
 import { silentLog } from './llm-attempt.ts';
-import { SilentStops } from '../../src/silent-stop.ts';
+import { SilentStops } from '../../src/process/stall-watchdog.ts';
 
 export const tickMs = 5;
 

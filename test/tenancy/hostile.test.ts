@@ -11,7 +11,7 @@ import { measure, setScene } from './hostile/hostile.ts';
 import type { Scene, Way } from './hostile/hostile.ts';
 import { readingWays } from './hostile/reading.ts';
 import { sessionWays } from './hostile/sessions.ts';
-import { levels } from './standing.ts';
+import { levels } from './level-database.ts';
 
 const ways: readonly Way[] = [
   ...readingWays,

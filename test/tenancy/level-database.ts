@@ -1,5 +1,5 @@
 /** A migrated database on each level of tenancy, with the pools as a role opens them. */
-import { prepareDatabase } from '../../src/cli/prepare-database.ts';
+import { prepareDatabase } from '../../src/cli/runtime/prepare-database.ts';
 import { openDatabase } from '../../src/db/database.ts';
 import type { Database, TenancyLevel } from '../../src/db/database.ts';
 import { emptyDatabase, freshDatabase } from '../support/database.ts';

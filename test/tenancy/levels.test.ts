@@ -7,8 +7,8 @@ import { claimDueTenants } from '../../src/schedules/claim.ts';
 import { reserve } from '../support/holds.ts';
 import { addTenant } from '../support/tenants.ts';
 import { addJobType, finish, jobRow, runningJob, step } from '../jobs/job-steps.ts';
-import { levels, standOn } from './standing.ts';
-import type { Standing } from './standing.ts';
+import { levels, standOn } from './level-database.ts';
+import type { Standing } from './level-database.ts';
 
 describe.each(levels)('at level %s', (level) => {
   let standing: Standing;

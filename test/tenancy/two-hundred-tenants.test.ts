@@ -9,7 +9,7 @@ import { openTenantPool } from '../../src/db/tenant-pool.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
 import type { TenantSql } from '../../src/db/tenant.ts';
 import type { Tx } from '../../src/db/connect.ts';
-import { createRandom } from '../../src/handlers/seeded-random.ts';
+import { createRandom } from '../../src/costs/sample/seeded-random.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { startAttempt } from '../support/tenants.ts';

@@ -6,10 +6,10 @@ import { destination } from 'pino';
 import { keysOf } from '../../src/crypto/open-keyring.ts';
 import { openTenantPool } from '../../src/db/tenant-pool.ts';
 import type { HandlerRegistry } from '../../src/handlers/index.ts';
-import { Executor } from '../../src/worker/executor.ts';
-import { factsOf } from '../../src/worker/executor-facts.ts';
-import { SharedBoard } from '../../src/worker/executor-protocol.ts';
-import type { SpawnExecutor } from '../../src/worker/executor-spawn.ts';
+import { Executor } from '../../src/worker/executors/executor.ts';
+import { factsOf } from '../../src/worker/executors/facts.ts';
+import { SharedBoard } from '../../src/worker/executors/protocol.ts';
+import type { SpawnExecutor } from '../../src/worker/executors/spawn.ts';
 
 /** What is posted after the end is heard by nobody, as with a thread that was terminated. */
 export const spawnInline =

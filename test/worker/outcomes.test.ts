@@ -4,8 +4,8 @@ import { JobTimeoutError, PurserError, UsageError } from '../../src/errors.ts';
 import { park, snooze } from '../../src/handlers/outcome.ts';
 import type { BegunAttempt } from '../../src/jobs/attempts.ts';
 import { endOfReturn, endOfThrow } from '../../src/worker/classify.ts';
-import { endAfterKill } from '../../src/worker/after-kill.ts';
-import type { Kill } from '../../src/worker/after-kill.ts';
+import { endAfterKill } from '../../src/worker/executors/after-kill.ts';
+import type { Kill } from '../../src/worker/executors/after-kill.ts';
 
 const now = new Date('2026-11-24T12:00:00Z');
 const attempt: BegunAttempt = {

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { z } from 'zod';
 import { defineHandler } from '../../src/handlers/define.ts';
 import type { Entry } from '../../src/queues/backend.ts';
-import { SilentStops } from '../../src/silent-stop.ts';
+import { SilentStops } from '../../src/process/stall-watchdog.ts';
 import type { WorkerService } from '../../src/worker/worker.ts';
 import { addJob, untilState } from '../jobs/job-steps.ts';
 import { silentLog } from '../support/llm-attempt.ts';

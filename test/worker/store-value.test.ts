@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { SecretTexts } from '../../src/crypto/secret-texts.ts';
+import { SecretTexts } from '../../src/crypto/secrets/texts.ts';
 import { storableFault, storableResult } from '../../src/worker/store-value.ts';
 import { endOfReturn, endOfThrow } from '../../src/worker/classify.ts';
 import { cancel, retry, snooze } from '../../src/handlers/outcome.ts';

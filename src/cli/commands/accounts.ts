@@ -3,16 +3,16 @@
  * never from the command line, are stored encrypted, and are never shown again.
  */
 import { createReadStream } from 'node:fs';
-import { openKeyring } from '../crypto/open-keyring.ts';
-import { codeOf, exitCodes, PurserError, UsageError } from '../errors.ts';
-import { keyVersionToWrite } from '../jobs/key-versions.ts';
-import type { Command, Invocation } from './command.ts';
-import { jsonOption } from './command.ts';
-import { inputFile } from './input-file.ts';
-import { terminalSafe } from './output.ts';
-import { formatTable } from './table.ts';
+import { openKeyring } from '../../crypto/open-keyring.ts';
+import { codeOf, exitCodes, PurserError, UsageError } from '../../errors.ts';
+import { keyVersionToWrite } from '../../jobs/key-versions.ts';
+import type { Command, Invocation } from '../terminal/command.ts';
+import { jsonOption } from '../terminal/command.ts';
+import { inputFile } from '../terminal/input-file.ts';
+import { terminalSafe } from '../terminal/output.ts';
+import { formatTable } from '../terminal/table.ts';
 import { checkTenantId } from './tenants.ts';
-import { withDatabase } from './with-system.ts';
+import { withDatabase } from '../runtime/with-database.ts';
 
 const maxCredentialBytes = 65_536;
 const maxNameLength = 200;

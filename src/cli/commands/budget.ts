@@ -1,12 +1,12 @@
 /** `purser budget show|set|verify`. */
-import { budgetStatus, setBudget } from '../budget/budgets.ts';
-import type { BudgetStatus } from '../budget/budgets.ts';
-import { verifyBudgets } from '../budget/verify.ts';
-import { exitCodes, PurserError, UsageError } from '../errors.ts';
-import type { Command, Invocation } from './command.ts';
-import { jsonOption } from './command.ts';
-import { formatTable } from './table.ts';
-import { withDatabase } from './with-system.ts';
+import { budgetStatus, setBudget } from '../../budget/budgets.ts';
+import type { BudgetStatus } from '../../budget/budgets.ts';
+import { verifyBudgets } from '../../budget/verify.ts';
+import { exitCodes, PurserError, UsageError } from '../../errors.ts';
+import type { Command, Invocation } from '../terminal/command.ts';
+import { jsonOption } from '../terminal/command.ts';
+import { formatTable } from '../terminal/table.ts';
+import { withDatabase } from '../runtime/with-database.ts';
 
 function tableOf(budgets: readonly BudgetStatus[]): string {
   return formatTable(

@@ -1,14 +1,14 @@
 /** `purser dlq list|replay|discard`: dead letters. */
-import { exitCodes } from '../errors.ts';
-import { discardDeadLetter, listDeadLetters, replayDeadLetter } from '../jobs/dead-letters.ts';
-import type { Command, Invocation } from './command.ts';
-import { jsonOption } from './command.ts';
-import { jobFilter, jobFilterOptions } from './job-filter.ts';
+import { exitCodes } from '../../errors.ts';
+import { discardDeadLetter, listDeadLetters, replayDeadLetter } from '../../jobs/dead-letters.ts';
+import type { Command, Invocation } from '../terminal/command.ts';
+import { jsonOption } from '../terminal/command.ts';
+import { jobFilter, jobFilterOptions } from '../reports/job-filter.ts';
 import { checkJobId } from './jobs.ts';
-import { byName, byOption, onRecord, reasonOption } from './on-record.ts';
-import { wholeNumber } from './parse.ts';
-import { formatTable } from './table.ts';
-import { withDatabase } from './with-system.ts';
+import { byName, byOption, onRecord, reasonOption } from '../terminal/audit-options.ts';
+import { wholeNumber } from '../terminal/parse.ts';
+import { formatTable } from '../terminal/table.ts';
+import { withDatabase } from '../runtime/with-database.ts';
 
 async function list(invocation: Invocation): Promise<number> {
   const limit = wholeNumber(invocation, 'limit', 50, { min: 1, max: 10_000 });

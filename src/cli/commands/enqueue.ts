@@ -1,17 +1,17 @@
 /** `purser enqueue TYPE --tenant T`: one job, checked against its handler's schema where it is known. */
-import { keyringSourceOf, keysOf } from '../crypto/open-keyring.ts';
-import { exitCodes, UsageError } from '../errors.ts';
-import { parsePayload } from '../handlers/define.ts';
-import { isBuiltin, openRegistry } from '../handlers/index.ts';
-import { toJobType } from '../handlers/job-types.ts';
-import { payloadSealer } from '../handlers/seal.ts';
-import { enqueue } from '../jobs/enqueue.ts';
-import { listSecretPaths } from '../jobs/key-versions.ts';
-import { registerJobTypes } from '../jobs/registration.ts';
-import type { Command, Invocation } from './command.ts';
-import { jsonOption } from './command.ts';
-import { wholeNumber } from './parse.ts';
-import { withDatabase } from './with-system.ts';
+import { keyringSourceOf, keysOf } from '../../crypto/open-keyring.ts';
+import { exitCodes, UsageError } from '../../errors.ts';
+import { parsePayload } from '../../handlers/define.ts';
+import { isBuiltin, openRegistry } from '../../handlers/index.ts';
+import { toJobType } from '../../handlers/job-types.ts';
+import { payloadSealer } from '../../handlers/seal.ts';
+import { enqueue } from '../../jobs/enqueue.ts';
+import { listSecretPaths } from '../../jobs/key-versions.ts';
+import { registerJobTypes } from '../../jobs/registration.ts';
+import type { Command, Invocation } from '../terminal/command.ts';
+import { jsonOption } from '../terminal/command.ts';
+import { wholeNumber } from '../terminal/parse.ts';
+import { withDatabase } from '../runtime/with-database.ts';
 
 function parseJsonObject(text: string): object {
   let value: unknown;

@@ -1,14 +1,14 @@
 /** `purser handlers new|list`: a skeleton to start from, and what this process would run. */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { codeOf, exitCodes, PurserError, UsageError } from '../errors.ts';
-import type { Command, Invocation } from './command.ts';
-import { jsonOption } from './command.ts';
-import { openRegistry } from '../handlers/index.ts';
-import { quoted } from './pause-words.ts';
-import { formatTable } from './table.ts';
+import { codeOf, exitCodes, PurserError, UsageError } from '../../errors.ts';
+import type { Command, Invocation } from '../terminal/command.ts';
+import { jsonOption } from '../terminal/command.ts';
+import { openRegistry } from '../../handlers/index.ts';
+import { quoted } from '../reports/pause-text.ts';
+import { formatTable } from '../terminal/table.ts';
 
-const templates = new URL('../../templates/', import.meta.url);
+const templates = new URL('../../../templates/', import.meta.url);
 
 /** A template with the new type's names in place of its own. */
 async function fill(template: string, type: string, base: string): Promise<string> {

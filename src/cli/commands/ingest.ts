@@ -1,20 +1,20 @@
 /** `purser ingest`: uploads a cost export in compressed chunks and enqueues its ingestion. */
-import type { Tx } from '../db/connect.ts';
-import { exitCodes, UsageError } from '../errors.ts';
-import { formatChoices, isFormatChoice } from '../handlers/exports/formats.ts';
-import type { FormatChoice } from '../handlers/exports/formats.ts';
-import { uploadByTenantColumn } from '../handlers/tenant-uploads.ts';
-import type { SplitResult } from '../handlers/tenant-uploads.ts';
-import { uploadFile } from '../handlers/uploads.ts';
-import type { ReadyUpload } from '../handlers/uploads.ts';
-import { enqueue } from '../jobs/enqueue.ts';
-import { releaseFirstRuns } from '../schedules/first-run.ts';
-import type { Command, Invocation } from './command.ts';
-import { jsonOption } from './command.ts';
-import { ensureTenant } from './ensure-tenant.ts';
-import { inputFile } from './input-file.ts';
-import { progressBar } from './progress.ts';
-import { withDatabase } from './with-system.ts';
+import type { Tx } from '../../db/connect.ts';
+import { exitCodes, UsageError } from '../../errors.ts';
+import { formatChoices, isFormatChoice } from '../../costs/exports/formats.ts';
+import type { FormatChoice } from '../../costs/exports/formats.ts';
+import { uploadByTenantColumn } from '../../costs/uploads/tenants.ts';
+import type { SplitResult } from '../../costs/uploads/tenants.ts';
+import { uploadFile } from '../../costs/uploads/uploads.ts';
+import type { ReadyUpload } from '../../costs/uploads/uploads.ts';
+import { enqueue } from '../../jobs/enqueue.ts';
+import { releaseFirstRuns } from '../../schedules/first-run.ts';
+import type { Command, Invocation } from '../terminal/command.ts';
+import { jsonOption } from '../terminal/command.ts';
+import { ensureTenant } from '../runtime/ensure-tenant.ts';
+import { inputFile } from '../terminal/input-file.ts';
+import { progressBar } from '../terminal/progress.ts';
+import { withDatabase } from '../runtime/with-database.ts';
 
 /** The ingestion of an upload, in the transaction that makes the upload ready. */
 export async function enqueueIngestion(tx: Tx, upload: ReadyUpload): Promise<void> {

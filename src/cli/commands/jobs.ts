@@ -1,19 +1,19 @@
 /** `purser jobs list|show|cancel`. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Sql } from '../db/connect.ts';
-import { exitCodes, PurserError, UsageError } from '../errors.ts';
-import { requestCancel } from '../jobs/cancel.ts';
-import type { CancelAnswer, CancelWish } from '../jobs/cancel.ts';
-import { findJob, listJobs } from '../jobs/inspect.ts';
-import { jobStates } from '../jobs/states.ts';
-import type { Command, Invocation } from './command.ts';
-import { jsonOption } from './command.ts';
-import { jobFilter, jobFilterOptions } from './job-filter.ts';
-import { jobPage } from './job-page.ts';
-import { byOption, onRecord, reasonOption } from './on-record.ts';
-import { wholeNumber } from './parse.ts';
-import { formatTable } from './table.ts';
-import { withDatabase } from './with-system.ts';
+import type { Sql } from '../../db/connect.ts';
+import { exitCodes, PurserError, UsageError } from '../../errors.ts';
+import { requestCancel } from '../../jobs/cancel.ts';
+import type { CancelAnswer, CancelWish } from '../../jobs/cancel.ts';
+import { findJob, listJobs } from '../../jobs/inspect.ts';
+import { jobStates } from '../../jobs/states.ts';
+import type { Command, Invocation } from '../terminal/command.ts';
+import { jsonOption } from '../terminal/command.ts';
+import { jobFilter, jobFilterOptions } from '../reports/job-filter.ts';
+import { jobPage } from '../reports/job-details.ts';
+import { byOption, onRecord, reasonOption } from '../terminal/audit-options.ts';
+import { wholeNumber } from '../terminal/parse.ts';
+import { formatTable } from '../terminal/table.ts';
+import { withDatabase } from '../runtime/with-database.ts';
 
 /** Throws a usage error unless the text is a job's number. */
 export function checkJobId(text: string): string {

@@ -1,15 +1,15 @@
 /** `purser keys generate-salt|generate-key|status|rotate`: the keys, from the first to the next. */
-import { EncryptionKeyManager } from '../crypto/keyring.ts';
-import { openKeyring } from '../crypto/open-keyring.ts';
-import { exitCodes, PurserError } from '../errors.ts';
-import { startRotation } from '../jobs/rotation.ts';
-import type { Command, Invocation } from './command.ts';
-import { jsonOption } from './command.ts';
-import { readKeyReport } from './key-report.ts';
-import type { KeyReport, KeyStanding } from './key-report.ts';
-import { byOption, byName } from './on-record.ts';
-import { formatTable } from './table.ts';
-import { withDatabase } from './with-system.ts';
+import { EncryptionKeyManager } from '../../crypto/keyring.ts';
+import { openKeyring } from '../../crypto/open-keyring.ts';
+import { exitCodes, PurserError } from '../../errors.ts';
+import { startRotation } from '../../jobs/rotation.ts';
+import type { Command, Invocation } from '../terminal/command.ts';
+import { jsonOption } from '../terminal/command.ts';
+import { readKeyReport } from '../reports/key-report.ts';
+import type { KeyReport, KeyStanding } from '../reports/key-report.ts';
+import { byOption, byName } from '../terminal/audit-options.ts';
+import { formatTable } from '../terminal/table.ts';
+import { withDatabase } from '../runtime/with-database.ts';
 
 function knownTo({ unknownTo }: KeyStanding, { holders }: KeyReport): string {
   if (holders === 0) return 'no process with keys is alive';

@@ -1,13 +1,13 @@
 /** `purser migrate up|down|status`: the release phase of a deployment. */
-import { connect } from '../db/connect.ts';
-import { migrateDown, migrationStatus } from '../db/migrate.ts';
-import { exitCodes, UsageError } from '../errors.ts';
-import type { Command, Invocation } from './command.ts';
-import { jsonOption } from './command.ts';
-import { wholeNumber } from './parse.ts';
-import { prepareDatabase, prepareOptionsOf } from './prepare-database.ts';
-import { databaseUrl } from './services.ts';
-import { formatTable } from './table.ts';
+import { connect } from '../../db/connect.ts';
+import { migrateDown, migrationStatus } from '../../db/migrate.ts';
+import { exitCodes, UsageError } from '../../errors.ts';
+import type { Command, Invocation } from '../terminal/command.ts';
+import { jsonOption } from '../terminal/command.ts';
+import { wholeNumber } from '../terminal/parse.ts';
+import { prepareDatabase, prepareOptionsOf } from '../runtime/prepare-database.ts';
+import { databaseUrl } from '../runtime/services.ts';
+import { formatTable } from '../terminal/table.ts';
 
 async function up(invocation: Invocation): Promise<number> {
   const config = invocation.config();

@@ -1,14 +1,14 @@
 /** `purser pause|resume|pauses`: what dispatch hands nothing over of. */
-import { exitCodes, UsageError } from '../errors.ts';
-import { listPauses, pauseWork, resumeWork } from '../jobs/pauses.ts';
-import type { Pause, PauseTarget } from '../jobs/pauses.ts';
-import type { Command, Invocation } from './command.ts';
-import { jsonOption } from './command.ts';
-import { byOption, onRecord, reasonOption } from './on-record.ts';
-import { pauseTitle, resumeCommand } from './pause-words.ts';
-import { formatTable } from './table.ts';
+import { exitCodes, UsageError } from '../../errors.ts';
+import { listPauses, pauseWork, resumeWork } from '../../jobs/pauses.ts';
+import type { Pause, PauseTarget } from '../../jobs/pauses.ts';
+import type { Command, Invocation } from '../terminal/command.ts';
+import { jsonOption } from '../terminal/command.ts';
+import { byOption, onRecord, reasonOption } from '../terminal/audit-options.ts';
+import { pauseTitle, resumeCommand } from '../reports/pause-text.ts';
+import { formatTable } from '../terminal/table.ts';
 import { checkTenantId } from './tenants.ts';
-import { withDatabase } from './with-system.ts';
+import { withDatabase } from '../runtime/with-database.ts';
 
 /** Throws a usage error unless exactly one target is named. */
 function targetOf(invocation: Invocation): PauseTarget {

@@ -1,14 +1,14 @@
 /** `purser start scheduler|worker|web|all`: a role that runs until it is told to stop. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Config } from '../config.ts';
-import { startEmbeddedPostgres } from '../db/embedded.ts';
-import { exitCodes, UsageError } from '../errors.ts';
-import { Lifecycle, stopOnSignals } from '../lifecycle.ts';
-import { createLogger } from '../log.ts';
-import type { Logger } from '../log.ts';
-import { watchMainThread } from '../main-thread-watch.ts';
-import type { Command, Invocation } from './command.ts';
-import { prepareDatabase, prepareOptionsOf } from './prepare-database.ts';
+import type { Config } from '../../config.ts';
+import { startEmbeddedPostgres } from '../../db/embedded/embedded.ts';
+import { exitCodes, UsageError } from '../../errors.ts';
+import { Lifecycle, stopOnSignals } from '../../process/lifecycle.ts';
+import { createLogger } from '../../log.ts';
+import type { Logger } from '../../log.ts';
+import { watchMainThread } from '../../process/main-thread-watch.ts';
+import type { Command, Invocation } from '../terminal/command.ts';
+import { prepareDatabase, prepareOptionsOf } from '../runtime/prepare-database.ts';
 import {
   knownKeysOf,
   llmProviderOf,
@@ -17,10 +17,10 @@ import {
   startWebRole,
   startWorkerRole,
   systemConnections,
-} from './roles.ts';
-import type { RoleName } from './roles.ts';
-import { databaseUrl, openQueues, openServiceDatabase } from './services.ts';
-import { openWorkerParts } from './worker-parts.ts';
+} from '../runtime/roles.ts';
+import type { RoleName } from '../runtime/roles.ts';
+import { databaseUrl, openQueues, openServiceDatabase } from '../runtime/services.ts';
+import { openWorkerParts } from '../runtime/worker-parts.ts';
 
 /** A role whose queue store is away starts all the same, and says so in its log. */
 const connectWithinMs = 3_000;

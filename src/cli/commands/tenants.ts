@@ -1,11 +1,11 @@
 /** `purser tenants add|list|set-plan`. */
-import { codeOf, exitCodes, PurserError, UsageError } from '../errors.ts';
-import type { Queryable } from '../db/connect.ts';
-import type { Command, Invocation } from './command.ts';
-import { jsonOption } from './command.ts';
-import { terminalSafe } from './output.ts';
-import { formatTable } from './table.ts';
-import { withDatabase } from './with-system.ts';
+import { codeOf, exitCodes, PurserError, UsageError } from '../../errors.ts';
+import type { Queryable } from '../../db/connect.ts';
+import type { Command, Invocation } from '../terminal/command.ts';
+import { jsonOption } from '../terminal/command.ts';
+import { terminalSafe } from '../terminal/output.ts';
+import { formatTable } from '../terminal/table.ts';
+import { withDatabase } from '../runtime/with-database.ts';
 
 const maxIdLength = 200;
 

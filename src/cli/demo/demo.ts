@@ -3,15 +3,15 @@
  * file) is uploaded, scheduled, analysed within each tenant's budget, and shown.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { setBudget } from '../budget/budgets.ts';
-import type { Config } from '../config.ts';
-import type { Database } from '../db/database.ts';
-import { codeOf, exitCodes, PurserError } from '../errors.ts';
-import { uploadByTenantColumn } from '../handlers/tenant-uploads.ts';
-import type { SplitResult } from '../handlers/tenant-uploads.ts';
-import { Lifecycle, stopOnSignals } from '../lifecycle.ts';
-import { createLogger } from '../log.ts';
-import type { Command, Invocation } from './command.ts';
+import { setBudget } from '../../budget/budgets.ts';
+import type { Config } from '../../config.ts';
+import type { Database } from '../../db/database.ts';
+import { codeOf, exitCodes, PurserError } from '../../errors.ts';
+import { uploadByTenantColumn } from '../../costs/uploads/tenants.ts';
+import type { SplitResult } from '../../costs/uploads/tenants.ts';
+import { Lifecycle, stopOnSignals } from '../../process/lifecycle.ts';
+import { createLogger } from '../../log.ts';
+import type { Command, Invocation } from '../terminal/command.ts';
 import {
   countFinished,
   countUnfinished,
@@ -19,23 +19,23 @@ import {
   readState,
   readTenants,
   tenantTable,
-} from './demo-report.ts';
-import { chooseDatabase, chooseFile } from './demo-input.ts';
-import type { Session } from './demo-input.ts';
-import { ensureTenant } from './ensure-tenant.ts';
-import { enqueueIngestion } from './ingest.ts';
-import { inputFile } from './input-file.ts';
-import { wholeNumber } from './parse.ts';
-import { progressBar } from './progress.ts';
+} from './report.ts';
+import { chooseDatabase, chooseFile } from './input.ts';
+import type { Session } from './input.ts';
+import { ensureTenant } from '../runtime/ensure-tenant.ts';
+import { enqueueIngestion } from '../commands/ingest.ts';
+import { inputFile } from '../terminal/input-file.ts';
+import { wholeNumber } from '../terminal/parse.ts';
+import { progressBar } from '../terminal/progress.ts';
 import {
   llmProviderOf,
   startSchedulerRole,
   startWebRole,
   startWorkerRole,
   systemConnections,
-} from './roles.ts';
-import { openQueues, openServiceDatabase } from './services.ts';
-import { openWorkerParts } from './worker-parts.ts';
+} from '../runtime/roles.ts';
+import { openQueues, openServiceDatabase } from '../runtime/services.ts';
+import { openWorkerParts } from '../runtime/worker-parts.ts';
 
 const tenantColumn = 'SubAccountId';
 /** The offline analyst costs nothing; the demo charges its tokens like this model's, so that budgets move. */

@@ -6,15 +6,15 @@ import { rename } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { Config } from '../config.ts';
-import { startEmbeddedPostgres } from '../db/embedded.ts';
-import { UsageError } from '../errors.ts';
-import { makeDataFolder } from '../folder.ts';
-import { sampleFocusFile } from '../handlers/sample-data.ts';
-import type { Lifecycle } from '../lifecycle.ts';
-import type { Invocation } from './command.ts';
-import { inputFile } from './input-file.ts';
-import { prepareDatabase, prepareOptionsOf } from './prepare-database.ts';
+import type { Config } from '../../config.ts';
+import { startEmbeddedPostgres } from '../../db/embedded/embedded.ts';
+import { UsageError } from '../../errors.ts';
+import { makeDataFolder } from '../../folder.ts';
+import { sampleFocusFile } from '../../costs/sample/data.ts';
+import type { Lifecycle } from '../../process/lifecycle.ts';
+import type { Invocation } from '../terminal/command.ts';
+import { inputFile } from '../terminal/input-file.ts';
+import { prepareDatabase, prepareOptionsOf } from '../runtime/prepare-database.ts';
 
 export interface Session {
   readonly invocation: Invocation;

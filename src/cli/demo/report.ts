@@ -1,8 +1,8 @@
 /**
  * What the demo shows at its end: the state of this run's data set, from the database, not from memory.
  */
-import type { Sql } from '../db/connect.ts';
-import { formatTable } from './table.ts';
+import type { Sql } from '../../db/connect.ts';
+import { formatTable } from '../terminal/table.ts';
 
 export interface DemoTenant {
   readonly tenantId: string;

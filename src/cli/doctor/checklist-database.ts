@@ -1,8 +1,8 @@
 /**
  * The items of the go-live checklist that the database itself shows.
  */
-import type { Queryable } from '../db/connect.ts';
-import { codeOf } from '../errors.ts';
+import type { Queryable } from '../../db/connect.ts';
+import { codeOf } from '../../errors.ts';
 
 export interface ChecklistItem {
   readonly section: string;

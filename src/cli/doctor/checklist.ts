@@ -2,11 +2,11 @@
  * `doctor --checklist`: the customer's go-live checklist, each item with its command here, what is expected
  * and what this deployment shows. What only a test can show names the test.
  */
-import { EncryptionKeyManager } from '../crypto/keyring.ts';
-import { KDF_ITERATIONS, KDF_ITERATIONS_MINIMUM } from '../crypto/derive.ts';
-import { decodeSalt, KDF_SALT_LENGTH } from '../crypto/salt.ts';
-import type { Config } from '../config.ts';
-import { connect } from '../db/connect.ts';
+import { EncryptionKeyManager } from '../../crypto/keyring.ts';
+import { KDF_ITERATIONS, KDF_ITERATIONS_MINIMUM } from '../../crypto/derive.ts';
+import { decodeSalt, KDF_SALT_LENGTH } from '../../crypto/salt.ts';
+import type { Config } from '../../config.ts';
+import { connect } from '../../db/connect.ts';
 import { databaseItems } from './checklist-database.ts';
 import type { ChecklistItem } from './checklist-database.ts';
 

@@ -1,19 +1,19 @@
 /**
  * The checks of `doctor`. Each says what it saw; a check that cannot run is a failed check, never silence.
  */
-import type { Config } from '../config.ts';
-import type { Queryable } from '../db/connect.ts';
-import { openDatabase } from '../db/database.ts';
-import type { Database } from '../db/database.ts';
-import { listHeartbeats } from '../db/heartbeats.ts';
-import { migrationStatus } from '../db/migrate.ts';
-import { findUnprotectedTables } from '../db/tenancy-walk.ts';
-import { messageOf } from '../errors.ts';
-import { createLogger, redactUrls } from '../log.ts';
-import { openQueueBackend } from '../queues/backend.ts';
-import { checkLlm } from './doctor-llm.ts';
-import { checkPauses } from './doctor-pauses.ts';
-import { openKeyring } from '../crypto/open-keyring.ts';
+import type { Config } from '../../config.ts';
+import type { Queryable } from '../../db/connect.ts';
+import { openDatabase } from '../../db/database.ts';
+import type { Database } from '../../db/database.ts';
+import { listHeartbeats } from '../../db/heartbeats.ts';
+import { migrationStatus } from '../../db/migrate.ts';
+import { findUnprotectedTables } from '../../db/tenancy-walk.ts';
+import { messageOf } from '../../errors.ts';
+import { createLogger, redactUrls } from '../../log.ts';
+import { openQueueBackend } from '../../queues/backend.ts';
+import { checkLlm } from './llm.ts';
+import { checkPauses } from './pauses.ts';
+import { openKeyring } from '../../crypto/open-keyring.ts';
 
 export interface Finding {
   readonly check: string;

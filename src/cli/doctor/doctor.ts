@@ -1,10 +1,10 @@
 /** `purser doctor`: is this deployment sound? One line per check, each with its fix. */
-import { exitCodes } from '../errors.ts';
-import type { Command, Invocation } from './command.ts';
-import { jsonOption } from './command.ts';
-import { readChecklist } from './doctor-checklist.ts';
-import { examine } from './doctor-checks.ts';
-import type { Finding } from './doctor-checks.ts';
+import { exitCodes } from '../../errors.ts';
+import type { Command, Invocation } from '../terminal/command.ts';
+import { jsonOption } from '../terminal/command.ts';
+import { readChecklist } from './checklist.ts';
+import { examine } from './checks.ts';
+import type { Finding } from './checks.ts';
 
 function line(finding: Finding): string {
   const fix =

@@ -1,9 +1,9 @@
 /** What `doctor` says of the LLM: a model without a price is found here, not by the first job that ends of it. */
-import { priceOf } from '../budget/prices.ts';
-import type { Config } from '../config.ts';
-import type { Queryable } from '../db/connect.ts';
-import { codeOf } from '../errors.ts';
-import { llmProviderOf } from './roles.ts';
+import { priceOf } from '../../budget/prices.ts';
+import type { Config } from '../../config.ts';
+import type { Queryable } from '../../db/connect.ts';
+import { codeOf } from '../../errors.ts';
+import { llmProviderOf } from '../runtime/roles.ts';
 
 export async function checkLlm(config: Config, sql: Queryable) {
   const provider = llmProviderOf(config);

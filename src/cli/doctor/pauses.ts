@@ -1,7 +1,7 @@
 /** What `doctor` says of pauses: each is somebody's decision, and easily forgotten. */
-import type { Queryable } from '../db/connect.ts';
-import { listPauses } from '../jobs/pauses.ts';
-import { pauseTitle, resumeCommand } from './pause-words.ts';
+import type { Queryable } from '../../db/connect.ts';
+import { listPauses } from '../../jobs/pauses.ts';
+import { pauseTitle, resumeCommand } from '../reports/pause-text.ts';
 
 /** Pauses named in full; of more, only their number is said. */
 const named = 5;

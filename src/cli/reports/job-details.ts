@@ -1,7 +1,7 @@
 /** A job as `purser jobs show` prints it: facts, history, and the newest lines that its handler logged. */
-import type { JobRecord } from '../jobs/inspect.ts';
-import { pauseTitle } from './pause-words.ts';
-import { formatTable } from './table.ts';
+import type { JobRecord } from '../../jobs/inspect.ts';
+import { pauseTitle } from './pause-text.ts';
+import { formatTable } from '../terminal/table.ts';
 
 function facts(job: JobRecord): [string, string][] {
   const { progress, error, cancelRequested: wish } = job;

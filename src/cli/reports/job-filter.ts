@@ -1,7 +1,7 @@
 /** Which jobs a list is of, by options: a name that nobody has is a mistake, not an empty list. */
-import type { Sql } from '../db/connect.ts';
-import { assertKnown } from '../jobs/pauses.ts';
-import type { Invocation, OptionSpec } from './command.ts';
+import type { Sql } from '../../db/connect.ts';
+import { assertKnown } from '../../jobs/pauses.ts';
+import type { Invocation, OptionSpec } from '../terminal/command.ts';
 
 export const jobFilterOptions = {
   tenant: { value: 'T', help: 'of this tenant' },

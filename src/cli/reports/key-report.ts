@@ -2,12 +2,12 @@
  * What `purser keys status` knows: which keys exist and who knows them, how many values each still opens, and
  * whether an old one may go.
  */
-import type { EncryptionKeyManager } from '../crypto/keyring.ts';
-import type { Queryable } from '../db/connect.ts';
-import { keyVersionToWrite, listKeyHolders } from '../jobs/key-versions.ts';
-import type { KeyHolder } from '../jobs/key-versions.ts';
-import { countEncryptedValues } from '../jobs/rotation.ts';
-import type { EncryptedCount } from '../jobs/rotation.ts';
+import type { EncryptionKeyManager } from '../../crypto/keyring.ts';
+import type { Queryable } from '../../db/connect.ts';
+import { keyVersionToWrite, listKeyHolders } from '../../jobs/key-versions.ts';
+import type { KeyHolder } from '../../jobs/key-versions.ts';
+import { countEncryptedValues } from '../../jobs/rotation.ts';
+import type { EncryptedCount } from '../../jobs/rotation.ts';
 
 export interface KeyStanding {
   readonly version: number;

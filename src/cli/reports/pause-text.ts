@@ -1,5 +1,5 @@
 /** How a pause is spoken of, and the command that takes it off. */
-import type { PauseTarget } from '../jobs/pauses.ts';
+import type { PauseTarget } from '../../jobs/pauses.ts';
 
 export function pauseTitle({ scope, name }: PauseTarget): string {
   if (scope === 'all') return 'everything';

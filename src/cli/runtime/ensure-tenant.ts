@@ -2,10 +2,10 @@
  * Makes sure that a tenant of an uploaded file is there. The first analysis of a new tenant waits for its
  * upload, but never longer than the hold.
  */
-import type { Sql } from '../db/connect.ts';
-import { PurserError } from '../errors.ts';
-import { holdFirstRuns } from '../schedules/first-run.ts';
-import { checkTenantId } from './tenants.ts';
+import type { Sql } from '../../db/connect.ts';
+import { PurserError } from '../../errors.ts';
+import { holdFirstRuns } from '../../schedules/first-run.ts';
+import { checkTenantId } from '../commands/tenants.ts';
 
 const holdMs = 600_000;
 

@@ -2,15 +2,15 @@
  * Everything that has to be in a database before a role can start: Purser's tables and policies, BullMQ's
  * tables, the built-in job types and their schedules.
  */
-import type { Config } from '../config.ts';
-import { connect } from '../db/connect.ts';
-import { migrateUp } from '../db/migrate.ts';
-import type { MigrateResult } from '../db/migrate.ts';
-import { builtinHandlers } from '../handlers/index.ts';
-import { toJobType } from '../handlers/job-types.ts';
-import { registerJobTypes } from '../jobs/registration.ts';
-import { migrateQueueTables } from '../queues/backend.ts';
-import { addMissingSchedules, defaultSchedules } from '../schedules/defaults.ts';
+import type { Config } from '../../config.ts';
+import { connect } from '../../db/connect.ts';
+import { migrateUp } from '../../db/migrate.ts';
+import type { MigrateResult } from '../../db/migrate.ts';
+import { builtinHandlers } from '../../handlers/index.ts';
+import { toJobType } from '../../handlers/job-types.ts';
+import { registerJobTypes } from '../../jobs/registration.ts';
+import { migrateQueueTables } from '../../queues/backend.ts';
+import { addMissingSchedules, defaultSchedules } from '../../schedules/defaults.ts';
 
 export interface PrepareOptions {
   readonly url: string;

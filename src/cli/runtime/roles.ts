@@ -3,25 +3,25 @@
  * otherwise on its own.
  */
 import { randomBytes } from 'node:crypto';
-import type { Config } from '../config.ts';
-import { keyringSourceOf, keysOf } from '../crypto/open-keyring.ts';
-import type { Database } from '../db/database.ts';
-import type { KnownKeys } from '../db/heartbeats.ts';
-import { removeStaleUploads } from '../handlers/uploads.ts';
-import { listJobTypes } from '../jobs/registration.ts';
-import type { Lifecycle } from '../lifecycle.ts';
-import type { LlmProviderConfig } from '../llm/create-llm.ts';
-import { createLogger } from '../log.ts';
-import { createMetrics } from '../metrics.ts';
-import { startScheduler } from '../scheduler/scheduler.ts';
-import { silentStopsOf } from '../silent-stop.ts';
-import { startWeb } from '../web/web.ts';
-import { startWorker } from '../worker/worker.ts';
+import type { Config } from '../../config.ts';
+import { keyringSourceOf, keysOf } from '../../crypto/open-keyring.ts';
+import type { Database } from '../../db/database.ts';
+import type { KnownKeys } from '../../db/heartbeats.ts';
+import { removeStaleUploads } from '../../costs/uploads/uploads.ts';
+import { listJobTypes } from '../../jobs/registration.ts';
+import type { Lifecycle } from '../../process/lifecycle.ts';
+import type { LlmProviderConfig } from '../../llm/create-llm.ts';
+import { createLogger } from '../../log.ts';
+import { createMetrics } from '../../metrics.ts';
+import { startScheduler } from '../../scheduler/scheduler.ts';
+import { silentStopsOf } from '../../process/stall-watchdog.ts';
+import { startWeb } from '../../web/web.ts';
+import { startWorker } from '../../worker/worker.ts';
 import type { Queues } from './services.ts';
 import { handlerGraceMs } from './worker-parts.ts';
 import type { WorkerParts } from './worker-parts.ts';
 import { thisProcess } from './services.ts';
-import { version } from './version.ts';
+import { version } from '../version.ts';
 
 export const roleNames = ['scheduler', 'worker', 'web'] as const;
 export type RoleName = (typeof roleNames)[number];

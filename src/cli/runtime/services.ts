@@ -4,19 +4,19 @@
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
-import type { Config } from '../config.ts';
-import { openDatabase } from '../db/database.ts';
-import type { Database } from '../db/database.ts';
-import { assertMigrated } from '../db/migrate.ts';
-import { directUrlRequired } from '../db/pooler.ts';
-import { exitCodes, PurserError } from '../errors.ts';
-import type { Lifecycle } from '../lifecycle.ts';
-import type { Logger } from '../log.ts';
-import { openQueueBackend } from '../queues/backend.ts';
-import type { QueueBackend } from '../queues/backend.ts';
-import { createTransport } from '../queues/transport.ts';
-import type { Transport } from '../queues/transport.ts';
-import { version } from './version.ts';
+import type { Config } from '../../config.ts';
+import { openDatabase } from '../../db/database.ts';
+import type { Database } from '../../db/database.ts';
+import { assertMigrated } from '../../db/migrate.ts';
+import { directUrlRequired } from '../../db/pooler.ts';
+import { exitCodes, PurserError } from '../../errors.ts';
+import type { Lifecycle } from '../../process/lifecycle.ts';
+import type { Logger } from '../../log.ts';
+import { openQueueBackend } from '../../queues/backend.ts';
+import type { QueueBackend } from '../../queues/backend.ts';
+import { createTransport } from '../../queues/transport.ts';
+import type { Transport } from '../../queues/transport.ts';
+import { version } from '../version.ts';
 
 export interface ServiceNeeds {
   readonly name: string;

@@ -1,10 +1,10 @@
 /**
  * Opens the database for one command and closes it, whatever happens.
  */
-import type { Config } from '../config.ts';
-import type { Database } from '../db/database.ts';
-import { Lifecycle } from '../lifecycle.ts';
-import { createLogger } from '../log.ts';
+import type { Config } from '../../config.ts';
+import type { Database } from '../../db/database.ts';
+import { Lifecycle } from '../../process/lifecycle.ts';
+import { createLogger } from '../../log.ts';
 import { openServiceDatabase } from './services.ts';
 
 export interface CommandServices {

@@ -3,20 +3,20 @@
  * handlers first, and the metrics that both count in.
  */
 import { randomBytes } from 'node:crypto';
-import type { Config } from '../config.ts';
-import { keyringSourceOf } from '../crypto/open-keyring.ts';
-import type { Database } from '../db/database.ts';
-import { endSessions } from '../db/tenant-pool.ts';
-import { registerJobTypes } from '../jobs/registration.ts';
-import type { Lifecycle } from '../lifecycle.ts';
-import { createLlm } from '../llm/create-llm.ts';
-import type { LlmProviderConfig } from '../llm/create-llm.ts';
-import { createLogger } from '../log.ts';
-import { createMetrics } from '../metrics.ts';
-import type { Metrics } from '../metrics.ts';
-import { Executors } from '../worker/executors.ts';
-import { spawnProcess, spawnThread } from '../worker/executor-spawn.ts';
-import { executorConnections } from '../worker/member-options.ts';
+import type { Config } from '../../config.ts';
+import { keyringSourceOf } from '../../crypto/open-keyring.ts';
+import type { Database } from '../../db/database.ts';
+import { endSessions } from '../../db/tenant-pool.ts';
+import { registerJobTypes } from '../../jobs/registration.ts';
+import type { Lifecycle } from '../../process/lifecycle.ts';
+import { createLlm } from '../../llm/create-llm.ts';
+import type { LlmProviderConfig } from '../../llm/create-llm.ts';
+import { createLogger } from '../../log.ts';
+import { createMetrics } from '../../metrics.ts';
+import type { Metrics } from '../../metrics.ts';
+import { Executors } from '../../worker/executors/executors.ts';
+import { spawnProcess, spawnThread } from '../../worker/executors/spawn.ts';
+import { executorConnections } from '../../worker/executors/managed-executor-options.ts';
 
 /** How long a handler may take to stop after it was told to. */
 export const handlerGraceMs = 1_000;

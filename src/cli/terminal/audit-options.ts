@@ -1,7 +1,7 @@
 /** What an operator's act is recorded with: who, and why. */
-import { UsageError } from '../errors.ts';
+import { UsageError } from '../../errors.ts';
 import type { Invocation, OptionSpec } from './command.ts';
-import { operatorName } from './operator.ts';
+import { operatorName } from './operator-name.ts';
 import { terminalSafe } from './output.ts';
 
 const maxLength = 500;

@@ -2,7 +2,7 @@
  * What a command of the CLI is: its words, its options, and the function behind it. Help is generated from
  * this, so that it cannot differ from what is parsed.
  */
-import type { Config } from '../config.ts';
+import type { Config } from '../../config.ts';
 
 export interface OptionSpec {
   /** Name of the value in help (`T`, `FILE`); a flag has none. */

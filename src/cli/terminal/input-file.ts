@@ -1,7 +1,7 @@
 /** A file that the operator named is looked at before anything is started for it. */
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
-import { codeOf, PurserError } from '../errors.ts';
+import { codeOf, PurserError } from '../../errors.ts';
 
 export interface InputFileOptions {
   /** How the path was given. Default `--focus`. */

@@ -3,7 +3,7 @@
  * a pipe has gone.
  */
 import type { Writable } from 'node:stream';
-import { exitCodes } from '../errors.ts';
+import { exitCodes } from '../../errors.ts';
 
 /** Control characters but tab and line feed, and the marks that reverse the direction of a text. */
 // oxlint-disable-next-line no-control-regex

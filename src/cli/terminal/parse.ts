@@ -2,8 +2,8 @@
  * From argv to an invocation of one command. What does not fit is a usage error that says what would.
  */
 import { parseArgs } from 'node:util';
-import { loadConfig } from '../config.ts';
-import { messageOf, UsageError } from '../errors.ts';
+import { loadConfig } from '../../config.ts';
+import { messageOf, UsageError } from '../../errors.ts';
 import type { Command, Invocation } from './command.ts';
 import { writeLine } from './output.ts';
 

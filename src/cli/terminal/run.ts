@@ -1,11 +1,11 @@
 /** Finds the command, runs it, and turns what it throws into one readable line and an exit code. */
-import { codeOf, exitCodes, messageOf, PurserError } from '../errors.ts';
-import { redactUrls } from '../log.ts';
-import { commands } from './commands.ts';
+import { codeOf, exitCodes, messageOf, PurserError } from '../../errors.ts';
+import { redactUrls } from '../../log.ts';
+import { commands } from '../commands.ts';
 import { commandHelp, overviewHelp } from './help.ts';
 import { ignoreClosedPipes, writeLine } from './output.ts';
 import { matchCommand, parseInvocation } from './parse.ts';
-import { version } from './version.ts';
+import { version } from '../version.ts';
 
 const away = new Set([
   'ECONNREFUSED',

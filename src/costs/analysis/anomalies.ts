@@ -1,9 +1,9 @@
 /**
  * Finds the days on which a service cost more than its own past explains.
  */
-import type { Periods, ServiceDay } from './cost-queries.ts';
+import type { Periods, ServiceDay } from './queries.ts';
 import { clipped, rounded } from './evidence-values.ts';
-import { median, outlierScore } from '../robust-statistics.ts';
+import { median, outlierScore } from './robust-statistics.ts';
 import { addDays, daysOf } from './utc-days.ts';
 import { deviations } from './weekday-deviations.ts';
 import type { DayValue } from './weekday-deviations.ts';

@@ -2,18 +2,18 @@
  * The evidence of an analysis: what a tenant spent, what moved, what stands out and what lies idle, in one
  * small JSON object. It ends at the tenant's newest charge, as exports are older than the clock.
  */
-import type { TenantSql } from '../db/tenant.ts';
+import type { TenantSql } from '../../db/tenant.ts';
 import {
   idleResources,
   newestChargeDay,
   totalsByCurrency,
   totalsByService,
   usageByServiceAndDay,
-} from './cost-queries.ts';
-import type { IdleResource, Periods, ServiceDay, ServiceTotal } from './cost-queries.ts';
+} from './queries.ts';
+import type { IdleResource, Periods, ServiceDay, ServiceTotal } from './queries.ts';
 import { clipped, rounded } from './evidence-values.ts';
-import { findAnomalies, groupByService } from './cost-anomalies.ts';
-import type { CostAnomaly } from './cost-anomalies.ts';
+import { findAnomalies, groupByService } from './anomalies.ts';
+import type { CostAnomaly } from './anomalies.ts';
 import { addDays, daysOf } from './utc-days.ts';
 import type { DayRange } from './utc-days.ts';
 

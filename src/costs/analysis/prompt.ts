@@ -3,7 +3,7 @@
  * JSON block; everything in it is data from files and must not be read as instructions.
  */
 import { z } from 'zod';
-import type { LlmOutputError } from '../llm/llm.ts';
+import type { LlmOutputError } from '../../llm/llm.ts';
 import type { Evidence } from './evidence.ts';
 
 export const analysisSchema = z.object({

@@ -2,7 +2,7 @@
  * The sums an analysis stands on, made by Postgres over one tenant's cost rows. Totals are exact decimal
  * strings; only statistics are floats. Every result has a bounded number of rows.
  */
-import type { Tx } from '../db/connect.ts';
+import type { Tx } from '../../db/connect.ts';
 import type { DayRange } from './utc-days.ts';
 
 /** The last day on which the tenant has a usage charge (any charge, if it has no usage); null without rows. */

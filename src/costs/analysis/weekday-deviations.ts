@@ -2,7 +2,7 @@
  * Outliers of a daily cost series by statistics that the outliers themselves cannot bend: medians in
  * place of means, and weekdays compared with weekdays.
  */
-import { median, spreadOf } from '../robust-statistics.ts';
+import { median, spreadOf } from './robust-statistics.ts';
 
 export interface DayValue {
   /** `YYYY-MM-DD`, UTC. */

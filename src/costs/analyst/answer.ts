@@ -2,8 +2,8 @@
  * The offline analyst's answer: a summary, anomalies and recommendations worked out from the evidence by
  * statistics alone. The same evidence always gives the same answer.
  */
-import { findAnomalies, perMonth } from './cost-statistics.ts';
-import type { CostAnomaly } from './cost-statistics.ts';
+import { findAnomalies, perMonth } from './statistics.ts';
+import type { CostAnomaly } from './statistics.ts';
 import { readEvidence } from './evidence.ts';
 import type { Evidence, ServiceEvidence } from './evidence.ts';
 

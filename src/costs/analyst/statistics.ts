@@ -2,7 +2,7 @@
  * Which days of a series of daily costs stand out from the days before them, and what a period costs per
  * month. One parameter set for every series.
  */
-import { median, outlierScore, spreadOf } from '../robust-statistics.ts';
+import { median, outlierScore, spreadOf } from '../analysis/robust-statistics.ts';
 import type { DailyCost, ServiceEvidence } from './evidence.ts';
 
 const windowDays = 28;

@@ -4,10 +4,10 @@
  */
 import { mkdir, open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { idleKinds, kindNames, resourceKinds, sampleCompanies } from './sample-companies.ts';
-import type { PlantedAnomaly, ResourceKind, SampleCompany } from './sample-companies.ts';
+import { idleKinds, kindNames, resourceKinds, sampleCompanies } from './companies.ts';
+import type { PlantedAnomaly, ResourceKind, SampleCompany } from './companies.ts';
 import { createRandom, hashOf } from './seeded-random.ts';
-import { addDays } from './utc-days.ts';
+import { addDays } from '../analysis/utc-days.ts';
 
 export interface SampleOptions {
   /** Days that end on `sampleLastDay`. Default 90. */

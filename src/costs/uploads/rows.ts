@@ -3,9 +3,9 @@
  */
 import { gunzip } from 'node:zlib';
 import { promisify } from 'node:util';
-import type { Tx } from '../db/connect.ts';
-import { PurserError } from '../errors.ts';
-import type { RowFault } from './exports/rows.ts';
+import type { Tx } from '../../db/connect.ts';
+import { PurserError } from '../../errors.ts';
+import type { RowFault } from '../exports/rows.ts';
 
 const gunzipAsync = promisify(gunzip);
 

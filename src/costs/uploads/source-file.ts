@@ -7,11 +7,11 @@ import { createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { basename } from 'node:path';
 import { createGunzip } from 'node:zlib';
-import { codeOf, messageOf, PurserError } from '../errors.ts';
-import { csvRecords } from './exports/csv-records.ts';
-import { mapColumns } from './exports/format.ts';
-import { chooseFormat } from './exports/formats.ts';
-import type { FormatChoice, FormatName } from './exports/formats.ts';
+import { codeOf, messageOf, PurserError } from '../../errors.ts';
+import { csvRecords } from '../exports/csv-records.ts';
+import { mapColumns } from '../exports/format.ts';
+import { chooseFormat } from '../exports/formats.ts';
+import type { FormatChoice, FormatName } from '../exports/formats.ts';
 
 export interface FileLimits {
   /** Most plain bytes of a file. Default 64 GiB. */

@@ -3,17 +3,17 @@
  * keeps its bytes and the number of its line; a row that cannot be given to a tenant is reported.
  */
 import { createHash } from 'node:crypto';
-import type { Sql } from '../db/connect.ts';
-import { closeOperatorToken, openOperatorToken, tenantSql } from '../db/tenant.ts';
-import { messageOf, PurserError } from '../errors.ts';
-import { csvRecords } from './exports/csv-records.ts';
-import type { CsvRecord } from './exports/csv-records.ts';
-import { lineColumnName } from './exports/format.ts';
-import type { RowFault } from './exports/rows.ts';
+import type { Sql } from '../../db/connect.ts';
+import { closeOperatorToken, openOperatorToken, tenantSql } from '../../db/tenant.ts';
+import { messageOf, PurserError } from '../../errors.ts';
+import { csvRecords } from '../exports/csv-records.ts';
+import type { CsvRecord } from '../exports/csv-records.ts';
+import { lineColumnName } from '../exports/format.ts';
+import type { RowFault } from '../exports/rows.ts';
 import { summariseFile } from './source-file.ts';
-import { maxStoredFaults } from './upload-rows.ts';
-import { openUpload } from './upload-writer.ts';
-import type { UploadWriter } from './upload-writer.ts';
+import { maxStoredFaults } from './rows.ts';
+import { openUpload } from './writer.ts';
+import type { UploadWriter } from './writer.ts';
 import { abandonUploads, checkSource, findSameUpload, makeReady, sameBytes } from './uploads.ts';
 import type { UploadRequest } from './uploads.ts';
 

@@ -3,15 +3,15 @@
  * tenant that a column names. An upload and its job become visible together, or not at all.
  */
 import { createHash } from 'node:crypto';
-import type { Sql, Tx } from '../db/connect.ts';
-import { closeOperatorToken, openOperatorToken, tenantSql } from '../db/tenant.ts';
-import type { TenantPool, TenantSql } from '../db/tenant.ts';
-import { messageOf, PurserError, UsageError } from '../errors.ts';
-import type { FormatChoice } from './exports/formats.ts';
+import type { Sql, Tx } from '../../db/connect.ts';
+import { closeOperatorToken, openOperatorToken, tenantSql } from '../../db/tenant.ts';
+import type { TenantPool, TenantSql } from '../../db/tenant.ts';
+import { messageOf, PurserError, UsageError } from '../../errors.ts';
+import type { FormatChoice } from '../exports/formats.ts';
 import { plainBytes, summariseFile } from './source-file.ts';
 import type { FileLimits, FileSummary } from './source-file.ts';
-import { openUpload } from './upload-writer.ts';
-import type { UploadHead, UploadWriter } from './upload-writer.ts';
+import { openUpload } from './writer.ts';
+import type { UploadHead, UploadWriter } from './writer.ts';
 
 /** The two pools of `openDatabase`. */
 interface UploadDatabase {

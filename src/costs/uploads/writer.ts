@@ -4,9 +4,9 @@
  */
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
-import type { TenantSql } from '../db/tenant.ts';
-import type { FormatName } from './exports/formats.ts';
-import { chunkBytes } from './upload-rows.ts';
+import type { TenantSql } from '../../db/tenant.ts';
+import type { FormatName } from '../exports/formats.ts';
+import { chunkBytes } from './rows.ts';
 
 const gzipAsync = promisify(gzip);
 /** Fast: an export shrinks about 15 times at level 3, and 18 times at three times the work at level 6. */

@@ -2,8 +2,8 @@
  * Secret fields of a JSON value: each is stored as `{"$secret": "<token>"}` and opened again by its path. Paths
  * are written as SQL/JSON paths (`$."hook"."token"`, `$."list"[*]."key"`), which Postgres reads too.
  */
-import type { EncryptionKeyManager } from './keyring.ts';
-import { secretWatch } from './secret-watch.ts';
+import type { EncryptionKeyManager } from '../keyring.ts';
+import { secretWatch } from './watch.ts';
 
 /** `."name"` of an object, `[*]` and `[2]` of a list, `.*` for every value of an object. */
 export type SecretPath = string;

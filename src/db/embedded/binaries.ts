@@ -18,9 +18,9 @@ import {
 import { createRequire } from 'node:module';
 import { basename, dirname, join } from 'node:path';
 import { z } from 'zod';
-import { codeOf, exitCodes, PurserError } from '../errors.ts';
-import { canRun } from './embedded-user.ts';
-import type { RunUser } from './embedded-user.ts';
+import { codeOf, exitCodes, PurserError } from '../../errors.ts';
+import { canRun } from './user.ts';
+import type { RunUser } from './user.ts';
 
 const linkList = z.array(z.object({ source: z.string(), target: z.string() }));
 

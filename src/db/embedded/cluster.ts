@@ -13,12 +13,12 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { promisify } from 'node:util';
 import { z } from 'zod';
-import { exitCodes, messageOf, PurserError } from '../errors.ts';
-import type { Binaries } from './embedded-binaries.ts';
-import type { GuardianMessage, GuardianOrder } from './embedded-guardian.ts';
-import type { Place } from './embedded-place.ts';
-import { isPostmasterOf, readPostmasterFile, stopPostmaster } from './embedded-postmaster.ts';
-import { asUser } from './embedded-user.ts';
+import { exitCodes, messageOf, PurserError } from '../../errors.ts';
+import type { Binaries } from './binaries.ts';
+import type { GuardianMessage, GuardianOrder } from './guardian.ts';
+import type { Place } from './data-folder.ts';
+import { isPostmasterOf, readPostmasterFile, stopPostmaster } from './postmaster.ts';
+import { asUser } from './user.ts';
 
 /** The bootstrap superuser; only makes Purser's own login and database. */
 export const bootstrapUser = 'purser_bootstrap';
@@ -188,7 +188,7 @@ async function launchOn(port: number, options: LaunchOptions): Promise<RunningCl
 function spawnGuardian(order: GuardianOrder): ChildProcess {
   // From source the module is TypeScript, which Node 20 runs only with tsx (a development package).
   const fromSource = import.meta.url.endsWith('.ts');
-  const script = new URL(`./embedded-guardian.${fromSource ? 'ts' : 'js'}`, import.meta.url);
+  const script = new URL(`./guardian.${fromSource ? 'ts' : 'js'}`, import.meta.url);
   const guardian = spawn(
     process.execPath,
     [

@@ -7,10 +7,10 @@ import { createHash, randomBytes } from 'node:crypto';
 import { chmod, chown, mkdir, readFile, rename, rmdir, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { codeOf, exitCodes, PurserError } from '../errors.ts';
-import { ensurePrivateRoot } from './embedded-binaries.ts';
-import { canWrite, chooseRunUser } from './embedded-user.ts';
-import type { RunUser } from './embedded-user.ts';
+import { codeOf, exitCodes, PurserError } from '../../errors.ts';
+import { ensurePrivateRoot } from './binaries.ts';
+import { canWrite, chooseRunUser } from './user.ts';
+import type { RunUser } from './user.ts';
 
 export interface Place {
   readonly user: RunUser | null;

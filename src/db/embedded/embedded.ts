@@ -4,15 +4,15 @@
  */
 import { chmod, realpath, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { exitCodes, PurserError } from '../errors.ts';
-import { makeDataFolder } from '../folder.ts';
-import type { Logger } from '../log.ts';
-import { connect } from './connect.ts';
-import type { Sql } from './connect.ts';
-import { findBinaries } from './embedded-binaries.ts';
-import { bootstrapUser, initialise, launch, readPasswords } from './embedded-cluster.ts';
-import { takeOwnership } from './embedded-owner.ts';
-import { defaultRoots, findPlace } from './embedded-place.ts';
+import { exitCodes, PurserError } from '../../errors.ts';
+import { makeDataFolder } from '../../folder.ts';
+import type { Logger } from '../../log.ts';
+import { connect } from '../connect.ts';
+import type { Sql } from '../connect.ts';
+import { findBinaries } from './binaries.ts';
+import { bootstrapUser, initialise, launch, readPasswords } from './cluster.ts';
+import { takeOwnership } from './owner.ts';
+import { defaultRoots, findPlace } from './data-folder.ts';
 
 /** Purser's own login and database. */
 const loginName = 'purser';

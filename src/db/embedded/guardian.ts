@@ -8,8 +8,8 @@ import type { ChildProcess } from 'node:child_process';
 import { closeSync, fstatSync, openSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { messageOf } from '../errors.ts';
-import { clearOrphan, readPostmasterFile, stopPostmaster } from './embedded-postmaster.ts';
+import { messageOf } from '../../errors.ts';
+import { clearOrphan, readPostmasterFile, stopPostmaster } from './postmaster.ts';
 
 /** What the parent passes as the only argument, as JSON. */
 export interface GuardianOrder {

@@ -7,7 +7,7 @@ import { execFile } from 'node:child_process';
 import { link, readdir, readFile, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { codeOf, exitCodes, PurserError } from '../errors.ts';
+import { codeOf, exitCodes, PurserError } from '../../errors.ts';
 
 interface OwnerRecord {
   readonly pid: number;

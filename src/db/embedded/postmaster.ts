@@ -7,8 +7,8 @@ import { readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { codeOf } from '../errors.ts';
-import { isAlive } from './embedded-owner.ts';
+import { codeOf } from '../../errors.ts';
+import { isAlive } from './owner.ts';
 
 const pollMs = 20;
 /** A fast shutdown ends with a checkpoint, which may have much to write. */

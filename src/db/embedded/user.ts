@@ -5,7 +5,7 @@
 import { execFile } from 'node:child_process';
 import { readFile, stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { exitCodes, PurserError } from '../errors.ts';
+import { exitCodes, PurserError } from '../../errors.ts';
 
 const run = promisify(execFile);
 

@@ -9,9 +9,9 @@ import { serveStatic } from '@hono/node-server/serve-static';
 import { Hono } from 'hono';
 import { createMiddleware } from 'hono/factory';
 import type { MiddlewareHandler } from 'hono';
-import { deadLetterQueue } from '../queues/dead-letter-mirror.ts';
-import type { Transport } from '../queues/transport.ts';
-import type { WebEnv } from './web-env.ts';
+import { deadLetterQueue } from '../../queues/dead-letter-mirror.ts';
+import type { Transport } from '../../queues/transport.ts';
+import type { WebEnv } from '../web-env.ts';
 
 export interface BoardOptions {
   readonly transport: Transport;

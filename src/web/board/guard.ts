@@ -4,21 +4,21 @@
  */
 import { Hono } from 'hono';
 import type { Context } from 'hono';
-import type { Sql } from '../db/connect.ts';
-import { codeOf } from '../errors.ts';
-import { listDeadLetters, replayDeadLetter } from '../jobs/dead-letters.ts';
-import type { Logger } from '../log.ts';
+import type { Sql } from '../../db/connect.ts';
+import { codeOf } from '../../errors.ts';
+import { listDeadLetters, replayDeadLetter } from '../../jobs/dead-letters.ts';
+import type { Logger } from '../../log.ts';
 import {
   deadLetterQueue,
   jobOfDeadLetterEntry,
   mirrorDeadLetters,
   mirroredDeadLetters,
-} from '../queues/dead-letter-mirror.ts';
-import type { Transport } from '../queues/transport.ts';
-import { boardRefusal } from './board-refusals.ts';
-import { isReading } from './browser-rules.ts';
-import type { WebEnv } from './web-env.ts';
-import { within } from './within.ts';
+} from '../../queues/dead-letter-mirror.ts';
+import type { Transport } from '../../queues/transport.ts';
+import { boardRefusal } from './refusals.ts';
+import { isReading } from '../browser-rules.ts';
+import type { WebEnv } from '../web-env.ts';
+import { within } from '../time-limit.ts';
 
 export interface BoardGuardOptions {
   readonly sql: Sql;

@@ -2,7 +2,7 @@
  * What the board answers to a change that it may not make: why, and the command that does it properly.
  * Entries are a picture of the table; changed here, they would only come back or go missing.
  */
-import { deadLetterQueue, jobOfDeadLetterEntry } from '../queues/dead-letter-mirror.ts';
+import { deadLetterQueue, jobOfDeadLetterEntry } from '../../queues/dead-letter-mirror.ts';
 
 export interface Refusal {
   readonly message: string;

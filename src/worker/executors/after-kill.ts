@@ -2,11 +2,11 @@
  * How attempts end whose executor was killed or died. Pure. After a kill nobody is judged but who was
  * alone: a blocked thread makes its neighbours late first, so blame by deadline is blame of the innocent.
  */
-import { PurserError } from '../errors.ts';
-import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
+import { PurserError } from '../../errors.ts';
+import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
 import type { Assignment } from './assignment.ts';
-import { endOfThrow, handedBack } from './classify.ts';
-import type { DeathCause, JobTypeFacts } from './executor-protocol.ts';
+import { endOfThrow, handedBack } from '../classify.ts';
+import type { DeathCause, JobTypeFacts } from './protocol.ts';
 
 /** Deaths alone after which a job is to blame. */
 const maxLossesAlone = 3;

@@ -1,7 +1,7 @@
 /** What one executor was given: by token, and by the place on the board that both sides claim and sign. */
 import type { Assignment } from './assignment.ts';
-import { placesClash } from './executor-protocol.ts';
-import type { SharedBoard } from './executor-protocol.ts';
+import { placesClash } from './protocol.ts';
+import type { SharedBoard } from './protocol.ts';
 
 export class Roster {
   readonly #byToken = new Map<string, Assignment>();

@@ -1,7 +1,7 @@
 /** One attempt on its way through an executor: who waits for its end, and the clocks that run for it. */
-import { JobTimeoutError } from '../errors.ts';
-import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
-import type { JobTypeFacts } from './executor-protocol.ts';
+import { JobTimeoutError } from '../../errors.ts';
+import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
+import type { JobTypeFacts } from './protocol.ts';
 
 export interface Assignment {
   readonly attempt: BegunAttempt;

@@ -2,21 +2,21 @@
  * The supervisor's pool of executors: gives every attempt a place to run, replaces what was closed or
  * killed, and answers what handlers ask of the supervisor. Every attempt that is given gets one end.
  */
-import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
-import type { LlmDoor } from '../llm/create-llm.ts';
-import type { Logger } from '../log.ts';
-import type { Metrics } from '../metrics.ts';
+import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
+import type { LlmDoor } from '../../llm/create-llm.ts';
+import type { Logger } from '../../log.ts';
+import type { Metrics } from '../../metrics.ts';
 import { later } from './after-kill.ts';
 import { createAssignment } from './assignment.ts';
 import type { Assignment } from './assignment.ts';
 import type { Report } from './attempt-log.ts';
-import { Member } from './executor-member.ts';
-import { executorConnections } from './member-options.ts';
-import type { MemberEvents, MemberKind } from './member-options.ts';
-import type { DeathCause, ExecutorSetup, FromExecutor, JobTypeFacts } from './executor-protocol.ts';
-import type { SpawnExecutor } from './executor-spawn.ts';
-import { defaultTiming } from './executor-timing.ts';
-import type { ExecutorTiming } from './executor-timing.ts';
+import { Member } from './managed-executor.ts';
+import { executorConnections } from './managed-executor-options.ts';
+import type { MemberEvents, MemberKind } from './managed-executor-options.ts';
+import type { DeathCause, ExecutorSetup, FromExecutor, JobTypeFacts } from './protocol.ts';
+import type { SpawnExecutor } from './spawn.ts';
+import { defaultTiming } from './timing.ts';
+import type { ExecutorTiming } from './timing.ts';
 import { answerLlmCall } from './llm-calls.ts';
 import { unpackError } from './packed-errors.ts';
 

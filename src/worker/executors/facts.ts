@@ -1,8 +1,8 @@
 /** What the supervisor needs to know of the handlers that an executor loaded. */
-import { isBuiltin } from '../handlers/index.ts';
-import type { HandlerRegistry } from '../handlers/index.ts';
-import { toJobType } from '../handlers/job-types.ts';
-import type { JobTypeFacts } from './executor-protocol.ts';
+import { isBuiltin } from '../../handlers/index.ts';
+import type { HandlerRegistry } from '../../handlers/index.ts';
+import { toJobType } from '../../handlers/job-types.ts';
+import type { JobTypeFacts } from './protocol.ts';
 
 export const factsOf = (registry: HandlerRegistry): JobTypeFacts[] =>
   [...registry.values()].map((handler) => ({

@@ -2,10 +2,10 @@
  * The LLM door's side of a handler's call: it stands with the supervisor, so that a thread that is killed
  * loses no usage and no hold.
  */
-import type { LlmDoor } from '../llm/create-llm.ts';
-import type { Logger } from '../log.ts';
+import type { LlmDoor } from '../../llm/create-llm.ts';
+import type { Logger } from '../../log.ts';
 import type { Assignment } from './assignment.ts';
-import type { FromExecutor, ToExecutor } from './executor-protocol.ts';
+import type { FromExecutor, ToExecutor } from './protocol.ts';
 import { packError } from './packed-errors.ts';
 
 type LlmCallMessage = Extract<FromExecutor, { kind: 'llm_call' }>;

@@ -5,15 +5,15 @@
 import { createHook } from 'node:async_hooks';
 import { parentPort, workerData } from 'node:worker_threads';
 import { destination } from 'pino';
-import { keysOf } from '../crypto/open-keyring.ts';
-import { openTenantPool } from '../db/tenant-pool.ts';
-import { messageOf, PurserError } from '../errors.ts';
-import { openRegistry } from '../handlers/index.ts';
-import type { HandlerRegistry } from '../handlers/index.ts';
+import { keysOf } from '../../crypto/open-keyring.ts';
+import { openTenantPool } from '../../db/tenant-pool.ts';
+import { messageOf, PurserError } from '../../errors.ts';
+import { openRegistry } from '../../handlers/index.ts';
+import type { HandlerRegistry } from '../../handlers/index.ts';
 import { currentAttempt, Executor } from './executor.ts';
-import { factsOf } from './executor-facts.ts';
-import { SharedBoard } from './executor-protocol.ts';
-import type { ExecutorSetup, FromExecutor, ToExecutor } from './executor-protocol.ts';
+import { factsOf } from './facts.ts';
+import { SharedBoard } from './protocol.ts';
+import type { ExecutorSetup, FromExecutor, ToExecutor } from './protocol.ts';
 import { packError } from './packed-errors.ts';
 
 const beatEveryMs = 100;
@@ -72,7 +72,7 @@ function trapFaults(executor: Executor, post: (message: FromExecutor) => void): 
 
 async function main(): Promise<void> {
   const port = parentPort;
-  if (port === null) throw new Error('executor-main runs in a thread');
+  if (port === null) throw new Error('executors/main runs in a thread');
   // The supervisor starts it, with exactly this.
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   const { setup, memory } = workerData as { setup: ExecutorSetup; memory: SharedArrayBuffer };

@@ -1,9 +1,9 @@
 /** What a member of the pool is, is told and tells. */
-import type { Logger } from '../log.ts';
-import type { Metrics } from '../metrics.ts';
+import type { Logger } from '../../log.ts';
+import type { Metrics } from '../../metrics.ts';
 import type { Assignment } from './assignment.ts';
-import type { FromExecutor } from './executor-protocol.ts';
-import type { ExecutorTiming } from './executor-timing.ts';
+import type { FromExecutor } from './protocol.ts';
+import type { ExecutorTiming } from './timing.ts';
 
 /** shared: many jobs in one thread. exclusive: a thread for one job. alone: a process for one suspect. */
 export type MemberKind = 'shared' | 'exclusive' | 'alone';

@@ -7,13 +7,13 @@ import { settleKilled } from './after-kill.ts';
 import type { Kill } from './after-kill.ts';
 import { startDeadline } from './assignment.ts';
 import type { Assignment } from './assignment.ts';
-import { endOfThrow } from './classify.ts';
-import { unfit } from './executor-protocol.ts';
-import type { DeathCause, FromExecutor } from './executor-protocol.ts';
-import type { ExecutorHandle } from './executor-spawn.ts';
-import type { MemberKind, MemberOptions } from './member-options.ts';
+import { endOfThrow } from '../classify.ts';
+import { unfit } from './protocol.ts';
+import type { DeathCause, FromExecutor } from './protocol.ts';
+import type { ExecutorHandle } from './spawn.ts';
+import type { MemberKind, MemberOptions } from './managed-executor-options.ts';
 import { packError, unpackError } from './packed-errors.ts';
-import { Roster } from './roster.ts';
+import { Roster } from './assignment-table.ts';
 
 /** Several beats were left out: more than a busy machine's doing. */
 const surelyBlockedMs = 500;

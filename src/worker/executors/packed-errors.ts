@@ -2,9 +2,9 @@
  * Errors on their way from thread to thread or process to process: packed as plain JSON whatever was thrown,
  * and unpacked as instances of our own classes, so that both sides judge them alike.
  */
-import { BudgetExceededError } from '../budget/budget-exceeded.ts';
-import { JobTimeoutError, PurserError, UsageError } from '../errors.ts';
-import { LlmError, LlmOutputError } from '../llm/llm.ts';
+import { BudgetExceededError } from '../../budget/budget-exceeded.ts';
+import { JobTimeoutError, PurserError, UsageError } from '../../errors.ts';
+import { LlmError, LlmOutputError } from '../../llm/llm.ts';
 import { boundedJson, cut, read } from './bounded-json.ts';
 
 /** How to make an instance of each class; its fields are written over what this gives it. */

@@ -2,8 +2,8 @@
  * The process of its own in which a suspect runs: one executor thread, and a main thread that only passes
  * messages on, so that it can end everything when the worker is gone.
  */
-import type { ExecutorSetup, FromExecutor, ToExecutor } from './executor-protocol.ts';
-import { spawnThread } from './executor-spawn.ts';
+import type { ExecutorSetup, FromExecutor, ToExecutor } from './protocol.ts';
+import { spawnThread } from './spawn.ts';
 
 type FromWorker =
   | ToExecutor

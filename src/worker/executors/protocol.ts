@@ -2,13 +2,13 @@
  * What the supervisor and an executor say to each other, over a thread's or a process's border: plain data
  * that can be cloned, and nothing that only one side understands.
  */
-import type { KeyringSource } from '../crypto/key-source.ts';
-import type { TenantAccess } from '../db/tenant-pool.ts';
-import { exitCodes, PurserError } from '../errors.ts';
-import type { Backoff, Isolation } from '../handlers/define.ts';
-import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
-import type { JobType } from '../jobs/registration.ts';
-import type { LlmCall, LlmReply } from '../llm/llm.ts';
+import type { KeyringSource } from '../../crypto/key-source.ts';
+import type { TenantAccess } from '../../db/tenant-pool.ts';
+import { exitCodes, PurserError } from '../../errors.ts';
+import type { Backoff, Isolation } from '../../handlers/define.ts';
+import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
+import type { JobType } from '../../jobs/registration.ts';
+import type { LlmCall, LlmReply } from '../../llm/llm.ts';
 import { packError } from './packed-errors.ts';
 import type { PackedError } from './packed-errors.ts';
 

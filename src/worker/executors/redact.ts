@@ -2,8 +2,8 @@
  * What leaves an attempt, without the secrets that were opened for it. Only texts that people read are gone
  * through: the words that the fleet steers by stay what they are, whatever a secret may spell.
  */
-import type { SecretTexts } from '../crypto/secret-texts.ts';
-import type { AttemptEnd } from '../jobs/attempts.ts';
+import type { SecretTexts } from '../../crypto/secrets/texts.ts';
+import type { AttemptEnd } from '../../jobs/attempts.ts';
 import type { PackedError } from './packed-errors.ts';
 
 export function endWithout(secrets: SecretTexts, end: AttemptEnd): AttemptEnd {

@@ -6,9 +6,9 @@ import { fork } from 'node:child_process';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import { codeOf, messageOf } from '../errors.ts';
-import { SharedBoard } from './executor-protocol.ts';
-import type { DeathCause, ExecutorSetup, FromExecutor, ToExecutor } from './executor-protocol.ts';
+import { codeOf, messageOf } from '../../errors.ts';
+import { SharedBoard } from './protocol.ts';
+import type { DeathCause, ExecutorSetup, FromExecutor, ToExecutor } from './protocol.ts';
 
 export interface ExecutorEvents {
   readonly message: (message: FromExecutor) => void;
@@ -36,7 +36,7 @@ export const spawnThread: SpawnExecutor = (setup, events) => {
   const board = new SharedBoard();
   let thread: Worker;
   try {
-    thread = new Worker(sibling('executor-main'), {
+    thread = new Worker(sibling('main'), {
       workerData: { setup, memory: board.memory },
       resourceLimits: { maxOldGenerationSizeMb: setup.heapMb },
     });
@@ -84,7 +84,7 @@ function notStarted(text: string, events: ExecutorEvents): ExecutorHandle {
 }
 
 export const spawnProcess: SpawnExecutor = (setup, events) => {
-  const child = fork(fileURLToPath(sibling('executor-process')), {
+  const child = fork(fileURLToPath(sibling('process')), {
     serialization: 'advanced',
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });

@@ -4,8 +4,8 @@ import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { loadHandlers } from '../../src/handlers/load.ts';
-import { invokeWith } from './in-process.ts';
+import { loadHandlers } from '../../../src/handlers/load.ts';
+import { invokeWith } from '../in-process.ts';
 
 const purser = invokeWith({});
 let folder: string;

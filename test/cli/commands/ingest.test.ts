@@ -5,12 +5,12 @@ import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { curFile } from '../handlers/aws-cur-file.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { addTenant } from '../support/tenants.ts';
-import { invokeWith } from './in-process.ts';
-import type { Invoke } from './in-process.ts';
+import { curFile } from '../../costs/exports/aws-cur/file.ts';
+import { freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { addTenant } from '../../support/tenants.ts';
+import { invokeWith } from '../in-process.ts';
+import type { Invoke } from '../in-process.ts';
 
 let database: TestDatabase;
 let invoke: Invoke;

@@ -1,10 +1,10 @@
 /** `purser jobs cancel` and what `jobs show` tells of a wish, a pause, progress and log lines. */
 import { userInfo } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { storeProgress } from '../../src/jobs/attempts.ts';
-import type { BegunAttempt } from '../../src/jobs/attempts.ts';
-import { listCancelRequests } from '../../src/jobs/cancel.ts';
-import { storeLogLines } from '../../src/jobs/log-lines.ts';
+import { storeProgress } from '../../../src/jobs/attempts.ts';
+import type { BegunAttempt } from '../../../src/jobs/attempts.ts';
+import { listCancelRequests } from '../../../src/jobs/cancel.ts';
+import { storeLogLines } from '../../../src/jobs/log-lines.ts';
 import {
   addJob,
   addJobType,
@@ -13,12 +13,12 @@ import {
   jobRow,
   runningJob,
   step,
-} from '../jobs/job-steps.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { addTenant } from '../support/tenants.ts';
-import { invokeWith } from './in-process.ts';
-import type { Invoke } from './in-process.ts';
+} from '../../jobs/job-steps.ts';
+import { freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { addTenant } from '../../support/tenants.ts';
+import { invokeWith } from '../in-process.ts';
+import type { Invoke } from '../in-process.ts';
 
 let test: TestDatabase;
 let invoke: Invoke;

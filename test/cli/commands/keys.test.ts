@@ -1,11 +1,11 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { EncryptionKeyManager } from '../../src/crypto/keyring.ts';
-import { generateSalt } from '../../src/crypto/salt.ts';
-import { writeHeartbeat } from '../../src/db/heartbeats.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { addTenant } from '../support/tenants.ts';
-import { invokeWith } from './in-process.ts';
+import { EncryptionKeyManager } from '../../../src/crypto/keyring.ts';
+import { generateSalt } from '../../../src/crypto/salt.ts';
+import { writeHeartbeat } from '../../../src/db/heartbeats.ts';
+import { freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { addTenant } from '../../support/tenants.ts';
+import { invokeWith } from '../in-process.ts';
 
 const salt = generateSalt();
 const first = { version: 1, key: 'the first passphrase' };

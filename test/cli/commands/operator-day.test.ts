@@ -1,11 +1,11 @@
 /** What an operator types on a day with a database: tenants, jobs, dead letters, budgets. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { runCli } from '../support/process.ts';
-import { addTenant } from '../support/tenants.ts';
-import { invokeWith } from './in-process.ts';
-import type { Invoke } from './in-process.ts';
+import { freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { runCli } from '../../support/process.ts';
+import { addTenant } from '../../support/tenants.ts';
+import { invokeWith } from '../in-process.ts';
+import type { Invoke } from '../in-process.ts';
 
 let database: TestDatabase;
 let invoke: Invoke;

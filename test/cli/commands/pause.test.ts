@@ -1,11 +1,11 @@
 /** `purser pause|resume|pauses`, and that doctor does not let a pause be forgotten. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { addJob, addJobType, claim, step } from '../jobs/job-steps.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { addTenant } from '../support/tenants.ts';
-import { invokeWith } from './in-process.ts';
-import type { Invoke } from './in-process.ts';
+import { addJob, addJobType, claim, step } from '../../jobs/job-steps.ts';
+import { freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { addTenant } from '../../support/tenants.ts';
+import { invokeWith } from '../in-process.ts';
+import type { Invoke } from '../in-process.ts';
 
 let test: TestDatabase;
 let invoke: Invoke;

@@ -1,9 +1,9 @@
 /** The go-live checklist, seen on a real database. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { readChecklist } from '../../src/cli/doctor-checklist.ts';
-import { loadConfig } from '../../src/config.ts';
-import { emptyDatabase, freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
+import { readChecklist } from '../../../src/cli/doctor/checklist.ts';
+import { loadConfig } from '../../../src/config.ts';
+import { emptyDatabase, freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
 
 let database: TestDatabase;
 beforeAll(async () => {

@@ -3,12 +3,12 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { freePort } from '../support/children.ts';
-import { emptyDatabase, freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { runCli } from '../support/process.ts';
-import { describeOnRedis, startRedis } from '../support/redis.ts';
-import { invokeWith } from './in-process.ts';
+import { freePort } from '../../support/children.ts';
+import { emptyDatabase, freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { runCli } from '../../support/process.ts';
+import { describeOnRedis, startRedis } from '../../support/redis.ts';
+import { invokeWith } from '../in-process.ts';
 
 interface Finding {
   readonly check: string;
@@ -169,7 +169,7 @@ it('migrates, says what it did, and has nothing to do the second time', async ()
 it('is quiet and exits 0 when the reader of its output has gone', async () => {
   await fresh.sql`
     insert into tenants (id) select 'reader-' || n from generate_series(1, 5000) n`;
-  const entry = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+  const entry = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url));
   const child = spawn(process.execPath, [entry, 'tenants', 'list'], {
     env: { PATH: process.env['PATH'], DATABASE_URL: fresh.url },
     stdio: ['ignore', 'pipe', 'pipe'],

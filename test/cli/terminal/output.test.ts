@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process';
 import { existsSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
-import { terminalSafe } from '../../src/cli/output.ts';
-import { redactUrls } from '../../src/log.ts';
+import { terminalSafe } from '../../../src/cli/terminal/output.ts';
+import { redactUrls } from '../../../src/log.ts';
 
 it('shows control characters and direction marks as escapes that JSON reads back', () => {
   const hostile = 'a\u001b[31mb\u009b31mc\u202ed\r';
@@ -27,7 +27,7 @@ it('hides logins in URLs, also when the password has an @ or stands in the query
 });
 
 it.skipIf(!existsSync('/dev/full'))('says in one line that a disk is full, and exits 1', () => {
-  const entry = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url));
+  const entry = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url));
   const { status, stderr } = spawnSync(process.execPath, [entry, 'keys', 'generate-salt'], {
     stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe'],
     encoding: 'utf8',

@@ -1,10 +1,10 @@
 /** What a stranger meets: help everywhere, and a wrong word is answered with the right one. */
 import { expect, it } from 'vitest';
-import { commands } from '../../src/cli/commands.ts';
-import { commandHelp } from '../../src/cli/help.ts';
-import { matchCommand, parseInvocation } from '../../src/cli/parse.ts';
-import { loadConfig } from '../../src/config.ts';
-import { runCli } from '../support/process.ts';
+import { commands } from '../../../src/cli/commands.ts';
+import { commandHelp } from '../../../src/cli/terminal/help.ts';
+import { matchCommand, parseInvocation } from '../../../src/cli/terminal/parse.ts';
+import { loadConfig } from '../../../src/config.ts';
+import { runCli } from '../../support/process.ts';
 
 it('prints the overview for no words, help and --help, with every command in it', async () => {
   const runs = await Promise.all([runCli([]), runCli(['help']), runCli(['--help'])]);

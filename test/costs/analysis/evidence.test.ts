@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { gatherEvidence } from '../../src/handlers/evidence.ts';
-import type { Evidence } from '../../src/handlers/evidence.ts';
-import { finopsAnalysis } from '../../src/handlers/finops-analysis.ts';
+import { gatherEvidence } from '../../../src/costs/analysis/evidence.ts';
+import type { Evidence } from '../../../src/costs/analysis/evidence.ts';
+import { finopsAnalysis } from '../../../src/handlers/finops-analysis.ts';
 import {
   plantedFindings,
   sampleFocusFile,
   sampleTenantColumn,
-} from '../../src/handlers/sample-data.ts';
-import { uploadByTenantColumn } from '../../src/handlers/tenant-uploads.ts';
-import { noJob, openBench } from './handler-bench.ts';
-import type { HandlerBench } from './handler-bench.ts';
+} from '../../../src/costs/sample/data.ts';
+import { uploadByTenantColumn } from '../../../src/costs/uploads/tenants.ts';
+import { noJob, openBench } from '../../handlers/handler-bench.ts';
+import type { HandlerBench } from '../../handlers/handler-bench.ts';
 
 let bench: HandlerBench;
 

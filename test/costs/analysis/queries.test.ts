@@ -1,15 +1,15 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { Tx } from '../../src/db/connect.ts';
+import type { Tx } from '../../../src/db/connect.ts';
 import {
   idleResources,
   newestChargeDay,
   totalsByCurrency,
   totalsByService,
   usageByServiceAndDay,
-} from '../../src/handlers/cost-queries.ts';
-import type { Periods } from '../../src/handlers/cost-queries.ts';
-import { openBench } from './handler-bench.ts';
-import type { HandlerBench } from './handler-bench.ts';
+} from '../../../src/costs/analysis/queries.ts';
+import type { Periods } from '../../../src/costs/analysis/queries.ts';
+import { openBench } from '../../handlers/handler-bench.ts';
+import type { HandlerBench } from '../../handlers/handler-bench.ts';
 
 let bench: HandlerBench;
 

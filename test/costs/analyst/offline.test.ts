@@ -1,14 +1,14 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { findAnomalies, modifiedZScore } from '../../src/llm/cost-statistics.ts';
-import { readEvidence } from '../../src/llm/evidence.ts';
-import { analyseOffline } from '../../src/llm/offline-analysis.ts';
-import { median } from '../../src/robust-statistics.ts';
-import { assertBooksRight } from '../support/books.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { llmAttempt } from '../support/llm-attempt.ts';
-import { addTenant } from '../support/tenants.ts';
+import { findAnomalies, modifiedZScore } from '../../../src/costs/analyst/statistics.ts';
+import { readEvidence } from '../../../src/costs/analyst/evidence.ts';
+import { analyseOffline } from '../../../src/costs/analyst/answer.ts';
+import { median } from '../../../src/costs/analysis/robust-statistics.ts';
+import { assertBooksRight } from '../../support/ledger.ts';
+import { freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { llmAttempt } from '../../support/llm-attempt.ts';
+import { addTenant } from '../../support/tenants.ts';
 
 const schema = z.object({
   summary: z.string().min(1),

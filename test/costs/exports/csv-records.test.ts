@@ -1,7 +1,7 @@
 import { parse } from 'csv-parse/sync';
 import { describe, expect, it } from 'vitest';
-import { csvRecords } from '../../src/handlers/exports/csv-records.ts';
-import type { CsvLimits, CsvRecord } from '../../src/handlers/exports/csv-records.ts';
+import { csvRecords } from '../../../src/costs/exports/csv-records.ts';
+import type { CsvLimits, CsvRecord } from '../../../src/costs/exports/csv-records.ts';
 
 /** The bytes in chunks of the given sizes, the last one repeating. */
 async function* chunked(bytes: Buffer, sizes: readonly number[]): AsyncGenerator<Buffer> {

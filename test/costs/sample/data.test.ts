@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parse } from 'csv-parse/sync';
 import { describe, expect, it } from 'vitest';
-import { plantedFindings, sampleFocusFile, writeSample } from '../../src/handlers/sample-data.ts';
+import { plantedFindings, sampleFocusFile, writeSample } from '../../../src/costs/sample/data.ts';
 
 function bytesOf(options: Parameters<typeof sampleFocusFile>[0] = {}): Buffer {
   return Buffer.concat([...sampleFocusFile(options)]);

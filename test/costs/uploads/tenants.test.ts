@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import type { Tx } from '../../src/db/connect.ts';
-import { PurserError } from '../../src/errors.ts';
-import { uploadByTenantColumn } from '../../src/handlers/tenant-uploads.ts';
-import type { SplitRequest, SplitResult } from '../../src/handlers/tenant-uploads.ts';
-import { removeStaleUploads, uploadFile } from '../../src/handlers/uploads.ts';
-import type { ReadyUpload } from '../../src/handlers/uploads.ts';
-import { noJob, openBench } from './handler-bench.ts';
-import type { HandlerBench } from './handler-bench.ts';
-import { focusHeader, focusRow } from './focus-file.ts';
+import type { Tx } from '../../../src/db/connect.ts';
+import { PurserError } from '../../../src/errors.ts';
+import { uploadByTenantColumn } from '../../../src/costs/uploads/tenants.ts';
+import type { SplitRequest, SplitResult } from '../../../src/costs/uploads/tenants.ts';
+import { removeStaleUploads, uploadFile } from '../../../src/costs/uploads/uploads.ts';
+import type { ReadyUpload } from '../../../src/costs/uploads/uploads.ts';
+import { noJob, openBench } from '../../handlers/handler-bench.ts';
+import type { HandlerBench } from '../../handlers/handler-bench.ts';
+import { focusHeader, focusRow } from '../exports/focus/file.ts';
 
 let bench: HandlerBench;
 

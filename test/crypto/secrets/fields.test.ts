@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
-import { EncryptionKeyManager } from '../../src/crypto/keyring.ts';
-import { generateSalt } from '../../src/crypto/salt.ts';
-import { openFields, sealFields } from '../../src/crypto/secret-fields.ts';
-import { secretWatch } from '../../src/crypto/secret-watch.ts';
+import { EncryptionKeyManager } from '../../../src/crypto/keyring.ts';
+import { generateSalt } from '../../../src/crypto/salt.ts';
+import { openFields, sealFields } from '../../../src/crypto/secrets/fields.ts';
+import { secretWatch } from '../../../src/crypto/secrets/watch.ts';
 
 const primary = { version: 1, key: 'a passphrase for tests', salt: generateSalt() };
 const keyring = new EncryptionKeyManager({ primary: { ...primary, iterations: 100_000 } });

@@ -1,6 +1,6 @@
 import { inspect } from 'node:util';
 import { expect, test } from 'vitest';
-import { SecretTexts } from '../../src/crypto/secret-texts.ts';
+import { SecretTexts } from '../../../src/crypto/secrets/texts.ts';
 
 function knowing(...secrets: string[]): SecretTexts {
   const texts = new SecretTexts();

@@ -7,13 +7,13 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import { connect } from '../../src/db/connect.ts';
-import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
-import type { EmbeddedPostgres } from '../../src/db/embedded.ts';
-import { isAlive } from '../../src/db/embedded-owner.ts';
-import { isPostmasterOf, readPostmasterFile } from '../../src/db/embedded-postmaster.ts';
-import { chooseRunUser } from '../../src/db/embedded-user.ts';
-import { endChild, track } from '../support/children.ts';
+import { connect } from '../../../src/db/connect.ts';
+import { startEmbeddedPostgres } from '../../../src/db/embedded/embedded.ts';
+import type { EmbeddedPostgres } from '../../../src/db/embedded/embedded.ts';
+import { isAlive } from '../../../src/db/embedded/owner.ts';
+import { isPostmasterOf, readPostmasterFile } from '../../../src/db/embedded/postmaster.ts';
+import { chooseRunUser } from '../../../src/db/embedded/user.ts';
+import { endChild, track } from '../../support/children.ts';
 
 /** For the binaries, where Postgres' user cannot reach this checkout. */
 const relocationRoots = [join(tmpdir(), 'purser-postgres')];
@@ -40,7 +40,7 @@ async function start(): Promise<EmbeddedPostgres> {
 
 /** Another process that starts the folder's Postgres and then only waits. */
 async function startParent(): Promise<{ child: ChildProcess; url: string; clusterDir: string }> {
-  const script = fileURLToPath(new URL('embedded-parent.ts', import.meta.url));
+  const script = fileURLToPath(new URL('parent.ts', import.meta.url));
   const child = spawn(process.execPath, ['--import', 'tsx', script, dataDir, ...relocationRoots], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { takeOwnership } from '../../src/db/embedded-owner.ts';
+import { takeOwnership } from '../../../src/db/embedded/owner.ts';
 
 let dataDir: string;
 

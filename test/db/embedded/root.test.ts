@@ -3,10 +3,10 @@ import { chmod, cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { connect } from '../../src/db/connect.ts';
-import { startEmbeddedPostgres } from '../../src/db/embedded.ts';
-import { findBinaries, locatePackage } from '../../src/db/embedded-binaries.ts';
-import { canRun, chooseRunUser } from '../../src/db/embedded-user.ts';
+import { connect } from '../../../src/db/connect.ts';
+import { startEmbeddedPostgres } from '../../../src/db/embedded/embedded.ts';
+import { findBinaries, locatePackage } from '../../../src/db/embedded/binaries.ts';
+import { canRun, chooseRunUser } from '../../../src/db/embedded/user.ts';
 
 const isRoot = process.getuid?.() === 0;
 

@@ -1,5 +1,5 @@
 import { describe } from 'vitest';
-import { describeCulprits } from './culprits-suite.ts';
+import { describeCulprits } from './suite.ts';
 
 describe('culprits, queues in Postgres', () => {
   describeCulprits('postgres');

@@ -1,5 +1,5 @@
-import { describeOnRedis } from '../support/redis.ts';
-import { describeCulprits } from './culprits-suite.ts';
+import { describeOnRedis } from '../../support/redis.ts';
+import { describeCulprits } from './suite.ts';
 
 describeOnRedis('culprits, queues in Redis', () => {
   describeCulprits('redis');

@@ -1,12 +1,12 @@
 /** What a culprit does to itself and to nobody else, whichever store carries the queues. */
 import { execFileSync } from 'node:child_process';
 import { expect, it } from 'vitest';
-import type { Audit } from './auditor.ts';
-import { say } from './figures.ts';
-import { watchMemory } from './memory-warden.ts';
-import { together } from './patience.ts';
-import { onStage } from './stage.ts';
-import type { BackendKind, Stage } from './stage.ts';
+import type { Audit } from '../auditor.ts';
+import { say } from '../figures.ts';
+import { watchMemory } from '../memory-warden.ts';
+import { together } from '../until.ts';
+import { onStage } from '../fleet.ts';
+import type { BackendKind, Stage } from '../fleet.ts';
 
 /** How a job ended, in a word: `completed`, or the code of its dead letter. */
 type Ends = Record<string, string>;

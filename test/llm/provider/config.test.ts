@@ -1,9 +1,9 @@
 /** From the environment to the provider that answers; each fault with its variable and a way out. */
 import { describe, expect, it } from 'vitest';
-import { llmProviderOf } from '../../src/cli/roles.ts';
-import { loadConfig } from '../../src/config.ts';
-import { createLlm } from '../../src/llm/create-llm.ts';
-import { connect } from '../../src/db/connect.ts';
+import { llmProviderOf } from '../../../src/cli/runtime/roles.ts';
+import { loadConfig } from '../../../src/config.ts';
+import { createLlm } from '../../../src/llm/create-llm.ts';
+import { connect } from '../../../src/db/connect.ts';
 
 const providerOf = (env: NodeJS.ProcessEnv) => llmProviderOf(loadConfig(env));
 const keys = { ANTHROPIC_API_KEY: 'sk-ant-1', GOOGLE_API_KEY: 'AIza1', OPENAI_API_KEY: 'sk-1' };

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { saidBy } from '../../src/llm/provider-words.ts';
+import { saidBy } from '../../../src/llm/provider-error.ts';
 
 test('a key that the provider repeats in place of a word is none of its words', () => {
   const apiKey = 'canary-key.0123';

@@ -1,14 +1,14 @@
 /** What providers say beside their status: bodies as Anthropic, Google and OpenAI write them. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { assertBooksRight } from '../support/books.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { countersOf } from '../support/holds.ts';
-import { failingCall, faultyCall } from '../support/llm-attempt.ts';
-import { wireProtocols } from '../support/provider-protocols.ts';
-import type { WireProtocol } from '../support/provider-protocols.ts';
-import { startProvider } from '../support/provider.ts';
-import type { TestProvider } from '../support/provider.ts';
+import { assertBooksRight } from '../../support/ledger.ts';
+import { freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { countersOf } from '../../support/holds.ts';
+import { failingCall, faultyCall } from '../../support/llm-attempt.ts';
+import { wireProtocols } from '../../support/provider-protocols.ts';
+import type { WireProtocol } from '../../support/provider-protocols.ts';
+import { startProvider } from '../../support/provider.ts';
+import type { TestProvider } from '../../support/provider.ts';
 
 let database: TestDatabase;
 let provider: TestProvider;

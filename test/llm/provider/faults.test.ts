@@ -3,14 +3,14 @@
  * for the money, and the words that an operator reads.
  */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { assertBooksRight } from '../support/books.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { countersOf } from '../support/holds.ts';
-import { failingCall } from '../support/llm-attempt.ts';
-import { wireProtocols } from '../support/provider-protocols.ts';
-import { hugeBytes, startProvider } from '../support/provider.ts';
-import type { Scripted, TestProvider } from '../support/provider.ts';
+import { assertBooksRight } from '../../support/ledger.ts';
+import { freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { countersOf } from '../../support/holds.ts';
+import { failingCall } from '../../support/llm-attempt.ts';
+import { wireProtocols } from '../../support/provider-protocols.ts';
+import { hugeBytes, startProvider } from '../../support/provider.ts';
+import type { Scripted, TestProvider } from '../../support/provider.ts';
 
 let database: TestDatabase;
 let provider: TestProvider;

@@ -1,16 +1,16 @@
 /** Calls that get no answer, or none in time: what was sent, and what it may have cost. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createLlm } from '../../src/llm/create-llm.ts';
-import { assertBooksRight } from '../support/books.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { countersOf } from '../support/holds.ts';
-import { failingCall, faultyCall, llmAttempt } from '../support/llm-attempt.ts';
-import { wireProtocols } from '../support/provider-protocols.ts';
-import type { WireProtocol } from '../support/provider-protocols.ts';
-import { startProvider } from '../support/provider.ts';
-import type { Scripted, TestProvider } from '../support/provider.ts';
-import { addTenant } from '../support/tenants.ts';
+import { createLlm } from '../../../src/llm/create-llm.ts';
+import { assertBooksRight } from '../../support/ledger.ts';
+import { freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { countersOf } from '../../support/holds.ts';
+import { failingCall, faultyCall, llmAttempt } from '../../support/llm-attempt.ts';
+import { wireProtocols } from '../../support/provider-protocols.ts';
+import type { WireProtocol } from '../../support/provider-protocols.ts';
+import { startProvider } from '../../support/provider.ts';
+import type { Scripted, TestProvider } from '../../support/provider.ts';
+import { addTenant } from '../../support/tenants.ts';
 
 let database: TestDatabase;
 let provider: TestProvider;

@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { emptyDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { runCli } from '../support/process.ts';
-import type { CliProcess } from '../support/process.ts';
-import { startRedis } from '../support/redis.ts';
-import type { TestRedis } from '../support/redis.ts';
-import { redisAvailable } from '../support/redis-binary.ts';
-import { ingestSample, leave, startRole, untilWorkIsDone } from './fleet.ts';
-import type { Environment } from './fleet.ts';
+import { emptyDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { runCli } from '../../support/process.ts';
+import type { CliProcess } from '../../support/process.ts';
+import { startRedis } from '../../support/redis.ts';
+import type { TestRedis } from '../../support/redis.ts';
+import { redisAvailable } from '../../support/redis-binary.ts';
+import { ingestSample, leave, startRole, untilWorkIsDone } from '../fleet.ts';
+import type { Environment } from '../fleet.ts';
 import { describeThroughPgBouncer, startPgBouncer, watchPooled } from './pgbouncer.ts';
 import type { TestPgBouncer } from './pgbouncer.ts';
 

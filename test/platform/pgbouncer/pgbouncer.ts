@@ -8,9 +8,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { describe, inject } from 'vitest';
-import { chooseRunUser } from '../../src/db/embedded-user.ts';
-import { endChild, freePort, track } from '../support/children.ts';
-import type { TestDatabase } from '../support/database.ts';
+import { chooseRunUser } from '../../../src/db/embedded/user.ts';
+import { endChild, freePort, track } from '../../support/children.ts';
+import type { TestDatabase } from '../../support/database.ts';
 
 // Debian has it in /usr/sbin, which is not on everybody's PATH.
 const searchPath = `${process.env['PATH'] ?? ''}:/usr/sbin:/usr/local/sbin`;

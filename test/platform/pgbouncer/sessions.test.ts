@@ -1,13 +1,13 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { connect } from '../../src/db/connect.ts';
-import { openDatabase } from '../../src/db/database.ts';
-import type { Database } from '../../src/db/database.ts';
-import { tenantSql } from '../../src/db/tenant.ts';
-import { emptyDatabase, freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { runCli } from '../support/process.ts';
-import { addTenant, startAttempt } from '../support/tenants.ts';
-import { eventually } from '../jobs/job-steps.ts';
+import { connect } from '../../../src/db/connect.ts';
+import { openDatabase } from '../../../src/db/database.ts';
+import type { Database } from '../../../src/db/database.ts';
+import { tenantSql } from '../../../src/db/tenant.ts';
+import { emptyDatabase, freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { runCli } from '../../support/process.ts';
+import { addTenant, startAttempt } from '../../support/tenants.ts';
+import { eventually } from '../../jobs/job-steps.ts';
 import { describeThroughPgBouncer, startPgBouncer } from './pgbouncer.ts';
 import type { TestPgBouncer } from './pgbouncer.ts';
 

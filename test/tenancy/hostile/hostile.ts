@@ -9,8 +9,8 @@ import { tenantSql } from '../../../src/db/tenant.ts';
 import type { TenantSql } from '../../../src/db/tenant.ts';
 import { addTenant, endAttempt, startAttempt } from '../../support/tenants.ts';
 import { addJobType, runningJob } from '../../jobs/job-steps.ts';
-import { standOn } from '../standing.ts';
-import type { Standing } from '../standing.ts';
+import { standOn } from '../level-database.ts';
+import type { Standing } from '../level-database.ts';
 import { fingerprint } from './fingerprint.ts';
 
 /** refused: an error. own rows: it ran, and nothing of others was seen or changed. open: it was. */

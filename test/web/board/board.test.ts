@@ -1,12 +1,12 @@
 import { appRoutes } from '@bull-board/api/dist/routes.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { findJob } from '../../src/jobs/inspect.ts';
-import { discardDeadLetter, listDeadLetters } from '../../src/jobs/dead-letters.ts';
-import { deadLetterEntryId, mirrorDeadLetters } from '../../src/queues/dead-letter-mirror.ts';
-import { describeOnRedis, startRedis } from '../support/redis.ts';
-import { startFixture } from './web-fixture.ts';
-import type { WebFixture } from './web-fixture.ts';
+import { findJob } from '../../../src/jobs/inspect.ts';
+import { discardDeadLetter, listDeadLetters } from '../../../src/jobs/dead-letters.ts';
+import { deadLetterEntryId, mirrorDeadLetters } from '../../../src/queues/dead-letter-mirror.ts';
+import { describeOnRedis, startRedis } from '../../support/redis.ts';
+import { startFixture } from '../web-fixture.ts';
+import type { WebFixture } from '../web-fixture.ts';
 
 const replayed = z.object({ jobId: z.string(), created: z.boolean() });
 const boardQueues = z.object({

@@ -1,7 +1,7 @@
 import { appRoutes } from '@bull-board/api/dist/routes.js';
 import { expect, it } from 'vitest';
-import { commands } from '../../src/cli/commands.ts';
-import { boardRefusal } from '../../src/web/board-refusals.ts';
+import { commands } from '../../../src/cli/commands.ts';
+import { boardRefusal } from '../../../src/web/board/refusals.ts';
 
 const changing = appRoutes.api.filter(({ method }) => method !== 'get');
 const paths = changing.flatMap(({ route }) => [route].flat());

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll } from 'vitest';
-import { describeOnRedis, startRedis } from '../support/redis.ts';
-import type { TestRedis } from '../support/redis.ts';
-import { describeWorker, onStore } from './worker-suite.ts';
+import { describeOnRedis, startRedis } from '../../support/redis.ts';
+import type { TestRedis } from '../../support/redis.ts';
+import { describeWorker, onStore } from './suite.ts';
 
 describeOnRedis('a worker with its queues in Redis', () => {
   let redis: TestRedis;

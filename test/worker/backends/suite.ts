@@ -1,17 +1,17 @@
 /** What a worker promises, whichever store carries its queues. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { PurserError } from '../../src/errors.ts';
-import { defineHandler } from '../../src/handlers/define.ts';
-import type { JobContext } from '../../src/handlers/define.ts';
-import { cancel, retry, snooze } from '../../src/handlers/outcome.ts';
-import { rescueLostAttempts, wakeParkedJobs } from '../../src/jobs/sweep.ts';
-import type { WorkerService, WorkerServiceOptions } from '../../src/worker/worker.ts';
-import { addJob, eventually, historyOf, jobRow, untilState } from '../jobs/job-steps.ts';
-import { reserve } from '../support/holds.ts';
-import { addTenant, startAttempt } from '../support/tenants.ts';
-import { openFleet } from './fleet.ts';
-import type { Fleet } from './fleet.ts';
+import { PurserError } from '../../../src/errors.ts';
+import { defineHandler } from '../../../src/handlers/define.ts';
+import type { JobContext } from '../../../src/handlers/define.ts';
+import { cancel, retry, snooze } from '../../../src/handlers/outcome.ts';
+import { rescueLostAttempts, wakeParkedJobs } from '../../../src/jobs/sweep.ts';
+import type { WorkerService, WorkerServiceOptions } from '../../../src/worker/worker.ts';
+import { addJob, eventually, historyOf, jobRow, untilState } from '../../jobs/job-steps.ts';
+import { reserve } from '../../support/holds.ts';
+import { addTenant, startAttempt } from '../../support/tenants.ts';
+import { openFleet } from '../fleet.ts';
+import type { Fleet } from '../fleet.ts';
 
 type Run = (ctx: JobContext<unknown>) => Promise<unknown>;
 

@@ -1,16 +1,16 @@
 /** Begins and ends of many jobs in few statements: each caller gets its own answer, and one bad row is alone with it. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { Sql } from '../../src/db/connect.ts';
-import { renewLeases } from '../../src/jobs/attempts.ts';
-import type { BeginRequest } from '../../src/jobs/attempts.ts';
-import { createLogger } from '../../src/log.ts';
-import { createBatches } from '../../src/worker/batches.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { untilWaiting } from '../support/holds.ts';
-import { addTenant } from '../support/tenants.ts';
-import { addJob, addJobType, begin, claim, completed, jobRow } from '../jobs/job-steps.ts';
+import type { Sql } from '../../../src/db/connect.ts';
+import { renewLeases } from '../../../src/jobs/attempts.ts';
+import type { BeginRequest } from '../../../src/jobs/attempts.ts';
+import { createLogger } from '../../../src/log.ts';
+import { createBatches } from '../../../src/worker/batches.ts';
+import { freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { untilWaiting } from '../../support/holds.ts';
+import { addTenant } from '../../support/tenants.ts';
+import { addJob, addJobType, begin, claim, completed, jobRow } from '../../jobs/job-steps.ts';
 
 let test: TestDatabase;
 let sql: Sql;

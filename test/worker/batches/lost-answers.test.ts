@@ -1,14 +1,14 @@
 /** The network fails under a batch: what was done is answered as done, what was not is done, and nobody waits for ever. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { connect } from '../../src/db/connect.ts';
-import type { Sql } from '../../src/db/connect.ts';
-import { tenantSql } from '../../src/db/tenant.ts';
-import { createLogger } from '../../src/log.ts';
-import { createBatches } from '../../src/worker/batches.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { addTenant } from '../support/tenants.ts';
+import { connect } from '../../../src/db/connect.ts';
+import type { Sql } from '../../../src/db/connect.ts';
+import { tenantSql } from '../../../src/db/tenant.ts';
+import { createLogger } from '../../../src/log.ts';
+import { createBatches } from '../../../src/worker/batches.ts';
+import { freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { addTenant } from '../../support/tenants.ts';
 import {
   addJob,
   addJobType,
@@ -18,7 +18,7 @@ import {
   eventually,
   historyOf,
   jobRow,
-} from '../jobs/job-steps.ts';
+} from '../../jobs/job-steps.ts';
 import { startCuttingProxy } from './cutting-proxy.ts';
 import type { CuttingProxy } from './cutting-proxy.ts';
 

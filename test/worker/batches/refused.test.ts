@@ -1,14 +1,14 @@
 /** What Postgres refuses for one job's sake is that job's matter alone, and even that job ends. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { Sql } from '../../src/db/connect.ts';
-import type { AttemptEnd, BeginRequest } from '../../src/jobs/attempts.ts';
-import { createLogger } from '../../src/log.ts';
-import { createBatches } from '../../src/worker/batches.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { addTenant } from '../support/tenants.ts';
-import { addJob, addJobType, begin, claim, completed, jobRow } from '../jobs/job-steps.ts';
+import type { Sql } from '../../../src/db/connect.ts';
+import type { AttemptEnd, BeginRequest } from '../../../src/jobs/attempts.ts';
+import { createLogger } from '../../../src/log.ts';
+import { createBatches } from '../../../src/worker/batches.ts';
+import { freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { addTenant } from '../../support/tenants.ts';
+import { addJob, addJobType, begin, claim, completed, jobRow } from '../../jobs/job-steps.ts';
 
 let test: TestDatabase;
 let sql: Sql;

@@ -1,12 +1,12 @@
 /** Who was given to an executor is begun there once, or taken back once, however many were given and let go before. */
 import { randomUUID } from 'node:crypto';
 import { expect, it } from 'vitest';
-import type { BegunAttempt } from '../../src/jobs/attempts.ts';
-import { createAssignment } from '../../src/worker/assignment.ts';
-import type { Assignment } from '../../src/worker/assignment.ts';
-import type { JobTypeFacts } from '../../src/worker/executor-protocol.ts';
-import { SharedBoard } from '../../src/worker/executor-protocol.ts';
-import { Roster } from '../../src/worker/roster.ts';
+import type { BegunAttempt } from '../../../src/jobs/attempts.ts';
+import { createAssignment } from '../../../src/worker/executors/assignment.ts';
+import type { Assignment } from '../../../src/worker/executors/assignment.ts';
+import type { JobTypeFacts } from '../../../src/worker/executors/protocol.ts';
+import { SharedBoard } from '../../../src/worker/executors/protocol.ts';
+import { Roster } from '../../../src/worker/executors/assignment-table.ts';
 
 const facts: JobTypeFacts = {
   type: 'report',

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { boundedJson } from '../../src/worker/bounded-json.ts';
+import { boundedJson } from '../../../src/worker/executors/bounded-json.ts';
 
 it('keeps a value that fits as JSON has it', () => {
   const value = {

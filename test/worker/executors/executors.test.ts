@@ -4,15 +4,15 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { connect } from '../../src/db/connect.ts';
-import { PurserError } from '../../src/errors.ts';
-import type { BegunAttempt } from '../../src/jobs/attempts.ts';
-import { createLlm } from '../../src/llm/create-llm.ts';
-import { createMetrics } from '../../src/metrics.ts';
-import type { Report } from '../../src/worker/attempt-log.ts';
-import type { SpawnExecutor } from '../../src/worker/executor-spawn.ts';
-import { Executors } from '../../src/worker/executors.ts';
-import { silentLog } from '../support/llm-attempt.ts';
+import { connect } from '../../../src/db/connect.ts';
+import { PurserError } from '../../../src/errors.ts';
+import type { BegunAttempt } from '../../../src/jobs/attempts.ts';
+import { createLlm } from '../../../src/llm/create-llm.ts';
+import { createMetrics } from '../../../src/metrics.ts';
+import type { Report } from '../../../src/worker/executors/attempt-log.ts';
+import type { SpawnExecutor } from '../../../src/worker/executors/spawn.ts';
+import { Executors } from '../../../src/worker/executors/executors.ts';
+import { silentLog } from '../../support/llm-attempt.ts';
 
 const handlers = `
 const until = (signal) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
@@ -37,7 +37,7 @@ export const handlers = [
 
 // The built files: a thread cannot run TypeScript here.
 const spawnModule: { spawnThread: SpawnExecutor; spawnProcess: SpawnExecutor } = await import(
-  join(import.meta.dirname, '../../dist/worker/executor-spawn.js')
+  join(import.meta.dirname, '../../../dist/worker/executors/spawn.js')
 );
 
 let folder: string;

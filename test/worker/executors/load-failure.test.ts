@@ -4,13 +4,13 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, expect, it } from 'vitest';
-import { connect } from '../../src/db/connect.ts';
-import type { BegunAttempt } from '../../src/jobs/attempts.ts';
-import { createLlm } from '../../src/llm/create-llm.ts';
-import { createMetrics } from '../../src/metrics.ts';
-import type { SpawnExecutor } from '../../src/worker/executor-spawn.ts';
-import { Executors } from '../../src/worker/executors.ts';
-import { silentLog } from '../support/llm-attempt.ts';
+import { connect } from '../../../src/db/connect.ts';
+import type { BegunAttempt } from '../../../src/jobs/attempts.ts';
+import { createLlm } from '../../../src/llm/create-llm.ts';
+import { createMetrics } from '../../../src/metrics.ts';
+import type { SpawnExecutor } from '../../../src/worker/executors/spawn.ts';
+import { Executors } from '../../../src/worker/executors/executors.ts';
+import { silentLog } from '../../support/llm-attempt.ts';
 
 /** Loads until the file `moved` stands beside it; then it does what that says. */
 const fickle = `
@@ -29,7 +29,7 @@ export const handlers = [
 
 // The built files: a thread cannot run TypeScript here.
 const spawnModule: { spawnThread: SpawnExecutor; spawnProcess: SpawnExecutor } = await import(
-  join(import.meta.dirname, '../../dist/worker/executor-spawn.js')
+  join(import.meta.dirname, '../../../dist/worker/executors/spawn.js')
 );
 
 const nowhere = 'postgres://nobody@127.0.0.1:1/none';

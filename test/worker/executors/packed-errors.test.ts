@@ -1,11 +1,11 @@
 /** Errors that cross from thread to thread: through a structured clone, as worker threads do, and JSON, as pipes may. */
 import { describe, expect, it } from 'vitest';
-import { BudgetExceededError } from '../../src/budget/budget-exceeded.ts';
-import { JobTimeoutError, PurserError, UsageError } from '../../src/errors.ts';
-import { LlmError, LlmOutputError } from '../../src/llm/llm.ts';
-import { endOfThrow } from '../../src/worker/classify.ts';
-import { packError, unpackError } from '../../src/worker/packed-errors.ts';
-import type { PackedError } from '../../src/worker/packed-errors.ts';
+import { BudgetExceededError } from '../../../src/budget/budget-exceeded.ts';
+import { JobTimeoutError, PurserError, UsageError } from '../../../src/errors.ts';
+import { LlmError, LlmOutputError } from '../../../src/llm/llm.ts';
+import { endOfThrow } from '../../../src/worker/classify.ts';
+import { packError, unpackError } from '../../../src/worker/executors/packed-errors.ts';
+import type { PackedError } from '../../../src/worker/executors/packed-errors.ts';
 
 const borders: readonly [string, (packed: PackedError) => PackedError][] = [
   ['a thread', (packed) => structuredClone(packed)],

@@ -2,10 +2,10 @@ import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { parse } from 'csv-parse/sync';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { curFile } from './aws-cur-file.ts';
-import { exactSum } from './exact-sum.ts';
-import { openBench } from './handler-bench.ts';
-import type { HandlerBench } from './handler-bench.ts';
+import { curFile } from './file.ts';
+import { exactSum } from '../exact-sum.ts';
+import { openBench } from '../../../handlers/handler-bench.ts';
+import type { HandlerBench } from '../../../handlers/handler-bench.ts';
 
 const sample = '../shared/data/aws_cur/aws_cur_legacy_anonymous_dev.csv';
 const short = '../shared/data/aws_cur/koku_test_cur.csv';

@@ -1,11 +1,11 @@
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { uploadByTenantColumn } from '../../src/handlers/tenant-uploads.ts';
-import { uploadFile } from '../../src/handlers/uploads.ts';
-import { curFile, curHeader, curRow } from './aws-cur-file.ts';
-import { focusFile } from './focus-file.ts';
-import { noJob, openBench } from './handler-bench.ts';
-import type { HandlerBench } from './handler-bench.ts';
+import { uploadByTenantColumn } from '../../../../src/costs/uploads/tenants.ts';
+import { uploadFile } from '../../../../src/costs/uploads/uploads.ts';
+import { curFile, curHeader, curRow } from './file.ts';
+import { focusFile } from '../focus/file.ts';
+import { noJob, openBench } from '../../../handlers/handler-bench.ts';
+import type { HandlerBench } from '../../../handlers/handler-bench.ts';
 
 let bench: HandlerBench;
 

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { curFile, curHeader } from './aws-cur-file.ts';
-import { focusFile, focusHeader, focusRow } from './focus-file.ts';
-import { openBench } from './handler-bench.ts';
-import type { HandlerBench } from './handler-bench.ts';
+import { curFile, curHeader } from '../aws-cur/file.ts';
+import { focusFile, focusHeader, focusRow } from './file.ts';
+import { openBench } from '../../../handlers/handler-bench.ts';
+import type { HandlerBench } from '../../../handlers/handler-bench.ts';
 
 let bench: HandlerBench;
 

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { focusFile, focusHeader, focusRow } from './focus-file.ts';
-import { openBench } from './handler-bench.ts';
-import type { HandlerBench } from './handler-bench.ts';
+import { focusFile, focusHeader, focusRow } from './file.ts';
+import { openBench } from '../../../handlers/handler-bench.ts';
+import type { HandlerBench } from '../../../handlers/handler-bench.ts';
 
 let bench: HandlerBench;
 

@@ -1,11 +1,11 @@
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openUpload } from '../../src/handlers/upload-writer.ts';
-import { makeReady, uploadFile } from '../../src/handlers/uploads.ts';
-import { curFile } from './aws-cur-file.ts';
-import { focusFile, focusHeader } from './focus-file.ts';
-import { noJob, openBench } from './handler-bench.ts';
-import type { HandlerBench } from './handler-bench.ts';
+import { openUpload } from '../../../../src/costs/uploads/writer.ts';
+import { makeReady, uploadFile } from '../../../../src/costs/uploads/uploads.ts';
+import { curFile } from '../aws-cur/file.ts';
+import { focusFile, focusHeader } from './file.ts';
+import { noJob, openBench } from '../../../handlers/handler-bench.ts';
+import type { HandlerBench } from '../../../handlers/handler-bench.ts';
 
 let bench: HandlerBench;
 

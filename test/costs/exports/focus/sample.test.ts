@@ -3,11 +3,11 @@ import { readFile } from 'node:fs/promises';
 import { gzipSync } from 'node:zlib';
 import { parse } from 'csv-parse/sync';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { uploadByTenantColumn } from '../../src/handlers/tenant-uploads.ts';
-import { uploadFile } from '../../src/handlers/uploads.ts';
-import { exactSum } from './exact-sum.ts';
-import { noJob, openBench } from './handler-bench.ts';
-import type { HandlerBench } from './handler-bench.ts';
+import { uploadByTenantColumn } from '../../../../src/costs/uploads/tenants.ts';
+import { uploadFile } from '../../../../src/costs/uploads/uploads.ts';
+import { exactSum } from '../exact-sum.ts';
+import { noJob, openBench } from '../../../handlers/handler-bench.ts';
+import type { HandlerBench } from '../../../handlers/handler-bench.ts';
 
 const sample = '../shared/data/focus/focus_1.0_dev.csv';
 const examples = '../shared/data/focus_spec_examples';
