@@ -4,7 +4,7 @@ import type { Logger } from '../log.ts';
 
 const againAfterMs = 60_000;
 
-export class Rarely {
+export class LogThrottle {
   readonly #saidAtMs = new Map<string, number>();
 
   /** Whether `what` was not said within the last minute; if so, it counts as said now. */
@@ -22,8 +22,8 @@ export interface Warnings {
 }
 
 /** Warnings of what a driver tries again by itself, each kind of failure of an event once a minute. */
-export function warnRarely(log: Pick<Logger, 'warn'>): Warnings {
-  const rarely = new Rarely();
+export function warnThrottled(log: Pick<Logger, 'warn'>): Warnings {
+  const rarely = new LogThrottle();
   return {
     warn: (fields, event) => {
       if (rarely.isDue(`${event} ${codeOf(fields.error)}`)) log.warn(fields, event);

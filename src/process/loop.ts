@@ -5,7 +5,7 @@
  */
 import { codeOf } from '../errors.ts';
 import type { Logger } from '../log.ts';
-import { Rarely } from './log-throttle.ts';
+import { LogThrottle } from './log-throttle.ts';
 import type { SilentStops } from './stall-watchdog.ts';
 
 export interface LoopOptions {
@@ -44,7 +44,7 @@ export function startLoop(options: LoopOptions): Loop {
   const { maxBackoffMs = defaultMaxBackoffMs } = options;
   const stop = new AbortController();
   const work = options.silence?.expect(name);
-  const rarely = new Rarely();
+  const rarely = new LogThrottle();
   let said = false;
   let failures = 0;
   let succeededAt = new Date();

@@ -12,7 +12,7 @@ import { Redis } from 'ioredis';
 import { Pool } from 'pg';
 import type { PoolConfig } from 'pg';
 import type { Logger } from '../log.ts';
-import { warnRarely } from '../process/log-throttle.ts';
+import { warnThrottled } from '../process/log-throttle.ts';
 import { explainTls, postgresAddress } from '../tls.ts';
 
 export interface QueueBackendOptions {
@@ -86,7 +86,7 @@ export function openQueueBackend(options: QueueBackendOptions): QueueBackend {
 }
 
 function openRedisBackend(options: QueueBackendOptions, url: string): QueueBackend {
-  const log = warnRarely(options.log);
+  const log = warnThrottled(options.log);
   const tls =
     options.redisTlsVerify === undefined
       ? {}
@@ -171,7 +171,7 @@ function disconnect(client: Redis): void {
 }
 
 function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
-  const log = warnRarely(options.log);
+  const log = warnThrottled(options.log);
   const pool = new Pool({
     ...poolConfig(options),
     max: queueConnections(options.workers),
