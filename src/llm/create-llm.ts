@@ -12,7 +12,7 @@ import type { ProviderConfig } from './gateway.ts';
 import { googleProtocol } from './google.ts';
 import type { Attempt } from './holds.ts';
 import type { Analyst, CallLlm } from './llm.ts';
-import { offlineDoor, offlineModel } from './local.ts';
+import { localGateway } from './local.ts';
 import type { OfflineConfig } from './local.ts';
 import { openAiProtocol } from './openai.ts';
 
@@ -46,13 +46,13 @@ export interface LlmDoor {
 export function createLlm(options: LlmOptions): LlmDoor {
   const { provider, budgetSql: sql, metrics } = options;
   const offline = provider.kind === 'offline';
-  const open = offline ? offlineDoor(provider) : providerDoor(protocols[provider.kind], provider);
+  const open = offline ? localGateway(provider) : providerDoor(protocols[provider.kind], provider);
   const onBudgetCheck = (seconds: number) => metrics?.budgetCheckSeconds.observe(seconds);
   const count = (status: string) => metrics?.llmCalls.inc({ status });
   return {
     analyst: {
       provider: provider.kind,
-      model: offline ? offlineModel : provider.model,
+      model: offline ? (provider.analyst?.model ?? 'none') : provider.model,
       offline,
     },
     forAttempt: (attempt) => {

@@ -1,6 +1,6 @@
 /**
- * The offline analyst: statistics behind the same interface as a provider, held and settled like one, and
- * labelled as offline in every answer. Free, unless its tokens are priced like a named model's.
+ * The local provider: an analyst in this process answers instead of an LLM. Its calls are held and settled
+ * like those of any provider, and every answer is labelled as offline. Free, unless priced as a named model.
  */
 import { formatUsd } from '../budget/money.ts';
 import { priceOf } from '../budget/prices.ts';
@@ -9,36 +9,43 @@ import { openHold, releaseHold, settleHold } from './holds.ts';
 import type { Account } from './holds.ts';
 import { LlmError } from './llm.ts';
 import type { CallLlm, LlmCall } from './llm.ts';
-import { analyseOffline } from '../costs/analyst/answer.ts';
-import type { OfflineAnalysis } from '../costs/analyst/answer.ts';
+
+/** Answers a call without any provider. Handed in by the program that assembles the process. */
+export interface LocalAnalyst {
+  /** Its name in reservations, reports and answers. */
+  readonly model: string;
+  /** Candidate answers to one prompt, from the fullest to the shortest; the first that fits the cap is used. */
+  answers(call: Pick<LlmCall, 'prompt' | 'json'>): Iterable<string>;
+}
 
 export interface OfflineConfig {
   readonly kind: 'offline';
-  /** Charges tokens like this model's, so that budgets move in a demonstration. Say so where it is shown. */
+  /** Without it every call fails with `llm_not_configured`. */
+  readonly analyst?: LocalAnalyst | undefined;
+  /** Charges tokens at the price of this model, so that budgets move in a demonstration. */
   readonly priceAs?: string | undefined;
 }
 
-export const offlineModel = 'offline-analyst';
 const provider = 'offline';
 const timeoutMs = 30_000;
 const noneSpecial = new Set<string>();
 
-const free: PinnedPrice = {
+const freePriceOf = (model: string): PinnedPrice => ({
   source: provider,
-  model: offlineModel,
+  model,
   input: { usdPerMtok: '0' },
   output: { usdPerMtok: '0' },
   dearestInputUsdPerMtok: '0',
   dearestOutputUsdPerMtok: '0',
-};
+});
 
 type CountTokens = (text: string) => number;
 
 /**
- * Loads the tokenizer, 67 MB that only a process which counts should pay for.
+ * Loads the tokenizer on the first call: it takes 67 MB of memory.
  *
- * Tokens of o200k_base; text that looks like a control token is text. Counted piece by piece, which can
- * only count more: the tokenizer takes the square of the length of an unbroken run (40 s for 200 KB of "a").
+ * Counts tokens of o200k_base; text that looks like a control token is text. Counts piece by piece, which
+ * can only count more: the tokenizer's time grows with the square of an unbroken run (40 s for 200 KB of "a").
  */
 async function loadTokenizer(): Promise<CountTokens> {
   const { countTokens } = await import('gpt-tokenizer');
@@ -51,16 +58,19 @@ async function loadTokenizer(): Promise<CountTokens> {
   };
 }
 
-export function offlineDoor(config: OfflineConfig): (account: Account) => CallLlm {
+export function localGateway(config: OfflineConfig): (account: Account) => CallLlm {
+  const { analyst, priceAs } = config;
   return (account) => async (call) => {
+    if (analyst === undefined) throw notConfigured();
     const tokensIn = await loadTokenizer();
+    const { model } = analyst;
     const price =
-      config.priceAs === undefined ? free : await priceOf(account.sql, { model: config.priceAs });
+      priceAs === undefined ? freePriceOf(model) : await priceOf(account.sql, { model: priceAs });
     const { maxOutputTokens } = call;
     const inputTokens = tokensIn(call.system) + tokensIn(call.prompt);
     const hold = await openHold(account, {
       provider,
-      model: offlineModel,
+      model,
       price,
       inputTokens,
       maxOutputTokens,
@@ -68,7 +78,7 @@ export function offlineDoor(config: OfflineConfig): (account: Account) => CallLl
     });
     let text: string;
     try {
-      text = answerWithin(call, tokensIn);
+      text = answerWithin(analyst, call, tokensIn);
     } catch (error) {
       await releaseHold(account, hold);
       throw error;
@@ -80,33 +90,27 @@ export function offlineDoor(config: OfflineConfig): (account: Account) => CallLl
       text,
       usage: { inputTokens, outputTokens },
       costUsd: formatUsd(costNanoUsd),
-      analyst: { provider, model: offlineModel, offline: true },
+      analyst: { provider, model, offline: true },
     };
   };
 }
 
-/** The answer as JSON (or as its summary, where nobody asks for JSON), findings dropped to fit the cap. */
-function answerWithin(call: LlmCall, tokensIn: CountTokens): string {
-  let analysis = analyseOffline(call.prompt);
-  for (;;) {
-    const text = call.json ? JSON.stringify(analysis) : analysis.summary;
-    if (tokensIn(text) <= call.maxOutputTokens) return text;
-    const shorter = dropLast(analysis);
-    if (shorter === undefined || !call.json) {
-      throw new LlmError(
-        'llm_output_cap_too_small',
-        `the offline analysis does not fit into maxOutputTokens (${call.maxOutputTokens})`,
-        { class: 'fatal', outcome: 'released' },
-      );
-    }
-    analysis = shorter;
-  }
+function notConfigured(): LlmError {
+  return new LlmError(
+    'llm_not_configured',
+    'no LLM provider is configured and no local analyst is installed; set LLM_PROVIDER to openai, anthropic ' +
+      'or google and its key OPENAI_API_KEY, ANTHROPIC_API_KEY or GOOGLE_API_KEY',
+    { class: 'fatal', outcome: 'released' },
+  );
 }
 
-function dropLast(analysis: OfflineAnalysis): OfflineAnalysis | undefined {
-  const { anomalies, recommendations } = analysis;
-  if (anomalies.length + recommendations.length === 0) return undefined;
-  return anomalies.length > recommendations.length
-    ? { ...analysis, anomalies: anomalies.slice(0, -1) }
-    : { ...analysis, recommendations: recommendations.slice(0, -1) };
+function answerWithin(analyst: LocalAnalyst, call: LlmCall, tokensIn: CountTokens): string {
+  for (const text of analyst.answers(call)) {
+    if (tokensIn(text) <= call.maxOutputTokens) return text;
+  }
+  throw new LlmError(
+    'llm_output_cap_too_small',
+    `no answer of ${analyst.model} fits into maxOutputTokens (${call.maxOutputTokens})`,
+    { class: 'fatal', outcome: 'released' },
+  );
 }

@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { offlineAnalyst } from '../../src/costs/analyst/local-analyst.ts';
 import { finopsAnalysis } from '../../src/handlers/finops-analysis.ts';
 import { gatherEvidence } from '../../src/costs/analysis/evidence.ts';
 import { uploadFile } from '../../src/costs/uploads/uploads.ts';
@@ -11,7 +12,7 @@ import type { HandlerBench } from './handler-bench.ts';
 let bench: HandlerBench;
 let provider: TestProvider;
 
-const offline = { kind: 'offline', priceAs: 'gpt-4o-mini' } as const;
+const offline = { kind: 'offline', analyst: offlineAnalyst, priceAs: 'gpt-4o-mini' } as const;
 const openai = () =>
   ({ kind: 'openai', model: 'gpt-4o-mini', apiKey: 'k', baseUrl: provider.url }) as const;
 

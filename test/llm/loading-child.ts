@@ -23,7 +23,12 @@ const { createLlm } = await import('../../src/llm/create-llm.ts');
 const { createLogger } = await import('../../src/log.ts');
 
 const sql = connect(options.url, { max: 2, applicationName: 'purser test loading' });
-const door = createLlm({ provider: options.provider, budgetSql: sql });
+// Not loaded by the gateway: the analyst comes from the program that assembles the process.
+const provider =
+  options.provider.kind === 'offline'
+    ? { ...options.provider, analyst: { model: 'echo', answers: () => ['All is well locally'] } }
+    : options.provider;
+const door = createLlm({ provider, budgetSql: sql });
 console.error('the door is open');
 const { signal } = new AbortController();
 const log = createLogger({ level: 'silent', role: 'test' });

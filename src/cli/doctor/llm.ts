@@ -8,6 +8,13 @@ import { llmProviderOf } from '../runtime/roles.ts';
 export async function checkLlm(config: Config, sql: Queryable) {
   const provider = llmProviderOf(config);
   if (provider.kind === 'offline') {
+    if (provider.analyst === undefined) {
+      return {
+        level: 'warn' as const,
+        seen: 'no provider is configured, and every call fails',
+        fix: 'set LLM_PROVIDER and its API key (docs/money.md)',
+      };
+    }
     return { level: 'ok' as const, seen: 'none is called: the offline analyst answers' };
   }
   const { kind, model, baseUrl } = provider;

@@ -7,6 +7,7 @@ import type { Config } from '../../config.ts';
 import { keyringSourceOf, keysOf } from '../../crypto/open-keyring.ts';
 import type { Database } from '../../db/database.ts';
 import type { KnownKeys } from '../../db/heartbeats.ts';
+import { offlineAnalyst } from '../../costs/analyst/local-analyst.ts';
 import { removeStaleUploads } from '../../costs/uploads/uploads.ts';
 import { listJobTypes } from '../../jobs/registration.ts';
 import type { Lifecycle } from '../../process/lifecycle.ts';
@@ -47,11 +48,11 @@ export const systemConnections: Readonly<Record<RoleName, number>> = {
 
 const reconcileAfterMs = 10_000;
 
-/** Who answers `ctx.llm`: the configured provider, else the offline analyst. */
+/** The provider that answers `ctx.llm`: the configured one, else the offline analyst. */
 export function llmProviderOf(config: Config): LlmProviderConfig {
   const provider =
     config.LLM_PROVIDER ?? (config.OPENAI_API_KEY === undefined ? 'offline' : 'openai');
-  if (provider === 'offline') return { kind: 'offline' };
+  if (provider === 'offline') return { kind: 'offline', analyst: offlineAnalyst };
   const access = {
     openai: { apiKey: config.OPENAI_API_KEY, baseUrl: config.OPENAI_BASE_URL },
     anthropic: { apiKey: config.ANTHROPIC_API_KEY, baseUrl: config.ANTHROPIC_BASE_URL },

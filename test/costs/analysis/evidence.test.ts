@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { offlineAnalyst } from '../../../src/costs/analyst/local-analyst.ts';
 import { gatherEvidence } from '../../../src/costs/analysis/evidence.ts';
 import type { Evidence } from '../../../src/costs/analysis/evidence.ts';
 import { finopsAnalysis } from '../../../src/handlers/finops-analysis.ts';
@@ -13,7 +14,7 @@ import type { HandlerBench } from '../../handlers/handler-bench.ts';
 
 let bench: HandlerBench;
 
-const offline = { kind: 'offline', priceAs: 'gpt-4o-mini' } as const;
+const offline = { kind: 'offline', analyst: offlineAnalyst, priceAs: 'gpt-4o-mini' } as const;
 
 interface DatedFinding {
   readonly tenantId: string;

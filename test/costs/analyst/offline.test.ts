@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { findAnomalies, modifiedZScore } from '../../../src/costs/analyst/statistics.ts';
 import { readEvidence } from '../../../src/costs/analyst/evidence.ts';
 import { analyseOffline } from '../../../src/costs/analyst/answer.ts';
+import { offlineAnalyst } from '../../../src/costs/analyst/local-analyst.ts';
 import { median } from '../../../src/costs/analysis/robust-statistics.ts';
 import { assertBooksRight } from '../../support/ledger.ts';
 import { freshDatabase } from '../../support/database.ts';
@@ -144,6 +145,7 @@ describe('the offline analysis', () => {
 });
 
 describe('the offline analyst', () => {
+  const offline = { kind: 'offline', analyst: offlineAnalyst } as const;
   let database: TestDatabase;
   beforeAll(async () => {
     database = await freshDatabase();
@@ -156,7 +158,7 @@ describe('the offline analyst', () => {
 
   it('answers like a provider, is labelled as offline, and its calls are held and settled', async () => {
     const tenantId = await addTenant(database.sql, { limitUsd: '1' });
-    const { llm } = await llmAttempt(database.sql, tenantId, { kind: 'offline' });
+    const { llm } = await llmAttempt(database.sql, tenantId, offline);
     const answer = await llm.generate(ask);
     expect(answer.object?.anomalies).toHaveLength(1);
     expect(answer.analyst).toEqual({
@@ -175,7 +177,7 @@ describe('the offline analyst', () => {
   });
 
   it('priced like a named model it moves the budget, and a zero budget refuses it', async () => {
-    const priced = { kind: 'offline', priceAs: 'gpt-4o-mini' } as const;
+    const priced = { ...offline, priceAs: 'gpt-4o-mini' } as const;
     const tenantId = await addTenant(database.sql, { limitUsd: '1' });
     const { llm } = await llmAttempt(database.sql, tenantId, priced);
     const { costUsd, usage } = await llm.generate(ask);
@@ -183,13 +185,13 @@ describe('the offline analyst', () => {
     expect(Number(costUsd)).toBeCloseTo(expected, 12);
 
     const broke = await addTenant(database.sql, { limitUsd: '0' });
-    const refused = await llmAttempt(database.sql, broke, { kind: 'offline' });
+    const refused = await llmAttempt(database.sql, broke, offline);
     await expect(refused.llm.generate(ask)).rejects.toMatchObject({ status: 402, fatal: true });
   });
 
   it('drops findings to stay within the cap, and gives the hold back where not even that helps', async () => {
     const tenantId = await addTenant(database.sql, { limitUsd: '1' });
-    const { llm } = await llmAttempt(database.sql, tenantId, { kind: 'offline' });
+    const { llm } = await llmAttempt(database.sql, tenantId, offline);
     const short = await llm.generate({ ...ask, maxOutputTokens: 200 });
     expect(short.usage.outputTokens).toBeLessThanOrEqual(200);
     expect(short.object?.recommendations.length).toBeLessThan(3);
@@ -201,7 +203,7 @@ describe('the offline analyst', () => {
 
   it('a prompt made to choke the tokenizer does not: 200 KB without a break', async () => {
     const tenantId = await addTenant(database.sql, { limitUsd: '1' });
-    const { llm } = await llmAttempt(database.sql, tenantId, { kind: 'offline' });
+    const { llm } = await llmAttempt(database.sql, tenantId, offline);
     const prompt = 'a'.repeat(200_000);
     const { usage } = await llm.generate({ system: '', prompt, maxOutputTokens: 100 });
     expect(usage.inputTokens).toBe(25_000);
@@ -209,7 +211,7 @@ describe('the offline analyst', () => {
 
   it('without a schema it answers with its summary', async () => {
     const tenantId = await addTenant(database.sql, { limitUsd: '1' });
-    const { llm } = await llmAttempt(database.sql, tenantId, { kind: 'offline' });
+    const { llm } = await llmAttempt(database.sql, tenantId, offline);
     const { text, object } = await llm.generate({
       system: 'Analyse.',
       prompt: '<|endoftext|>',

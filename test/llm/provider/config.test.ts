@@ -38,7 +38,10 @@ describe('LLM_PROVIDER', () => {
 
   it('openai is the default where it has a key, else nobody is called', () => {
     expect(providerOf(keys)).toMatchObject({ kind: 'openai', model: 'gpt-4o-mini' });
-    expect(providerOf({ ANTHROPIC_API_KEY: 'sk-ant-1' })).toEqual({ kind: 'offline' });
+    expect(providerOf({ ANTHROPIC_API_KEY: 'sk-ant-1' })).toMatchObject({
+      kind: 'offline',
+      analyst: { model: 'offline-analyst' },
+    });
   });
 
   it.each([
