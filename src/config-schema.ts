@@ -4,24 +4,9 @@
  */
 import { resolve } from 'node:path';
 import { z } from 'zod';
+import { builtinsVariable } from './builtins.ts';
+import { httpUrl, postgresUrl, redisUrl } from './url-variables.ts';
 
-const postgresUrl = z
-  .string()
-  .refine(
-    (text) => isUrl(text, ['postgres:', 'postgresql:']) && new URL(text).pathname.length > 1,
-    { error: 'is not a Postgres URL with a database name' },
-  )
-  // libpq reads it, the drivers for Node do not agree on it: the pools and the queues would part.
-  .refine((text) => !URL.canParse(text) || !new URL(text).searchParams.has('host'), {
-    error:
-      'names its host in a parameter, which is not read; put it between the @ and the database',
-  });
-const redisUrl = z
-  .string()
-  .refine((text) => isUrl(text, ['redis:', 'rediss:']), { error: 'is not a Redis URL' });
-const httpUrl = z
-  .string()
-  .refine((text) => isUrl(text, ['http:', 'https:']), { error: 'is not an http(s) URL' });
 const flag = z
   .enum(['true', 'false'], { error: 'must be true or false' })
   .transform((text) => text === 'true');
@@ -37,10 +22,6 @@ const salt = z
   .refine((text) => /^[A-Za-z0-9+/]{43}=$/.test(text), { error: 'is not 32 bytes in base64' });
 const saltExample = 'the output of: purser keys generate-salt';
 const keyExample = 'the output of: purser keys generate-key';
-
-function isUrl(text: string, protocols: readonly string[]): boolean {
-  return URL.canParse(text) && protocols.includes(new URL(text).protocol);
-}
 
 const about = (description: string, example: string) => ({ description, example });
 
@@ -158,6 +139,14 @@ export const environment = z.object({
     .string()
     .optional()
     .meta(about('Module that exports `handlers`, added to the built-in ones', './my-handlers.mjs')),
+  PURSER_BUILTINS: builtinsVariable
+    .prefault('on')
+    .meta(
+      about(
+        'Built-in FinOps job types to run: on, off, or a list of `cost_ingestion`, `finops_analysis`; `key_rotation` always runs',
+        'cost_ingestion',
+      ),
+    ),
   LLM_PROVIDER: z
     .enum(['openai', 'anthropic', 'google', 'offline'], {
       error: 'must be openai, anthropic, google or offline',

@@ -17,12 +17,18 @@ export interface ConfigVariable {
 
 const note = z.object({ description: z.string(), example: z.string() });
 
+/** Where the parsed default is not what a user would write. */
+const writtenDefaults: Readonly<Record<string, string>> = {
+  PURSER_DATA_DIR: '.purser',
+  PURSER_BUILTINS: 'on',
+};
+
 /** Every variable with what the README says of it. */
 export function describeConfig(): ConfigVariable[] {
   return Object.entries(environment.shape).map(([name, schema]) => {
     const meta = note.parse(schema.meta());
     const parsed = schema.safeParse(undefined);
-    const value = name === 'PURSER_DATA_DIR' ? '.purser' : parsed.data;
+    const value = writtenDefaults[name] ?? parsed.data;
     return { name, default: value === undefined ? '' : String(value), ...meta };
   });
 }

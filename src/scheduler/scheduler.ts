@@ -17,6 +17,8 @@ export interface SchedulerOptions extends DispatchOptions, SweepOptions {
   readonly process: ProcessFacts;
   /** Hears of every round that returned. */
   readonly silence?: Pick<SilentStops, 'expect'> | undefined;
+  /** Job types whose schedules make no ticks here; default none. */
+  readonly excludedJobTypes?: readonly string[];
   readonly claimEveryMs?: number;
   readonly dispatchEveryMs?: number;
   readonly sweepEveryMs?: number;
@@ -30,12 +32,15 @@ export interface SchedulerService {
 
 /** One round of the claim. Returns how many schedules were due. */
 export async function claimOnce(
-  options: Pick<SchedulerOptions, 'sql' | 'log' | 'metrics'>,
+  options: Pick<SchedulerOptions, 'sql' | 'log' | 'metrics' | 'excludedJobTypes'>,
   now: Date,
 ): Promise<number> {
   const result = await withDeadlockRetry(options, () =>
-    claimDueTenants(options.sql, now, (schedule, error) => {
-      options.log.error({ ...schedule, error }, 'schedule_invalid');
+    claimDueTenants(options.sql, now, {
+      excludedJobTypes: options.excludedJobTypes,
+      onInvalid: (schedule, error) => {
+        options.log.error({ ...schedule, error }, 'schedule_invalid');
+      },
     }),
   );
   if (result === undefined || result.claimed === 0) return 0;

@@ -26,14 +26,24 @@ interface Tick extends Schedule, Ticks {}
 const dueJson = (due: readonly DueTenant[]): string => JSON.stringify(due);
 const tickJson = (ticks: readonly Tick[]): string => JSON.stringify(ticks);
 
-/** Claims up to `limit` due rows. Missed ticks of a tenant collapse into its newest one. */
+export interface ClaimOptions {
+  /** Called with a schedule that cannot be computed, which is then left out. */
+  readonly onInvalid?: (schedule: Schedule, error: unknown) => void;
+  /** Job types whose schedules stay as they are; their missed ticks collapse into one when they are claimed again. */
+  readonly excludedJobTypes?: readonly string[] | undefined;
+  /** Most rows of one claim. Default 500. */
+  readonly limit?: number;
+}
+
+/** Claims due rows. Missed ticks of a tenant collapse into its newest one. */
 export async function claimDueTenants(
   sql: Sql,
   now: Date,
-  onInvalid: (schedule: Schedule, error: unknown) => void = () => {},
-  limit = 500,
+  { onInvalid = () => {}, excludedJobTypes = [], limit = 500 }: ClaimOptions = {},
 ): Promise<ClaimResult> {
-  const ticks = ticksOf(await listSchedules(sql), now, onInvalid);
+  const schedules = await listSchedules(sql);
+  const included = schedules.filter(({ jobType }) => !excludedJobTypes.includes(jobType));
+  const ticks = ticksOf(included, now, onInvalid);
   if (ticks.length === 0) return { claimed: 0, created: 0, deduplicated: 0 };
   return sql.begin(async (tx) => {
     const due = await lockDueTenants(tx, ticks, now, limit);

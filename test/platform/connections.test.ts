@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { roleNames, systemConnections } from '../../src/cli/runtime/roles.ts';
 import { workerTenantConnections } from '../../src/cli/runtime/worker-parts.ts';
-import { builtinHandlers } from '../../src/handlers/index.ts';
+import { finopsJobTypes } from '../../src/builtins.ts';
+import { loadBuiltins } from '../../src/handlers/index.ts';
 import { queueConnections } from '../../src/queues/backend.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
@@ -15,10 +16,11 @@ import { ingestSample, leave, startRole, untilWorkIsDone } from './fleet.ts';
 
 const smallestFleet = 18;
 const leaseConnections = 1;
+const builtins = await loadBuiltins(finopsJobTypes);
 
 /** Most Postgres connections of a role. */
 function connectionsOf(role: (typeof roleNames)[number], queuesInPostgres: boolean): number {
-  const workers = role === 'worker' ? builtinHandlers.length : 0;
+  const workers = role === 'worker' ? builtins.length : 0;
   const own = role === 'worker' ? leaseConnections + workerTenantConnections(1) : 0;
   return systemConnections[role] + own + (queuesInPostgres ? queueConnections(workers) : 0);
 }

@@ -76,7 +76,7 @@ describe('a claim', () => {
     let open = true;
     const claimer = async () => {
       while (open) {
-        await claimDueTenants(database.system, now, undefined, 60);
+        await claimDueTenants(database.system, now, { limit: 60 });
         const [due] = await test.sql`
           select count(*)::int as n from tenant_schedules where next_due <= ${now}`;
         open = due?.['n'] !== 0;
@@ -95,6 +95,19 @@ describe('a claim', () => {
     expect(await claimDueTenants(test.sql, now)).toMatchObject({ created: 1 });
     const [row] = await test.sql`select last_bucket from tenant_schedules`;
     expect(row?.['last_bucket']).toEqual(at('2031-05-06T17:00:00Z'));
+    expect(await claimDueTenants(test.sql, now)).toMatchObject({ claimed: 0 });
+  });
+
+  it('leaves the schedules of excluded job types as they are, and makes one tick when they return', async () => {
+    await addTenant(test.sql, { plan: 'pro' });
+    await dueAt(at('2031-05-06T02:00:00Z'));
+    const now = at('2031-05-06T17:08:09Z');
+    const excluded = { excludedJobTypes: ['finops_analysis'] };
+    expect(await claimDueTenants(test.sql, now, excluded)).toMatchObject({ claimed: 0 });
+    const [row] = await test.sql`select next_due, last_bucket from tenant_schedules`;
+    expect(row).toEqual({ next_due: at('2031-05-06T02:00:00Z'), last_bucket: null });
+    const others = { excludedJobTypes: ['cost_ingestion'] };
+    expect(await claimDueTenants(test.sql, now, others)).toMatchObject({ created: 1 });
     expect(await claimDueTenants(test.sql, now)).toMatchObject({ claimed: 0 });
   });
 
@@ -131,7 +144,9 @@ describe('a claim', () => {
     const broken: string[] = [];
     await test.sql`update schedules set cron = 'nonsense' where cohort = 'high_value'`;
     const now = new Date();
-    const result = await claimDueTenants(test.sql, now, ({ cohort }) => broken.push(cohort));
+    const result = await claimDueTenants(test.sql, now, {
+      onInvalid: ({ cohort }) => broken.push(cohort),
+    });
     expect([result.created, broken]).toEqual([1, ['high_value']]);
     expect(await test.sql`select tenant_id from background_jobs`).toEqual([{ tenant_id: other }]);
     expect(await claimDueTenants(test.sql, now)).toMatchObject({ claimed: 0 });

@@ -1,4 +1,5 @@
 /** `purser enqueue TYPE --tenant T`: one job, checked against its handler's schema where it is known. */
+import { requireBuiltins } from '../../builtins.ts';
 import { keyringSourceOf, keysOf } from '../../crypto/open-keyring.ts';
 import { exitCodes, UsageError } from '../../errors.ts';
 import { parsePayload } from '../../handlers/define.ts';
@@ -58,8 +59,10 @@ async function run(invocation: Invocation): Promise<number> {
   const payload = parseJsonObject(await payloadText(invocation));
   const priority = wholeNumber(invocation, 'priority', 0, { min: -1000, max: 1000 });
   const config = invocation.config();
+  requireBuiltins(`enqueue ${jobType}`, [jobType], config.PURSER_BUILTINS);
   return withDatabase(config, async ({ database }) => {
-    const handler = (await openRegistry(config.PURSER_HANDLERS)).get(jobType);
+    const registry = await openRegistry(config.PURSER_HANDLERS, undefined, config.PURSER_BUILTINS);
+    const handler = registry.get(jobType);
     if (handler !== undefined) await parsePayload(handler, payload);
     if (handler !== undefined && !isBuiltin(jobType)) {
       await registerJobTypes(database.system, [toJobType(handler)]);

@@ -48,7 +48,8 @@ async function create(invocation: Invocation): Promise<number> {
 }
 
 async function list(invocation: Invocation): Promise<number> {
-  const registry = await openRegistry(invocation.config().PURSER_HANDLERS);
+  const config = invocation.config();
+  const registry = await openRegistry(config.PURSER_HANDLERS, undefined, config.PURSER_BUILTINS);
   const rows = [...registry.values()].map(
     ({ type, timeoutMs, maxAttempts, onBudget, giveUpAfterMs }) => ({
       type,

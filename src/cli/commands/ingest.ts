@@ -1,4 +1,5 @@
 /** `purser ingest`: uploads a cost export in compressed chunks and enqueues its ingestion. */
+import { requireBuiltins } from '../../builtins.ts';
 import type { Tx } from '../../db/connect.ts';
 import { exitCodes, UsageError } from '../../errors.ts';
 import { formatChoices, isFormatChoice } from '../../costs/exports/formats.ts';
@@ -46,6 +47,7 @@ function fileOf(invocation: Invocation): Promise<string> {
 }
 
 async function run(invocation: Invocation): Promise<number> {
+  requireBuiltins('ingest', ['cost_ingestion'], invocation.config().PURSER_BUILTINS);
   const tenantId = invocation.value('tenant');
   const column = invocation.value('tenant-column');
   if ((tenantId === undefined) === (column === undefined)) {

@@ -3,6 +3,7 @@
  * file) is uploaded, scheduled, analysed within each tenant's budget, and shown.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { finopsJobTypes, requireBuiltins } from '../../builtins.ts';
 import { setBudget } from '../../budget/budgets.ts';
 import type { Config } from '../../config.ts';
 import type { Database } from '../../db/database.ts';
@@ -187,6 +188,7 @@ async function runDemo(session: Session): Promise<number> {
 
 async function run(invocation: Invocation): Promise<number> {
   const given = invocation.config();
+  requireBuiltins('demo', finopsJobTypes, given.PURSER_BUILTINS);
   // Every attempt's line would drown the demo's own; LOG_LEVEL=debug brings them back.
   const config: Config = given.LOG_LEVEL === 'info' ? { ...given, LOG_LEVEL: 'fatal' } : given;
   const lifecycle = new Lifecycle(createLogger({ level: config.LOG_LEVEL, role: 'demo' }));

@@ -2,11 +2,13 @@
  * Everything that has to be in a database before a role can start: Purser's tables and policies, BullMQ's
  * tables, the built-in job types and their schedules.
  */
+import { disabledBuiltins, finopsJobTypes } from '../../builtins.ts';
+import type { FinopsJobType } from '../../builtins.ts';
 import type { Config } from '../../config.ts';
 import { connect } from '../../db/connect.ts';
 import { migrateUp } from '../../db/migrate.ts';
 import type { MigrateResult } from '../../db/migrate.ts';
-import { builtinHandlers } from '../../handlers/index.ts';
+import { loadBuiltins } from '../../handlers/index.ts';
 import { toJobType } from '../../handlers/job-types.ts';
 import { registerJobTypes } from '../../jobs/registration.ts';
 import { migrateQueueTables } from '../../queues/backend.ts';
@@ -16,12 +18,14 @@ export interface PrepareOptions {
   readonly url: string;
   readonly tlsVerify?: boolean | undefined;
   readonly tenantLogin?: string | undefined;
+  /** Built-in FinOps job types to register, with their schedules; default all. */
+  readonly finops?: readonly FinopsJobType[];
   readonly onApplied?: (name: string) => void;
 }
 
 /** Idempotent. Throws what migrateUp throws. */
 export async function prepareDatabase(options: PrepareOptions): Promise<MigrateResult> {
-  const { url, tlsVerify, tenantLogin, onApplied } = options;
+  const { url, tlsVerify, tenantLogin, onApplied, finops = finopsJobTypes } = options;
   const result = await migrateUp(url, {
     tlsVerify,
     tenantLogin,
@@ -39,8 +43,12 @@ export async function prepareDatabase(options: PrepareOptions): Promise<MigrateR
     systemMarker: !result.usesRoles,
   });
   try {
-    await registerJobTypes(sql, builtinHandlers.map(toJobType));
-    await addMissingSchedules(sql, defaultSchedules);
+    await registerJobTypes(sql, (await loadBuiltins(finops)).map(toJobType));
+    const disabled: readonly string[] = disabledBuiltins(finops);
+    await addMissingSchedules(
+      sql,
+      defaultSchedules.filter(({ jobType }) => !disabled.includes(jobType)),
+    );
   } finally {
     await sql.end({ timeout: 5 });
   }
@@ -53,6 +61,7 @@ export function prepareOptionsOf(config: Config, url: string): PrepareOptions {
   return {
     url: config.DATABASE_DIRECT_URL ?? url,
     tlsVerify: config.DATABASE_TLS_VERIFY,
+    finops: config.PURSER_BUILTINS,
     tenantLogin:
       tenantUrl === undefined ? undefined : decodeURIComponent(new URL(tenantUrl).username),
   };

@@ -3,6 +3,7 @@
  * otherwise on its own.
  */
 import { randomBytes } from 'node:crypto';
+import { disabledBuiltins } from '../../builtins.ts';
 import type { Config } from '../../config.ts';
 import { keyringSourceOf, keysOf } from '../../crypto/open-keyring.ts';
 import type { Database } from '../../db/database.ts';
@@ -85,6 +86,8 @@ export function startSchedulerRole(context: RoleContext): void {
     metrics: createMetrics(),
     leaseMs: config.PURSER_LEASE_MS,
     reconcileAfterMs,
+    // Of a database that was migrated with more built-in job types than run now.
+    excludedJobTypes: disabledBuiltins(config.PURSER_BUILTINS),
     more: [{ kind: 'stale_upload', run: removeStaleUploads }],
     process: { ...thisProcess('scheduler'), ...context.keys },
   });

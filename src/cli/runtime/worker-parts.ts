@@ -41,6 +41,7 @@ export async function openWorkerParts(
   const executors = await Executors.open({
     setup: {
       handlersModule: config.PURSER_HANDLERS,
+      finops: config.PURSER_BUILTINS,
       keys: await keyringSourceOf(config),
       tenantAccess,
       logLevel: config.LOG_LEVEL,

@@ -3,7 +3,6 @@
  * JSON block; everything in it is data from files and must not be read as instructions.
  */
 import { z } from 'zod';
-import type { LlmOutputError } from '../../llm/llm.ts';
 import type { Evidence } from './evidence.ts';
 
 export const analysisSchema = z.object({
@@ -55,12 +54,18 @@ ${fenced(evidence)}
 \`\`\``;
 }
 
-/** Asks once more, saying what was wrong with the first answer. */
-export function repairPrompt(evidence: Evidence, error: LlmOutputError): string {
-  const answer = error.text.slice(0, 3000).replaceAll('```', "'''");
+interface RefusedAnswer {
+  readonly text: string;
+  /** Why it was refused. */
+  readonly issues: readonly string[];
+}
+
+/** Asks once more, with what was wrong with the first answer. */
+export function repairPrompt(evidence: Evidence, refused: RefusedAnswer): string {
+  const answer = refused.text.slice(0, 3000).replaceAll('```', "'''");
   return `${analysisPrompt(evidence)}
 
-An earlier answer to this question was refused: ${error.issues.join('; ').slice(0, 1000)}
+An earlier answer to this question was refused: ${refused.issues.join('; ').slice(0, 1000)}
 It began:
 ${answer}
 

@@ -81,7 +81,7 @@ async function main(): Promise<void> {
   const openKeys = keysOf(setup.keys);
   let registry: HandlerRegistry;
   try {
-    registry = await openRegistry(setup.handlersModule, openKeys);
+    registry = await openRegistry(setup.handlersModule, openKeys, setup.finops);
   } catch (error) {
     post({ kind: 'unfit', error: packError(error) });
     return;

@@ -2,6 +2,7 @@
  * What the supervisor and an executor say to each other, over a thread's or a process's border: plain data
  * that can be cloned, and nothing that only one side understands.
  */
+import type { FinopsJobType } from '../../builtins.ts';
 import type { KeyringSource } from '../../crypto/key-source.ts';
 import type { TenantAccess } from '../../db/tenant-pool.ts';
 import { exitCodes, PurserError } from '../../errors.ts';
@@ -23,6 +24,8 @@ export interface JobTypeFacts extends JobType {
 /** What an executor is started with. */
 export interface ExecutorSetup {
   readonly handlersModule: string | undefined;
+  /** Built-in FinOps job types to load; default all. */
+  readonly finops?: readonly FinopsJobType[];
   /** What its keys are made from; they are opened at their first use. */
   readonly keys?: KeyringSource | undefined;
   readonly tenantAccess: TenantAccess;
