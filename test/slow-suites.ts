@@ -1,0 +1,86 @@
+/**
+ * The suites that `npm test` leaves out and `npm run test:all` runs, each with its reason, and for every promise of
+ * the design the suites of `npm test` that would catch its breach. Paths are relative to test/.
+ */
+
+interface SlowSuite {
+  readonly file: string;
+  readonly reason: string;
+}
+
+export const slowSuites: readonly SlowSuite[] = [
+  {
+    file: 'e2e/leaks.test.ts',
+    reason:
+      'one fleet on each backend for 45 s; crypto/secrets and worker/secret-payload test redaction',
+  },
+  {
+    file: 'e2e/outages.test.ts',
+    reason:
+      'waits out real outages of Redis and Postgres for 30 s; process/loop tests the back-off',
+  },
+  {
+    file: 'e2e/own-handlers.test.ts',
+    reason:
+      'starts a process for each faulty handlers module; handlers/ tests loading in this process',
+  },
+  {
+    file: 'e2e/rotation.test.ts',
+    reason: 're-encrypts 10,000 rows under kill -9; handlers/key-rotation tests it on a few rows',
+  },
+  {
+    file: 'e2e/secrets.test.ts',
+    reason:
+      'searches everything that a whole fleet wrote; e2e/demo covers the fleet, crypto/ the secrets',
+  },
+  {
+    file: 'e2e/signals.test.ts',
+    reason:
+      'sends signals at many moments of a start-up; process/lifecycle tests the order of closing',
+  },
+  {
+    file: 'e2e/stopping.test.ts',
+    reason: 'stops roles while a store is away; process/lifecycle tests the order of closing',
+  },
+  {
+    file: 'db/embedded/root.test.ts',
+    reason:
+      'needs root and a second user; db/embedded/embedded tests the private Postgres as this user',
+  },
+  {
+    file: 'platform/connections.test.ts',
+    reason: 'counts the Postgres connections of whole fleets under load, on both backends',
+  },
+  {
+    file: 'platform/procfile.test.ts',
+    reason: 'runs the Procfile by a foreman, straight and through PgBouncer',
+  },
+  {
+    file: 'process/main-thread-watch.test.ts',
+    reason: 'blocks and stops a process for longer than the limits of its watchdog',
+  },
+  {
+    file: 'tenancy/two-hundred-tenants.test.ts',
+    reason: '100,000 checked reads; tenancy/borrowed-connection tests the same with a few',
+  },
+  {
+    file: 'worker/queue-watch.test.ts',
+    reason: 'waits until a queue that hands nothing over is noticed',
+  },
+];
+
+/** Promise (section 1 of the design) -> suites of `npm test`. */
+export const promiseSuites: Readonly<Record<string, readonly string[]>> = {
+  'an accepted job ends': [
+    'worker/backends/redis.test.ts',
+    'jobs/sweep.test.ts',
+    'e2e/fleet.test.ts',
+  ],
+  'one attempt at a time, and a stale one cannot act': ['jobs/attempts.test.ts'],
+  'a deadline is a deadline': ['worker/job-timeout.test.ts'],
+  'no spend without a hold': ['budget/reserve.test.ts', 'budget/crash.test.ts'],
+  'no tenant data without a tenant': ['tenancy/rls-enforcement.test.ts', 'tenancy/hostile.test.ts'],
+  'no tick twice, none silently missed': ['scheduler/scheduler-atomicity.test.ts'],
+  'one tenant cannot starve another': ['jobs/dispatch.test.ts'],
+  'every act of an operator is on the record': ['cli/commands/pause.test.ts'],
+};
