@@ -70,8 +70,8 @@ it('the container file builds by the commands that CI runs, and starts what the 
   const ci = read('.ci/run');
   const scripts = (JSON.parse(read('package.json')) as { scripts: Record<string, string> }).scripts;
   expect(ci).toMatch(/^npm ci$/m);
-  expect(ci).toMatch(/npm test\b/);
-  expect(scripts['test']).toMatch(/^npm run --silent build &&/);
+  expect(ci).toMatch(/npm run test:all\b/);
+  expect(scripts['test:all']).toMatch(/^npm run --silent build &&/);
   const entry = /^ENTRYPOINT (.+)$/m.exec(dockerfile)?.[1] ?? '';
   expect(JSON.parse(entry)).toEqual(['node', 'dist/cli/main.js']);
   const start = /^CMD (.+)$/m.exec(dockerfile)?.[1] ?? '[]';
