@@ -13,6 +13,7 @@ import type * as dbHeartbeats from '../../src/db/heartbeats.ts';
 import type * as handlersIndex from '../../src/handlers/index.ts';
 import type * as handlersJobTypes from '../../src/handlers/job-types.ts';
 import type * as jobsDispatch from '../../src/jobs/dispatch.ts';
+import type * as jobsQueued from '../../src/jobs/queued.ts';
 import type * as jobsEnqueue from '../../src/jobs/enqueue.ts';
 import type * as jobsPauses from '../../src/jobs/pauses.ts';
 import type * as jobsRegistration from '../../src/jobs/registration.ts';
@@ -33,6 +34,7 @@ export async function loadBuild(dist: string) {
     ...((await load('handlers/index.js')) as typeof handlersIndex),
     ...((await load('handlers/job-types.js')) as typeof handlersJobTypes),
     ...((await load('jobs/dispatch.js')) as typeof jobsDispatch),
+    ...((await load('jobs/queued.js')) as typeof jobsQueued),
     ...((await load('jobs/enqueue.js')) as typeof jobsEnqueue),
     ...((await load('jobs/pauses.js')) as typeof jobsPauses),
     ...((await load('jobs/registration.js')) as typeof jobsRegistration),

@@ -21,9 +21,9 @@ export interface BegunAttempt {
   readonly maxAttempts: number;
   readonly token: string;
   /** A suspect: it has to run in a process of its own. */
-  readonly alone: boolean;
+  readonly isolated: boolean;
   /** Deaths of that process since the job last came to an end of its own. */
-  readonly lossesAlone: number;
+  readonly isolatedCrashes: number;
   readonly createdAt: Date;
   readonly scheduledFor: Date;
 }
@@ -31,9 +31,9 @@ export interface BegunAttempt {
 const byJobId = (a: { readonly jobId: string }, b: { readonly jobId: string }): number =>
   Number(BigInt(a.jobId) - BigInt(b.jobId));
 
-/** For this statement: who meets somebody's open transaction is told so (55P03), not kept. */
-const patience = (sql: Queryable) =>
-  sql`patience as materialized (select set_config('lock_timeout', '2s', true))`;
+/** A CTE that gives the statement a lock timeout: behind another transaction's lock it fails with 55P03. */
+const lockTimeout = (sql: Queryable) =>
+  sql`lock_timeout as materialized (select set_config('lock_timeout', '2s', true))`;
 
 /**
  * Starts attempts and leases them to `workerId` for `leaseMs`. Requests that are stale (re-dispatched, cancelled,
@@ -48,10 +48,11 @@ export async function beginAttempts(
   const sorted = requests.toSorted(byJobId);
   const attempt = sql`
     id as "jobId", tenant_id as "tenantId", job_type as "jobType", payload, attempt,
-    max_attempts as "maxAttempts", attempt_token as token, suspect as alone, losses_alone as "lossesAlone",
+    max_attempts as "maxAttempts", attempt_token as token, suspect as isolated,
+    losses_alone as "isolatedCrashes",
     created_at as "createdAt", scheduled_for as "scheduledFor"`;
   return sql<BegunAttempt[]>`
-    with ${patience(sql)}, request as materialized (
+    with ${lockTimeout(sql)}, request as materialized (
       select * from unnest(
         ${sorted.map(({ jobId }) => jobId)}::bigint[], ${sorted.map(({ dispatchNo }) => dispatchNo)}::int[],
         ${sorted.map(({ token }) => token)}::uuid[]) as r (job_id, dispatch_no, token)
@@ -59,7 +60,7 @@ export async function beginAttempts(
       -- A repetition that waits for its first try sees what that one made. The CASE keeps the planner to ids.
       select j.*, r.token
       from public.background_jobs j join request r on r.job_id = j.id and r.dispatch_no = j.dispatch_no
-      where exists (select from patience) and case j.state
+      where exists (select from lock_timeout) and case j.state
         when 'queued' then true when 'running' then j.attempt_token = r.token else false end
       order by j.id for no key update of j
     ), begun as (
@@ -91,8 +92,8 @@ export interface JobFault {
   readonly details?: unknown;
 }
 
-/** Losses in company after which a job runs alone: a death is a loss of all that was running there. */
-export const lossesOfSuspect = 2;
+/** Crashes of a shared thread or process after which each job that ran there is a suspect. */
+export const sharedCrashesOfSuspect = 2;
 
 /** What an attempt's end does to its row. */
 export interface AttemptEnd {
@@ -108,7 +109,7 @@ export interface AttemptEnd {
   /** Whether the job has to run alone from now on; false also forgets its losses. Unset: as it was. */
   readonly suspect?: boolean;
   /** What it ran in died or was ended. In company the second such end makes a suspect. */
-  readonly lost?: 'in_company' | 'alone';
+  readonly lost?: 'shared' | 'isolated';
   /** Decimal USD, for parked: the hold that was refused. */
   readonly neededUsd?: string;
 }
@@ -142,17 +143,17 @@ export async function finishAttempts(
     detail: end.detail,
     needed_usd: end.neededUsd ?? null,
     suspect: end.suspect ?? null,
-    lost: end.lost === 'in_company' ? 1 : 0,
-    lost_alone: end.lost === 'alone' ? 1 : 0,
+    shared_loss: end.lost === 'shared' ? 1 : 0,
+    isolated_loss: end.lost === 'isolated' ? 1 : 0,
   }));
   const answered = await sql<{ jobId: string; result: FinishResult }[]>`
-    with ${patience(sql)}, request as materialized (
+    with ${lockTimeout(sql)}, request as materialized (
       select * from jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb) as r (
         job_id bigint, token uuid, to_state text, result jsonb, error jsonb, scheduled_for timestamptz,
-        counts boolean, detail jsonb, needed_usd numeric, suspect boolean, lost int, lost_alone int)
+        counts boolean, detail jsonb, needed_usd numeric, suspect boolean, shared_loss int, isolated_loss int)
     ), gate as materialized (
       select t.token from purser.context_tokens t join request r on t.token = r.token and t.job_id = r.job_id
-      where exists (select from patience) order by t.job_id for update of t
+      where exists (select from lock_timeout) order by t.job_id for update of t
     ), closed as (
       delete from purser.context_tokens t using gate g where t.token = g.token returning t.token
     ), lease as materialized (
@@ -184,9 +185,9 @@ export async function finishAttempts(
           first_parked_at = case when o.end_state = 'parked'
             then coalesce(j.first_parked_at, now()) else j.first_parked_at end,
           attempt = j.attempt - case when o.counts then 0 else 1 end, lease_owner = null,
-          suspect = coalesce(o.suspect, j.suspect or o.lost = 1 and j.losses + 1 >= ${lossesOfSuspect}),
-          losses = case when o.suspect is false then 0 else j.losses + o.lost end,
-          losses_alone = case when o.suspect is false then 0 else j.losses_alone + o.lost_alone end,
+          suspect = coalesce(o.suspect, j.suspect or o.shared_loss = 1 and j.losses + 1 >= ${sharedCrashesOfSuspect}),
+          losses = case when o.suspect is false then 0 else j.losses + o.shared_loss end,
+          losses_alone = case when o.suspect is false then 0 else j.losses_alone + o.isolated_loss end,
           finished_at = case when o.end_state in ('completed', 'dead_letter', 'cancelled') then clock_timestamp() end
       from outcome o join found f on f.id = o.job_id
       where j.id = o.job_id and j.attempt_token = o.token and f.state = 'running'
@@ -196,55 +197,4 @@ export async function finishAttempts(
       when f.state <> 'running' then 'repeated' else 'stale' end as result
     from request r left join ended e on e.id = r.job_id left join found f on f.id = r.job_id`;
   return new Map(answered.map(({ jobId, result }) => [jobId, result]));
-}
-
-/**
- * Extends the leases that `workerId` still holds; `busy` is one that an end has which is not committed yet. Returns
- * the tokens that are still the leases' own: a job can have come back to the same worker under another one.
- */
-export async function renewLeases(
-  sql: Queryable,
-  workerId: string,
-  tokens: readonly string[],
-  leaseMs: number,
-): Promise<Map<string, 'renewed' | 'busy'>> {
-  const kept = await sql<{ token: string; state: 'renewed' | 'busy' }[]>`
-    with free as (
-      select job_id, token from purser.job_leases
-      where worker_id = ${workerId} and token = any(${tokens}::uuid[])
-      order by job_id for no key update skip locked
-    ), renewed as (
-      update purser.job_leases l set expires_at = now() + ${leaseMs} * interval '1 millisecond'
-      from free f where l.job_id = f.job_id and l.token = f.token
-      returning l.token
-    )
-    select l.token, case when r.token is null then 'busy' else 'renewed' end as state
-    from purser.job_leases l left join renewed r on r.token = l.token
-    where l.worker_id = ${workerId} and l.token = any(${tokens}::uuid[])`;
-  return new Map(kept.map(({ token, state }) => [token, state]));
-}
-
-export interface ProgressReport {
-  readonly token: string;
-  /** 0 to 1. */
-  readonly done: number;
-  readonly note: string | null;
-}
-
-/** Keeps what handlers last said of their progress, beside the lease, while they run; who is ending says no more. */
-export async function storeProgress(
-  sql: Queryable,
-  reports: readonly ProgressReport[],
-): Promise<number> {
-  const stored = await sql`
-    update purser.job_leases l
-    set progress = jsonb_build_object('done', r.done, 'note', r.note, 'at', now())
-    from (
-      select l.job_id, r.* from purser.job_leases l
-      join jsonb_to_recordset(${JSON.stringify(reports)}::text::jsonb) as r (token uuid, done float8, note text)
-        on l.token = r.token
-      order by l.job_id for no key update of l skip locked
-    ) r
-    where l.job_id = r.job_id and l.token = r.token`;
-  return stored.count;
 }

@@ -6,7 +6,7 @@ import type { Queryable } from '../db/connect.ts';
 import { PurserError } from '../errors.ts';
 import type { JobState } from './states.ts';
 
-export interface CancelWish {
+export interface CancelRequest {
   readonly by: string;
   readonly reason: string;
 }
@@ -26,7 +26,7 @@ const maxTries = 100;
 /** Cancels a job or asks its worker to; the first wish stands. Throws `unknown_job`. */
 export async function requestCancel(
   sql: Queryable,
-  request: CancelWish & { readonly jobId: string },
+  request: CancelRequest & { readonly jobId: string },
 ): Promise<CancelAnswer> {
   for (let tries = 0; tries < maxTries; tries += 1) {
     const answer = await cancelOrAsk(sql, request);
@@ -51,7 +51,7 @@ interface Sight {
  */
 async function cancelOrAsk(
   sql: Queryable,
-  { jobId, by, reason }: CancelWish & { readonly jobId: string },
+  { jobId, by, reason }: CancelRequest & { readonly jobId: string },
 ): Promise<CancelAnswer | undefined> {
   const [sight] = await sql<Sight[]>`
     with cancelled as (
@@ -84,8 +84,8 @@ async function cancelOrAsk(
 export async function listCancelRequests(
   sql: Queryable,
   tokens: readonly string[],
-): Promise<Map<string, CancelWish>> {
-  const rows = await sql<(CancelWish & { token: string })[]>`
+): Promise<Map<string, CancelRequest>> {
+  const rows = await sql<(CancelRequest & { token: string })[]>`
     select token, cancel_requested->>'by' as by, cancel_requested->>'reason' as reason
     from purser.job_leases
     where cancel_requested is not null and token = any(${tokens}::uuid[])`;

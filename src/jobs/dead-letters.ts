@@ -53,7 +53,7 @@ export interface Replayed {
 export async function replayDeadLetter(
   sql: Sql,
   jobId: string,
-  by: { readonly who: string; readonly door: string },
+  by: { readonly operator: string; readonly source: string },
 ): Promise<Replayed> {
   return sql.begin(async (tx) => {
     const [made] = await tx<{ id: string }[]>`
@@ -61,7 +61,7 @@ export async function replayDeadLetter(
         (tenant_id, job_type, payload, max_attempts, priority, give_up_at, replay_of, state_detail)
       select j.tenant_id, j.job_type, j.payload, t.max_attempts, j.priority,
              now() + t.give_up_after_ms * interval '1 millisecond', j.id,
-             jsonb_build_object('replay_of', j.id, 'who', ${by.who}::text, 'door', ${by.door}::text)
+             jsonb_build_object('replay_of', j.id, 'by', ${by.operator}::text, 'source', ${by.source}::text)
       from public.background_jobs j join public.job_types t on t.job_type = j.job_type
       where j.id = ${jobId} and j.state = 'dead_letter' and j.discarded_at is null
       on conflict (replay_of) where replay_of is not null do nothing
@@ -78,12 +78,12 @@ export async function replayDeadLetter(
 export async function discardDeadLetter(
   sql: Sql,
   jobId: string,
-  by: { readonly who: string; readonly door: string; readonly reason: string },
+  by: { readonly operator: string; readonly source: string; readonly reason: string },
 ): Promise<void> {
   const [discarded] = await sql`
     update public.background_jobs
     set discarded_at = now(), state_detail = state_detail || jsonb_build_object('discarded',
-      jsonb_build_object('who', ${by.who}::text, 'door', ${by.door}::text, 'reason', ${by.reason}::text))
+      jsonb_build_object('by', ${by.operator}::text, 'source', ${by.source}::text, 'reason', ${by.reason}::text))
     where id = ${jobId} and state = 'dead_letter' and discarded_at is null
     returning id`;
   if (discarded === undefined) throw await notADeadLetter(sql, jobId);

@@ -3,7 +3,7 @@
  */
 import { hideSealed } from '../crypto/secrets/fields.ts';
 import type { Queryable } from '../db/connect.ts';
-import type { CancelWish } from './cancel.ts';
+import type { CancelRequest } from './cancel.ts';
 import { listLogLines } from './log-lines.ts';
 import type { LogLine } from './log-lines.ts';
 import { pausesOver } from './pauses.ts';
@@ -62,7 +62,7 @@ export interface JobRecord extends JobSummary {
   /** What the running attempt last said of itself: {done, note, at}. */
   readonly progress: { readonly done: number; readonly note: string | null } | null;
   /** Set while the running attempt has been asked to stop: {by, reason, at}. */
-  readonly cancelRequested: CancelWish | null;
+  readonly cancelRequested: CancelRequest | null;
   readonly replayOf: string | null;
   readonly replayedBy: string | null;
   readonly events: readonly JobEvent[];

@@ -1,6 +1,6 @@
 /**
- * Pauses: what dispatch hands nothing over of. Once `pauseWork` has answered, no claim from before is open
- * any more; what a queue holds already still runs.
+ * Pauses: targets whose jobs are not dispatched. When `pauseWork` returns, every claim that began before the pause has
+ * ended, unless it says otherwise. Jobs that are already in a queue still run.
  */
 import type { Queryable, Sql } from '../db/connect.ts';
 import { codeOf, PurserError } from '../errors.ts';
@@ -18,23 +18,23 @@ export interface Pause extends PauseTarget {
   readonly at: Date;
 }
 
-const claimsEndWithinMs = 5_000;
+const claimWaitMs = 5_000;
 const foreignKeyViolation = '23503';
 const lockNotAvailable = '55P03';
 
 export interface PauseAnswer {
-  /** The pause of the same target that this one replaced. */
-  readonly before: Pause | undefined;
-  /** false: a claim from before the pause is still open and may hand over what it took. */
-  readonly settled: boolean;
+  /** The earlier pause of the same target. */
+  readonly replaced: Pause | undefined;
+  /** false: a claim that began before the pause is still open and may dispatch the jobs that it locked. */
+  readonly claimsDrained: boolean;
 }
 
-/** Pauses, or gives a pause its new reason. Throws `unknown_job_type` or `unknown_tenant`. */
+/** Adds a pause, or replaces the reason of one. Throws `unknown_job_type` or `unknown_tenant`. */
 export async function pauseWork(
   sql: Sql,
   pause: PauseTarget & Pick<Pause, 'reason' | 'by'>,
 ): Promise<PauseAnswer> {
-  const before = await findPause(sql, pause);
+  const replaced = await findPause(sql, pause);
   try {
     await sql`
       insert into public.pauses (scope, name, reason, by)
@@ -44,10 +44,10 @@ export async function pauseWork(
   } catch (error) {
     throw codeOf(error) === foreignKeyViolation ? await unknownTarget(sql, pause, error) : error;
   }
-  return { before, settled: await claimsHaveEnded(sql) };
+  return { replaced, claimsDrained: await waitForOpenClaims(sql) };
 }
 
-/** Takes a pause off and returns it; undefined when there was none. Throws like `pauseWork`. */
+/** Removes a pause and returns it; undefined when there was none. Throws like `pauseWork`. */
 export async function resumeWork(sql: Sql, target: PauseTarget): Promise<Pause | undefined> {
   const [pause] = await sql<Pause[]>`
     delete from public.pauses where scope = ${target.scope} and name = ${target.name}
@@ -62,7 +62,7 @@ export async function listPauses(sql: Queryable): Promise<Pause[]> {
     select scope, name, reason, by, at from public.pauses order by at, scope, name`;
 }
 
-/** The pauses that hold back jobs of this type and tenant, oldest first. */
+/** Pauses that apply to jobs of this type and tenant, oldest first. */
 export async function pausesOver(
   sql: Queryable,
   job: { readonly jobType: string; readonly tenantId: string },
@@ -81,9 +81,9 @@ export interface PausedNames {
 }
 
 /**
- * For a claim, inside its transaction. The lock is shared by every claim, and taken whole by who wants to see all
- * claims from before ended; an advisory one could be taken by any SQL, and no claim would go on. It is a statement
- * of its own: what is read after it is newer than any pause that waits for this claim to end.
+ * Reads the pauses inside a claim's transaction. Claims share the table lock; `pauseWork` takes it exclusively, which
+ * waits for all open claims. It is not an advisory lock, which any SQL could take. The lock is a statement of its own,
+ * so that the read that follows has a snapshot that is newer than the lock.
  */
 export async function pausesDuringClaim(tx: Queryable): Promise<PausedNames> {
   await tx`lock table public.pauses in row share mode`;
@@ -97,10 +97,11 @@ export async function pausesDuringClaim(tx: Queryable): Promise<PausedNames> {
   };
 }
 
-async function claimsHaveEnded(sql: Sql): Promise<boolean> {
+/** Whether every claim that had begun has ended, after at most `claimWaitMs`. */
+async function waitForOpenClaims(sql: Sql): Promise<boolean> {
   try {
     await sql.begin(async (tx) => {
-      await tx`select set_config('lock_timeout', ${String(claimsEndWithinMs)}, true)`;
+      await tx`select set_config('lock_timeout', ${String(claimWaitMs)}, true)`;
       await tx`lock table public.pauses in exclusive mode`;
     });
     return true;
@@ -117,7 +118,7 @@ async function findPause(sql: Queryable, target: PauseTarget): Promise<Pause | u
   return pause;
 }
 
-/** Throws `unknown_job_type` or `unknown_tenant` where there is none of that name. */
+/** Throws `unknown_job_type` or `unknown_tenant`. */
 export async function assertKnown(sql: Queryable, target: PauseTarget): Promise<void> {
   if (!(await isKnown(sql, target))) throw await unknownTarget(sql, target);
 }

@@ -3,12 +3,12 @@
  * again, patience that ran out, keys and doors that expired. Each function is one statement.
  */
 import type { Queryable } from '../db/connect.ts';
-import { lossesOfSuspect } from './attempts.ts';
+import { sharedCrashesOfSuspect } from './attempts.ts';
 
 /** Losses alone after which a job is to blame. */
 const maxLossesAlone = 3;
 /** Most rows of one statement. */
-export const perSweep = 500;
+export const maxRowsPerSweep = 500;
 
 export interface Rescued {
   readonly requeued: number;
@@ -29,7 +29,7 @@ export async function rescueLostAttempts(sql: Queryable, now: Date): Promise<Res
       -- holds is left for the next sweep.
       select l.job_id, l.token, l.worker_id, l.alone, l.cancel_requested
       from purser.job_leases l join purser.context_tokens t on t.token = l.token
-      where l.expires_at < ${now} order by l.job_id limit ${perSweep} for update of l, t skip locked
+      where l.expires_at < ${now} order by l.job_id limit ${maxRowsPerSweep} for update of l, t skip locked
     ), closed as (
       delete from purser.context_tokens t using lost where t.token = lost.token
     ), released as (
@@ -44,7 +44,7 @@ export async function rescueLostAttempts(sql: Queryable, now: Date): Promise<Res
         attempt = j.attempt - case when o.state = 'cancelled' then 0 else 1 end,
         losses = j.losses + case when o.alone then 0 else 1 end,
         losses_alone = j.losses_alone + case when o.alone then 1 else 0 end,
-        suspect = j.suspect or o.alone or j.losses + 1 >= ${lossesOfSuspect},
+        suspect = j.suspect or o.alone or j.losses + 1 >= ${sharedCrashesOfSuspect},
         give_up_at = j.give_up_at + (clock_timestamp() - j.started_at),
         error = case when o.state = 'dead_letter' then jsonb_build_object('code', 'worker_lost', 'message',
             format('the process that ran this job alone died or fell silent %s times', j.losses_alone + 1))
@@ -52,7 +52,7 @@ export async function rescueLostAttempts(sql: Queryable, now: Date): Promise<Res
         finished_at = case when o.state <> 'pending' then clock_timestamp() end,
         state_detail = case when o.state = 'cancelled'
           then jsonb_build_object('by', o.cancel_requested->'by', 'reason', o.cancel_requested->'reason')
-          else jsonb_build_object('reason', 'worker lost', 'worker', o.worker_id, 'alone', o.alone) end
+          else jsonb_build_object('reason', 'worker lost', 'worker', o.worker_id, 'isolated', o.alone) end
     from outcome o
     where j.id = o.job_id and j.state = 'running' and j.attempt_token = o.token
     returning j.state`;
@@ -74,7 +74,7 @@ export async function expireWaitingJobs(sql: Queryable, now: Date): Promise<numb
     from (
       select id from public.background_jobs
       where state in ('pending', 'queued', 'failed', 'parked') and give_up_at < ${now}
-      order by give_up_at limit ${perSweep} for update skip locked
+      order by give_up_at limit ${maxRowsPerSweep} for update skip locked
     ) e
     where j.id = e.id`;
   return expired.count;
@@ -120,7 +120,7 @@ export async function removeExpiredKeys(sql: Queryable, now: Date): Promise<numb
       select k.tenant_id, k.job_type, k.dedup_key from public.job_keys k
       left join public.background_jobs j on j.id = k.job_id
       where k.expires_at < ${now} and (j.id is null or j.finished_at is not null)
-      limit ${perSweep * 10}
+      limit ${maxRowsPerSweep * 10}
     ) e
     where k.tenant_id = e.tenant_id and k.job_type = e.job_type and k.dedup_key = e.dedup_key`;
   return removed.count;

@@ -6,7 +6,7 @@
 import { codeOf } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { LogThrottle } from './log-throttle.ts';
-import type { SilentStops } from './stall-watchdog.ts';
+import type { StallWatchdog } from './stall-watchdog.ts';
 
 export interface LoopOptions {
   readonly name: string;
@@ -20,7 +20,7 @@ export interface LoopOptions {
   /** Longest pause while it fails. Default 10 s. */
   readonly maxBackoffMs?: number;
   /** Hears of every round that returned. */
-  readonly silence?: Pick<SilentStops, 'expect'> | undefined;
+  readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
   /** How long a stop waits for the round under way. Default 10 s. */
   readonly stopWithinMs?: number;
 }
@@ -43,7 +43,7 @@ export function startLoop(options: LoopOptions): Loop {
   const { name, log, everyMs, busyEveryMs = everyMs } = options;
   const { maxBackoffMs = defaultMaxBackoffMs } = options;
   const stop = new AbortController();
-  const work = options.silence?.expect(name);
+  const work = options.watchdog?.expect(name);
   const rarely = new LogThrottle();
   let said = false;
   let failures = 0;
@@ -77,7 +77,7 @@ export function startLoop(options: LoopOptions): Loop {
           said = true;
         }
       }
-      work?.did();
+      work?.progressed();
       if (failures > 0) await pause(Math.min(maxBackoffMs, everyMs * 2 ** failures));
       else if (did > 0) didAtMs = performance.now();
       else await pause(performance.now() - didAtMs < busyForMs ? busyEveryMs : everyMs);

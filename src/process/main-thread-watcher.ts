@@ -22,7 +22,14 @@ const ticks = setInterval(() => {
   if (silentMs < blockedAfterMs) return;
   clearInterval(ticks);
   const at = new Date().toISOString();
-  const line = { level: 'fatal', role, at, what: 'main thread', silentMs, event: 'silent_stop' };
+  const line = {
+    level: 'fatal',
+    role,
+    at,
+    what: 'main thread',
+    silentMs,
+    event: 'process_stalled',
+  };
   setTimeout(end, lastLineMs);
   write(2, `${JSON.stringify(line)}\n`, end);
 }, tickMs);

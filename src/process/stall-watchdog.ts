@@ -15,17 +15,17 @@ const roundWithinMs = 120_000;
 
 const tickMs = 1_000;
 
-export interface Work {
+export interface WatchedTask {
   /** It was done; or failed, and that is logged; or there was nothing to do. */
-  did(): void;
+  progressed(): void;
   /** It is not expected any more. */
   end(): void;
 }
 
-export interface SilentStopOptions {
+export interface StallWatchdogOptions {
   readonly log: Logger;
   /** Called once, with the name of what is not done any more. */
-  readonly onSilent: (what: string) => void;
+  readonly onStall: (what: string) => void;
   readonly tickMs?: number;
 }
 
@@ -36,24 +36,24 @@ interface Expected {
   doneAt: Date;
 }
 
-export class SilentStops {
-  readonly #options: SilentStopOptions;
+export class StallWatchdog {
+  readonly #options: StallWatchdogOptions;
   readonly #tickMs: number;
   readonly #expected = new Set<Expected>();
   readonly #timer: NodeJS.Timeout;
 
-  constructor(options: SilentStopOptions) {
+  constructor(options: StallWatchdogOptions) {
     this.#options = options;
     this.#tickMs = options.tickMs ?? tickMs;
     this.#timer = setInterval(() => this.#tick(), this.#tickMs).unref();
   }
 
   /** From now on this has to be done at least every `limitMs`. */
-  expect(name: string, limitMs = roundWithinMs): Work {
+  expect(name: string, limitMs = roundWithinMs): WatchedTask {
     const expected: Expected = { name, limitMs, silentMs: 0, doneAt: new Date() };
     this.#expected.add(expected);
     return {
-      did: () => {
+      progressed: () => {
         expected.silentMs = 0;
         expected.doneAt = new Date();
       },
@@ -73,24 +73,23 @@ export class SilentStops {
       if (expected.silentMs < expected.limitMs) continue;
       const { name, silentMs, doneAt } = expected;
       this.stop();
-      this.#options.log.fatal({ what: name, since: doneAt, silentMs }, 'silent_stop');
-      this.#options.onSilent(name);
+      this.#options.log.fatal({ what: name, since: doneAt, silentMs }, 'process_stalled');
+      this.#options.onStall(name);
       return;
     }
   }
 }
 
 /** For one role: on a silent stop the process closes in order and exits 1, and a platform starts it again. */
-export function silentStopsOf(
+export function watchForStalls(
   lifecycle: Lifecycle,
   log: Logger,
-  options: Pick<SilentStopOptions, 'tickMs'> = {},
-): SilentStops {
-  const silence = new SilentStops({
+  options: Pick<StallWatchdogOptions, 'tickMs'> = {},
+): StallWatchdog {
+  const silence = new StallWatchdog({
     ...options,
     log,
-    onSilent: (what) =>
-      lifecycle.requestStop(`silent stop: ${what}`, { exitCode: exitCodes.failed }),
+    onStall: (what) => lifecycle.requestStop(`stalled: ${what}`, { exitCode: exitCodes.failed }),
   });
   // Who leaves may take its time.
   lifecycle.stopSignal.addEventListener('abort', () => silence.stop(), { once: true });

@@ -1,18 +1,19 @@
 /**
- * One round of dispatch: as many waiting jobs as the living workers can soon take go to the queues. The
- * store is asked whether it is there before a job is claimed for it: while it is away, jobs wait in the table.
+ * One round of dispatch: moves as many waiting jobs to the queues as the living workers can soon take. A round begins
+ * with a ping of the queue store: while the store is away, no job is claimed.
  */
 import { fleetSlots } from '../db/heartbeats.ts';
 import type { Sql } from '../db/connect.ts';
 import { messageOf, PurserError } from '../errors.ts';
-import { claimWaitingJobs, countQueued, returnLostEntries } from '../jobs/dispatch.ts';
+import { claimWaitingJobs } from '../jobs/dispatch.ts';
+import { countQueued, returnToPending } from '../jobs/queued.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { QueueBackend } from '../queues/backend.ts';
 import type { Transport } from '../queues/transport.ts';
 
-/** Entries held per free slot: deep enough to keep workers busy, shallow enough to stay fair. */
-const depth = 2;
+/** Queue entries per worker slot: enough to keep workers busy, few enough to stay fair. */
+const entriesPerSlot = 2;
 const workerAliveMs = 15_000;
 
 export interface DispatchOptions {
@@ -23,36 +24,33 @@ export interface DispatchOptions {
   readonly metrics: Metrics;
 }
 
-/** Returns how many jobs were handed to the queues. Throws `queue_store_away`, having claimed nothing. */
+/** Returns the number of dispatched jobs. Throws `queue_store_away` before anything is claimed. */
 export async function dispatchOnce(options: DispatchOptions, now: Date): Promise<number> {
   const { sql, transport, metrics, log } = options;
-  // First: without a store workers fall silent too, and that there are none is not what is wrong.
-  await askStore(options.backend);
+  // Before the workers are counted: when the store is away they stop beating too, and "no worker" would hide the cause.
+  await pingStore(options.backend);
   const slots = await fleetSlots(sql, workerAliveMs);
   if (slots.size === 0) return 0;
   const queued = await countQueued(sql);
-  const rooms = [...slots]
-    .map(([jobType, count]) => ({
-      jobType,
-      room: Math.max(0, count * depth - (queued.get(jobType) ?? 0)),
-    }))
-    .filter(({ room }) => room > 0);
-  if (rooms.length === 0) return 0;
-  const jobs = await claimWaitingJobs(sql, rooms, now);
+  const capacities = [...slots].map(([jobType, count]) => ({
+    jobType,
+    capacity: count * entriesPerSlot - (queued.get(jobType) ?? 0),
+  }));
+  const jobs = await claimWaitingJobs(sql, capacities, now);
   if (jobs.length === 0) return 0;
   try {
     await transport.add(jobs);
   } catch (error) {
-    // Entries that did arrive are harmless: their dispatch number is no longer the job's.
-    const returned = await returnLostEntries(sql, jobs);
-    log.warn({ jobs: jobs.length, returned, error }, 'dispatch_taken_back');
+    // Entries that did arrive begin nothing: the next dispatch gives the job another number.
+    const returned = await returnToPending(sql, jobs, 'queue store refused');
+    log.warn({ jobs: jobs.length, returned, error }, 'dispatch_reverted');
     throw error;
   }
   for (const { jobType } of jobs) metrics.dispatched.inc({ job_type: jobType });
   return jobs.length;
 }
 
-async function askStore(backend: QueueBackend): Promise<void> {
+async function pingStore(backend: QueueBackend): Promise<void> {
   try {
     await backend.ping();
   } catch (error) {

@@ -6,7 +6,7 @@ import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
 import type { ProcessFacts } from '../db/heartbeats.ts';
 import { startLoop } from '../process/loop.ts';
 import { claimDueTenants } from '../schedules/claim.ts';
-import type { SilentStops } from '../process/stall-watchdog.ts';
+import type { StallWatchdog } from '../process/stall-watchdog.ts';
 import { withDeadlockRetry } from './deadlock-retry.ts';
 import { dispatchOnce } from './dispatch-round.ts';
 import type { DispatchOptions } from './dispatch-round.ts';
@@ -16,7 +16,7 @@ import type { SweepOptions } from './sweep-round.ts';
 export interface SchedulerOptions extends DispatchOptions, SweepOptions {
   readonly process: ProcessFacts;
   /** Hears of every round that returned. */
-  readonly silence?: Pick<SilentStops, 'expect'> | undefined;
+  readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
   /** Job types whose schedules make no ticks here; default none. */
   readonly excludedJobTypes?: readonly string[];
   readonly claimEveryMs?: number;
@@ -51,13 +51,13 @@ export async function claimOnce(
 }
 
 export function startScheduler(options: SchedulerOptions): SchedulerService {
-  const { log, sql, silence } = options;
+  const { log, sql, watchdog } = options;
   const loops = [
     startLoop({
       name: 'claim',
       everyMs: options.claimEveryMs ?? 1_000,
       log,
-      silence,
+      watchdog,
       runOnce: (now) => claimOnce(options, now),
     }),
     startLoop({
@@ -68,14 +68,14 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
       // As the drivers do: what waited through an outage need not wait longer.
       maxBackoffMs: 3_000,
       log,
-      silence,
+      watchdog,
       runOnce: (now) => dispatchOnce(options, now),
     }),
     startLoop({
       name: 'sweep',
       everyMs: options.sweepEveryMs ?? 3_000,
       log,
-      silence,
+      watchdog,
       // A sweep that moved something is no reason to sweep again at once.
       runOnce: async (now) => {
         await sweepOnce(options, now);
@@ -87,7 +87,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
     name: 'heartbeat',
     everyMs: 2_000,
     log,
-    silence,
+    watchdog,
     runOnce: async () => {
       const oldest = Math.min(...loops.map((loop) => loop.succeededAt().getTime()));
       await writeHeartbeat(sql, {

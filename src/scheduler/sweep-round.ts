@@ -8,10 +8,10 @@ import type { Sql } from '../db/connect.ts';
 import { removeOldHeartbeats } from '../db/heartbeats.ts';
 import { endHoldouts } from '../db/tenant-pool.ts';
 import { listDeadLetters } from '../jobs/dead-letters.ts';
-import { listOldQueued, returnLostEntries } from '../jobs/dispatch.ts';
+import { listOldQueued, returnToPending } from '../jobs/queued.ts';
 import {
   expireWaitingJobs,
-  perSweep,
+  maxRowsPerSweep,
   removeExpiredKeys,
   rescueLostAttempts,
   wakeParkedJobs,
@@ -98,7 +98,7 @@ async function rescue(
     count('rescued', rescued.requeued);
     count('worker_lost', rescued.deadLettered);
     count('cancelled', rescued.cancelled);
-    more = rescued.requeued + rescued.deadLettered + rescued.cancelled >= perSweep;
+    more = rescued.requeued + rescued.deadLettered + rescued.cancelled >= maxRowsPerSweep;
   }
 }
 
@@ -117,5 +117,5 @@ async function reconcileQueues(options: SweepOptions, now: Date): Promise<number
   const old = await listOldQueued(options.sql, now, options.reconcileAfterMs);
   if (old.length === 0) return 0;
   const lost = await options.transport.findLost(old);
-  return lost.length === 0 ? 0 : returnLostEntries(options.sql, lost);
+  return lost.length === 0 ? 0 : returnToPending(options.sql, lost, 'queue entry lost');
 }

@@ -5,19 +5,19 @@
 import type { Queryable } from '../db/connect.ts';
 
 /** Holds schedules that never ran for `holdMs`; after that they run anyway. */
-export async function holdFirstRuns(
+export async function delayFirstRuns(
   sql: Queryable,
   tenantId: string,
-  holdMs: number,
+  delayMs: number,
 ): Promise<number> {
   const held = await sql`
-    update public.tenant_schedules set next_due = now() + ${holdMs} * interval '1 millisecond'
+    update public.tenant_schedules set next_due = now() + ${delayMs} * interval '1 millisecond'
     where tenant_id = ${tenantId} and last_bucket is null`;
   return held.count;
 }
 
 /** Makes schedules that never ran due now. */
-export async function releaseFirstRuns(sql: Queryable, tenantId: string): Promise<number> {
+export async function endFirstRunDelay(sql: Queryable, tenantId: string): Promise<number> {
   const released = await sql`
     update public.tenant_schedules set next_due = least(next_due, now())
     where tenant_id = ${tenantId} and last_bucket is null`;

@@ -10,7 +10,7 @@ import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
 import type { KnownKeys } from '../db/heartbeats.ts';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { startLoop } from '../process/loop.ts';
-import type { SilentStops } from '../process/stall-watchdog.ts';
+import type { StallWatchdog } from '../process/stall-watchdog.ts';
 import { createWebApp } from './app.ts';
 import type { WebAppOptions } from './app.ts';
 
@@ -22,7 +22,7 @@ export interface WebOptions extends WebAppOptions {
   /** 0 takes a free port. */
   readonly port: number;
   /** Hears of every heartbeat that was written, or failed. */
-  readonly silence?: Pick<SilentStops, 'expect'> | undefined;
+  readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
 }
 
 export interface WebService {
@@ -51,7 +51,7 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
     name: 'heartbeat',
     everyMs: heartbeatMs,
     log: options.log,
-    silence: options.silence,
+    watchdog: options.watchdog,
     runOnce: async (now) => {
       await writeHeartbeat(sql, {
         processId,

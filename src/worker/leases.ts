@@ -4,7 +4,7 @@
  */
 import type { Database } from '../db/database.ts';
 import { PurserError } from '../errors.ts';
-import { renewLeases, storeProgress } from '../jobs/attempts.ts';
+import { renewLeases, storeProgress } from '../jobs/leases.ts';
 import { listCancelRequests } from '../jobs/cancel.ts';
 import { storeLogLines } from '../jobs/log-lines.ts';
 import type { Logger } from '../log.ts';

@@ -4,12 +4,12 @@
  * not the queue's doing: the worker says so, and its process ends.
  */
 import type { Database } from '../db/database.ts';
-import { listTypesQueuedFor } from '../jobs/dispatch.ts';
+import { listTypesQueuedFor } from '../jobs/queued.ts';
 import type { Logger } from '../log.ts';
 import { startLoop } from '../process/loop.ts';
 import type { Loop } from '../process/loop.ts';
 import type { QueueBackend } from '../queues/backend.ts';
-import type { SilentStops, Work } from '../process/stall-watchdog.ts';
+import type { StallWatchdog, WatchedTask } from '../process/stall-watchdog.ts';
 
 export interface QueueWatchOptions {
   readonly database: Pick<Database, 'system'>;
@@ -17,7 +17,7 @@ export interface QueueWatchOptions {
   readonly jobTypes: readonly string[];
   /** Whether another job of the type could begin here now. */
   readonly hasPlace: (jobType: string) => boolean;
-  readonly silence: Pick<SilentStops, 'expect'>;
+  readonly watchdog: Pick<StallWatchdog, 'expect'>;
   readonly log: Logger;
   readonly timing?: QueueWatchTiming | undefined;
 }
@@ -41,11 +41,11 @@ export interface QueueWatch extends Pick<Loop, 'stop'> {
 }
 
 export function watchQueues(options: QueueWatchOptions): QueueWatch {
-  const { database, backend, hasPlace, silence, log, timing = defaultTiming } = options;
-  const works = new Map<string, Work>(
+  const { database, backend, hasPlace, watchdog, log, timing = defaultTiming } = options;
+  const works = new Map<string, WatchedTask>(
     options.jobTypes.map((jobType) => [
       jobType,
-      silence.expect(`taking ${jobType} from its queue`, timing.silentForMs),
+      watchdog.expect(`taking ${jobType} from its queue`, timing.silentForMs),
     ]),
   );
   const loop = startLoop({
@@ -60,14 +60,14 @@ export function watchQueues(options: QueueWatchOptions): QueueWatch {
         waiting = new Set(await listTypesQueuedFor(database.system, timing.queuedForMs));
       } finally {
         for (const [jobType, work] of works) {
-          if (!waiting.has(jobType) || !hasPlace(jobType)) work.did();
+          if (!waiting.has(jobType) || !hasPlace(jobType)) work.progressed();
         }
       }
       return 0;
     },
   });
   return {
-    took: (jobType) => works.get(jobType)?.did(),
+    took: (jobType) => works.get(jobType)?.progressed(),
     stop: async () => {
       for (const work of works.values()) work.end();
       await loop.stop();

@@ -2,7 +2,8 @@
  * The attempts that this worker is running now: what leases are renewed for, what a shutdown waits for, and
  * what handlers said that is not stored yet.
  */
-import type { BegunAttempt, ProgressReport } from '../jobs/attempts.ts';
+import type { BegunAttempt } from '../jobs/attempts.ts';
+import type { ProgressReport } from '../jobs/leases.ts';
 import type { LogReport } from '../jobs/log-lines.ts';
 import type { Report } from './executors/attempt-log.ts';
 

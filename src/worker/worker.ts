@@ -9,12 +9,12 @@ import { writeHeartbeat, removeHeartbeat } from '../db/heartbeats.ts';
 import type { ProcessFacts } from '../db/heartbeats.ts';
 import { PurserError } from '../errors.ts';
 import { finishAttempts } from '../jobs/attempts.ts';
-import { returnLostEntries } from '../jobs/dispatch.ts';
+import { returnToPending } from '../jobs/queued.ts';
 import type { Logger } from '../log.ts';
 import { startLoop } from '../process/loop.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Entry, QueueBackend } from '../queues/backend.ts';
-import type { SilentStops } from '../process/stall-watchdog.ts';
+import type { StallWatchdog } from '../process/stall-watchdog.ts';
 import { createBatches } from './batches.ts';
 import { handedBack } from './classify.ts';
 import { executeEntry } from './execute.ts';
@@ -43,7 +43,7 @@ export interface WorkerServiceOptions {
   readonly shutdownGraceMs: number;
   readonly process: ProcessFacts;
   /** Hears of every round that returned, and of every entry that was taken. */
-  readonly silence?: Pick<SilentStops, 'expect'> | undefined;
+  readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
   readonly queueWatch?: QueueWatchTiming | undefined;
   /** A thread does not die. The worker has to be stopped, and its process to end by SIGKILL. */
   readonly onWedged: (text: string) => void;
@@ -60,7 +60,7 @@ const doorPatienceMs = 1_000;
 const stopByForceMs = 3_500;
 
 export async function startWorker(options: WorkerServiceOptions): Promise<WorkerService> {
-  const { backend, log, database, leaseMs, executors, concurrency, metrics, silence } = options;
+  const { backend, log, database, leaseMs, executors, concurrency, metrics, watchdog } = options;
   const workerId = options.process.processId;
   const running = new RunningJobs();
   const lease = { database, running, workerId, leaseMs, log };
@@ -89,12 +89,12 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
   const typeRunning = (type: string): number =>
     running.list().filter(({ attempt }) => attempt.jobType === type).length;
   const watch =
-    silence === undefined
+    watchdog === undefined
       ? undefined
       : watchQueues({
           database,
           backend,
-          silence,
+          watchdog,
           log,
           jobTypes: types.map(({ type }) => type),
           hasPlace: (type) => {
@@ -109,7 +109,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     try {
       // BullMQ may still hand over what it was fetching when it was told to pause.
       if (!leaving && release !== undefined) return await work(pipeline, entry);
-      await returnLostEntries(database.system, [entry]);
+      await returnToPending(database.system, [entry], 'worker full');
       return { state: leaving ? 'worker is leaving' : 'worker is full' };
     } finally {
       release?.();
@@ -138,7 +138,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     everyMs: Math.max(50, Math.floor(leaseMs / 5)),
     maxBackoffMs: leaseMs / 5,
     log,
-    silence,
+    watchdog,
     runOnce: async () => {
       await keepLeases(lease);
       return 0;
@@ -148,7 +148,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     name: 'said',
     everyMs: Math.max(50, Math.floor(leaseMs / 5)),
     log,
-    silence,
+    watchdog,
     runOnce: async () => {
       await storeSaid(lease);
       return 0;
@@ -159,7 +159,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     name: 'heartbeat',
     everyMs: 2_000,
     log,
-    silence,
+    watchdog,
     runOnce: async () => {
       await backend.ping();
       progressedAt = new Date();

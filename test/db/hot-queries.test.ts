@@ -7,7 +7,7 @@ import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
 import { beginAttempts, finishAttempts } from '../../src/jobs/attempts.ts';
 import { listDeadLetters } from '../../src/jobs/dead-letters.ts';
-import { countQueued, listOldQueued, returnLostEntries } from '../../src/jobs/dispatch.ts';
+import { countQueued, listOldQueued, returnToPending } from '../../src/jobs/queued.ts';
 import { enqueue } from '../../src/jobs/enqueue.ts';
 import { expireWaitingJobs, rescueLostAttempts, wakeParkedJobs } from '../../src/jobs/sweep.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
@@ -77,7 +77,7 @@ const hotOn = (sql: Sql): Record<string, () => Promise<unknown>> => ({
   'waking the parked': () => wakeParkedJobs(sql, now()),
   'old queued': () => listOldQueued(sql, now(), 10_000),
   'room in the queues': () => countQueued(sql),
-  'taking back': () => returnLostEntries(sql, [{ jobId: '17', dispatchNo: 1 }]),
+  'taking back': () => returnToPending(sql, [{ jobId: '17', dispatchNo: 1 }], 'queue entry lost'),
   'dead letters': () => listDeadLetters(sql, { limit: 50 }),
   enqueue: () => enqueue(sql, { tenantId: 'scan-7', jobType: step, dedupKey: 'fresh' }),
   'expired holds': () => releaseExpiredReservations({ sql, now: now(), limit: 100 }),

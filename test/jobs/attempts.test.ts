@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { beginAttempts, finishAttempts, renewLeases } from '../../src/jobs/attempts.ts';
+import { beginAttempts, finishAttempts } from '../../src/jobs/attempts.ts';
+import { renewLeases } from '../../src/jobs/leases.ts';
 import type { AttemptEnd, BeginRequest } from '../../src/jobs/attempts.ts';
 import { rescueLostAttempts } from '../../src/jobs/sweep.ts';
 import { freshDatabase } from '../support/database.ts';

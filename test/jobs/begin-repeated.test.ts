@@ -84,10 +84,10 @@ it('a suspect begins alone, with what it lost so far, and its lease says so', as
     update background_jobs set suspect = true, losses_alone = 2 where id = ${suspect.jobId}`;
   const begun = await begin(suspect, plain);
   expect(begun.toSorted((a, b) => Number(a.jobId) - Number(b.jobId))).toMatchObject([
-    { jobId: suspect.jobId, alone: true, lossesAlone: 2 },
-    { jobId: plain.jobId, alone: false, lossesAlone: 0 },
+    { jobId: suspect.jobId, isolated: true, isolatedCrashes: 2 },
+    { jobId: plain.jobId, isolated: false, isolatedCrashes: 0 },
   ]);
-  expect(await begin(suspect)).toMatchObject([{ alone: true, lossesAlone: 2 }]);
+  expect(await begin(suspect)).toMatchObject([{ isolated: true, isolatedCrashes: 2 }]);
   const leases = await sql`
     select job_id, alone from purser.job_leases where job_id in (${suspect.jobId}, ${plain.jobId})
     order by job_id`;

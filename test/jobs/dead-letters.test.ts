@@ -20,7 +20,7 @@ beforeAll(async () => {
 });
 afterAll(() => test.close());
 
-const operator = { who: 'ada', door: 'cli' };
+const operator = { operator: 'ada', source: 'cli' };
 
 async function deadJob(priority = 0): Promise<string> {
   const attempt = await runningJob(test.sql, tenantId, { priority, payload: { page: 7 } });
@@ -46,7 +46,7 @@ describe('replay', () => {
       priority: 7,
       attempt: 0,
       replayOf: original,
-      stateDetail: { replay_of: Number(original), who: 'ada', door: 'cli' },
+      stateDetail: { replay_of: Number(original), by: 'ada', source: 'cli' },
     });
     expect(await jobRow(test.sql, original)).toEqual(before);
     expect(await listed()).not.toContain(original);
@@ -84,7 +84,7 @@ describe('discard', () => {
     expect(await listed()).not.toContain(jobId);
     expect(await jobRow(test.sql, jobId)).toMatchObject({
       state: 'dead_letter',
-      state_detail: { discarded: { who: 'ada', door: 'cli', reason: 'a duplicate' } },
+      state_detail: { discarded: { by: 'ada', source: 'cli', reason: 'a duplicate' } },
     });
     await expect(replayDeadLetter(test.sql, jobId, operator)).rejects.toThrow(/was discarded/);
     await expect(

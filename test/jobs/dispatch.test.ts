@@ -1,11 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';
-import {
-  claimWaitingJobs,
-  countQueued,
-  listOldQueued,
-  returnLostEntries,
-} from '../../src/jobs/dispatch.ts';
+import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
+import { countQueued, listOldQueued, returnToPending } from '../../src/jobs/queued.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { addTenant } from '../support/tenants.ts';
@@ -91,8 +87,8 @@ it('no more is claimed than a type has room for', async () => {
   const claimed = await claimWaitingJobs(
     test.sql,
     [
-      { jobType: step, room: 7 },
-      { jobType: 'test_other', room: 2 },
+      { jobType: step, capacity: 7 },
+      { jobType: 'test_other', capacity: 2 },
     ],
     new Date(),
   );
@@ -104,7 +100,9 @@ it('no more is claimed than a type has room for', async () => {
       ['test_other', 2],
     ]),
   );
-  expect(await claimWaitingJobs(test.sql, [{ jobType: step, room: 0 }], new Date())).toEqual([]);
+  expect(await claimWaitingJobs(test.sql, [{ jobType: step, capacity: 0 }], new Date())).toEqual(
+    [],
+  );
 });
 
 it('six dispatchers at once never claim a job twice and together claim all', async () => {
@@ -184,13 +182,13 @@ describe('a lost entry', () => {
     await addJob(test.sql, tenantId);
     const [job] = await claim(test.sql);
     if (job === undefined) throw new Error('not claimed');
-    expect(await returnLostEntries(test.sql, [job])).toBe(1);
+    expect(await returnToPending(test.sql, [job], 'queue entry lost')).toBe(1);
     const [again] = await claim(test.sql);
     if (again === undefined) throw new Error('not claimed again');
     expect(again.dispatchNo).toBe(job.dispatchNo + 1);
-    expect(await returnLostEntries(test.sql, [job])).toBe(0);
+    expect(await returnToPending(test.sql, [job], 'queue entry lost')).toBe(0);
     const attempt = await begin(test.sql, again);
-    expect(await returnLostEntries(test.sql, [again])).toBe(0);
+    expect(await returnToPending(test.sql, [again], 'queue entry lost')).toBe(0);
     expect(await finish(test.sql, attempt)).toBe('applied');
   });
 });

@@ -46,9 +46,9 @@ export async function addJob(
   return (await enqueue(sql, { tenantId, jobType: step, ...request })).jobId;
 }
 
-/** Claims what waits now, as a dispatcher with room for `room` jobs does. */
-export function claim(sql: Sql, room = 1_000, jobType = step): Promise<DispatchedJob[]> {
-  return claimWaitingJobs(sql, [{ jobType, room }], new Date(Date.now() + 1_000));
+/** Claims the jobs that are due now, at most `capacity` of one type. */
+export function claim(sql: Sql, capacity = 1_000, jobType = step): Promise<DispatchedJob[]> {
+  return claimWaitingJobs(sql, [{ jobType, capacity }], new Date(Date.now() + 1_000));
 }
 
 /** A queued job's attempt begins, leased for `leaseMs`. */

@@ -29,9 +29,9 @@ const factsOf = async (jobId: string) => {
 
 /** Begins the job, whose worker then dies. */
 async function lose(jobId: string) {
-  const { alone } = await begin(sql, await claimJob(sql, jobId), -1);
+  const { isolated } = await begin(sql, await claimJob(sql, jobId), -1);
   const rescued = await rescueLostAttempts(sql, new Date());
-  return { alone, rescued };
+  return { isolated, rescued };
 }
 
 describe('a worker that died', () => {
@@ -40,22 +40,29 @@ describe('a worker that died', () => {
     const waiting = { state: 'pending', attempt: 0 };
     const seen: unknown[] = [];
     for (let deaths = 1; deaths <= 5; deaths += 1) {
-      const { alone } = await lose(jobId);
-      seen.push({ alone, ...(await factsOf(jobId)) });
+      const { isolated } = await lose(jobId);
+      seen.push({ isolated, ...(await factsOf(jobId)) });
     }
     expect(seen).toEqual([
-      { ...waiting, alone: false, losses: 1, suspect: false, losses_alone: 0 },
-      { ...waiting, alone: false, losses: 2, suspect: true, losses_alone: 0 },
-      { ...waiting, alone: true, losses: 2, suspect: true, losses_alone: 1 },
-      { ...waiting, alone: true, losses: 2, suspect: true, losses_alone: 2 },
-      { state: 'dead_letter', attempt: 0, alone: true, losses: 2, suspect: true, losses_alone: 3 },
+      { ...waiting, isolated: false, losses: 1, suspect: false, losses_alone: 0 },
+      { ...waiting, isolated: false, losses: 2, suspect: true, losses_alone: 0 },
+      { ...waiting, isolated: true, losses: 2, suspect: true, losses_alone: 1 },
+      { ...waiting, isolated: true, losses: 2, suspect: true, losses_alone: 2 },
+      {
+        state: 'dead_letter',
+        attempt: 0,
+        isolated: true,
+        losses: 2,
+        suspect: true,
+        losses_alone: 3,
+      },
     ]);
     const row = await jobRow(sql, jobId);
     expect(row.error).toMatchObject({
       code: 'worker_lost',
       message: 'the process that ran this job alone died or fell silent 3 times',
     });
-    expect(row.state_detail).toEqual({ reason: 'worker lost', worker: 'worker-1', alone: true });
+    expect(row.state_detail).toEqual({ reason: 'worker lost', worker: 'worker-1', isolated: true });
   });
 
   it('takes no patience for the time that its jobs ran', async () => {
@@ -101,14 +108,10 @@ describe('the end of an attempt', () => {
     ['keeps it up', { suspect: true }, { suspect: true, losses: 2, losses_alone: 1 }],
     [
       'adds a loss alone',
-      { suspect: true, lost: 'alone' },
+      { suspect: true, lost: 'isolated' },
       { suspect: true, losses: 2, losses_alone: 2 },
     ],
-    [
-      'adds a loss in company',
-      { lost: 'in_company' },
-      { suspect: true, losses: 3, losses_alone: 1 },
-    ],
+    ['adds a loss in company', { lost: 'shared' }, { suspect: true, losses: 3, losses_alone: 1 }],
   ] as const)('that %s does so to suspicion and losses', async (_, end, expected) => {
     const attempt = await suspicious();
     await finish(sql, attempt, { ...handedBack, ...end });
@@ -117,19 +120,19 @@ describe('the end of an attempt', () => {
 
   it('that is the second loss in company makes a suspect, the first does not', async () => {
     const attempt = await runningJob(sql, tenantId);
-    await finish(sql, attempt, { ...handedBack, lost: 'in_company' });
+    await finish(sql, attempt, { ...handedBack, lost: 'shared' });
     expect(await factsOf(attempt.jobId)).toMatchObject({ losses: 1, suspect: false });
     const next = await begin(sql, await claimJob(sql, attempt.jobId));
-    await finish(sql, next, { ...handedBack, lost: 'in_company' });
+    await finish(sql, next, { ...handedBack, lost: 'shared' });
     expect(await factsOf(attempt.jobId)).toMatchObject({ losses: 2, suspect: true });
   });
 
   it('that marks a suspect makes its next attempt run alone', async () => {
     const attempt = await runningJob(sql, tenantId);
-    expect(attempt.alone).toBe(false);
+    expect(attempt.isolated).toBe(false);
     await finish(sql, attempt, { ...handedBack, suspect: true });
     const next = await begin(sql, await claimJob(sql, attempt.jobId));
-    expect(next).toMatchObject({ alone: true, lossesAlone: 0, attempt: 1 });
+    expect(next).toMatchObject({ isolated: true, isolatedCrashes: 0, attempt: 1 });
     await finish(sql, next, { suspect: false });
     expect(await factsOf(attempt.jobId)).toMatchObject({ state: 'completed', suspect: false });
   });

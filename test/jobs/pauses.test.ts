@@ -49,7 +49,7 @@ const pause = (target: PauseTarget, reason = 'incident') =>
 
 /** One job of each tenant and type; returns `tenant type` of what a dispatcher takes now. */
 async function claimed(): Promise<string[]> {
-  const rooms = [step, other].map((jobType) => ({ jobType, room: 100 }));
+  const rooms = [step, other].map((jobType) => ({ jobType, capacity: 100 }));
   const jobs = await claimWaitingJobs(sql, rooms, new Date(Date.now() + 1_000));
   return jobs.map(({ tenantId, jobType }) => `${tenantId} ${jobType}`).toSorted();
 }
@@ -141,9 +141,9 @@ describe('a pause', () => {
 
 describe('the record of a pause', () => {
   it('says who, why and since when, and a second pause says what it replaced', async () => {
-    expect(await pause(type(step), 'first')).toEqual({ before: undefined, settled: true });
+    expect(await pause(type(step), 'first')).toEqual({ replaced: undefined, claimsDrained: true });
     const again = await pauseWork(sql, { ...type(step), reason: 'second', by: 'bob' });
-    expect(again.before).toMatchObject({ reason: 'first', by: 'alice', at: expect.any(Date) });
+    expect(again.replaced).toMatchObject({ reason: 'first', by: 'alice', at: expect.any(Date) });
     expect(await listPauses(sql)).toMatchObject([{ ...type(step), reason: 'second', by: 'bob' }]);
     expect(await resumeWork(sql, type(step))).toMatchObject({ reason: 'second', by: 'bob' });
     expect(await resumeWork(sql, type(step))).toBeUndefined();
@@ -203,7 +203,7 @@ describe('a pause against a claim that is under way', () => {
       expect(await listPauses(test.sql)).toHaveLength(1);
       order.push('claim commits');
     });
-    expect(await answered).toMatchObject({ settled: true });
+    expect(await answered).toMatchObject({ claimsDrained: true });
     expect(order).toEqual(['claim commits', 'paused']);
     expect(await claimed()).toEqual([]);
   });
@@ -211,7 +211,7 @@ describe('a pause against a claim that is under way', () => {
   it('stands all the same when a claim from before does not end, and says so', async () => {
     await database.system.begin(async (tx) => {
       await pausesDuringClaim(tx);
-      expect(await pause(everything)).toMatchObject({ settled: false });
+      expect(await pause(everything)).toMatchObject({ claimsDrained: false });
       expect(await listPauses(test.sql)).toHaveLength(1);
     });
   });

@@ -3,19 +3,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { startLoop } from '../../dist/process/loop.js';
 import { createLogger } from '../../dist/log.js';
 import { watchMainThread } from '../../dist/process/main-thread-watch.js';
-import { SilentStops } from '../../dist/process/stall-watchdog.js';
+import { StallWatchdog } from '../../dist/process/stall-watchdog.js';
 
 const limitMs = 1_000;
 const tickMs = 50;
 const log = createLogger({ level: 'info', role: 'child' });
 watchMainThread({ role: 'child', log, blockedAfterMs: limitMs, tickMs });
-const stops = new SilentStops({ log, tickMs, onSilent: () => process.exit(1) });
+const watchdog = new StallWatchdog({ log, tickMs, onStall: () => process.exit(1) });
 let rounds = 0;
 startLoop({
   name: 'rounds',
   everyMs: 20,
   log,
-  silence: { expect: (name) => stops.expect(name, limitMs) },
+  watchdog: { expect: (name) => watchdog.expect(name, limitMs) },
   runOnce: async () => {
     rounds += 1;
     process.stdout.write(`round ${rounds}\n`);

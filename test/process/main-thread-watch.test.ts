@@ -14,7 +14,7 @@ it('ends a process whose main thread is blocked, and says so first', async () =>
   expect(JSON.parse(stderr)).toMatchObject({
     level: 'fatal',
     role: 'child',
-    event: 'silent_stop',
+    event: 'process_stalled',
     what: 'main thread',
     silentMs: 1_000,
   });

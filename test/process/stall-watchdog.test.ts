@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { Lifecycle } from '../../src/process/lifecycle.ts';
 import { startLoop } from '../../src/process/loop.ts';
 import type { Loop } from '../../src/process/loop.ts';
-import { SilentStops, silentStopsOf } from '../../src/process/stall-watchdog.ts';
+import { StallWatchdog, watchForStalls } from '../../src/process/stall-watchdog.ts';
 import { collectingLog } from '../support/collecting-log.ts';
 import { tickMs, untilMissed } from '../support/watched-time.ts';
 
@@ -11,7 +11,7 @@ import { tickMs, untilMissed } from '../support/watched-time.ts';
 const limitMs = 500;
 const patience = { interval: 10, timeout: 20_000 };
 
-let silence: SilentStops | undefined;
+let silence: StallWatchdog | undefined;
 const loops: Loop[] = [];
 afterEach(async () => {
   silence?.stop();
@@ -21,7 +21,7 @@ afterEach(async () => {
 function open() {
   const { lines, log } = collectingLog();
   const silent: string[] = [];
-  const stops = new SilentStops({ log, onSilent: (what) => silent.push(what), tickMs });
+  const stops = new StallWatchdog({ log, onStall: (what) => silent.push(what), tickMs });
   silence = stops;
   const start = (name: string, runOnce: () => Promise<number>) => {
     const loop = startLoop({
@@ -31,7 +31,7 @@ function open() {
       stopWithinMs: 1,
       log,
       runOnce,
-      silence: { expect: (what) => stops.expect(what, limitMs) },
+      watchdog: { expect: (what) => stops.expect(what, limitMs) },
     });
     loops.push(loop);
     return loop;
@@ -49,7 +49,7 @@ describe('a silent stop', () => {
       return rounds < 3 ? Promise.resolve(0) : new Promise(() => {});
     });
     await expect.poll(() => silent, patience).toEqual(['claim']);
-    const told = lines.filter(({ event }) => event === 'silent_stop');
+    const told = lines.filter(({ event }) => event === 'process_stalled');
     expect(told).toMatchObject([{ level: 'fatal', what: 'claim', silentMs: limitMs }]);
     const since = new Date(String(told[0]?.['since'])).getTime();
     expect(Math.abs(since - hung.succeededAt().getTime())).toBeLessThan(limitMs);
@@ -74,17 +74,17 @@ describe('a silent stop', () => {
   it('stops the process in order with exit code 1', async () => {
     const { log, lines } = collectingLog();
     const lifecycle = new Lifecycle(log);
-    const own = silentStopsOf(lifecycle, log, { tickMs });
+    const own = watchForStalls(lifecycle, log, { tickMs });
     own.expect('claim', tickMs);
     await lifecycle.untilStopped();
     expect(lifecycle.exitCode).toBe(1);
-    expect(lines.map(({ event }) => event)).toEqual(['silent_stop', 'stopping']);
+    expect(lines.map(({ event }) => event)).toEqual(['process_stalled', 'stopping']);
   });
 
   it('is expected of nobody who is leaving', async () => {
     const { log, lines } = collectingLog();
     const lifecycle = new Lifecycle(log);
-    const own = silentStopsOf(lifecycle, log, { tickMs });
+    const own = watchForStalls(lifecycle, log, { tickMs });
     own.expect('claim', limitMs);
     lifecycle.requestStop('SIGTERM');
     await untilMissed(limitMs * 2);

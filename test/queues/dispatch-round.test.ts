@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { defineHandler } from '../../src/handlers/define.ts';
-import { listOldQueued, returnLostEntries } from '../../src/jobs/dispatch.ts';
+import { listOldQueued, returnToPending } from '../../src/jobs/queued.ts';
 import { entryId } from '../../src/queues/transport.ts';
 import type { Fleet } from '../worker/fleet.ts';
 import { openFleet } from '../worker/fleet.ts';
@@ -67,7 +67,7 @@ describeOnRedis('dispatch to Redis', () => {
     );
     expect(lost).toEqual([job]);
     const old = await listOldQueued(fleet.test.sql, new Date(Date.now() + 60_000), 10_000);
-    expect(await returnLostEntries(fleet.test.sql, old)).toBe(1);
+    expect(await returnToPending(fleet.test.sql, old, 'queue entry lost')).toBe(1);
     await dispatched();
     await untilState(fleet.test.sql, jobId, 'completed');
     expect(ran).toEqual([jobId]);

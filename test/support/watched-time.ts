@@ -1,12 +1,12 @@
 /** Time as a watch for silent stops counts it: by its own ticks, however slow the machine is. */
 import { silentLog } from './llm-attempt.ts';
-import { SilentStops } from '../../src/process/stall-watchdog.ts';
+import { StallWatchdog } from '../../src/process/stall-watchdog.ts';
 
 export const tickMs = 5;
 
 /** Resolves when a watch would have missed something that it expects within `ms`. */
 export async function untilMissed(ms: number): Promise<void> {
   await new Promise<void>((resolve) => {
-    new SilentStops({ log: silentLog, onSilent: () => resolve(), tickMs }).expect('an end', ms);
+    new StallWatchdog({ log: silentLog, onStall: () => resolve(), tickMs }).expect('an end', ms);
   });
 }

@@ -34,8 +34,8 @@ function mirrorSuite(start: () => Promise<WebFixture>): void {
     expect(await mirror()).toEqual({ added: 2, removed: 0 });
     expect(await entryIds()).toEqual([`dead-${newer}`, `dead-${older}`]);
     await discardDeadLetter(fixture.database.system, newer, {
-      who: 'test',
-      door: 'cli',
+      operator: 'test',
+      source: 'cli',
       reason: 'known',
     });
     expect(await mirror()).toEqual({ added: 0, removed: 1 });

@@ -16,8 +16,8 @@ const attempt: BegunAttempt = {
   attempt: 1,
   maxAttempts: 3,
   token: '00000000-0000-4000-8000-000000000000',
-  alone: false,
-  lossesAlone: 0,
+  isolated: false,
+  isolatedCrashes: 0,
   createdAt: now,
   scheduledFor: now,
 };
@@ -108,10 +108,10 @@ describe('a snooze', () => {
 describe('after a kill', () => {
   const late = new JobTimeoutError('report', 1_000);
   const jobType = { type: 'report', ...handler };
-  const after = (kill: Partial<Kill>, reason: unknown, signed?: boolean, lossesAlone = 0) =>
+  const after = (kill: Partial<Kill>, reason: unknown, signed?: boolean, isolatedCrashes = 0) =>
     endAfterKill(
       {
-        attempt: { ...attempt, lossesAlone },
+        attempt: { ...attempt, isolatedCrashes },
         // Only these are asked for.
         facts: jobType as Parameters<typeof endAfterKill>[0]['facts'],
         reason,
@@ -129,7 +129,7 @@ describe('after a kill', () => {
 
   it('who signed last is a suspect, and everybody where nobody signed', () => {
     expect(after({}, late, true)).toMatchObject({ suspect: true });
-    expect(after({}, late, false)).toMatchObject({ lost: 'in_company' });
+    expect(after({}, late, false)).toMatchObject({ lost: 'shared' });
     expect(after({}, late)).toMatchObject({ suspect: true });
   });
 
@@ -151,7 +151,7 @@ describe('after a kill', () => {
     const died = { how: 'process', alone: true } as const;
     expect(after(died, undefined, undefined, 1)).toMatchObject({
       toState: 'pending',
-      lost: 'alone',
+      lost: 'isolated',
       countsAttempt: false,
     });
     expect(after(died, undefined, undefined, 2)).toMatchObject({

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { z } from 'zod';
 import { defineHandler } from '../../src/handlers/define.ts';
 import type { Entry } from '../../src/queues/backend.ts';
-import { SilentStops } from '../../src/process/stall-watchdog.ts';
+import { StallWatchdog } from '../../src/process/stall-watchdog.ts';
 import type { WorkerService } from '../../src/worker/worker.ts';
 import { addJob, untilState } from '../jobs/job-steps.ts';
 import { silentLog } from '../support/llm-attempt.ts';
@@ -17,7 +17,7 @@ const silentForMs = 1_000;
 let fleet: Fleet;
 let tenantId: string;
 let worker: WorkerService | undefined;
-let silence: SilentStops;
+let watchdog: StallWatchdog;
 const silent: string[] = [];
 
 beforeAll(async () => {
@@ -25,7 +25,7 @@ beforeAll(async () => {
   tenantId = await addTenant(fleet.test.sql);
 });
 afterEach(async () => {
-  silence.stop();
+  watchdog.stop();
   await worker?.stop();
   silent.length = 0;
 });
@@ -41,10 +41,14 @@ async function start(type: string, run: () => Promise<unknown>): Promise<Worker<
     payload: z.object({}),
     run,
   });
-  silence = new SilentStops({ log: silentLog, onSilent: (what) => silent.push(what), tickMs: 100 });
+  watchdog = new StallWatchdog({
+    log: silentLog,
+    onStall: (what) => silent.push(what),
+    tickMs: 100,
+  });
   worker = await fleet.startWorker([handler], {
     concurrency: 1,
-    silence,
+    watchdog,
     shutdownGraceMs: 100,
     queueWatch: { everyMs: 50, queuedForMs: 200, silentForMs },
     backend: {

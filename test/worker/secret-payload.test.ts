@@ -105,7 +105,7 @@ it('a dead letter that is replayed opens again', async () => {
   const { system } = fleet.database;
   const { jobId } = await enqueue(system, hook, { tenantId, payload: given('throw') }, { keyring });
   await untilState(system, jobId, 'dead_letter');
-  const again = await replayDeadLetter(system, jobId, { who: 'test', door: 'test' });
+  const again = await replayDeadLetter(system, jobId, { operator: 'test', source: 'test' });
   await untilState(system, again.jobId, 'dead_letter');
   expect((await jobRow(system, again.jobId)).error).toMatchObject({
     code: 'error',

@@ -43,8 +43,8 @@ async function replay(invocation: Invocation): Promise<number> {
   const jobId = checkJobId(invocation.positionals[0] ?? '');
   return withDatabase(invocation.config(), async ({ database }) => {
     const made = await replayDeadLetter(database.system, jobId, {
-      who: byName(invocation),
-      door: 'cli',
+      operator: byName(invocation),
+      source: 'cli',
     });
     if (invocation.flag('json')) invocation.print(JSON.stringify(made));
     else {
@@ -62,7 +62,7 @@ async function discard(invocation: Invocation): Promise<number> {
   const jobId = checkJobId(invocation.positionals[0] ?? '');
   const { reason, by: who } = onRecord(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    await discardDeadLetter(database.system, jobId, { who, door: 'cli', reason });
+    await discardDeadLetter(database.system, jobId, { operator: who, source: 'cli', reason });
     invocation.print(`dead letter ${jobId} discarded`);
     return exitCodes.ok;
   });

@@ -9,7 +9,7 @@ import type { SplitResult } from '../../costs/uploads/tenants.ts';
 import { uploadFile } from '../../costs/uploads/uploads.ts';
 import type { ReadyUpload } from '../../costs/uploads/uploads.ts';
 import { enqueue } from '../../jobs/enqueue.ts';
-import { releaseFirstRuns } from '../../schedules/first-run.ts';
+import { endFirstRunDelay } from '../../schedules/first-run.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { ensureTenant } from '../runtime/ensure-tenant.ts';
@@ -26,7 +26,7 @@ export async function enqueueIngestion(tx: Tx, upload: ReadyUpload): Promise<voi
     dedupKey: `upload:${upload.uploadId}`,
     priority: 10,
   });
-  await releaseFirstRuns(tx, upload.tenantId);
+  await endFirstRunDelay(tx, upload.tenantId);
 }
 
 function formatOf(invocation: Invocation): FormatChoice {

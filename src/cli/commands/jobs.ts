@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Sql } from '../../db/connect.ts';
 import { exitCodes, PurserError, UsageError } from '../../errors.ts';
 import { requestCancel } from '../../jobs/cancel.ts';
-import type { CancelAnswer, CancelWish } from '../../jobs/cancel.ts';
+import type { CancelAnswer, CancelRequest } from '../../jobs/cancel.ts';
 import { findJob, listJobs } from '../../jobs/inspect.ts';
 import { jobStates } from '../../jobs/states.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
@@ -83,7 +83,7 @@ const askAgainMs = 200;
  */
 async function cancelWithin(
   sql: Sql,
-  request: CancelWish & { jobId: string },
+  request: CancelRequest & { jobId: string },
   waitMs: number,
 ): Promise<CancelAnswer> {
   const deadline = performance.now() + waitMs;

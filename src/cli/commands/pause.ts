@@ -24,24 +24,25 @@ function targetOf(invocation: Invocation): PauseTarget {
   return { scope: 'job_type', name: jobType };
 }
 
-const whose = ({ by, at, reason }: Pause): string =>
+const describePause = ({ by, at, reason }: Pause): string =>
   `by ${by} since ${at.toISOString()}: ${reason}`;
 
 async function pause(invocation: Invocation): Promise<number> {
   const target = targetOf(invocation);
   const record = onRecord(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    const { before, settled } = await pauseWork(database.system, { ...target, ...record });
+    const { replaced, claimsDrained } = await pauseWork(database.system, { ...target, ...record });
     const title = pauseTitle(target);
     if (invocation.flag('json'))
-      invocation.print(JSON.stringify({ ...target, before: before ?? null, settled }));
+      invocation.print(JSON.stringify({ ...target, replaced: replaced ?? null, claimsDrained }));
     else {
       invocation.print(
         `${title} is paused; jobs that a queue holds already still run; end it: ${resumeCommand(target)}`,
       );
-      if (before !== undefined) invocation.print(`it was paused before, ${whose(before)}`);
+      if (replaced !== undefined)
+        invocation.print(`it was paused before, ${describePause(replaced)}`);
     }
-    if (!settled) {
+    if (!claimsDrained) {
       invocation.note(
         'a dispatch from before is still under way; it may hand over a few jobs more',
       );
@@ -65,9 +66,9 @@ async function resume(invocation: Invocation): Promise<number> {
     invocation.print(
       ended === undefined
         ? `${title} was not paused`
-        : `${title} goes on; it was paused ${whose(ended)}`,
+        : `${title} goes on; it was paused ${describePause(ended)}`,
     );
-    if (all !== undefined) invocation.print(`but everything is paused, ${whose(all)}`);
+    if (all !== undefined) invocation.print(`but everything is paused, ${describePause(all)}`);
     return exitCodes.ok;
   });
 }

@@ -4,10 +4,10 @@
  */
 import type { Sql } from '../../db/connect.ts';
 import { PurserError } from '../../errors.ts';
-import { holdFirstRuns } from '../../schedules/first-run.ts';
+import { delayFirstRuns } from '../../schedules/first-run.ts';
 import { checkTenantId } from '../commands/tenants.ts';
 
-const holdMs = 600_000;
+const firstRunDelayMs = 600_000;
 
 export interface EnsureTenantOptions {
   readonly create: boolean;
@@ -36,7 +36,7 @@ export async function ensureTenant(
       values (${tenantId}, ${options.plan ?? 'free'}, ${options.lastActiveAt ?? new Date()})
       on conflict (id) do nothing returning id`;
     if (added.length === 0) return false;
-    await holdFirstRuns(tx, tenantId, holdMs);
+    await delayFirstRuns(tx, tenantId, firstRunDelayMs);
     return true;
   });
 }

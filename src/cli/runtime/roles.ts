@@ -16,7 +16,7 @@ import type { LlmProviderConfig } from '../../llm/create-llm.ts';
 import { createLogger } from '../../log.ts';
 import { createMetrics } from '../../metrics.ts';
 import { startScheduler } from '../../scheduler/scheduler.ts';
-import { silentStopsOf } from '../../process/stall-watchdog.ts';
+import { watchForStalls } from '../../process/stall-watchdog.ts';
 import { startWeb } from '../../web/web.ts';
 import { startWorker } from '../../worker/worker.ts';
 import type { Queues } from './services.ts';
@@ -82,7 +82,7 @@ export function startSchedulerRole(context: RoleContext): void {
     sql: database.system,
     ...queues,
     log,
-    silence: silentStopsOf(lifecycle, log),
+    watchdog: watchForStalls(lifecycle, log),
     metrics: createMetrics(),
     leaseMs: config.PURSER_LEASE_MS,
     reconcileAfterMs,
@@ -106,7 +106,7 @@ export async function startWorkerRole(
     executors,
     backend: queues.backend,
     log,
-    silence: silentStopsOf(lifecycle, log),
+    watchdog: watchForStalls(lifecycle, log),
     metrics,
     leaseMs: config.PURSER_LEASE_MS,
     graceMs: handlerGraceMs,
@@ -139,7 +139,7 @@ export async function startWebRole(context: RoleContext, port: number): Promise<
     credentials: { user, password: config.DASHBOARD_PASSWORD ?? generatedPassword ?? '' },
     metrics: createMetrics(),
     log,
-    silence: silentStopsOf(lifecycle, log),
+    watchdog: watchForStalls(lifecycle, log),
     version,
     keys: context.keys,
     port,

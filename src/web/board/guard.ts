@@ -63,7 +63,7 @@ async function replay(
   }
   const { sql, transport, log } = options;
   const who = c.get('operator');
-  const replayed = await replayDeadLetter(sql, jobId, { who, door: 'board' });
+  const replayed = await replayDeadLetter(sql, jobId, { operator: who, source: 'board' });
   log.info(
     { jobId, newJobId: replayed.jobId, created: replayed.created, who },
     'dead_letter_replayed',

@@ -46,7 +46,7 @@ export function endAfterKill(
   if (kill.how === 'left') return handedBack(kill.text, now);
   if (!kill.alone) {
     // Who signed is the likely one, not the proven one: the others' second such end makes suspects of them.
-    const blame = signed === false ? { lost: 'in_company' as const } : { suspect: true };
+    const blame = signed === false ? { lost: 'shared' as const } : { suspect: true };
     return { ...handedBack(kill.text, now), ...blame };
   }
   if (kill.how === 'process' || kill.how === 'ended') return lostAlone(attempt, kill.text, now);
@@ -74,8 +74,8 @@ export function settleKilled(
 const notItsFault: ReadonlySet<string> = new Set(['cancel', 'hand_back']);
 
 function lostAlone(attempt: BegunAttempt, text: string, now: Date): AttemptEnd {
-  const losses = attempt.lossesAlone + 1;
-  const facts = { countsAttempt: false, suspect: true, lost: 'alone' as const };
+  const losses = attempt.isolatedCrashes + 1;
+  const facts = { countsAttempt: false, suspect: true, lost: 'isolated' as const };
   if (losses < maxLossesAlone) {
     return {
       ...facts,

@@ -129,7 +129,7 @@ export class Executors {
   }
 
   #place(assignment: Assignment): void {
-    const kind = assignment.attempt.alone ? 'alone' : assignment.facts.isolation;
+    const kind = assignment.attempt.isolated ? 'alone' : assignment.facts.isolation;
     if (this.#closed) assignment.settle(later('the worker is leaving', 0));
     else if (this.#isUnfit && (kind !== 'shared' || this.#open.length === 0)) {
       assignment.settle(later('this worker cannot load its handlers any more', unfitPauseMs));

@@ -1,7 +1,7 @@
 /** `purser jobs cancel` and what `jobs show` tells of a wish, a pause, progress and log lines. */
 import { userInfo } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { storeProgress } from '../../../src/jobs/attempts.ts';
+import { storeProgress } from '../../../src/jobs/leases.ts';
 import type { BegunAttempt } from '../../../src/jobs/attempts.ts';
 import { listCancelRequests } from '../../../src/jobs/cancel.ts';
 import { storeLogLines } from '../../../src/jobs/log-lines.ts';

@@ -153,7 +153,7 @@ function boardSuite(start: () => Promise<WebFixture>): void {
         state: 'pending',
         replayOf: jobId,
         payload: { secret: 'in the payload' },
-        stateDetail: { who: 'operator', door: 'board' },
+        stateDetail: { by: 'operator', source: 'board' },
       });
       expect(await findJob(fixture.database.system, jobId)).toMatchObject({ state: 'dead_letter' });
       expect(await fixture.transport.queue('dead-letter').getJob(entry)).toBeUndefined();
@@ -163,8 +163,8 @@ function boardSuite(start: () => Promise<WebFixture>): void {
   it('does not replay what is no dead letter', async () => {
     const discarded = await fixture.deadLetter();
     await discardDeadLetter(fixture.database.system, discarded, {
-      who: 'test',
-      door: 'cli',
+      operator: 'test',
+      source: 'cli',
       reason: 'old',
     });
     const statuses = await Promise.all(

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Sql } from '../../../src/db/connect.ts';
-import { renewLeases } from '../../../src/jobs/attempts.ts';
+import { renewLeases } from '../../../src/jobs/leases.ts';
 import type { BeginRequest } from '../../../src/jobs/attempts.ts';
 import { createLogger } from '../../../src/log.ts';
 import { createBatches } from '../../../src/worker/batches.ts';

@@ -29,8 +29,8 @@ function assignment(): Assignment {
     attempt: 1,
     maxAttempts: 3,
     token: randomUUID(),
-    alone: false,
-    lossesAlone: 0,
+    isolated: false,
+    isolatedCrashes: 0,
     createdAt: new Date(),
     scheduledFor: new Date(),
   };

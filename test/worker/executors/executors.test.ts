@@ -105,15 +105,15 @@ function run(
     attempt: 1,
     maxAttempts: 3,
     token: randomUUID(),
-    alone: false,
-    lossesAlone: 0,
+    isolated: false,
+    isolatedCrashes: 0,
     createdAt: new Date(),
     scheduledFor: new Date(),
     ...more,
   };
   return executors.run(attempt, controller);
 }
-const alone = { alone: true };
+const alone = { isolated: true };
 
 describe('a thread that many share', () => {
   it('runs on when a handler exits, forgets a promise or throws from a timer: only that attempt fails', async () => {
@@ -134,7 +134,7 @@ describe('a thread that many share', () => {
     expect(await neighbour).toMatchObject({
       toState: 'pending',
       countsAttempt: false,
-      lost: 'in_company',
+      lost: 'shared',
     });
     expect(await run('quick')).toMatchObject({ toState: 'completed' });
   });
@@ -194,13 +194,13 @@ describe('a suspect', () => {
   });
 
   it('whose process dies is lost, the third time for good', async () => {
-    expect(await run('dies', { ...alone, lossesAlone: 1 })).toMatchObject({
+    expect(await run('dies', { ...alone, isolatedCrashes: 1 })).toMatchObject({
       toState: 'pending',
       countsAttempt: false,
       suspect: true,
-      lost: 'alone',
+      lost: 'isolated',
     });
-    expect(await run('dies', { ...alone, lossesAlone: 2 })).toMatchObject({
+    expect(await run('dies', { ...alone, isolatedCrashes: 2 })).toMatchObject({
       toState: 'dead_letter',
       error: { code: 'worker_lost', message: expect.stringContaining('SIGKILL') },
     });

@@ -118,8 +118,8 @@ function attemptOf(jobType: string, more: Partial<BegunAttempt> = {}): BegunAtte
     attempt: 1,
     maxAttempts: 3,
     token: randomUUID(),
-    alone: false,
-    lossesAlone: 0,
+    isolated: false,
+    isolatedCrashes: 0,
     createdAt: new Date(),
     scheduledFor: new Date(),
     ...more,
@@ -132,7 +132,7 @@ const innocent = { toState: 'pending', countsAttempt: false };
 it('suspects that wait for their turn all go back when handlers do not load any more', async () => {
   const pool = await open();
   await move('throw');
-  const ends = await Promise.all([1, 2, 3, 4].map(() => run(pool, 'quick', { alone: true })));
+  const ends = await Promise.all([1, 2, 3, 4].map(() => run(pool, 'quick', { isolated: true })));
   for (const end of ends) expect(end).toMatchObject(innocent);
 });
 
@@ -140,7 +140,7 @@ it('a process that could not be started is no death of the job that was to run t
   const pool = await open();
   const { execPath } = process;
   process.execPath = join(folder, 'no-node-here');
-  const end = await run(pool, 'quick', { alone: true, lossesAlone: 2 }).finally(() => {
+  const end = await run(pool, 'quick', { isolated: true, isolatedCrashes: 2 }).finally(() => {
     process.execPath = execPath;
   });
   expect(end).toMatchObject(innocent);
@@ -150,9 +150,9 @@ it('a process that could not be started is no death of the job that was to run t
 it('handlers that do not load any more keep nobody from the thread that has them', async () => {
   const pool = await open();
   await move('throw');
-  expect(await run(pool, 'quick', { alone: true })).toMatchObject(innocent);
+  expect(await run(pool, 'quick', { isolated: true })).toMatchObject(innocent);
   expect(await run(pool, 'quick')).toMatchObject({ toState: 'completed' });
-  expect(await run(pool, 'quick', { alone: true })).toMatchObject(innocent);
+  expect(await run(pool, 'quick', { isolated: true })).toMatchObject(innocent);
 });
 
 it('a thread that ends while it loads its handlers is not started again and again', async () => {
@@ -172,7 +172,7 @@ it('a module that ends its thread while it loads is named as what it is', async 
 it('a process that takes long to die is no thread that keeps its worker from ending', async () => {
   diesSlowly = true;
   const pool = await open();
-  expect(await run(pool, 'loop', { alone: true })).toMatchObject({ toState: 'failed' });
+  expect(await run(pool, 'loop', { isolated: true })).toMatchObject({ toState: 'failed' });
   expect(wedged).toEqual([]);
 });
 

@@ -81,8 +81,8 @@ describe.each(borders)('across %s', (_border, cross) => {
       token: 'x',
       createdAt: now,
       scheduledFor: now,
-      alone: false,
-      lossesAlone: 0,
+      isolated: false,
+      isolatedCrashes: 0,
     };
     const facts = { attempt, handler: { onBudget: 'park', backoff } as const, now, backoff };
     expect(endOfThrow(over(error), facts)).toEqual(endOfThrow(error, facts));

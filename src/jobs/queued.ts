@@ -1,0 +1,55 @@
+/**
+ * Jobs in state queued: claimed by dispatch and not begun yet. What is counted and listed here is compared with the
+ * queues; a job whose entry is gone, or which a worker cannot take, goes back to pending.
+ */
+import type { Queryable } from '../db/connect.ts';
+import type { DispatchedJob } from './dispatch.ts';
+
+/** Number of queued jobs per job type. */
+export async function countQueued(sql: Queryable): Promise<Map<string, number>> {
+  const rows = await sql<{ jobType: string; count: number }[]>`
+    select job_type as "jobType", count(*)::int as count
+    from public.background_jobs where state = 'queued' group by job_type`;
+  return new Map(rows.map(({ jobType, count }) => [jobType, count]));
+}
+
+/** Job types with a job that has been queued for longer than `ms`. */
+export async function listTypesQueuedFor(sql: Queryable, ms: number): Promise<string[]> {
+  const rows = await sql<{ job_type: string }[]>`
+    select distinct job_type from public.background_jobs
+    where state = 'queued' and queued_at < now() - ${ms} * interval '1 millisecond'`;
+  return rows.map(({ job_type }) => job_type);
+}
+
+/**
+ * Up to 1,000 jobs that have been queued for longer than `olderThanMs`, for the comparison with the queue. A random
+ * sample: in a fixed order, jobs that still stand in a long queue would hide the lost ones.
+ */
+export async function listOldQueued(
+  sql: Queryable,
+  now: Date,
+  olderThanMs: number,
+): Promise<DispatchedJob[]> {
+  return sql<DispatchedJob[]>`
+    select id as "jobId", job_type as "jobType", tenant_id as "tenantId", dispatch_no as "dispatchNo", priority
+    from public.background_jobs
+    where state = 'queued' and queued_at < ${now}::timestamptz - ${olderThanMs} * interval '1 millisecond'
+    order by random() limit 1000`;
+}
+
+export type ReturnReason = 'queue entry lost' | 'queue store refused' | 'worker full';
+
+/** Moves queued jobs back to pending. A job that was dispatched again meanwhile (another number) stays as it is. */
+export async function returnToPending(
+  sql: Queryable,
+  jobs: readonly Pick<DispatchedJob, 'jobId' | 'dispatchNo'>[],
+  reason: ReturnReason,
+): Promise<number> {
+  const returned = await sql`
+    update public.background_jobs j
+    set state = 'pending', state_detail = jsonb_build_object('reason', ${reason}::text)
+    from unnest(${jobs.map(({ jobId }) => jobId)}::bigint[],
+      ${jobs.map(({ dispatchNo }) => dispatchNo)}::int[]) as r (id, dispatch_no)
+    where j.id = r.id and j.state = 'queued' and j.dispatch_no = r.dispatch_no`;
+  return returned.count;
+}
