@@ -99,7 +99,7 @@ describe('pause and resume', () => {
   it('print JSON', async () => {
     const target = { scope: 'job_type', name: step };
     const paused = JSON.parse((await pause('--type', step, '--by', 'alice', '--json')).out);
-    expect(paused).toEqual({ ...target, before: null, settled: true });
+    expect(paused).toEqual({ ...target, replaced: null, claimsDrained: true });
     const resumed = JSON.parse((await invoke('resume', '--type', step, '--json')).out);
     expect(resumed).toMatchObject({ ...target, ended: { by: 'alice' }, allPausedBy: null });
   });
