@@ -1,6 +1,6 @@
 /**
- * What holding money adds to a call, beside the checklist's limit of 100 ms; and the same rows written the
- * usual way, with SELECT ... FOR UPDATE in an application transaction, in the same run on the same server.
+ * Measures what reserve and settle add to a call, against the checklist's limit of 100 ms, and the same rows
+ * written with SELECT ... FOR UPDATE in application transactions, in the same run on the same server.
  */
 import { randomUUID } from 'node:crypto';
 import { mkdtemp } from 'node:fs/promises';
@@ -23,12 +23,12 @@ const CLIENTS = [1, 8, 50] as const;
 
 export interface BenchRow {
   readonly operation: string;
-  /** In parallel, all on one tenant: one hot row. */
+  /** Parallel clients, all of one tenant: one hot row. */
   readonly clients: number;
   readonly p50Ms: number;
   readonly p99Ms: number;
   readonly perSecond: number;
-  /** Calls per second of ours over those of FOR UPDATE; null on its own row. */
+  /** Calls per second divided by those of FOR UPDATE; null for FOR UPDATE and refusals. */
   readonly timesForUpdate: number | null;
 }
 
@@ -51,8 +51,8 @@ const price: PinnedPrice = {
 };
 const usage = { inputTokens: 100, outputTokens: 50, cachedTokens: 0, reasoningTokens: 0 };
 
-/** Reserve, mark as sent, settle: all that stands around one call. */
-const held: Call = async (sql, attempt) => {
+/** Reserve, mark as sent, settle. */
+const reserveAndSettle: Call = async (sql, attempt) => {
   const hold = await checkAndReserve(sql, {
     ...attempt,
     idempotencyKey: randomUUID(),
@@ -66,7 +66,7 @@ const held: Call = async (sql, attempt) => {
   await recordUsage(sql, { reservationId: hold.reservationId, usage, costNanoUsd: 400n });
 };
 
-/** Only the check and the hold, as refused calls and the checklist's measure see it. */
+/** A reserve that is refused. */
 const refused: Call = async (sql, attempt) => {
   await checkAndReserve(sql, {
     ...attempt,
@@ -79,7 +79,7 @@ const refused: Call = async (sql, attempt) => {
   }).catch(() => {});
 };
 
-/** The usual way: one transaction to hold and one to settle, each locking the period and deciding in code. */
+/** One transaction to reserve and one to settle, each of which locks the period and decides in code. */
 const forUpdate: Call = async (sql, { tenantId, jobId, attempt }) => {
   const lock = (tx: Sql) => tx<{ budget_id: string; period_start: string; fits: boolean }[]>`
     select p.budget_id, p.period_start::text,
@@ -91,7 +91,7 @@ const forUpdate: Call = async (sql, { tenantId, jobId, attempt }) => {
   try {
     await connection`begin`;
     const [period] = await lock(connection);
-    if (period?.fits !== true) throw new Error('the bench ran out of budget');
+    if (period?.fits !== true) throw new Error('the budget of the benchmark is used up');
     const { budget_id: budgetId, period_start: start } = period;
     const book = (event: string, reserved: number, spent: number) => connection`
       insert into llm_ledger (tenant_id, budget_id, period_start, reservation_id, event,
@@ -126,7 +126,7 @@ const forUpdate: Call = async (sql, { tenantId, jobId, attempt }) => {
   }
 };
 
-/** Measures on a private Postgres with fsync off, so that the figures are of locks and round trips. */
+/** Runs on a private Postgres with fsync off, so that locks and round trips are measured, not the disk. */
 export async function run(): Promise<{ name: string; rows: BenchRow[] }> {
   const dataDir = await mkdtemp(join(tmpdir(), 'purser-bench-'));
   const server = await startEmbeddedPostgres({ dataDir, durable: false });
@@ -136,14 +136,14 @@ export async function run(): Promise<{ name: string; rows: BenchRow[] }> {
     const rows: BenchRow[] = [];
     for (const clients of CLIENTS) {
       const usual = await measure(sql, 'FOR UPDATE', clients, forUpdate);
-      const ours = await measure(sql, 'reserve + send + settle', clients, held);
+      const reserved = await measure(sql, 'reserve + send + settle', clients, reserveAndSettle);
       const refusal = await measure(sql, 'refusal', clients, refused);
-      const timesForUpdate = ours.perSecond / usual.perSecond;
-      rows.push({ ...ours, timesForUpdate }, usual, refusal);
+      const timesForUpdate = reserved.perSecond / usual.perSecond;
+      rows.push({ ...reserved, timesForUpdate }, usual, refusal);
     }
     const { differences } = await verifyBudgets(sql);
     if (differences.length > 0)
-      throw new Error(`the books are wrong: ${JSON.stringify(differences)}`);
+      throw new Error(`budget verify found differences: ${JSON.stringify(differences)}`);
     return { name: 'budget', rows };
   } finally {
     await sql.end({ timeout: 5 });
@@ -162,7 +162,7 @@ async function measure(
   await sql`
     insert into purser.context_tokens (token, tenant_id, job_id, attempt)
     values (${attempt.token}, ${attempt.tenantId}, 1, 1)`;
-  await held(sql, attempt);
+  await reserveAndSettle(sql, attempt);
   await spread(WARM_UP, clients, () => call(sql, attempt));
   const startedMs = performance.now();
   const tookMs = await spread(CALLS, clients, () => call(sql, attempt));

@@ -1,11 +1,11 @@
-/** The refusal of a hold: HTTP 402, with every figure an operator needs to act on it. */
+/** The refusal of a hold: HTTP 402, with the figures that an operator needs. */
 import { PurserError } from '../errors.ts';
 import { formatUsd } from './money.ts';
 
 export interface BudgetRefusal {
   readonly tenantId: string;
   readonly limitNanoUsd: bigint;
-  /** Spent plus unknown: what a provider has billed, or may have. */
+  /** Spent plus unknown. */
   readonly usedNanoUsd: bigint;
   readonly reservedNanoUsd: bigint;
   readonly neededNanoUsd: bigint;
@@ -14,8 +14,7 @@ export interface BudgetRefusal {
 
 /**
  * `details`: `{ scope, limit, used, reserved, needed, resets_at }`, amounts as exact decimal USD.
- * `fatal` when the hold is larger than the whole limit, or the limit is zero: no wait and no reset can
- * admit it.
+ * `fatal` when the hold exceeds the whole limit, or the limit is zero: waiting cannot admit it.
  */
 export class BudgetExceededError extends PurserError {
   override readonly name = 'BudgetExceededError';

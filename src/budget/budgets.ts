@@ -1,15 +1,15 @@
-/** A tenant's budget as operators see and set it. */
+/** A tenant's budget: its status and its monthly limit. */
 import { PurserError, UsageError } from '../errors.ts';
 import type { Sql } from '../db/connect.ts';
 import { formatUsd, parseUsd } from './money.ts';
-import { onStore } from './store.ts';
+import { mapStoreErrors } from '../db/store-errors.ts';
 
 export interface BudgetStatus {
   readonly tenantId: string;
   /** Exact decimal USD, as all amounts here. */
   readonly monthlyLimitUsd: string;
   readonly hardLimit: boolean;
-  /** `plan` follows the tenant's plan, `operator` was set by hand. */
+  /** `plan` follows the tenant's plan, `operator` was set by an operator. */
   readonly limitSource: 'plan' | 'operator';
   /** First day of the current UTC month. */
   readonly periodStart: string;
@@ -18,7 +18,7 @@ export interface BudgetStatus {
   readonly spentUsd: string;
   readonly unknownUsd: string;
   readonly reservedUsd: string;
-  /** Below zero after an overage, a soft limit, or a limit that was lowered. */
+  /** Negative after an overage, beyond a soft limit, or after the limit was lowered. */
   readonly availableUsd: string;
   readonly resetsAt: Date;
 }
@@ -37,12 +37,12 @@ interface StatusRow {
   resets_at: Date;
 }
 
-/** One tenant, or all ordered by id. A tenant that never called shows its plan's limit. */
+/** One tenant, or all ordered by id. A tenant without calls shows its plan's limit. */
 export async function budgetStatus(
   sql: Sql,
   request: { readonly tenantId?: string } = {},
 ): Promise<BudgetStatus[]> {
-  const rows = await onStore(
+  const rows = await mapStoreErrors(
     'read budgets',
     () => sql<StatusRow[]>`
       select tenant_id, monthly_limit_usd, hard_limit, limit_source, period_start::text,
@@ -74,13 +74,13 @@ export interface SetBudgetRequest {
   readonly tenantId: string;
   /** Decimal USD of at most 9 decimals, e.g. `25.00`. Zero blocks every call of a hard budget. */
   readonly monthlyLimitUsd: string;
-  /** False admits and flags beyond the limit. */
+  /** False admits calls beyond the limit and flags them. */
   readonly hard: boolean;
 }
 
 /**
- * Sets a tenant's monthly limit, effective for every reserve that commits after this one. A limit below
- * what is already used stops new calls and takes nothing back.
+ * Sets a tenant's monthly limit, effective for every reserve that commits after this call. A limit below the
+ * amount already used refuses new calls and changes nothing else.
  */
 export async function setBudget(sql: Sql, request: SetBudgetRequest): Promise<BudgetStatus> {
   const limitNanoUsd = parseUsd(request.monthlyLimitUsd);
@@ -88,9 +88,9 @@ export async function setBudget(sql: Sql, request: SetBudgetRequest): Promise<Bu
     throw new UsageError('a monthly limit is between 0 and 999999999.999999999 USD, e.g. 25.00');
   }
   const limit = formatUsd(limitNanoUsd);
-  await onStore('set a budget', () =>
+  await mapStoreErrors('set a budget', () =>
     sql.begin(async (tx) => {
-      // Waits for reserves in flight, which read the limit under this lock.
+      // Waits for running reserves, which read the limit under this lock.
       await tx`
         select from llm_budget_periods where tenant_id = ${request.tenantId}
         order by budget_id, period_start for no key update`;

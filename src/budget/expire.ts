@@ -1,23 +1,23 @@
-/** Ends holds whose time is over, so that a process that died leaks none. */
+/** Ends expired holds, so that a process that died leaks none. */
 import type { Queryable } from '../db/connect.ts';
-import { onStore } from './store.ts';
+import { mapStoreErrors } from '../db/store-errors.ts';
 
 export interface ExpireRequest {
   readonly sql: Queryable;
   /** Default: the database's clock. */
   readonly now?: Date;
-  /** Most reservations per call. Call again while the counts add up to it. */
+  /** Maximum reservations per call. Call again while the counts add up to it. */
   readonly limit: number;
 }
 
 /**
- * Never sent is released; sent has an unknown outcome and stays charged at the hold. Any number of
- * sweepers may run: each takes what no other has locked.
+ * A hold that was never sent is released; one that was sent has an unknown outcome and stays charged. Concurrent
+ * sweepers skip rows that another has locked.
  */
 export async function releaseExpiredReservations(
   request: ExpireRequest,
 ): Promise<{ released: number; unknown: number }> {
-  const [counts] = await onStore(
+  const [counts] = await mapStoreErrors(
     'expire reservations',
     () => request.sql<{ released: number; unknown: number }[]>`
       select released, unknown

@@ -1,6 +1,6 @@
 /**
- * Exact LLM money: nano-USD (10^-9 USD) as `bigint` in code, decimal strings at the edges. Nothing
- * here passes through a float, and a cost is rounded up exactly once.
+ * Exact LLM money: nano-USD (10^-9 USD) as `bigint` in code, decimal strings at the edges. No floating point,
+ * and a cost is rounded up exactly once.
  */
 import { UsageError } from '../errors.ts';
 
@@ -28,7 +28,7 @@ function parseDecimal(text: string): Decimal {
 
 /**
  * A decimal USD amount such as `25.00` or `0.0004` in nano-USD.
- * Refuses a tenth decimal that is not zero, rather than rounding somebody's limit.
+ * Refuses a tenth decimal that is not zero, rather than rounding a limit.
  */
 export function parseUsd(text: string): bigint {
   const { units, scale } = parseDecimal(text);
@@ -79,7 +79,7 @@ export interface PricedTokens {
 
 /**
  * The cost of one call in nano-USD: `sum(tokens * usdPerMtok) * 10^3 + usdPerThousandRequests * 10^6`,
- * rounded up once at the end, so that a call is never free and three parts never round three times.
+ * rounded up once at the end, so that a priced call is never free.
  */
 export function costNanoUsd(parts: readonly PricedTokens[], usdPerThousandRequests = '0'): bigint {
   const request = parseDecimal(usdPerThousandRequests);
@@ -93,7 +93,7 @@ export function costNanoUsd(parts: readonly PricedTokens[], usdPerThousandReques
   terms.push({ units: request.units * 10n ** 6n, scale: request.scale });
   const scale = Math.max(...terms.map((term) => term.scale));
   const units = terms.reduce((sum, t) => sum + t.units * 10n ** BigInt(scale - t.scale), 0n);
-  if (units < 0n) throw new UsageError('a price below zero would make calls pay the tenant');
+  if (units < 0n) throw new UsageError('a price must not be negative');
   const divisor = 10n ** BigInt(scale);
   return (units + divisor - 1n) / divisor;
 }

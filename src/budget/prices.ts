@@ -1,13 +1,13 @@
 /**
- * What a model's tokens cost: the operator's own price first, else the published one. A price is pinned
- * on the reservation, and a model without one is refused. All rates are decimal strings, never floats.
+ * The price of a model's tokens: the operator's price first, else the published one. A price is pinned on the
+ * reservation, and a model without one is refused. All rates are decimal strings, never floats.
  */
 import { calcPrice, findProvider } from '@pydantic/genai-prices';
 import { PurserError } from '../errors.ts';
 import type { Queryable } from '../db/connect.ts';
 import { costNanoUsd, decimalOfNumber, maxDecimal } from './money.ts';
 import type { TokenUsage } from './settle.ts';
-import { onStore } from './store.ts';
+import { mapStoreErrors } from '../db/store-errors.ts';
 
 /** A rate in USD per million tokens; tiers replace it for a whole request above their input tokens. */
 interface TieredRate {
@@ -26,21 +26,21 @@ export interface PinnedPrice {
   /** Reasoning tokens, where they are billed apart from other output. */
   readonly reasoning?: TieredRate;
   readonly usdPerThousandRequests?: string;
-  /** The bounds that a hold uses: no token of this request can cost more. */
+  /** Upper bounds, which a hold uses. */
   readonly dearestInputUsdPerMtok: string;
   readonly dearestOutputUsdPerMtok: string;
 }
 
 export interface PriceQuery {
   readonly model: string;
-  /** Where the request goes, to tell apart providers that sell the same model. */
+  /** Base URL of the request, to distinguish providers that sell the same model. */
   readonly baseUrl?: string;
   readonly now?: Date;
 }
 
 /** The price of a model now. Throws `model_unpriced`, naming the model and the fix. */
 export async function priceOf(sql: Queryable, query: PriceQuery): Promise<PinnedPrice> {
-  const own = await onStore('read prices', () => operatorPrice(sql, query));
+  const own = await mapStoreErrors('read prices', () => operatorPrice(sql, query));
   const price = own ?? publishedPrice(query);
   if (price !== undefined) return price;
   const model = query.model.slice(0, 200);

@@ -1,13 +1,13 @@
 /**
- * Takes a hold for the worst case of one request before it leaves. Under any concurrency no new
- * admission passes a hard limit, and an attempt that ended cannot reserve.
+ * Reserves the worst-case cost of one request before it is sent. Under any concurrency no new admission exceeds
+ * a hard limit, and an attempt that ended cannot reserve.
  */
 import { PurserError } from '../errors.ts';
 import type { Queryable } from '../db/connect.ts';
 import { BudgetExceededError } from './budget-exceeded.ts';
 import { formatUsd, parseUsd } from './money.ts';
 import type { PinnedPrice } from './prices.ts';
-import { onStore } from './store.ts';
+import { mapStoreErrors } from '../db/store-errors.ts';
 
 type ReservationStatus = 'RESERVED' | 'APPLIED' | 'RELEASED' | 'UNKNOWN';
 
@@ -20,7 +20,7 @@ export interface ReserveRequest {
   /** Unique per HTTP attempt of this tenant. The same key with the same hold is the same reservation. */
   readonly idempotencyKey: string;
   readonly holdNanoUsd: bigint;
-  /** After this the hold expires: released if it was never sent, unknown if it was. */
+  /** After this the hold expires: released if it was never sent, else unknown. */
   readonly ttlMs: number;
   readonly provider: string;
   readonly model: string;
@@ -32,12 +32,12 @@ export interface ReserveRequest {
 export interface Reservation {
   readonly reservationId: string;
   readonly status: ReservationStatus;
-  /** True when this key was reserved before; then it may have been sent already. */
+  /** True when this key was reserved before; the request may have been sent. */
   readonly replayed: boolean;
   readonly sentAt: Date | null;
   readonly expiresAt: Date;
   readonly holdNanoUsd: bigint;
-  /** A soft limit was passed: admitted, but somebody should know. */
+  /** Admitted beyond a soft limit. */
   readonly overLimit: boolean;
 }
 
@@ -55,15 +55,15 @@ interface ReserveRow {
 }
 
 /**
- * One function call, one transaction, nothing open afterwards. Throws `BudgetExceededError` (402),
- * `stale_token`, `idempotency_conflict` (409: the key holds something else), `unknown_tenant`, or
- * `budget_unavailable` (503). A missing budget is made from the tenant's plan.
+ * One function call in one transaction. Throws `BudgetExceededError` (402),
+ * `stale_token`, `idempotency_conflict` (409: the key belongs to another request), `unknown_tenant`, or
+ * `store_unavailable` (503). A missing budget is created from the tenant's plan.
  */
 export async function checkAndReserve(
   sql: Queryable,
   request: ReserveRequest,
 ): Promise<Reservation> {
-  const row = await onStore('reserve money', () => reserveHold(sql, request));
+  const row = await mapStoreErrors('reserve money', () => reserveHold(sql, request));
   if (row.outcome !== 'reserved' && row.outcome !== 'replayed') throw refusalOf(row, request);
   return {
     reservationId: row.reservation_id,
@@ -91,14 +91,14 @@ function refusalOf(row: ReserveRow, request: ReserveRequest): PurserError {
   if (row.outcome === 'conflict') {
     return new PurserError(
       'idempotency_conflict',
-      `key ${idempotencyKey} of tenant ${tenantId} already holds something else; use a new key per request`,
+      `key ${idempotencyKey} of tenant ${tenantId} already belongs to another request; use a new key per request`,
       { status: 409, details: { tenantId, idempotencyKey, class: 'fatal' } },
     );
   }
   if (row.outcome === 'stale_token') {
     return new PurserError(
       'stale_token',
-      `attempt ${attempt} of job ${jobId} ended or was taken over; it may not spend`,
+      `attempt ${attempt} of job ${jobId} is no longer running and cannot reserve`,
       { status: 409, details: { jobId, attempt } },
     );
   }
@@ -118,19 +118,19 @@ async function reserveHold(sql: Queryable, request: ReserveRequest): Promise<Res
       ${request.ttlMs}::double precision * interval '1 millisecond',
       ${request.provider}, ${request.model}, ${JSON.stringify(request.price)}::text::jsonb,
       ${request.now ?? null}::timestamptz)`;
-  if (row === undefined) throw new Error('purser.budget_reserve answered no row');
+  if (row === undefined) throw new Error('purser.budget_reserve returned no row');
   return row;
 }
 
 /**
- * Says that the request leaves now. False when the hold is no longer open (expired or closed) or was
- * sent before: then it must not be sent.
+ * Records that the request is being sent. False when the hold has ended or was marked before: then the request
+ * must not be sent.
  */
 export async function markSent(
   sql: Queryable,
   request: { readonly reservationId: string; readonly now?: Date },
 ): Promise<boolean> {
-  const marked = await onStore(
+  const marked = await mapStoreErrors(
     'mark a request as sent',
     () => sql`
       update llm_reservations set sent_at = coalesce(${request.now ?? null}::timestamptz, clock_timestamp())

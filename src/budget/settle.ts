@@ -1,11 +1,11 @@
 /**
- * Ends a hold exactly once: charged at what was billed, given back, or kept charged as unknown. Safe to
- * repeat and to race; a late bill for a hold that already ended is still recorded.
+ * Ends a hold exactly once: charged at the actual cost, released, or kept charged as unknown. Safe to repeat and
+ * to call concurrently; a late settlement of a hold that has ended is still recorded.
  */
 import { PurserError } from '../errors.ts';
 import type { Queryable } from '../db/connect.ts';
 import { formatUsd, parseUsd } from './money.ts';
-import { onStore } from './store.ts';
+import { mapStoreErrors } from '../db/store-errors.ts';
 
 /** Tokens as billed. `inputTokens` includes the cached ones, `outputTokens` the reasoning ones. */
 export interface TokenUsage {
@@ -26,7 +26,7 @@ export interface Settlement {
   /** False when the same settlement was recorded before. */
   readonly applied: boolean;
   readonly holdNanoUsd: bigint;
-  /** What was billed beyond the hold. Recorded in full; somebody should know. */
+  /** Cost beyond the hold; charged in full. */
   readonly overageNanoUsd: bigint;
 }
 
@@ -39,10 +39,10 @@ interface SettleRow {
 /**
  * Releases the stored hold and charges the actual cost into the reservation's own period, in one
  * transaction. Idempotent; other figures for a settled reservation are `idempotency_conflict` (409).
- * Needs no token: money that was spent is accepted from anyone who names its reservation.
+ * Needs no attempt token: money that was spent is recorded whatever became of the attempt.
  */
 export async function recordUsage(sql: Queryable, request: SettleRequest): Promise<Settlement> {
-  const row = await onStore('record usage', () => settleHold(sql, request));
+  const row = await mapStoreErrors('record usage', () => settleHold(sql, request));
   if (row.outcome === 'settled' || row.outcome === 'replayed') {
     return {
       applied: row.outcome === 'settled',
@@ -53,13 +53,13 @@ export async function recordUsage(sql: Queryable, request: SettleRequest): Promi
   if (row.outcome === 'conflict') {
     throw new PurserError(
       'idempotency_conflict',
-      `reservation ${request.reservationId} was settled before with other figures; the first stand`,
+      `reservation ${request.reservationId} was settled before with other figures, which are kept`,
       { status: 409, details: { reservationId: request.reservationId, class: 'fatal' } },
     );
   }
   throw new PurserError(
     'unknown_reservation',
-    `no reservation ${request.reservationId}; it belongs to another database or an erased tenant`,
+    `no reservation ${request.reservationId}; it belongs to another database or a deleted tenant`,
     { status: 404, details: { reservationId: request.reservationId, class: 'fatal' } },
   );
 }
@@ -71,7 +71,7 @@ async function settleHold(sql: Queryable, request: SettleRequest): Promise<Settl
       ${request.reservationId}::uuid, ${formatUsd(request.costNanoUsd)}::numeric,
       ${inputTokens}::bigint, ${outputTokens}::bigint, ${cachedTokens}::bigint,
       ${reasoningTokens}::bigint, ${request.now ?? null}::timestamptz)`;
-  if (row === undefined) throw new Error('purser.budget_settle answered no row');
+  if (row === undefined) throw new Error('purser.budget_settle returned no row');
   return row;
 }
 
@@ -80,12 +80,12 @@ interface CloseRequest {
   readonly now?: Date;
 }
 
-/** Gives the hold back: the request surely was not billed. False when it had already ended. */
+/** Releases the hold: the request was certainly not billed. False when the hold had ended. */
 export async function releaseReservation(sql: Queryable, request: CloseRequest): Promise<boolean> {
   return closeHold(sql, request, 'RELEASED');
 }
 
-/** The request left and nobody knows what it cost: stays charged at the hold. False when it had ended. */
+/** Keeps the hold charged: the request was sent and its cost is unknown. False when the hold had ended. */
 export async function markUnknown(sql: Queryable, request: CloseRequest): Promise<boolean> {
   return closeHold(sql, request, 'UNKNOWN');
 }
@@ -95,7 +95,7 @@ async function closeHold(
   request: CloseRequest,
   status: 'RELEASED' | 'UNKNOWN',
 ): Promise<boolean> {
-  const closed = await onStore(
+  const closed = await mapStoreErrors(
     'end a reservation',
     () => sql`
       select from purser.budget_close(

@@ -1,6 +1,6 @@
 /**
- * Recomputes every counter from its rows and names each difference. One REPEATABLE READ snapshot: money
- * moves in single transactions, so the answer is right beside a live fleet.
+ * Recomputes every counter from its rows and names each difference. Reads one REPEATABLE READ snapshot, and every
+ * movement is one transaction, so the result is correct beside a running fleet.
  */
 import type { Sql, Tx } from '../db/connect.ts';
 
@@ -19,7 +19,7 @@ export interface BudgetVerification {
   readonly budgets: number;
   readonly periods: number;
   readonly reservations: number;
-  /** What providers billed beyond their holds: recorded, not a difference. */
+  /** Cost beyond the holds: recorded, not a difference. */
   readonly overageUsd: string;
   readonly differences: readonly BudgetDifference[];
 }
@@ -32,7 +32,7 @@ interface DifferenceRow {
   recomputed: string;
 }
 
-/** Reads only. `differences` is empty when the books are right. */
+/** Reads only. `differences` is empty when every figure agrees. */
 export async function verifyBudgets(sql: Sql): Promise<BudgetVerification> {
   const result = await sql.begin('isolation level repeatable read read only', async (tx) => ({
     counts: await countRows(tx),
@@ -67,7 +67,7 @@ async function countRows(tx: Tx): Promise<Omit<BudgetVerification, 'differences'
   };
 }
 
-/** Each counter of each period, against the reservations, the usage, and the ledger. */
+/** Compares each counter of each period with the reservations, the usage, and the ledger. */
 async function compareCounters(tx: Tx): Promise<DifferenceRow[]> {
   return tx<DifferenceRow[]>`
     with held as (
@@ -98,7 +98,7 @@ async function compareCounters(tx: Tx): Promise<DifferenceRow[]> {
     order by p.tenant_id, p.period_start, c.name`;
 }
 
-/** Each reservation against its own ledger rows and usage: two faults in one period cannot cancel out. */
+/** Compares each reservation with its own ledger rows and usage, so that two faults cannot cancel out. */
 async function compareReservations(tx: Tx): Promise<DifferenceRow[]> {
   return tx<DifferenceRow[]>`
     with booked as (

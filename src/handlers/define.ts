@@ -1,6 +1,6 @@
 /**
  * A handler is the work of one job type: what it takes, how long it may take, how often it is tried, and
- * the function that does it. It sees its tenant's rows and the LLM door; it never sees a queue.
+ * the function that does it. It sees its tenant's rows and the LLM gateway; it never sees a queue.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { SecretTexts } from '../crypto/secrets/texts.ts';

@@ -135,7 +135,8 @@ export const finopsAnalysis = defineHandler({
     const evidence = await gatherEvidence(ctx.sql, ctx.payload.periodDays);
     if (evidence === null) return done({ headline: 'no cost data' });
     const answer = await ask(ctx.llm, evidence);
-    if (answer.object === undefined) throw new Error('the LLM door gave no object for a schema');
+    if (answer.object === undefined)
+      throw new Error('the LLM gateway returned no object for a schema');
     await store(ctx, evidence, answer, answer.object);
     return done(await findAnalysis(ctx.sql, ctx.jobId));
   },

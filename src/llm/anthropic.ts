@@ -1,4 +1,4 @@
-/** Anthropic's messages protocol. JSON is asked for in the prompt only, which every model takes. */
+/** Anthropic's messages protocol. JSON is requested in the prompt only, which works with every model. */
 import type { Protocol } from './protocol.ts';
 import { asObject } from './provider-body.ts';
 import type { JsonObject } from './provider-body.ts';
@@ -11,7 +11,7 @@ export const anthropicProtocol: Protocol = {
   apiKeyVariable: 'ANTHROPIC_API_KEY',
   baseUrlVariable: 'ANTHROPIC_BASE_URL',
   defaultBaseUrl: 'https://api.anthropic.com/v1',
-  // Anthropic's own tools write this variable without the version.
+  // Anthropic's own tools set this variable without the version.
   defaultPath: '/v1',
   needsKey: true,
   hasJsonMode: false,
@@ -24,7 +24,7 @@ export const anthropicProtocol: Protocol = {
 };
 
 /**
- * `input_tokens` leaves out what was read from the cache or written to it; `output_tokens` includes
+ * `input_tokens` excludes tokens that were read from the cache or written to it; `output_tokens` includes
  * thinking. docs.claude.com, "Messages", field `usage`.
  */
 function usageOf(body: JsonObject): BilledUsage | undefined {

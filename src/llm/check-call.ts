@@ -1,4 +1,4 @@
-/** What a call must be, checked where it is made and again at the door: the one does not trust the other. */
+/** Validates a call, in the handler's thread and again in the supervisor, which does not trust the thread. */
 import { UsageError } from '../errors.ts';
 import type { LlmCall } from './llm.ts';
 
@@ -10,7 +10,7 @@ export function checkCall(call: { readonly [Field in keyof LlmCall]?: unknown })
       throw new UsageError(`${name} must be text, not ${typeof value}`);
   }
   if (model !== undefined && (typeof model !== 'string' || model === '')) {
-    throw new UsageError('model must be the name of a model, or left out for the configured one');
+    throw new UsageError('model must be the name of a model, or absent to use the configured one');
   }
   if (!Number.isSafeInteger(maxOutputTokens) || Number(maxOutputTokens) < 1) {
     throw new UsageError(

@@ -1,22 +1,22 @@
 /**
- * Opens the one door to a provider, by configuration; every attempt passes it on its own account. It stands
- * in the supervisor, so that a thread that is killed takes no usage with it.
+ * Builds the LLM gateway from the configuration. It runs in the supervisor, so that a killed executor thread
+ * loses no usage.
  */
 import type { Sql } from '../db/connect.ts';
 import { codeOf } from '../errors.ts';
 import type { Metrics } from '../metrics.ts';
 import { anthropicProtocol } from './anthropic.ts';
 import { checkCall } from './check-call.ts';
-import { providerDoor } from './gateway.ts';
+import { createProviderGateway } from './gateway.ts';
 import type { ProviderConfig } from './gateway.ts';
 import { googleProtocol } from './google.ts';
 import type { Attempt } from './holds.ts';
 import type { Analyst, CallLlm } from './llm.ts';
-import { localGateway } from './local.ts';
-import type { OfflineConfig } from './local.ts';
+import { createLocalGateway } from './local.ts';
+import type { LocalProviderConfig } from './local.ts';
 import { openAiProtocol } from './openai.ts';
 
-export type LlmProviderConfig = ProviderConfig | OfflineConfig;
+export type LlmProviderConfig = ProviderConfig | LocalProviderConfig;
 
 const protocols = {
   openai: openAiProtocol,
@@ -26,27 +26,29 @@ const protocols = {
 
 export interface LlmOptions {
   readonly provider: LlmProviderConfig;
-  /** The system's pool: budgets are none of a tenant's business. */
+  /** The system's pool: a tenant role has no access to budgets. */
   readonly budgetSql: Sql;
   readonly metrics?: Pick<Metrics, 'budgetCheckSeconds' | 'llmCalls'>;
 }
 
-export interface LlmDoor {
-  /** Who will answer, for logs and reports. */
+export interface LlmGateway {
+  /** The configured provider and model, for logs and reports. */
   readonly analyst: Analyst;
   readonly forAttempt: (attempt: Attempt) => { readonly call: CallLlm };
   /**
-   * Counts an answer in JSON, once its reader knows whether it fits: only the reader has the schema. An answer
-   * whose reader was killed before is not counted; it is paid for all the same.
+   * Counts an answer to a request with a schema, after its handler has validated it. Not called where the
+   * handler was killed before.
    */
-  readonly judged: (fits: boolean) => void;
+  readonly countAnswer: (valid: boolean) => void;
 }
 
-/** One per process. Opens no connection and sends nothing by itself. */
-export function createLlm(options: LlmOptions): LlmDoor {
+/** One per process. Opens no connection. */
+export function createLlm(options: LlmOptions): LlmGateway {
   const { provider, budgetSql: sql, metrics } = options;
   const offline = provider.kind === 'offline';
-  const open = offline ? localGateway(provider) : providerDoor(protocols[provider.kind], provider);
+  const open = offline
+    ? createLocalGateway(provider)
+    : createProviderGateway(protocols[provider.kind], provider);
   const onBudgetCheck = (seconds: number) => metrics?.budgetCheckSeconds.observe(seconds);
   const count = (status: string) => metrics?.llmCalls.inc({ status });
   return {
@@ -71,6 +73,6 @@ export function createLlm(options: LlmOptions): LlmDoor {
         },
       };
     },
-    judged: (fits) => count(fits ? 'ok' : 'llm_output_invalid'),
+    countAnswer: (valid) => count(valid ? 'ok' : 'llm_output_invalid'),
   };
 }

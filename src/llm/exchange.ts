@@ -1,6 +1,6 @@
 /**
- * One HTTP exchange with a provider under its own hold: reserve on the exact bytes, mark as sent, send,
- * and end the hold by what came back. The only call of `fetch` in Purser.
+ * One HTTP exchange with a provider under its own hold: reserve for the exact bytes, mark as sent, send, and
+ * end the hold according to the response. The only call of `fetch` in Purser.
  */
 import type { PinnedPrice } from '../budget/prices.ts';
 import { failureOfNetwork, failureOfStatus } from './failures.ts';
@@ -9,7 +9,7 @@ import type { Account, Hold } from './holds.ts';
 import { LlmError } from './llm.ts';
 import type { Protocol } from './protocol.ts';
 import { BodyTooLarge, parseObject, readBody } from './provider-body.ts';
-import { saidBy } from './provider-error.ts';
+import { readProviderError } from './provider-error.ts';
 import type { BilledUsage } from './usage.ts';
 
 export interface ExchangeRequest {
@@ -17,7 +17,7 @@ export interface ExchangeRequest {
   readonly headers: Headers;
   /** The serialised JSON, as it will be sent. */
   readonly body: string;
-  /** The cap that stands in the body. */
+  /** The cap that the body contains. */
   readonly maxOutputTokens: number;
   readonly protocol: Protocol;
   readonly model: string;
@@ -76,7 +76,7 @@ async function send(account: Account, request: ExchangeRequest): Promise<Answer 
       method: 'POST',
       headers: request.headers,
       body: request.body,
-      // A redirect would be a second request under one hold, and could take the prompt elsewhere.
+      // A redirect would be a second request under one hold, and could send the prompt to another host.
       redirect: 'manual',
       signal: AbortSignal.any([account.signal, timeout]),
     });
@@ -89,8 +89,12 @@ async function send(account: Account, request: ExchangeRequest): Promise<Answer 
       host,
       protocol,
       model: request.model,
-      // A refusal may name the model, which is in the request and no secret.
-      said: saidBy(text, request.body.replaceAll(request.model, ''), request.apiKey),
+      // An error may name the model, which is in the request and not secret.
+      providerError: readProviderError(
+        text,
+        request.body.replaceAll(request.model, ''),
+        request.apiKey,
+      ),
       retryAfter: headers.get('retry-after'),
     });
   } catch (error) {

@@ -1,45 +1,49 @@
 /**
- * What an HTTP failure of a provider means: for the job (fatal, retry, snooze), for the money (released
- * where it was surely not billed, unknown otherwise), and for the operator (one sentence with the fix).
+ * Maps a failed exchange to its consequences: for the job (fatal, retry, snooze), for the hold (released
+ * where the request was certainly not billed, unknown otherwise), and a message with the fix.
  */
 import { boundedRetryMs, parseRetryAfter } from '../retry-after.ts';
 import { LlmError } from './llm.ts';
 import type { LlmFailureClass, LlmMoneyOutcome } from './llm.ts';
 import type { Protocol } from './protocol.ts';
-import type { ProviderSaid } from './provider-error.ts';
+import type { ProviderError } from './provider-error.ts';
 
 export interface FailureContext {
-  /** Host of the base URL: what an operator recognises. */
+  /** Host of the base URL. */
   readonly host: string;
   readonly protocol: Pick<Protocol, 'apiKeyVariable' | 'baseUrlVariable'>;
   readonly model: string;
-  /** The provider's own words, already cleared of key and prompt. */
-  readonly said?: ProviderSaid;
+  /** Without the API key and the prompt. */
+  readonly providerError?: ProviderError;
   readonly retryAfter?: string | null;
   readonly now?: Date;
 }
 
-interface Meaning {
+interface StatusRule {
   readonly code: string;
   readonly class: LlmFailureClass;
   readonly outcome: LlmMoneyOutcome;
   readonly fix: string;
 }
 
-const released = (code: string, fix: string, failureClass: LlmFailureClass = 'fatal'): Meaning => ({
+const released = (
+  code: string,
+  fix: string,
+  failureClass: LlmFailureClass = 'fatal',
+): StatusRule => ({
   code,
   class: failureClass,
   outcome: 'released',
   fix,
 });
-const unknown = (code: string, fix: string): Meaning => ({
+const unknown = (code: string, fix: string): StatusRule => ({
   code,
   class: 'retry',
   outcome: 'unknown',
   fix: `${fix}; it may have been billed, so its worst case stays charged`,
 });
 
-/** `{key}` and `{url}` stand for the variables of the provider. */
+/** `{key}` and `{url}` are replaced by the variables of the provider. */
 const wrongKey = released('llm_auth', 'the API key is refused; check {key}');
 const noCredit = released(
   'llm_quota_exhausted',
@@ -57,7 +61,7 @@ const overloaded = released(
   'retry',
 );
 
-const meanings: Readonly<Record<number, Meaning>> = {
+const rulesByStatus: Readonly<Record<number, StatusRule>> = {
   400: wrongRequest,
   401: wrongKey,
   402: noCredit,
@@ -82,7 +86,7 @@ const meanings: Readonly<Record<number, Meaning>> = {
 };
 
 /** What the words of a refusal mean, where its status is a general one. */
-const meaningsOfWords: Readonly<Partial<Record<NonNullable<ProviderSaid['about']>, Meaning>>> = {
+const rulesByTopic: Readonly<Partial<Record<NonNullable<ProviderError['topic']>, StatusRule>>> = {
   key: wrongKey,
   credit: noCredit,
   size: released(
@@ -90,16 +94,16 @@ const meaningsOfWords: Readonly<Partial<Record<NonNullable<ProviderSaid['about']
     'prompt and output do not fit into the context of the model; send less evidence',
   ),
 };
-/** Statuses that say no more than that the request is refused. */
-const generalStatuses = new Set([400, 403, 413, 422, 429]);
+/** Statuses whose meaning depends on the body. */
+const ambiguousStatuses = new Set([400, 403, 413, 422, 429]);
 
-/** Not the fault of the job: where the provider says how long, it waits and burns no attempt. */
-const codesThatWait = new Set(['llm_rate_limited', 'llm_overloaded']);
+/** Not caused by the job: with a retry delay of the provider the job waits and uses no attempt. */
+const snoozedCodes = new Set(['llm_rate_limited', 'llm_overloaded']);
 const quotaWaitMs = 15 * 60_000;
 
-function meaningOf(status: number, said: ProviderSaid | undefined): Meaning {
-  const byWords = said?.about === undefined ? undefined : meaningsOfWords[said.about];
-  const known = (generalStatuses.has(status) ? byWords : undefined) ?? meanings[status];
+function ruleOf(status: number, error: ProviderError | undefined): StatusRule {
+  const byTopic = error?.topic === undefined ? undefined : rulesByTopic[error.topic];
+  const known = (ambiguousStatuses.has(status) ? byTopic : undefined) ?? rulesByStatus[status];
   if (known !== undefined) return known;
   if (status < 400) {
     return released('llm_redirected', 'the address redirects; set {url} to its target');
@@ -110,36 +114,37 @@ function meaningOf(status: number, said: ProviderSaid | undefined): Meaning {
 
 /** The error of a response that is not 2xx. */
 export function failureOfStatus(status: number, context: FailureContext): LlmError {
-  const { host, model, said, protocol } = context;
-  const meaning = meaningOf(status, said);
-  const { code, outcome } = meaning;
+  const { host, model, providerError, protocol } = context;
+  const rule = ruleOf(status, providerError);
+  const { code, outcome } = rule;
   const asked =
     parseRetryAfter(context.retryAfter, context.now ?? new Date()) ??
-    boundedRetryMs(said?.retryAfterMs);
+    boundedRetryMs(providerError?.retryAfterMs);
   const retryAfterMs = asked ?? (code === 'llm_quota_exhausted' ? quotaWaitMs : undefined);
-  const waits = retryAfterMs !== undefined && codesThatWait.has(code);
-  const failureClass = waits ? 'snooze' : meaning.class;
-  const fix = inWordsOf(protocol, meaning.fix);
-  const words = said?.message === undefined ? '' : ` (the provider says: ${said.message})`;
-  return new LlmError(code, `${host} answered ${status} for model ${model}: ${fix}${words}`, {
+  const waits = retryAfterMs !== undefined && snoozedCodes.has(code);
+  const failureClass = waits ? 'snooze' : rule.class;
+  const fix = fillVariables(protocol, rule.fix);
+  const quoted =
+    providerError?.message === undefined ? '' : ` (the provider says: ${providerError.message})`;
+  return new LlmError(code, `${host} answered ${status} for model ${model}: ${fix}${quoted}`, {
     class: failureClass,
     outcome,
     providerStatus: status,
     host,
     model,
     ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
-    ...(said?.code === undefined ? {} : { providerCode: said.code }),
-    ...(said?.param === undefined ? {} : { providerParam: said.param }),
-    ...(said?.about === undefined ? {} : { about: said.about }),
+    ...(providerError?.code === undefined ? {} : { providerCode: providerError.code }),
+    ...(providerError?.param === undefined ? {} : { providerParam: providerError.param }),
+    ...(providerError?.topic === undefined ? {} : { topic: providerError.topic }),
   });
 }
 
-function inWordsOf(protocol: FailureContext['protocol'], fix: string): string {
+function fillVariables(protocol: FailureContext['protocol'], fix: string): string {
   return fix.replace('{key}', protocol.apiKeyVariable).replace('{url}', protocol.baseUrlVariable);
 }
 
-/** Failures of the way there: the connection was never made, so nothing can have been billed. */
-const neverSent = new Set([
+/** The connection was never made, so nothing can have been billed. */
+const connectFailureCodes = new Set([
   'ECONNREFUSED',
   'ENOTFOUND',
   'EAI_AGAIN',
@@ -155,18 +160,15 @@ const neverSent = new Set([
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
 ]);
 
-/**
- * Nothing was sent, so an outage of the provider or of the network burns no attempt: the job waits for it,
- * within its patience.
- */
-const unreachablePauseMs = 30_000;
+/** Nothing was sent, so an outage of the provider or of the network uses no attempt: the job waits. */
+const unreachableRetryMs = 30_000;
 
-/** Half to one and a half of `ms`, so that waiting jobs do not come back all at once. */
-function spreadMs(ms: number): number {
+/** Half to one and a half of `ms`, so that waiting jobs do not return at the same time. */
+function jitterMs(ms: number): number {
   return Math.round(ms * (0.5 + Math.random()));
 }
 
-/** The error of a fetch that gave no response, or none to its end. */
+/** The error of a fetch that gave no complete response. */
 export function failureOfNetwork(
   thrown: unknown,
   host: string,
@@ -178,18 +180,18 @@ export function failureOfNetwork(
   // "bad port": fetch refuses some ports before it connects (fetch.spec.whatwg.org, section 2.9).
   const unsent = causes.some(
     ({ code, syscall, message }) =>
-      neverSent.has(code ?? '') || syscall === 'connect' || message === 'bad port',
+      connectFailureCodes.has(code ?? '') || syscall === 'connect' || message === 'bad port',
   );
   if (unsent) {
     return new LlmError(
       'llm_unreachable',
       `cannot connect to ${host} (${code}); nothing was sent; check ${protocol.baseUrlVariable} and the network`,
-      { class: 'snooze', outcome: 'released', host, retryAfterMs: spreadMs(unreachablePauseMs) },
+      { class: 'snooze', outcome: 'released', host, retryAfterMs: jitterMs(unreachableRetryMs) },
     );
   }
   return new LlmError(
     'llm_connection_lost',
-    `the connection to ${host} broke after the request had left (${code}); it may have been billed, ` +
+    `the connection to ${host} broke after the request was sent (${code}); it may have been billed, ` +
       'so its worst case stays charged',
     { class: 'retry', outcome: 'unknown', host },
   );

@@ -1,6 +1,6 @@
 /**
- * The door to a provider, in its own wire protocol, on the AI SDK with its retries off. The SDK writes
- * requests and reads answers; money is held and settled beneath it, one hold per request.
+ * Calls a provider in its own wire protocol, with the AI SDK and its retries off. The SDK writes requests and
+ * reads answers; its `fetch` reserves and settles money, one hold per request.
  */
 import { formatUsd } from '../budget/money.ts';
 import { priceOf } from '../budget/prices.ts';
@@ -27,11 +27,11 @@ export interface ProviderConfig {
   readonly maxResponseBytes?: number | undefined;
 }
 
-// The SDK's own warnings go to the console; what matters here is an error or a log line of ours.
+// The SDK writes its warnings to the console.
 globalThis.AI_SDK_LOG_WARNINGS = false;
 
-/** A door on one attempt's account. Remembers which model takes no JSON mode. */
-export function providerDoor(
+/** Calls on one attempt's account. Remembers which models refuse JSON mode. */
+export function createProviderGateway(
   protocol: Protocol,
   config: ProviderConfig,
 ): (account: Account) => CallLlm {
@@ -58,7 +58,7 @@ function baseUrlOf(protocol: Protocol, config: ProviderConfig): string {
   const given = config.baseUrl ?? defaultBaseUrl;
   if (!URL.canParse(given)) {
     throw new UsageError(
-      `${baseUrlVariable} "${given}" is no URL; write it like ${defaultBaseUrl}`,
+      `${baseUrlVariable} "${given}" is not a URL; write it like ${defaultBaseUrl}`,
     );
   }
   const withoutSlash = given.replace(/\/+$/, '');
@@ -77,7 +77,7 @@ function refusesJsonMode(error: unknown): boolean {
   return (
     error instanceof LlmError &&
     error.code === 'llm_bad_request' &&
-    error.details['about'] === 'json_mode'
+    error.details['topic'] === 'json_mode'
   );
 }
 
@@ -99,8 +99,8 @@ async function callOnce(call: Call): Promise<LlmReply> {
   if (finishReason === 'content-filter' && text.trim() === '') {
     throw new LlmError(
       'llm_refused',
-      `${new URL(call.baseUrl).host} let model ${model} give no answer (content filter); the call was ` +
-        'charged and would end so again; change the prompt',
+      `${new URL(call.baseUrl).host} blocked the answer of model ${model} (content filter); the call was ` +
+        'charged, and a repetition would be blocked too; change the prompt',
       { class: 'fatal', outcome: 'settled' },
     );
   }
@@ -124,7 +124,7 @@ interface Completed {
 async function complete(call: Call): Promise<Completed> {
   const { protocol, config, model, baseUrl } = call;
   const { system, prompt, maxOutputTokens } = call.asked;
-  // Outside the SDK's hands: it wraps what its fetch throws, with the prompt in it.
+  // Kept here because the SDK wraps what its fetch throws, with the prompt in it.
   let failure: unknown;
   let exchanged: Exchanged | undefined;
   const fetch: Connection['fetch'] = async (input, init) => {
@@ -173,7 +173,7 @@ async function complete(call: Call): Promise<Completed> {
     // No cause: the SDK's errors carry the prompt and the whole response.
     throw new LlmError(
       'llm_bad_response',
-      `${new URL(baseUrl).host} answered model ${model} with something that is no answer in ${protocol.name}`,
+      `${new URL(baseUrl).host} answered model ${model} with a body that is not a valid answer in ${protocol.name}`,
       { class: 'retry', outcome: 'settled' },
     );
   }

@@ -33,9 +33,8 @@ export const googleProtocol: Protocol = {
 };
 
 /**
- * Thoughts are billed as output and stand beside the candidates. Protobuf leaves zeros out of its JSON,
- * so a missing count is zero where the total is there to prove it; what the total has beyond the parts
- * is output. ai.google.dev, GenerateContentResponse, UsageMetadata.
+ * Thoughts are billed as output and not included in the candidates. Protobuf leaves zeros out of its JSON,
+ * so a missing count is zero where the total is present; what the total has beyond the parts is output. ai.google.dev, GenerateContentResponse, UsageMetadata.
  */
 function usageOf(body: JsonObject): BilledUsage | undefined {
   const usage = asObject(body['usageMetadata']);
@@ -58,7 +57,7 @@ function usageOf(body: JsonObject): BilledUsage | undefined {
   };
 }
 
-/** An answer that offers its continuation makes the SDK ask again by itself; one call is one request. */
+/** Without the token, because the SDK would send a second request for the continuation. */
 function withoutContinuation(text: string): string {
   if (!text.includes('continuationToken')) return text;
   return JSON.stringify(parseObject(text), dropContinuation) ?? text;

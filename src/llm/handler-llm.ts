@@ -1,31 +1,34 @@
 /**
- * The handler's side of the door: asks for JSON where there is a schema, and reads the answer by it. Loads
- * no provider and no money, and reaches neither but through `call`.
+ * The `Llm` that a handler gets: asks for JSON where there is a schema, and validates the answer. Runs in the
+ * executor thread; `call` runs in the supervisor. Imports neither providers nor budgets.
  */
 import { UsageError } from '../errors.ts';
 import { checkCall } from './check-call.ts';
 import type { CallLlm, Llm, LlmAnswer, LlmCall, LlmRequest } from './llm.ts';
 import { jsonInstructions, parseAnswer } from './structured.ts';
 
-/** `judged` is told of every answer to a request with a schema whether it fits: `LlmDoor.judged`. */
-export function llmOver(call: CallLlm, judged: (fits: boolean) => void = () => {}): Llm {
+/** `onValidated` is called for every answer to a request with a schema: `LlmGateway.countAnswer`. */
+export function createHandlerLlm(
+  call: CallLlm,
+  onValidated: (valid: boolean) => void = () => {},
+): Llm {
   return {
     generate: async <T>(request: LlmRequest<T>): Promise<LlmAnswer<T>> => {
       const { hint, ...answer } = await call(callOf(request));
       if (request.schema === undefined) return answer;
-      let fits = false;
+      let valid = false;
       try {
         const object = await parseAnswer(answer.text, request.schema, hint);
-        fits = true;
+        valid = true;
         return { ...answer, object };
       } finally {
-        judged(fits);
+        onValidated(valid);
       }
     },
   };
 }
 
-/** Everything that can be wrong with a request is found here, before it costs money. */
+/** Validates the request before it costs money. */
 function callOf({ system, prompt, schema, model, maxOutputTokens }: LlmRequest<unknown>): LlmCall {
   const call = {
     system,
@@ -42,7 +45,7 @@ function callOf({ system, prompt, schema, model, maxOutputTokens }: LlmRequest<u
   return { ...call, system: `${system}\n\n${jsonInstructions(schema)}` };
 }
 
-/** Handlers in plain JavaScript have no compiler to tell them. */
+/** For handlers in plain JavaScript. */
 function canValidate(schema: unknown): boolean {
   if (schema === null || (typeof schema !== 'object' && typeof schema !== 'function')) return false;
   const standard: unknown = Reflect.get(schema, '~standard');

@@ -1,6 +1,6 @@
 /**
- * The money side of one attempt's calls, the same for every provider: hold, send, and end the hold
- * exactly once. What cannot be written when it ends is settled by expiry, never lost.
+ * The holds of one attempt's calls, the same for every provider: reserve, mark as sent, and end exactly once.
+ * A hold whose end cannot be written is ended by expiry, never lost.
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -9,7 +9,7 @@ import { estimateCost } from '../budget/prices.ts';
 import type { PinnedPrice } from '../budget/prices.ts';
 import { checkAndReserve, markSent } from '../budget/reserve.ts';
 import { markUnknown, recordUsage, releaseReservation } from '../budget/settle.ts';
-import { isStoreDown } from '../budget/store.ts';
+import { isStoreUnavailable } from '../db/store-errors.ts';
 import type { Sql } from '../db/connect.ts';
 import { codeOf, messageOf } from '../errors.ts';
 import type { Logger } from '../log.ts';
@@ -17,7 +17,7 @@ import { LlmError } from './llm.ts';
 import { costOfBilled } from './usage.ts';
 import type { BilledUsage } from './usage.ts';
 
-/** The attempt on whose account a call is made. */
+/** The attempt that pays for a call. */
 export interface Attempt {
   readonly tenantId: string;
   readonly jobId: string;
@@ -28,11 +28,11 @@ export interface Attempt {
   readonly log: Logger;
 }
 
-/** An attempt with what its calls need to move money. */
+/** An attempt with what its holds need. */
 export interface Account extends Attempt {
   /** The system's pool. */
   readonly sql: Sql;
-  /** Told how long each check and reserve took. */
+  /** Called with the duration of each check and reserve. */
   readonly onBudgetCheck: (seconds: number) => void;
 }
 
@@ -40,10 +40,10 @@ export interface HoldRequest {
   readonly provider: string;
   readonly model: string;
   readonly price: PinnedPrice;
-  /** A bound, not an estimate. */
+  /** An upper bound, not an estimate. */
   readonly inputTokens: number;
   readonly maxOutputTokens: number;
-  /** How long the call may take at most. */
+  /** Maximum duration of the call. */
   readonly timeoutMs: number;
 }
 
@@ -53,13 +53,13 @@ export interface Hold {
   readonly holdNanoUsd: bigint;
 }
 
-/** Added to a call's own timeout: time to write its end, retries included, before a sweep does. */
+/** Added to a call's own timeout: time to write the end of its hold, retries included, before it expires. */
 const graceMs = 60_000;
 const endRetriesMs = [200, 1000, 4000];
 
 /**
- * Reserves the worst case and says that the request leaves now. When this throws, nothing may be sent
- * and nothing is held.
+ * Reserves the worst case and marks the request as sent. When this throws, nothing may be sent and nothing is
+ * held.
  */
 export async function openHold(account: Account, request: HoldRequest): Promise<Hold> {
   const { provider, model, price, timeoutMs } = request;
@@ -89,17 +89,16 @@ export async function openHold(account: Account, request: HoldRequest): Promise<
     await releaseHold(account, hold);
     throw account.signal.aborted ? abortedBeforeSending(error) : error;
   }
-  throw new LlmError(
-    'llm_hold_lost',
-    'the hold ended before the request could leave; nothing was sent',
-    { class: 'retry', outcome: 'released' },
-  );
+  throw new LlmError('llm_hold_lost', 'the hold ended before the request could be sent', {
+    class: 'retry',
+    outcome: 'released',
+  });
 }
 
 export function abortedBeforeSending(cause: unknown): LlmError {
   return new LlmError(
     'llm_aborted',
-    'the attempt ended before its request left; nothing was sent or charged',
+    'the attempt ended before its request was sent; nothing was charged',
     { class: 'retry', outcome: 'released' },
     cause,
   );
@@ -126,23 +125,19 @@ export async function settleHold(
   return costNanoUsd;
 }
 
-/** Gives the hold back. Where even that fails, expiry ends the hold, on the side of charging it. */
+/** Releases the hold. Where that fails, the hold expires as unknown and stays charged. */
 export async function releaseHold(account: Account, hold: Hold): Promise<void> {
-  await endQuietly(account, hold, () => releaseReservation(account.sql, hold));
+  await endHold(account, hold, () => releaseReservation(account.sql, hold));
 }
 
-/** Keeps the hold charged: the request left and nobody knows what it cost. */
+/** Keeps the hold charged: the request was sent and its cost is unknown. */
 export async function keepUnknown(account: Account, hold: Hold): Promise<void> {
   const { reservationId } = hold;
   account.log.warn({ reservationId, hold: formatUsd(hold.holdNanoUsd) }, 'budget_outcome_unknown');
-  await endQuietly(account, hold, () => markUnknown(account.sql, hold));
+  await endHold(account, hold, () => markUnknown(account.sql, hold));
 }
 
-async function endQuietly(
-  account: Account,
-  hold: Hold,
-  end: () => Promise<boolean>,
-): Promise<void> {
+async function endHold(account: Account, hold: Hold, end: () => Promise<boolean>): Promise<void> {
   try {
     await retried(end);
   } catch (error) {
@@ -159,7 +154,7 @@ async function retried<T>(run: () => Promise<T>): Promise<T> {
     try {
       return await run();
     } catch (error) {
-      if (!isStoreDown(error)) throw error;
+      if (!isStoreUnavailable(error)) throw error;
       await sleep(delayMs);
     }
   }

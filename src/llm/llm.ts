@@ -1,6 +1,6 @@
 /**
- * What a handler sees of an LLM: one call that is held, sent and settled before it returns; and what of it
- * crosses from the thread of the handler to the door. Nothing else in Purser can reach a provider.
+ * The LLM contract of a handler, where a call is reserved, sent and settled before it returns; and the plain
+ * data that the executor thread and the supervisor exchange for it.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { PurserError } from '../errors.ts';
@@ -12,7 +12,7 @@ export interface LlmRequest<T> {
   readonly schema?: StandardSchemaV1<unknown, T>;
   /** Overrides the configured model. It must have a price. */
   readonly model?: string;
-  /** The cap that goes into the request and into the hold, in tokens. */
+  /** Maximum output in tokens; part of the request and of the hold. */
   readonly maxOutputTokens: number;
 }
 
@@ -21,7 +21,7 @@ interface LlmUsage {
   readonly outputTokens: number;
 }
 
-/** Who answered. `offline` is true for the statistical analyst, which is not a language model. */
+/** The provider and model that answered. `offline` is true for a local analyst, which is not a language model. */
 export interface Analyst {
   readonly provider: string;
   readonly model: string;
@@ -32,23 +32,23 @@ export interface LlmAnswer<T> {
   readonly text: string;
   readonly object?: T;
   readonly usage: LlmUsage;
-  /** What was charged to the tenant, an exact decimal string in USD. */
+  /** Charged to the tenant: an exact decimal string in USD. */
   readonly costUsd: string;
   readonly analyst: Analyst;
 }
 
-/** A request as it is sent to the door. Plain data: the schema stays with the handler. */
+/** A request to the gateway. Plain data: the schema stays in the handler's thread. */
 export interface LlmCall {
-  /** With the instructions for JSON in it. */
+  /** Includes the instructions for JSON. */
   readonly system: string;
   readonly prompt: string;
-  /** The answer is asked for as JSON, also beyond the words of the prompt where the provider has a way to. */
+  /** Requests JSON, also by a field of the request where the protocol has one. */
   readonly json: boolean;
   readonly model?: string;
   readonly maxOutputTokens: number;
 }
 
-/** The door's answer, paid for. Plain data. */
+/** The gateway's answer, already charged. Plain data. */
 export interface LlmReply {
   readonly text: string;
   readonly usage: LlmUsage;
@@ -58,22 +58,22 @@ export interface LlmReply {
   readonly hint?: string;
 }
 
-/** Holds, sends, settles. Throws what `Llm.generate` throws, but for `LlmOutputError`. */
+/** Reserves, sends, settles. Throws what `Llm.generate` throws, except `LlmOutputError`. */
 export type CallLlm = (call: LlmCall) => Promise<LlmReply>;
 
 export interface Llm {
   /**
    * Reserves the worst case, calls, settles. Throws `BudgetExceededError` before anything is sent,
-   * `LlmOutputError` when the answer does not fit the schema (already paid for), or a `PurserError`
+   * `LlmOutputError` when the answer does not match the schema (already charged), or a `PurserError`
    * with `details.class` `fatal`, `retry` or `snooze` (with `details.retryAfterMs`).
    */
   generate<T = never>(request: LlmRequest<T>): Promise<LlmAnswer<T>>;
 }
 
-/** How a failed call ends for the job. `snooze` burns no attempt and waits `retryAfterMs`. */
+/** How a failed call ends for the job. `snooze` uses no attempt and waits `retryAfterMs`. */
 export type LlmFailureClass = 'fatal' | 'retry' | 'snooze';
 
-/** What became of the hold: `released` was surely not billed, `unknown` stays charged at the hold. */
+/** How the hold ended: `released` was certainly not billed, `unknown` stays charged at the hold. */
 export type LlmMoneyOutcome = 'released' | 'unknown' | 'settled';
 
 export interface LlmFailure {
@@ -83,7 +83,7 @@ export interface LlmFailure {
   readonly [detail: string]: unknown;
 }
 
-/** A call that failed, with the class the worker acts on and what became of the money. */
+/** A failed call, with the class that the worker acts on and the end of its hold. */
 export class LlmError extends PurserError {
   override readonly name = 'LlmError';
 
@@ -92,14 +92,14 @@ export class LlmError extends PurserError {
   }
 }
 
-/** The answer was paid for but is not what the schema asks. The caller may repair it once. */
+/** The answer was charged but does not match the schema. The caller may repair it once. */
 export class LlmOutputError extends PurserError {
   override readonly name = 'LlmOutputError';
   readonly text: string;
   readonly issues: readonly string[];
 
   constructor(text: string, issues: readonly string[]) {
-    super('llm_output_invalid', `the answer does not fit the schema: ${issues.join('; ')}`, {
+    super('llm_output_invalid', `the answer does not match the schema: ${issues.join('; ')}`, {
       details: { class: 'retry', outcome: 'settled', issues },
     });
     this.text = text;

@@ -18,7 +18,7 @@ export interface LocalAnalyst {
   answers(call: Pick<LlmCall, 'prompt' | 'json'>): Iterable<string>;
 }
 
-export interface OfflineConfig {
+export interface LocalProviderConfig {
   readonly kind: 'offline';
   /** Without it every call fails with `llm_not_configured`. */
   readonly analyst?: LocalAnalyst | undefined;
@@ -58,7 +58,7 @@ async function loadTokenizer(): Promise<CountTokens> {
   };
 }
 
-export function localGateway(config: OfflineConfig): (account: Account) => CallLlm {
+export function createLocalGateway(config: LocalProviderConfig): (account: Account) => CallLlm {
   const { analyst, priceAs } = config;
   return (account) => async (call) => {
     if (analyst === undefined) throw notConfigured();

@@ -24,21 +24,22 @@ export const openAiProtocol: Protocol = {
   usageOf,
 };
 
-/** One choice, one cap, in the word that this server knows. */
+/** Names the output cap as this server does. */
 function wireBody(
   body: JsonObject,
   { baseUrl, jsonMode }: { baseUrl: string; jsonMode: boolean },
 ): JsonObject {
   const { max_tokens: cap, ...rest } = body;
-  // OpenAI's newer models refuse max_tokens; most other servers know no other word.
-  const word = new URL(baseUrl).host === 'api.openai.com' ? 'max_completion_tokens' : 'max_tokens';
+  // OpenAI's newer models refuse max_tokens; most other servers know no other name.
+  const capName =
+    new URL(baseUrl).host === 'api.openai.com' ? 'max_completion_tokens' : 'max_tokens';
   const format = jsonMode ? { response_format: { type: 'json_object' } } : {};
-  return { ...rest, [word]: cap, ...format };
+  return { ...rest, [capName]: cap, ...format };
 }
 
 /**
- * Where the total is more than the sum, the rest is output that was billed and not listed (some servers
- * leave reasoning tokens out of `completion_tokens`).
+ * Where the total exceeds the sum, the rest is output that was billed but not listed: some servers leave
+ * reasoning tokens out of `completion_tokens`.
  */
 function usageOf(body: JsonObject): BilledUsage | undefined {
   const usage = asObject(body['usage']);

@@ -1,6 +1,6 @@
 /**
- * What differs between the wire protocols of providers. Holds, failures and the reading of answers are
- * the same for all of them.
+ * What differs between the wire protocols of providers. Holds, failures and the reading of answers are the
+ * same for all.
  */
 import type { LanguageModel } from 'ai';
 import type { JsonObject } from './provider-body.ts';
@@ -11,29 +11,29 @@ export type ProviderKind = 'openai' | 'anthropic' | 'google';
 export interface Connection {
   readonly baseUrl: string;
   readonly apiKey: string | undefined;
-  /** The only way to the network that an SDK gets. */
+  /** The SDK's only access to the network. */
   readonly fetch: (input: string | URL | Request, init?: RequestInit) => Promise<Response>;
 }
 
 export interface Protocol {
   readonly kind: ProviderKind;
-  /** For messages: what an address must speak. */
+  /** For messages. */
   readonly name: string;
   readonly apiKeyVariable: string;
   readonly baseUrlVariable: string;
   readonly defaultBaseUrl: string;
-  /** Given to a base URL that has none; undefined leaves it as it is. */
+  /** Appended to a base URL without a path. */
   readonly defaultPath?: string;
-  /** False where local servers of this protocol take any caller. */
+  /** False where local servers of this protocol need no key. */
   readonly needsKey: boolean;
-  /** Whether a request can ask for JSON beyond the words of its prompt. */
+  /** Whether a request has a field that asks for JSON. */
   readonly hasJsonMode: boolean;
-  /** Loads the SDK's package on the first call, so that a process loads only what it uses. */
+  /** Loads the SDK's package on the first call, so that a process loads only the one it uses. */
   open(connection: Connection, model: string): Promise<LanguageModel>;
-  /** The body that is held for and sent, from the one that the SDK wrote. */
+  /** The body that is reserved for and sent, made from the SDK's. */
   wireBody(body: JsonObject, options: { baseUrl: string; jsonMode: boolean }): JsonObject;
-  /** What an answer says that it used; undefined where that is missing or makes no sense. */
+  /** The usage in an answer; undefined where it is missing or invalid. */
   usageOf(body: JsonObject): BilledUsage | undefined;
-  /** The answer as the SDK may see it, where that is not as it came. */
+  /** Rewrites an answer before the SDK reads it. */
   readableAnswer?(text: string): string;
 }

@@ -1,8 +1,8 @@
-/** Reads what a provider sends back: bounded in size, and as nothing but what it is. */
+/** Reads a provider's response with a bound on its size, and its JSON without trusting its shape. */
 
 export class BodyTooLarge extends Error {}
 
-/** The body as text. Throws `BodyTooLarge` as soon as it passes `maxBytes`, without reading on. */
+/** The body as text. Throws `BodyTooLarge` once it exceeds `maxBytes`, and reads no further. */
 export async function readBody(response: Response, maxBytes: number): Promise<string> {
   if (response.body === null) return '';
   const decoder = new TextDecoder();
@@ -18,7 +18,7 @@ export async function readBody(response: Response, maxBytes: number): Promise<st
 
 export type JsonObject = Readonly<Record<string, unknown>>;
 
-/** The object that a text holds; Google wraps some of its errors in a list of one. */
+/** Parses an object. Google wraps some of its errors in a list of one. */
 export function parseObject(text: string): JsonObject | undefined {
   try {
     const value: unknown = JSON.parse(text);

@@ -1,42 +1,42 @@
 /**
- * The provider's own words about a failure, in any of the protocols: what they mean beyond the HTTP
- * status, and as much of them as gives nothing away.
+ * Reads the error body of any of the protocols: what it says beyond the HTTP status, and its message with
+ * the API key masked and parts of the prompt removed.
  */
 import { asObject, asObjects, parseObject } from './provider-body.ts';
 import type { JsonObject } from './provider-body.ts';
 
-/** What a refusal is about where its status alone does not tell. */
-type Complaint = 'key' | 'credit' | 'size' | 'json_mode';
+/** The subject of an error, where its status alone does not tell. */
+type ErrorTopic = 'key' | 'credit' | 'size' | 'json_mode';
 
-export interface ProviderSaid {
-  readonly about?: Complaint;
+export interface ProviderError {
+  readonly topic?: ErrorTopic;
   readonly message?: string;
   readonly code?: string;
   readonly param?: string;
-  /** A wait that stands in the body (Google's RetryInfo), in milliseconds. */
+  /** Google's RetryInfo in the body, in milliseconds. */
   readonly retryAfterMs?: number;
 }
 
-/** Codes and phrases as the providers write them; a phrase is looked for in the whole message. */
-const complaints: readonly { about: Complaint; codes: readonly string[]; phrases: RegExp }[] = [
+/** Codes and phrases of the providers; a phrase is searched in the whole message. */
+const topics: readonly { topic: ErrorTopic; codes: readonly string[]; phrases: RegExp }[] = [
   {
-    about: 'key',
+    topic: 'key',
     codes: ['API_KEY_INVALID', 'API_KEY_EXPIRED'],
     phrases: /API key (not valid|expired)/i,
   },
   {
-    about: 'credit',
+    topic: 'credit',
     codes: ['insufficient_quota', 'billing_error'],
     phrases: /credit balance is too low/i,
   },
   {
-    about: 'size',
+    topic: 'size',
     codes: ['context_length_exceeded'],
     phrases:
       /prompt is too long|maximum context length|input token count .{0,40}exceeds|exceeds the maximum number of tokens/i,
   },
   {
-    about: 'json_mode',
+    topic: 'json_mode',
     codes: ['response_format'],
     phrases: /response_format|json mode is not|response_?mime_?type|mimeType parameter/i,
   },
@@ -46,10 +46,13 @@ const maxQuoted = 200;
 const echoWindow = 16;
 
 /**
- * Reads a failure's body. The key is masked, and a message that repeats part of the request is dropped:
- * validation errors of some servers quote the prompt.
+ * A message that repeats part of the request is dropped: validation errors of some servers quote the prompt.
  */
-export function saidBy(body: string, request: string, apiKey: string | undefined): ProviderSaid {
+export function readProviderError(
+  body: string,
+  request: string,
+  apiKey: string | undefined,
+): ProviderError {
   const parsed = parseObject(body);
   const error = asObject(parsed?.['error']) ?? parsed ?? {};
   const details = asObjects(error['details']);
@@ -64,14 +67,14 @@ export function saidBy(body: string, request: string, apiKey: string | undefined
     word(error['status']);
   const param = word(error['param']);
   const raw = typeof error['message'] === 'string' ? error['message'] : '';
-  const message = echoes(raw, request) ? '' : quotable(raw, apiKey);
-  const about = complaints.find(
+  const message = repeatsRequest(raw, request) ? '' : quotable(raw, apiKey);
+  const topic = topics.find(
     ({ codes, phrases }) =>
       codes.includes(code ?? '') || codes.includes(param ?? '') || phrases.test(raw),
-  )?.about;
+  )?.topic;
   const retryAfterMs = retryDelayMs(details);
   return {
-    ...(about === undefined ? {} : { about }),
+    ...(topic === undefined ? {} : { topic }),
     ...(code === undefined ? {} : { code }),
     ...(param === undefined ? {} : { param }),
     ...(message === '' ? {} : { message }),
@@ -79,7 +82,7 @@ export function saidBy(body: string, request: string, apiKey: string | undefined
   };
 }
 
-/** A shorter key is a stand-in for servers that ask for none, and could be part of any word. */
+/** A shorter key is a placeholder for a server that needs none, and could occur in any word. */
 const minKeyLength = 8;
 
 const repeats = (text: string, apiKey = ''): boolean =>
@@ -109,7 +112,7 @@ function quotable(message: string, apiKey: string | undefined): string {
     .slice(0, maxQuoted);
 }
 
-function echoes(message: string, request: string): boolean {
+function repeatsRequest(message: string, request: string): boolean {
   const head = message.slice(0, maxQuoted * 4);
   for (let at = 0; at + echoWindow <= head.length; at += 1) {
     if (request.includes(head.slice(at, at + echoWindow))) return true;

@@ -1,10 +1,10 @@
-/** Asks for JSON and reads it out of whatever the answer wraps it in. */
+/** Asks for JSON in the prompt, and extracts and validates it from the answer. */
 import type { StandardJSONSchemaV1, StandardSchemaV1 } from '@standard-schema/spec';
 import { LlmOutputError } from './llm.ts';
 
 const maxIssues = 20;
 
-/** Sentences to add to the system prompt; with the JSON Schema where the schema library can give one. */
+/** Text for the system prompt, with the JSON Schema where the schema library provides one. */
 export function jsonInstructions(schema: StandardSchemaV1): string {
   const described = jsonSchemaOf(schema);
   const shape =
@@ -22,8 +22,8 @@ function jsonSchemaOf(schema: StandardSchemaV1): Record<string, unknown> | undef
 }
 
 /**
- * The validated object. Tolerates a code fence, text around the object, and a reasoning block before it.
- * Throws `LlmOutputError` with the text and every issue as `path: message`.
+ * The validated object. Accepts a code fence, text around the object, and a reasoning block before it. Throws
+ * `LlmOutputError` with the text and each issue as `path: message`.
  */
 export async function parseAnswer<T>(
   text: string,
@@ -56,7 +56,7 @@ function parseJson(text: string): { readonly value: unknown } | undefined {
     try {
       return { value: JSON.parse(candidate) };
     } catch {
-      // The next way to read it.
+      // Try the next candidate.
     }
   }
   return undefined;

@@ -3,7 +3,7 @@
  * to its end. Every part is one short statement, so any number of schedulers may sweep.
  */
 import { releaseExpiredReservations } from '../budget/expire.ts';
-import { isStoreDown } from '../budget/store.ts';
+import { isStoreUnavailable } from '../db/store-errors.ts';
 import type { Sql } from '../db/connect.ts';
 import { removeOldHeartbeats } from '../db/heartbeats.ts';
 import { endHoldouts } from '../db/tenant-pool.ts';
@@ -78,7 +78,7 @@ export async function sweepOnce(options: SweepOptions, now: Date): Promise<numbe
     try {
       await part();
     } catch (error) {
-      if (isStoreDown(error)) throw error;
+      if (isStoreUnavailable(error)) throw error;
       failures.push(error);
     }
   }

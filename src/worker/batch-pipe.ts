@@ -3,7 +3,7 @@
  * once; what arrives meanwhile leaves together as soon as the statement in flight is back.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { isStoreDown } from '../budget/store.ts';
+import { isStoreUnavailable } from '../db/store-errors.ts';
 import { codeOf, PurserError } from '../errors.ts';
 import type { Logger } from '../log.ts';
 
@@ -148,7 +148,7 @@ function mayPass(error: unknown): boolean {
   const code = codeOf(error);
   return (
     code !== 'CONNECTION_ENDED' &&
-    (code === 'no_answer' || isStoreDown(error) || passing.test(code))
+    (code === 'no_answer' || isStoreUnavailable(error) || passing.test(code))
   );
 }
 

@@ -1,7 +1,7 @@
 /** A worker's money side as a process of its own, to be killed: `crash-child.ts reserve|generate JSON`. */
 import { connect } from '../../src/db/connect.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
-import { llmOver } from '../../src/llm/handler-llm.ts';
+import { createHandlerLlm } from '../../src/llm/handler-llm.ts';
 import { reserve } from '../support/holds.ts';
 import { silentLog } from '../support/llm-attempt.ts';
 import type { TestAttempt } from '../support/tenants.ts';
@@ -15,12 +15,14 @@ if (act === 'reserve') {
   console.log('reserved');
   setInterval(() => {}, 60_000);
 } else {
-  const door = createLlm({
+  const gateway = createLlm({
     provider: { kind: 'openai', model: 'ten-cents', baseUrl: options.baseUrl },
     budgetSql: sql,
   });
   const { signal } = new AbortController();
-  const llm = llmOver(door.forAttempt({ ...options.attempt, signal, log: silentLog }).call);
+  const llm = createHandlerLlm(
+    gateway.forAttempt({ ...options.attempt, signal, log: silentLog }).call,
+  );
   await llm.generate({ system: 'Be brief.', prompt: 'Well?', maxOutputTokens: 100 });
   console.log('generated');
   await sql.end();

@@ -46,7 +46,7 @@ async function countersAfterSweep(tenantId: string) {
 }
 
 describe('a process that is killed', () => {
-  it('between reserve and send gives its hold back', async () => {
+  it('between reserve and send releases its hold', async () => {
     const { tenantId, child } = await startCall('reserve');
     await child.waitForLine(/reserved/);
     await child.kill();
@@ -66,7 +66,7 @@ describe('a process that is killed', () => {
     });
   });
 
-  it('while it settles is charged once: what was billed, or its hold', async () => {
+  it('while it settles is charged once: the cost or the hold', async () => {
     const usage = { prompt_tokens: 10, completion_tokens: 40 };
     provider.script({ kind: 'answer', usage, delayMs: 500 });
     const { tenantId, child } = await startCall('generate');
@@ -92,7 +92,7 @@ describe('a process that is killed', () => {
     expect([settled, kept]).toContainEqual(after);
   });
 
-  it('never: the same call, left alone, ends settled', async () => {
+  it('never: the same call ends settled', async () => {
     const { tenantId, child } = await startCall('generate');
     expect(await child.waitForExit()).toMatchObject({ code: 0 });
     expect(await countersOf(database.sql, tenantId)).toMatchObject({ reserved: '0', unknown: '0' });

@@ -7,7 +7,7 @@ import type { Database } from '../../src/db/database.ts';
 import { assertBooksRight } from '../support/ledger.ts';
 import { emptyDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
-import { billOf, countersOf, reserve } from '../support/holds.ts';
+import { settlementOf, countersOf, reserve } from '../support/holds.ts';
 import { addTenant, startAttempt } from '../support/tenants.ts';
 
 let database: TestDatabase;
@@ -19,14 +19,14 @@ beforeAll(async () => {
 });
 afterAll(() => database.close());
 
-it('money moves by the same rules at level L1, where one plain login owns everything', async () => {
+it('reserve and settle work at level L1, where one login owns everything', async () => {
   expect(plain.level).toBe('L1');
   const sql = plain.system;
   const tenantId = await addTenant(sql, { limitUsd: '1' });
   const attempt = await startAttempt(sql, tenantId);
   const settled = await reserve(sql, attempt, '0.5');
   await markSent(sql, settled);
-  await recordUsage(sql, billOf(settled.reservationId, '0.3'));
+  await recordUsage(sql, settlementOf(settled.reservationId, '0.3'));
   await reserve(sql, attempt, '0.7');
   await expect(reserve(sql, attempt, '0.000000001')).rejects.toMatchObject({ status: 402 });
   const now = new Date(Date.now() + 3_600_000);
@@ -35,12 +35,12 @@ it('money moves by the same rules at level L1, where one plain login owns everyt
   await assertBooksRight(sql);
 });
 
-it('a session without the system marker sees no money at level L1', async () => {
+it('a session without the system token reads no money tables at level L1', async () => {
   expect(await database.sql`select from llm_ledger`).toHaveLength(0);
   expect(await database.sql`select from llm_budgets`).toHaveLength(0);
 });
 
-it('the migration goes down and up again', async () => {
+it('the migration can be reverted and applied again', async () => {
   const applied = await plain.system<{ version: number }[]>`
     select version from purser.migrations where version >= 5`;
   await migrateDown(database.url, applied.length);

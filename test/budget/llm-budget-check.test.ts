@@ -75,7 +75,7 @@ describe('LLM budget check', () => {
     expect(provider.received).toHaveLength(1);
   });
 
-  it('test_budget_reservation_is_atomic: of 50 parallel calls on a budget that fits 10, exactly 10 leave', async () => {
+  it('test_budget_reservation_is_atomic: of 50 parallel calls on a budget that fits 10, exactly 10 are sent', async () => {
     const tenantId = await addTenant(database.sql, { limitUsd: '1.00' });
     provider.answerWith('Fine.', full);
     const attempts = await Promise.all(Array.from({ length: 50 }, () => attemptOf(tenantId)));
@@ -136,7 +136,7 @@ describe('LLM budget check', () => {
     });
   });
 
-  it('test_zero_budget_blocks_all_requests: even those that would cost nothing', async () => {
+  it('test_zero_budget_blocks_all_requests: even those without cost', async () => {
     await database.sql`
       insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok)
       values ('free', '2020-01-01', 0, 0)`;

@@ -48,20 +48,20 @@ describe('money', () => {
     expect(parseUsd(text)).toBe(nanoUsd);
   });
 
-  it('rounds a call up once, not each of its parts', () => {
+  it('rounds the cost of a call up once, not each part', () => {
     const third = { tokens: 1, usdPerMtok: '0.0003' };
     expect(costNanoUsd([third])).toBe(1n);
     expect(costNanoUsd([third, third, third])).toBe(1n);
     expect(costNanoUsd([third, third, third, third])).toBe(2n);
   });
 
-  it('never makes a call with a price free, and a call without tokens costs nothing', () => {
+  it('a call with a price is never free, and a call without tokens costs nothing', () => {
     expect(costNanoUsd([{ tokens: 1, usdPerMtok: '1e-12' }])).toBe(1n);
     expect(costNanoUsd([{ tokens: 0, usdPerMtok: '15' }])).toBe(0n);
     expect(costNanoUsd([], '5')).toBe(5_000_000n);
   });
 
-  it('is exact where floats are not', () => {
+  it('is exact where floating point is not', () => {
     // 0.1 * 3 as doubles is 0.30000000000000004, which would round up to one nano-dollar more.
     expect(costNanoUsd([{ tokens: 3_000_000, usdPerMtok: decimalOfNumber(0.1) }])).toBe(
       300_000_000n,
@@ -71,14 +71,14 @@ describe('money', () => {
     );
   });
 
-  it('refuses fractions of tokens, negative tokens and prices that pay the tenant', () => {
+  it('refuses fractional tokens, negative tokens and negative prices', () => {
     for (const tokens of [1.5, -1, Number.NaN, 2 ** 53]) {
       expect(() => costNanoUsd([{ tokens, usdPerMtok: '1' }])).toThrow(/number of tokens/);
     }
-    expect(() => costNanoUsd([{ tokens: 1, usdPerMtok: '-1' }])).toThrow(/below zero/);
+    expect(() => costNanoUsd([{ tokens: 1, usdPerMtok: '-1' }])).toThrow(/must not be negative/);
   });
 
-  it('keeps the text of published prices, small ones included', () => {
+  it('keeps the decimal text of published prices, small ones included', () => {
     expect([0.15, 0.075, 1e-7, 10].map(decimalOfNumber)).toEqual(['0.15', '0.075', '1e-7', '10']);
     expect(() => decimalOfNumber(Number.NaN)).toThrow(/not a price/);
     expect(maxDecimal('0.15', '1.5e-1', '0.1500001', '0.02')).toBe('0.1500001');

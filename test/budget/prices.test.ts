@@ -25,7 +25,7 @@ describe('prices', () => {
     expect(cost).toBe(195_000n);
   });
 
-  it('the hold takes the dearest rate that could apply, cache writes and tiers included', () => {
+  it('a hold uses the highest rate that could apply, cache writes and tiers included', () => {
     const sonnet = publishedPrice({ model: 'claude-sonnet-4-5' });
     if (sonnet === undefined) throw new Error('claude-sonnet-4-5 has no published price');
     expect(sonnet.dearestInputUsdPerMtok).toBe('7.5');
@@ -37,14 +37,14 @@ describe('prices', () => {
     }
   });
 
-  it('a tier applies above its start, not at it', () => {
+  it('a tier applies above its start, not at its start', () => {
     const price = publishedPrice({ model: 'gemini-2.5-pro' });
     if (price === undefined) throw new Error('gemini-2.5-pro has no published price');
     expect(costOfUsage(price, { ...usage, inputTokens: 200_000 })).toBe(250_000_000n);
     expect(costOfUsage(price, { ...usage, inputTokens: 200_001 })).toBe(500_002_500n);
   });
 
-  it('the seller decides the price, and a proxy sells by name', () => {
+  it('the host of the provider selects the price; an unknown host is priced by the name of the model', () => {
     const groq = publishedPrice({
       model: 'llama-3.1-8b-instant',
       baseUrl: 'https://api.groq.com/openai/v1',
@@ -54,7 +54,7 @@ describe('prices', () => {
     expect(proxy?.input.usdPerMtok).toBe('0.15');
   });
 
-  it("the operator's newest valid price goes before the published one", async () => {
+  it("the operator's newest valid price takes precedence over the published one", async () => {
     await database.sql`
       insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok) values
         ('gpt-4.1', '2020-01-01', 9, 9), ('gpt-4.1', '2021-01-01', 0.1230, 0.4560), ('gpt-4.1', '2999-01-01', 7, 7)`;
@@ -66,7 +66,7 @@ describe('prices', () => {
     });
   });
 
-  it('a model without a price is refused, naming the model and the fix', async () => {
+  it('a model without a price is refused with an error that names the model and the fix', async () => {
     await expect(priceOf(database.sql, { model: "my-o'model" })).rejects.toMatchObject({
       code: 'model_unpriced',
       details: { class: 'fatal' },

@@ -7,7 +7,7 @@ import type { Sql } from '../../src/db/connect.ts';
 import { assertBooksRight } from '../support/ledger.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
-import { billOf, countersOf, reserve, untilWaiting } from '../support/holds.ts';
+import { settlementOf, countersOf, reserve, untilWaiting } from '../support/holds.ts';
 import { addTenant, endAttempt, startAttempt } from '../support/tenants.ts';
 
 let database: TestDatabase;
@@ -30,7 +30,7 @@ const exceeded = { code: 'budget_exceeded' };
 const stale = { code: 'stale_token' };
 
 describe('reserve', () => {
-  it('the first calls of a tenant, 50 in parallel, make one budget and one period and no false 402', async () => {
+  it('the first calls of a tenant, 50 in parallel, create one budget and one period and are not refused', async () => {
     const tenantId = await addTenant(sql, { plan: 'starter' });
     const attempt = await startAttempt(sql, tenantId);
     const calls = Array.from({ length: 50 }, () => reserve(wide, attempt, '0.1'));
@@ -46,7 +46,7 @@ describe('reserve', () => {
     ]);
   });
 
-  it('a new month starts from nothing, 50 calls in parallel, without any reset', async () => {
+  it('50 parallel calls in a new month start from zero without a reset', async () => {
     const tenantId = await addTenant(sql, { limitUsd: '1' });
     const attempt = await startAttempt(sql, tenantId);
     const july = { now: new Date('2026-07-31T23:59:59.999Z') };
@@ -61,7 +61,7 @@ describe('reserve', () => {
     expect(await countersOf(sql, tenantId, '2026-08-01')).toMatchObject({ reserved: '1' });
   });
 
-  it('admits to the last nano-dollar and not one more', async () => {
+  it('admits up to the last nano-dollar and not one more', async () => {
     const tenantId = await addTenant(sql, { limitUsd: '0.000000003' });
     const attempt = await startAttempt(sql, tenantId);
     await reserve(sql, attempt, '0.000000002');
@@ -79,13 +79,13 @@ describe('reserve', () => {
     expect(await reserve(sql, attempt, '0.1')).toMatchObject({ overLimit: true });
   });
 
-  it('money that is unknown counts against the limit, money given back does not', async () => {
+  it('unknown money counts against the limit, released money does not', async () => {
     const tenantId = await addTenant(sql, { limitUsd: '0.1' });
     const attempt = await startAttempt(sql, tenantId);
     const first = await reserve(sql, attempt, '0.1');
     await releaseReservation(sql, first);
     const second = await reserve(sql, attempt, '0.1');
-    await recordUsage(sql, billOf(second.reservationId, '0.01'));
+    await recordUsage(sql, settlementOf(second.reservationId, '0.01'));
     await reserve(sql, attempt, '0.09');
     await expect(reserve(sql, attempt, '0.01')).rejects.toMatchObject(exceeded);
   });
@@ -102,7 +102,7 @@ describe('reserve', () => {
     expect(await countersOf(sql, tenantId)).toMatchObject({ reserved: '0' });
   });
 
-  it('a reserve that meets the end of its attempt waits for it and is refused', async () => {
+  it('a reserve during the end of its attempt waits and is refused', async () => {
     const tenantId = await addTenant(sql, { limitUsd: '1' });
     const attempt = await startAttempt(sql, tenantId);
     let outcome: Promise<unknown> = Promise.resolve();
@@ -114,7 +114,7 @@ describe('reserve', () => {
     expect(await outcome).toMatchObject(stale);
   });
 
-  it('a limit that is lowered while a reserve waits for its turn is the limit that counts', async () => {
+  it('a limit that is lowered while a reserve waits is the one that applies', async () => {
     const tenantId = await addTenant(sql, { limitUsd: '1' });
     const attempt = await startAttempt(sql, tenantId);
     await reserve(sql, attempt, '0.1');
@@ -131,7 +131,7 @@ describe('reserve', () => {
     });
   });
 
-  it('a certain refusal waits for no lock', async () => {
+  it('a refusal of the pre-check takes no lock', async () => {
     const tenantId = await addTenant(sql, { limitUsd: '0.1' });
     const attempt = await startAttempt(sql, tenantId);
     await reserve(sql, attempt, '0.1');
@@ -141,7 +141,7 @@ describe('reserve', () => {
     });
   });
 
-  it('the same key ten times in parallel is one hold, even where a second would not fit', async () => {
+  it('the same key ten times in parallel is one hold, even where a second would exceed the limit', async () => {
     const tenantId = await addTenant(sql, { limitUsd: '0.1' });
     const attempt = await startAttempt(sql, tenantId);
     const key = { idempotencyKey: 'the-same' };
@@ -153,7 +153,7 @@ describe('reserve', () => {
     expect(await countersOf(sql, tenantId)).toMatchObject({ reserved: '0.1' });
   });
 
-  it('another payload under the same key is a conflict, whatever the budget says', async () => {
+  it('another payload under the same key is a conflict, regardless of the budget', async () => {
     const tenantId = await addTenant(sql, { limitUsd: '0.1' });
     const attempt = await startAttempt(sql, tenantId);
     const key = { idempotencyKey: 'the-same' };
@@ -170,7 +170,7 @@ describe('reserve', () => {
     expect(await reserve(sql, neighbour, '0.2', key)).toMatchObject({ replayed: false });
   });
 
-  it('a request may leave once, and not after its hold ended', async () => {
+  it('a request can be marked as sent once, and not after its hold ended', async () => {
     const attempt = await startAttempt(sql, await addTenant(sql, { limitUsd: '1' }));
     const sent = await reserve(sql, attempt, '0.1');
     const marks = await Promise.all(Array.from({ length: 5 }, () => markSent(wide, sent)));
@@ -183,7 +183,7 @@ describe('reserve', () => {
     expect(await markSent(sql, { ...late, now })).toBe(false);
   });
 
-  it('refuses amounts that no column could hold exactly', async () => {
+  it('refuses amounts that the column cannot store exactly', async () => {
     const attempt = await startAttempt(sql, await addTenant(sql, { limitUsd: '1', hard: false }));
     for (const holdNanoUsd of [-1n, 10n ** 18n]) {
       await expect(reserve(sql, attempt, '0', { holdNanoUsd })).rejects.toThrow(/invalid_amount/);
@@ -195,7 +195,7 @@ describe('reserve', () => {
     }
   });
 
-  it('refuses to run in a snapshot that could not see the others', async () => {
+  it('refuses to run in a REPEATABLE READ transaction', async () => {
     const attempt = await startAttempt(sql, await addTenant(sql, { limitUsd: '1' }));
     const run = sql.begin(
       'isolation level repeatable read',
@@ -206,14 +206,14 @@ describe('reserve', () => {
     await expect(run).rejects.toThrow(/wrong_isolation/);
   });
 
-  it('a store that is down fails closed with 503', async () => {
+  it('an unavailable database refuses with 503', async () => {
     const nowhere = connect('postgres://nobody@127.0.0.1:1/none', {
       max: 1,
       applicationName: 'purser test',
     });
     const attempt = await startAttempt(sql, await addTenant(sql));
     await expect(reserve(nowhere, attempt, '0.1')).rejects.toMatchObject({
-      code: 'budget_unavailable',
+      code: 'store_unavailable',
       status: 503,
       details: { class: 'retry' },
     });

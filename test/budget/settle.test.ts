@@ -8,7 +8,7 @@ import type { Sql } from '../../src/db/connect.ts';
 import { assertBooksRight } from '../support/ledger.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
-import { billOf, countersOf, reserve, untilWaiting } from '../support/holds.ts';
+import { settlementOf, countersOf, reserve, untilWaiting } from '../support/holds.ts';
 import { addTenant, endAttempt, startAttempt } from '../support/tenants.ts';
 
 let database: TestDatabase;
@@ -43,7 +43,7 @@ async function eventsOf(reservationId: string) {
 describe('settle', () => {
   it('the same settlement ten times in parallel is one usage and one ledger entry', async () => {
     const { tenantId, hold } = await tenantWithHold('0.5');
-    const bill = billOf(hold.reservationId, '0.3');
+    const bill = settlementOf(hold.reservationId, '0.3');
     const all = await Promise.all(Array.from({ length: 10 }, () => recordUsage(wide, bill)));
     expect(all.filter(({ applied }) => applied)).toHaveLength(1);
     expect(await eventsOf(hold.reservationId)).toEqual(['reserve', 'settle']);
@@ -52,21 +52,21 @@ describe('settle', () => {
     expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0', spent: '0.3', unknown: '0' });
   });
 
-  it('other figures for a settled reservation are a conflict, and the first stand', async () => {
+  it('other figures for a settled reservation are a conflict and change nothing', async () => {
     const { tenantId, hold } = await tenantWithHold('0.5');
-    await recordUsage(sql, billOf(hold.reservationId, '0.3'));
-    await expect(recordUsage(sql, billOf(hold.reservationId, '0.4'))).rejects.toMatchObject({
+    await recordUsage(sql, settlementOf(hold.reservationId, '0.3'));
+    await expect(recordUsage(sql, settlementOf(hold.reservationId, '0.4'))).rejects.toMatchObject({
       code: 'idempotency_conflict',
       status: 409,
     });
     expect(await countersOf(sql, tenantId)).toMatchObject({ spent: '0.3' });
   });
 
-  it('is accepted from an attempt that is no longer the running one: the bill is real', async () => {
+  it('is accepted from an attempt that is no longer running: the money was spent', async () => {
     const { tenantId, attempt, hold } = await tenantWithHold('0.5');
     await endAttempt(sql, attempt);
     await expect(reserve(sql, attempt, '0.1')).rejects.toMatchObject({ code: 'stale_token' });
-    expect(await recordUsage(sql, billOf(hold.reservationId, '0.3'))).toMatchObject({
+    expect(await recordUsage(sql, settlementOf(hold.reservationId, '0.3'))).toMatchObject({
       applied: true,
     });
     expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0', spent: '0.3', unknown: '0' });
@@ -74,43 +74,46 @@ describe('settle', () => {
 
   it('more than the hold is charged in full and recorded as overage, beyond the limit too', async () => {
     const { tenantId, attempt, hold } = await tenantWithHold('0.5');
-    const { overageNanoUsd } = await recordUsage(sql, billOf(hold.reservationId, '1.5'));
+    const { overageNanoUsd } = await recordUsage(sql, settlementOf(hold.reservationId, '1.5'));
     expect(overageNanoUsd).toBe(1_000_000_000n);
     expect(await countersOf(sql, tenantId)).toMatchObject({ spent: '1.5' });
     expect((await verifyBudgets(sql)).overageUsd).toBe('1');
     await expect(reserve(sql, attempt, '0')).rejects.toMatchObject({ code: 'budget_exceeded' });
   });
 
-  it('a late bill moves an unknown, and still reaches a hold that was given back', async () => {
+  it('a late settlement replaces an unknown, and is charged after a release too', async () => {
     const { tenantId, attempt, hold } = await tenantWithHold('0.5');
     await markSent(sql, hold);
     await markUnknown(sql, hold);
     expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0', spent: '0', unknown: '0.5' });
-    await recordUsage(sql, billOf(hold.reservationId, '0.2'));
+    await recordUsage(sql, settlementOf(hold.reservationId, '0.2'));
     expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0', spent: '0.2', unknown: '0' });
     expect(await eventsOf(hold.reservationId)).toEqual(['reserve', 'unknown', 'settle']);
 
     const released = await reserve(sql, attempt, '0.5');
     await releaseReservation(sql, released);
-    await recordUsage(sql, billOf(released.reservationId, '0.1'));
+    await recordUsage(sql, settlementOf(released.reservationId, '0.1'));
     expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0', spent: '0.3', unknown: '0' });
   });
 
-  it('charges the month of the reservation, however late the bill comes', async () => {
+  it('charges the month of the reservation, however late', async () => {
     const tenantId = await addTenant(sql, { limitUsd: '1' });
     const attempt = await startAttempt(sql, tenantId);
     const hold = await reserve(sql, attempt, '0.5', { now: new Date('2026-07-31T23:59:59Z') });
-    await recordUsage(sql, billOf(hold.reservationId, '0.4', new Date('2026-08-03T00:00:00Z')));
+    await recordUsage(
+      sql,
+      settlementOf(hold.reservationId, '0.4', new Date('2026-08-03T00:00:00Z')),
+    );
     expect(await countersOf(sql, tenantId, '2026-07-01')).toMatchObject({ spent: '0.4' });
     expect(await countersOf(sql, tenantId, '2026-08-01')).toMatchObject({ spent: '0' });
   });
 
-  it('settle, release and unknown at once: exactly one ends the hold, and a bill always wins', async () => {
+  it('settle, release and unknown at once: exactly one ends the hold, and a settlement always counts', async () => {
     for (let round = 0; round < 10; round += 1) {
       const { tenantId, hold } = await tenantWithHold('0.5');
       await Promise.all([
         releaseReservation(wide, hold),
-        recordUsage(wide, billOf(hold.reservationId, '0.2')),
+        recordUsage(wide, settlementOf(hold.reservationId, '0.2')),
         markUnknown(wide, hold),
       ]);
       expect(await countersOf(sql, tenantId)).toEqual({
@@ -121,9 +124,9 @@ describe('settle', () => {
     }
   });
 
-  it('a settlement whose session dies halfway leaves nothing behind, and works the second time', async () => {
+  it('a settlement whose session is terminated changes nothing, and succeeds when repeated', async () => {
     const { tenantId, hold } = await tenantWithHold('0.5');
-    const bill = billOf(hold.reservationId, '0.2');
+    const bill = settlementOf(hold.reservationId, '0.2');
     const mortal = connect(database.url, { max: 1, applicationName: 'purser test mortal' });
     let dying: Promise<unknown> = Promise.resolve();
     await wide.begin(async (tx) => {
@@ -136,15 +139,15 @@ describe('settle', () => {
       await dying;
     });
     await mortal.end({ timeout: 0 });
-    expect(await dying).toMatchObject({ code: 'budget_unavailable' });
+    expect(await dying).toMatchObject({ code: 'store_unavailable' });
     expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0.5', spent: '0', unknown: '0' });
     await recordUsage(sql, bill);
     expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0', spent: '0.2', unknown: '0' });
   });
 
-  it('names a reservation that does not exist', async () => {
+  it('an unknown reservation is an error that names it', async () => {
     const nobody = '00000000-0000-0000-0000-000000000000';
-    await expect(recordUsage(sql, billOf(nobody, '0.2'))).rejects.toMatchObject({
+    await expect(recordUsage(sql, settlementOf(nobody, '0.2'))).rejects.toMatchObject({
       code: 'unknown_reservation',
     });
     expect(await releaseReservation(sql, { reservationId: nobody })).toBe(false);
@@ -154,7 +157,7 @@ describe('settle', () => {
 const at = (text: string) => new Date(`2026-05-10T${text}Z`);
 
 describe('expiry', () => {
-  it('a process that died before sending leaks no hold; one that died after keeps it charged', async () => {
+  it('a hold that was never sent is released; one that was sent stays charged', async () => {
     const tenantId = await addTenant(sql, { limitUsd: '1' });
     const attempt = await startAttempt(sql, tenantId);
     const held = { now: at('10:00:00'), ttlMs: 60_000 };
@@ -170,11 +173,11 @@ describe('expiry', () => {
     expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0', spent: '0', unknown: '0.2' });
     expect(await eventsOf(sent.reservationId)).toEqual(['reserve', 'unknown']);
 
-    await recordUsage(sql, billOf(sent.reservationId, '0.15'));
+    await recordUsage(sql, settlementOf(sent.reservationId, '0.15'));
     expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0', spent: '0.15', unknown: '0' });
   });
 
-  it('many sweepers beside live settlements end every hold once and never wait in a circle', async () => {
+  it('concurrent sweepers and settlements end every hold once, without deadlock', async () => {
     const now = at('11:00:00');
     const tenants = await Promise.all(
       Array.from({ length: 5 }, async () => {
@@ -193,7 +196,7 @@ describe('expiry', () => {
     const ends = await Promise.all([
       ...Array.from({ length: 16 }, () => releaseExpiredReservations(sweep)),
       ...holds.slice(0, 30).map(async ({ reservationId }) => {
-        await recordUsage(wide, billOf(reservationId, '0.05'));
+        await recordUsage(wide, settlementOf(reservationId, '0.05'));
         return { released: 0, unknown: 0 };
       }),
     ]);
@@ -213,7 +216,7 @@ describe('expiry', () => {
 });
 
 describe('the ledger', () => {
-  it('is append-only, for its owner too, and an entry that does not sum to zero is refused', async () => {
+  it('is append-only for its owner too, and refuses an entry that does not sum to zero', async () => {
     for (const statement of [
       'update llm_ledger set spent_delta_usd = 0',
       'delete from llm_ledger',
@@ -228,7 +231,7 @@ describe('the ledger', () => {
     await expect(planted).rejects.toThrow(/deltas_sum_to_zero/);
   });
 
-  it('outlives its tenant', async () => {
+  it('is kept after its tenant is deleted', async () => {
     const { tenantId, hold } = await tenantWithHold('0.5');
     await sql`delete from tenants where id = ${tenantId}`;
     expect(await eventsOf(hold.reservationId)).toEqual(['reserve']);

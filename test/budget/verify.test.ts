@@ -10,7 +10,7 @@ import type { Sql } from '../../src/db/connect.ts';
 import { PurserError } from '../../src/errors.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
-import { billOf, reserve } from '../support/holds.ts';
+import { settlementOf, reserve } from '../support/holds.ts';
 import { addTenant, startAttempt } from '../support/tenants.ts';
 
 let database: TestDatabase;
@@ -35,11 +35,11 @@ async function namesWith(plant: string, undo: string): Promise<string[]> {
 }
 
 describe('verify', () => {
-  it('finds a planted difference in each counter and in each record, and names it', async () => {
+  it('names a planted difference in each counter and each record', async () => {
     const tenantId = await addTenant(sql, { limitUsd: '10' });
     const attempt = await startAttempt(sql, tenantId);
     const { reservationId } = await reserve(sql, attempt, '0.5');
-    await recordUsage(sql, billOf(reservationId, '0.2'));
+    await recordUsage(sql, settlementOf(reservationId, '0.2'));
     await reserve(sql, attempt, '0.1');
     expect((await verifyBudgets(sql)).differences).toEqual([]);
 
@@ -78,7 +78,7 @@ describe('verify', () => {
     await sql`delete from tenants where id = ${tenantId}`;
   });
 
-  it('is right beside concurrent traffic, and holds and bills add up when that ends', async () => {
+  it('finds no difference during concurrent traffic or after it', async () => {
     const attempts = await Promise.all(
       Array.from({ length: 4 }, async () =>
         startAttempt(sql, await addTenant(sql, { limitUsd: '2' })),
@@ -93,7 +93,7 @@ describe('verify', () => {
             traffic.admitted += 1;
             const turn = (call + lane + tenant) % 5;
             if (turn < 3) await markSent(wide, hold);
-            if (turn < 2) await recordUsage(wide, billOf(hold.reservationId, '0.003'));
+            if (turn < 2) await recordUsage(wide, settlementOf(hold.reservationId, '0.003'));
             if (turn === 2) await markUnknown(wide, hold);
             if (turn === 3) await releaseReservation(wide, hold);
           } catch (error) {
@@ -120,7 +120,7 @@ describe('verify', () => {
 });
 
 describe('budgets', () => {
-  it('a tenant that never called shows its plan, follows it, and stops following when set by hand', async () => {
+  it('a tenant without calls follows its plan until an operator sets a limit', async () => {
     const tenantId = await addTenant(sql, { plan: 'free' });
     const [fresh] = await budgetStatus(sql, { tenantId });
     expect(fresh).toMatchObject({ monthlyLimitUsd: '1', hardLimit: true, limitSource: 'plan' });
@@ -140,7 +140,7 @@ describe('budgets', () => {
     expect(set).toMatchObject({ monthlyLimitUsd: '25', hardLimit: false, limitSource: 'operator' });
   });
 
-  it('a new limit is exact or refused, and an unknown tenant is named', async () => {
+  it('a new limit is exact or refused, and an unknown tenant is an error', async () => {
     const tenantId = await addTenant(sql);
     for (const monthlyLimitUsd of ['-1', '1.0000000001', 'ten', '1000000000']) {
       await expect(setBudget(sql, { tenantId, monthlyLimitUsd, hard: true })).rejects.toThrow(

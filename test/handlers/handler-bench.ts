@@ -18,7 +18,7 @@ import type { Outcome } from '../../src/handlers/outcome.ts';
 import { uploadFile } from '../../src/costs/uploads/uploads.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
 import type { LlmProviderConfig } from '../../src/llm/create-llm.ts';
-import { llmOver } from '../../src/llm/handler-llm.ts';
+import { createHandlerLlm } from '../../src/llm/handler-llm.ts';
 import type { Llm } from '../../src/llm/llm.ts';
 import { createLogger } from '../../src/log.ts';
 import { endAttempt } from '../support/tenants.ts';
@@ -93,7 +93,9 @@ export async function openBench(level: 'L2' | 'L3' = 'L2'): Promise<HandlerBench
     const llm =
       provider === undefined
         ? noLlm
-        : llmOver(createLlm({ provider, budgetSql: database.system }).forAttempt(attempt).call);
+        : createHandlerLlm(
+            createLlm({ provider, budgetSql: database.system }).forAttempt(attempt).call,
+          );
     try {
       const ctx: JobContext<unknown> = {
         ...attempt,

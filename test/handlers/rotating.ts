@@ -7,7 +7,7 @@ import type { JobContext } from '../../src/handlers/define.ts';
 import { keyRotation } from '../../src/handlers/key-rotation.ts';
 import { toOutcome } from '../../src/handlers/outcome.ts';
 import type { Outcome } from '../../src/handlers/outcome.ts';
-import { llmOver } from '../../src/llm/handler-llm.ts';
+import { createHandlerLlm } from '../../src/llm/handler-llm.ts';
 import { begin, claim, finish } from '../jobs/job-steps.ts';
 import { silentLog } from '../support/llm-attempt.ts';
 
@@ -33,7 +33,7 @@ export async function rotateAll({ system, tenant }: Database): Promise<Outcome[]
       token: attempt.token,
       signal: new AbortController().signal,
       sql: tenantSql(tenant, { token: attempt.token }),
-      llm: llmOver(() => Promise.reject(new Error('no call is expected'))),
+      llm: createHandlerLlm(() => Promise.reject(new Error('no call is expected'))),
       enqueue: () => Promise.reject(new Error('no child is expected')),
       progress: () => {},
       log: silentLog,

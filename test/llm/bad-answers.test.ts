@@ -67,7 +67,7 @@ describe.each(wireProtocols)('an answer of no use, in the protocol of %s', (kind
     expect(await countersOf(database.sql, tenantId)).toEqual(paid);
   });
 
-  it('one that was cut at the cap says so', async () => {
+  it('one that was cut at the cap names the cap in its error', async () => {
     provider.answerWith('{"summary": "a long', bill);
     provider.script({ kind: 'answer', finishReason: 'length' });
     const { outcome, tenantId } = await ask();
@@ -78,7 +78,7 @@ describe.each(wireProtocols)('an answer of no use, in the protocol of %s', (kind
     expect(await countersOf(database.sql, tenantId)).toEqual(paid);
   });
 
-  it('one that was cut after much thinking says how much of the cap that took', async () => {
+  it('one that was cut after thinking names the tokens that thinking used', async () => {
     const usage = {
       ...bill,
       completion_tokens_details: { reasoning_tokens: 40 },
@@ -98,7 +98,7 @@ describe.each(wireProtocols)('an answer of no use, in the protocol of %s', (kind
   });
 
   it.each([true, false])(
-    'a refusal by a content filter is fatal and paid for; schema: %s',
+    'a refusal by a content filter is fatal and charged; schema: %s',
     async (withSchema) => {
       provider.answerWith('', bill);
       provider.script({ kind: 'answer', finishReason: 'refused' });
@@ -122,7 +122,7 @@ describe.each(wireProtocols)('an answer of no use, in the protocol of %s', (kind
     const { outcome, tenantId } = await ask();
     expect(outcome).toMatchObject({
       code: 'llm_bad_response',
-      message: expect.stringMatching(/something that is no answer in the .* protocol/),
+      message: expect.stringMatching(/a body that is not a valid answer in the .* protocol/),
       details: { class: 'retry', outcome: 'settled' },
     });
     expect(await countersOf(database.sql, tenantId)).toEqual(paid);

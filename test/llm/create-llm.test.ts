@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { connect } from '../../src/db/connect.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
-import { llmOver } from '../../src/llm/handler-llm.ts';
+import { createHandlerLlm } from '../../src/llm/handler-llm.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { assertBooksRight } from '../support/ledger.ts';
 import { freshDatabase } from '../support/database.ts';
@@ -34,7 +34,7 @@ async function open(model = 'gpt-4o-mini') {
   return llmAttempt(database.sql, tenantId, config);
 }
 
-describe('nothing leaves without a hold', () => {
+describe('nothing is sent', () => {
   it('when the model has no price', async () => {
     const { llm } = await open('my-own-model');
     await expect(llm.generate(question)).rejects.toMatchObject({ code: 'model_unpriced' });
@@ -48,7 +48,7 @@ describe('nothing leaves without a hold', () => {
     expect(provider.received).toHaveLength(0);
   });
 
-  it('when the cap is no cap', async () => {
+  it('when the cap is not a positive whole number', async () => {
     const { llm } = await open();
     for (const maxOutputTokens of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
       await expect(llm.generate({ ...question, maxOutputTokens })).rejects.toThrow(/at least 1/);
@@ -56,20 +56,23 @@ describe('nothing leaves without a hold', () => {
     expect(provider.received).toHaveLength(0);
   });
 
-  it('when the budget cannot be asked', async () => {
+  it('when the database is unavailable', async () => {
     const attempt = await startAttempt(database.sql, await addTenant(database.sql));
     const away = connect('postgres://nobody@127.0.0.1:1/none', {
       max: 1,
       applicationName: 'purser test',
     });
-    const door = createLlm({
+    const gateway = createLlm({
       provider: { kind: 'openai', model: 'gpt-4o-mini', apiKey, baseUrl: provider.url },
       budgetSql: away,
     });
     const signal = new AbortController().signal;
-    const llm = llmOver(door.forAttempt({ ...attempt, signal, log: silentLog }).call, door.judged);
+    const llm = createHandlerLlm(
+      gateway.forAttempt({ ...attempt, signal, log: silentLog }).call,
+      gateway.countAnswer,
+    );
     await expect(llm.generate(question)).rejects.toMatchObject({
-      code: 'budget_unavailable',
+      code: 'store_unavailable',
       status: 503,
     });
     await away.end();
@@ -77,20 +80,23 @@ describe('nothing leaves without a hold', () => {
   });
 });
 
-describe('the door', () => {
-  it('counts calls and times budget checks, and prints nothing of its own', async () => {
+describe('the gateway', () => {
+  it('counts calls, measures budget checks, and prints nothing', async () => {
     const printed = vi.spyOn(console, 'warn');
     const metrics = createMetrics();
     const tenantId = await addTenant(database.sql, { limitUsd: '1' });
-    const door = createLlm({
+    const gateway = createLlm({
       provider: { kind: 'openai', model: 'gpt-4o-mini', apiKey, baseUrl: provider.url },
       budgetSql: database.sql,
       metrics,
     });
-    expect(door.analyst).toEqual({ provider: 'openai', model: 'gpt-4o-mini', offline: false });
+    expect(gateway.analyst).toEqual({ provider: 'openai', model: 'gpt-4o-mini', offline: false });
     const attempt = await startAttempt(database.sql, tenantId);
     const signal = new AbortController().signal;
-    const llm = llmOver(door.forAttempt({ ...attempt, signal, log: silentLog }).call, door.judged);
+    const llm = createHandlerLlm(
+      gateway.forAttempt({ ...attempt, signal, log: silentLog }).call,
+      gateway.countAnswer,
+    );
     await llm.generate(question);
     provider.script({ kind: 'status', status: 500 });
     await llm.generate(question).catch(() => {});

@@ -1,31 +1,28 @@
-/**
- * A handler's side of the door in a thread of its own: asks what its workerData says over the port that it was
- * started from, and tells how that ended. The test stands at the other end with the door.
- */
+/** A handler thread: makes one LLM call over its parent port, with a schema if workerData is true, and posts its end. */
 import { parentPort, workerData } from 'node:worker_threads';
 import { z } from 'zod';
 import { BudgetExceededError } from '../../src/budget/budget-exceeded.ts';
-import { llmOver } from '../../src/llm/handler-llm.ts';
+import { createHandlerLlm } from '../../src/llm/handler-llm.ts';
 import { LlmError, LlmOutputError } from '../../src/llm/llm.ts';
 import type { LlmReply } from '../../src/llm/llm.ts';
 import { packError, unpackError } from '../../src/worker/executors/packed-errors.ts';
 import type { PackedError } from '../../src/worker/executors/packed-errors.ts';
 
-type FromDoor = { readonly reply: LlmReply } | { readonly error: PackedError };
+type FromGateway = { readonly reply: LlmReply } | { readonly error: PackedError };
 
 const port = parentPort;
 if (port === null) throw new Error('executor-child.ts runs as a worker thread');
 const withSchema: unknown = workerData;
-const llm = llmOver(
+const llm = createHandlerLlm(
   (call) =>
     new Promise((resolve, reject) => {
-      port.once('message', (answer: FromDoor) => {
+      port.once('message', (answer: FromGateway) => {
         if ('reply' in answer) resolve(answer.reply);
         else reject(unpackError(answer.error));
       });
       port.postMessage({ call });
     }),
-  (fits) => port.postMessage({ fits }),
+  (valid) => port.postMessage({ valid }),
 );
 
 const question = { system: 'Be brief.', prompt: 'How are the costs?', maxOutputTokens: 100 };

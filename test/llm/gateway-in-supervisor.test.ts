@@ -1,4 +1,4 @@
-/** The door in this process, its handler in a thread of its own: what crosses, what is counted, what is paid. */
+/** The gateway in this process with a handler in another thread: messages, counts and charges. */
 import { Worker } from 'node:worker_threads';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createLlm } from '../../src/llm/create-llm.ts';
@@ -39,7 +39,7 @@ afterEach(async () => {
   await assertBooksRight(database.sql);
 });
 
-/** The next answer comes when the test releases it. */
+/** The provider's next answer waits until the returned function is called. */
 function holdAnswer(): () => void {
   let release = (): void => {};
   const until = new Promise<void>((resolve) => {
@@ -49,12 +49,13 @@ function holdAnswer(): () => void {
   return () => release();
 }
 
-const untilAsked = () => expect.poll(() => provider.received.length, { timeout: 20_000 }).toBe(1);
+const untilRequested = () =>
+  expect.poll(() => provider.received.length, { timeout: 20_000 }).toBe(1);
 
-/** A tenant's attempt at the door. */
-async function openDoor(limitUsd = '1') {
+/** A gateway with one attempt of a new tenant. */
+async function openAttempt(limitUsd = '1') {
   const metrics = createMetrics();
-  const door = createLlm({
+  const gateway = createLlm({
     provider: { kind: 'openai', model, baseUrl: provider.url, apiKey: 'k' },
     budgetSql: database.sql,
     metrics,
@@ -62,33 +63,33 @@ async function openDoor(limitUsd = '1') {
   const tenantId = await addTenant(database.sql, { limitUsd });
   const attempt = await startAttempt(database.sql, tenantId);
   const controller = new AbortController();
-  const { call } = door.forAttempt({ ...attempt, signal: controller.signal, log: silentLog });
+  const { call } = gateway.forAttempt({ ...attempt, signal: controller.signal, log: silentLog });
   const counted = async () => {
     const { values } = await metrics.llmCalls.get();
     return Object.fromEntries(values.map(({ labels, value }) => [labels.status, value]));
   };
-  return { door, tenantId, controller, call, counted };
+  return { gateway, tenantId, controller, call, counted };
 }
 
-type Opened = Awaited<ReturnType<typeof openDoor>>;
+type Opened = Awaited<ReturnType<typeof openAttempt>>;
 
 type FromThread =
   | { readonly call: LlmCall }
-  | { readonly fits: boolean }
+  | { readonly valid: boolean }
   | { readonly answer: object }
   | { readonly is: string | undefined; readonly error: PackedError };
 
 const script = new URL('executor-child.ts', import.meta.url).href;
-/** A thread takes no loader from its arguments. */
+/** `Worker` does not take a loader. */
 const loader = `import('tsx/esm/api').then(({ register }) => {
   register();
   return import(${JSON.stringify(script)});
 });`;
 
-/** A handler that asks once, and all that it says until it ends. */
-function startHandler({ door, call }: Opened, withSchema: boolean) {
+/** A handler thread that makes one call, and all messages that it sends. */
+function startHandler({ gateway, call }: Opened, withSchema: boolean) {
   const worker = new Worker(loader, { eval: true, workerData: withSchema });
-  const said: Exclude<FromThread, { call: LlmCall }>[] = [];
+  const messages: Exclude<FromThread, { call: LlmCall }>[] = [];
   const calls: Promise<unknown>[] = [];
   const answer = async (asked: LlmCall): Promise<void> => {
     const message = await call(asked).then(
@@ -98,24 +99,24 @@ function startHandler({ door, call }: Opened, withSchema: boolean) {
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread is no window
     worker.postMessage(message);
   };
-  const ended = new Promise<typeof said>((resolve, reject) => {
+  const ended = new Promise<typeof messages>((resolve, reject) => {
     worker.on('message', (message: FromThread) => {
       if ('call' in message) calls.push(answer(message.call));
-      else said.push(message);
-      if ('fits' in message) door.judged(message.fits);
+      else messages.push(message);
+      if ('valid' in message) gateway.countAnswer(message.valid);
     });
     worker.on('error', reject);
-    worker.on('exit', () => resolve(said));
+    worker.on('exit', () => resolve(messages));
   });
   return { worker, calls, ended };
 }
 
 describe('a handler in another thread', () => {
-  it('gets its answer, read by its schema, and it is counted and paid for once', async () => {
-    const opened = await openDoor();
-    const said = await startHandler(opened, true).ended;
-    expect(said).toEqual([
-      { fits: true },
+  it('gets its validated answer, which is counted and charged once', async () => {
+    const opened = await openAttempt();
+    const messages = await startHandler(opened, true).ended;
+    expect(messages).toEqual([
+      { valid: true },
       {
         answer: {
           text: '{"summary": "ok"}',
@@ -130,30 +131,30 @@ describe('a handler in another thread', () => {
     expect(await countersOf(database.sql, opened.tenantId)).toEqual(paid);
   });
 
-  it('gets an answer that does not fit as an LlmOutputError, which is counted as one and paid for', async () => {
+  it('gets an LlmOutputError for an answer that does not match, which is counted and charged', async () => {
     provider.answerWith('{"summary": 7}', bill);
-    const opened = await openDoor();
-    const said = await startHandler(opened, true).ended;
-    expect(said).toMatchObject([{ fits: false }, { is: 'LlmOutputError' }]);
+    const opened = await openAttempt();
+    const messages = await startHandler(opened, true).ended;
+    expect(messages).toMatchObject([{ valid: false }, { is: 'LlmOutputError' }]);
     expect(await opened.counted()).toEqual({ llm_output_invalid: 1 });
     expect(await countersOf(database.sql, opened.tenantId)).toEqual(paid);
   });
 
-  it('gets a refused budget as a BudgetExceededError, and nothing is sent', async () => {
-    const opened = await openDoor('0.0001');
-    const said = await startHandler(opened, false).ended;
-    expect(said).toMatchObject([
+  it('gets a BudgetExceededError for a refused hold, and nothing is sent', async () => {
+    const opened = await openAttempt('0.0001');
+    const messages = await startHandler(opened, false).ended;
+    expect(messages).toMatchObject([
       { is: 'BudgetExceededError', error: { fields: { fatal: true, status: 402 } } },
     ]);
     expect(provider.received).toHaveLength(0);
     expect(await opened.counted()).toEqual({ budget_exceeded: 1 });
   });
 
-  it("gets its attempt's abort as an LlmError, and the cost is unknown", async () => {
+  it('gets an LlmError when its attempt is aborted, and the cost is unknown', async () => {
     provider.script({ kind: 'hang' });
-    const opened = await openDoor();
+    const opened = await openAttempt();
     const handler = startHandler(opened, false);
-    await untilAsked();
+    await untilRequested();
     opened.controller.abort();
     expect(await handler.ended).toMatchObject([
       { is: 'LlmError', error: { fields: { code: 'llm_aborted' } } },
@@ -164,11 +165,11 @@ describe('a handler in another thread', () => {
     expect(await opened.counted()).toEqual({ llm_aborted: 1 });
   });
 
-  it('that is killed while the provider works loses no usage: the answer is paid for', async () => {
+  it('that is killed while the provider works loses no usage: the answer is charged', async () => {
     const release = holdAnswer();
-    const opened = await openDoor();
+    const opened = await openAttempt();
     const handler = startHandler(opened, false);
-    await untilAsked();
+    await untilRequested();
     await handler.worker.terminate();
     release();
     await Promise.all(handler.calls);
@@ -177,28 +178,25 @@ describe('a handler in another thread', () => {
   });
 });
 
-describe('the door', () => {
+describe('the gateway', () => {
   it.each<[string, Partial<LlmCall>]>([
     ['no cap', { maxOutputTokens: 0 }],
-    ['an endless cap', { maxOutputTokens: Number.POSITIVE_INFINITY }],
+    ['an infinite cap', { maxOutputTokens: Number.POSITIVE_INFINITY }],
     ['an empty model', { model: '' }],
-  ])(
-    'does not trust what crosses: %s is refused, nothing is held or sent',
-    async (_name, wrong) => {
-      const { call, tenantId, counted } = await openDoor();
-      await expect(call({ ...question, ...wrong })).rejects.toMatchObject({ code: 'usage' });
-      expect(provider.received).toHaveLength(0);
-      const rows = await database.sql`select from llm_reservations where tenant_id = ${tenantId}`;
-      expect(rows).toHaveLength(0);
-      expect(await counted()).toEqual({});
-    },
-  );
+  ])('validates a call again: %s is refused, nothing is held or sent', async (_name, wrong) => {
+    const { call, tenantId, counted } = await openAttempt();
+    await expect(call({ ...question, ...wrong })).rejects.toMatchObject({ code: 'usage' });
+    expect(provider.received).toHaveLength(0);
+    const rows = await database.sql`select from llm_reservations where tenant_id = ${tenantId}`;
+    expect(rows).toHaveLength(0);
+    expect(await counted()).toEqual({});
+  });
 
-  it('settles an answer that has arrived when its attempt is aborted then', async () => {
-    const { call, tenantId, controller } = await openDoor();
+  it('settles an answer that arrived before its attempt was aborted', async () => {
+    const { call, tenantId, controller } = await openAttempt();
     const release = holdAnswer();
     const reply = call(question);
-    await untilAsked();
+    await untilRequested();
     const blocker = await database.sql.reserve();
     try {
       await blocker`begin`;

@@ -37,7 +37,7 @@ async function open(model = 'gpt-4o-mini') {
 }
 
 describe('generate', () => {
-  it('speaks the wire protocol: model, messages, the key, and the cap that was held for', async () => {
+  it('sends model, messages, the key, and the cap that was reserved for', async () => {
     const { llm } = await open();
     await llm.generate(question);
     const [request] = provider.received;
@@ -67,7 +67,7 @@ describe('generate', () => {
     expect(answer.usage.inputTokens).toBe(provider.billed[0]?.prompt_tokens);
   });
 
-  it('an answer with a schema comes back parsed, out of a fence, prose or a reasoning block', async () => {
+  it('an answer with a schema is parsed from a fence, prose or after a reasoning block', async () => {
     const { llm } = await open();
     const object = { summary: 'ok', score: 1 };
     const json = JSON.stringify(object);
@@ -88,7 +88,7 @@ describe('generate', () => {
     expect(request?.body.messages?.[0]?.content).toMatch(/one JSON object.*"score"/s);
   });
 
-  it('a server without JSON mode is asked again without it, under a second hold, and remembered', async () => {
+  it('a server that refuses JSON mode gets a second request without it, under a second hold, and is remembered', async () => {
     const { llm, tenantId } = await open();
     const message = "'response_format.type' must be 'json_schema' or 'text'";
     const body = JSON.stringify({ error: { message } });
@@ -106,7 +106,7 @@ describe('generate', () => {
     expect(holds.map(({ status }) => status)).toEqual(['RELEASED', 'APPLIED', 'APPLIED']);
   });
 
-  it('reasoning that a server leaves out of its completion tokens is charged all the same', async () => {
+  it('reasoning that a server leaves out of its completion tokens is charged', async () => {
     const { llm } = await open();
     const usage = { prompt_tokens: 100, completion_tokens: 10, total_tokens: 150 };
     provider.script({ kind: 'answer', usage });
@@ -116,7 +116,7 @@ describe('generate', () => {
     });
   });
 
-  it('a bill beyond the hold is charged in full and shouted about', async () => {
+  it('a cost beyond the hold is charged in full and logged as an error', async () => {
     const { llm, tenantId } = await open();
     const usage = { prompt_tokens: 1_000_000, completion_tokens: 1 };
     provider.script({ kind: 'answer', usage });
@@ -128,13 +128,13 @@ describe('generate', () => {
     expect(row).toEqual({ right: true });
   });
 
-  it('an explicit zero is a bill of zero', async () => {
+  it('an explicit zero is a cost of zero', async () => {
     const { llm } = await open();
     provider.script({ kind: 'answer', usage: { prompt_tokens: 0, completion_tokens: 0 } });
     expect((await llm.generate(question)).costUsd).toBe('0');
   });
 
-  it('a body that is no chat completion is settled where it has usage, and refused', async () => {
+  it('a body that is not a chat completion is settled where it has usage, and refused', async () => {
     const { llm } = await open();
     const body = '{"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 0}}';
     provider.script({ kind: 'raw', body });

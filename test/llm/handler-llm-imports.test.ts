@@ -19,7 +19,7 @@ function loads(entry: string, seen = new Set<string>()): Set<string> {
   return seen;
 }
 
-it('the side of the handler', () => {
+it('the Llm of a handler imports no provider and no budget', () => {
   expect([...loads('llm/handler-llm.ts')].toSorted()).toEqual([
     'errors.ts',
     'llm/check-call.ts',
@@ -29,7 +29,7 @@ it('the side of the handler', () => {
   ]);
 });
 
-it('errors that cross', () => {
+it('packed errors import no provider', () => {
   expect([...loads('worker/executors/packed-errors.ts')].toSorted()).toEqual([
     'budget/budget-exceeded.ts',
     'budget/money.ts',
@@ -40,7 +40,7 @@ it('errors that cross', () => {
   ]);
 });
 
-it('unlike the side of the provider, which has them all', () => {
+it('the gateway imports both, so that the checks above can fail', () => {
   const loaded = loads('llm/create-llm.ts');
   for (const heavy of ['ai', '@ai-sdk/anthropic', 'gpt-tokenizer', 'budget/reserve.ts']) {
     expect(loaded).toContain(heavy);

@@ -1,18 +1,18 @@
-/** The handler's side of the door over a call that a test answers; what crosses is cloned as a thread's border does. */
+/** The `Llm` of a handler; calls and replies are cloned as between threads. */
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { UsageError } from '../../src/errors.ts';
-import { llmOver } from '../../src/llm/handler-llm.ts';
+import { createHandlerLlm } from '../../src/llm/handler-llm.ts';
 import { LlmOutputError } from '../../src/llm/llm.ts';
 import type { LlmCall, LlmReply } from '../../src/llm/llm.ts';
 
 const question = { system: 'Be brief.', prompt: 'How are the costs?', maxOutputTokens: 200 };
 const schema = z.object({ summary: z.string(), score: z.number() });
 
-/** An executor's side whose door answers with `text`, and what passed between them. */
-function over(text: string, hint?: string) {
+/** A handler's `Llm` whose calls are answered with `text`, with the calls and validations it made. */
+function openLlm(text: string, hint?: string) {
   const calls: LlmCall[] = [];
-  const judged: boolean[] = [];
+  const validated: boolean[] = [];
   const reply: LlmReply = {
     text,
     usage: { inputTokens: 3, outputTokens: 4 },
@@ -20,19 +20,19 @@ function over(text: string, hint?: string) {
     analyst: { provider: 'test', model: 'm', offline: false },
     ...(hint === undefined ? {} : { hint }),
   };
-  const llm = llmOver(
+  const llm = createHandlerLlm(
     (call) => {
       calls.push(structuredClone(call));
       return Promise.resolve(structuredClone(reply));
     },
-    (fits) => judged.push(fits),
+    (valid) => validated.push(valid),
   );
-  return { llm, calls, judged };
+  return { llm, calls, validated };
 }
 
 describe('a request', () => {
-  it('crosses as it is, and its answer comes back as it is', async () => {
-    const { llm, calls, judged } = over('All is well.', 'cut');
+  it('is passed on and answered unchanged', async () => {
+    const { llm, calls, validated } = openLlm('All is well.', 'cut');
     expect(await llm.generate({ ...question, model: 'other' })).toEqual({
       text: 'All is well.',
       usage: { inputTokens: 3, outputTokens: 4 },
@@ -40,22 +40,22 @@ describe('a request', () => {
       analyst: { provider: 'test', model: 'm', offline: false },
     });
     expect(calls).toEqual([{ ...question, model: 'other', json: false }]);
-    expect(judged).toEqual([]);
+    expect(validated).toEqual([]);
   });
 
-  it('with a schema crosses without it: as instructions, and its answer is read by it', async () => {
-    const { llm, calls, judged } = over('Here:\n{"summary": "ok", "score": 1}');
+  it('with a schema passes on instructions instead of the schema, and its answer is validated', async () => {
+    const { llm, calls, validated } = openLlm('Here:\n{"summary": "ok", "score": 1}');
     expect(await llm.generate({ ...question, schema })).toMatchObject({
       object: { summary: 'ok', score: 1 },
     });
     expect(calls).toEqual([
       { ...question, json: true, system: expect.stringMatching(/^Be brief\.\n\n.*"score"/s) },
     ]);
-    expect(judged).toEqual([true]);
+    expect(validated).toEqual([true]);
   });
 
-  it('with functions and symbols in it crosses all the same, without them', async () => {
-    const { llm, calls } = over('ok');
+  it('with functions and symbols is passed on without them', async () => {
+    const { llm, calls } = openLlm('ok');
     const odd = { ...question, log: () => {}, [Symbol('x')]: 1 };
     await llm.generate(odd);
     expect(calls).toEqual([{ ...question, json: false }]);
@@ -65,7 +65,7 @@ describe('a request', () => {
     ['no cap', { maxOutputTokens: 0 }, /maxOutputTokens .* at least 1, not 0/],
     ['a negative cap', { maxOutputTokens: -1 }, /maxOutputTokens/],
     ['half a token', { maxOutputTokens: 1.5 }, /maxOutputTokens/],
-    ['a cap without a number', { maxOutputTokens: Number.NaN }, /maxOutputTokens/],
+    ['a cap that is not a number', { maxOutputTokens: Number.NaN }, /maxOutputTokens/],
     ['an endless cap', { maxOutputTokens: Number.POSITIVE_INFINITY }, /maxOutputTokens/],
     ['a cap in words', { maxOutputTokens: '100' }, /maxOutputTokens/],
     ['a symbol for a cap', { maxOutputTokens: Symbol('100') }, /not Symbol\(100\)/],
@@ -73,12 +73,12 @@ describe('a request', () => {
     ['a prompt of parts', { prompt: [{ text: 'hm' }] }, /prompt must be text, not object/],
     ['no system', { system: null }, /system must be text/],
     ['an empty model', { model: '' }, /model must be/],
-    ['a model that is none', { model: 7 }, /model must be/],
-    ['a schema that is none', { schema: {} }, /Standard Schema/],
+    ['a model that is not text', { model: 7 }, /model must be/],
+    ['a schema that is not one', { schema: {} }, /Standard Schema/],
     ['a schema that validates nothing', { schema: { '~standard': {} } }, /Standard Schema/],
     ['null for a schema', { schema: null }, /Standard Schema/],
-  ])('with %s is refused before it crosses', async (_name, wrong, says) => {
-    const { llm, calls } = over('{}');
+  ])('with %s is refused in the handler', async (_name, wrong, says) => {
+    const { llm, calls } = openLlm('{}');
     const failure = await llm.generate({ ...question, ...wrong }).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(UsageError);
     expect(failure).toMatchObject({ message: expect.stringMatching(says) });
@@ -86,24 +86,24 @@ describe('a request', () => {
   });
 });
 
-describe('an answer that does not fit', () => {
-  it('is said to the door, and is an LlmOutputError with text, issues and the hint of why', async () => {
-    const { llm, judged } = over('{"summary": 7', 'the answer was cut');
+describe('an answer that does not match the schema', () => {
+  it('is counted, and throws an LlmOutputError with text, issues and hint', async () => {
+    const { llm, validated } = openLlm('{"summary": 7', 'the answer was cut');
     const failure = await llm.generate({ ...question, schema }).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(LlmOutputError);
     expect(failure).toMatchObject({
       text: '{"summary": 7',
       issues: ['the answer was cut', 'the answer is not JSON'],
     });
-    expect(judged).toEqual([false]);
+    expect(validated).toEqual([false]);
   });
 
-  it('is said to the door too when its schema throws', async () => {
-    const { llm, judged } = over('{"summary": "ok"}');
+  it('is counted when the schema throws', async () => {
+    const { llm, validated } = openLlm('{"summary": "ok"}');
     const throwing = z.object({ summary: z.string() }).transform(() => {
       throw new Error('a bug in the schema');
     });
     await expect(llm.generate({ ...question, schema: throwing })).rejects.toThrow(/a bug/);
-    expect(judged).toEqual([false]);
+    expect(validated).toEqual([false]);
   });
 });

@@ -1,4 +1,4 @@
-/** A worker's LLM door as a process of its own, which writes what it loads to stderr: argument: a provider as JSON. */
+/** Creates an LLM gateway in a process that writes each module it loads to stderr. Argument: a provider as JSON. */
 import { register } from 'node:module';
 import type { LlmProviderConfig } from '../../src/llm/create-llm.ts';
 import type { TestAttempt } from '../support/tenants.ts';
@@ -23,16 +23,16 @@ const { createLlm } = await import('../../src/llm/create-llm.ts');
 const { createLogger } = await import('../../src/log.ts');
 
 const sql = connect(options.url, { max: 2, applicationName: 'purser test loading' });
-// Not loaded by the gateway: the analyst comes from the program that assembles the process.
+// A function cannot be part of the JSON argument.
 const provider =
   options.provider.kind === 'offline'
     ? { ...options.provider, analyst: { model: 'echo', answers: () => ['All is well locally'] } }
     : options.provider;
-const door = createLlm({ provider, budgetSql: sql });
-console.error('the door is open');
+const gateway = createLlm({ provider, budgetSql: sql });
+console.error('the gateway is created');
 const { signal } = new AbortController();
 const log = createLogger({ level: 'silent', role: 'test' });
-const { call } = door.forAttempt({ ...options.attempt, signal, log });
+const { call } = gateway.forAttempt({ ...options.attempt, signal, log });
 const question = { system: 'Be brief.', prompt: 'Well?', json: false, maxOutputTokens: 100 };
 const { text } = await call(question);
 console.log(text);

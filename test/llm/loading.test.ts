@@ -1,4 +1,4 @@
-/** A process loads the SDK of its own provider with the first call, and nothing of the others. */
+/** A process loads the SDK of its configured provider with the first call, and no other SDK. */
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { freshDatabase } from '../support/database.ts';
@@ -34,11 +34,11 @@ async function loadedBy(kind: 'openai' | 'anthropic' | 'google' | 'offline') {
   const child = startNode(['--import', 'tsx', script, argument], `loading-child ${kind}`);
   const { code, stdout, stderr } = await child.waitForExit();
   expect(code).toBe(0);
-  // Neither the SDKs nor the door print anything of their own.
+  // Neither the SDKs nor the gateway print anything.
   const printed = stderr.split('\n').filter((line) => !line.startsWith('loads '));
-  expect(printed).toEqual(['the door is open']);
+  expect(printed).toEqual(['the gateway is created']);
   expect(stdout).toMatch(/All is well/);
-  const [before = '', after = ''] = stderr.split('the door is open');
+  const [before = '', after = ''] = stderr.split('the gateway is created');
   const packagesIn = (log: string) =>
     [...heavy, 'gpt-tokenizer'].filter((name) => log.includes(`/node_modules/${name}/`));
   expect(before).toContain('/src/llm/create-llm.ts');

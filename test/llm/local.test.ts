@@ -1,4 +1,4 @@
-/** The local provider: any analyst that is handed in answers, and none is built in. */
+/** The local provider answers with the analyst of its configuration, and has none of its own. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { assertBooksRight } from '../support/ledger.ts';
 import { freshDatabase } from '../support/database.ts';
@@ -31,7 +31,7 @@ it('uses the first candidate answer that fits maxOutputTokens', async () => {
   });
 });
 
-it('without an analyst a call fails for good, names the settings that are missing, and holds nothing', async () => {
+it('without an analyst a call is fatal, names the missing settings, and holds nothing', async () => {
   const tenantId = await addTenant(database.sql, { limitUsd: '1' });
   const { llm } = await llmAttempt(database.sql, tenantId, { kind: 'offline' });
   await expect(llm.generate(question)).rejects.toMatchObject({

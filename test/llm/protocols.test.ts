@@ -49,7 +49,7 @@ async function holdsOf(tenantId: string) {
 }
 
 describe('the request', () => {
-  it('to Anthropic: the key in its header, the cap that was held for, the system apart', async () => {
+  it('to Anthropic has the key in a header, the cap that was reserved for, and a separate system prompt', async () => {
     const { llm } = await open('anthropic');
     const answer = await llm.generate(question);
     const [request] = provider.received;
@@ -68,7 +68,7 @@ describe('the request', () => {
     });
   });
 
-  it('to Google: the key in its header and not in the URL, the cap that was held for', async () => {
+  it('to Google has the key in a header and not in the URL, and the cap that was reserved for', async () => {
     const { llm } = await open('google');
     const answer = await llm.generate(question);
     const [request] = provider.received;
@@ -85,7 +85,7 @@ describe('the request', () => {
     });
   });
 
-  it.each(wireProtocols)('asks for JSON in the words of %s, and reads it', async (kind) => {
+  it.each(wireProtocols)('asks %s for JSON and parses it', async (kind) => {
     const { llm } = await open(kind);
     provider.answerWith('```json\n{"summary": "ok"}\n```');
     const { object } = await llm.generate({ ...question, schema });
@@ -98,7 +98,7 @@ describe('the request', () => {
     );
   });
 
-  it('a Google model without JSON mode is asked again without it, under a second hold, and remembered', async () => {
+  it('a Google model that refuses JSON mode gets a second request without it, under a second hold, and is remembered', async () => {
     const { llm, tenantId } = await open('google');
     const message = 'JSON mode is not enabled for models/gemma-3-27b-it';
     const body = JSON.stringify({ error: { code: 400, message, status: 'INVALID_ARGUMENT' } });
@@ -116,7 +116,7 @@ describe('the request', () => {
     ]);
   });
 
-  it('an answer that offers a continuation is one request and one hold, with the text that came', async () => {
+  it('an answer with a continuation token is one request and one hold', async () => {
     const { llm, tenantId } = await open('google');
     const usageMetadata = { promptTokenCount: 9, candidatesTokenCount: 3, totalTokenCount: 12 };
     const content = { role: 'model', parts: [{ text: 'The first half' }] };

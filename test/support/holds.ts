@@ -1,4 +1,4 @@
-/** Requests of the budget's functions with everything filled in that a test does not care about. */
+/** Requests of the budget functions with defaults. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatUsd, parseUsd } from '../../src/budget/money.ts';
@@ -44,8 +44,8 @@ export function reserve(
   return checkAndReserve(sql, holdOf(attempt, usd, overrides));
 }
 
-/** A bill of `usd` for a reservation. */
-export function billOf(reservationId: string, usd: string, now?: Date) {
+/** A settlement of `usd` for a reservation. */
+export function settlementOf(reservationId: string, usd: string, now?: Date) {
   return {
     reservationId,
     usage: { inputTokens: 10, outputTokens: 5, cachedTokens: 0, reasoningTokens: 0 },

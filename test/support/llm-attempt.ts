@@ -1,8 +1,8 @@
-/** One attempt of a tenant with an open LLM door, for tests that begin below the worker. */
+/** One attempt of a tenant with an open LLM gateway, for tests that begin below the worker. */
 import type { Sql } from '../../src/db/connect.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
 import type { LlmProviderConfig } from '../../src/llm/create-llm.ts';
-import { llmOver } from '../../src/llm/handler-llm.ts';
+import { createHandlerLlm } from '../../src/llm/handler-llm.ts';
 import type { Llm, LlmError } from '../../src/llm/llm.ts';
 import { createLogger } from '../../src/log.ts';
 import type { Logger } from '../../src/log.ts';
@@ -25,13 +25,13 @@ export async function llmAttempt(
 ): Promise<LlmAttempt> {
   const attempt = await startAttempt(sql, tenantId);
   const controller = new AbortController();
-  const door = createLlm({ provider, budgetSql: sql });
-  const { call } = door.forAttempt({ ...attempt, signal: controller.signal, log });
-  const llm = llmOver(call, door.judged);
+  const gateway = createLlm({ provider, budgetSql: sql });
+  const { call } = gateway.forAttempt({ ...attempt, signal: controller.signal, log });
+  const llm = createHandlerLlm(call, gateway.countAnswer);
   return { ...attempt, llm, controller };
 }
 
-/** What the faulty provider is asked, with secrets that no message may repeat. */
+/** The call that a faulty provider gets, with secrets that no message may repeat. */
 export const faultyCall = {
   apiKey: 'sk-test-0123456789abcdef',
   system: 'Be brief.',

@@ -1,6 +1,6 @@
 /**
  * The context of one attempt, made where its handler runs: its tenant's rows through a pool of this thread,
- * the LLM door through the supervisor.
+ * the LLM gateway through the supervisor.
  */
 import type { TenantPool, TenantSql } from '../../db/tenant.ts';
 import { tenantSql } from '../../db/tenant.ts';

@@ -16,7 +16,7 @@ import type { HandlerRegistry } from '../../handlers/index.ts';
 import { payloadSealer } from '../../handlers/seal.ts';
 import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
 import type { LlmCall, LlmReply } from '../../llm/llm.ts';
-import { llmOver } from '../../llm/handler-llm.ts';
+import { createHandlerLlm } from '../../llm/handler-llm.ts';
 import { makeContext } from './attempt-context.ts';
 import { AttemptLog } from './attempt-log.ts';
 import { endOfReturn, endOfThrow } from '../classify.ts';
@@ -168,7 +168,7 @@ export class Executor {
     const { tenant, logLevel: level, stderr, post, registry, openKeys } = this.#options;
     const { jobId, tenantId, jobType, token } = attempt;
     const openLog = () => reports.logger({ level, stderr, about: { jobId, tenantId, jobType } });
-    const llm = llmOver(
+    const llm = createHandlerLlm(
       (call) => this.#call(token, call),
       (fits) => post({ kind: 'llm_judged', fits }),
     );

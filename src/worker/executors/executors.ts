@@ -3,7 +3,7 @@
  * killed, and answers what handlers ask of the supervisor. Every attempt that is given gets one end.
  */
 import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
-import type { LlmDoor } from '../../llm/create-llm.ts';
+import type { LlmGateway } from '../../llm/create-llm.ts';
 import type { Logger } from '../../log.ts';
 import type { Metrics } from '../../metrics.ts';
 import { later } from './after-kill.ts';
@@ -27,7 +27,7 @@ export interface ExecutorsOptions {
   readonly threads: number;
   /** More suspects than this go back and come again: who waits at the door takes a place of the worker's. */
   readonly maxWaitingSuspects: number;
-  readonly llm: LlmDoor;
+  readonly llm: LlmGateway;
   readonly log: Logger;
   readonly metrics: Pick<Metrics, 'executorsBlocked' | 'executorsKilled'>;
   readonly spawn: { readonly thread: SpawnExecutor; readonly process: SpawnExecutor };
@@ -213,7 +213,7 @@ export class Executors {
         this.#listener?.report(message.token, message);
         return;
       case 'llm_judged':
-        this.#options.llm.judged(message.fits);
+        this.#options.llm.countAnswer(message.fits);
         return;
       case 'llm_call': {
         const assignment = member.find(message.token);

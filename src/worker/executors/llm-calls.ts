@@ -1,8 +1,5 @@
-/**
- * The LLM door's side of a handler's call: it stands with the supervisor, so that a thread that is killed
- * loses no usage and no hold.
- */
-import type { LlmDoor } from '../../llm/create-llm.ts';
+/** Runs a handler's LLM call in the supervisor, so that a killed executor thread loses no usage and no hold. */
+import type { LlmGateway } from '../../llm/create-llm.ts';
 import type { Logger } from '../../log.ts';
 import type { Assignment } from './assignment.ts';
 import type { FromExecutor, ToExecutor } from './protocol.ts';
@@ -10,9 +7,9 @@ import { packError } from './packed-errors.ts';
 
 type LlmCallMessage = Extract<FromExecutor, { kind: 'llm_call' }>;
 
-/** Never throws: what went wrong is the answer. */
+/** Never throws: an error becomes an `llm_error` message. */
 export async function answerLlmCall(
-  options: { readonly llm: LlmDoor; readonly log: Logger },
+  options: { readonly llm: LlmGateway; readonly log: Logger },
   { attempt, controller }: Assignment,
   { callId, call }: LlmCallMessage,
 ): Promise<ToExecutor> {

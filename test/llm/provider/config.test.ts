@@ -1,4 +1,4 @@
-/** From the environment to the provider that answers; each fault with its variable and a way out. */
+/** The provider from the environment; each fault names its variable and the fix. */
 import { describe, expect, it } from 'vitest';
 import { llmProviderOf } from '../../../src/cli/runtime/roles.ts';
 import { loadConfig } from '../../../src/config.ts';
@@ -9,7 +9,7 @@ const providerOf = (env: NodeJS.ProcessEnv) => llmProviderOf(loadConfig(env));
 const keys = { ANTHROPIC_API_KEY: 'sk-ant-1', GOOGLE_API_KEY: 'AIza1', OPENAI_API_KEY: 'sk-1' };
 
 describe('LLM_PROVIDER', () => {
-  it('anthropic and google come with their own key, address and model', () => {
+  it('anthropic and google have their own key, base URL and model', () => {
     expect(
       providerOf({ ...keys, LLM_PROVIDER: 'anthropic', LLM_MODEL: 'claude-haiku-4-5' }),
     ).toEqual({
@@ -36,7 +36,7 @@ describe('LLM_PROVIDER', () => {
     });
   });
 
-  it('openai is the default where it has a key, else nobody is called', () => {
+  it('openai is the default where its key is set, else the offline analyst answers', () => {
     expect(providerOf(keys)).toMatchObject({ kind: 'openai', model: 'gpt-4o-mini' });
     expect(providerOf({ ANTHROPIC_API_KEY: 'sk-ant-1' })).toMatchObject({
       kind: 'offline',
@@ -47,12 +47,15 @@ describe('LLM_PROVIDER', () => {
   it.each([
     ['anthropic', 'ANTHROPIC_API_KEY', 'LLM_MODEL=claude-haiku-4-5'],
     ['google', 'GOOGLE_API_KEY', 'LLM_MODEL=gemini-2.5-flash'],
-  ])('%s without key and model names both, and never takes the default model', (kind, key, fix) => {
-    const load = () => loadConfig({ LLM_PROVIDER: kind, OPENAI_API_KEY: 'sk-1' });
-    expect(load).toThrow(`${key} is required with LLM_PROVIDER=${kind}`);
-    expect(load).toThrow(`LLM_MODEL is required with LLM_PROVIDER=${kind}. Example: ${fix}`);
-    expect(load).toThrow('2 faults');
-  });
+  ])(
+    '%s without key and model names both variables, and never uses the default model',
+    (kind, key, fix) => {
+      const load = () => loadConfig({ LLM_PROVIDER: kind, OPENAI_API_KEY: 'sk-1' });
+      expect(load).toThrow(`${key} is required with LLM_PROVIDER=${kind}`);
+      expect(load).toThrow(`LLM_MODEL is required with LLM_PROVIDER=${kind}. Example: ${fix}`);
+      expect(load).toThrow('2 faults');
+    },
+  );
 
   it.each([
     [{ LLM_PROVIDER: 'gemini' }, 'LLM_PROVIDER must be openai, anthropic, google or offline'],
@@ -64,13 +67,19 @@ describe('LLM_PROVIDER', () => {
   });
 });
 
-describe('the door', () => {
-  it.each(['anthropic', 'google'] as const)('to %s does not open without a key', async (kind) => {
-    const sql = connect('postgres://nobody@127.0.0.1:1/none', { max: 1, applicationName: 'test' });
-    const provider = { kind, model: 'm' };
-    expect(() => createLlm({ provider, budgetSql: sql })).toThrow(
-      `${kind.toUpperCase()}_API_KEY is empty`,
-    );
-    await sql.end();
-  });
+describe('the gateway', () => {
+  it.each(['anthropic', 'google'] as const)(
+    'to %s cannot be created without a key',
+    async (kind) => {
+      const sql = connect('postgres://nobody@127.0.0.1:1/none', {
+        max: 1,
+        applicationName: 'test',
+      });
+      const provider = { kind, model: 'm' };
+      expect(() => createLlm({ provider, budgetSql: sql })).toThrow(
+        `${kind.toUpperCase()}_API_KEY is empty`,
+      );
+      await sql.end();
+    },
+  );
 });

@@ -1,14 +1,14 @@
 import { expect, test } from 'vitest';
-import { saidBy } from '../../../src/llm/provider-error.ts';
+import { readProviderError } from '../../../src/llm/provider-error.ts';
 
-test('a key that the provider repeats in place of a word is none of its words', () => {
+test('an API key that the provider repeats in place of a code is dropped', () => {
   const apiKey = 'canary-key.0123';
-  const said = (error: object) => saidBy(JSON.stringify({ error }), '{}', apiKey);
-  expect(said({ code: apiKey, param: `header.${apiKey}`, type: 'invalid_key' })).toEqual({
+  const read = (error: object) => readProviderError(JSON.stringify({ error }), '{}', apiKey);
+  expect(read({ code: apiKey, param: `header.${apiKey}`, type: 'invalid_key' })).toEqual({
     code: 'invalid_key',
   });
-  expect(said({ details: [{ reason: apiKey }], status: apiKey })).toEqual({});
+  expect(read({ details: [{ reason: apiKey }], status: apiKey })).toEqual({});
   for (const standIn of [undefined, '', 'a']) {
-    expect(saidBy('{"error":{"code":"a"}}', '{}', standIn)).toEqual({ code: 'a' });
+    expect(readProviderError('{"error":{"code":"a"}}', '{}', standIn)).toEqual({ code: 'a' });
   }
 });

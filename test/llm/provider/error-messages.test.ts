@@ -66,7 +66,7 @@ const openai = (code: string, message: string) => ({ error: { message, code } })
 const exhausted = (...details: object[]) =>
   google(429, 'RESOURCE_EXHAUSTED', 'Quota exceeded for requests per minute.', ...details);
 
-describe('the words of a refusal', () => {
+describe('the error body', () => {
   it.each<[string, WireProtocol, number, unknown, object]>([
     [
       'Google: a wrong key comes as 400 and is a wrong key',
@@ -199,14 +199,14 @@ describe('the words of a refusal', () => {
     expect('retryAfterMs' in error.details).toBe(wait);
   });
 
-  it('a Retry-After in the header comes before a delay in the body', async () => {
+  it('a Retry-After header takes precedence over a delay in the body', async () => {
     const error = await failureOf('google', 429, exhausted(retryInfo('37s')), {
       headers: { 'retry-after': '5' },
     });
     expect(error.details['retryAfterMs']).toBe(5000);
   });
 
-  it('a prompt that Google blocks has no candidate: refused for good, and paid for', async () => {
+  it('a prompt that Google blocks has no candidate: it is fatal and charged', async () => {
     const promptFeedback = { blockReason: 'PROHIBITED_CONTENT' };
     const usageMetadata = { promptTokenCount: 20, totalTokenCount: 20 };
     provider.script({ kind: 'raw', body: JSON.stringify({ promptFeedback, usageMetadata }) });
@@ -239,7 +239,7 @@ describe.each(wireProtocols)('the words of %s', (kind) => {
     expect(message).not.toContain(key);
   });
 
-  it('are dropped where they repeat the prompt', async () => {
+  it('is dropped where it repeats the prompt', async () => {
     const quoted = faultyCall.prompt.slice(10, 60);
     const { message, details } = await failureOf(kind, 400, error(`bad input: "${quoted}"`));
     expect(message).not.toContain('bad input');

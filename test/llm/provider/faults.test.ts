@@ -185,7 +185,7 @@ describe.each(wireProtocols)('a provider on a bad day, in the protocol of %s', (
     expect(provider.hugeBytesSent()).toBeLessThan(hugeBytes / 2);
   });
 
-  it('429 with Retry-After as a date snoozes until then', async () => {
+  it('429 with Retry-After as a date snoozes until that date', async () => {
     provider.script(status(429, { 'retry-after': new Date(Date.now() + 120_000).toUTCString() }));
     const { failure } = await failingCall(database.sql, { kind, baseUrl: provider.urls[kind] });
     const { details } = await failure;
@@ -194,13 +194,13 @@ describe.each(wireProtocols)('a provider on a bad day, in the protocol of %s', (
     expect(details['retryAfterMs']).toBeLessThanOrEqual(120_000);
   });
 
-  it('the words of the provider are passed on', async () => {
+  it('the message of the provider is part of the error', async () => {
     provider.script(status(500));
     const { failure } = await failingCall(database.sql, { kind, baseUrl: provider.urls[kind] });
     expect((await failure).message).toContain('(the provider says: This is scripted: 500.)');
   });
 
-  it('the words of the provider may name the model', async () => {
+  it('a message of the provider that names the model is kept', async () => {
     const model = 'a-model-with-a-name-of-some-length';
     const body = JSON.stringify({ error: { message: `No access to ${model} in this region.` } });
     provider.script({ kind: 'status', status: 404, body });

@@ -75,7 +75,7 @@ describe.each(wireProtocols)('a call without an answer, in the protocol of %s', 
     expect(rows).toHaveLength(0);
   });
 
-  it('a refused connection gives the hold back', async () => {
+  it('a refused connection releases the hold', async () => {
     await provider.stop();
     const { tenantId, failure } = await callOnce(kind);
     expect(await failure).toMatchObject({
