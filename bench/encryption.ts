@@ -1,6 +1,6 @@
 /**
- * What encrypting and decrypting 1 KB costs once the key is derived, beside the checklist's limit of
- * 100 ms, and what the one derivation costs that a process pays per hour.
+ * The cost of encrypting and decrypting 1 KB with a derived key, compared with the checklist's limit of 100 ms, and
+ * of the key derivation that a process does once per hour.
  */
 import { pathToFileURL } from 'node:url';
 import type { EncryptionContext } from '../src/crypto/context.ts';
@@ -16,7 +16,7 @@ export interface BenchRow {
   readonly operation: string;
   readonly medianUs: number;
   readonly p99Us: number;
-  /** How many times it fits into the checklist's 100 ms; null where that limit is not meant. */
+  /** 100 ms (the checklist's limit) divided by the median; null where the limit does not apply. */
   readonly timesUnderLimit: number | null;
 }
 

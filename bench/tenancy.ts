@@ -1,6 +1,6 @@
 /**
- * What a tenant transaction costs beside the same query without one: time as a ratio, and round trips to the
- * server, counted by a proxy in between. On a server of its own.
+ * The cost of a tenant transaction compared with the same query without one: time as a ratio, and round trips to the
+ * server, counted by a proxy. Starts its own server.
  */
 import { once } from 'node:events';
 import { randomBytes } from 'node:crypto';
@@ -27,13 +27,13 @@ export interface TenancyRow {
   readonly medianUs: number;
   readonly p99Us: number;
   readonly roundTrips: number;
-  /** Of the medians: how many times as long as the same without a tenant. */
+  /** Median divided by the median of the same operation without a tenant. */
   readonly ratio: number;
 }
 
 interface CountingProxy {
   readonly port: number;
-  /** Times that the client spoke after the server had. */
+  /** Number of times that the client sent after the server had sent. */
   readonly turns: () => number;
   stop(): Promise<void>;
 }
@@ -41,17 +41,17 @@ interface CountingProxy {
 async function startProxy(to: { host: string; port: number }): Promise<CountingProxy> {
   let turns = 0;
   const server = createServer((client) => {
-    let heard = true;
+    let serverSent = true;
     const upstream = connectTcp(to.port, to.host);
     client.setNoDelay(true);
     upstream.setNoDelay(true);
     client.on('data', (bytes) => {
-      if (heard) turns += 1;
-      heard = false;
+      if (serverSent) turns += 1;
+      serverSent = false;
       upstream.write(bytes);
     });
     upstream.on('data', (bytes) => {
-      heard = true;
+      serverSent = true;
       client.write(bytes);
     });
     for (const [one, other] of [
@@ -103,7 +103,7 @@ function row(operation: string, figures: Figures, plain: Figures): TenancyRow {
   };
 }
 
-/** The two levels of one database, each beside the plain query of its owner's login. */
+/** Levels L2 and L3, each compared with the plain query of the owner's login. */
 export async function run(): Promise<{ name: string; rows: TenancyRow[] }> {
   const dataDir = await mkdtemp(join(tmpdir(), 'purser-bench-tenancy-'));
   const server = await startEmbeddedPostgres({ dataDir, durable: false });

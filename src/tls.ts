@@ -1,6 +1,6 @@
 /**
- * TLS to Postgres and Redis, the same for every driver: what an address and the `*_TLS_VERIFY` variables
- * ask for, and what to tell an operator whose certificate was refused.
+ * TLS to Postgres and Redis, the same for every driver: what a URL and the `*_TLS_VERIFY` variables ask for, and
+ * the error message when TLS fails.
  */
 import { readFileSync } from 'node:fs';
 import { checkServerIdentity } from 'node:tls';
@@ -99,7 +99,7 @@ const certificateCodes = new Set([
 ]);
 const noTls = /secure TLS connection was established|does not support SSL|wrong version number/;
 
-/** The error of a connection, said for an operator where TLS is at fault; any other is returned as it is. */
+/** Explains a connection error that is caused by TLS; returns any other error unchanged. */
 export function explainTls(error: unknown, service: 'Postgres' | 'Redis'): unknown {
   const variable = service === 'Postgres' ? 'DATABASE_TLS_VERIFY' : 'REDIS_TLS_VERIFY';
   if (error instanceof PurserError) return error;

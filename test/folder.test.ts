@@ -1,4 +1,4 @@
-/** A data folder is made, or refused by name. */
+/** A data folder is created, or refused with its name. */
 import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ beforeAll(async () => {
 });
 afterAll(() => rm(root, { recursive: true, force: true }));
 
-test('makes the folder and its parents, and is content with one that is there', async () => {
+test('creates the folder and its parents, and accepts an existing one', async () => {
   const path = join(root, 'a', 'b', 'c');
   await makeDataFolder(path, 0o711);
   await makeDataFolder(path, 0o711);
@@ -19,7 +19,7 @@ test('makes the folder and its parents, and is content with one that is there', 
 });
 
 test.skipIf(process.platform !== 'linux')(
-  'a place that takes no folders is refused, at once',
+  'a parent that cannot contain folders is refused without waiting',
   async () => {
     await expect(makeDataFolder('/proc/nope/deeper', 0o711)).rejects.toMatchObject({
       code: 'data_folder_unusable',
@@ -29,7 +29,7 @@ test.skipIf(process.platform !== 'linux')(
   },
 );
 
-test('a file in the way is named with the setting', async () => {
+test('a file at the path is refused with the name of the setting', async () => {
   await writeFile(join(root, 'file'), '');
   await expect(makeDataFolder(join(root, 'file', 'x'), 0o711)).rejects.toMatchObject({
     code: 'data_folder_unusable',

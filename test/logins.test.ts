@@ -1,6 +1,6 @@
 /**
- * Whom the tests are in the database, and that the whole path runs once on each level of tenancy. A superuser
- * skips row-level security without a word: a test that logged in as one would prove nothing.
+ * The database logins of the tests, and that the end-to-end path runs once on each level of tenancy. Row-level
+ * security does not apply to a superuser, so a test that logs in as one would prove nothing.
  */
 import { readdir, readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
@@ -12,7 +12,7 @@ import { levels } from './tenancy/level-database.ts';
 
 const folder = fileURLToPath(new URL('.', import.meta.url));
 
-/** Who may know a superuser's address: what makes servers, logins and databases, and runs no test. */
+/** Files that may contain a superuser's URL: they create servers, logins and databases, and contain no test. */
 const administrators = [
   'compat/run.ts',
   'faults/global-setup.ts',
@@ -31,7 +31,7 @@ async function sources(): Promise<Map<string, string>> {
   );
 }
 
-it('none of the logins that tests have is a superuser, passes policies by, or can become who does', async () => {
+it('no login of the tests is a superuser, has BYPASSRLS, or can become such a role', async () => {
   const database = await freshDatabase();
   const rows = await database.sql<{ login: string; mighty: string | null }[]>`
     select l.rolname as login, (
@@ -42,7 +42,7 @@ it('none of the logins that tests have is a superuser, passes policies by, or ca
   expect(rows).toEqual(testLogins.toSorted().map((login) => ({ login, mighty: null })));
 });
 
-it('what tests are told opens no superuser', async () => {
+it('the values that tests receive give no access to a superuser', async () => {
   const server = inject('testPostgres');
   expect(Object.keys(server).toSorted()).toEqual(
     ['host', 'password', 'port', 'prefix', 'templateName', 'version'].toSorted(),
@@ -55,7 +55,7 @@ it('what tests are told opens no superuser', async () => {
     select rolname as name from pg_roles where (rolsuper or rolbypassrls) and rolcanlogin`;
   await app.end({ timeout: 5 });
   expect(mighty).not.toEqual([]);
-  // A server that somebody else made may let everybody in; then only the next test says something.
+  // A server that was not started by the run may trust every login; then only the next test is meaningful.
   if (process.env['PURSER_TEST_POSTGRES_URL'] !== undefined) return;
   for (const { name } of mighty) {
     const url = new URL(loginUrl(server, 'purser_app', 'postgres'));
@@ -66,7 +66,7 @@ it('what tests are told opens no superuser', async () => {
   }
 });
 
-it('no test knows the address of a superuser', async () => {
+it('no test contains the URL of a superuser', async () => {
   const known = [...(await sources())]
     .filter(([, text]) =>
       /bootstrapUrl|bootstrapUser|adminUrl|PURSER_TEST_POSTGRES_URL|postgres:\/\/postgres\b/.test(
@@ -77,7 +77,7 @@ it('no test knows the address of a superuser', async () => {
   expect(known.toSorted()).toEqual(administrators);
 });
 
-it('the whole path, the functions of the fleet and hostile SQL run once on each level', async () => {
+it('the end-to-end path, the functions of the fleet and hostile SQL run once on each level', async () => {
   expect(levels).toEqual(['L1', 'L2', 'L3']);
   const all = await sources();
   const pipeline = all.get('production-integration/full-pipeline.test.ts') ?? '';

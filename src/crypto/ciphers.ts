@@ -1,7 +1,6 @@
 /**
- * The few primitives that tokens are made of, over node:crypto, with every parameter fixed by the
- * caller so that published vectors can be run through the very code that production uses.
- * Opening returns undefined instead of throwing: what went wrong is nobody's business.
+ * The primitives of tokens, over node:crypto. The caller passes every parameter, so that published vectors test the
+ * code that production uses. Decryption returns undefined instead of throwing, so that a failure has no reason.
  */
 import {
   createCipheriv,

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { PurserError } from '../errors.ts';
 import { hasLoneSurrogate } from './text.ts';
 
-/** Each purpose has keys of its own. */
+/** Each purpose has separate keys. */
 const encryptionPurposes = ['api_key', 'pii', 'generic'] as const;
 export type EncryptionPurpose = (typeof encryptionPurposes)[number];
 
@@ -19,7 +19,7 @@ export interface EncryptionContext {
 
 const columnPattern = /^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$/;
 
-/** @throws PurserError `encryption_context_invalid`: a mistake in the calling code, not in the data */
+/** @throws PurserError `encryption_context_invalid`: an error of the calling code, not of the data */
 export function assertContext(context: EncryptionContext): void {
   if (context.tenantId === '' || hasLoneSurrogate(context.tenantId)) {
     throw contextInvalid('tenantId is empty or not well-formed text');

@@ -1,6 +1,6 @@
 /**
- * From a passphrase to keys: PBKDF2-HMAC-SHA256 once per passphrase, off the event loop, then HKDF
- * for a key of its own per use. Nothing here remembers anything; the keyring caches.
+ * From a passphrase to keys: PBKDF2-HMAC-SHA256 once per passphrase, off the event loop, then HKDF for a separate
+ * key per use. Nothing is cached here; the keyring caches.
  */
 import {
   createSecretKey,
@@ -16,7 +16,7 @@ import { hasLoneSurrogate } from './text.ts';
 
 /** OWASP Password Storage Cheat Sheet, PBKDF2-HMAC-SHA256. */
 export const KDF_ITERATIONS = 600_000;
-/** Below this no key is derived, whatever the configuration says. */
+/** Lower counts are refused, whatever the configuration says. */
 export const KDF_ITERATIONS_MINIMUM = 100_000;
 /** PBKDF2 takes a signed 32-bit count. */
 export const KDF_ITERATIONS_MAXIMUM = 2_147_483_647;
@@ -37,7 +37,7 @@ export function pbkdf2Sha256(
 
 /**
  * The 32-byte key of a passphrase (its UTF-8, not normalised, as Python's `str.encode` gives it).
- * Takes about 0.2 s of one pool thread at the default count; the loop runs on.
+ * Takes about 0.2 s of one pool thread at the default count; the event loop is not blocked.
  * @throws PurserError `kdf_iterations_too_low` (exit 78) under 100,000 iterations,
  *   `kdf_input_invalid` (exit 78) for an empty passphrase or salt, or a lone surrogate
  */

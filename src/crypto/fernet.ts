@@ -15,7 +15,7 @@ import {
 } from './ciphers.ts';
 import { decryptionFailed } from './decryption-failed.ts';
 
-/** How far a token may come from the future when its age is checked. */
+/** Accepted clock skew of a token from the future, when its age is checked. */
 const FERNET_MAX_CLOCK_SKEW_SECONDS = 60;
 
 const version = 0x80;
@@ -38,7 +38,7 @@ export interface FernetWriteOptions {
   readonly iv?: Uint8Array;
 }
 
-/** Bytes of a token of the right shape. @throws PurserError `decryption_failed` for any other text */
+/** Bytes of a well-formed token. @throws PurserError `decryption_failed` for any other text */
 export function parseFernet(token: string): Buffer {
   const bytes = decodePaddedBase64Url(token);
   if (bytes === undefined || bytes.length < minimumBytes || bytes[0] !== version) {

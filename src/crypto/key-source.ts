@@ -1,5 +1,5 @@
 /**
- * What keys are made from: passphrases with their salts, checked before anything is derived.
+ * The input of key derivation: passphrases with their salts, validated before a key is derived.
  */
 import { exitCodes, PurserError } from '../errors.ts';
 import { decodeBase64 } from './base64.ts';
@@ -12,10 +12,10 @@ import { hasLoneSurrogate } from './text.ts';
 /** Shortest `ENCRYPTION_KEY` in characters. */
 const PASSPHRASE_MIN_CHARS = 16;
 
-/** Plain data, so that it can be handed to a thread. Holds secrets. */
+/** Plain data, so that it can be posted to a thread. Contains secrets. */
 export interface KeyringSource {
   readonly primary: {
-    /** Names the key for good: a new passphrase gets a new number. */
+    /** Identifies the key permanently: a new passphrase gets a new number. */
     readonly version: number;
     /** Passphrase of 16 characters or more (`ENCRYPTION_KEY`). */
     readonly key: string;
@@ -24,7 +24,7 @@ export interface KeyringSource {
     /** Default 600,000. */
     readonly iterations?: number;
   };
-  /** Keys that read and do not write. */
+  /** Keys that decrypt and never encrypt. */
   readonly legacy?: readonly LegacyKey[];
 }
 
@@ -41,7 +41,7 @@ export function primarySource(primary: KeyringSource['primary']): KeySource {
   if (!isKeyVersion(version)) throw keyInvalid('the version must be a whole number from 1');
   if (key.length < PASSPHRASE_MIN_CHARS || hasLoneSurrogate(key)) {
     throw keyInvalid(
-      `ENCRYPTION_KEY must be text of ${PASSPHRASE_MIN_CHARS} characters or more: make one with \`purser keys generate-key\``,
+      `ENCRYPTION_KEY must be text of ${PASSPHRASE_MIN_CHARS} characters or more: generate one with \`purser keys generate-key\``,
     );
   }
   assertIterations(iterations);

@@ -1,9 +1,9 @@
 /**
- * A key version names one key for good: it stands in tokens and in `encryption_key_version` columns,
- * so a number is never used again for another key.
+ * A key version identifies one key permanently. It is stored in tokens and in `encryption_key_version` columns, so
+ * a number must never be reused for another key.
  */
 
-/** Largest value of the integer column that keeps it. */
+/** Maximum of the integer column that stores it. */
 const KEY_VERSION_MAX = 2_147_483_647;
 
 /** Whether a value is a whole number from 1 to 2^31-1. */

@@ -1,7 +1,7 @@
 /**
- * The keys of one process: the primary writes, all read. Passphrases are turned into keys off the
- * event loop and kept for a limited time, so encrypting costs microseconds; no key, salt or
- * passphrase is reachable from outside, not by printing and not by serialising the object.
+ * The keys of one process: the primary key encrypts, all keys decrypt. Keys are derived off the event loop and cached
+ * for a limited time, so encryption takes microseconds. No key, salt or passphrase can be read from outside, neither
+ * by printing nor by serialising the object.
  */
 import { createSecretKey, type KeyObject } from 'node:crypto';
 import { codeOf } from '../errors.ts';
@@ -16,9 +16,9 @@ import { secretWatch } from './secrets/watch.ts';
 import { claimsToBeSealed, parseSealed, seal, unseal } from './sealed-token.ts';
 import { decodePlaintext, encodePlaintext } from './text.ts';
 
-/** How long a derived key is kept. The next use derives it again. */
+/** How long a derived key is cached. */
 export const KEY_CACHE_TTL_MS = 3_600_000;
-/** 48 bits tell keys apart; they come by HKDF of a key that costs 600,000 iterations to guess. */
+/** 48 bits distinguish keys. They are HKDF output of a key whose guess costs 600,000 iterations. */
 const KEY_MARK_BYTES = 6;
 const keyMarkInfo = Buffer.from('purser/key-mark', 'utf8');
 
@@ -50,7 +50,7 @@ export class EncryptionKeyManager {
   readonly #nowMs: () => number;
   readonly #derive: typeof deriveKey;
 
-  /** @throws PurserError `encryption_key_invalid` or `kdf_*` (exit 78); nothing is derived yet */
+  /** @throws PurserError `encryption_key_invalid` or `kdf_*` (exit 78); no key is derived yet */
   constructor(options: KeyringOptions) {
     this.#primary = primarySource(options.primary);
     const legacy = (options.legacy ?? []).map((key) => legacySource(key, this.#primary.salt));
@@ -64,19 +64,19 @@ export class EncryptionKeyManager {
     this.#derive = options.derive ?? deriveKey;
   }
 
-  /** Version of the key that writes. */
+  /** Version of the key that encrypts. */
   get primaryVersion(): number {
     return this.#primary.version;
   }
 
-  /** Versions that this process can read, ascending. */
+  /** Versions that this process can decrypt, ascending. */
   get versions(): number[] {
     return [...this.#keys.keys()].toSorted((a, b) => a - b);
   }
 
   /**
-   * By version, a mark that two processes share when they have the same key, and that tells nothing of it; of
-   * all keys, or only of those that can write.
+   * By version, a mark that is equal in two processes exactly when they have the same key, and that reveals nothing
+   * about it; of all keys, or only of those that can encrypt.
    */
   async marks(of: 'all' | 'writing' = 'all'): Promise<Record<string, string>> {
     const marks: Record<string, string> = {};
@@ -90,9 +90,9 @@ export class EncryptionKeyManager {
 
   /**
    * A v2 token of the value, bound to its context. The first call waits for the key's derivation.
-   * `keyVersion`: the key that writes, where it is not to be the primary.
+   * `keyVersion`: the key to encrypt with; default the primary.
    * @throws PurserError `plaintext_invalid`, `plaintext_too_large`, `encryption_context_invalid`;
-   *   `encryption_key_invalid` for a version that cannot write
+   *   `encryption_key_invalid` for a version that cannot encrypt
    */
   async encryptString(
     value: string,
@@ -102,13 +102,13 @@ export class EncryptionKeyManager {
     assertContext(context);
     const plaintext = encodePlaintext(value);
     const source = this.#keys.get(keyVersion);
-    if (source?.profile !== 'purser') throw keyInvalid(`version ${keyVersion} cannot write`);
+    if (source?.profile !== 'purser') throw keyInvalid(`version ${keyVersion} cannot encrypt`);
     const key = expandKey(await this.#root(source), sealedKeyInfo(context.purpose));
     return { ciphertext: seal(key, keyVersion, context, plaintext), keyVersion };
   }
 
   /**
-   * The same value under the key `keyVersion`; for nobody to see in between.
+   * The same value under the key `keyVersion`, without reporting it to the secret watch.
    * @throws as `decryptString` and `encryptString`
    */
   async reencrypt(
@@ -120,10 +120,10 @@ export class EncryptionKeyManager {
   }
 
   /**
-   * The value of a v2 or Fernet token, by the key that wrote it. Tokens of profile `python` are not
-   * bound to a place: they open in any, until they are encrypted again.
-   * @throws PurserError `decryption_failed`, one and the same for every fault of the token;
-   *   `encryption_context_invalid` for a fault of the caller
+   * The value of a v2 or Fernet token, decrypted by the key that encrypted it. Tokens of profile `python` are not
+   * bound to a context: they decrypt in any, until they are re-encrypted.
+   * @throws PurserError `decryption_failed`, the same error for every fault of the token;
+   *   `encryption_context_invalid` for an error of the caller
    */
   async decryptString(token: string, context: EncryptionContext): Promise<string> {
     const value = await this.#open(token, context);
@@ -144,7 +144,7 @@ export class EncryptionKeyManager {
   async #opened(token: string, context: EncryptionContext): Promise<string> {
     if (typeof token !== 'string') throw decryptionFailed();
     if (!claimsToBeSealed(token)) {
-      // Before any derivation: rubbish must not cost PBKDF2 runs.
+      // Before any derivation: malformed text must not cost PBKDF2 runs.
       parseFernet(token);
       return decodePlaintext((await this.getEncryptionFernet(context)).decrypt(token));
     }
@@ -172,7 +172,7 @@ export class EncryptionKeyManager {
     return createMultiFernet(fernets);
   }
 
-  /** Concurrent callers share one derivation; one that failed is forgotten at once. */
+  /** Concurrent callers share one derivation; a failed one is not cached. */
   #root(source: KeySource): Promise<KeyObject> {
     const nowMs = this.#nowMs();
     for (const [version, { expiresAtMs }] of this.#cache) {

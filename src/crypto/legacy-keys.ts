@@ -1,6 +1,6 @@
 /**
- * `LEGACY_ENCRYPTION_KEYS`: the keys that read and do not write, as a JSON array. Every fault is
- * named by entry and field; no message ever repeats a part of the value, for the value is secret.
+ * `LEGACY_ENCRYPTION_KEYS`: the keys that decrypt and never encrypt, as a JSON array. Errors name entry and field;
+ * no message contains a part of the value, which is secret.
  */
 import { exitCodes, PurserError } from '../errors.ts';
 import { decodeBase64 } from './base64.ts';
@@ -9,7 +9,7 @@ import { isKeyVersion } from './key-version.ts';
 import { hasLoneSurrogate } from './text.ts';
 
 export interface LegacyKey {
-  /** Names the key for good; stands in `encryption_key_version` of the rows it wrote. */
+  /** Identifies the key permanently; stored in `encryption_key_version` of its rows. */
   readonly version: number;
   /** The passphrase. */
   readonly key: string;
@@ -18,7 +18,7 @@ export interface LegacyKey {
   /** PBKDF2 iterations. Default: 600,000; for profile `python` 100,000. */
   readonly iterations?: number;
   /**
-   * Who wrote under it. `purser` (default): v2 and Fernet tokens of this program. `python`: Fernet
+   * What was encrypted with it. `purser` (default): v2 and Fernet tokens of this program. `python`: Fernet
    * tokens of the earlier Python service, whose key is PBKDF2 of `<key>:v<kdfVersion>`.
    */
   readonly profile?: 'purser' | 'python';

@@ -1,6 +1,6 @@
 /**
- * The keys of a process, from its configuration. In development the salt is the one in the data folder, made
- * at its first use; elsewhere nothing is made up.
+ * The keys of a process, from its configuration. In development the salt comes from the data folder and is generated
+ * at first use; in other environments it must be configured.
  */
 import { loadKeyConfig } from '../config.ts';
 import type { KeyConfig } from '../config.ts';
@@ -10,7 +10,7 @@ import type { KeyringSource } from './key-source.ts';
 import { parseLegacyKeys } from './legacy-keys.ts';
 import { getOrCreateSalt } from './salt.ts';
 
-/** Opens the keys where they are needed. Throws `encryption_key_missing` (exit 78) where there are none. */
+/** Returns the keys at first use. Throws `encryption_key_missing` (exit 78) if none is configured. */
 export type OpenKeys = () => EncryptionKeyManager;
 
 /** undefined without ENCRYPTION_KEY. Throws `kdf_salt_*` or `legacy_keys_invalid` (all exit 78). */
@@ -28,7 +28,7 @@ export async function keyringSourceOf(config: KeyConfig): Promise<KeyringSource 
   };
 }
 
-/** One key manager, made at the first call. */
+/** One key manager, created at the first call. */
 export function keysOf(source: KeyringSource | undefined): OpenKeys {
   let manager: EncryptionKeyManager | undefined;
   return () => {
@@ -50,8 +50,8 @@ export async function openKeyring(config?: KeyConfig): Promise<EncryptionKeyMana
 function keyMissing(): PurserError {
   return new PurserError(
     'encryption_key_missing',
-    'ENCRYPTION_KEY is not set, and secrets are stored encrypted or not at all.\n' +
-      '  Make one with `purser keys generate-key`, and set it for every process.',
+    'ENCRYPTION_KEY is not set, and secrets are stored only encrypted.\n' +
+      '  Generate one with `purser keys generate-key`, and set it for every process.',
     { exitCode: exitCodes.configuration },
   );
 }

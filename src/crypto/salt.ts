@@ -1,6 +1,6 @@
 /**
- * One random salt per environment. Where data matters it must be given; on a developer's machine it
- * is made once and kept, and processes that start together agree on the same one.
+ * One random salt per environment. In staging and production it must be configured. In development it is generated
+ * once and stored in the data folder; processes that start at the same time use the same one.
  */
 import { randomBytes } from 'node:crypto';
 import { link, mkdir, open, readFile, rm } from 'node:fs/promises';
@@ -13,7 +13,8 @@ export const KDF_SALT_LENGTH = 32;
 /** Name of the development salt inside the data folder. */
 export const SALT_FILE_NAME = 'kdf-salt';
 
-const advice = 'make one with `purser keys generate-salt` and set it, the same for every process';
+const advice =
+  'generate one with `purser keys generate-salt` and set the same value for every process';
 
 export interface SaltOptions {
   readonly environment: 'development' | 'staging' | 'production';
@@ -23,13 +24,13 @@ export interface SaltOptions {
   readonly dataDir: string;
 }
 
-/** A fresh salt: 32 random bytes as 44 base64 characters. */
+/** A new salt: 32 random bytes as 44 base64 characters. */
 export function generateSalt(): string {
   return randomBytes(KDF_SALT_LENGTH).toString('base64');
 }
 
 /**
- * Bytes of a salt in text form; `name` says in the error where it came from.
+ * Bytes of a salt in text form; `name` names its source in the error.
  * @throws PurserError `kdf_salt_invalid` (exit 78)
  */
 export function decodeSalt(text: string, name = 'KDF_SALT'): Buffer {
@@ -43,8 +44,8 @@ export function decodeSalt(text: string, name = 'KDF_SALT'): Buffer {
 }
 
 /**
- * The environment's salt: `kdfSalt` when given, else, in development only, the one in the data
- * folder, made (mode 0600) if it is not there yet.
+ * The environment's salt: `kdfSalt` if given, otherwise, in development only, the one in the data folder, which is
+ * generated (mode 0600) if it does not exist.
  * @throws PurserError `kdf_salt_missing`, `kdf_salt_invalid` or `kdf_salt_unusable` (all exit 78)
  */
 export async function getOrCreateSalt(options: SaltOptions): Promise<string> {
@@ -55,7 +56,7 @@ export async function getOrCreateSalt(options: SaltOptions): Promise<string> {
   if (options.environment !== 'development') {
     throw new PurserError(
       'kdf_salt_missing',
-      `KDF_SALT is not set, and in ${options.environment} none is made up: ${advice}`,
+      `KDF_SALT is not set, and in ${options.environment} none is generated: ${advice}`,
       { exitCode: exitCodes.configuration },
     );
   }
@@ -76,7 +77,7 @@ export async function getOrCreateSalt(options: SaltOptions): Promise<string> {
   }
 }
 
-/** A damaged file is never replaced: what was encrypted under the old salt would be lost. */
+/** A damaged file is never replaced: values encrypted under the old salt would be lost. */
 function checked(content: string, path: string): string {
   const salt = content.trimEnd();
   decodeSalt(salt, `the salt file ${path}`);
@@ -93,8 +94,8 @@ async function readIfThere(path: string): Promise<string | undefined> {
 }
 
 /**
- * Writes a private file and links it into place: link fails if the name is taken, so of many
- * processes exactly one wins, and no reader ever sees half a salt.
+ * Writes a private file and links it into place. link fails if the name exists, so exactly one of several processes
+ * succeeds, and no reader sees a partial salt.
  */
 async function publishOnce(folder: string, path: string, salt: string): Promise<void> {
   const draft = join(folder, `${SALT_FILE_NAME}.${randomBytes(8).toString('hex')}`);
@@ -115,7 +116,7 @@ async function publishOnce(folder: string, path: string, salt: string): Promise<
   }
 }
 
-/** The name must survive a power cut as surely as data encrypted under it; Windows cannot do this. */
+/** Makes the directory entry durable, as the data encrypted under the salt is. Not possible on Windows. */
 async function syncFolder(folder: string): Promise<void> {
   if (process.platform === 'win32') return;
   const handle = await open(folder, 'r');

@@ -1,7 +1,7 @@
 /**
  * The default token, `v2.<key version>.<base64url of nonce, ciphertext and tag>`: AES-256-GCM under
  * a random 96-bit nonce, bound to tenant, table.column and key version. With random nonces a key is
- * good for 2^32 tokens (NIST SP 800-38D, 8.3).
+ * safe for 2^32 tokens (NIST SP 800-38D, 8.3).
  */
 import { randomBytes, type KeyObject } from 'node:crypto';
 import { decodeBase64Url } from './base64.ts';
@@ -22,7 +22,7 @@ export interface SealedToken {
   readonly payload: Buffer;
 }
 
-/** Whether a text claims to be a v2 token; what does not is read as Fernet. */
+/** Whether a text has the prefix of a v2 token; any other text is parsed as Fernet. */
 export function claimsToBeSealed(token: string): boolean {
   return token.startsWith(prefix);
 }
@@ -38,7 +38,7 @@ export function parseSealed(token: string): SealedToken {
   return { keyVersion, payload };
 }
 
-/** A new token, different at every call. */
+/** A new token; the nonce makes every call differ. */
 export function seal(
   key: KeyObject,
   keyVersion: number,

@@ -1,17 +1,17 @@
 /**
- * Text becomes bytes and comes back unchanged, or it is refused: never replaced, never trimmed.
- * NUL, a leading byte order mark and the empty string are ordinary text here.
+ * Text is encoded to bytes and decoded unchanged, or refused: never replaced, never trimmed. NUL, a leading byte
+ * order mark and the empty string are valid.
  */
 import { PurserError } from '../errors.ts';
 import { decryptionFailed } from './decryption-failed.ts';
 
-/** Longest plaintext in bytes of UTF-8 (1 MiB). Larger things are files, not secrets. */
+/** Maximum length of a plaintext in bytes of UTF-8 (1 MiB). */
 export const PLAINTEXT_MAX_BYTES = 1_048_576;
 
 // With the u flag a paired surrogate is one code point, so this matches lone ones only.
 const loneSurrogate = /\p{Surrogate}/u;
 
-/** True when the text has half of a surrogate pair, which UTF-8 cannot express. */
+/** Whether the text contains an unpaired surrogate, which UTF-8 cannot represent. */
 export function hasLoneSurrogate(text: string): boolean {
   return loneSurrogate.test(text);
 }
@@ -21,7 +21,7 @@ export function hasLoneSurrogate(text: string): boolean {
  * @throws PurserError `plaintext_invalid` for a lone surrogate, `plaintext_too_large` above the limit
  */
 export function encodePlaintext(value: string): Buffer {
-  // UTF-8 is never shorter than the count of UTF-16 units: this refuses before anything is scanned.
+  // UTF-8 has at least as many bytes as UTF-16 has units: this refuses before scanning the text.
   if (value.length > PLAINTEXT_MAX_BYTES) throw tooLarge();
   const index = value.search(loneSurrogate);
   if (index !== -1) {

@@ -1,6 +1,6 @@
 /**
- * Connections to Postgres. Every pool names itself, and no pool is opened but here and in
- * queues/backend.ts (BullMQ's own Postgres backend needs another driver).
+ * Connections to Postgres. Pools are opened only here and in queues/backend.ts (BullMQ's Postgres backend needs
+ * another driver); every pool sets an application name.
  */
 import postgres from 'postgres';
 import { postgresAddress } from '../tls.ts';
@@ -11,19 +11,19 @@ export type Tx = postgres.TransactionSql;
 export type Queryable = postgres.ISql;
 
 export interface ConnectOptions {
-  /** Most connections of this pool. */
+  /** Maximum number of connections. */
   readonly max: number;
   /** Shown in pg_stat_activity, e.g. `purser worker`. */
   readonly applicationName: string;
-  /** undefined: as the URL's sslmode says; true: TLS, certificate checked; false: TLS, not checked. */
+  /** true: TLS with the certificate checked; false: TLS with any certificate; undefined: the URL's sslmode decides. */
   readonly tlsVerify?: boolean | undefined;
-  /** Keep statements by name. Default true; never behind a pooler. */
+  /** Use named prepared statements. Default true; never behind a pooler. */
   readonly prepare?: boolean | undefined;
-  /** Whether a pooler stands, or may stand, in between. Default false. */
+  /** Whether the connection goes, or may go, through a pooler. Default false. */
   readonly pooled?: boolean | undefined;
-  /** The server ends a transaction that waits for longer between two statements. PgBouncer takes no such word. */
+  /** The server ends a transaction that is idle for longer. PgBouncer refuses this setting. */
   readonly idleInTransactionMs?: number | undefined;
-  /** Level L1 only: marks the sessions of this pool as the system's. */
+  /** Level L1 only: marks the sessions of this pool as system sessions. */
   readonly systemMarker?: boolean | undefined;
 }
 
@@ -34,8 +34,8 @@ export function connect(url: string, options: ConnectOptions): Sql {
   return postgres(address.url, {
     max: options.max,
     prepare: prepare && !pooled,
-    // PgBouncer lends the server connection on at a transaction's end, although the driver has asked more by
-    // then (what types its parameters have); that answer is never heard, and the connection waits for ever.
+    // PgBouncer assigns the server connection to another client when a transaction ends, even if the driver has
+    // already sent another message (a Describe for parameter types). The answer is lost and the client waits for ever.
     ...(pooled ? { max_pipeline: 0 } : {}),
     idle_timeout: 60,
     connect_timeout: 10,

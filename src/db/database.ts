@@ -1,6 +1,6 @@
 /**
- * The two pools of a process: `system` for the fleet's own tables, `tenant` for everything a handler does.
- * Which level of tenancy they stand on (L1, L2, L3) is decided here and nowhere else.
+ * The pools of a process: `system` for the tables of the fleet, `tenant` for the SQL of handlers. The level of
+ * tenancy (L1, L2, L3) is determined here.
  */
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { redactUrls } from '../log.ts';
@@ -17,44 +17,44 @@ export type TenancyLevel = 'L1' | 'L2' | 'L3';
 
 export interface DatabaseOptions {
   readonly url: string;
-  /** Level L3: the executors' own login. */
+  /** Level L3: the login that handlers use. */
   readonly tenantUrl?: string | undefined;
-  /** Set when `url` goes through a pooler, which is noticed otherwise. */
+  /** Set when `url` is known to go through a pooler; otherwise a pooler is detected. */
   readonly pooled?: boolean | undefined;
   readonly tlsVerify?: boolean | undefined;
   readonly applicationName: string;
   readonly systemConnections: number;
-  /** Of this thread's own pool. 0 when it runs no tenant code. */
+  /** Size of this thread's tenant pool; 0 when this thread runs no tenant code. */
   readonly tenantConnections: number;
-  /** Other threads run tenant code: the login of level L3 is checked for them. */
+  /** Other threads run tenant code, so the tenant login of level L3 is checked for them. */
   readonly tenantThreads?: boolean | undefined;
 }
 
 export interface Database {
   readonly system: Sql;
-  /** One connection for nothing but leases: a renewal waits for no statement of anybody else. */
+  /** One connection used only for leases, so that a renewal never waits behind another statement. */
   readonly leases: Sql;
   readonly tenant: TenantPool;
-  /** For threads and processes that open a tenant pool of their own. */
+  /** For threads and processes that open their own tenant pool. */
   readonly tenantAccess: TenantAccess;
   readonly level: TenancyLevel;
   readonly serverVersion: number;
   /** Namespace of this database's queue entries. */
   readonly fleetId: string;
-  /** What stands between `system` and the server. */
+  /** The kind of pooler between `system` and the server. */
   readonly pooler: Pooler;
   close(): Promise<void>;
 }
 
 /**
- * What a transaction of the fleet waits between two statements is a round trip. The server cannot see that a
- * client went away without a word (half-open network), and its locks would hold up everybody until it does.
+ * Between two statements, a transaction of the fleet is idle only for a round trip. Without this limit, the locks of
+ * a client that disappeared without closing its connection (half-open network) would block others for hours.
  */
 const idleInTransactionMs = 20_000;
 
 interface Probe {
   migrated: boolean;
-  /** This database and no copy of it. */
+  /** Identifies the database on its running server; a copy has another identity. */
   identity: string;
   version: number;
 }
@@ -103,7 +103,7 @@ function refuseTenantLogin(fault: string, cause?: unknown): never {
   });
 }
 
-/** Throws `tenant_login_unfit` (exit 78) unless the login is a tenant of this very database and nothing more. */
+/** Throws `tenant_login_unfit` (exit 78) unless the login is a tenant of this database and has no further rights. */
 async function assertTenantLogin(tenant: Sql, identity: string): Promise<void> {
   const [login] = await tenant<
     { identity: string; tenant: boolean; system: boolean; powers: string[] }[]
@@ -128,21 +128,21 @@ async function assertTenantLogin(tenant: Sql, identity: string): Promise<void> {
     ),
   );
   if (login === undefined || login.identity !== identity)
-    refuseTenantLogin('names another database than DATABASE_URL');
+    refuseTenantLogin('names a different database than DATABASE_URL');
   else if (login.system)
-    refuseTenantLogin('its login is the system, not a tenant; make one of its own');
+    refuseTenantLogin('its login is a member of purser_system; create a separate login');
   else if (!login.tenant) {
     refuseTenantLogin('its login is not a member of purser_tenant; run: purser migrate up');
   } else if (login.powers.length > 0) {
     refuseTenantLogin(
-      `its login may do more than a tenant; take these from it: ${login.powers.join(', ')}`,
+      `its login has more rights than a tenant may have; revoke: ${login.powers.join(', ')}`,
     );
   }
 }
 
 /**
  * Opens both pools. Throws `not_migrated`, `login_unbound` or `pooler_refused` (exit 78), `certificate_refused` (exit 69),
- * or the driver's error when the server is away.
+ * or the driver's error when the server is unavailable.
  */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const { applicationName, tlsVerify } = options;
@@ -160,16 +160,16 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   if (level === 'L1' && !found.bound) {
     throw new PurserError(
       'login_unbound',
-      'the login of DATABASE_URL is a superuser or has BYPASSRLS: at tenancy level L1 handlers run as it, and no ' +
-        'policy binds them. Use a plain login, or one that may have roles and migrate again (level L2)',
+      'the login of DATABASE_URL is a superuser or has BYPASSRLS: at tenancy level L1 handlers use this login, and ' +
+        'row-level security would not apply to them. Use a plain login, or one with CREATEROLE and migrate again (level L2)',
       { exitCode: exitCodes.configuration },
     );
   }
   if (level === 'L1' && pooler !== 'none') {
     throw new PurserError(
       'pooler_refused',
-      'tenancy level L1 marks its sessions, which a pooler does not keep. Set DATABASE_URL to the ' +
-        'database itself, or give its login CREATEROLE and migrate again (level L2)',
+      'tenancy level L1 marks its sessions, and a pooler does not preserve the mark. Set DATABASE_URL to the ' +
+        'database itself, or grant its login CREATEROLE and migrate again (level L2)',
       { exitCode: exitCodes.configuration },
     );
   }

@@ -1,9 +1,10 @@
 /**
- * Heartbeat rows: what a process without a port has to say about its health, capacity and metrics.
+ * Heartbeat rows: health, capacity and metrics of every process, also of processes without an HTTP port. A process
+ * is live while its last heartbeat is younger than 15 s.
  */
 import type { Queryable } from './connect.ts';
 
-/** What a process says of itself, the same in every beat. */
+/** Facts about a process that do not change between heartbeats. */
 export interface ProcessFacts extends Partial<KnownKeys> {
   readonly processId: string;
   readonly version: string;
@@ -11,7 +12,7 @@ export interface ProcessFacts extends Partial<KnownKeys> {
   readonly pid: number;
 }
 
-/** By key version, the mark of the key that the process knows; and the version that it would write with. */
+/** By key version, the mark of the key that the process has; and the version of its primary key. */
 export interface KnownKeys {
   readonly knownKeys: Readonly<Record<string, string>>;
   readonly primaryVersion: number;
@@ -21,12 +22,12 @@ export interface Heartbeat extends ProcessFacts {
   readonly role: 'scheduler' | 'worker' | 'web';
   /** Job types that this process can run; empty for other roles. */
   readonly jobTypes: readonly string[];
-  /** How many of each of them it runs at once; as many numbers as job types. */
+  /** How many jobs of each type it runs at once; one number per job type. */
   readonly typeSlots: readonly number[];
-  /** Jobs that it can run at once, of all types together. */
+  /** Maximum number of jobs that it runs at once, of all types together. */
   readonly slots: number;
   readonly running: number;
-  /** When it last did what it is for (claimed, began or found nothing to do). */
+  /** Time of its last unit of work (a claim, a begun job, or a check that found no work). */
   readonly progressedAt: Date;
   /** prom-client's JSON form. */
   readonly metrics: readonly object[];
@@ -48,12 +49,12 @@ export async function writeHeartbeat(sql: Queryable, beat: Heartbeat): Promise<v
       known_keys = excluded.known_keys, primary_key_version = excluded.primary_key_version`;
 }
 
-/** A process that leaves in order takes its row with it. */
+/** Called at an orderly shutdown. */
 export async function removeHeartbeat(sql: Queryable, processId: string): Promise<void> {
   await sql`delete from public.heartbeats where process_id = ${processId}`;
 }
 
-/** Rows of processes that beat within the last `withinMs`. */
+/** Rows of processes whose last heartbeat is younger than `withinMs`. */
 export async function listHeartbeats(
   sql: Queryable,
   withinMs: number,
@@ -66,7 +67,7 @@ export async function listHeartbeats(
     order by role, process_id`;
 }
 
-/** Slots of the living workers per job type: a type that nobody runs is missing. */
+/** Slots of live workers per job type. A type that no live worker runs is absent. */
 export async function fleetSlots(sql: Queryable, withinMs: number): Promise<Map<string, number>> {
   const rows = await sql<{ jobType: string; slots: number }[]>`
     select t.job_type as "jobType", sum(t.slots)::int as slots
@@ -76,7 +77,7 @@ export async function fleetSlots(sql: Queryable, withinMs: number): Promise<Map<
   return new Map(rows.map(({ jobType, slots }) => [jobType, slots]));
 }
 
-/** Removes rows of processes that died long ago. */
+/** Removes rows whose last heartbeat is older than `olderThanMs`. */
 export async function removeOldHeartbeats(sql: Queryable, olderThanMs: number): Promise<number> {
   const removed = await sql`
     delete from public.heartbeats where beat_at < now() - ${olderThanMs} * interval '1 millisecond'`;

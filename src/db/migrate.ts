@@ -1,6 +1,6 @@
 /**
- * Migrations: plain SQL files applied in order under an advisory lock, each remembered with its checksum.
- * Refuses a file that changed after it was applied, and a database that is newer than this release.
+ * Migrations: SQL files applied in order under an advisory lock and recorded with their checksums. A file that
+ * changed after it was applied is refused, and so is a database that is newer than this release.
  */
 import { createHash } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
@@ -14,7 +14,7 @@ import { detectPooler, directUrlRequired } from './pooler.ts';
 import { admitTenantLogin, ensureRoles } from './roles.ts';
 
 const defaultFolder = fileURLToPath(new URL('../../sql/', import.meta.url));
-/** Spells "purs"; one migration at a time per database. */
+/** ASCII of "purs". One migration at a time per database. */
 const advisoryLock = 0x70757273;
 const noTransaction = /^--\s*purser:\s*no-transaction\s*$/m;
 
@@ -34,7 +34,7 @@ export interface MigrationStatus {
 
 export interface MigrateOptions extends Pick<ConnectOptions, 'tlsVerify'> {
   readonly folder?: string;
-  /** Login of TENANT_DATABASE_URL, admitted as a tenant (level L3). */
+  /** Login of TENANT_DATABASE_URL, which becomes a member of purser_tenant (level L3). */
   readonly tenantLogin?: string | undefined;
   readonly onApplied?: (name: string) => void;
 }
@@ -42,11 +42,11 @@ export interface MigrateOptions extends Pick<ConnectOptions, 'tlsVerify'> {
 export interface MigrateResult {
   readonly applied: readonly string[];
   readonly usesRoles: boolean;
-  /** Set when the tenant login could not be granted its role. */
+  /** True when this login may not grant purser_tenant to the tenant login. */
   readonly tenantLoginRefused: boolean;
 }
 
-/** Reads sql/NNNN_name.sql with its down file; numbers must be unique and ascending. */
+/** Reads every sql/NNNN_name.sql with its down file, ordered by number. */
 export async function loadMigrations(folder = defaultFolder): Promise<Migration[]> {
   const files = (await readdir(folder)).filter((file) => /^\d{4}_\w+\.sql$/.test(file)).toSorted();
   return Promise.all(
@@ -90,21 +90,21 @@ async function readLedger(sql: Sql): Promise<LedgerRow[]> {
   return sql<LedgerRow[]>`select * from purser.migrations order by version`;
 }
 
-/** Throws `database_newer` or `migration_changed` when the ledger does not fit these files. */
+/** Throws `database_newer` or `migration_changed` when the ledger does not match these files. */
 function assertLedgerFits(migrations: readonly Migration[], ledger: readonly LedgerRow[]): void {
   for (const row of ledger) {
     const file = migrations.find((migration) => migration.version === row.version);
     if (file === undefined) {
       throw new PurserError(
         'database_newer',
-        `the database has migration ${row.name}, which this release does not know; deploy the release that made it, or newer`,
+        `the database has migration ${row.name}, which this release does not have; deploy the release that added it, or a newer one`,
         { exitCode: exitCodes.configuration },
       );
     }
     if (file.checksum !== row.checksum) {
       throw new PurserError(
         'migration_changed',
-        `sql/${file.name}.sql differs from what was applied to this database; restore the file and add a new migration instead`,
+        `sql/${file.name}.sql differs from the version that was applied to this database; restore the file and add a new migration instead`,
         { exitCode: exitCodes.configuration },
       );
     }
@@ -144,7 +144,7 @@ function failed(name: string, error: unknown): PurserError {
   });
 }
 
-/** Applies what is missing, then puts roles, policies, triggers and grants on every table. */
+/** Applies missing migrations, then sets roles, policies, triggers and grants on every table. */
 export async function migrateUp(url: string, options: MigrateOptions = {}): Promise<MigrateResult> {
   const migrations = await loadMigrations(options.folder);
   return withLock(url, options, async (sql) => {
@@ -160,13 +160,14 @@ export async function migrateUp(url: string, options: MigrateOptions = {}): Prom
         on`insert into purser.migrations (version, name, checksum) values (${version}, ${name}, ${checksum})`;
       try {
         if (noTransaction.test(migration.up)) {
-          // One statement that cannot run in a transaction, written so that it can be repeated.
+          // A single statement that cannot run in a transaction; it must be repeatable.
           await sql.unsafe(migration.up);
           await record(sql);
         } else {
           await sql.begin(async (tx) => {
             await tx.unsafe(migration.up);
-            // New functions are everybody's, until apply_tenancy, which a later migration's failure puts off.
+            // Postgres grants execute on new functions to everyone. apply_tenancy revokes it too, but would not run if
+            // a later migration failed.
             await tx`revoke execute on all functions in schema purser from public`;
             await record(tx);
           });
@@ -185,7 +186,7 @@ export async function migrateUp(url: string, options: MigrateOptions = {}): Prom
   });
 }
 
-/** Takes back the newest `steps` migrations. Drops their data. */
+/** Reverts the newest `steps` migrations. Their data is lost. */
 export async function migrateDown(
   url: string,
   steps: number,
@@ -226,8 +227,8 @@ export async function migrationStatus(sql: Sql): Promise<MigrationStatus[]> {
 }
 
 /**
- * Throws `not_migrated` (exit 78) when this release needs a migration that the database has not had. One that
- * is ahead serves this release: the next one is being rolled out.
+ * Throws `not_migrated` (exit 78) when this release needs a migration that was not applied. A database with newer
+ * migrations is accepted: the next release is being rolled out.
  */
 export async function assertMigrated(sql: Sql): Promise<void> {
   const status = await migrationStatus(sql).catch((error: unknown) => {
@@ -238,7 +239,7 @@ export async function assertMigrated(sql: Sql): Promise<void> {
   if (missing.length === 0) return;
   throw new PurserError(
     'not_migrated',
-    `this release needs ${missing.join(', ')}, which the database has not had; run: purser migrate up`,
+    `this release needs ${missing.join(', ')}, not yet applied to this database; run: purser migrate up`,
     { exitCode: exitCodes.configuration },
   );
 }

@@ -1,6 +1,6 @@
 /**
- * Row-level security said no: what may be told of it. Which role asked, and which statement it was, by a tag
- * that holds nothing of the statement's values.
+ * What is reported when row-level security refuses a statement: the role, the SQLSTATE and a tag of the statement
+ * that contains none of its values.
  */
 import { createHash } from 'node:crypto';
 import postgres from 'postgres';
@@ -9,13 +9,13 @@ import type { Tx } from './connect.ts';
 export interface Refusal {
   /** SQLSTATE: PU001 without a valid context, 42501 for a row of another tenant. */
   readonly code: string;
-  /** The database role that asked. */
+  /** The database role that ran the statement. */
   readonly role: string;
   /** See queryTag. */
   readonly queryTag: string;
 }
 
-/** Where the server refuses by a policy; its words depend on its language. */
+/** Server routines that report a policy violation; the message itself depends on lc_messages. */
 const policyRoutines = new Set(['ExecWithCheckOptions', 'check_enable_rls']);
 
 /** undefined for every other error. */
@@ -30,7 +30,7 @@ export function refusalOf(error: unknown, role: string): Refusal | undefined {
 
 type Body = (tx: Tx) => unknown;
 
-/** Shows `failed` each error of a savepoint's, also when the transaction's code goes on after it. */
+/** Calls `failed` with every error of a savepoint, also when the transaction continues after it. */
 export function watchSavepoints(tx: Tx, failed: (error: unknown) => void): Tx {
   const begin = tx.savepoint.bind(tx);
   const savepoint = async (first: string | Body, second?: Body): Promise<unknown> => {
@@ -57,12 +57,12 @@ const verbs = new Set([
   'call',
   'do',
 ]);
-/** Texts, dollar-quoted texts and numbers. */
+/** Strings, dollar-quoted strings and numbers. */
 const literals = /'(?:[^']|'')*'|\$(\w*)\$[\s\S]*?\$\1\$|\b\d[\d.e]*/gi;
 
 /**
- * The name in a comment at the front of the statement, such as `/* nightly-report *\/`; else its verb and a
- * fingerprint of its text without literals, such as `select:9f86d081`: the same statement has the same tag.
+ * The name in a comment at the start of the statement, such as `/* nightly-report *\/`; otherwise its verb and a
+ * fingerprint of its text without literals, such as `select:9f86d081`. Equal statements have equal tags.
  */
 export function queryTag(text: string): string {
   const [, inBlock, inLine] = named.exec(text) ?? [];

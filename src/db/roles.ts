@@ -1,6 +1,6 @@
 /**
- * The two group roles of tenancy. Roles belong to the cluster, not to a database: creating them tolerates
- * another database's migration, and a login that may not have them falls to level L1, which is said aloud.
+ * The two group roles of tenancy. Roles belong to the cluster, not to a database, so creating them tolerates a
+ * concurrent migration of another database. A login that cannot have the roles gets level L1.
  */
 import postgres from 'postgres';
 import type { Sql } from './connect.ts';
@@ -18,7 +18,7 @@ async function attempt(run: () => Promise<unknown>): Promise<'ok' | 'refused'> {
       if (!(error instanceof postgres.PostgresError)) throw error;
       if (tolerated.has(error.code)) return 'ok';
       if (error.code === insufficientPrivilege) return 'refused';
-      // "tuple concurrently updated": another database of the cluster grants at the same moment.
+      // "tuple concurrently updated": a migration of another database grants at the same time.
       if (error.code !== 'XX000' || tries === 5) throw error;
     }
   }
@@ -50,8 +50,8 @@ export async function ensureRoles(sql: Sql): Promise<boolean> {
 }
 
 /**
- * Level L3: makes the executors' own login a tenant, and lets the system cancel its backends.
- * @returns false where this login may not grant; the database's administrator then has to.
+ * Level L3: grants purser_tenant to the tenant login, and the tenant login to purser_system so that the system can
+ * cancel its backends. @returns false if this login may not grant; an administrator then has to.
  */
 export async function admitTenantLogin(sql: Sql, login: string): Promise<boolean> {
   const [already] = await sql<{ held: boolean }[]>`

@@ -1,7 +1,7 @@
 /**
- * Walks the catalogue for what would let a tenant past: a table that names a tenant or that tenants may write and
- * is not under forced row-level security by its own context, a view around it, a definer function that tenants may
- * call unregistered or whose names can be taken over.
+ * Checks the catalogue for gaps in tenancy: a table that has a tenant or that tenants may write, without forced
+ * row-level security by the context; a view without security_invoker; a definer function that is not registered or
+ * whose search_path is not pinned.
  */
 import type { Queryable } from './connect.ts';
 
@@ -9,14 +9,14 @@ import type { Queryable } from './connect.ts';
 const call = (name: string): string => String.raw`\( SELECT (purser\.)?${name}\(\) AS ${name}\)`;
 const own = String.raw`\((\w+|"[^"]+"|\((\w+|"[^"]+")\)::text) = ${call('current_tenant')}\)`;
 const l1 = String.raw`\s*CASE\s+WHEN \(?${call('is_system')}( OR \(NOT ${call('has_token')}\)\))? THEN true\s+ELSE ${own}\s+END`;
-/** The conditions of purser.apply_tenancy, which others may narrow by AND. */
+/** The conditions that purser.apply_tenancy writes; they may be narrowed by AND. */
 const context = `^(${own}|${l1}|${call('is_system')})$|^\\(${own} AND `;
 
-/** Names of tables, views, functions and schemas that are not protected. Extensions' own are not looked at. */
+/** Names of tables, views, functions and schemas that are not protected. Objects of extensions are skipped. */
 export async function findUnprotectedTables(sql: Queryable): Promise<string[]> {
   const rows = await sql<{ name: string }[]>`
     with tenant (oid) as (
-      -- Everybody, the tenant role, and the logins that it was granted to.
+      -- PUBLIC, the tenant role, and the logins that are members of it.
       select 0::oid union all
       select r.oid from pg_roles r
       where pg_has_role(r.oid, (select oid from pg_roles where rolname = 'purser_tenant'), 'member')
@@ -36,7 +36,7 @@ export async function findUnprotectedTables(sql: Queryable): Promise<string[]> {
       from pg_class c join ours on ours.oid = c.relnamespace cross join tenant t
       where c.relkind in ('r', 'p', 'f', 'v', 'm') group by c.oid
     ), open_policy (polrelid) as (
-      -- For a tenant, by name or as one of everybody, and not bound to the context.
+      -- Applies to tenants, by name or through PUBLIC, and does not check the context.
       select p.polrelid from pg_policy p
       where p.polpermissive and exists (
           select from tenant t cross join unnest(p.polroles) as role (oid)
@@ -71,7 +71,7 @@ export async function findUnprotectedTables(sql: Queryable): Promise<string[]> {
     from pg_proc p join ours on ours.oid = p.pronamespace
     where p.prosecdef and case when p.pronamespace = 'purser'::regnamespace
         then not coalesce(p.proconfig, '{}') @> array['search_path=pg_catalog, public, purser, pg_temp']
-        -- Where pg_temp is not named it comes first.
+        -- A search_path without pg_temp searches it first.
         else exists (select from tenant t where has_function_privilege(t.oid, p.oid, 'execute'))
           and (array_to_string(p.proconfig, ';') ~ '(^|;)search_path=(""|.*pg_temp)(;|$)' is not true
             or p.oid not in (select f.oid from purser.tenant_functions t, to_regprocedure(t.signature) as f (oid)

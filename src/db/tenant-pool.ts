@@ -1,34 +1,34 @@
 /**
- * The tenant pool of a thread or process that runs handlers: what it needs to open one is plain data, so
- * that it can be handed over a thread's or a process's border.
+ * The tenant pool of a thread or process that runs handlers. `TenantAccess` is plain data, so that it can be posted
+ * to a thread or passed to a process.
  */
 import { connect } from './connect.ts';
 import type { Sql } from './connect.ts';
 import type { TenantPool } from './tenant.ts';
 
-/** How tenant transactions reach the database; holds a connection string. */
+/** How tenant transactions reach the database. Contains a connection string. */
 export interface TenantAccess extends Omit<TenantPool, 'sql'> {
   readonly url: string;
   readonly tlsVerify: boolean | undefined;
   readonly pooled: boolean;
 }
 
-/** Opens a lazy pool of at most `max` connections, which the server knows as `applicationName`. */
+/** Opens a lazy pool of at most `max` connections. */
 export function openTenantPool(
   access: TenantAccess,
   options: { readonly max: number; readonly applicationName: string },
 ): TenantPool & { close(): Promise<void> } {
   const { url, tlsVerify, pooled, ...pool } = access;
-  // SQL of one tenant could replace a statement that is kept by name, and read the next one's token with it.
+  // With named prepared statements, SQL of one tenant could redefine a statement and read the next token with it.
   const sql = connect(url, { ...options, tlsVerify, pooled, prepare: false });
   return { ...pool, sql, close: () => sql.end({ timeout: 5 }) };
 }
 
 /**
- * Ends what is left on the server of a pool whose thread was killed. Only where the login may (the same one,
- * or a member of the tenant login's role). Returns how many sessions there were.
+ * Terminates the sessions of a pool whose thread was killed. The login needs the right to (it is the same login, or
+ * a member of the tenant login's role). Returns the number of sessions.
  */
-export async function endSessions(system: Sql, applicationName: string): Promise<number> {
+export async function terminateSessions(system: Sql, applicationName: string): Promise<number> {
   const ended = await system`
     select pg_terminate_backend(pid) from pg_stat_activity
     where application_name = ${applicationName} and datname = current_database()
@@ -37,11 +37,11 @@ export async function endSessions(system: Sql, applicationName: string): Promise
 }
 
 /**
- * Ends tenants' sessions that hold a token for longer than `afterMs`: a commit takes it for a moment, but SQL that
- * lifts its timeouts keeps it, under another name than its executor's, and then no attempt of that worker would
- * come to its end. Level L3 only, where such sessions are known by their login. Returns how many there were.
+ * Terminates tenant sessions that hold a row lock on a token for longer than `afterMs`. A commit holds it for a
+ * moment; SQL that removes its timeouts can hold it without limit, and while it does, attempts of that worker
+ * cannot end. Level L3 only, where tenant sessions are recognised by their login. Returns their number.
  */
-export async function endHoldouts(system: Sql, afterMs: number): Promise<number> {
+export async function terminateStuckSessions(system: Sql, afterMs: number): Promise<number> {
   const ended = await system`
     select pg_terminate_backend(a.pid)
     from pg_stat_activity a

@@ -1,6 +1,6 @@
 /**
- * Which key may write: a new one reads everywhere before it writes anywhere. Heartbeats say which keys each
- * living process knows; what is encrypted for the fleet asks here first.
+ * Which key may write. A new key writes only after every process can read with it: heartbeats list the keys of
+ * each process, and a process counts for 60 s after its last heartbeat. Code that encrypts for the fleet asks here.
  */
 import type { EncryptionKeyManager } from '../crypto/keyring.ts';
 import type { Queryable } from '../db/connect.ts';
@@ -9,7 +9,7 @@ import { runOn } from './enqueue.ts';
 import type { Connection } from './enqueue.ts';
 
 /**
- * The primary version once every living process knows that very key, until then the newest that all know.
+ * The primary version if every process seen in the last 60 s has that same key, otherwise the newest version that all have.
  * Throws `encryption_keys_differ` where this process and the fleet share no key.
  */
 export async function keyVersionToWrite(
@@ -50,7 +50,7 @@ export interface KeyHolder {
   readonly primaryVersion: number | null;
 }
 
-/** Living processes with the keys that they know. */
+/** Processes seen in the last 60 s, with their keys. */
 export async function listKeyHolders(sql: Queryable): Promise<KeyHolder[]> {
   return sql<KeyHolder[]>`
     select process_id as "processId", role, known_keys as "knownKeys",

@@ -6,7 +6,7 @@ import { releaseExpiredReservations } from '../budget/expire.ts';
 import { isStoreUnavailable } from '../db/store-errors.ts';
 import type { Sql } from '../db/connect.ts';
 import { removeOldHeartbeats } from '../db/heartbeats.ts';
-import { endHoldouts } from '../db/tenant-pool.ts';
+import { terminateStuckSessions } from '../db/tenant-pool.ts';
 import { listDeadLetters } from '../jobs/dead-letters.ts';
 import { listOldQueued, returnToPending } from '../jobs/queued.ts';
 import {
@@ -35,7 +35,7 @@ export interface SweepOptions {
 
 const oldHeartbeatMs = 3_600_000;
 /** Longer than any commit. */
-const holdoutMs = 60_000;
+const stuckSessionMs = 60_000;
 
 /**
  * Returns how many things were moved. A part that fails keeps no other one from its work; the first failure is
@@ -51,7 +51,8 @@ export async function sweepOnce(options: SweepOptions, now: Date): Promise<numbe
     log.info({ kind, moved }, 'swept');
   };
   const parts: readonly (() => Promise<void>)[] = [
-    async () => count('holdout_ended', await endHoldouts(sql, holdoutMs)),
+    async () =>
+      count('stuck_session_terminated', await terminateStuckSessions(sql, stuckSessionMs)),
     () => rescue(options, count),
     async () => count('expired', await expireWaitingJobs(sql, now)),
     async () => {

@@ -1,5 +1,5 @@
 /**
- * What the stores say about the whole fleet, as metrics: jobs by state, the oldest job that waits, living
+ * What the stores say about the whole fleet, as metrics: jobs by state, the oldest job that waits, live
  * processes, entries in the queues, and whether the stores answered.
  */
 import { Gauge, Registry } from 'prom-client';
@@ -24,12 +24,12 @@ type Beats = Awaited<ReturnType<typeof listHeartbeats>>;
 
 export interface FleetReading {
   readonly registry: Registry;
-  /** Heartbeats of the living processes; none while Postgres is away. */
+  /** Heartbeats of live processes (seen in the last 15 s); empty while Postgres is unavailable. */
   readonly beats: Beats;
 }
 
 /** A process beats every 2 s; after this long it counts as gone. */
-const livingMs = 15_000;
+const liveMs = 15_000;
 const answerMs = 5_000;
 const roles = ['scheduler', 'worker', 'web'] as const;
 const entryStates = ['waiting', 'active', 'delayed', 'failed'] as const;
@@ -53,7 +53,7 @@ export async function readFleet(options: FleetOptions): Promise<FleetReading> {
   };
   const sql = options.database.system;
   const [beats, queues] = await Promise.all([
-    tried('heartbeats', listHeartbeats(sql, livingMs)),
+    tried('heartbeats', listHeartbeats(sql, liveMs)),
     tried('queues', readQueues(options, registry)),
   ]);
   up.set({ store: 'postgres' }, beats === undefined ? 0 : 1);

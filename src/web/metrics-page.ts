@@ -1,5 +1,5 @@
 /**
- * The Prometheus page of the whole fleet. Each living process keeps its own series (labels `role` and
+ * The Prometheus page of the whole fleet. Each live process keeps its own series (labels `role` and
  * `process`): sums over processes that come and go would fall, and a falling counter reads as a restart.
  */
 import { AggregatorRegistry, Gauge, Registry } from 'prom-client';

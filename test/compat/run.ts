@@ -1,7 +1,7 @@
 /**
- * Runs the suites that live by the server's behaviour on the oldest Postgres that Purser supports: a private
- * one from the system's binaries. Without them it says aloud that it is skipped.
- * Usage: node --import tsx test/compat/run.ts [vitest's arguments]
+ * Runs the suites that depend on the server's behaviour on the oldest supported Postgres, a private one from the
+ * system's binaries. Without these it prints that it is skipped.
+ * Usage: node --import tsx test/compat/run.ts [arguments of vitest]
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';

@@ -95,7 +95,7 @@ describe('test_salt_is_never_hardcoded', () => {
   });
 });
 
-test('test_encrypt_decrypt_roundtrip: what was encrypted comes back, and no two tokens are equal', async () => {
+test('test_encrypt_decrypt_roundtrip: decryption returns the encrypted text, and no two tokens are equal', async () => {
   const manager = managerWith({ salt: EncryptionKeyManager.generateSalt() });
   const first = await manager.encryptString('AKIA-not-a-real-key', context);
   const second = await manager.encryptString('AKIA-not-a-real-key', context);
@@ -106,7 +106,7 @@ test('test_encrypt_decrypt_roundtrip: what was encrypted comes back, and no two 
   expect(await manager.decryptString(second.ciphertext, context)).toBe('AKIA-not-a-real-key');
 });
 
-test('test_decrypt_with_legacy_key: after a change of key the old one reads and the new one writes', async () => {
+test('test_decrypt_with_legacy_key: after a change of key the old one decrypts and the new one encrypts', async () => {
   const oldSalt = EncryptionKeyManager.generateSalt();
   const before = managerWith({ salt: oldSalt });
   const { ciphertext } = await before.encryptString('secret', context);
@@ -134,7 +134,7 @@ test('test_decrypt_with_legacy_key: after a change of key the old one reads and 
   });
 });
 
-test('test_different_salt_produces_different_key: and a token of one salt does not open under another', async () => {
+test('test_different_salt_produces_different_key: and a token of one salt cannot be decrypted under another', async () => {
   const [saltA, saltB] = [EncryptionKeyManager.generateSalt(), EncryptionKeyManager.generateSalt()];
   const [keyA, keyAAgain, keyB] = await Promise.all([keyOf(saltA), keyOf(saltA), keyOf(saltB)]);
   expect(keyA).toHaveLength(32);
@@ -163,7 +163,7 @@ test('test_kdf_iterations_exceeds_minimum: 600,000 by default, and fewer than 10
 });
 
 describe('the development salt', () => {
-  test('is made once, private to its owner, and kept', async () => {
+  test('is generated once, readable only by its owner, and kept', async () => {
     const options = { environment: 'development', dataDir: join(folder, 'kept/deep') } as const;
     const first = await EncryptionKeyManager.getOrCreateSalt(options);
     expect(await EncryptionKeyManager.getOrCreateSalt({ ...options, kdfSalt: '' })).toBe(first);
@@ -191,7 +191,7 @@ describe('the development salt', () => {
     });
   });
 
-  test('gives way to KDF_SALT in every environment, and a malformed one is refused', async () => {
+  test('is overridden by KDF_SALT in every environment, and a malformed KDF_SALT is refused', async () => {
     const kdfSalt = EncryptionKeyManager.generateSalt();
     const malformed = [kdfSalt.slice(0, -1), ` ${kdfSalt}`, 'abcd', `${kdfSalt.slice(0, 42)}-=`];
     for (const environment of ['development', 'staging', 'production'] as const) {

@@ -8,7 +8,7 @@ const plaintext = Buffer.from('exchange me');
 const failed = expect.objectContaining({ code: 'decryption_failed', details: {} });
 const at = (seconds: number): Date => new Date(1_700_000_000_000 + seconds * 1000);
 
-test('a token is URL-safe base64 with padding and opens under a key in text form', () => {
+test('a token is URL-safe base64 with padding and is decrypted by a key in text form', () => {
   const token = fernet.encrypt(plaintext);
   expect(token).toMatch(/^gAAAA[A-Za-z0-9_-]+={0,2}$/);
   expect(token.length % 4).toBe(0);
@@ -16,14 +16,14 @@ test('a token is URL-safe base64 with padding and opens under a key in text form
   expect(createFernet(text).decrypt(token)).toEqual(plaintext);
 });
 
-test('every length up to three blocks comes back', () => {
+test('every length up to three blocks is decrypted unchanged', () => {
   for (let length = 0; length <= 48; length += 1) {
     const bytes = randomBytes(length);
     expect(fernet.decrypt(fernet.encrypt(bytes))).toEqual(bytes);
   }
 });
 
-test('a flip of any bit does not open', () => {
+test('a token with any bit flipped is refused', () => {
   const bytes = Buffer.from(fernet.encrypt(plaintext), 'base64url');
   for (let bit = 0; bit < bytes.length * 8; bit += 1) {
     const changed = Buffer.from(bytes);
@@ -33,7 +33,7 @@ test('a flip of any bit does not open', () => {
   }
 });
 
-test('only one text opens: padding, alphabet and unused bits are strict', () => {
+test('only one text is accepted: padding, alphabet and unused bits are strict', () => {
   const token = fernet.encrypt(Buffer.from('x'));
   for (const changed of [
     `${token}=`,
@@ -66,17 +66,17 @@ test('only one text opens: padding, alphabet and unused bits are strict', () => 
 describe('the age of a token', () => {
   const token = fernet.encrypt(plaintext, { now: at(0) });
 
-  test('does not matter unless a limit is given', () => {
+  test('is not checked without a limit', () => {
     expect(fernet.decrypt(token, { now: at(1e9) })).toEqual(plaintext);
     expect(fernet.decrypt(token, { now: at(-1e9) })).toEqual(plaintext);
   });
 
-  test('may reach the limit and not pass it', () => {
+  test('may equal the limit but not exceed it', () => {
     expect(fernet.decrypt(token, { ttlSeconds: 60, now: at(60) })).toEqual(plaintext);
     expect(() => fernet.decrypt(token, { ttlSeconds: 60, now: at(61) })).toThrow(failed);
   });
 
-  test('may be 60 s in the future and not more', () => {
+  test('may be at most 60 s in the future', () => {
     expect(fernet.decrypt(token, { ttlSeconds: 60, now: at(-60) })).toEqual(plaintext);
     expect(() => fernet.decrypt(token, { ttlSeconds: 60, now: at(-61) })).toThrow(failed);
   });

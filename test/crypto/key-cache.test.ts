@@ -22,7 +22,7 @@ const context: EncryptionContext = {
 };
 const failed = expect.objectContaining({ code: 'decryption_failed', details: {} });
 
-/** A manager on the real derivation that counts how often it runs, with a clock of its own. */
+/** A key manager with a test clock, which counts runs of the real derivation. */
 function counted(options: Partial<KeyringOptions> = {}) {
   const state = { derivations: 0, nowMs: 0 };
   const counting = new EncryptionKeyManager({
@@ -37,7 +37,7 @@ function counted(options: Partial<KeyringOptions> = {}) {
   return { counting, state };
 }
 
-test('rubbish is refused by the same error and costs no derivation', async () => {
+test('malformed text is refused by the same error and costs no derivation', async () => {
   const { counting, state } = counted();
   const unknownVersion = (
     await new EncryptionKeyManager({ primary }).encryptString('x', context)
@@ -64,7 +64,7 @@ describe('derivation', () => {
     expect(state.derivations).toBe(1);
   });
 
-  test('is forgotten after its time limit and done again', async () => {
+  test('expires after its time limit and is repeated', async () => {
     const { counting, state } = counted();
     const { ciphertext } = await counting.encryptString('secret', context);
     state.nowMs = KEY_CACHE_TTL_MS - 1;
@@ -75,7 +75,7 @@ describe('derivation', () => {
     expect(state.derivations).toBe(2);
   });
 
-  test('that failed is tried again by the next caller', async () => {
+  test('that failed is repeated by the next caller', async () => {
     let calls = 0;
     const { counting } = counted({
       derive: (...given) => {
@@ -100,7 +100,7 @@ describe('derivation', () => {
     expect(state.derivations).toBe(2);
   });
 
-  test('leaves the event loop free: a timer runs before a key is there', async () => {
+  test('does not block the event loop: a timer runs before the key is derived', async () => {
     const order: string[] = [];
     const derived = deriveKey(primary.key, Buffer.alloc(32, 1)).then(() => order.push('key'));
     await new Promise((resolve) => {

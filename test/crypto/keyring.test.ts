@@ -21,7 +21,7 @@ const context: EncryptionContext = {
 const failed = expect.objectContaining({ code: 'decryption_failed', details: {} });
 const manager = new EncryptionKeyManager({ primary });
 
-describe('text comes back exactly', () => {
+describe('text is decrypted unchanged', () => {
   test.each([
     ['the empty string', ''],
     ['NUL', '\0'],
@@ -58,14 +58,14 @@ describe('text comes back exactly', () => {
     },
   );
 
-  test('and a token over bytes that are not UTF-8 does not open', async () => {
+  test('and a token over bytes that are not UTF-8 is refused', async () => {
     const fernet = await manager.getEncryptionFernet(context);
     const token = fernet.encrypt(Buffer.from([0xff, 0xfe]));
     await expect(manager.decryptString(token, context)).rejects.toEqual(failed);
   });
 });
 
-describe('a token opens only in its own context', () => {
+describe('a token is decrypted only in its own context', () => {
   const places: [string, EncryptionContext][] = [
     ['tenant', { ...context, tenantId: 'tenant-b' }],
     ['column', { ...context, column: 'aws_accounts.notes' }],
@@ -93,7 +93,7 @@ describe('a token opens only in its own context', () => {
 });
 
 describe('keys', () => {
-  test('never show when the manager is printed or serialised', async () => {
+  test('do not appear when the manager is printed or serialised', async () => {
     await manager.encryptString('x', context);
     const shown = inspect(manager, { depth: 10, showHidden: true }) + JSON.stringify(manager);
     expect(shown).not.toContain(primary.key);
@@ -107,7 +107,7 @@ describe('keys', () => {
     expect(several.primaryVersion).toBe(7);
   });
 
-  test('are refused at once, with exit code 78, when they cannot be right', () => {
+  test('are refused by the constructor, with exit code 78, when they are invalid', () => {
     const wrong: KeyringOptions[] = [
       { primary: { ...primary, key: 'fifteen chars..' } },
       { primary: { ...primary, key: `sixteen and more\ud800` } },
@@ -137,13 +137,13 @@ test.each([
   { ...context, purpose: 'toString' },
 ])('a context that names no place is the caller’s error (case %#)', async (wrong) => {
   const code = 'encryption_context_invalid';
-  // @ts-expect-error the purpose is no purpose, as from a caller without types
+  // @ts-expect-error an unknown purpose, as from a caller without types
   await expect(manager.encryptString('x', wrong)).rejects.toMatchObject({ code });
   // @ts-expect-error as above
   await expect(manager.decryptString('v2.1.AAAA', wrong)).rejects.toMatchObject({ code });
 });
 
-test('tokens of the earlier Python service are read under its key and no other', async () => {
+test('tokens of the earlier Python service are decrypted by its key and no other', async () => {
   const salt = Buffer.from('a salt that stood in the source').toString('base64');
   const masterKey = 'master';
   const raw = await deriveKey(`${masterKey}:v1`, Buffer.from(salt, 'base64'), 100_000);
@@ -163,7 +163,7 @@ test('tokens of the earlier Python service are read under its key and no other',
   await expect(other.decryptString(token, context)).rejects.toEqual(failed);
 });
 
-test('a key of the Python service opens no v2 token, not even one sealed under that very key', async () => {
+test('a key of the Python service decrypts no v2 token, not even one encrypted with that key', async () => {
   const version = 9;
   const writer = new EncryptionKeyManager({
     primary: { ...primary, version, key: 'a python master key:v1' },

@@ -9,7 +9,7 @@ test('an unset or blank variable means no legacy keys', () => {
   expect(parseLegacyKeys('[]')).toEqual([]);
 });
 
-test('entries come back as they are written, any character in a passphrase allowed', () => {
+test('entries are parsed unchanged, with any character in a passphrase', () => {
   const entries = [
     { version: 1, key: 'old, with: commas "and" quotes' },
     { version: 2, key: canary, salt: 'c2FsdA==', iterations: 100_000 },

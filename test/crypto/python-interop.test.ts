@@ -35,7 +35,7 @@ def fernet(key):
   return run.stdout.toString();
 }
 
-/** The derivation that `getEncryptionFernet` documents, written again in Python. */
+/** The derivation that `getEncryptionFernet` documents, in Python. */
 const boundKey = `
 place = b"".join(
     len(part).to_bytes(4, "big") + part
@@ -50,7 +50,7 @@ describe.skipIf(reason !== '')(`exchange with Python's cryptography${reason}`, (
     legacy: [{ version: 3, key: 'python master', profile: 'python' }],
   });
 
-  test('a Fernet token written here opens there', async () => {
+  test('a Fernet token of Purser is decrypted by Python', async () => {
     const token = (await manager.getEncryptionFernet(context)).encrypt(Buffer.from(value));
     const opened = python(
       `${boundKey}sys.stdout.write(json.dumps(fernet(key).decrypt(given["token"]).decode()))`,
@@ -63,7 +63,7 @@ describe.skipIf(reason !== '')(`exchange with Python's cryptography${reason}`, (
     expect(JSON.parse(opened)).toBe(value);
   });
 
-  test('a Fernet token written there opens here', async () => {
+  test('a Fernet token of Python is decrypted by Purser', async () => {
     const token = python(
       `${boundKey}sys.stdout.write(fernet(key).encrypt(given["value"].encode()).decode())`,
       {
@@ -75,7 +75,7 @@ describe.skipIf(reason !== '')(`exchange with Python's cryptography${reason}`, (
     expect(await manager.decryptString(token, context)).toBe(value);
   });
 
-  test('a token of the earlier Python service, 100,000 iterations of master:v3, opens here', async () => {
+  test('a token of the earlier Python service, 100,000 iterations of master:v3, is decrypted by Purser', async () => {
     const program = `sys.stdout.write(fernet(pbkdf2("python master:v3", 100000)).encrypt(given["value"].encode()).decode())`;
     const token = python(program, { salt: primary.salt, value });
     expect(await manager.decryptString(token, context)).toBe(value);

@@ -20,7 +20,7 @@ function open(token: string, place: EncryptionContext = context): Buffer {
   return unseal(key, parseSealed(token), place);
 }
 
-/** The error of opening a token; a token that opens fails the test. */
+/** The error of decrypting a token; success fails the test. */
 function faultOf(token: string, place: EncryptionContext = context): unknown {
   try {
     open(token, place);
@@ -30,14 +30,14 @@ function faultOf(token: string, place: EncryptionContext = context): unknown {
   throw new Error(`the token opened: ${token}`);
 }
 
-test('a token says its version in the clear and opens where it was made', () => {
+test('a token contains its key version in the clear and is decrypted in its context', () => {
   const token = seal(key, 7, context, plaintext);
   expect(token).toMatch(/^v2\.7\.[A-Za-z0-9_-]+$/);
   expect(parseSealed(token).keyVersion).toBe(7);
   expect(open(token)).toEqual(plaintext);
 });
 
-test('a token moved to another tenant or column does not open, under the very same key', () => {
+test('a token moved to another tenant or column is refused under the same key', () => {
   const token = seal(key, 1, context, plaintext);
   expect(faultOf(token, { ...context, tenantId: 'tenant-b' })).toEqual(failed);
   expect(faultOf(token, { ...context, tenantId: 'tenant-a ' })).toEqual(failed);
@@ -45,13 +45,13 @@ test('a token moved to another tenant or column does not open, under the very sa
   expect(faultOf(token, { ...context, column: 'api_integrations.credentials' })).toEqual(failed);
 });
 
-test('a token whose version was rewritten does not open, under the very same key', () => {
+test('a token whose version was rewritten is refused under the same key', () => {
   const token = seal(key, 1, context, plaintext);
   expect(faultOf(token.replace('v2.1.', 'v2.2.'))).toEqual(failed);
   expect(faultOf(token.replace('v2.1.', 'v2.11.'))).toEqual(failed);
 });
 
-test('a flip of any bit of nonce, ciphertext or tag does not open', () => {
+test('a token with any bit of nonce, ciphertext or tag flipped is refused', () => {
   const { payload } = parseSealed(seal(key, 1, context, plaintext));
   expect(payload).toHaveLength(12 + plaintext.length + 16);
   for (let bit = 0; bit < payload.length * 8; bit += 1) {
@@ -61,7 +61,7 @@ test('a flip of any bit of nonce, ciphertext or tag does not open', () => {
   }
 });
 
-test('any character replaced, removed or doubled does not open, the last one included', () => {
+test('a token with any character replaced, removed or doubled is refused, the last one included', () => {
   // Lengths that leave 0, 2 and 4 unused bits in the last base64 character.
   for (const length of [23, 24, 25]) {
     const token = seal(key, 1, context, plaintext.subarray(0, length - 2));
@@ -96,7 +96,7 @@ test.each([
   expect(faultOf(token)).toEqual(failed);
 });
 
-test('the error is the same whatever was wrong, word for word', () => {
+test('the error is identical for every fault', () => {
   const token = seal(key, 1, context, plaintext);
   const faults = [
     faultOf(token, { ...context, tenantId: 'other' }),

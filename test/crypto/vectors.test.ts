@@ -14,7 +14,7 @@ import { codeOf } from '../../src/errors.ts';
 
 const folder = new URL('../../../shared/vectors/', import.meta.url);
 
-/** What our code gives for one vector, beside what the vector says. */
+/** The result of our code for one vector, and the expected result. */
 interface Comparison {
   id: string | number;
   actual: unknown;
@@ -26,7 +26,7 @@ interface Vectors {
   fitting: (() => Comparison | Promise<Comparison>)[];
 }
 
-/** One test over a file of vectors; its name counts them, or says aloud that the file is absent. */
+/** One test over a file of vectors; its title contains their number, or that the file is absent. */
 function vectorTest(file: string, select: (text: string) => Vectors): void {
   const url = new URL(file, folder);
   const present = existsSync(url);
@@ -156,7 +156,7 @@ function keyOf(vector: WycheproofCase): KeyObject {
   return createSecretKey(bytes(vector.key));
 }
 
-/** A valid vector opens to its message and seals to its ciphertext; an invalid one does neither. */
+/** A valid vector decrypts to its message and encrypts to its ciphertext; an invalid one is refused. */
 function cipherComparison(
   { msg, result }: WycheproofCase,
   opened: Buffer | undefined,

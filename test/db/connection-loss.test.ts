@@ -1,4 +1,4 @@
-/** A server session that ends inside a transaction fails that transaction, and nothing else. */
+/** When a server session ends inside a transaction, only that transaction fails. */
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { connect } from '../../src/db/connect.ts';
 import type { Sql, Tx } from '../../src/db/connect.ts';
@@ -87,14 +87,14 @@ describe('a session terminated inside a transaction', () => {
     }
   });
 
-  test('a statement of the lost transaction never runs in the one that has the connection next', async () => {
+  test('a statement of the lost transaction never runs in the next transaction of the connection', async () => {
     await database.sql`create table if not exists written (by text)`;
     const next = signal();
     const tried = signal();
     let late: Promise<unknown> | undefined;
     const lost = victim.begin(async (tx) => {
       await terminate(await pidOf(tx), true);
-      // The code of the handler goes on: the transaction is lost, but nobody has stopped the function.
+      // The transaction is lost, but its function is still running.
       await next.reached;
       late = tx`insert into written values ('the lost one')`.then(
         () => 'it ran',
@@ -115,7 +115,7 @@ describe('a session terminated inside a transaction', () => {
   });
 });
 
-test('a statement of a transaction that is over never runs in the one that has the connection next', async () => {
+test('a statement through an ended transaction object never runs in the next transaction of the connection', async () => {
   let leaked: Tx | undefined;
   await victim.begin(async (tx) => {
     leaked = tx;
@@ -134,7 +134,7 @@ test('a statement of a transaction that is over never runs in the one that has t
   });
 });
 
-test('a transaction that its client leaves open without a word is ended by the server', async () => {
+test('a transaction that its client leaves idle is ended by the server', async () => {
   const fleet = await openDatabase({
     url: database.url,
     applicationName: 'purser test fleet',
@@ -149,12 +149,12 @@ test('a transaction that its client leaves open without a word is ended by the s
 test.each([
   ['an unfinished COPY to the server', (tx: Tx) => tx`copy staged from stdin`.writable()],
   [
-    'a COPY from the server that nobody reads',
+    'a COPY from the server that is not read',
     (tx: Tx) =>
       tx`copy (select repeat('x', 99), n
       from generate_series(1, 99999) n) to stdout`.readable(),
   ],
-])('a transaction that leaves %s takes its session with it', async (_, leave) => {
+])('a transaction that leaves %s ends its session', async (_, leave) => {
   const left = victim.begin(async (tx) => {
     await tx`create temporary table staged (line text) on commit drop`;
     await leave(tx);

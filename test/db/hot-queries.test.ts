@@ -1,4 +1,4 @@
-/** The queries that run all the time read by index, by Postgres's own count of sequential scans. */
+/** The frequent queries use indexes, by Postgres's count of sequential scans. */
 import { randomUUID } from 'node:crypto';
 import postgres from 'postgres';
 import { afterAll, beforeAll, expect, it } from 'vitest';

@@ -11,7 +11,7 @@ let root: string;
 let folder: string;
 beforeEach(async () => {
   test = await emptyDatabase();
-  // A path as a user may have it.
+  // A path with characters that users have.
   root = await mkdtemp(join(tmpdir(), 'purser #1 100%25 '));
   folder = `${join(root, 'sql')}/`;
   await cp('sql', folder, { recursive: true });
@@ -35,7 +35,7 @@ async function add(name: string, up: string, down = 'select 1'): Promise<void> {
 }
 
 describe('migrations', () => {
-  it('go up, down to nothing but the ledger, and up again to the same', async () => {
+  it('go up, down to only the ledger, and up again to the same schema', async () => {
     expect((await migrateUp(test.url)).applied).toEqual(await all());
     const first = await objects();
     expect((await migrateDown(test.url, 1_000)).toReversed()).toEqual(await all());
@@ -71,7 +71,7 @@ describe('migrations', () => {
     await expect(migrateDown(test.url, 1)).rejects.toMatchObject({ code: 'database_newer' });
   });
 
-  it('that are missing keep a role from starting, and say which; one ahead does not', async () => {
+  it('that are missing prevent a role from starting, with their names; newer ones do not', async () => {
     await migrateUp(test.url);
     await assertMigrated(test.sql);
     await test.sql`insert into purser.migrations (version, name, checksum) values (9999, '9999_next', 'x')`;
@@ -84,7 +84,7 @@ describe('migrations', () => {
     });
   });
 
-  it('that fail leave nothing of their own and go on when they are mended', async () => {
+  it('that fail are rolled back, and continue when they are corrected', async () => {
     await add('9000_first', 'create table first_one ()');
     await add('9001_broken', 'create table second_one (); select 1 / 0');
     await expect(migrateUp(test.url, { folder })).rejects.toMatchObject({
@@ -98,7 +98,7 @@ describe('migrations', () => {
     expect((await migrateUp(test.url, { folder })).applied).toEqual(['9001_broken']);
   });
 
-  it('leave no function open to everybody, also when a later one fails', async () => {
+  it('leave no function executable by PUBLIC, also when a later one fails', async () => {
     await add(
       '9000_first',
       `create function purser.fresh() returns int language sql security definer
@@ -113,7 +113,7 @@ describe('migrations', () => {
     expect(may).toEqual({ call: false });
   });
 
-  it('may have statements that no transaction takes', async () => {
+  it('may contain statements that cannot run in a transaction', async () => {
     await add(
       '9000_index',
       '-- purser: no-transaction\ncreate index concurrently if not exists ix_new on analyses (headline)',

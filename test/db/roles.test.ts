@@ -10,7 +10,7 @@ import { migrateUp } from '../../src/db/migrate.ts';
 import { makeDatabase, makeLogin } from '../support/administrator.ts';
 import { runCli } from '../support/process.ts';
 
-/** A server of its own: roles belong to the server, and here none of ours exists yet. */
+/** A separate server, because roles belong to the server, and here Purser's must not exist yet. */
 let dataDir: string;
 let server: Awaited<ReturnType<typeof startEmbeddedPostgres>>;
 const password = randomBytes(16).toString('hex');
@@ -47,7 +47,7 @@ it('four databases of a new server migrated at once all get the roles', async ()
   ]);
 });
 
-it('a login that may not have the roles gets a database without them, and says so', async () => {
+it('a login that cannot have the roles gets a database without them, which migrate reports', async () => {
   const result = await migrateUp(await makeDatabase(server, 'five', plain), { tenantLogin: 'app' });
   expect(result).toMatchObject({ usesRoles: false, tenantLoginRefused: true });
 });
@@ -61,7 +61,7 @@ const open = (url: string, tenantUrl?: string) =>
     tenantConnections: 1,
   });
 
-it('a login that no policy binds is no tenant, and without roles it is nobody at all', async () => {
+it('a superuser or BYPASSRLS login is refused as tenant login, and at L1 as DATABASE_URL', async () => {
   const free = { name: 'free', password, bypassRls: true };
   await makeLogin(server, free);
   const url = await makeDatabase(server, 'six', app);
@@ -80,7 +80,7 @@ it('a login that no policy binds is no tenant, and without roles it is nobody at
   await expect(open(plainUrl)).rejects.toMatchObject({ code: 'login_unbound', exitCode: 78 });
 });
 
-it('a login that does not own the database is told so, with exit code 78', async () => {
+it('a login that does not own the database is refused with exit code 78', async () => {
   const url = new URL(await makeDatabase(server, 'eight', app));
   url.username = plain.name;
   const { code, stdout, stderr } = await runCli(['migrate', 'up'], {
@@ -91,7 +91,7 @@ it('a login that does not own the database is told so, with exit code 78', async
   expect(stderr).toContain('Use the login that owns the database');
 });
 
-it('a server whose connections are all taken is away: exit code 69, and what helps', async () => {
+it('a server without free connections gives exit code 69 and advice', async () => {
   const url = await makeDatabase(server, 'nine', app);
   const sql = connect(url, { max: 1, applicationName: 'purser test roles' });
   await sql`alter database nine connection limit 0`;

@@ -1,4 +1,4 @@
-/** Level L3 is claimed only for a login that is a tenant of this very database. */
+/** Level L3 requires a login that is a tenant of this database. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openDatabase } from '../../src/db/database.ts';
 import { freshDatabase } from '../support/database.ts';
@@ -22,7 +22,7 @@ const open = (tenantUrl: string) =>
     tenantConnections: 1,
   });
 
-test('the tenant login of this database is taken', async () => {
+test('the tenant login of this database is accepted', async () => {
   const opened = await open(database.tenantUrl);
   expect(opened.level).toBe('L3');
   await opened.close();
@@ -44,7 +44,7 @@ test.each([
   });
 });
 
-test('a tenant login that may plant something in a schema of the fleet is refused', async () => {
+test('a tenant login that may create objects in a schema of the fleet is refused', async () => {
   await database.sql`grant create on schema public to purser_app_tenant`;
   await expect(open(database.tenantUrl)).rejects.toMatchObject({
     code: 'tenant_login_unfit',

@@ -190,7 +190,7 @@ it(`re-encrypts ${rows} rows while jobs read them and their worker is killed thr
     { job_type: 'read_accounts', state: 'completed', jobs: expect.any(Number) },
   ]);
   const status = await runCli(['keys', 'status'], { env, timeoutMs: 120_000 });
-  expect(status.stdout).toMatch(/^1 +0 +all \d+ +may go: /m);
+  expect(status.stdout).toMatch(/^1 +0 +all \d+ +removable: /m);
   expect(status.stdout).toMatch(new RegExp(`^2 +${rows + 10} +all \\d+ +writes$`, 'm'));
   expect(await stopAll([scheduler, worker])).toEqual([0, 0]);
 }, 600_000);

@@ -5,30 +5,30 @@ import { tenantSql } from '../../src/db/tenant.ts';
 import { countEncryptedValues, startRotation } from '../../src/jobs/rotation.ts';
 import { addJob, addJobType, begin, claim, finish, step } from '../jobs/job-steps.ts';
 import { addTenant } from '../support/tenants.ts';
-import { levels, standOn } from '../tenancy/level-database.ts';
-import type { Standing } from '../tenancy/level-database.ts';
+import { levels, openLevel } from '../tenancy/level-database.ts';
+import type { LevelDatabase } from '../tenancy/level-database.ts';
 import { bothKeys, newKeys, oldKeys, rotateAll } from './rotating.ts';
 
 const place = { column: 'aws_accounts.credentials', purpose: 'api_key' } as const;
 
 describe.each(levels)('at level %s', (level) => {
-  let standing: Standing;
+  let fixture: LevelDatabase;
   beforeAll(async () => {
-    standing = await standOn(level);
-    const { system } = standing.database;
+    fixture = await openLevel(level);
+    const { system } = fixture.database;
     await addJobType(system, step, { secretPaths: ['$."token"'] });
   });
-  afterAll(() => standing.close());
+  afterAll(() => fixture.close());
 
   const addAccount = async (tenantId: string, text: string): Promise<string> => {
     const accountId = randomUUID();
     const { ciphertext } = await oldKeys.encryptString(text, { tenantId, ...place });
-    await standing.database.system`
+    await fixture.database.system`
       insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
       values (${tenantId}, ${accountId}, ${ciphertext}, 1)`;
     return accountId;
   };
-  const accountsOf = (tenantId: string) => standing.database.system<
+  const accountsOf = (tenantId: string) => fixture.database.system<
     { credentials: string; version: number }[]
   >`select credentials, encryption_key_version as version from aws_accounts
     where tenant_id = ${tenantId} order by id`;
@@ -39,10 +39,10 @@ describe.each(levels)('at level %s', (level) => {
       keyring: oldKeys,
       keyVersion: 1,
     });
-    return addJob(standing.database.system, tenantId, { payload });
+    return addJob(fixture.database.system, tenantId, { payload });
   };
   const openedPayload = async (jobId: string) => {
-    const [job] = await standing.database.system<
+    const [job] = await fixture.database.system<
       { payload: object; tenantId: string; version: number }[]
     >`select payload, tenant_id as "tenantId", encryption_key_version as version
       from background_jobs where id = ${jobId}`;
@@ -52,7 +52,7 @@ describe.each(levels)('at level %s', (level) => {
   };
 
   it('rows, waiting jobs and dead letters of each tenant come to the new version; an ended job stays', async () => {
-    const { system } = standing.database;
+    const { system } = fixture.database;
     const [tenantId, otherId] = [await addTenant(system), await addTenant(system)];
     await addAccount(tenantId, 'first');
     await addAccount(otherId, 'other');
@@ -69,7 +69,7 @@ describe.each(levels)('at level %s', (level) => {
     expect(await startRotation(system, 2, 'alice')).toEqual({ jobs: 3, underWay: 0, values: 4 });
     expect(await startRotation(system, 2, 'bob')).toEqual({ jobs: 3, underWay: 3, values: 4 });
 
-    expect((await rotateAll(standing.database)).map((outcome) => outcome.kind)).toEqual([
+    expect((await rotateAll(fixture.database)).map((outcome) => outcome.kind)).toEqual([
       'done',
       'done',
       'done',
@@ -103,7 +103,7 @@ describe.each(levels)('at level %s', (level) => {
   });
 
   it('a value that does not open is counted, stays, and ends nothing', async () => {
-    const { system } = standing.database;
+    const { system } = fixture.database;
     const tenantId = await addTenant(system);
     for (let n = 0; n < 5; n += 1) await addAccount(tenantId, `value ${n}`);
     const spoiled = await addAccount(tenantId, 'spoiled');
@@ -111,7 +111,7 @@ describe.each(levels)('at level %s', (level) => {
       update aws_accounts set credentials = overlay(credentials placing 'AAAA' from 20)
       where account_id = ${spoiled}`;
     await startRotation(system, 2, 'alice');
-    const [outcome] = await rotateAll(standing.database);
+    const [outcome] = await rotateAll(fixture.database);
     expect(outcome).toMatchObject({
       kind: 'done',
       result: {
@@ -128,7 +128,7 @@ describe.each(levels)('at level %s', (level) => {
   });
 
   it('what was stored anew while its successor was made is not overwritten', async () => {
-    const { system, tenant } = standing.database;
+    const { system, tenant } = fixture.database;
     const tenantId = await addTenant(system);
     await addAccount(tenantId, 'value');
     await startRotation(system, 2, 'alice');
@@ -148,7 +148,7 @@ describe.each(levels)('at level %s', (level) => {
   });
 
   it('the functions of a rotation serve no other job, no other tenant and no other version', async () => {
-    const { system, tenant } = standing.database;
+    const { system, tenant } = fixture.database;
     const [tenantId, otherId] = [await addTenant(system), await addTenant(system)];
     await addAccount(otherId, 'of the other');
     await addSecretJob(tenantId, 'mine');

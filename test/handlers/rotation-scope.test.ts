@@ -4,22 +4,22 @@ import { sealFields } from '../../src/crypto/secrets/fields.ts';
 import { countEncryptedValues, startRotation } from '../../src/jobs/rotation.ts';
 import { addJob, addJobType, step } from '../jobs/job-steps.ts';
 import { addTenant } from '../support/tenants.ts';
-import { levels, standOn } from '../tenancy/level-database.ts';
-import type { Standing } from '../tenancy/level-database.ts';
+import { levels, openLevel } from '../tenancy/level-database.ts';
+import type { LevelDatabase } from '../tenancy/level-database.ts';
 import { bothKeys, oldKeys, rotateAll } from './rotating.ts';
 
 const place = { column: 'aws_accounts.credentials', purpose: 'api_key' } as const;
 
 describe.each(levels)('at level %s', (level) => {
-  let standing: Standing;
+  let fixture: LevelDatabase;
   beforeAll(async () => {
-    standing = await standOn(level);
-    await addJobType(standing.database.system, step, { secretPaths: ['$."token"'] });
+    fixture = await openLevel(level);
+    await addJobType(fixture.database.system, step, { secretPaths: ['$."token"'] });
   });
-  afterAll(() => standing.close());
+  afterAll(() => fixture.close());
 
   it('a value that is more than a token may hold is counted, stays, and ends nothing', async () => {
-    const { system } = standing.database;
+    const { system } = fixture.database;
     const tenantId = await addTenant(system);
     const small = await oldKeys.encryptString('small', { tenantId, ...place });
     const fernet = await oldKeys.getEncryptionFernet({ tenantId, ...place });
@@ -28,13 +28,13 @@ describe.each(levels)('at level %s', (level) => {
       insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
       values (${tenantId}, 'small', ${small.ciphertext}, 1), (${tenantId}, 'large', ${large}, 1)`;
     await startRotation(system, 2, 'alice');
-    const [outcome] = await rotateAll(standing.database);
+    const [outcome] = await rotateAll(fixture.database);
     expect(outcome).toMatchObject({ kind: 'done', result: { rotated: 1, failed: 1 } });
     await system`delete from aws_accounts where tenant_id = ${tenantId}`;
   });
 
   it('what only looks like a token in a payload keeps no key needed', async () => {
-    const { system } = standing.database;
+    const { system } = fixture.database;
     const tenantId = await addTenant(system);
     const sealed = await sealFields({ token: 'mine' }, ['$."token"'], {
       tenantId,
@@ -50,7 +50,7 @@ describe.each(levels)('at level %s', (level) => {
   });
 
   it('a payload that was sealed before the database knew the fields of its type keeps its key needed', async () => {
-    const { system } = standing.database;
+    const { system } = fixture.database;
     const tenantId = await addTenant(system);
     const early = 'test_early';
     await addJobType(system, early);
@@ -64,13 +64,13 @@ describe.each(levels)('at level %s', (level) => {
     expect(await startRotation(system, 2, 'alice')).toMatchObject({ jobs: 0 });
     await addJobType(system, early, { secretPaths: ['$."token"'] });
     expect(await startRotation(system, 2, 'alice')).toMatchObject({ jobs: 1, values: 1 });
-    expect(await rotateAll(standing.database)).toMatchObject([
+    expect(await rotateAll(fixture.database)).toMatchObject([
       { kind: 'done', result: { rotated: 1, failed: 0 } },
     ]);
   });
 
   it('a new plain value is refused also beside one that was there before its field was marked', async () => {
-    const { system } = standing.database;
+    const { system } = fixture.database;
     const tenantId = await addTenant(system);
     await addJobType(system, 'test_marked');
     const request = { jobType: 'test_marked', dedupKey: 'k' };
@@ -88,9 +88,9 @@ describe.each(levels)('at level %s', (level) => {
   });
 
   it('rows of a table that do not say their key version are rotated, and counted until then', async () => {
-    const { system } = standing.database;
+    const { system } = fixture.database;
     const tenantId = await addTenant(system);
-    await standing.test.sql.unsafe(`
+    await fixture.test.sql.unsafe(`
       create schema other;
       create table other.notes (id int primary key, tenant_id text, body text, encryption_key_version int);
       create table public.notes (id int primary key, tenant_id text not null references tenants (id),
@@ -106,7 +106,7 @@ describe.each(levels)('at level %s', (level) => {
       values: 1,
     });
     expect(await startRotation(system, 2, 'alice')).toMatchObject({ jobs: 1, values: 1 });
-    expect(await rotateAll(standing.database)).toMatchObject([
+    expect(await rotateAll(fixture.database)).toMatchObject([
       { kind: 'done', result: { rotated: 1, failed: 0 } },
     ]);
     const [row] = await system<{ body: string; version: number }[]>`
@@ -114,12 +114,12 @@ describe.each(levels)('at level %s', (level) => {
     expect(row?.version).toBe(2);
     expect(await bothKeys.decryptString(row?.body ?? '', at)).toBe('unversioned');
 
-    const again = standing.test.sql`select purser.encrypt_column('other.notes', 'body', 'pii')`;
+    const again = fixture.test.sql`select purser.encrypt_column('other.notes', 'body', 'pii')`;
     await expect(again).rejects.toMatchObject({ code: 'PU009' });
-    await standing.test.sql`drop table public.notes`;
+    await fixture.test.sql`drop table public.notes`;
     expect((await countEncryptedValues(system)).map((count) => count.place)).not.toContain(
       'notes.body',
     );
-    await standing.test.sql`delete from purser.encrypted_columns where place = 'notes.body'`;
+    await fixture.test.sql`delete from purser.encrypted_columns where place = 'notes.body'`;
   });
 });

@@ -6,29 +6,29 @@ import { enqueueChild } from '../../src/jobs/enqueue.ts';
 import { rescueLostAttempts } from '../../src/jobs/sweep.ts';
 import { storableResult } from '../../src/worker/store-value.ts';
 import { addTenant } from '../support/tenants.ts';
-import { levels, standOn } from '../tenancy/level-database.ts';
-import type { Standing } from '../tenancy/level-database.ts';
+import { levels, openLevel } from '../tenancy/level-database.ts';
+import type { LevelDatabase } from '../tenancy/level-database.ts';
 import { addJobType, finish, historyOf, jobRow, runningJob, step } from './job-steps.ts';
 
 describe.each(levels)('at level %s', (level) => {
-  let standing: Standing;
+  let fixture: LevelDatabase;
   let system: Sql;
   let tenantId: string;
 
   beforeAll(async () => {
-    standing = await standOn(level);
-    system = standing.database.system;
+    fixture = await openLevel(level);
+    system = fixture.database.system;
     await addJobType(system);
   });
   beforeEach(async () => {
     tenantId = await addTenant(system);
   });
-  afterAll(() => standing.close());
+  afterAll(() => fixture.close());
 
   const attemptOf = async (leaseMs = 30_000) => {
     const { jobId, token } = await runningJob(system, tenantId, {}, leaseMs);
     const context = { token, storable: storableResult };
-    return { jobId, token, sql: tenantSql(standing.database.tenant, context) };
+    return { jobId, token, sql: tenantSql(fixture.database.tenant, context) };
   };
   const write = async (tx: Tx, accountId = 'mine') => {
     await tx`
@@ -130,7 +130,7 @@ describe.each(levels)('at level %s', (level) => {
 
   it('no token but an attempt’s completes anything', async () => {
     const token = await openOperatorToken(system, tenantId, 60_000);
-    const door = tenantSql(standing.database.tenant, { token });
+    const door = tenantSql(fixture.database.tenant, { token });
     await expect(door.begin(async () => 1, { complete: true })).rejects.toMatchObject({
       code: 'PU002',
     });

@@ -38,7 +38,7 @@ const beat = async (processId: string, keyring?: EncryptionKeyManager): Promise<
   });
 const writes = (): Promise<number> => keyVersionToWrite(database.sql, both);
 
-it('a new key writes when every living process knows that very key, and not before', async () => {
+it('a new key writes only when every process seen in the last 60 s has that same key', async () => {
   expect(await writes()).toBe(2);
   await beat('new', both);
   await beat('without keys');

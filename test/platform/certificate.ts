@@ -1,4 +1,4 @@
-/** A self-signed certificate for 127.0.0.1 and no other name, as platforms hand them out; made anew, so it never expires. */
+/** A self-signed certificate for 127.0.0.1 and no other name, as platforms use them; generated per run. */
 import { spawnSync } from 'node:child_process';
 import { chmod, chown, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { chooseRunUser } from '../../src/db/embedded/user.ts';
 
 export interface Certificate {
-  /** Paths of PEM files. The key can be read by whom the private Postgres runs as. */
+  /** Paths of PEM files. The user of the private Postgres can read the key. */
   readonly certificate: string;
   readonly key: string;
   remove(): Promise<void>;

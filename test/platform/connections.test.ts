@@ -1,4 +1,4 @@
-/** The smallest fleet fits a plan of 20 connections, and opens what docs/deployment.md says. */
+/** The smallest fleet needs fewer than 20 Postgres connections, and as many as docs/deployment.md lists. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -18,7 +18,7 @@ const smallestFleet = 18;
 const leaseConnections = 1;
 const builtins = await loadBuiltins(finopsJobTypes);
 
-/** Most Postgres connections of a role. */
+/** Maximum number of Postgres connections of a role. */
 function connectionsOf(role: (typeof roleNames)[number], queuesInPostgres: boolean): number {
   const workers = role === 'worker' ? builtins.length : 0;
   const own = role === 'worker' ? leaseConnections + workerTenantConnections(1) : 0;
@@ -89,7 +89,7 @@ describeOnRedis('scheduler, worker and web under load, on Redis', () => {
   }, 150_000);
 });
 
-it('docs/deployment.md says how many these are', () => {
+it('docs/deployment.md lists these numbers', () => {
   const text = readFileSync(join(import.meta.dirname, '../../docs/deployment.md'), 'utf8');
   const { scheduler, web, worker } = systemConnections;
   expect(text).toContain(`| scheduler | ${scheduler} | ${queueConnections(0)} |`);

@@ -1,4 +1,4 @@
-/** The files that platforms read say what the code, the Procfile and CI say. */
+/** The files that platforms read agree with the code, the Procfile and CI. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -13,7 +13,7 @@ const read = (name: string): string =>
 const compose = read('compose.yaml');
 const dockerfile = read('Dockerfile');
 
-/** Throws unless the CLI knows the command, takes its words, and has the role that `start` names. */
+/** Throws unless the CLI has the command, accepts its arguments, and has the role that `start` names. */
 function assertKnown(words: readonly string[]): string {
   const matched = matchCommand(commands, words);
   if (matched === undefined) throw new Error(`the CLI has no command "${words.join(' ')}"`);
@@ -78,7 +78,7 @@ it('the container file builds by the commands that CI runs, and starts what the 
   expect(assertKnown(JSON.parse(start) as string[])).toBe('start all');
 });
 
-it('what the container file copies is there, and not kept out by .dockerignore', () => {
+it('the files that the container file copies exist and are not excluded by .dockerignore', () => {
   const ignored = read('.dockerignore').trim().split('\n');
   const copied = [...dockerfile.matchAll(/^COPY (?!--from)(.+) \S+$/gm)].flatMap(([, paths = '']) =>
     paths.split(' '),

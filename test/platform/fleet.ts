@@ -1,4 +1,4 @@
-/** A fleet of processes as a platform starts it: one per role, from the environment, ended by SIGTERM. */
+/** A fleet of processes as a platform runs it: one per role, configured by the environment, stopped by SIGTERM. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,18 +11,18 @@ import type { CliProcess } from '../support/process.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** The platform kills after 30 s; Purser promises to be gone before that. */
+/** Platforms kill after 30 s; Purser must have exited before. */
 export const leaveWithinMs = 25_000;
 const workDoneWithinMs = 90_000;
 
-/** Starts a role and waits until it says that it runs. */
+/** Starts a role and waits until it prints that it is running. */
 export async function startRole(role: string, env: Environment): Promise<CliProcess> {
   const child = startCli(['start', role], { env: { PORT: '0', LOG_LEVEL: 'warn', ...env } });
   await child.waitForLine(new RegExp(`purser ${role} is running`));
   return child;
 }
 
-/** SIGTERM to all at once; every one of them must leave with 0 before the platform would kill it. */
+/** Sends SIGTERM to all processes; each must exit with 0 before a platform would kill it. */
 export async function leave(fleet: readonly CliProcess[]): Promise<void> {
   for (const child of fleet) child.signal('SIGTERM');
   const exits = await Promise.all(
@@ -33,7 +33,7 @@ export async function leave(fleet: readonly CliProcess[]): Promise<void> {
   );
 }
 
-/** Uploads made-up costs of twelve companies with `purser ingest`; their jobs are then waiting. */
+/** Uploads sample costs of twelve companies with `purser ingest`, which enqueues their jobs. */
 export async function ingestSample(env: Environment, days = 10): Promise<void> {
   const folder = await mkdtemp(join(tmpdir(), 'purser-sample-'));
   try {

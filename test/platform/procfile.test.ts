@@ -1,6 +1,6 @@
 /**
- * The Procfile as a platform runs it: its release line first, then every process type by a foreman; straight
- * to Postgres, and through a PgBouncer in transaction mode.
+ * The Procfile as a platform runs it: the release line, then every process type by a foreman; connected to Postgres
+ * directly, and through a PgBouncer in transaction mode.
  */
 import { createRequire } from 'node:module';
 import { readFileSync } from 'node:fs';
@@ -27,7 +27,7 @@ const foreman = join(dirname(require.resolve('foreman/package.json')), 'nf.js');
 const root = join(import.meta.dirname, '..', '..');
 const procfile = join(root, 'Procfile');
 
-/** A handler that works for longer than this test has patience, unless it is told to stop. */
+/** A handler that runs longer than the test, unless it is aborted. */
 const slowHandlers = `
 export const handlers = [{
   type: 'slow', timeoutMs: 120_000, maxAttempts: 2,
@@ -43,7 +43,7 @@ export const handlers = [{
 const poolSize = 3;
 
 describeOnRedis('the Procfile by a foreman, on Redis', () => {
-  describe('straight to Postgres', () => {
+  describe('directly to Postgres', () => {
     fleetTests('none');
   });
   describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
@@ -79,7 +79,7 @@ function fleetTests(pooling: 'none' | 'transaction'): void {
     await rm(folder, { recursive: true, force: true });
   });
 
-  /** Starts web, scheduler and two workers; resolves when all four beat. */
+  /** Starts web, scheduler and two workers; resolves when all four have written a heartbeat. */
   async function startAll(): Promise<{ nf: CliProcess; pids: number[] }> {
     const nf = startNode(
       [
@@ -96,7 +96,7 @@ function fleetTests(pooling: 'none' | 'transaction'): void {
       'nf start web,scheduler,worker=2',
       { env, cwd: root },
     );
-    // Says what it printed when it ends, or hangs, before all four run.
+    // If it ends or hangs before all four run, the error contains its output.
     const ended = nf.waitForExit({ timeoutMs: 60_000 }).then((exit) => {
       throw new Error(`nf ended with ${exit.code}:\n${exit.stdout}\n${exit.stderr}`);
     });
@@ -112,7 +112,7 @@ function fleetTests(pooling: 'none' | 'transaction'): void {
         await Promise.race([sleep(100), ended]);
       }
     } catch (error) {
-      // What it started does not end with it by force.
+      // Killing nf would leave the processes that it started.
       nf.signal('SIGTERM');
       await nf.waitForExit({ timeoutMs: leaveWithinMs }).catch(() => nf.kill());
       throw error;
@@ -120,8 +120,8 @@ function fleetTests(pooling: 'none' | 'transaction'): void {
   }
 
   /**
-   * SIGTERM to each process, as a platform sends it. When the first one has left, nf sends SIGINT to the
-   * rest: a second signal while they are leaving, which must change nothing.
+   * Sends SIGTERM to each process, as a platform does. When the first one has exited, nf sends SIGINT to the
+   * others: a second signal during their shutdown, which must have no effect.
    */
   async function terminate(nf: CliProcess, pids: readonly number[]): Promise<void> {
     for (const pid of pids) process.kill(pid, 'SIGTERM');
@@ -132,25 +132,25 @@ function fleetTests(pooling: 'none' | 'transaction'): void {
     expect(exit.code).toBe(0);
   }
 
-  /** By force: nf's processes would outlive it, and beat in the next test's place. */
+  /** Kills nf and its processes, which would otherwise run on into the next test. */
   async function end(nf: CliProcess, pids: readonly number[]): Promise<void> {
     await nf.kill();
     for (const pid of pids) {
       try {
         process.kill(pid, 'SIGKILL');
       } catch {
-        // It has left, as it should.
+        // It has exited, as expected.
       }
     }
   }
 
-  it('migrates in its release phase, by the line of the file word for word', async () => {
+  it('the release line of the file migrates the database', async () => {
     const line = /^release: node (.+)$/m.exec(readFileSync(procfile, 'utf8'))?.[1] ?? '';
     const release = startNode(line.split(' '), line, { env, cwd: root });
     expect(await release.waitForExit()).toMatchObject({ code: 0 });
   });
 
-  it('does its work and leaves with 0 everywhere', async () => {
+  it('all processes finish the work and exit with 0', async () => {
     const { nf, pids } = await startAll();
     try {
       await ingestSample(env);
@@ -159,7 +159,7 @@ function fleetTests(pooling: 'none' | 'transaction'): void {
       expect(jobs['cost_ingestion completed']).toBe(12);
       await terminate(nf, pids);
       expect(pooled.most()).toBeGreaterThan(0);
-      // More than these, and somebody went past the pooler: straight to Postgres the fleet opens a dozen.
+      // More would mean that a process connected past the pooler: directly, the fleet opens a dozen.
       expect(pooled.most()).toBeLessThanOrEqual(pooling === 'none' ? 18 : poolSize);
       expect(await database.sql`select from heartbeats`).toHaveLength(0);
     } finally {
@@ -167,7 +167,7 @@ function fleetTests(pooling: 'none' | 'transaction'): void {
     }
   }, 120_000);
 
-  it('leaves in time while jobs run, and gives those back without counting the attempt', async () => {
+  it('the processes exit in time while jobs run, and requeue those without counting the attempt', async () => {
     const { nf, pids } = await startAll();
     try {
       const [tenant] = await database.sql<{ id: string }[]>`select id from tenants limit 1`;

@@ -42,7 +42,7 @@ afterAll(async () => {
   await certificate.remove();
 });
 
-/** Connects as the application named so; resolves to whether the server sees that session encrypted. */
+/** Connects with an application name; resolves to whether the server reports that session as encrypted. */
 type Driver = (url: string, verify: boolean | undefined) => Promise<boolean>;
 
 async function isEncrypted(applicationName: string): Promise<boolean> {
@@ -105,7 +105,7 @@ describe.each([
     ['sslmode=require is encrypted', 'sslmode=require', undefined],
     ['sslmode=no-verify is encrypted', 'sslmode=no-verify', undefined],
     [
-      'what only libpq knows is not sent to the server',
+      'parameters for libpq only are not sent to the server',
       'sslmode=require&channel_binding=prefer',
       undefined,
     ],
@@ -125,7 +125,7 @@ describe.each([
     ['DATABASE_TLS_VERIFY=true beside sslmode=require', 'sslmode=require', true],
     ['sslmode=verify-full', 'sslmode=verify-full', undefined],
     ['sslmode=verify-ca', 'sslmode=verify-ca', undefined],
-  ])('%s refuses it and says what to set', async (__, query, verify) => {
+  ])('%s refuses it and names the setting', async (__, query, verify) => {
     await expect(open(at(query), verify)).rejects.toMatchObject({
       code: 'certificate_refused',
       message: expect.stringMatching(
@@ -143,7 +143,7 @@ describe.each([
     expect(await open(at(`${query}sslrootcert=${root}`), verify)).toBe(true);
   });
 
-  it('a name that the certificate does not carry is refused by verify-full, not by verify-ca', async () => {
+  it('a host name that is not in the certificate is refused by verify-full, not by verify-ca', async () => {
     const root = `sslrootcert=${encodeURIComponent(certificate.certificate)}`;
     const named = server.url.replace('127.0.0.1', 'localhost');
     const url = (mode: string) => `${named}?sslmode=${mode}&${root}`;
@@ -151,7 +151,7 @@ describe.each([
     expect(await open(url('verify-ca'), undefined)).toBe(true);
   });
 
-  it('a server without TLS is reported, not spoken to in the clear', async () => {
+  it('a server without TLS is refused, not used in the clear', async () => {
     const plain = await emptyDatabase();
     try {
       await expect(open(plain.url, false)).rejects.toMatchObject({

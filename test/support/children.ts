@@ -2,16 +2,16 @@
 import type { ChildProcess } from 'node:child_process';
 import { createServer } from 'node:net';
 
-const living = new Set<ChildProcess>();
+const running = new Set<ChildProcess>();
 
 process.on('exit', () => {
-  for (const child of living) child.kill('SIGKILL');
+  for (const child of running) child.kill('SIGKILL');
 });
 
 /** Registers a child to be killed when this process ends before it does. */
 export function track(child: ChildProcess): void {
-  living.add(child);
-  child.once('close', () => living.delete(child));
+  running.add(child);
+  child.once('close', () => running.delete(child));
 }
 
 export function hasExited(child: ChildProcess): boolean {

@@ -1,4 +1,4 @@
-/** What one tenant writes cannot stand in the way of another's. */
+/** Rows of one tenant do not conflict with those of another. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';

@@ -7,7 +7,7 @@ import type { TestDatabase } from '../support/database.ts';
 import { eventually } from '../jobs/job-steps.ts';
 import { addTenant, startAttempt } from '../support/tenants.ts';
 
-/** One connection for everybody: whatever the last borrower left behind, the next one finds. */
+/** A pool of one connection: state that a transaction leaves behind would reach the next one. */
 let test: TestDatabase;
 let database: Database;
 let first: TenantSql;
@@ -101,7 +101,7 @@ it('a statement after the deadline is ended by the server', async () => {
   expect(await leftBehind()).toEqual(clean);
 });
 
-it('nothing is even sent once the signal aborted', async () => {
+it('no statement is sent after the signal was aborted', async () => {
   const controller = new AbortController();
   const { token } = await startAttempt(test.sql, firstTenant);
   const sql = tenantSql(database.tenant, { token, signal: controller.signal });
@@ -109,7 +109,7 @@ it('nothing is even sent once the signal aborted', async () => {
   await expect(sql`select 1 as one`).rejects.toThrow('let go');
 });
 
-it('a session that one tenant changed is as new for the next', async () => {
+it('session state that one tenant changed is reset for the next', async () => {
   const before = await second`
     select current_setting('timezone') as zone, current_setting('search_path') as path`;
   await first.unsafe(

@@ -1,6 +1,6 @@
 /**
- * More temporary tables than can be thrown away at once: the table of locks is one for the whole server, so this
- * server is the test's own.
+ * More temporary tables than one statement can drop, because the lock table is full. It is shared by the whole server,
+ * so the test starts its own server.
  */
 import { randomBytes } from 'node:crypto';
 import { chmod, mkdtemp, rm } from 'node:fs/promises';

@@ -1,24 +1,24 @@
 /**
- * A handler whose SQL means harm, on each level of tenancy: every way out that is known, what it comes to, and
- * that docs/security.md says the same.
+ * Attacks by a handler's SQL on each level of tenancy: the outcome of every known attack, and that docs/security.md
+ * lists the same outcomes.
  */
 import { readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { borrowingWays } from './hostile/borrowing.ts';
-import { contextWays } from './hostile/context.ts';
-import { definitionWays } from './hostile/definitions.ts';
+import { borrowingAttacks } from './hostile/borrowing.ts';
+import { contextAttacks } from './hostile/context.ts';
+import { definitionAttacks } from './hostile/definitions.ts';
 import { measure, setScene } from './hostile/hostile.ts';
-import type { Scene, Way } from './hostile/hostile.ts';
-import { readingWays } from './hostile/reading.ts';
-import { sessionWays } from './hostile/sessions.ts';
+import type { Scene, Attack } from './hostile/hostile.ts';
+import { readingAttacks } from './hostile/reading.ts';
+import { sessionAttacks } from './hostile/sessions.ts';
 import { levels } from './level-database.ts';
 
-const ways: readonly Way[] = [
-  ...readingWays,
-  ...contextWays,
-  ...borrowingWays,
-  ...definitionWays,
-  ...sessionWays,
+const attacks: readonly Attack[] = [
+  ...readingAttacks,
+  ...contextAttacks,
+  ...borrowingAttacks,
+  ...definitionAttacks,
+  ...sessionAttacks,
 ];
 
 describe.each(levels)('hostile SQL at level %s', (level) => {
@@ -26,14 +26,14 @@ describe.each(levels)('hostile SQL at level %s', (level) => {
   beforeAll(async () => {
     scene = await setScene(level);
   });
-  afterAll(() => scene.standing.close());
+  afterAll(() => scene.fixture.close());
 
-  it.each(ways.map((way) => [way.name, way.outcomes[level], way] as const))(
+  it.each(attacks.map((attack) => [attack.name, attack.outcomes[level], attack] as const))(
     '%s: %s',
-    async (_name, outcome, way) => {
-      const measured = await measure(way, scene);
+    async (_name, outcome, attack) => {
+      const measured = await measure(attack, scene);
       if (measured.damaged) {
-        await scene.standing.close();
+        await scene.fixture.close();
         scene = await setScene(level);
       }
       expect(measured.outcome, `${measured.code} ${measured.message}`).toBe(outcome);
@@ -41,13 +41,13 @@ describe.each(levels)('hostile SQL at level %s', (level) => {
   );
 });
 
-it('docs/security.md lists every way out with what it comes to, and no other', async () => {
+it('docs/security.md lists exactly these attacks with their outcomes', async () => {
   const text = await readFile(new URL('../../docs/security.md', import.meta.url), 'utf8');
   const rows = [
     ...text.matchAll(/^\| (.+?) +\| (refused|own rows|open) +\| (\S.*?) +\| (\S.*?) +\|$/gm),
   ];
   const listed = rows.map(([, name, ...outcomes]) => [name, ...outcomes].join(' | '));
-  const tried = ways.map(({ name, outcomes }) =>
+  const tried = attacks.map(({ name, outcomes }) =>
     [name, outcomes.L3, outcomes.L2, outcomes.L1].join(' | '),
   );
   expect(listed).toEqual(tried);

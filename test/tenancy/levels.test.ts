@@ -7,45 +7,45 @@ import { claimDueTenants } from '../../src/schedules/claim.ts';
 import { reserve } from '../support/holds.ts';
 import { addTenant } from '../support/tenants.ts';
 import { addJobType, finish, jobRow, runningJob, step } from '../jobs/job-steps.ts';
-import { levels, standOn } from './level-database.ts';
-import type { Standing } from './level-database.ts';
+import { levels, openLevel } from './level-database.ts';
+import type { LevelDatabase } from './level-database.ts';
 
 describe.each(levels)('at level %s', (level) => {
-  let standing: Standing;
+  let fixture: LevelDatabase;
   let tenantId: string;
   let otherId: string;
 
   beforeAll(async () => {
-    standing = await standOn(level);
-    const { system } = standing.database;
+    fixture = await openLevel(level);
+    const { system } = fixture.database;
     await addJobType(system);
     tenantId = await addTenant(system, { limitUsd: '1' });
     otherId = await addTenant(system);
   });
-  afterAll(() => standing.close());
+  afterAll(() => fixture.close());
 
   const attemptOf = async (tenant: string) => {
-    const attempt = await runningJob(standing.database.system, tenant);
-    return { ...attempt, sql: tenantSql(standing.database.tenant, { token: attempt.token }) };
+    const attempt = await runningJob(fixture.database.system, tenant);
+    return { ...attempt, sql: tenantSql(fixture.database.tenant, { token: attempt.token }) };
   };
 
-  it('is where it stands', () => {
-    expect(standing.database.level).toBe(level);
+  it('the database reports its level', () => {
+    expect(fixture.database.level).toBe(level);
   });
 
-  it('a plain insert by an administrator makes a whole tenant', async () => {
+  it('a plain insert by an administrator creates a complete tenant', async () => {
     const id = `plain-${randomUUID()}`;
-    const admin = connect(standing.test.url, { max: 1, applicationName: 'psql' });
+    const admin = connect(fixture.test.url, { max: 1, applicationName: 'psql' });
     try {
       await admin`insert into tenants(id, plan, last_active_at) values (${id}, 'pro', now())`;
     } finally {
       await admin.end({ timeout: 5 });
     }
-    const [made] = await standing.database.system`
+    const [made] = await fixture.database.system`
       select (select count(*)::int from tenant_queues where tenant_id = ${id}) as queues,
              (select count(*)::int from tenant_schedules where tenant_id = ${id}) as schedules`;
     expect(made).toEqual({ queues: 1, schedules: 1 });
-    const { created } = await claimDueTenants(standing.database.system, new Date());
+    const { created } = await claimDueTenants(fixture.database.system, new Date());
     expect(created).toBeGreaterThan(0);
   });
 
@@ -61,13 +61,13 @@ describe.each(levels)('at level %s', (level) => {
       { account_id: `of ${tenantId}` },
     ]);
     const child = await enqueueChild(attempt.sql, { jobType: step, payload: { child: true } });
-    const [made] = await standing.database.system`
+    const [made] = await fixture.database.system`
       select tenant_id, state_detail from background_jobs where id = ${child.jobId}`;
     expect(made).toEqual({ tenant_id: tenantId, state_detail: { parent: Number(attempt.jobId) } });
-    await reserve(standing.database.system, { ...attempt, tenantId }, '0.5');
-    expect(await finish(standing.database.system, attempt)).toBe('applied');
-    expect((await jobRow(standing.database.system, attempt.jobId)).state).toBe('completed');
-    await finish(standing.database.system, other);
+    await reserve(fixture.database.system, { ...attempt, tenantId }, '0.5');
+    expect(await finish(fixture.database.system, attempt)).toBe('applied');
+    expect((await jobRow(fixture.database.system, attempt.jobId)).state).toBe('completed');
+    await finish(fixture.database.system, other);
   });
 
   it('an attempt cannot write for another tenant', async () => {
@@ -75,7 +75,7 @@ describe.each(levels)('at level %s', (level) => {
     await expect(sql`
       insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
       values (${otherId}, 'planted', 'sealed', 1)`).rejects.toMatchObject({ code: '42501' });
-    await finish(standing.database.system, attempt);
+    await finish(fixture.database.system, attempt);
   });
 
   it.each([
@@ -87,39 +87,39 @@ describe.each(levels)('at level %s', (level) => {
     `update llm_budgets set monthly_limit_usd = 1000`,
     `delete from purser.context_tokens`,
     `select purser.enqueue('x', 'test_step')`,
-  ])('an attempt gets nothing from: %s', async (statement) => {
+  ])('an attempt reads and changes nothing by: %s', async (statement) => {
     const { sql, ...attempt } = await attemptOf(tenantId);
-    const [before] = await standing.database.system`
+    const [before] = await fixture.database.system`
       select (select count(*) from purser.context_tokens) as tokens,
              (select sum(monthly_limit_usd) from llm_budgets) as limits`;
     const rows = await sql.unsafe(statement).catch(() => []);
     expect(rows).toEqual([]);
-    const [after] = await standing.database.system`
+    const [after] = await fixture.database.system`
       select (select count(*) from purser.context_tokens) as tokens,
              (select sum(monthly_limit_usd) from llm_budgets) as limits`;
     expect(after).toEqual(before);
-    expect(await finish(standing.database.system, attempt)).toBe('applied');
+    expect(await finish(fixture.database.system, attempt)).toBe('applied');
   });
 
   it.each(['finished', 'taken over'])(
-    'what an attempt holds open cannot commit once it was %s',
+    'a transaction that an attempt left open cannot commit after the attempt was %s',
     async () => {
       const { sql, ...attempt } = await attemptOf(tenantId);
       const late = sql.begin(async (tx) => {
         await tx`
           insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
           values (${tenantId}, ${randomUUID()}, 'late', 1)`;
-        await finish(standing.database.system, attempt);
+        await finish(fixture.database.system, attempt);
       });
       await expect(late).rejects.toMatchObject({ code: 'PU002' });
-      const left = await standing.database.system`
+      const left = await fixture.database.system`
         select from aws_accounts where credentials = 'late'`;
       expect(left).toEqual([]);
     },
   );
 
-  it('without a context nothing is read and nothing written', async () => {
-    const sql = tenantSql(standing.database.tenant, { token: '' });
+  it('without a context every read and write is refused', async () => {
+    const sql = tenantSql(fixture.database.tenant, { token: '' });
     await expect(sql`select * from aws_accounts`).rejects.toMatchObject({ code: 'PU001' });
     await expect(sql`delete from cost_records where false`).rejects.toMatchObject({
       code: 'PU001',

@@ -40,7 +40,7 @@ it('also through a helper that waits first, and with begin', async () => {
   await expect(outer.begin(helper)).rejects.toMatchObject({ code: 'nested_tenant' });
 });
 
-it('one after the other, side by side, and inside its own are none', async () => {
+it('sequential, concurrent and same-token transactions are allowed', async () => {
   const [one, two] = [await as(), await as()];
   await one.begin((tx) => tx`select 1`);
   await two.begin((tx) => tx`select 1`);

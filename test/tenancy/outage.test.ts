@@ -1,4 +1,4 @@
-/** A database that goes away costs a job no attempt; a transaction that was left idle is its own fault. */
+/** A lost database costs a job no attempt; a transaction that the server ended for idleness does. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { connect } from '../../src/db/connect.ts';
@@ -45,12 +45,12 @@ it('a server that takes no connection is an outage', async () => {
   await nowhere.end();
 });
 
-it('what another server does to the code inside the transaction is none', async () => {
+it('an error of another server inside the transaction is not an outage', async () => {
   const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' });
   await expect(sql.begin(() => Promise.reject(reset))).rejects.toBe(reset);
 });
 
-it('a transaction that was left idle until the server ended it is none', async () => {
+it('a transaction that the server ended for idleness is not an outage', async () => {
   const idle = sql.begin(async (tx) => {
     await tx`select 1`;
     await sleep(6_000);

@@ -20,12 +20,12 @@ afterAll(() => test.close());
 
 const secret = 'AKIA-not-for-a-log';
 
-describe('what is told of a refusal', () => {
+describe('a reported refusal', () => {
   it.each([
     ['L2', 'purser_tenant'],
     ['L3', 'purser_app_tenant'],
   ] as const)(
-    'at %s is its role, its statement and its code, and never a value',
+    'at %s contains role, statement tag and SQLSTATE, and no value',
     async (level, role) => {
       const refused: Refusal[] = [];
       const context = { onRefused: (refusal: Refusal) => refused.push(refusal) };
@@ -37,7 +37,7 @@ describe('what is told of a refusal', () => {
       values (${theirs}, ${secret}, ${secret}, 1)`;
       await expect(plant).rejects.toMatchObject({ code: '42501' });
       const forged = tenantSql(databases[level].tenant, { ...context, token: randomUUID() });
-      // Swallowed by the handler, told all the same.
+      // Caught by the handler, reported nevertheless.
       await forged
         .begin(async (tx) => {
           await tx
@@ -57,7 +57,7 @@ describe('what is told of a refusal', () => {
     },
   );
 
-  it('is told once, also when it was behind a savepoint that the handler rolled back to', async () => {
+  it('is reported once, also when the handler rolled back to a savepoint', async () => {
     const refused: Refusal[] = [];
     const [mine, theirs] = [await addTenant(test.sql), await addTenant(test.sql)];
     const { token } = await startAttempt(test.sql, mine);
@@ -85,7 +85,7 @@ describe('what is told of a refusal', () => {
     expect(refusalOf(error, 'purser_tenant')).toMatchObject({ code: '42501' });
   });
 
-  it('is nothing when a statement fails for another reason', async () => {
+  it('is absent when a statement fails for another reason', async () => {
     const refused: Refusal[] = [];
     const { token } = await startAttempt(test.sql, await addTenant(test.sql));
     const onRefused = (refusal: Refusal) => refused.push(refusal);

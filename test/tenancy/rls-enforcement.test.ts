@@ -86,7 +86,7 @@ describe('a token', () => {
     await expect(sql`select 1 as harmless`).rejects.toMatchObject({ code: 'PU002' });
   });
 
-  it('of a door that was closed or timed out opens nothing', async () => {
+  it('of an operator that was closed or expired is refused', async () => {
     const open = await openOperatorToken(test.sql, mine, 60_000);
     const sql = tenantSql(database.tenant, { token: open });
     expect(await sql`select account_id from aws_accounts`).toHaveLength(1);
@@ -98,13 +98,13 @@ describe('a token', () => {
     ).rejects.toMatchObject({ code: 'PU001' });
   });
 
-  it('of a door is given for a known tenant only', async () => {
+  it('of an operator is given only for a known tenant', async () => {
     await expect(openOperatorToken(test.sql, 'nobody', 1_000)).rejects.toMatchObject({
       code: 'unknown_tenant',
     });
   });
 
-  it('cannot be closed by the operator’s function while an attempt runs under it', async () => {
+  it('of an attempt cannot be closed by closeOperatorToken', async () => {
     const attempt = await startAttempt(test.sql, mine);
     await closeOperatorToken(test.sql, attempt.token);
     const sql = tenantSql(database.tenant, { token: attempt.token });
@@ -127,7 +127,7 @@ it('a write that meets no row raises as well when there is no context', async ()
   }
 });
 
-it('a handler that swallows the error of a statement still commits nothing', async () => {
+it('a handler that catches the error of a statement commits nothing', async () => {
   const sql = await as(mine);
   const swallowed = sql.begin(async (tx) => {
     await tx`

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';
-import { endHoldouts, endSessions } from '../../src/db/tenant-pool.ts';
+import { terminateStuckSessions, terminateSessions } from '../../src/db/tenant-pool.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
 import { finishAttempts } from '../../src/jobs/attempts.ts';
 import { addJobType, completed, eventually, runningJob } from '../jobs/job-steps.ts';
@@ -25,7 +25,7 @@ const asleep = (times: number) =>
   });
 
 it.each(['purser.commit_fence()', `purser.complete_attempt('{}')`])(
-  'SQL that holds its token by %s, without a timeout and under another name, is ended, and its attempt ends',
+  'a session that holds its token by %s, without timeouts and under another name, is terminated and its attempt ends',
   async (hold) => {
     const { jobId, token } = await runningJob(test.sql, await addTenant(test.sql));
     const sleep = (what: string) =>
@@ -39,13 +39,13 @@ it.each(['purser.commit_fence()', `purser.complete_attempt('{}')`])(
     await asleep(1);
     const held = sleep(hold);
     await asleep(2);
-    expect(await endSessions(test.sql, 'purser test role tenant')).toBe(0);
-    expect(await endHoldouts(test.sql, 600_000)).toBe(0);
+    expect(await terminateSessions(test.sql, 'purser test role tenant')).toBe(0);
+    expect(await terminateStuckSessions(test.sql, 600_000)).toBe(0);
     const finished = finishAttempts(test.sql, [{ jobId, token, end: completed }]);
-    expect(await endHoldouts(test.sql, 0)).toBe(1);
+    expect(await terminateStuckSessions(test.sql, 0)).toBe(1);
     expect(await held).toMatchObject({ code: 'database_unavailable' });
     expect((await finished).get(jobId)).toBe('applied');
-    await endSessions(test.sql, 'nobody');
+    await terminateSessions(test.sql, 'nobody');
     await harmless;
   },
 );

@@ -1,6 +1,6 @@
 /**
- * Two hundred tenants on one small pool, as an executor has it, among transactions that throw, fail, time
- * out, are cancelled, lose their connection or leave things behind: every read is checked, row by row.
+ * Two hundred tenants on a small pool such as an executor's, among transactions that throw, fail, time out, are
+ * cancelled, lose their connection or leave session state behind. Every row of every read is checked.
  */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

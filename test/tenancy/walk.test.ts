@@ -1,4 +1,4 @@
-/** What would let a tenant past is found by the walk of the catalogue, in this database and in a customer's. */
+/** The check of the catalogue finds every gap in tenancy, in Purser's tables and in a customer's. */
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -28,7 +28,7 @@ it.each([
     'app.loose',
   ],
   [
-    'a policy that lets everybody at every row',
+    'a policy that allows every row to everyone',
     'create policy loose on analyses using (true)',
     'analyses',
   ],
@@ -48,7 +48,7 @@ it.each([
     'analyses',
   ],
   [
-    "a view with its owner's eyes",
+    'a view without security_invoker',
     'create view loose as select * from analyses; grant select on loose to purser_tenant',
     'loose',
   ],
@@ -58,12 +58,12 @@ it.each([
     'loose',
   ],
   [
-    'a table that names its tenant in another column',
+    'a table that has its tenant in another column',
     'create table loose ("tenantId" text references tenants (id), note text)',
     'loose',
   ],
   [
-    'a table that hangs on a protected one',
+    'a table with a foreign key to a protected one',
     'create table loose (analysis_id bigint references analyses (id), note text)',
     'loose',
   ],
@@ -94,22 +94,22 @@ it.each([
     'analyses',
   ],
   [
-    "one column of a view with its owner's eyes",
+    'one column of a view without security_invoker',
     'create view loose as select * from analyses; grant select (headline) on loose to purser_tenant',
     'loose',
   ],
   [
-    "a view that writes with its owner's rights",
+    'a writable view without security_invoker',
     'create view loose as select * from analyses; grant insert on loose to purser_tenant',
     'loose',
   ],
   [
-    "a view with its owner's eyes for a tenant's login",
+    "a view without security_invoker for a tenant's login",
     'create view loose as select * from analyses; grant select on loose to purser_app_tenant',
     'loose',
   ],
   [
-    'a definer function outside that everybody may call and nobody registered',
+    'a definer function in another schema that PUBLIC may call and that is not registered',
     `create function public.loose() returns setof analyses language sql security definer
       set search_path = pg_catalog, public, pg_temp as 'select * from analyses'`,
     'loose()',

@@ -42,7 +42,7 @@ async function sample(name: string, labels: Record<string, string>): Promise<num
 }
 const wait = { timeout: 15_000, interval: 300 };
 
-it('shows the counters of every living process, each under its own name', async () => {
+it('shows the counters of every live process, each under its own name', async () => {
   for (const [processId, attempts] of [
     ['worker-a', 3],
     ['worker-b', 4],

@@ -6,19 +6,19 @@ import { startRotation } from '../../jobs/rotation.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { readKeyReport } from '../reports/key-report.ts';
-import type { KeyReport, KeyStanding } from '../reports/key-report.ts';
+import type { KeyReport, KeyStatus } from '../reports/key-report.ts';
 import { byOption, byName } from '../terminal/audit-options.ts';
 import { formatTable } from '../terminal/table.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 
-function knownTo({ unknownTo }: KeyStanding, { holders }: KeyReport): string {
-  if (holders === 0) return 'no process with keys is alive';
+function knownTo({ unknownTo }: KeyStatus, { holders }: KeyReport): string {
+  if (holders === 0) return 'no process with keys was seen in the last 60 s';
   return unknownTo.length === 0 ? `all ${holders}` : `all but ${unknownTo.join(', ')}`;
 }
 
-function nextStep(key: KeyStanding, report: KeyReport): string {
+function nextStep(key: KeyStatus, report: KeyReport): string {
   const { primaryVersion, writeVersion } = report;
-  if (key.mayGo) return 'may go: take it out of LEGACY_ENCRYPTION_KEYS everywhere';
+  if (key.removable) return 'removable: delete it from LEGACY_ENCRYPTION_KEYS everywhere';
   if (key.version === primaryVersion) {
     return key.version === writeVersion ? 'writes' : 'writes when every process knows it';
   }
@@ -27,7 +27,7 @@ function nextStep(key: KeyStanding, report: KeyReport): string {
   if (key.primaryOf > 0) return `needed: ${key.primaryOf} of the processes would write with it`;
   return key.version === writeVersion
     ? 'needed: writes until every process knows a newer one'
-    : 'needed: rows without a key version may be of it, purser keys rotate';
+    : 'needed: rows without a key version may need it, purser keys rotate';
 }
 
 async function status(invocation: Invocation): Promise<number> {
@@ -41,7 +41,7 @@ async function status(invocation: Invocation): Promise<number> {
     }
     invocation.print(
       formatTable(
-        ['key version', 'values', 'known to', 'standing'],
+        ['key version', 'values', 'known to', 'status'],
         report.keys.map((key) => [
           key.version,
           key.values,
@@ -79,19 +79,24 @@ async function rotate(invocation: Invocation): Promise<number> {
       );
     }
     const started = await startRotation(database.system, primaryVersion, by);
-    const said = { toVersion: primaryVersion, ...started };
-    if (invocation.flag('json')) invocation.print(JSON.stringify(said));
-    else invocation.print(sayStarted(said));
+    const result = { toVersion: primaryVersion, ...started };
+    if (invocation.flag('json')) invocation.print(JSON.stringify(result));
+    else invocation.print(describeStart(result));
     return exitCodes.ok;
   });
 }
 
-function sayStarted(said: { toVersion: number; jobs: number; underWay: number; values: number }) {
-  const { toVersion, jobs, underWay, values } = said;
+function describeStart(result: {
+  toVersion: number;
+  jobs: number;
+  underWay: number;
+  values: number;
+}) {
+  const { toVersion, jobs, underWay, values } = result;
   if (jobs === 0) return `every value is at key version ${toVersion} already`;
   const rest = underWay === 0 ? '' : `, ${underWay} of them under way already`;
   return (
-    `${values} ${values === 1 ? 'value' : 'values'} to encrypt anew under key version ${toVersion}: ` +
+    `${values} ${values === 1 ? 'value' : 'values'} to re-encrypt under key version ${toVersion}: ` +
     `${jobs} ${jobs === 1 ? 'job' : 'jobs'}${rest}; see purser keys status`
   );
 }
@@ -116,14 +121,14 @@ export const keyCommands: readonly Command[] = [
   {
     path: 'keys status',
     summary:
-      'encrypted values per key version and table, who knows which key, and which key may go',
+      'encrypted values per key version and table, which processes know each key, and which key is removable',
     options: { json: jsonOption },
     run: status,
   },
   {
     path: 'keys rotate',
     summary:
-      'encrypt everything anew under ENCRYPTION_KEY, by jobs in batches, once every living process knows it',
+      're-encrypt everything under ENCRYPTION_KEY, by jobs in batches; refused until every process knows the key',
     options: { by: byOption, json: jsonOption },
     run: rotate,
   },

@@ -1,6 +1,6 @@
 /**
- * What `purser keys status` knows: which keys exist and who knows them, how many values each still opens, and
- * whether an old one may go.
+ * The report behind `purser keys status`: the keys, the processes that know each, the number of values that need
+ * each, and whether an old key can be removed.
  */
 import type { EncryptionKeyManager } from '../../crypto/keyring.ts';
 import type { Queryable } from '../../db/connect.ts';
@@ -9,31 +9,31 @@ import type { KeyHolder } from '../../jobs/key-versions.ts';
 import { countEncryptedValues } from '../../jobs/rotation.ts';
 import type { EncryptedCount } from '../../jobs/rotation.ts';
 
-export interface KeyStanding {
+export interface KeyStatus {
   readonly version: number;
   /** Whether this process, from its configuration, has the key. */
   readonly here: boolean;
   readonly values: number;
-  /** Living processes with keys that do not know this one, or another one under its number. */
+  /** Processes seen in the last 60 s that have keys but not this one, or that have another key of this version. */
   readonly unknownTo: readonly string[];
-  /** Living processes that would write with it. */
+  /** Number of processes seen in the last 60 s whose primary key it is. */
   readonly primaryOf: number;
   /**
-   * No value needs it, of none it is unknown which key it needs, and nobody writes with it: it may leave
-   * LEGACY_ENCRYPTION_KEYS everywhere.
+   * Every value's key version is known, no value needs this key, and no process writes with it: it can be deleted
+   * from LEGACY_ENCRYPTION_KEYS everywhere.
    */
-  readonly mayGo: boolean;
+  readonly removable: boolean;
 }
 
 export interface KeyReport {
   readonly primaryVersion: number;
   /** undefined where this process and the fleet share no key. */
   readonly writeVersion: number | undefined;
-  /** Living processes, and how many of them have keys at all. */
+  /** Processes seen in the last 60 s, and how many of them have any key. */
   readonly processes: number;
   readonly holders: number;
-  readonly keys: readonly KeyStanding[];
-  /** Values that stand in rows without a key version: any key may be theirs. */
+  readonly keys: readonly KeyStatus[];
+  /** Values in rows without a key version: any key may be needed for them. */
   readonly unversioned: number;
   readonly counts: readonly EncryptedCount[];
 }
@@ -62,7 +62,7 @@ export async function readKeyReport(
     writeVersion,
     processes: processes.length,
     holders: holders.length,
-    keys: [...versions].toSorted((a, b) => a - b).map((version) => standing(version, known)),
+    keys: [...versions].toSorted((a, b) => a - b).map((version) => statusOf(version, known)),
     unversioned,
     counts,
   };
@@ -73,7 +73,7 @@ interface Known {
   readonly holders: readonly KeyHolder[];
   readonly counts: readonly EncryptedCount[];
   readonly unversioned: number;
-  /** What this process would write with, and what it writes with now. */
+  /** This process's primary key, and the key that it writes with now. */
   readonly writing: readonly (number | undefined)[];
 }
 
@@ -82,7 +82,7 @@ const valuesOf = (version: number | null, counts: readonly EncryptedCount[]): nu
     .filter(({ keyVersion }) => keyVersion === version)
     .reduce((sum, count) => sum + count.values, 0);
 
-function standing(version: number, known: Known): KeyStanding {
+function statusOf(version: number, known: Known): KeyStatus {
   const { marks, holders, counts, unversioned, writing } = known;
   const mark = marks[version];
   const values = valuesOf(version, counts);
@@ -93,6 +93,7 @@ function standing(version: number, known: Known): KeyStanding {
         knownKeys[version] === undefined || (mark ?? knownKeys[version]) !== knownKeys[version],
     )
     .map(({ processId }) => processId);
-  const mayGo = values === 0 && unversioned === 0 && primaryOf === 0 && !writing.includes(version);
-  return { version, here: mark !== undefined, values, unknownTo, primaryOf, mayGo };
+  const removable =
+    values === 0 && unversioned === 0 && primaryOf === 0 && !writing.includes(version);
+  return { version, here: mark !== undefined, values, unknownTo, primaryOf, removable };
 }

@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto';
 import type { Config } from '../../config.ts';
 import { keyringSourceOf } from '../../crypto/open-keyring.ts';
 import type { Database } from '../../db/database.ts';
-import { endSessions } from '../../db/tenant-pool.ts';
+import { terminateSessions } from '../../db/tenant-pool.ts';
 import { registerJobTypes } from '../../jobs/registration.ts';
 import type { Lifecycle } from '../../process/lifecycle.ts';
 import { createLlm } from '../../llm/create-llm.ts';
@@ -58,7 +58,8 @@ export async function openWorkerParts(
     metrics,
     spawn: { thread: spawnThread, process: spawnProcess },
     // A pooler lends the session to the next client at once; it may be another tenant's by now.
-    endSessions: (name) => (pooler === 'none' ? endSessions(system, name) : Promise.resolve()),
+    endSessions: (name) =>
+      pooler === 'none' ? terminateSessions(system, name) : Promise.resolve(),
   });
   lifecycle.opened('executors', () => executors.close());
   const own = [...executors.jobTypes.values()].filter(({ builtin }) => !builtin);

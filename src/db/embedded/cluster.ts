@@ -1,6 +1,6 @@
 /**
- * A private Postgres in a folder: made on first use, started under its guardian on a free port of
- * 127.0.0.1, stopped when asked to or when this process ends in whatever way.
+ * A private Postgres in a folder: initialised on first use, started under its guardian on a free port of 127.0.0.1,
+ * stopped by `stop` or when this process ends, however it ends.
  */
 import { execFile, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -20,7 +20,7 @@ import type { Place } from './data-folder.ts';
 import { isPostmasterOf, readPostmasterFile, stopPostmaster } from './postmaster.ts';
 import { asUser } from './user.ts';
 
-/** The bootstrap superuser; only makes Purser's own login and database. */
+/** The bootstrap superuser. It only creates Purser's login and database. */
 export const bootstrapUser = 'purser_bootstrap';
 
 const portAttempts = 5;
@@ -29,8 +29,8 @@ const passwordsFile = z.object({ bootstrap: z.string().min(1), login: z.string()
 export type Passwords = z.infer<typeof passwordsFile>;
 
 /**
- * Reads the cluster's passwords, or draws them for a cluster that is yet to be made.
- * @throws PurserError `data_folder_damaged` where a cluster exists whose passwords are gone
+ * Reads the cluster's passwords, or generates them if the cluster does not exist yet.
+ * @throws PurserError `data_folder_damaged` if the cluster exists and its passwords cannot be read
  */
 export async function readPasswords(home: string, place: Place): Promise<Passwords> {
   const path = join(home, 'passwords.json');
@@ -40,22 +40,22 @@ export async function readPasswords(home: string, place: Place): Promise<Passwor
     if (place.initialised) {
       throw new PurserError(
         'data_folder_damaged',
-        `${path} cannot be read (${messageOf(error)}), so nobody can log in to the Postgres in ` +
-          `${place.clusterDir}. Bring the file back, or delete ${home} to start empty.`,
+        `${path} cannot be read (${messageOf(error)}), so no login to the Postgres in ` +
+          `${place.clusterDir} is possible. Restore the file, or delete ${home} to start empty.`,
         { cause: error, exitCode: exitCodes.unavailable },
       );
     }
   }
-  const drawn: Passwords = {
+  const generated: Passwords = {
     bootstrap: randomBytes(24).toString('base64url'),
     login: randomBytes(24).toString('base64url'),
   };
-  await writeFile(`${path}.draft`, JSON.stringify(drawn), { mode: 0o600 });
+  await writeFile(`${path}.draft`, JSON.stringify(generated), { mode: 0o600 });
   await rename(`${path}.draft`, path);
-  return drawn;
+  return generated;
 }
 
-/** Makes the cluster. It gets its name when it is whole, so a crash in here leaves none. */
+/** Creates the cluster under a draft name and renames it when complete, so that a crash leaves no partial cluster. */
 export async function initialise(
   place: Place,
   binaries: Binaries,
@@ -77,7 +77,7 @@ export async function initialise(
         `--pwfile=${passwordFile}`,
         '--auth=scram-sha-256',
         '--encoding=UTF8',
-        // The same order and case rules on every machine, whatever its locales.
+        // Sort order and case rules do not depend on the locales of the machine.
         '--locale=C',
         '--locale-provider=builtin',
         '--builtin-locale=C.UTF-8',
@@ -99,7 +99,7 @@ export async function initialise(
 
 export interface RunningCluster {
   readonly port: number;
-  /** Fast shutdown; returns when the postmaster is gone. Safe to repeat. */
+  /** Fast shutdown; returns when the postmaster has exited. Idempotent. */
   stop(): Promise<void>;
 }
 
@@ -109,18 +109,18 @@ export interface LaunchOptions {
   readonly logFile: string;
   readonly settings: Readonly<Record<string, string>>;
   readonly removeAfter: string | null;
-  /** Called when the postmaster crashed (the guardian restarts it) or the guardian ended unasked. */
+  /** Called when the postmaster crashed (the guardian restarts it) or the guardian ended unexpectedly. */
   readonly onTrouble: (what: string) => void;
 }
 
-/** @throws PurserError `embedded_postgres_failed` (exit 69) with Postgres' own last words */
+/** @throws PurserError `embedded_postgres_failed` (exit 69) with the last lines of Postgres' log */
 export async function launch(options: LaunchOptions): Promise<RunningCluster> {
   for (let attempt = 1; ; attempt += 1) {
     const port = await freePort();
     try {
       return await launchOn(port, options);
     } catch (error) {
-      // Somebody else may take the port between our look and Postgres' bind.
+      // Another process may bind the port before Postgres does.
       if (attempt < portAttempts && /Address already in use/.test(messageOf(error))) continue;
       throw new PurserError(
         'embedded_postgres_failed',
@@ -153,8 +153,8 @@ async function launchOn(port: number, options: LaunchOptions): Promise<RunningCl
   const gone = new Promise<void>((resolve) => guardian.once('close', () => resolve()));
   await new Promise<void>((resolve, reject) => {
     guardian.once('error', reject);
-    guardian.once('close', () => reject(new Error('its guardian process ended at once')));
-    // Read to the end: the guardian must never block on a full pipe.
+    guardian.once('close', () => reject(new Error('its guardian process exited during the start')));
+    // Always read: the guardian must not block on a full pipe.
     if (guardian.stdout === null) return;
     createInterface({ input: guardian.stdout }).on('line', (line) => {
       const message: GuardianMessage = JSON.parse(line);
@@ -164,7 +164,7 @@ async function launchOn(port: number, options: LaunchOptions): Promise<RunningCl
       if (message.event === 'failed') options.onTrouble(`failed: ${message.reason}`);
     });
   });
-  // When we end without stop(), the guardian's input ends and so does Postgres.
+  // If this process ends without stop(), the guardian's stdin closes and it stops Postgres.
   holdProcess(guardian, false);
   guardian.once('close', () => {
     if (!stopping) options.onTrouble('guardian_ended');
@@ -176,7 +176,7 @@ async function launchOn(port: number, options: LaunchOptions): Promise<RunningCl
       holdProcess(guardian, true);
       guardian.stdin?.end();
       await gone;
-      // A guardian that was killed has left its postmaster running.
+      // A killed guardian leaves its postmaster running.
       const left = await readPostmasterFile(place.clusterDir);
       if (left !== null && (await isPostmasterOf(left.pid, place.clusterDir))) {
         await stopPostmaster(left.pid);
@@ -198,14 +198,14 @@ function spawnGuardian(order: GuardianOrder): ChildProcess {
       fileURLToPath(script),
       JSON.stringify(order),
     ],
-    // A session of its own: Ctrl-C in our terminal is not its business.
+    // In a session of its own, so that Ctrl-C in the terminal does not reach it.
     { detached: true, stdio: ['pipe', 'pipe', 'inherit'] },
   );
   guardian.stdin?.on('error', () => undefined);
   return guardian;
 }
 
-/** Whether a running guardian keeps this process from ending. */
+/** Sets whether a running guardian keeps this process alive. */
 function holdProcess(guardian: ChildProcess, hold: boolean): void {
   for (const part of [guardian, guardian.stdin, guardian.stdout]) {
     if (hold && part !== null && 'ref' in part && typeof part.ref === 'function') part.ref();

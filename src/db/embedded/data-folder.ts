@@ -1,7 +1,6 @@
 /**
- * Decides where a private cluster's files lie: in the data folder, or, where the user that runs
- * Postgres cannot reach that (a 0700 parent such as /root), in a folder of its own elsewhere, which
- * a pointer in the data folder names so that the data is found again.
+ * Decides where the files of a private cluster are: in the data folder, or, if the user that runs Postgres cannot
+ * reach it (a 0700 parent such as /root), in another folder. The file `location` in the data folder names that folder.
  */
 import { createHash, randomBytes } from 'node:crypto';
 import { chmod, chown, mkdir, readFile, rename, rmdir, stat, writeFile } from 'node:fs/promises';
@@ -14,7 +13,7 @@ import type { RunUser } from './user.ts';
 
 export interface Place {
   readonly user: RunUser | null;
-  /** Writable for the user; holds `data` and, for a moment, initdb's drafts. */
+  /** Writable for the user; contains `data` and, during initdb, its drafts. */
   readonly base: string;
   readonly clusterDir: string;
   readonly initialised: boolean;
@@ -22,8 +21,8 @@ export interface Place {
 }
 
 /**
- * Where relocated files go, in order of preference: data that shall last to where root keeps a
- * service's state, which unlike a temporary folder nobody cleans; the rest the other way round.
+ * Folders for relocated files, in order of preference. Durable data goes to /var/lib or /var/tmp, which are not
+ * cleaned as the temporary folder is; other data prefers the temporary folder.
  */
 export function defaultRoots(durable: boolean): string[] {
   const lasting = ['/var/lib/purser', '/var/tmp/purser-postgres'];
@@ -32,9 +31,9 @@ export function defaultRoots(durable: boolean): string[] {
 }
 
 /**
- * @param home the folder of this Postgres inside the data folder; exists and is ours
- * @throws PurserError `data_folder_lost` where the data was relocated and is gone since,
- *   `data_folder_unreachable` where no folder can be found (both exit 69)
+ * @param home the folder of this Postgres inside the data folder; must exist and belong to this user
+ * @throws PurserError `data_folder_lost` if the data was relocated and the folder is missing,
+ *   `data_folder_unreachable` if no folder can be used (both exit 69)
  */
 export async function findPlace(home: string, roots: readonly string[]): Promise<Place> {
   const pointer = join(home, 'location');
@@ -51,7 +50,7 @@ export async function findPlace(home: string, roots: readonly string[]): Promise
   if (await canWrite(user, inside)) return place(user, inside, exists, false);
   if (!exists) {
     for (const root of roots) {
-      // The random part: a data folder that is deleted and made again starts empty, as it should.
+      // The random part makes a data folder that was deleted and created again start empty.
       const name = `${createHash('sha256').update(home).digest('hex').slice(0, 12)}-${randomBytes(4).toString('hex')}`;
       const base = join(root, name);
       try {
@@ -69,9 +68,9 @@ export async function findPlace(home: string, roots: readonly string[]): Promise
   }
   throw new PurserError(
     'data_folder_unreachable',
-    `Postgres runs as ${user?.name ?? 'this user'}, who cannot reach ${inside}` +
+    `Postgres runs as ${user?.name ?? 'this user'}, which cannot reach ${inside}` +
       `${exists ? '' : ` nor a folder under ${roots.join(', ')}`}. ` +
-      'Set PURSER_DATA_DIR to a folder below one that every user may enter, or set DATABASE_URL.',
+      'Set PURSER_DATA_DIR to a folder whose parents every user can traverse, or set DATABASE_URL.',
     { exitCode: exitCodes.unavailable, details: { folder: inside } },
   );
 }
@@ -81,8 +80,8 @@ async function relocatedPlace(pointer: string, base: string): Promise<Place> {
   if (!(await canWrite(user, base))) {
     throw new PurserError(
       'data_folder_lost',
-      `${pointer} says that this Postgres keeps its data in ${base}, which is gone or unreachable. ` +
-        `Bring that folder back, or delete ${pointer} to start with an empty database.`,
+      `${pointer} says that this Postgres keeps its data in ${base}, which is missing or unreachable. ` +
+        `Restore that folder, or delete ${pointer} to start with an empty database.`,
       { exitCode: exitCodes.unavailable, details: { folder: base } },
     );
   }
@@ -104,7 +103,7 @@ async function ensureBase(base: string, user: RunUser | null): Promise<void> {
   if (user !== null) await chown(base, user.uid, user.gid);
 }
 
-/** initdb works under another name which is given this one when it is done: no half-made cluster. */
+/** initdb uses a draft name until the cluster is complete, so an existing cluster is never partial. */
 async function isInitialised(clusterDir: string): Promise<boolean> {
   return stat(join(clusterDir, 'PG_VERSION')).then(
     () => true,

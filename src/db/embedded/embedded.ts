@@ -1,6 +1,6 @@
 /**
- * A private Postgres for `demo` and `start all`: nothing to install, data kept in the data folder,
- * and after any crash the next start works with what was committed.
+ * A private Postgres for `demo` and `start all`. Nothing has to be installed; data is kept in the data folder, and
+ * after a crash the next start continues with the committed data.
  */
 import { chmod, realpath, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -19,12 +19,12 @@ const loginName = 'purser';
 const logKeptBytes = 10 * 1024 * 1024;
 
 export interface EmbeddedOptions {
-  /** PURSER_DATA_DIR: files go to its subfolder `postgres`. Made if missing. */
+  /** PURSER_DATA_DIR: files go to its subfolder `postgres`. Created if missing. */
   readonly dataDir: string;
   readonly log?: Logger;
   /** false for tests: no fsync, and after stop the whole of `dataDir` is deleted. Default true. */
   readonly durable?: boolean;
-  /** Where files go that Postgres' user cannot reach in `dataDir`, in order of preference. */
+  /** Folders to use if Postgres' user cannot reach `dataDir`, in order of preference. */
   readonly relocationRoots?: readonly string[];
   /** Further settings of postgresql.conf, e.g. `{ max_connections: '200' }`. */
   readonly settings?: Readonly<Record<string, string>>;
@@ -35,18 +35,18 @@ export interface EmbeddedPostgres {
   readonly url: string;
   /** As the bootstrap superuser, on the database `postgres`. For administration only. */
   readonly bootstrapUrl: string;
-  /** Where the data really lies, which may be outside the data folder: see `description`. */
+  /** The cluster's data folder, which may be outside `PURSER_DATA_DIR`: see `description`. */
   readonly dataDir: string;
   /** E.g. `18.4`. */
   readonly version: string;
-  /** A sentence for people: version, port, where the data is and as whom it runs. */
+  /** A sentence for display: version, port, location of the data, user that runs it. */
   readonly description: string;
-  /** Fast shutdown; returns when Postgres has stopped. Close your pools first. Safe to repeat. */
+  /** Fast shutdown; returns when Postgres has stopped. Close your pools first. Idempotent. */
   stop(): Promise<void>;
 }
 
 /**
- * Starts the data folder's Postgres, making it first if need be.
+ * Starts the data folder's Postgres, and creates it if it does not exist.
  * @throws PurserError (exit 69) `data_folder_in_use` naming the owner's pid, `data_folder_lost`,
  *   `data_folder_unreachable`, `data_folder_damaged`, `embedded_postgres_missing`,
  *   `embedded_postgres_unusable`, `embedded_postgres_failed`, `no_unprivileged_user`
@@ -101,7 +101,7 @@ async function startOwned(
     const description =
       `Postgres ${version} on ${address}, data in ${place.clusterDir}` +
       (place.user === null ? '' : `, running as ${place.user.name} because it refuses root`) +
-      (place.relocated ? ` (who cannot reach ${home})` : '') +
+      (place.relocated ? ` (which cannot reach ${home})` : '') +
       (binaries.copiedTo === null ? '' : `, binaries copied to ${binaries.copiedTo}`);
     options.log?.info({ description, logFile }, 'embedded_postgres_started');
     return {
@@ -122,7 +122,7 @@ async function startOwned(
 }
 
 async function ensureHome(dataDir: string): Promise<string> {
-  // Others may pass through (Postgres' user may be another), but not look: files are 0600.
+  // Others can traverse the folder (Postgres may run as another user) but not list it; files are 0600.
   await makeDataFolder(dataDir, 0o711);
   const home = join(dataDir, 'postgres');
   await makeDataFolder(home, 0o711);
@@ -138,7 +138,7 @@ async function rotateLog(logFile: string): Promise<void> {
   if (size > logKeptBytes) await rename(logFile, `${logFile}.1`);
 }
 
-/** Makes Purser's login and database where they are missing; returns the server's version. */
+/** Creates Purser's login and database if they are missing; returns the server's version. */
 async function ensureLogin(bootstrapUrl: string, password: string): Promise<string> {
   const sql = connect(bootstrapUrl, { max: 1, applicationName: 'purser bootstrap' });
   try {
@@ -156,7 +156,7 @@ async function ensureLogin(bootstrapUrl: string, password: string): Promise<stri
   }
 }
 
-/** DDL takes no parameters, so the server itself quotes the name and the password. */
+/** DDL takes no parameters, so the server quotes name and password with format(). */
 async function createLogin(sql: Sql, password: string): Promise<void> {
   const [statement] = await sql<{ ddl: string }[]>`
     select format('create role %I login createrole nosuperuser nocreatedb password %L',

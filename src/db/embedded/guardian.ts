@@ -1,7 +1,7 @@
 /**
- * The small process between Purser and its private Postgres: it starts the postmaster, restarts it
- * should it crash, and shuts it down cleanly when its standard input ends, which happens when the
- * parent asks for it and just as well when the parent dies, `kill -9` included.
+ * The process between Purser and its private Postgres: it starts the postmaster, restarts it after a crash, and shuts
+ * it down cleanly when its standard input closes. That happens when the parent closes it and when the parent dies,
+ * also by `kill -9`.
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -19,7 +19,7 @@ export interface GuardianOrder {
   readonly logFile: string;
   readonly uid: number | null;
   readonly gid: number | null;
-  /** A folder to delete after the shutdown, for clusters that shall leave nothing behind. */
+  /** A folder to delete after the shutdown, for temporary clusters. */
   readonly removeAfter: string | null;
 }
 
@@ -31,11 +31,11 @@ export type GuardianMessage =
 
 const pollMs = 20;
 const startMs = 300_000;
-/** Leftovers of a killed cluster take a moment to go: backends end, the kernel frees the port. */
+/** After a cluster was killed, its backends need a moment to end and the kernel to free the port. */
 const retryMs = 30_000;
 const transient = /pre-existing shared memory block|lock file .* (already exists|is empty)/;
 const crashesAllowed = 5;
-/** A postmaster that was up this long has not crashed in a row. */
+/** After this uptime the count of consecutive crashes starts again. */
 const stableMs = 60_000;
 
 const state: { stopping: boolean; postmaster: ChildProcess | null } = {
@@ -43,7 +43,7 @@ const state: { stopping: boolean; postmaster: ChildProcess | null } = {
   postmaster: null,
 };
 
-function say(message: GuardianMessage): void {
+function report(message: GuardianMessage): void {
   process.stdout.write(`${JSON.stringify(message)}\n`);
 }
 
@@ -80,7 +80,7 @@ function hasEnded(child: ChildProcess): boolean {
   return child.exitCode !== null || child.signalCode !== null;
 }
 
-async function startPatiently(order: GuardianOrder): Promise<ChildProcess> {
+async function startWithRetries(order: GuardianOrder): Promise<ChildProcess> {
   const deadline = Date.now() + retryMs;
   for (;;) {
     await clearOrphan(order.clusterDir);
@@ -98,17 +98,17 @@ async function ended(child: ChildProcess): Promise<void> {
   await new Promise((resolve) => child.once('exit', resolve));
 }
 
-/** Keeps a postmaster up until the order to stop, or until it has crashed too often. */
+/** Runs a postmaster until `stop`, or until it has crashed too often. */
 async function guard(order: GuardianOrder): Promise<void> {
   for (let crashes = 0; !state.stopping; crashes += 1) {
     if (crashes > crashesAllowed) throw new Error(`Postgres crashed ${crashes} times in a row`);
-    const child = await startPatiently(order);
+    const child = await startWithRetries(order);
     const readyAt = Date.now();
-    // The order to stop may have come while it started.
+    // `stop` may have been called during the start.
     if (state.stopping && child.pid !== undefined) await stopPostmaster(child.pid);
-    say({ event: 'ready', pid: child.pid ?? 0 });
+    report({ event: 'ready', pid: child.pid ?? 0 });
     await ended(child);
-    if (!state.stopping) say({ event: 'crashed' });
+    if (!state.stopping) report({ event: 'crashed' });
     if (Date.now() - readyAt > stableMs) crashes = 0;
   }
 }
@@ -120,12 +120,11 @@ function stop(): void {
     void stopPostmaster(state.postmaster.pid);
 }
 
-// Signals to the terminal's or the platform's whole process group are meant for the app, which
-// needs its database until it has closed.
+// A signal to the whole process group is meant for the application, which needs its database until it has closed.
 for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) {
   process.on(signal, () => undefined);
 }
-// Nobody may be left to read.
+// The parent may be gone.
 process.stdout.on('error', () => undefined);
 process.stdin.on('error', stop).on('end', stop).on('close', stop).resume();
 
@@ -134,11 +133,11 @@ try {
   await guard(order);
 } catch (error) {
   if (!state.stopping) {
-    say({ event: 'failed', reason: messageOf(error) });
+    report({ event: 'failed', reason: messageOf(error) });
     process.exitCode = 1;
   }
 } finally {
-  // Not after a failure: the parent may try again with the same files.
+  // Not after a failure: the parent may retry with the same files.
   if (state.stopping && order.removeAfter !== null)
     await rm(order.removeAfter, { recursive: true, force: true });
   process.stdin.destroy();

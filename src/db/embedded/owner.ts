@@ -1,7 +1,7 @@
 /**
- * One live process owns a private Postgres folder; a second one is told who does. Ownership ends
- * with its process however that dies: a record counts only while the very process that wrote it
- * lives (pid and start time), so a reused pid never keeps a folder locked.
+ * One process at a time owns a private Postgres folder; a second one is refused with the owner's pid. Ownership ends
+ * with its process, however it ends: a record counts only while the process that wrote it runs (same pid and start
+ * time), so a reused pid never keeps a folder locked.
  */
 import { execFile } from 'node:child_process';
 import { link, readdir, readFile, unlink, writeFile } from 'node:fs/promises';
@@ -17,14 +17,14 @@ interface OwnerRecord {
 
 const recordName = /^owner\.(\d+)\.json$/;
 
-/** Whether a process with this pid exists and is no zombie. */
+/** Whether a process with this pid exists and is not a zombie. */
 export async function isAlive(pid: number): Promise<boolean> {
   return (await processStart(pid)) !== null;
 }
 
 /**
- * A text that differs between two processes which had the same pid one after the other, or `null`
- * where no such process lives. Linux: boot id and start tick of /proc; elsewhere what `ps` says.
+ * A text that distinguishes two processes that had the same pid one after the other, or `null` if no such process
+ * exists. Linux: boot id and start tick of /proc; elsewhere the start time that `ps` prints.
  */
 async function processStart(pid: number): Promise<string | null> {
   try {
@@ -53,7 +53,7 @@ async function processStart(pid: number): Promise<string | null> {
 }
 
 export interface Ownership {
-  /** Gives the folder up. Safe to repeat. */
+  /** Ends the ownership. Idempotent. */
   release(): Promise<void>;
 }
 
@@ -61,8 +61,8 @@ export interface Ownership {
  * Makes this process the owner of `folder`, which exists.
  * @throws PurserError `data_folder_in_use` (exit 69) naming the folder and the pid of its owner.
  *
- * Records are numbered and only ever created exclusively: whoever creates number n+1 after finding
- * the owner of n gone has won. The newest record is never deleted, so no number is given out twice.
+ * Records are numbered and created exclusively: the process that creates number n+1, after it found the owner of n
+ * gone, is the owner. The newest record is never deleted, so no number is used twice.
  */
 export async function takeOwnership(folder: string): Promise<Ownership> {
   for (;;) {
@@ -121,8 +121,8 @@ async function newestRecord(folder: string): Promise<number> {
 
 async function readRecord(path: string): Promise<OwnerRecord | null> {
   try {
-    // A record is a file of this module, published whole; `released` may be half rewritten by a
-    // process that died doing so, which releases as well.
+    // Records are published complete. A process may have died while it rewrote `released`; then the record does
+    // not parse and counts as released.
     const parsed: unknown = JSON.parse(await readFile(path, 'utf8'));
     return isOwnerRecord(parsed) ? parsed : null;
   } catch {
@@ -143,7 +143,7 @@ function isOwnerRecord(value: unknown): value is OwnerRecord {
   );
 }
 
-/** Creates the record with its content in one step; false where its number is taken. */
+/** Creates the record with its content atomically; false if its number exists. */
 async function publish(folder: string, number: number, record: OwnerRecord): Promise<boolean> {
   const draft = join(folder, `owner-draft.${process.pid}.${number}`);
   await writeFile(draft, JSON.stringify(record), { mode: 0o600 });

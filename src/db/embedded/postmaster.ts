@@ -1,6 +1,6 @@
 /**
- * What a data folder's `postmaster.pid` says, and how to end the postmaster it names: cleanly if it
- * can be, and only if it really is the postmaster of that folder.
+ * Reads a data folder's `postmaster.pid` and stops the postmaster that it names, only if that process is the
+ * postmaster of this folder.
  */
 import { execFile } from 'node:child_process';
 import { readFile, readlink, rm, writeFile } from 'node:fs/promises';
@@ -11,7 +11,7 @@ import { codeOf } from '../../errors.ts';
 import { isAlive } from './owner.ts';
 
 const pollMs = 20;
-/** A fast shutdown ends with a checkpoint, which may have much to write. */
+/** A fast shutdown ends with a checkpoint, which may take long. */
 const fastShutdownMs = 20_000;
 const immediateShutdownMs = 5_000;
 
@@ -21,8 +21,8 @@ export interface PostmasterFile {
 }
 
 /**
- * The pid and state that the folder's lock file names, or `null` without such a file. Its lines are
- * those of Postgres' src/include/utils/pidfile.h: line 1 the pid, line 8 the state.
+ * The pid and state in the folder's lock file, or `null` without such a file. Its format is Postgres'
+ * src/include/utils/pidfile.h: line 1 the pid, line 8 the state.
  */
 export async function readPostmasterFile(clusterDir: string): Promise<PostmasterFile | null> {
   try {
@@ -36,11 +36,11 @@ export async function readPostmasterFile(clusterDir: string): Promise<Postmaster
   }
 }
 
-/** Whether the process is alive and is the postmaster of exactly this folder. */
+/** Whether the process is running and is the postmaster of this folder. */
 export async function isPostmasterOf(pid: number, clusterDir: string): Promise<boolean> {
   if (!(await isAlive(pid))) return false;
   if (process.platform === 'linux') {
-    // Every Postgres process works in its data folder.
+    // The working folder of every Postgres process is its data folder.
     return (await readlink(`/proc/${pid}/cwd`).catch(() => '')) === clusterDir;
   }
   const { stdout } = await promisify(execFile)('ps', ['-o', 'command=', '-p', String(pid)]).catch(
@@ -49,20 +49,20 @@ export async function isPostmasterOf(pid: number, clusterDir: string): Promise<b
   return stdout.includes(clusterDir);
 }
 
-/** Ends a postmaster: fast shutdown, then immediate, then SIGKILL; returns when it is gone. */
+/** Stops a postmaster: fast shutdown, then immediate, then SIGKILL; returns when it has exited. */
 export async function stopPostmaster(pid: number): Promise<void> {
   const steps: readonly (readonly [NodeJS.Signals, number])[] = [
     ['SIGINT', fastShutdownMs],
     ['SIGQUIT', immediateShutdownMs],
     ['SIGKILL', immediateShutdownMs],
   ];
-  for (const [signal, patienceMs] of steps) {
+  for (const [signal, timeoutMs] of steps) {
     try {
       process.kill(pid, signal);
     } catch {
       return;
     }
-    const deadline = Date.now() + patienceMs;
+    const deadline = Date.now() + timeoutMs;
     while (Date.now() < deadline) {
       if (!(await isAlive(pid))) return;
       await sleep(pollMs);
@@ -71,14 +71,14 @@ export async function stopPostmaster(pid: number): Promise<void> {
 }
 
 /**
- * Makes the folder free for a new postmaster: stops one that a crash left running, and disarms a
- * lock file whose pid now belongs to a stranger. For the process that will start the postmaster.
+ * Prepares the folder for a new postmaster: stops one that a crash left running, and rewrites a lock file whose pid
+ * now belongs to an unrelated process. Called by the process that will start the postmaster.
  */
 export async function clearOrphan(clusterDir: string): Promise<'none' | 'stopped' | 'stale'> {
   const path = join(clusterDir, 'postmaster.pid');
   const found = await readPostmasterFile(clusterDir);
   if (found === null) {
-    // An empty or torn lock file is what a crash while writing it leaves; Postgres refuses it.
+    // A crash while writing leaves an empty or truncated lock file, which Postgres refuses.
     await rm(path, { force: true });
     return 'none';
   }
@@ -87,9 +87,8 @@ export async function clearOrphan(clusterDir: string): Promise<'none' | 'stopped
     return 'stopped';
   }
   if (!(await isAlive(found.pid))) return 'stale';
-  // The file is kept and only its pid replaced, by that of the future postmaster's parent, which
-  // Postgres knows to be no rival: so its own check for surviving backends, by the shared memory key
-  // further down the file, still takes place.
+  // Only the pid is replaced, by that of the future postmaster's parent, which Postgres does not take for another
+  // postmaster. The rest stays, so that Postgres still checks for surviving backends by the shared memory key.
   const lines = (await readFile(path, 'utf8')).split('\n');
   await writeFile(path, [String(process.pid), ...lines.slice(1)].join('\n'));
   return 'stale';

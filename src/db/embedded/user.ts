@@ -1,6 +1,6 @@
 /**
- * Postgres refuses to run as root. This module says as whom to run it instead, and whether that
- * user can reach a folder, by trying it as that user rather than by reading permission bits.
+ * Postgres refuses to run as root. This module chooses the user to run it as, and tests whether that user can reach a
+ * folder, by running a command as that user instead of reading permission bits.
  */
 import { execFile } from 'node:child_process';
 import { readFile, stat } from 'node:fs/promises';
@@ -9,21 +9,21 @@ import { exitCodes, PurserError } from '../../errors.ts';
 
 const run = promisify(execFile);
 
-/** `null` where Purser itself is not root and Postgres runs as the same user. */
+/** `null` when Purser is not root, and Postgres runs as the same user. */
 export interface RunUser {
   readonly name: string;
   readonly uid: number;
   readonly gid: number;
 }
 
-/** Options of `spawn` and `execFile` for running something as that user. */
+/** Options of `spawn` and `execFile` to run a command as that user. */
 export function asUser(user: RunUser | null): { uid?: number; gid?: number; cwd: string } {
   return user === null ? { cwd: '/' } : { uid: user.uid, gid: user.gid, cwd: '/' };
 }
 
 /**
- * As whom to run Postgres: `null` for ourselves unless we are root; then the owner of an existing
- * cluster, else the account `postgres`, else `nobody` (initdb wants an account with a name).
+ * The user to run Postgres as: `null` (the current user) unless that is root; then the owner of an existing cluster,
+ * else the account `postgres`, else `nobody` (initdb needs an account with a name).
  * @throws PurserError `no_unprivileged_user` as root on a machine without such an account.
  */
 export async function chooseRunUser(clusterDir: string): Promise<RunUser | null> {

@@ -87,18 +87,18 @@ it('once it is known rotation is one job per table, on the record, and a second 
   ]);
 });
 
-it('an old key may go when nothing needs it and nobody would write with it', async () => {
+it('an old key is removable when no value needs it and no process writes with it', async () => {
   await database.sql`update aws_accounts set encryption_key_version = 2`;
-  const standing = async (): Promise<unknown> => {
+  const status = async (): Promise<unknown> => {
     const { out } = await invokeWith(env)('keys', 'status', '--json');
     const report: { keys: { version: number }[] } = JSON.parse(out);
     return report.keys.find(({ version }) => version === 1);
   };
   const writesOld = new EncryptionKeyManager({ primary: { ...first, salt }, legacy: [second] });
   await beat('worker-old', writesOld);
-  expect(await standing()).toMatchObject({ values: 0, primaryOf: 1, mayGo: false });
+  expect(await status()).toMatchObject({ values: 0, primaryOf: 1, removable: false });
   await beat('worker-old', both);
-  expect(await standing()).toMatchObject({ values: 0, primaryOf: 0, mayGo: true });
+  expect(await status()).toMatchObject({ values: 0, primaryOf: 0, removable: true });
 
   // The only key that all of them share is the one that writes.
   const third = { version: 3, key: 'the third passphrase' };
@@ -106,14 +106,14 @@ it('an old key may go when nothing needs it and nobody would write with it', asy
     'worker-new',
     new EncryptionKeyManager({ primary: { ...third, salt }, legacy: [first] }),
   );
-  expect(await standing()).toMatchObject({ values: 0, primaryOf: 0, mayGo: false });
+  expect(await status()).toMatchObject({ values: 0, primaryOf: 0, removable: false });
   await database.sql`delete from heartbeats where process_id = 'worker-new'`;
 
   await database.sql.unsafe(`
     create table public.notes (id int primary key, tenant_id text, body text, encryption_key_version int);
     insert into public.notes values (1, '${tenantId}', 'v2.1.AAAA', null);
     select purser.encrypt_column('public.notes', 'body')`);
-  expect(await standing()).toMatchObject({ values: 0, primaryOf: 0, mayGo: false });
+  expect(await status()).toMatchObject({ values: 0, primaryOf: 0, removable: false });
   const { out } = await invokeWith(env)('keys', 'status');
   expect(out).toMatch(/^1 +0 .*needed: rows without a key version may be of it/m);
   expect(out).toMatch(/^notes\.body +- +1$/m);

@@ -13,7 +13,7 @@ const context = {
   purpose: 'generic',
 } as const;
 
-test('a value that several paths lead to is encrypted once, where a rotation sees its token', async () => {
+test('a value that several paths select is encrypted once, so that key rotation finds its token', async () => {
   const paths = ['$."l"[0]', '$."l"[*]', '$."r"."a"', '$."r".*'];
   const payload = { r: { a: 'x', b: 'y' }, l: ['one', 'two'], plain: 1 };
   const sealed = await sealFields(payload, paths, { ...place, keyring, keyVersion: 1 });
@@ -27,7 +27,7 @@ test('a value that several paths lead to is encrypted once, where a rotation see
   expect(await openFields(sealed, paths, place, () => keyring)).toEqual(payload);
 });
 
-test('a value that was stored before its field was marked is told to who keeps secrets out of words', async () => {
+test('a value that was stored before its field was marked is reported to the secret watch', async () => {
   const told: string[] = [];
   const watch = { opened: (value: string) => void told.push(value), failed: () => {} };
   const payload = { a: 'in the clear', l: [{ b: 'too' }] };

@@ -15,7 +15,7 @@ import { isPostmasterOf, readPostmasterFile } from '../../../src/db/embedded/pos
 import { chooseRunUser } from '../../../src/db/embedded/user.ts';
 import { endChild, track } from '../../support/children.ts';
 
-/** For the binaries, where Postgres' user cannot reach this checkout. */
+/** For a copy of the binaries, if Postgres' user cannot reach this checkout. */
 const relocationRoots = [join(tmpdir(), 'purser-postgres')];
 
 let dataDir: string;
@@ -38,7 +38,7 @@ async function start(): Promise<EmbeddedPostgres> {
   return server;
 }
 
-/** Another process that starts the folder's Postgres and then only waits. */
+/** A child process that starts the folder's Postgres and waits. */
 async function startParent(): Promise<{ child: ChildProcess; url: string; clusterDir: string }> {
   const script = fileURLToPath(new URL('parent.ts', import.meta.url));
   const child = spawn(process.execPath, ['--import', 'tsx', script, dataDir, ...relocationRoots], {
@@ -88,7 +88,7 @@ const gone = (pid: number) =>
 
 const serverLog = () => readFile(join(dataDir, 'postgres', 'postgres.log'), 'utf8');
 
-it('gives a login that owns its database, may create roles and is no superuser', async () => {
+it('creates a login that owns its database, may create roles and is not a superuser', async () => {
   const server = await start();
   const rows = await query(
     server.url,
@@ -129,7 +129,7 @@ it('shuts Postgres down cleanly when its parent is killed with kill -9', async (
   expect(await serverLog()).not.toContain('was not properly shut down');
 });
 
-it('starts again at once, while the Postgres of a killed parent is still shutting down', async () => {
+it('starts while the Postgres of a killed parent is still shutting down', async () => {
   const parent = await startParent();
   await writeNote(parent.url);
   await endChild(parent.child, 'SIGKILL');
@@ -161,7 +161,7 @@ it('stops the postmaster itself when its guardian was killed with kill -9', asyn
   expect(await isAlive(postmaster)).toBe(false);
 });
 
-it('brings a postmaster that was killed with kill -9 back on the same port', async () => {
+it('restarts a postmaster that was killed with kill -9 on the same port', async () => {
   const server = await start();
   await writeNote(server.url);
   const postmaster = await postmasterOf(server.dataDir);
@@ -186,7 +186,7 @@ it('recovers when parent, guardian and postmaster were all killed with kill -9',
   expect(await serverLog()).toContain('was not properly shut down');
 });
 
-it('stays up when the signals of a terminal or platform reach its guardian', async () => {
+it('keeps running when signals of a terminal or platform reach its guardian', async () => {
   const server = await start();
   const guardian = await parentOf(await postmasterOf(server.dataDir));
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.kill(guardian, signal);
@@ -195,14 +195,14 @@ it('stays up when the signals of a terminal or platform reach its guardian', asy
   expect(await isAlive(guardian)).toBe(true);
 });
 
-it('starts in spite of a stale postmaster.pid whose number now belongs to a stranger', async () => {
+it('starts despite a stale postmaster.pid whose pid now belongs to an unrelated process', async () => {
   const first = await start();
   await writeNote(first.url);
   const pidFile = join(first.dataDir, 'postmaster.pid');
   const lines = (await readFile(pidFile, 'utf8')).split('\n');
   await first.stop();
   const user = await chooseRunUser(first.dataDir);
-  // As Postgres' own user: to a process of anybody else Postgres gives no weight anyway.
+  // As Postgres' user, because Postgres ignores the process of another user.
   const stranger = spawn('sleep', ['600'], {
     ...(user === null ? {} : { uid: user.uid, gid: user.gid }),
     stdio: 'ignore',
@@ -228,14 +228,14 @@ it('refuses a second owner of the folder, naming the folder and the process', as
   await gone(postmaster);
 });
 
-it('says so when the passwords of an existing cluster are gone', async () => {
+it('refuses an existing cluster whose passwords are missing', async () => {
   const first = await start();
   await first.stop();
   await rm(join(dataDir, 'postgres', 'passwords.json'));
   await expect(start()).rejects.toMatchObject({ code: 'data_folder_damaged' });
 });
 
-it("reports Postgres' own words when it does not start, and leaves the folder free", async () => {
+it("reports Postgres' log when it does not start, and releases the folder", async () => {
   const broken = startEmbeddedPostgres({
     dataDir,
     relocationRoots,

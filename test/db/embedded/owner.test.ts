@@ -12,8 +12,8 @@ beforeEach(async () => {
 
 afterEach(() => rm(dataDir, { recursive: true, force: true }));
 
-it('lets exactly one of many simultaneous claims own a folder that a crash left claimed', async () => {
-  // A record under a live pid, but of an earlier process that had it.
+it('gives a folder whose owner crashed to exactly one of many concurrent claims', async () => {
+  // A record with the pid of a running process, written by an earlier process with that pid.
   const earlier = { pid: process.pid, processStart: 'an earlier process', released: false };
   await writeFile(join(dataDir, 'owner.7.json'), JSON.stringify(earlier));
   const claims = await Promise.allSettled(Array.from({ length: 20 }, () => takeOwnership(dataDir)));

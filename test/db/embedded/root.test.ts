@@ -1,4 +1,4 @@
-/** What only root meets: Postgres refuses root, and its user cannot pass a 0700 folder. */
+/** Running as root: Postgres refuses root, and its user cannot traverse a 0700 folder. */
 import { chmod, cp, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ describe.skipIf(!isRoot)('as root (skipped when the run is not root)', () => {
   let open: string;
 
   beforeEach(async () => {
-    // mkdtemp makes it 0700.
+    // mkdtemp creates it with mode 0700.
     closed = await mkdtemp(join(tmpdir(), 'purser-closed-'));
     open = await mkdtemp(join(tmpdir(), 'purser-open-'));
     await chmod(open, 0o711);
@@ -29,7 +29,7 @@ describe.skipIf(!isRoot)('as root (skipped when the run is not root)', () => {
   const start = () =>
     startEmbeddedPostgres({ dataDir: join(closed, 'data'), relocationRoots: [join(open, 'p')] });
 
-  it('keeps its data elsewhere, says where, and finds it again, below a 0700 folder', async () => {
+  it('below a 0700 folder keeps its data elsewhere, reports where, and finds it again', async () => {
     const first = await start();
     expect(first.dataDir.startsWith(join(open, 'p'))).toBe(true);
     expect(first.description).toContain(first.dataDir);
@@ -48,7 +48,7 @@ describe.skipIf(!isRoot)('as root (skipped when the run is not root)', () => {
     await expect(start()).rejects.toMatchObject({ code: 'data_folder_lost' });
   });
 
-  it('runs a copy of binaries that the user cannot reach, and makes links npm left out', async () => {
+  it('runs a copy of binaries that the user cannot reach, and creates links that npm left out', async () => {
     const installed = locatePackage();
     const nativeDir = join(closed, 'native');
     // npm packs no symbolic links; without an install script they are missing.
@@ -68,7 +68,7 @@ describe.skipIf(!isRoot)('as root (skipped when the run is not root)', () => {
     expect(await canRun(user, join(open, 'p', 'postgres-18'))).toBe(true);
   });
 
-  it('does not use a folder in a shared place that somebody else made or may write', async () => {
+  it('does not use a folder in a shared place that another user created or may write', async () => {
     const installed = locatePackage();
     await chmod(open, 0o777);
     const user = await chooseRunUser(join(closed, 'no cluster yet'));

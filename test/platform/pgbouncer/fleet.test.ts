@@ -70,7 +70,7 @@ describeThroughPgBouncer('a fleet through PgBouncer in transaction mode', () => 
         } finally {
           await Promise.all(fleet.map((child) => child.kill()));
         }
-        // More than these, and somebody went past the pooler: the fleet alone may open eleven.
+        // More would mean that a process connected past the pooler: directly, the fleet opens up to eleven.
         expect(pooled.most()).toBeGreaterThan(0);
         expect(pooled.most()).toBeLessThanOrEqual(level === 'L3' ? 2 * poolSize : poolSize);
       },

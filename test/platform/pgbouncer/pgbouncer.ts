@@ -1,5 +1,5 @@
 /**
- * A PgBouncer of its own in front of the run's Postgres. Without the program its suites are skipped aloud;
+ * A PgBouncer in front of the Postgres of the test run. Without the program its suites are skipped with a message;
  * under CI they fail.
  */
 import { spawn, spawnSync } from 'node:child_process';
@@ -12,7 +12,7 @@ import { chooseRunUser } from '../../../src/db/embedded/user.ts';
 import { endChild, freePort, track } from '../../support/children.ts';
 import type { TestDatabase } from '../../support/database.ts';
 
-// Debian has it in /usr/sbin, which is not on everybody's PATH.
+// Debian installs it in /usr/sbin, which is not on every user's PATH.
 const searchPath = `${process.env['PATH'] ?? ''}:/usr/sbin:/usr/local/sbin`;
 const available = spawnSync('pgbouncer', ['--version'], { env: { PATH: searchPath } }).status === 0;
 
@@ -97,7 +97,7 @@ max_client_conn = 200
   };
 }
 
-/** The most server connections of a fleet at once, seen whenever `look` is called; those of its queues apart. */
+/** Counts the server connections of a fleet, without those of its queues, at each call of `look`. */
 export function watchPooled({ sql, name }: Pick<TestDatabase, 'sql' | 'name'>) {
   let most = 0;
   return {

@@ -16,7 +16,7 @@ describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
   let pooler: TestPgBouncer;
   beforeAll(async () => {
     test = await freshDatabase();
-    // One server connection per login: whoever comes next gets the one that the last client had.
+    // One server connection per login: the next client gets the one of the previous client.
     pooler = await startPgBouncer({ mode: 'transaction', size: 1 });
   });
   afterAll(async () => {
@@ -39,7 +39,7 @@ describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
     });
     afterAll(() => database.close());
 
-    /** Runs `act` in an attempt's context, then asks as the next client of the same server connection. */
+    /** Runs `act` in an attempt's context, then queries as the next client of the same server connection. */
     async function borrowAfter(act: (sql: ReturnType<typeof tenantSql>) => Promise<unknown>) {
       const tenantId = await addTenant(test.sql);
       const { token } = await startAttempt(test.sql, tenantId);
@@ -60,7 +60,7 @@ describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
       }
     }
 
-    it('answers statements that were asked together, with and without parameters', async () => {
+    it('answers concurrent statements, with and without parameters', async () => {
       const tenantId = await addTenant(test.sql);
       const { token } = await startAttempt(test.sql, tenantId);
       const sql = tenantSql(database.tenant, { token });
@@ -94,7 +94,7 @@ describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
             throw new Error('the handler failed');
           }),
       ],
-    ])('the next borrower of the server connection inherits nothing of %s', async (_, act) => {
+    ])('the next client of the server connection inherits nothing of %s', async (_, act) => {
       expect(database).toMatchObject({ level, pooler: 'transaction' });
       const { samePid, left, tenant } = await borrowAfter(act);
       expect(samePid).toBe(true);
@@ -102,7 +102,7 @@ describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
       expect(tenant).toMatchObject({ code: 'PU001' });
     });
 
-    it('the next borrower inherits nothing of a cancelled statement', async () => {
+    it('the next client inherits nothing of a cancelled statement', async () => {
       const { samePid, left, tenant } = await borrowAfter(async (sql) => {
         const sleeping = sql`select pg_sleep(60)`;
         // It can be rejected before the cancel's own answer is here.
@@ -121,7 +121,7 @@ describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
       expect(tenant).toMatchObject({ code: 'PU001' });
     });
 
-    it("what a handler set or made for its session is not there for the fleet's own statements", async () => {
+    it("session state of a handler does not affect the fleet's own statements", async () => {
       const tenantId = await addTenant(test.sql);
       const { token } = await startAttempt(test.sql, tenantId);
       const sql = tenantSql(database.tenant, { token });
@@ -138,7 +138,7 @@ describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
       expect(found).toEqual({ zone: true, note: '', path: 'tenants', statements: 0, shadows: 0 });
     });
 
-    it('a client that vanishes inside its transaction leaves nothing to the next', async () => {
+    it('the next client inherits nothing of a client that disconnected inside its transaction', async () => {
       const tenantId = await addTenant(test.sql);
       const { token } = await startAttempt(test.sql, tenantId);
       const vanishing = connect(tenantUrl(), { max: 1, applicationName: 'gone', prepare: false });
@@ -179,7 +179,7 @@ describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
   describe('without DATABASE_DIRECT_URL', () => {
     const env = () => ({ DATABASE_URL: pooler.through(test.url) });
 
-    it('doctor fails and says to set it', async () => {
+    it('doctor fails and names it', async () => {
       const { code, stdout } = await runCli(['doctor', '--json'], { env: env() });
       const findings = JSON.parse(stdout) as { check: string }[];
       expect(findings.find(({ check }) => check === 'pooler')).toMatchObject({
@@ -217,7 +217,7 @@ describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
 });
 
 describeThroughPgBouncer('through PgBouncer in session mode', () => {
-  it('is told apart, and needs no second address', async () => {
+  it('is recognised, and needs no DATABASE_DIRECT_URL', async () => {
     const test = await freshDatabase();
     const pooler = await startPgBouncer({ mode: 'session', size: 4 });
     const database = await openDatabase({

@@ -1,5 +1,5 @@
-/** Ways to what the connection's last or next borrower has. Outcomes: L3, L2, L1. */
-import { deed } from './hostile.ts';
+/** Attacks on the previous or the next transaction of the same connection. Outcomes: L3, L2, L1. */
+import { attack } from './hostile.ts';
 import type { Scene } from './hostile.ts';
 
 function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
@@ -10,8 +10,8 @@ function gate(): { readonly opened: Promise<void>; readonly open: () => void } {
   return { opened, open };
 }
 
-/** A COMMIT gives the connection back, while the transaction's code still runs. */
-async function stay(s: Scene, end: string): Promise<unknown> {
+/** An early COMMIT or ROLLBACK, after which the handler waits for the next transaction and runs a statement. */
+async function continueAfter(s: Scene, end: string): Promise<unknown> {
   const ended = gate();
   const inside = gate();
   const over = gate();
@@ -39,28 +39,28 @@ async function stay(s: Scene, end: string): Promise<unknown> {
   }
 }
 
-/** What the last borrower left is thrown away, and thrown away it stays. */
-async function bringBack(s: Scene, left: string, what: string): Promise<unknown> {
+/** State that the previous transaction left is discarded; a ROLLBACK must not restore it. */
+async function restoreByRollback(s: Scene, left: string, what: string): Promise<unknown> {
   await s.victim.unsafe(left);
   return s.sql.begin(async (tx) => s.seen.push(await tx.unsafe(what)));
 }
 
-export const borrowingWays = [
-  deed(
-    'COMMIT, then on in the next transaction of the connection',
+export const borrowingAttacks = [
+  attack(
+    'COMMIT, then a statement in the next transaction of the connection',
     'refused, refused, refused',
-    (s) => stay(s, 'commit'),
+    (s) => continueAfter(s, 'commit'),
   ),
-  deed(
-    'ROLLBACK, then on in the next transaction of the connection',
+  attack(
+    'ROLLBACK, then a statement in the next transaction of the connection',
     'refused, refused, refused',
-    (s) => stay(s, 'rollback'),
+    (s) => continueAfter(s, 'rollback'),
   ),
-  deed(
-    "the last borrower's temporary table, brought back by ROLLBACK",
+  attack(
+    'temporary table of the previous transaction, restored by ROLLBACK',
     'refused, refused, refused',
     (s) =>
-      bringBack(
+      restoreByRollback(
         s,
         `create temp table staging as select credentials from aws_accounts`,
         `rollback; do $$ begin
@@ -69,11 +69,14 @@ export const borrowingWays = [
           end if; end $$; select current_setting('my.note', true)`,
       ),
   ),
-  deed("the last borrower's settings, brought back by ROLLBACK", 'refused, refused, refused', (s) =>
-    bringBack(
-      s,
-      `select set_config('my.note', credentials, false) from aws_accounts`,
-      `rollback; select current_setting('my.note', true)`,
-    ),
+  attack(
+    'settings of the previous transaction, restored by ROLLBACK',
+    'refused, refused, refused',
+    (s) =>
+      restoreByRollback(
+        s,
+        `select set_config('my.note', credentials, false) from aws_accounts`,
+        `rollback; select current_setting('my.note', true)`,
+      ),
   ),
 ];

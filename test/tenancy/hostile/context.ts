@@ -1,73 +1,77 @@
-/** Ways to another tenant's context: tokens, roles, settings, ends of the transaction. Outcomes: L3, L2, L1. */
+/** Attacks on the context: tokens, roles, settings, ends of the transaction. Outcomes: L3, L2, L1. */
 import { randomUUID } from 'node:crypto';
 import { closeOperatorToken, openOperatorToken, tenantSql } from '../../../src/db/tenant.ts';
 import type { Tx } from '../../../src/db/connect.ts';
-import { deed, way } from './hostile.ts';
+import { attack, sqlAttack } from './hostile.ts';
 
 const accounts = 'select * from aws_accounts';
 
-export const contextWays = [
-  way(
+export const contextAttacks = [
+  sqlAttack(
     "set_config with the other tenant's id",
     'refused, refused, refused',
     (s) => `select set_config('purser.token', '${s.theirs}', true); ${accounts}`,
   ),
-  way(
+  sqlAttack(
     'forged token',
     'refused, refused, refused',
     () => `set local purser.token = '${randomUUID()}'; ${accounts}`,
   ),
-  way(
+  sqlAttack(
     'stale token',
     'refused, refused, refused',
     (s) => `set local purser.token = '${s.staleToken}'; ${accounts}`,
   ),
-  way(
-    "another running job's token, looked for",
+  sqlAttack(
+    "another running job's token, searched for",
     'refused, refused, own rows',
     () => `select token::text from purser.context_tokens union all
         select token::text from purser.job_leases union all
         select attempt_token::text from background_jobs`,
   ),
-  way(
+  sqlAttack(
     "another running job's token, already known",
     'open, open, open',
     (s) => `set local purser.token = '${s.theirToken}'; ${accounts}`,
   ),
-  way('no token', 'refused, refused, refused', () => `set local purser.token = ''; ${accounts}`),
-  way(
+  sqlAttack(
+    'no token',
+    'refused, refused, refused',
+    () => `set local purser.token = ''; ${accounts}`,
+  ),
+  sqlAttack(
     'token changed behind a savepoint',
     'refused, refused, refused',
     (s) => `savepoint a; set local purser.token = '${s.staleToken}'; rollback to a; ${accounts};
         savepoint b; set local purser.token = '${randomUUID()}'; release b; ${accounts}`,
   ),
-  way('end of its own context', 'refused, refused, own rows', () => {
+  sqlAttack('deleting its own context', 'refused, refused, own rows', () => {
     return `delete from purser.context_tokens`;
   }),
-  deed("an operator's door that was closed", 'refused, refused, refused', async (s) => {
+  attack('a closed operator token', 'refused, refused, refused', async (s) => {
     const token = await openOperatorToken(s.database.system, s.theirs, 60_000);
     await closeOperatorToken(s.database.system, token);
     return tenantSql(s.database.tenant, { token })`select * from aws_accounts`;
   }),
-  way(
-    'COMMIT in the middle, then on without a context',
+  sqlAttack(
+    'COMMIT, then a statement without a context',
     'refused, open, refused',
     () => `select 1; commit; ${accounts}`,
   ),
-  way(
-    'ROLLBACK in the middle, then on without a context',
+  sqlAttack(
+    'ROLLBACK, then a statement without a context',
     'refused, open, refused',
     () => `rollback; ${accounts}`,
   ),
-  way('COMMIT AND CHAIN', 'refused, open, refused', () => `commit and chain; ${accounts}`),
-  way(
-    'transaction of its own that outlives the fence',
+  sqlAttack('COMMIT AND CHAIN', 'refused, open, refused', () => `commit and chain; ${accounts}`),
+  sqlAttack(
+    'a second transaction in the same text',
     'refused, refused, refused',
     () => `do $$ begin perform set_config('my.token', current_setting('purser.token'), false); end $$;
         commit; begin; select set_config('purser.token', current_setting('my.token'), true);
         set local role 'purser_tenant'; ${accounts}; commit`,
   ),
-  deed('COMMIT of its own, past the fence', 'own rows, own rows, own rows', async (s) => {
+  attack('COMMIT before the fence', 'own rows, own rows, own rows', async (s) => {
     const { system } = s.database;
     await s.sql
       .begin(async (tx) => {
@@ -81,56 +85,64 @@ export const contextWays = [
       .catch(() => {});
     return system`select tenant_id from aws_accounts where account_id = 'late'`;
   }),
-  way('DO block that commits', 'refused, refused, refused', () => `do $$ begin commit; end $$`),
-  deed('statement of a transaction that is over', 'refused, refused, refused', async (s) => {
-    let kept: Tx | undefined;
-    await s.sql.begin(async (tx) => {
-      kept = tx;
-      await tx`select 1`;
-    });
-    return s.victim.begin(async (tx) => {
-      await tx`select 1`;
-      return kept?.unsafe(accounts);
-    });
-  }),
-  way('SET ROLE purser_system', 'refused, open, refused', () => {
+  sqlAttack(
+    'DO block that commits',
+    'refused, refused, refused',
+    () => `do $$ begin commit; end $$`,
+  ),
+  attack(
+    'statement through a transaction object that has ended',
+    'refused, refused, refused',
+    async (s) => {
+      let kept: Tx | undefined;
+      await s.sql.begin(async (tx) => {
+        kept = tx;
+        await tx`select 1`;
+      });
+      return s.victim.begin(async (tx) => {
+        await tx`select 1`;
+        return kept?.unsafe(accounts);
+      });
+    },
+  ),
+  sqlAttack('SET ROLE purser_system', 'refused, open, refused', () => {
     return `set local role purser_system; ${accounts}`;
   }),
-  way('RESET ROLE', 'own rows, open, own rows', () => `reset role; ${accounts}`),
-  way(
+  sqlAttack('RESET ROLE', 'own rows, open, own rows', () => `reset role; ${accounts}`),
+  sqlAttack(
     "SET SESSION AUTHORIZATION to the owner's login",
     'refused, open, refused',
     () => `set session authorization purser_app; ${accounts}`,
   ),
-  way(
+  sqlAttack(
     'mark of a system session (purser.system)',
     'own rows, own rows, open',
     () => `set local purser.system = 'on'; ${accounts}`,
   ),
-  way(
+  sqlAttack(
     'search_path of a definer function',
     'own rows, own rows, open',
     () => `set local search_path = pg_catalog, public, purser, pg_temp; ${accounts}`,
   ),
-  way('row_security = off', 'refused, refused, refused', () => {
+  sqlAttack('row_security = off', 'refused, refused, refused', () => {
     return `set local row_security = off; ${accounts}`;
   }),
-  way('session_replication_role', 'refused, refused, refused', () => {
+  sqlAttack('session_replication_role', 'refused, refused, refused', () => {
     return `set local session_replication_role = replica; delete from aws_accounts where false`;
   }),
-  way(
+  sqlAttack(
     'REPEATABLE READ and an exported snapshot',
     'refused, refused, refused',
     () =>
       `select pg_export_snapshot(); set transaction isolation level repeatable read; ${accounts}`,
   ),
-  way(
+  sqlAttack(
     'enqueue for the other tenant',
     'refused, refused, open',
     (s) => `select purser.enqueue('${s.theirs}', 'test_step')`,
   ),
-  deed(
-    'a job of its own that waits since ever or for ever',
+  attack(
+    'a job scheduled at plus or minus infinity',
     'refused, refused, refused',
     async ({ sql }) => {
       const enqueued = await Promise.allSettled(
@@ -140,21 +152,21 @@ export const contextWays = [
         ),
       );
       for (const one of enqueued) if (one.status === 'fulfilled') return 'accepted';
-      throw new Error('none was accepted');
+      throw new Error('all were refused');
     },
   ),
-  way(
+  sqlAttack(
     "functions of the fleet: a hold on the other tenant's budget",
     'refused, refused, own rows',
     (s) => `select purser.budget_reserve('${s.theirs}', 1, 1, '${s.theirToken}'::uuid, 'k', 1,
         interval '1 hour', 'p', 'm', '{}', now())`,
   ),
-  way(
+  sqlAttack(
     'functions of the fleet: registering tables',
     'refused, refused, open',
     () => `select purser.forget_table('public.aws_accounts')`,
   ),
-  way(
+  sqlAttack(
     'its own plan and budget',
     'refused, refused, open',
     (s) => `update tenants set plan = 'enterprise' where id = '${s.mine}';

@@ -1,7 +1,7 @@
-/** Everything in the database that a hostile handler must not be able to change, as one hash. */
+/** A hash of everything in the database that a hostile handler must not be able to change. */
 import type { Sql } from '../../../src/db/connect.ts';
 
-/** Rows of everybody but `mine`, its plan and budget, and the whole of what enforces tenancy. */
+/** Rows of all other tenants, the plan and budget of `mine`, and every object that enforces tenancy. */
 export async function fingerprint(
   system: Sql,
   { mine }: { readonly mine: string },

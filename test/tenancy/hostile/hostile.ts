@@ -1,6 +1,6 @@
 /**
- * What "a way out" is, and how its outcome is measured: by what the hostile handler saw, by what it changed of
- * anybody else's, and by what the next borrower of its connection then finds.
+ * An attack by a handler's SQL, and how its outcome is measured: by what the handler read, by what it changed of
+ * others, and by what the next transaction on its connection reads.
  */
 import { randomUUID } from 'node:crypto';
 import postgres from 'postgres';
@@ -9,78 +9,78 @@ import { tenantSql } from '../../../src/db/tenant.ts';
 import type { TenantSql } from '../../../src/db/tenant.ts';
 import { addTenant, endAttempt, startAttempt } from '../../support/tenants.ts';
 import { addJobType, runningJob } from '../../jobs/job-steps.ts';
-import { standOn } from '../level-database.ts';
-import type { Standing } from '../level-database.ts';
+import { openLevel } from '../level-database.ts';
+import type { LevelDatabase } from '../level-database.ts';
 import { fingerprint } from './fingerprint.ts';
 
-/** refused: an error. own rows: it ran, and nothing of others was seen or changed. open: it was. */
+/** refused: an error. own rows: it ran and read or changed nothing of others. open: it did. */
 export type Outcome = 'refused' | 'own rows' | 'open';
 
-export interface Way {
+export interface Attack {
   /** As in the table of docs/security.md. */
   readonly name: string;
   readonly outcomes: Readonly<Record<TenancyLevel, Outcome>>;
-  /** What the handler does; returns all that it saw. */
+  /** Runs the attack; returns everything that it read. */
   readonly act: (scene: Scene) => Promise<unknown>;
 }
 
 export interface Scene {
   readonly level: TenancyLevel;
-  readonly standing: Standing;
+  readonly fixture: LevelDatabase;
   readonly database: Database;
   readonly mine: string;
   readonly theirs: string;
-  /** Stands in the other tenant's rows and nowhere else. */
+  /** A value that only rows of the other tenant contain. */
   readonly canary: string;
   readonly theirToken: string;
   readonly staleToken: string;
   readonly theirUpload: string;
-  /** What it saw before something threw. */
+  /** What it read before an error. */
   readonly seen: unknown[];
-  /** The hostile handler's. */
+  /** Of the hostile handler. */
   readonly sql: TenantSql;
-  /** The other tenant's. The pool has one connection: it comes after the hostile one. */
+  /** Of the other tenant. The pool has one connection, which it uses after the hostile handler. */
   readonly victim: TenantSql;
 }
 
-/** What `act` returns when the effect cannot be seen in rows or in the catalogue. */
+/** Returned by `act` when the attack succeeded in a way that rows and catalogue do not show. */
 export const open = Symbol('open');
 
-const outcomesOf = (words: string): Way['outcomes'] => {
+const outcomesOf = (words: string): Attack['outcomes'] => {
   const [L3, L2, L1] = words.split(', ') as [Outcome, Outcome, Outcome];
   return { L3, L2, L1 };
 };
 
-/** A way that is SQL only, in one `unsafe` of a transaction. Outcomes are those of L3, L2, L1. */
-export function way(name: string, outcomes: string, text: (scene: Scene) => string): Way {
+/** An attack that is one SQL text, run by `unsafe` in a transaction. */
+export function sqlAttack(name: string, outcomes: string, text: (scene: Scene) => string): Attack {
   return {
     name,
     outcomes: outcomesOf(outcomes),
     act: (scene) =>
       scene.sql.begin(async (tx) => {
-        // What it sees it may send anywhere, also when its transaction is refused in the end.
+        // What it read counts even if its transaction is refused later.
         scene.seen.push(await tx.unsafe(text(scene)));
       }),
   };
 }
 
-export function deed(name: string, outcomes: string, act: Way['act']): Way {
+export function attack(name: string, outcomes: string, act: Attack['act']): Attack {
   return { name, outcomes: outcomesOf(outcomes), act };
 }
 
 /** Two tenants with rows, each with an attempt that runs. */
 export async function setScene(level: TenancyLevel): Promise<Scene> {
-  const standing = await standOn(level, 1);
-  const { system } = standing.database;
+  const fixture = await openLevel(level, 1);
+  const { system } = fixture.database;
   await addJobType(system);
   const [mine, theirs] = [
     await addTenant(system, { limitUsd: '1' }),
     await addTenant(system, { limitUsd: '1' }),
   ];
   const canary = `canary-${randomUUID()}`;
-  // With a lease and a row of its own: places where a token stands.
+  // With a lease and a job row, which contain a token.
   const { token: theirToken } = await runningJob(system, theirs);
-  const victim = tenantSql(standing.database.tenant, { token: theirToken });
+  const victim = tenantSql(fixture.database.tenant, { token: theirToken });
   const stale = await startAttempt(system, theirs);
   await endAttempt(system, stale);
   for (const [tenantId, secret] of [
@@ -102,8 +102,8 @@ export async function setScene(level: TenancyLevel): Promise<Scene> {
     select min(id) as id from ingest_uploads where tenant_id = ${theirs}`;
   return {
     level,
-    standing,
-    database: standing.database,
+    fixture,
+    database: fixture.database,
     mine,
     theirs,
     canary,
@@ -116,19 +116,19 @@ export async function setScene(level: TenancyLevel): Promise<Scene> {
   };
 }
 
-/** An attack that is misspelt is refused as well; it proves nothing. */
-const misspelt = new Set(['42601', '42P01', '42703', '42883', '42704', '22P02', '42804']);
+/** A syntax error or a wrong name would count as refused but proves nothing. */
+const invalidSql = new Set(['42601', '42P01', '42703', '42883', '42704', '22P02', '42804']);
 
 export interface Measured {
   readonly outcome: Outcome;
   /** SQLSTATE or code of what was thrown. */
   readonly code: string | undefined;
   readonly message: string | undefined;
-  /** The database is not as it was: use it no more. */
+  /** The database was changed and must not be used again. */
   readonly damaged: boolean;
 }
 
-export async function measure(way: Way, scene: Scene): Promise<Measured> {
+export async function measure(way: Attack, scene: Scene): Promise<Measured> {
   const { system, tenant } = scene.database;
   const attempt = await startAttempt(system, scene.mine);
   const before = await fingerprint(system, scene);
@@ -140,11 +140,11 @@ export async function measure(way: Way, scene: Scene): Promise<Measured> {
   } catch (error) {
     thrown = error;
   }
-  // The next borrower first: its entry throws away what is temporary.
-  const harmed = !(await unharmed(scene));
+  // Before the fingerprint: the next transaction discards temporary state.
+  const harmed = !(await nextBorrowerUnaffected(scene));
   const damaged = harmed || before !== (await fingerprint(system, scene));
   await endAttempt(system, attempt);
-  if (thrown instanceof postgres.PostgresError && misspelt.has(thrown.code)) throw thrown;
+  if (thrown instanceof postgres.PostgresError && invalidSql.has(thrown.code)) throw thrown;
   const told = [seen, saw, describe(thrown)].map((each) => JSON.stringify(each) ?? '').join(' ');
   const leaked = told.includes(scene.canary) || told.includes(scene.theirToken);
   const { code, message } = (thrown ?? {}) as { code?: string; message?: string };
@@ -158,13 +158,13 @@ function describe(thrown: unknown): unknown {
   return { ...Object.fromEntries(Object.entries(thrown)), message: thrown.message };
 }
 
-/** The next borrower of the connection finds its rows, all of them, and nothing else. */
-async function unharmed(scene: Scene): Promise<boolean> {
+/** Whether the next transaction on the connection reads exactly its own rows. */
+async function nextBorrowerUnaffected(scene: Scene): Promise<boolean> {
   const look = () => scene.victim`
     select (select string_agg(credentials, ',') from aws_accounts) as seen,
            (select count(*)::int from ingest_uploads) as uploads,
            current_setting('search_path') as path, current_setting('timezone') as zone`;
-  // A connection that was ended comes back with the second statement.
+  // A terminated connection is reopened by the second statement.
   const [found] = await look()
     .catch(look)
     .catch((error: unknown) => [{ error }]);

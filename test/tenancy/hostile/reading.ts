@@ -1,5 +1,5 @@
-/** Ways to read or write rows of another tenant with plain statements. Outcomes: L3, L2, L1. */
-import { deed, open, way } from './hostile.ts';
+/** Attacks that read or write rows of another tenant with plain statements. Outcomes: L3, L2, L1. */
+import { attack, open, sqlAttack } from './hostile.ts';
 import type { Scene } from './hostile.ts';
 
 const peek = (body: string) => `
@@ -11,7 +11,7 @@ const peek = (body: string) => `
   ${body};
   select current_setting('my.seen', true)`;
 
-/** SQLSTATE of a statement, in a transaction that is rolled back to where it was. */
+/** SQLSTATE of a statement, or `none`. */
 async function codeOfInsert(scene: Scene, text: string): Promise<string> {
   return scene.sql
     .unsafe(text)
@@ -19,13 +19,13 @@ async function codeOfInsert(scene: Scene, text: string): Promise<string> {
     .catch((error: { code?: string }) => error.code ?? 'unknown');
 }
 
-export const readingWays = [
-  way(
+export const readingAttacks = [
+  sqlAttack(
     'WHERE names the other tenant',
     'own rows, own rows, own rows',
     (s) => `select * from aws_accounts where tenant_id = '${s.theirs}' or true`,
   ),
-  way(
+  sqlAttack(
     'JOIN, UNION and a recursive query',
     'own rows, own rows, own rows',
     () => `
@@ -34,7 +34,7 @@ export const readingWays = [
         union all select a.credentials, n + 1 from r, aws_accounts a where n < 3) select * from r
       union all select file_name, 0 from ingest_uploads`,
   ),
-  way(
+  sqlAttack(
     'TABLESAMPLE, ctid and system columns',
     'own rows, own rows, own rows',
     () => `
@@ -42,7 +42,7 @@ export const readingWays = [
       select ctid, xmin, tableoid, credentials from aws_accounts
       where ctid = any (array(select ('(0,' || n || ')')::tid from generate_series(1, 50) n))`,
   ),
-  way(
+  sqlAttack(
     'dynamic SQL in a DO block',
     'own rows, own rows, own rows',
     () => `do $$ declare r record; begin
@@ -50,7 +50,7 @@ export const readingWays = [
           perform set_config('my.seen', coalesce(current_setting('my.seen', true), '') || r.credentials, true);
         end loop; end $$; select current_setting('my.seen', true)`,
   ),
-  deed('query_to_xml and table_to_xml', 'own rows, own rows, own rows', ({ sql }) =>
+  attack('query_to_xml and table_to_xml', 'own rows, own rows, own rows', ({ sql }) =>
     sql`
       select query_to_xml('select * from aws_accounts', true, true, '')::text,
              table_to_xml('aws_accounts', true, true, '')::text`.catch(
@@ -60,12 +60,12 @@ export const readingWays = [
       },
     ),
   ),
-  way('cheap leaky function in WHERE', 'own rows, own rows, own rows', () =>
+  sqlAttack('cheap leaky function in WHERE', 'own rows, own rows, own rows', () =>
     peek(
       `select count(*) from aws_accounts where pg_temp.peek(credentials) and account_id = 'account'`,
     ),
   ),
-  way('leaky operator with an estimator', 'own rows, own rows, own rows', () =>
+  sqlAttack('leaky operator with an estimator', 'own rows, own rows, own rows', () =>
     peek(`
         create function pg_temp.same(a text, b text) returns boolean language plpgsql cost 0.0000001 as $$
         begin perform pg_temp.peek(a); perform pg_temp.peek(b); return a = b; end $$;
@@ -73,41 +73,41 @@ export const readingWays = [
           restrict = eqsel, join = eqjoinsel);
         select count(*) from ingest_uploads where file_name operator(pg_temp.===) 'x'`),
   ),
-  way(
+  sqlAttack(
     'error from a value in WHERE',
     'own rows, own rows, own rows',
     () => `select 1 / (case when credentials like 'canary%' then 0 else 1 end) from aws_accounts`,
   ),
-  way(
+  sqlAttack(
     'LEAKPROOF function',
     'refused, refused, refused',
     () =>
       `create function pg_temp.f(text) returns boolean language sql leakproof as 'select true'; select 1`,
   ),
-  way(
-    'SECURITY DEFINER function of its own',
+  sqlAttack(
+    'its own SECURITY DEFINER function',
     'own rows, own rows, own rows',
     () => `
       create function pg_temp.all_rows() returns setof aws_accounts language sql security definer
         as 'select * from public.aws_accounts';
       select * from pg_temp.all_rows()`,
   ),
-  way(
+  sqlAttack(
     'temporary view',
     'own rows, own rows, own rows',
     () => `create temp view v as select * from aws_accounts; select * from v`,
   ),
-  way(
+  sqlAttack(
     'materialised view',
     'refused, refused, open',
     () => `create materialized view public.m as select * from aws_accounts; select * from m`,
   ),
-  way(
+  sqlAttack(
     "view of the fleet's budgets",
     'refused, refused, own rows',
     (s) => `select * from llm_budget_status where tenant_id = '${s.theirs}'`,
   ),
-  deed('COPY TO STDOUT', 'own rows, own rows, own rows', ({ sql }) =>
+  attack('COPY TO STDOUT', 'own rows, own rows, own rows', ({ sql }) =>
     sql.begin(async (tx) => {
       const stream = await tx`copy (select * from aws_accounts) to stdout`.readable();
       let text = '';
@@ -115,36 +115,36 @@ export const readingWays = [
       return text;
     }),
   ),
-  way('COPY FROM STDIN', 'refused, refused, refused', () => `copy aws_accounts from stdin`),
-  way(
+  sqlAttack('COPY FROM STDIN', 'refused, refused, refused', () => `copy aws_accounts from stdin`),
+  sqlAttack(
     'COPY to a program or a file of the server',
     'refused, refused, refused',
     () => `copy (select 1) to program 'cat >/dev/null'; copy (select 1) to '/tmp/x'`,
   ),
-  way(
+  sqlAttack(
     'INSERT for the other tenant',
     'refused, refused, refused',
     (s) => `insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
         values ('${s.theirs}', 'planted', 'x', 1)`,
   ),
-  way(
+  sqlAttack(
     "UPDATE of the other tenant's row",
     'own rows, own rows, own rows',
     (s) =>
       `update ingest_uploads set file_name = 'x' where tenant_id = '${s.theirs}' returning file_name`,
   ),
-  way(
-    'UPDATE that hands its own row over',
+  sqlAttack(
+    'UPDATE of its own row to the other tenant',
     'refused, refused, refused',
     (s) => `update ingest_uploads set tenant_id = '${s.theirs}'`,
   ),
-  way(
+  sqlAttack(
     "DELETE of the other tenant's rows",
     'own rows, own rows, own rows',
     (s) => `delete from ingest_chunks where tenant_id = '${s.theirs}' or true returning *`,
   ),
-  way('TRUNCATE', 'refused, refused, refused', () => `truncate aws_accounts`),
-  deed('unique-key probing', 'own rows, own rows, own rows', async (s) => {
+  sqlAttack('TRUNCATE', 'refused, refused, refused', () => `truncate aws_accounts`),
+  attack('unique-key probing', 'own rows, own rows, own rows', async (s) => {
     const chunk = (seq: number) =>
       codeOfInsert(
         s,
@@ -152,14 +152,14 @@ export const readingWays = [
       );
     return (await chunk(0)) === (await chunk(7)) ? 'one answer for both' : open;
   }),
-  deed('foreign-key probing', 'own rows, own rows, own rows', async (s) => {
+  attack('foreign-key probing', 'own rows, own rows, own rows', async (s) => {
     const chunk = (upload: string) =>
       codeOfInsert(s, `insert into ingest_chunks values (${upload}, 9, '${s.mine}', 'x')`);
     return (await chunk(s.theirUpload)) === (await chunk('999999999'))
       ? 'one answer for both'
       : open;
   }),
-  deed("an id that another tenant's next row will get", 'refused, refused, open', async (s) => {
+  attack("taking the id of another tenant's next row", 'refused, refused, open', async (s) => {
     const insert = (more: string, values: string, tenantId: string) =>
       `insert into ingest_uploads (${more}tenant_id, file_name, file_hash) overriding system value
        select ${values}'${tenantId}', 'x', repeat('0', 64)`;
@@ -169,25 +169,29 @@ export const readingWays = [
     const next = s.victim.unsafe(insert('', '', s.theirs).replace('overriding system value', ''));
     return next.then(() => 'its own').catch(() => open);
   }),
-  deed('EXPLAIN estimates', 'own rows, own rows, own rows', async (s) => {
+  attack('EXPLAIN estimates', 'own rows, own rows, own rows', async (s) => {
     const estimate = async (operator: string, fileName: string) => {
       const [plan] = await s.sql.unsafe<{ 'QUERY PLAN': { Plan: { 'Plan Rows': number } }[] }>(
         `explain (format json) select from ingest_uploads where file_name ${operator} '${fileName}'`,
       );
       return plan?.['QUERY PLAN'][0]?.Plan['Plan Rows'] ?? 0;
     };
-    const told =
+    const reveals =
       (await estimate('=', s.canary)) > (await estimate('=', 'nobody has this')) ||
       (await estimate('<', `${s.canary}!`)) > (await estimate('<', 'canary'));
-    return told ? open : 'nothing';
+    return reveals ? open : 'nothing';
   }),
-  way(
+  sqlAttack(
     'statistics: pg_stats',
     'own rows, own rows, own rows',
     () => `select * from pg_stats where tablename in ('ingest_uploads', 'aws_accounts')`,
   ),
-  way('statistics: pg_statistic', 'refused, refused, refused', () => `select * from pg_statistic`),
-  deed('number of rows of all tenants in the catalogue', 'open, open, open', async ({ sql }) => {
+  sqlAttack(
+    'statistics: pg_statistic',
+    'refused, refused, refused',
+    () => `select * from pg_statistic`,
+  ),
+  attack('number of rows of all tenants in the catalogue', 'open, open, open', async ({ sql }) => {
     const [row] = await sql<{ rows: number }>`
       select reltuples::int as rows from pg_class where oid = 'ingest_uploads'::regclass`;
     return (row?.rows ?? 0) > 1 ? open : row;
