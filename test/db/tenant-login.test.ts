@@ -34,8 +34,8 @@ test.each([
     () => database.tenantUrl.replace('purser_app_tenant', 'nobody_here'),
     /nobody_here/,
   ],
-  ['another database', () => other.tenantUrl, /names another database/],
-  ['the system itself', () => database.url, /its login is the system/],
+  ['another database', () => other.tenantUrl, /names a different database/],
+  ['the system itself', () => database.url, /its login is a member of purser_system/],
 ])('%s is refused by name', async (_, url, says) => {
   await expect(open(url())).rejects.toMatchObject({
     code: 'tenant_login_unfit',
@@ -49,7 +49,7 @@ test('a tenant login that may create objects in a schema of the fleet is refused
   await expect(open(database.tenantUrl)).rejects.toMatchObject({
     code: 'tenant_login_unfit',
     message: expect.stringMatching(
-      /more than a tenant; take these from it: CREATE on schema public$/,
+      /more rights than a tenant may have; revoke: CREATE on schema public$/,
     ),
   });
   await database.sql`revoke create on schema public from purser_app_tenant`;

@@ -115,7 +115,7 @@ it('an old key is removable when no value needs it and no process writes with it
     select purser.encrypt_column('public.notes', 'body')`);
   expect(await status()).toMatchObject({ values: 0, primaryOf: 0, removable: false });
   const { out } = await invokeWith(env)('keys', 'status');
-  expect(out).toMatch(/^1 +0 .*needed: rows without a key version may be of it/m);
+  expect(out).toMatch(/^1 +0 .*needed: rows without a key version may need it/m);
   expect(out).toMatch(/^notes\.body +- +1$/m);
 });
 
