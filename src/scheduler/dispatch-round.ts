@@ -1,5 +1,5 @@
 /**
- * One round of dispatch: moves as many waiting jobs to the queues as the living workers can soon take. A round begins
+ * One round of dispatch: moves as many waiting jobs to the queues as live workers can soon take. A round begins
  * with a ping of the queue store: while the store is away, no job is claimed.
  */
 import { fleetSlots } from '../db/heartbeats.ts';
