@@ -37,7 +37,11 @@ export async function listOldQueued(
     order by random() limit 1000`;
 }
 
-export type ReturnReason = 'queue entry lost' | 'queue store refused' | 'worker full';
+export type ReturnReason =
+  | 'queue entry lost'
+  | 'queue store refused'
+  | 'worker full'
+  | 'worker stopping';
 
 /** Moves queued jobs back to pending. A job that was dispatched again meanwhile (another number) stays as it is. */
 export async function returnToPending(

@@ -7,7 +7,7 @@ import type { AttemptEnd, BegunAttempt, FinishResult } from '../jobs/attempts.ts
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Entry } from '../queues/backend.ts';
-import type { AttemptBatches } from './batches.ts';
+import type { AttemptBatches } from './batches/attempt-batches.ts';
 import type { Executors } from './executors/executors.ts';
 import type { RunningJobs } from './running-jobs.ts';
 
@@ -32,7 +32,7 @@ export async function executeEntry(options: ExecuteOptions, entry: Entry): Promi
   const { jobId, dispatchNo } = entry;
   const token = randomUUID();
   const controller = new AbortController();
-  const begun = running.enter();
+  const begun = running.enterBeginning();
   let attempt: BegunAttempt | undefined;
   const askedAtMs = performance.now();
   try {

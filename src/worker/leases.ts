@@ -50,8 +50,8 @@ export async function keepLeases(options: LeaseOptions): Promise<void> {
 }
 
 /** Stores what handlers said since the last time. What is not stored for a fault is lost, and logged. */
-export async function storeSaid({ database, running, log }: LeaseOptions): Promise<void> {
-  const { progress, logs } = running.takeSaid();
+export async function storeHandlerOutput({ database, running, log }: LeaseOptions): Promise<void> {
+  const { progress, logs } = running.takeOutput();
   try {
     if (progress.length > 0) await storeProgress(database.system, progress);
     if (logs.length > 0) await storeLogLines(database.system, logs);

@@ -16,7 +16,7 @@ export interface QueueWatchOptions {
   readonly backend: Pick<QueueBackend, 'ping'>;
   readonly jobTypes: readonly string[];
   /** Whether another job of the type could begin here now. */
-  readonly hasPlace: (jobType: string) => boolean;
+  readonly hasFreeSlot: (jobType: string) => boolean;
   readonly watchdog: Pick<StallWatchdog, 'expect'>;
   readonly log: Logger;
   readonly timing?: QueueWatchTiming | undefined;
@@ -37,11 +37,11 @@ const defaultTiming: QueueWatchTiming = {
 
 export interface QueueWatch extends Pick<Loop, 'stop'> {
   /** An entry of the type was taken. */
-  took(jobType: string): void;
+  entryTaken(jobType: string): void;
 }
 
 export function watchQueues(options: QueueWatchOptions): QueueWatch {
-  const { database, backend, hasPlace, watchdog, log, timing = defaultTiming } = options;
+  const { database, backend, hasFreeSlot, watchdog, log, timing = defaultTiming } = options;
   const works = new Map<string, WatchedTask>(
     options.jobTypes.map((jobType) => [
       jobType,
@@ -60,14 +60,14 @@ export function watchQueues(options: QueueWatchOptions): QueueWatch {
         waiting = new Set(await listTypesQueuedFor(database.system, timing.queuedForMs));
       } finally {
         for (const [jobType, work] of works) {
-          if (!waiting.has(jobType) || !hasPlace(jobType)) work.progressed();
+          if (!waiting.has(jobType) || !hasFreeSlot(jobType)) work.progressed();
         }
       }
       return 0;
     },
   });
   return {
-    took: (jobType) => works.get(jobType)?.progressed(),
+    entryTaken: (jobType) => works.get(jobType)?.progressed(),
     stop: async () => {
       for (const work of works.values()) work.end();
       await loop.stop();

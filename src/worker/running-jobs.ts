@@ -15,7 +15,7 @@ export interface RunningJob {
 }
 
 /** What was said since it was last asked for. */
-export interface Said {
+export interface HandlerOutput {
   readonly progress: readonly ProgressReport[];
   readonly logs: readonly LogReport[];
 }
@@ -36,7 +36,7 @@ export class RunningJobs {
   }
 
   /** Counts an entry that was taken and has not begun: a shutdown waits for it. Call the answer once. */
-  enter(): () => void {
+  enterBeginning(): () => void {
     this.#beginning += 1;
     return () => {
       this.#beginning -= 1;
@@ -59,7 +59,7 @@ export class RunningJobs {
     this.#logs.set(token, { jobId, tenantId, attempt, lines: [...before, ...lines] });
   }
 
-  takeSaid(): Said {
+  takeOutput(): HandlerOutput {
     const said = { progress: [...this.#progress.values()], logs: [...this.#logs.values()] };
     this.#progress = new Map();
     this.#logs = new Map();

@@ -23,9 +23,9 @@ export class Slots {
   }
 
   /** The answer gives the place back, once. undefined: there was none within `patienceMs`. */
-  async take(patienceMs: number): Promise<(() => void) | undefined> {
+  async take(waitMs: number): Promise<(() => void) | undefined> {
     if (this.#free === 0) {
-      if (!(await this.#comeFree(patienceMs))) return undefined;
+      if (!(await this.#comeFree(waitMs))) return undefined;
     } else {
       this.#free -= 1;
       if (this.#free === 0) this.#events.full();

@@ -7,21 +7,19 @@ import type { Worker } from 'bullmq';
 import type { Database } from '../db/database.ts';
 import { writeHeartbeat, removeHeartbeat } from '../db/heartbeats.ts';
 import type { ProcessFacts } from '../db/heartbeats.ts';
-import { PurserError } from '../errors.ts';
-import { finishAttempts } from '../jobs/attempts.ts';
 import { returnToPending } from '../jobs/queued.ts';
 import type { Logger } from '../log.ts';
 import { startLoop } from '../process/loop.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Entry, QueueBackend } from '../queues/backend.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
-import { createBatches } from './batches.ts';
-import { handedBack } from './classify.ts';
+import { createBatches } from './batches/attempt-batches.ts';
+import { handBack } from './hand-back.ts';
 import { executeEntry } from './execute.ts';
 import type { ExecuteOptions } from './execute.ts';
 import type { Executors } from './executors/executors.ts';
 import type { JobTypeFacts } from './executors/protocol.ts';
-import { abortUnrenewed, keepLeases, storeSaid } from './leases.ts';
+import { abortUnrenewed, keepLeases, storeHandlerOutput } from './leases.ts';
 import { watchQueues } from './queue-watch.ts';
 import type { QueueWatchTiming } from './queue-watch.ts';
 import { RunningJobs } from './running-jobs.ts';
@@ -46,7 +44,7 @@ export interface WorkerServiceOptions {
   readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
   readonly queueWatch?: QueueWatchTiming | undefined;
   /** A thread does not die. The worker has to be stopped, and its process to end by SIGKILL. */
-  readonly onWedged: (text: string) => void;
+  readonly onThreadStuck: (text: string) => void;
 }
 
 export interface WorkerService {
@@ -54,10 +52,8 @@ export interface WorkerService {
   stop(): Promise<void>;
 }
 
-/** How long an entry waits at the door of a full worker. */
-const doorPatienceMs = 1_000;
-/** After the handlers' grace: two looks at a blocked thread, and its end. */
-const stopByForceMs = 3_500;
+/** How long an entry waits for a slot of this worker. */
+const slotWaitMs = 1_000;
 
 export async function startWorker(options: WorkerServiceOptions): Promise<WorkerService> {
   const { backend, log, database, leaseMs, executors, concurrency, metrics, watchdog } = options;
@@ -66,16 +62,16 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
   const lease = { database, running, workerId, leaseMs, log };
   const batches = createBatches({ sql: database.system, workerId, leaseMs, log });
   const pipeline = { batches, executors, running, log, metrics, leaseMs };
-  let leaving = false;
+  let stopping = false;
   executors.listen({
     report: (token, report) => {
       metrics.rlsEnforcementFailed.inc(report.refusals);
       metrics.decryptionFailed.inc(report.decryptionFailures);
       running.report(token, report);
     },
-    wedged: (text) => {
+    threadStuck: (text) => {
       log.fatal({ text }, 'thread_does_not_die');
-      options.onWedged(text);
+      options.onThreadStuck(text);
     },
   });
   const types = [...executors.jobTypes.values()];
@@ -84,7 +80,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
   // What this worker has no place for, another one may begin at once.
   const slots = new Slots(concurrency, {
     full: () => void pause(workers),
-    free: () => leaving || void Promise.all(workers.map((worker) => worker.resume())),
+    free: () => stopping || void Promise.all(workers.map((worker) => worker.resume())),
   });
   const typeRunning = (type: string): number =>
     running.list().filter(({ attempt }) => attempt.jobType === type).length;
@@ -97,20 +93,21 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
           watchdog,
           log,
           jobTypes: types.map(({ type }) => type),
-          hasPlace: (type) => {
+          hasFreeSlot: (type) => {
             const facts = executors.jobTypes.get(type);
             return slots.free > 0 && facts !== undefined && typeRunning(type) < typeSlots(facts);
           },
           timing: options.queueWatch,
         });
   const take = async (jobType: string, entry: Entry) => {
-    watch?.took(jobType);
-    const release = await slots.take(doorPatienceMs);
+    watch?.entryTaken(jobType);
+    const release = await slots.take(slotWaitMs);
     try {
       // BullMQ may still hand over what it was fetching when it was told to pause.
-      if (!leaving && release !== undefined) return await work(pipeline, entry);
-      await returnToPending(database.system, [entry], 'worker full');
-      return { state: leaving ? 'worker is leaving' : 'worker is full' };
+      if (!stopping && release !== undefined) return await work(pipeline, entry);
+      const reason = stopping ? 'worker stopping' : 'worker full';
+      await returnToPending(database.system, [entry], reason);
+      return { state: reason };
     } finally {
       release?.();
     }
@@ -150,7 +147,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     log,
     watchdog,
     runOnce: async () => {
-      await storeSaid(lease);
+      await storeHandlerOutput(lease);
       return 0;
     },
   });
@@ -175,14 +172,14 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
   log.info({ jobTypes, concurrency, backend: backend.kind }, 'worker_started');
   return {
     stop: async () => {
-      leaving = true;
+      stopping = true;
       await watch?.stop();
       await pause(workers);
       const idle = await running.untilIdle(options.shutdownGraceMs);
-      if (!idle) await handBack(options, running);
+      if (!idle) await handBack({ database, running, log, graceMs: options.graceMs });
       clearInterval(leaseWatch);
       await Promise.all([leases.stop(), said.stop(), beats.stop()]);
-      await storeSaid(lease);
+      await storeHandlerOutput(lease);
       // A second close(true) would only wait for the first; the caller ends the connections.
       await Promise.race([Promise.all(workers.map((worker) => worker.close())), sleep(2_000)]);
       await executors.close();
@@ -207,26 +204,4 @@ async function work(pipeline: ExecuteOptions, entry: Entry): Promise<{ state: st
 /** With the queue store away a pause may never be answered; nothing new arrives from there either. */
 async function pause(workers: readonly Worker<Entry>[]): Promise<void> {
   await Promise.race([Promise.all(workers.map((worker) => worker.pause(true))), sleep(2_000)]);
-}
-
-/**
- * Tells all handlers to stop, by force where they do not; each goes back by its own end. What has none by then
- * (the executor is stuck) is handed back from here.
- */
-async function handBack(options: WorkerServiceOptions, running: RunningJobs): Promise<void> {
-  const jobs = running.list();
-  options.log.warn({ jobs: jobs.map(({ attempt }) => attempt.jobId) }, 'handing_back');
-  const reason = new PurserError('worker_leaving', 'the worker is leaving', {
-    details: { class: 'hand_back' },
-  });
-  for (const { controller } of jobs) controller.abort(reason);
-  if (await running.untilIdle(options.graceMs + stopByForceMs)) return;
-  const end = handedBack(reason.message, new Date());
-  // Each by itself: a row that somebody's transaction has keeps no other job from going back.
-  const handed = running.list().map(async ({ attempt: { jobId, token } }) => {
-    await finishAttempts(options.database.system, [{ jobId, token, end }]).catch((error: unknown) =>
-      options.log.warn({ jobId, error }, 'not_handed_back'),
-    );
-  });
-  await Promise.all(handed);
 }

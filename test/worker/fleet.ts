@@ -102,7 +102,7 @@ export async function openFleet(redisUrl: string | undefined, dispatching = true
         concurrency: 4,
         shutdownGraceMs: 5_000,
         process: { processId, version: 'test', hostname: 'test', pid: process.pid },
-        onWedged: (text) => {
+        onThreadStuck: (text) => {
           throw new Error(text);
         },
         ...overrides,

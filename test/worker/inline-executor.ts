@@ -1,6 +1,6 @@
 /**
- * Executors of this very thread, so that a test's handlers may be closures: the same code, the same messages
- * (cloned as they would be), and no force.
+ * Executors in the test's own thread, so that handlers can be closures: the same code and the same messages, cloned as
+ * between threads, but nothing can be terminated.
  */
 import { destination } from 'pino';
 import { keysOf } from '../../src/crypto/open-keyring.ts';
@@ -8,29 +8,29 @@ import { openTenantPool } from '../../src/db/tenant-pool.ts';
 import type { HandlerRegistry } from '../../src/handlers/index.ts';
 import { Executor } from '../../src/worker/executors/executor.ts';
 import { factsOf } from '../../src/worker/executors/facts.ts';
-import { SharedBoard } from '../../src/worker/executors/protocol.ts';
+import { ClaimTable } from '../../src/worker/executors/claim-table.ts';
 import type { SpawnExecutor } from '../../src/worker/executors/spawn.ts';
 
-/** What is posted after the end is heard by nobody, as with a thread that was terminated. */
+/** Messages after its end are dropped, as those of a terminated thread. */
 export const spawnInline =
   (registry: HandlerRegistry): SpawnExecutor =>
   (setup, events) => {
-    const board = new SharedBoard();
+    const claimTable = new ClaimTable();
     const tenant = openTenantPool(setup.tenantAccess, {
       max: setup.tenantConnections,
       applicationName: setup.applicationName,
     });
-    let over = false;
+    let isEnded = false;
     let ended: () => void = () => {};
     const untilEnded = new Promise<void>((resolve) => {
       ended = resolve;
     });
-    const later = (deliver: () => void): void => void setImmediate(() => over || deliver());
+    const later = (deliver: () => void): void => void setImmediate(() => isEnded || deliver());
     const executor = new Executor({
       registry,
       tenant,
       openKeys: keysOf(setup.keys),
-      board,
+      claimTable,
       logLevel: setup.logLevel,
       graceMs: setup.graceMs,
       stderr: destination({ fd: 2, sync: true }),
@@ -39,16 +39,16 @@ export const spawnInline =
         later(() => events.message(copy));
       },
     });
-    const beats = setInterval(() => board.beat(), 50);
+    const heartbeats = setInterval(() => claimTable.heartbeat(), 50);
     const end = async (): Promise<void> => {
-      over = true;
-      clearInterval(beats);
+      isEnded = true;
+      clearInterval(heartbeats);
       await tenant.close();
       ended();
     };
     later(() => events.message({ kind: 'ready', jobTypes: factsOf(registry) }));
     return {
-      board,
+      claimTable,
       ended: untilEnded,
       post: (message) => {
         const copy = structuredClone(message);

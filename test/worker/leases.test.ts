@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
 import type { BegunAttempt } from '../../src/jobs/attempts.ts';
-import { keepLeases, storeSaid } from '../../src/worker/leases.ts';
+import { keepLeases, storeHandlerOutput } from '../../src/worker/leases.ts';
 import { RunningJobs } from '../../src/worker/running-jobs.ts';
 import { addJobType, jobRow, runningJob } from '../jobs/job-steps.ts';
 import { freshDatabase } from '../support/database.ts';
@@ -31,7 +31,7 @@ const leaseMs = 30_000;
 const round = async (on = database) => {
   const lease = { database: on, running, workerId: 'worker-1', leaseMs, log: silentLog };
   await keepLeases(lease);
-  await storeSaid(lease);
+  await storeHandlerOutput(lease);
 };
 
 function runs(attempt: BegunAttempt) {

@@ -4,8 +4,8 @@ import { JobTimeoutError, PurserError, UsageError } from '../../src/errors.ts';
 import { park, snooze } from '../../src/handlers/outcome.ts';
 import type { BegunAttempt } from '../../src/jobs/attempts.ts';
 import { endOfReturn, endOfThrow } from '../../src/worker/classify.ts';
-import { endAfterKill } from '../../src/worker/executors/after-kill.ts';
-import type { Kill } from '../../src/worker/executors/after-kill.ts';
+import { endAfterKill } from '../../src/worker/executors/killed-attempts.ts';
+import type { Kill } from '../../src/worker/executors/killed-attempts.ts';
 
 const now = new Date('2026-11-24T12:00:00Z');
 const attempt: BegunAttempt = {
@@ -105,63 +105,68 @@ describe('a snooze', () => {
   });
 });
 
-describe('after a kill', () => {
+describe('the end of an attempt whose executor was killed', () => {
   const late = new JobTimeoutError('report', 1_000);
   const jobType = { type: 'report', ...handler };
-  const after = (kill: Partial<Kill>, reason: unknown, signed?: boolean, isolatedCrashes = 0) =>
+  const endOf = (
+    kill: Partial<Kill>,
+    abortReason: unknown,
+    ranLast?: boolean,
+    isolatedCrashes = 0,
+  ) =>
     endAfterKill(
       {
         attempt: { ...attempt, isolatedCrashes },
-        // Only these are asked for.
+        // The function reads only these.
         facts: jobType as Parameters<typeof endAfterKill>[0]['facts'],
-        reason,
+        abortReason,
+        ranLast,
       },
       { how: 'killed', text: 'blocked', alone: false, ...kill },
-      signed,
       now,
     );
 
-  it('nobody who had company is judged, late or not', () => {
+  it('is uncounted when other jobs ran there too, late or not', () => {
     for (const reason of [late, undefined]) {
-      expect(after({}, reason, false)).toMatchObject({ toState: 'pending', countsAttempt: false });
+      expect(endOf({}, reason, false)).toMatchObject({ toState: 'pending', countsAttempt: false });
     }
   });
 
-  it('who signed last is a suspect, and everybody where nobody signed', () => {
-    expect(after({}, late, true)).toMatchObject({ suspect: true });
-    expect(after({}, late, false)).toMatchObject({ lost: 'shared' });
-    expect(after({}, late)).toMatchObject({ suspect: true });
+  it('makes a suspect of the job that ran last, and of every job where that is not known', () => {
+    expect(endOf({}, late, true)).toMatchObject({ suspect: true });
+    expect(endOf({}, late, false)).toMatchObject({ lost: 'shared' });
+    expect(endOf({}, late)).toMatchObject({ suspect: true });
   });
 
-  it('who was alone is judged by the reason', () => {
-    const end = after({ alone: true }, late);
+  it('is a failure for the abort reason when the job ran alone', () => {
+    const end = endOf({ alone: true }, late);
     expect(end).toMatchObject({ toState: 'failed', error: { code: 'job_timeout' }, suspect: true });
   });
 
-  it("an operator's wish holds whatever else happened", () => {
-    const wish = new PurserError('job_cancelled', 'x', {
+  it('is the cancellation that an operator asked for, whatever else happened', () => {
+    const cancelled = new PurserError('job_cancelled', 'x', {
       details: { class: 'cancel', by: 'ops', reason: 'why' },
     });
     for (const alone of [true, false]) {
-      expect(after({ alone }, wish)).toMatchObject({ toState: 'cancelled' });
+      expect(endOf({ alone }, cancelled)).toMatchObject({ toState: 'cancelled' });
     }
   });
 
-  it('a process that died alone is a loss, the third time the end', () => {
-    const died = { how: 'process', alone: true } as const;
-    expect(after(died, undefined, undefined, 1)).toMatchObject({
+  it('counts a crash of its own process, and is a dead letter the third time', () => {
+    const crashed = { how: 'process', alone: true } as const;
+    expect(endOf(crashed, undefined, undefined, 1)).toMatchObject({
       toState: 'pending',
       lost: 'isolated',
       countsAttempt: false,
     });
-    expect(after(died, undefined, undefined, 2)).toMatchObject({
+    expect(endOf(crashed, undefined, undefined, 2)).toMatchObject({
       toState: 'dead_letter',
       error: { code: 'worker_lost' },
     });
   });
 
-  it('a thread that only had to go blames nobody', () => {
-    const end = after({ how: 'left', alone: true }, undefined);
+  it('blames no job when the executor was retired', () => {
+    const end = endOf({ how: 'retired', alone: true }, undefined);
     expect(end).toMatchObject({ toState: 'pending', countsAttempt: false });
     expect(end).not.toHaveProperty('suspect');
   });

@@ -113,7 +113,7 @@ export async function startWorkerRole(
     concurrency: config.WORKER_CONCURRENCY,
     shutdownGraceMs,
     process: { ...thisProcess('worker'), ...context.keys },
-    onWedged: (text) => lifecycle.requestStop(`a thread does not die: ${text}`, { byForce: true }),
+    onThreadStuck: (text) => lifecycle.requestStop(`a thread is stuck: ${text}`, { byForce: true }),
   });
   lifecycle.opened('worker', () => service.stop());
 }

@@ -1,15 +1,15 @@
-/** What one executor was given: by token, and by the place on the board that both sides claim and sign. */
+/** The attempts that one executor was given, found by token, and their slots in the claim table. */
 import type { Assignment } from './assignment.ts';
-import { placesClash } from './protocol.ts';
-import type { SharedBoard } from './protocol.ts';
+import { slotsCollide } from './claim-table.ts';
+import type { ClaimTable } from './claim-table.ts';
 
-export class Roster {
+export class AssignmentTable {
   readonly #byToken = new Map<string, Assignment>();
-  readonly #board: SharedBoard | undefined;
-  #lastPlace = 0;
+  readonly #claimTable: ClaimTable | undefined;
+  #lastSlotIndex = 0;
 
-  constructor(board: SharedBoard | undefined) {
-    this.#board = board;
+  constructor(claimTable: ClaimTable | undefined) {
+    this.#claimTable = claimTable;
   }
 
   get size(): number {
@@ -28,17 +28,17 @@ export class Roster {
     return this.#byToken.get(token);
   }
 
-  /** Its place is the next one that clashes with nobody's here. */
+  /** Gives it the next slot that collides with no other assignment of this table. */
   add(assignment: Assignment): void {
     const others = this.list();
-    do this.#lastPlace += 1;
-    while (others.some(({ place }) => placesClash(place, this.#lastPlace)));
-    assignment.place = this.#lastPlace;
+    do this.#lastSlotIndex += 1;
+    while (others.some(({ slotIndex }) => slotsCollide(slotIndex, this.#lastSlotIndex)));
+    assignment.slotIndex = this.#lastSlotIndex;
     this.#byToken.set(assignment.attempt.token, assignment);
-    this.#board?.offer(assignment.place);
+    this.#claimTable?.offer(assignment.slotIndex);
   }
 
-  take(token: string): Assignment | undefined {
+  remove(token: string): Assignment | undefined {
     const assignment = this.#byToken.get(token);
     this.#byToken.delete(token);
     return assignment;
@@ -48,21 +48,22 @@ export class Roster {
     this.#byToken.clear();
   }
 
-  /** True when it was not begun and never will be. */
-  claim({ started, place }: Assignment): boolean {
-    return !started && this.#board?.claim(place) === true;
+  /** True when the attempt has not started in this executor and can no longer start there. */
+  claim({ started, slotIndex }: Assignment): boolean {
+    return !started && this.#claimTable?.claim(slotIndex) === true;
   }
 
-  /** Takes back all that was not begun. */
-  withdraw(): Assignment[] {
-    const unbegun = this.list().filter((assignment) => this.claim(assignment));
-    for (const { attempt } of unbegun) this.#byToken.delete(attempt.token);
-    return unbegun;
+  /** Removes and returns every attempt that has not started. */
+  withdrawUnstarted(): Assignment[] {
+    const unstarted = this.list().filter((assignment) => this.claim(assignment));
+    for (const { attempt } of unstarted) this.#byToken.delete(attempt.token);
+    return unstarted;
   }
 
-  /** Whose code ran last; undefined when it was nobody's of these. */
-  signer(): Assignment | undefined {
-    const place = this.#board?.current() ?? 0;
-    return this.list().find((assignment) => assignment.place === place);
+  /** The job whose code ran last, where that is known. */
+  get lastRunningJobId(): string | undefined {
+    const slotIndex = this.#claimTable?.running() ?? 0;
+    const last = this.list().find((assignment) => assignment.slotIndex === slotIndex);
+    return last?.attempt.jobId;
   }
 }

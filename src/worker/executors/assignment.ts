@@ -1,4 +1,4 @@
-/** One attempt on its way through an executor: who waits for its end, and the clocks that run for it. */
+/** One attempt that was given to an executor: its one end, and the timers of its deadline and of its grace. */
 import { JobTimeoutError } from '../../errors.ts';
 import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
 import type { JobTypeFacts } from './protocol.ts';
@@ -6,14 +6,14 @@ import type { JobTypeFacts } from './protocol.ts';
 export interface Assignment {
   readonly attempt: BegunAttempt;
   readonly facts: JobTypeFacts;
-  /** Aborts at the deadline, and when the worker lets go of the job. */
+  /** Aborts at the deadline, and when the worker stops the attempt. */
   readonly controller: AbortController;
-  /** Ends it; only the first end counts. */
-  readonly settle: (end: AttemptEnd) => void;
+  /** Ends the attempt; only the first end counts. */
+  readonly resolve: (end: AttemptEnd) => void;
   /** Of the executor that it was given to last. */
-  place: number;
+  slotIndex: number;
   started: boolean;
-  /** The deadline while it runs; the end of the grace once it was told to stop. */
+  /** Before the abort the deadline, after it the grace. */
   timer: NodeJS.Timeout | undefined;
 }
 
@@ -28,10 +28,10 @@ export function createAssignment(
     attempt,
     facts,
     controller,
-    place: 0,
+    slotIndex: 0,
     started: false,
     timer: undefined,
-    settle: (value) => {
+    resolve: (value) => {
       clearTimeout(assignment.timer);
       for (const resolve of waiting) resolve(value);
     },
@@ -39,7 +39,7 @@ export function createAssignment(
   return { assignment, end };
 }
 
-/** It began: from now its type's timeout counts. */
+/** The attempt started: its type's timeout counts from now. */
 export function startDeadline(assignment: Assignment): void {
   const { controller, facts } = assignment;
   assignment.started = true;
@@ -48,4 +48,27 @@ export function startDeadline(assignment: Assignment): void {
     () => controller.abort(new JobTimeoutError(facts.type, facts.timeoutMs)),
     facts.timeoutMs,
   );
+}
+
+export interface Grace {
+  readonly graceMs: number;
+  /** Time between the first check and the second. */
+  readonly recheckAfterMs: number;
+  /** Infinity where it is not known. */
+  readonly heartbeatAgeMs: () => number;
+  /** The executor has neither ended the attempt nor reported that its handler ignores the abort. */
+  readonly onBlocked: () => void;
+}
+
+/** Several heartbeats are missing: more than a busy machine causes. */
+const blockedHeartbeatAgeMs = 500;
+
+/** The attempt was aborted: checks its executor when the grace is over, and once more unless it is clearly blocked. */
+export function startGrace(assignment: Assignment, grace: Grace): void {
+  const check = (isRecheck: boolean): void => {
+    if (isRecheck || grace.heartbeatAgeMs() >= blockedHeartbeatAgeMs) grace.onBlocked();
+    else assignment.timer = setTimeout(check, grace.recheckAfterMs, true);
+  };
+  clearTimeout(assignment.timer);
+  assignment.timer = setTimeout(check, grace.graceMs, false);
 }

@@ -1,6 +1,6 @@
 /**
- * The side that runs handlers, many at a time in one thread: it starts what it is told to, ends every
- * attempt with a value, and passes on what a handler says and asks. It decides nothing about deadlines.
+ * Runs handlers, many at a time in one thread: it starts attempts on the supervisor's order, ends each with a value,
+ * and forwards its reports and LLM calls. Deadlines are the supervisor's.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { DestinationStream } from 'pino';
@@ -20,9 +20,10 @@ import { createHandlerLlm } from '../../llm/handler-llm.ts';
 import { makeContext } from './attempt-context.ts';
 import { AttemptLog } from './attempt-log.ts';
 import { endOfReturn, endOfThrow } from '../classify.ts';
-import type { FromExecutor, SharedBoard, ToExecutor } from './protocol.ts';
+import type { ClaimTable } from './claim-table.ts';
+import type { FromExecutor, ToExecutor } from './protocol.ts';
 import { packError, unpackError } from './packed-errors.ts';
-import { endWithout, errorWithout } from './redact.ts';
+import { redactAttemptEnd, redactError } from './redact.ts';
 
 export interface ExecutorOptions {
   readonly registry: HandlerRegistry;
@@ -32,15 +33,15 @@ export interface ExecutorOptions {
   readonly graceMs: number;
   readonly stderr: DestinationStream;
   readonly post: (message: FromExecutor) => void;
-  /** undefined in a process of its own, where nobody competes for an attempt. */
-  readonly board: SharedBoard | undefined;
+  /** undefined in a process: its attempts are given to no other executor. */
+  readonly claimTable: ClaimTable | undefined;
 }
 
 interface Running {
   readonly token: string;
-  readonly place: number;
+  readonly slotIndex: number;
   readonly controller: AbortController;
-  /** What was opened for it, and must not be in anything that leaves. */
+  /** Opened for this attempt; removed from everything that leaves it. */
   readonly secrets: SecretTexts;
 }
 
@@ -51,7 +52,7 @@ interface PendingCall {
 
 const graceSteps = 10;
 
-/** Which attempt the code that runs now belongs to, through every callback and promise of it. */
+/** The attempt whose code runs now, through all its callbacks and promises. */
 export const currentAttempt = new AsyncLocalStorage<Running>();
 
 export class Executor {
@@ -64,11 +65,11 @@ export class Executor {
     this.#options = options;
   }
 
-  /** Takes one message of the supervisor; `stop` is the caller's. */
+  /** Handles one message of the supervisor, all kinds but `stop`. */
   receive(message: ToExecutor): void {
     switch (message.kind) {
       case 'run':
-        if (this.#options.board?.claim(message.place) !== false) this.#start(message);
+        if (this.#options.claimTable?.claim(message.slotIndex) !== false) this.#start(message);
         return;
       case 'abort':
         this.#abort(message.token, unpackError(message.reason));
@@ -83,22 +84,22 @@ export class Executor {
     }
   }
 
-  /** The attempt did what ends it, outside of what it returns: a promise nobody waits for, process.exit. */
+  /** Ends the attempt for a fault outside its own call: an unhandled rejection, process.exit. */
   fault(token: string, error: PurserError): void {
     const running = this.#running.get(token);
     if (running === undefined || running.controller.signal.aborted) return;
-    const reason = errorWithout(running.secrets, packError(error));
+    const reason = redactError(running.secrets, packError(error));
     this.#options.post({ kind: 'aborting', token, reason });
     this.#abort(token, error);
   }
 
-  /** Text of this thread without the secrets of what runs in it, or goes on after its attempt has ended. */
+  /** Removes the secrets of every running attempt, and of an ended one whose code still runs. */
   redact(text: string): string {
-    const left = currentAttempt.getStore();
-    const speakers = new Set([...this.#running.values(), ...(left === undefined ? [] : [left])]);
-    let rest = text;
-    for (const { secrets } of speakers) rest = secrets.redact(rest);
-    return rest;
+    const current = currentAttempt.getStore();
+    const attempts = new Set([...this.#running.values(), ...(current ? [current] : [])]);
+    let redacted = text;
+    for (const { secrets } of attempts) redacted = secrets.redact(redacted);
+    return redacted;
   }
 
   #abort(token: string, reason: unknown): void {
@@ -108,18 +109,18 @@ export class Executor {
     this.#countGrace(token, graceSteps);
   }
 
-  /** In steps, so that time in which a neighbour blocked the loop is not taken from this handler's grace. */
+  /** In steps, so that the time in which another handler blocked the loop does not count. */
   #countGrace(token: string, steps: number): void {
     if (!this.#running.has(token)) return;
-    if (steps === 0) this.#options.post({ kind: 'ignored', token });
+    if (steps === 0) this.#options.post({ kind: 'abort_ignored', token });
     else setTimeout(() => this.#countGrace(token, steps - 1), this.#options.graceMs / graceSteps);
   }
 
-  #start({ attempt, place }: { attempt: BegunAttempt; place: number }): void {
+  #start({ attempt, slotIndex }: { attempt: BegunAttempt; slotIndex: number }): void {
     const { token } = attempt;
-    const { post, board } = this.#options;
+    const { post, claimTable } = this.#options;
     const secrets = new SecretTexts();
-    const running: Running = { token, place, controller: new AbortController(), secrets };
+    const running: Running = { token, slotIndex, controller: new AbortController(), secrets };
     this.#running.set(token, running);
     post({ kind: 'started', token });
     const reports = new AttemptLog((report) => post({ kind: 'report', token, ...report }), secrets);
@@ -127,13 +128,13 @@ export class Executor {
       opened: (value: string) => secrets.add(value),
       failed: () => reports.decryptionFailed(),
     };
-    board?.setCurrent(place);
+    claimTable?.setRunning(slotIndex);
     void currentAttempt
       .run(running, () => secretWatch.run(watch, () => this.#endOf(attempt, running, reports)))
       .then((end) => {
         this.#running.delete(token);
         reports.flush();
-        return post({ kind: 'ended', token, end: endWithout(secrets, end) });
+        return post({ kind: 'ended', token, end: redactAttemptEnd(secrets, end) });
       });
   }
 
@@ -149,7 +150,7 @@ export class Executor {
       const returned = await handler.run(
         this.#context(attempt, handler, running, reports, payload),
       );
-      // A deadline is a deadline: what came after it counts no more than what never came.
+      // A value that is returned after the deadline is not used.
       signal.throwIfAborted();
       return endOfReturn(returned, { attempt, handler, now: new Date() });
     } catch (error) {
@@ -170,7 +171,7 @@ export class Executor {
     const openLog = () => reports.logger({ level, stderr, about: { jobId, tenantId, jobType } });
     const llm = createHandlerLlm(
       (call) => this.#call(token, call),
-      (fits) => post({ kind: 'llm_judged', fits }),
+      (fits) => post({ kind: 'llm_output_checked', fits }),
     );
     const seal = (sql: TenantSql, childType: string, child: object): Promise<object> => {
       const paths = registry.get(childType)?.secretPaths ?? [];
@@ -197,12 +198,14 @@ export class Executor {
   }
 }
 
-/** The module changed under a running worker. Another worker, or this one started anew, may know the type. */
+/** The handlers module changed while the worker runs. Another worker, or this one after a restart, may have the type. */
 function withoutHandler({ jobType }: BegunAttempt): AttemptEnd {
   return {
     toState: 'pending',
     countsAttempt: false,
     scheduledFor: new Date(Date.now() + 30_000),
-    detail: { reason: `this worker's handlers have no ${jobType} any more; start it again` },
+    detail: {
+      reason: `the handlers of this worker no longer include ${jobType}; restart the worker`,
+    },
   };
 }

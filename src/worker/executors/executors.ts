@@ -1,19 +1,19 @@
 /**
- * The supervisor's pool of executors: gives every attempt a place to run, replaces what was closed or
- * killed, and answers what handlers ask of the supervisor. Every attempt that is given gets one end.
+ * The supervisor's pool of executors: it gives every attempt to an executor, replaces executors that retired or were
+ * killed, and answers the LLM calls of handlers. Every attempt that it is given ends once.
  */
 import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
 import type { LlmGateway } from '../../llm/create-llm.ts';
 import type { Logger } from '../../log.ts';
 import type { Metrics } from '../../metrics.ts';
-import { later } from './after-kill.ts';
+import { returnAfter } from './killed-attempts.ts';
 import { createAssignment } from './assignment.ts';
 import type { Assignment } from './assignment.ts';
 import type { Report } from './attempt-log.ts';
-import { Member } from './managed-executor.ts';
+import { ManagedExecutor } from './managed-executor.ts';
 import { executorConnections } from './managed-executor-options.ts';
-import type { MemberEvents, MemberKind } from './managed-executor-options.ts';
-import type { DeathCause, ExecutorSetup, FromExecutor, JobTypeFacts } from './protocol.ts';
+import type { ManagedExecutorEvents, ExecutorKind } from './managed-executor-options.ts';
+import type { ExecutorSetup, FromExecutor, JobTypeFacts } from './protocol.ts';
 import type { SpawnExecutor } from './spawn.ts';
 import { defaultTiming } from './timing.ts';
 import type { ExecutorTiming } from './timing.ts';
@@ -25,7 +25,7 @@ export interface ExecutorsOptions {
   /** Names the sessions of each executor on the server, followed by a number. At most 50 characters. */
   readonly applicationName: string;
   readonly threads: number;
-  /** More suspects than this go back and come again: who waits at the door takes a place of the worker's. */
+  /** Waiting suspects occupy slots of the worker, so more than this are returned and run later. */
   readonly maxWaitingSuspects: number;
   readonly llm: LlmGateway;
   readonly log: Logger;
@@ -35,36 +35,36 @@ export interface ExecutorsOptions {
   readonly timing?: Partial<ExecutorTiming>;
 }
 
-/** What the worker hears of its executors. */
+/** Events that the pool reports to the worker. */
 export interface ExecutorsListener {
   readonly report: (token: string, report: Report) => void;
-  /** A thread does not die: the worker has to leave, and end itself by force. */
-  readonly wedged: (text: string) => void;
+  /** A thread cannot be terminated: the worker has to stop, and its process to end by SIGKILL. */
+  readonly threadStuck: (text: string) => void;
 }
 
-const watchEveryMs = 100;
-const againAfterMs = 3_000;
-/** Handlers that do not load any more are not tried again for so long. */
-const unfitPauseMs = 10_000;
+const checkEveryMs = 100;
+const suspectRetryMs = 3_000;
+/** After handlers failed to load, no executor is started for so long. */
+const loadFailurePauseMs = 10_000;
 
 export class Executors {
   readonly #options: ExecutorsOptions;
   readonly #timing: ExecutorTiming;
-  readonly #members = new Set<Member>();
-  readonly #suspects: Assignment[] = [];
-  readonly #watch: NodeJS.Timeout;
-  #watchedAtMs = performance.now();
+  readonly #executors = new Set<ManagedExecutor>();
+  readonly #waitingSuspects: Assignment[] = [];
+  readonly #checkTimer: NodeJS.Timeout;
+  #checkedAtMs = performance.now();
   #listener: ExecutorsListener | undefined;
   #jobTypes: ReadonlyMap<string, JobTypeFacts> = new Map();
   #opening: ((outcome: readonly JobTypeFacts[] | Error) => void) | undefined;
-  #lastMember = 0;
-  #unfitUntilMs = 0;
+  #executorCount = 0;
+  #loadPausedUntilMs = 0;
   #closed = false;
 
   private constructor(options: ExecutorsOptions) {
     this.#options = options;
     this.#timing = { ...defaultTiming, ...options.timing };
-    this.#watch = setInterval(() => this.#look(), watchEveryMs);
+    this.#checkTimer = setInterval(() => this.#checkHeartbeats(), checkEveryMs);
   }
 
   /** Starts the first executor, which loads the handlers. Throws `invalid_handlers` (exit 78). */
@@ -92,134 +92,136 @@ export class Executors {
     this.#listener = listener;
   }
 
-  /** Runs an attempt to its end, whatever that is. The controller's abort is obeyed, by force if need be. */
+  /** Runs an attempt to its end. An attempt that is aborted and does not stop is terminated. */
   async run(attempt: BegunAttempt, controller: AbortController): Promise<AttemptEnd> {
     const facts = this.#jobTypes.get(attempt.jobType);
     if (facts === undefined) throw new Error(`this worker has no handler for ${attempt.jobType}`);
     const { assignment, end } = createAssignment(attempt, facts, controller);
     controller.signal.addEventListener('abort', () => this.#aborted(assignment), { once: true });
-    this.#place(assignment);
+    this.#assign(assignment);
     if (controller.signal.aborted) this.#aborted(assignment);
     return end;
   }
 
-  /** Ends all executors; attempts that still run are settled as handed back. */
+  /** Ends all executors; attempts that still run are handed back. */
   async close(): Promise<void> {
     this.#closed = true;
-    clearInterval(this.#watch);
+    clearInterval(this.#checkTimer);
     await Promise.all(
-      [...this.#members].map((member) =>
-        member.size === 0 ? member.stop() : member.kill('left', 'the worker is leaving'),
+      [...this.#executors].map((executor) =>
+        executor.size === 0 ? executor.stop() : executor.kill('retired', 'the worker is stopping'),
       ),
     );
   }
 
   #aborted(assignment: Assignment): void {
-    const waiting = this.#suspects.indexOf(assignment);
+    const waiting = this.#waitingSuspects.indexOf(assignment);
     if (waiting !== -1) {
-      this.#suspects.splice(waiting, 1);
-      assignment.settle(later('the worker let go of it before it began', 0));
+      this.#waitingSuspects.splice(waiting, 1);
+      assignment.resolve(returnAfter('the worker aborted it before it started', 0));
       return;
     }
-    this.#memberOf(assignment)?.abort(assignment);
+    this.#executorOf(assignment)?.abort(assignment);
   }
 
-  #memberOf({ attempt }: Assignment): Member | undefined {
-    return [...this.#members].find((member) => member.find(attempt.token) !== undefined);
+  #executorOf({ attempt }: Assignment): ManagedExecutor | undefined {
+    return [...this.#executors].find((executor) => executor.find(attempt.token) !== undefined);
   }
 
-  #place(assignment: Assignment): void {
+  #assign(assignment: Assignment): void {
     const kind = assignment.attempt.isolated ? 'alone' : assignment.facts.isolation;
-    if (this.#closed) assignment.settle(later('the worker is leaving', 0));
-    else if (this.#isUnfit && (kind !== 'shared' || this.#open.length === 0)) {
-      assignment.settle(later('this worker cannot load its handlers any more', unfitPauseMs));
-    } else if (kind !== 'alone' || !this.#hasSuspect()) this.#choose(kind).give(assignment);
-    else if (this.#suspects.length < this.#options.maxWaitingSuspects)
-      this.#suspects.push(assignment);
-    else
-      assignment.settle(later('another job runs alone here', againAfterMs * (0.5 + Math.random())));
+    const returned = (reason: string, afterMs: number) =>
+      assignment.resolve(returnAfter(reason, afterMs));
+    if (this.#closed) returned('the worker is stopping', 0);
+    else if (this.#isLoadPaused && (kind !== 'shared' || this.#open.length === 0))
+      returned('the handlers of this worker do not load', loadFailurePauseMs);
+    else if (kind !== 'alone' || !this.#hasSuspect()) this.#choose(kind).give(assignment);
+    else if (this.#waitingSuspects.length < this.#options.maxWaitingSuspects)
+      this.#waitingSuspects.push(assignment);
+    else returned('another suspect runs in this worker', suspectRetryMs * (0.5 + Math.random()));
   }
 
-  /** What is open goes on; nothing is started. */
-  get #isUnfit(): boolean {
-    return performance.now() < this.#unfitUntilMs;
+  /** Open executors continue; none is started. */
+  get #isLoadPaused(): boolean {
+    return performance.now() < this.#loadPausedUntilMs;
   }
 
-  get #open(): Member[] {
-    return [...this.#members].filter(({ kind, closed }) => kind === 'shared' && !closed);
+  get #open(): ManagedExecutor[] {
+    return [...this.#executors].filter(({ kind, isOpen }) => kind === 'shared' && isOpen);
   }
 
   #hasSuspect(): boolean {
-    return [...this.#members].some(({ kind }) => kind === 'alone');
+    return [...this.#executors].some(({ kind }) => kind === 'alone');
   }
 
-  #choose(kind: MemberKind): Member {
+  #choose(kind: ExecutorKind): ManagedExecutor {
     if (kind !== 'shared') return this.#spawn(kind);
     const open = this.#open;
-    const enough = open.some(({ size }) => size === 0 || this.#isUnfit);
+    const enough = open.some(({ size }) => size === 0 || this.#isLoadPaused);
     if (open.length < this.#options.threads && !enough) return this.#spawn(kind);
-    return open.reduce((least, member) => (member.size < least.size ? member : least));
+    return open.reduce((least, executor) => (executor.size < least.size ? executor : least));
   }
 
-  #spawn(kind: MemberKind): Member {
+  #spawn(kind: ExecutorKind): ManagedExecutor {
     const { setup, spawn, log, metrics } = this.#options;
-    this.#lastMember += 1;
-    const applicationName = `${this.#options.applicationName} ${this.#lastMember}`;
-    const { graceMs } = setup;
-    const given = { kind, applicationName, graceMs, timing: this.#timing, log, metrics };
-    const member = new Member({ ...given, events: this.#events() });
+    this.#executorCount += 1;
+    const applicationName = `${this.#options.applicationName} ${this.#executorCount}`;
+    const tenantConnections = executorConnections[kind];
     const start = kind === 'alone' ? spawn.process : spawn.thread;
-    const heard = {
-      message: (message: FromExecutor) => member.receive(message),
-      died: (cause: DeathCause) => member.died(cause),
-    };
-    member.attach(
-      start({ ...setup, tenantConnections: executorConnections[kind], applicationName }, heard),
-    );
-    this.#members.add(member);
-    return member;
+    const executor = new ManagedExecutor({
+      kind,
+      applicationName,
+      graceMs: setup.graceMs,
+      timing: this.#timing,
+      log,
+      metrics,
+      spawn: (events) => start({ ...setup, tenantConnections, applicationName }, events),
+      events: this.#events(),
+    });
+    this.#executors.add(executor);
+    return executor;
   }
 
-  #events(): MemberEvents<Member> {
+  #events(): ManagedExecutorEvents<ManagedExecutor> {
     return {
-      message: (member, message) => this.#hear(member, message),
-      again: (assignments) => this.#again(assignments),
-      idle: (member) => this.#idle(member),
-      wedged: (text) => this.#listener?.wedged(text),
+      message: (executor, message) => this.#receive(executor, message),
+      reassign: (assignments) => this.#reassign(assignments),
+      idle: (executor) => this.#idle(executor),
+      threadStuck: (text) => this.#listener?.threadStuck(text),
       endSessions: this.#options.endSessions,
     };
   }
 
-  /** What a closed member gives back; the next one loads while nobody waits for it yet. */
-  #again(assignments: readonly Assignment[]): void {
-    for (const assignment of assignments) this.#place(assignment);
-    if (!this.#closed && !this.#isUnfit && this.#jobTypes.size > 0) this.#choose('shared');
+  /** Attempts that a retired executor had not started; its successor starts to load at once. */
+  #reassign(assignments: readonly Assignment[]): void {
+    for (const assignment of assignments) this.#assign(assignment);
+    if (!this.#closed && !this.#isLoadPaused && this.#jobTypes.size > 0) this.#choose('shared');
   }
 
-  #hear(member: Member, message: FromExecutor): void {
+  #receive(executor: ManagedExecutor, message: FromExecutor): void {
     switch (message.kind) {
       case 'ready':
         this.#opening?.(message.jobTypes);
         return;
-      case 'unfit': {
+      case 'load_failed': {
         const error = unpackError(message.error);
         this.#opening?.(error);
-        this.#options.log.error({ error }, 'handlers_unfit');
-        this.#unfitUntilMs = performance.now() + unfitPauseMs;
-        void member.kill('left', 'its handlers do not load');
+        this.#options.log.error({ error }, 'handlers_load_failed');
+        this.#loadPausedUntilMs = performance.now() + loadFailurePauseMs;
+        void executor.kill('retired', 'its handlers do not load');
         return;
       }
       case 'report':
         this.#listener?.report(message.token, message);
         return;
-      case 'llm_judged':
+      case 'llm_output_checked':
         this.#options.llm.countAnswer(message.fits);
         return;
       case 'llm_call': {
-        const assignment = member.find(message.token);
+        const assignment = executor.find(message.token);
         if (assignment === undefined) return;
         void answerLlmCall(this.#options, assignment, message).then((answer) =>
-          member.post(answer),
+          executor.post(answer),
         );
         return;
       }
@@ -227,20 +229,20 @@ export class Executors {
     }
   }
 
-  #idle(member: Member): void {
-    if (!member.closed || !this.#members.delete(member)) return;
-    void member.stop();
-    // More than one of them where none can begin.
-    while (!this.#closed && this.#suspects.length > 0 && !this.#hasSuspect())
-      for (const next of this.#suspects.splice(0, 1)) this.#place(next);
+  #idle(executor: ManagedExecutor): void {
+    if (executor.isOpen || !this.#executors.delete(executor)) return;
+    void executor.stop();
+    // A loop: assigning ends a suspect at once when no executor can start.
+    while (!this.#closed && this.#waitingSuspects.length > 0 && !this.#hasSuspect())
+      for (const next of this.#waitingSuspects.splice(0, 1)) this.#assign(next);
   }
 
-  /** A process that was stopped itself, or starved, has no right to call its threads silent. */
-  #look(): void {
+  /** Skipped when this process itself was suspended or starved: its threads were, too. */
+  #checkHeartbeats(): void {
     const nowMs = performance.now();
-    const late = nowMs - this.#watchedAtMs > watchEveryMs * 4;
-    this.#watchedAtMs = nowMs;
+    const late = nowMs - this.#checkedAtMs > checkEveryMs * 4;
+    this.#checkedAtMs = nowMs;
     if (late) return;
-    for (const member of this.#members) member.watch();
+    for (const executor of this.#executors) executor.checkHeartbeat();
   }
 }

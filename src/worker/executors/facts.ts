@@ -1,4 +1,4 @@
-/** What the supervisor needs to know of the handlers that an executor loaded. */
+/** The job types of the handlers that an executor loaded, as the supervisor knows them. */
 import { isBuiltin } from '../../handlers/index.ts';
 import type { HandlerRegistry } from '../../handlers/index.ts';
 import { toJobType } from '../../handlers/job-types.ts';

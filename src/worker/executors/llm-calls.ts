@@ -1,4 +1,6 @@
-/** Runs a handler's LLM call in the supervisor, so that a killed executor thread loses no usage and no hold. */
+/**
+ * Sends a handler's LLM call from the supervisor, so that a killed thread loses neither its usage nor its hold.
+ */
 import type { LlmGateway } from '../../llm/create-llm.ts';
 import type { Logger } from '../../log.ts';
 import type { Assignment } from './assignment.ts';
@@ -7,7 +9,7 @@ import { packError } from './packed-errors.ts';
 
 type LlmCallMessage = Extract<FromExecutor, { kind: 'llm_call' }>;
 
-/** Never throws: an error becomes an `llm_error` message. */
+/** Never throws: a failure is sent as the answer. */
 export async function answerLlmCall(
   options: { readonly llm: LlmGateway; readonly log: Logger },
   { attempt, controller }: Assignment,

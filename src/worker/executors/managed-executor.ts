@@ -1,84 +1,165 @@
 /**
- * One executor as the supervisor sees it: what it was given, the deadlines of that, and its end by force.
- * Every attempt that is given to it is settled once, or given back to the pool unbegun.
+ * One executor (a thread or a process) as the supervisor sees it. It loads its handlers, takes attempts while it is
+ * open, drains when it is retired, and ends. Every attempt that is given to it ends once, or returns to the pool
+ * before it has started.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { settleKilled } from './after-kill.ts';
-import type { Kill } from './after-kill.ts';
-import { startDeadline } from './assignment.ts';
-import type { Assignment } from './assignment.ts';
 import { endOfThrow } from '../classify.ts';
-import { unfit } from './protocol.ts';
-import type { DeathCause, FromExecutor } from './protocol.ts';
-import type { ExecutorHandle } from './spawn.ts';
-import type { MemberKind, MemberOptions } from './managed-executor-options.ts';
+import { AssignmentTable } from './assignment-table.ts';
+import { startDeadline, startGrace } from './assignment.ts';
+import type { Assignment } from './assignment.ts';
+import { endKilledAttempts } from './killed-attempts.ts';
+import type { Kill } from './killed-attempts.ts';
+import type { ExecutorKind, ManagedExecutorOptions } from './managed-executor-options.ts';
 import { packError, unpackError } from './packed-errors.ts';
-import { Roster } from './assignment-table.ts';
+import { loadFailed } from './protocol.ts';
+import type { DeathCause, FromExecutor, ToExecutor } from './protocol.ts';
+import type { ExecutorHandle } from './spawn.ts';
+import { terminate } from './stuck-thread.ts';
 
-/** Several beats were left out: more than a busy machine's doing. */
-const surelyBlockedMs = 500;
+export class ManagedExecutor {
+  readonly #options: ManagedExecutorOptions<ManagedExecutor>;
+  readonly #handle: ExecutorHandle;
+  readonly #assignments: AssignmentTable;
+  /** draining: it takes no new attempts. ended: its code no longer runs, or is being terminated. */
+  #phase: 'open' | 'draining' | 'ended' = 'open';
+  #startedAttempts = 0;
+  /** undefined once it has loaded. */
+  #loadTimer: NodeJS.Timeout | undefined;
+  #drainTimer: NodeJS.Timeout | undefined;
 
-export class Member {
-  readonly #options: MemberOptions<Member>;
-  #roster = new Roster(undefined);
-  #handle: ExecutorHandle | undefined;
-  /** Attempts that ever started here. */
-  #served = 0;
-  #closed = false;
-  #dead = false;
-  #loading: NodeJS.Timeout | undefined;
-  #drain: NodeJS.Timeout | undefined;
-
-  constructor(options: MemberOptions<Member>) {
+  constructor(options: ManagedExecutorOptions<ManagedExecutor>) {
     this.#options = options;
+    this.#handle = options.spawn({
+      message: (message) => this.#receive(message),
+      died: (cause) => this.#died(cause),
+    });
+    this.#assignments = new AssignmentTable(this.#handle.claimTable);
+    const { readyWithinMs } = options.timing;
+    this.#loadTimer = setTimeout(() => {
+      options.events.message(this, loadFailed(`not within ${readyWithinMs} ms`));
+    }, readyWithinMs);
   }
 
-  /** The handle's events name the member, so the member is made first. */
-  attach(handle: ExecutorHandle): void {
-    this.#handle = handle;
-    this.#roster = new Roster(handle.board);
-    const { timing, events } = this.#options;
-    const { readyWithinMs } = timing;
-    this.#loading = setTimeout(
-      () => events.message(this, unfit(`not within ${readyWithinMs} ms`)),
-      readyWithinMs,
-    );
-  }
-
-  get kind(): MemberKind {
+  get kind(): ExecutorKind {
     return this.#options.kind;
   }
 
   get size(): number {
-    return this.#roster.size;
+    return this.#assignments.size;
   }
 
-  get closed(): boolean {
-    return this.#closed;
-  }
-
-  get #running(): ExecutorHandle {
-    if (this.#handle === undefined) throw new Error('the executor was not started');
-    return this.#handle;
+  get isOpen(): boolean {
+    return this.#phase === 'open';
   }
 
   find(token: string): Assignment | undefined {
-    return this.#roster.find(token);
+    return this.#assignments.find(token);
   }
 
-  post(message: Parameters<ExecutorHandle['post']>[0]): void {
-    if (!this.#dead) this.#running.post(message);
+  post(message: ToExecutor): void {
+    if (this.#phase !== 'ended') this.#handle.post(message);
   }
 
   give(assignment: Assignment): void {
-    // A thread or process of its own ends with its job.
-    if (this.kind !== 'shared') this.#closed = true;
-    this.#roster.add(assignment);
-    this.post({ kind: 'run', place: assignment.place, attempt: assignment.attempt });
+    // A thread or process for one job takes no second one.
+    if (this.kind !== 'shared') this.#phase = 'draining';
+    this.#assignments.add(assignment);
+    const { slotIndex, attempt } = assignment;
+    this.post({ kind: 'run', slotIndex, attempt });
   }
 
-  receive(message: FromExecutor): void {
-    if (this.#dead) return;
+  /** The attempt's signal aborted: an attempt that has started gets the grace to stop. */
+  abort(assignment: Assignment): void {
+    const { attempt, controller } = assignment;
+    if (this.#assignments.claim(assignment)) {
+      this.#endAborted(assignment);
+      this.#reportIdle();
+      return;
+    }
+    const reason = packError(controller.signal.reason);
+    this.post({ kind: 'abort', token: attempt.token, reason });
+    startGrace(assignment, {
+      graceMs: this.#options.graceMs,
+      recheckAfterMs: this.#options.timing.blockedAfterMs,
+      heartbeatAgeMs: () => this.#handle.claimTable?.heartbeatAgeMs() ?? Infinity,
+      onBlocked: () => {
+        void this.kill('killed', `its thread was blocked (${attempt.jobType} had to stop)`);
+      },
+    });
+  }
+
+  /** It takes no new attempts, and ends when the last one has ended; with `killAfterMs` by then at the latest. */
+  retire(reason: string, killAfterMs?: number): void {
+    if (this.#phase === 'open') {
+      this.#phase = 'draining';
+      this.#options.events.reassign(this.#assignments.withdrawUnstarted());
+    }
+    if (killAfterMs !== undefined && this.#drainTimer === undefined && this.#phase !== 'ended') {
+      this.#drainTimer = setTimeout(() => void this.kill('retired', reason), killAfterMs);
+    }
+    this.#reportIdle();
+  }
+
+  /** Retires a blocked thread, and kills it when several attempts wait for it. */
+  checkHeartbeat(): void {
+    const { timing, log, metrics } = this.#options;
+    const silentMs = Math.round(this.#handle.claimTable?.heartbeatAgeMs() ?? 0);
+    if (this.#phase === 'ended' || this.kind !== 'shared') return;
+    if (silentMs < timing.blockedAfterMs) return;
+    if (this.#phase === 'open') {
+      const { jobIds: jobs, lastRunningJobId } = this.#assignments;
+      log.warn({ silentMs, jobs, lastRunningJobId }, 'executor_blocked');
+      metrics.executorsBlocked.inc();
+      this.retire('its thread was blocked');
+    }
+    if (silentMs > timing.killBlockedAfterMs && this.#assignments.size > 1) {
+      void this.kill('killed', `its thread was blocked for ${silentMs} ms`);
+    }
+  }
+
+  /** Ends it by force, and the attempts that it had. */
+  async kill(how: Kill['how'], text: string): Promise<void> {
+    if (this.#phase === 'ended') return;
+    const { events, log, metrics, timing, applicationName } = this.#options;
+    const wasOpen = this.#phase === 'open';
+    this.#end();
+    if (wasOpen) events.reassign(this.#assignments.withdrawUnstarted());
+    const left = this.#assignments.list();
+    const { jobIds: jobs, lastRunningJobId } = this.#assignments;
+    const alone = this.kind !== 'shared' || this.#startedAttempts <= 1;
+    metrics.executorsKilled.inc({ how });
+    log.warn({ how, text, jobs, lastRunningJobId }, 'executor_killed');
+    const isTerminated = await terminate(this.#handle, timing.terminateWithinMs);
+    // Its connections close with it, but the server would notice that only a second later.
+    events.endSessions(applicationName).catch((error: unknown) => {
+      log.warn({ error }, 'sessions_not_ended');
+    });
+    endKilledAttempts(left, { how, text, alone }, lastRunningJobId);
+    this.#assignments.clear();
+    // A process that ends slowly disturbs no other one.
+    if (!isTerminated && this.kind !== 'alone') events.threadStuck(text);
+    events.idle(this);
+  }
+
+  /** Ends an executor without attempts in order: its pool closes first. */
+  async stop(): Promise<void> {
+    if (this.#phase === 'ended') return;
+    this.post({ kind: 'stop' });
+    this.#end();
+    const { stopWithinMs, terminateWithinMs } = this.#options.timing;
+    await Promise.race([this.#handle.ended, sleep(stopWithinMs)]);
+    await terminate(this.#handle, terminateWithinMs);
+  }
+
+  #end(): void {
+    this.#phase = 'ended';
+    clearTimeout(this.#loadTimer);
+    clearTimeout(this.#drainTimer);
+  }
+
+  #receive(message: FromExecutor): void {
+    if (this.#phase === 'ended') return;
     switch (message.kind) {
       case 'started':
         this.#started(message.token);
@@ -86,164 +167,58 @@ export class Member {
       case 'aborting':
         this.find(message.token)?.controller.abort(unpackError(message.reason));
         return;
-      case 'ignored':
-        this.#ignored(message.token);
+      case 'abort_ignored':
+        this.#abortIgnored(message.token);
         return;
       case 'ended':
-        this.#roster.take(message.token)?.settle(message.end);
-        this.#endIfDone();
+        this.#assignments.remove(message.token)?.resolve(message.end);
+        this.#reportIdle();
         return;
-      case 'spoiled':
-        this.#options.log.warn({ reason: message.reason }, 'executor_spoiled');
-        this.close(this.#options.timing.drainMs, message.reason);
+      case 'retire':
+        this.#options.log.warn({ reason: message.reason }, 'executor_retired');
+        this.retire(message.reason, this.#options.timing.drainMs);
         return;
       default:
-        clearTimeout(this.#loading);
-        this.#loading = undefined;
+        clearTimeout(this.#loadTimer);
+        this.#loadTimer = undefined;
         this.#options.events.message(this, message);
     }
   }
 
-  /** The attempt's signal aborted: it is told, and has the grace to stop. */
-  abort(assignment: Assignment): void {
-    const { attempt, controller } = assignment;
-    const reason: unknown = controller.signal.reason;
-    if (this.#roster.claim(assignment)) {
-      this.#roster.take(attempt.token);
-      assignment.settle(
-        endOfThrow(reason, { attempt, handler: assignment.facts, now: new Date() }),
-      );
-      this.#endIfDone();
-      return;
-    }
-    this.post({ kind: 'abort', token: attempt.token, reason: packError(reason) });
-    clearTimeout(assignment.timer);
-    assignment.timer = setTimeout(() => this.#unheard(assignment, 0), this.#options.graceMs);
-  }
-
-  /** Nothing new comes here; it ends when it is empty, or with `drainMs` by force. */
-  close(drainMs: number | undefined, reason: string): void {
-    if (!this.#closed) {
-      this.#closed = true;
-      this.#options.events.again(this.#roster.withdraw());
-    }
-    if (drainMs !== undefined && this.#drain === undefined && !this.#dead) {
-      this.#drain = setTimeout(() => void this.kill('left', reason), drainMs);
-    }
-    this.#endIfDone();
-  }
-
-  /** One look of the watchdog. */
-  watch(): void {
-    const { timing, log, metrics } = this.#options;
-    const silentMs = this.#running.board?.beatAgeMs() ?? 0;
-    if (this.#dead || this.kind !== 'shared' || silentMs < timing.blockedAfterMs) return;
-    if (!this.#closed) {
-      const jobs = this.#roster.jobIds;
-      log.warn(
-        { silentMs: Math.round(silentMs), jobs, signedBy: this.#roster.signer()?.attempt.jobId },
-        'executor_blocked',
-      );
-      metrics.executorsBlocked.inc();
-      this.close(undefined, 'its thread was blocked');
-    }
-    if (silentMs > timing.strandedAfterMs && this.#roster.size > 1) {
-      void this.kill('killed', `its thread was blocked for ${Math.round(silentMs)} ms`);
-    }
-  }
-
-  /** Ends it by force and settles what it had. */
-  async kill(how: Kill['how'], text: string): Promise<void> {
-    if (this.#dead) return;
-    this.#dead = true;
-    this.close(undefined, text);
-    clearTimeout(this.#loading);
-    clearTimeout(this.#drain);
-    const { events, log, metrics, timing, applicationName } = this.#options;
-    const left = this.#roster.list();
-    const signedBy = this.#roster.signer()?.attempt.jobId;
-    metrics.executorsKilled.inc({ how });
-    log.warn({ how, text, jobs: this.#roster.jobIds, signedBy }, 'executor_killed');
-    const gone = await Promise.race([
-      this.#running.terminate().then(() => true),
-      sleep(timing.terminateWithinMs, false),
-    ]);
-    // Its connections close with it; a statement that runs would be noticed by the server a second later.
-    events
-      .endSessions(applicationName)
-      .catch((error: unknown) => log.warn({ error }, 'sessions_not_ended'));
-    const kill: Kill = { how, text, alone: this.#wasAlone };
-    settleKilled(left, kill, signedBy);
-    this.#roster.clear();
-    // A process that takes its time keeps no other one from ending.
-    if (!gone && this.kind !== 'alone') events.wedged(text);
-    events.idle(this);
-  }
-
-  /** Its code stopped by itself; before it had loaded, no handler is to blame. Of a process nobody can tell. */
-  died({ how, text }: DeathCause): void {
-    if (this.#loading === undefined || how === 'process') void this.kill(how, text);
-    else this.#options.events.message(this, unfit(text));
-  }
-
-  /** The end in order: its pool closes first. */
-  async stop(): Promise<void> {
-    if (this.#dead) return;
-    this.post({ kind: 'stop' });
-    this.#dead = true;
-    this.#closed = true;
-    clearTimeout(this.#loading);
-    clearTimeout(this.#drain);
-    const { timing } = this.#options;
-    await Promise.race([this.#running.ended, sleep(timing.stopWithinMs)]);
-    await Promise.race([this.#running.terminate(), sleep(timing.terminateWithinMs)]);
-  }
-
-  get #wasAlone(): boolean {
-    return this.kind !== 'shared' || this.#served <= 1;
+  /** Its code ended unasked. While its handlers load, no attempt is the cause; of a process that is not known. */
+  #died({ how, text }: DeathCause): void {
+    if (this.#loadTimer === undefined || how === 'process') void this.kill(how, text);
+    else this.#options.events.message(this, loadFailed(text));
   }
 
   #started(token: string): void {
     const assignment = this.find(token);
     if (assignment === undefined) return;
-    this.#served += 1;
+    this.#startedAttempts += 1;
     startDeadline(assignment);
   }
 
-  /** The executor's own loop turned all through the grace, and the handler did not stop: it is to blame. */
-  #ignored(token: string): void {
-    const { log, timing } = this.#options;
+  /** The event loop ran all through the grace and the handler did not stop: the handler is to blame. */
+  #abortIgnored(token: string): void {
     const assignment = this.find(token);
     if (assignment === undefined) return;
     if (this.kind !== 'shared') {
-      void this.kill('killed', 'its handler did not stop when it was told to');
+      void this.kill('killed', 'its handler did not stop when it was aborted');
       return;
     }
-    const { attempt, facts: handler, controller } = assignment;
-    this.#roster.take(token);
-    log.warn({ jobId: attempt.jobId, jobType: attempt.jobType }, 'handler_left_behind');
-    assignment.settle(endOfThrow(controller.signal.reason, { attempt, handler, now: new Date() }));
-    this.close(
-      timing.drainMs,
-      `the handler of job ${attempt.jobId} did not stop when it was told to`,
-    );
+    const { jobId, jobType } = assignment.attempt;
+    this.#options.log.warn({ jobId, jobType }, 'handler_still_running');
+    this.#endAborted(assignment);
+    const reason = `the handler of job ${jobId} did not stop when it was aborted`;
+    this.retire(reason, this.#options.timing.drainMs);
   }
 
-  /** The grace is over and the executor said nothing: its loop is blocked, or hardly turns. */
-  #unheard(assignment: Assignment, looked: number): void {
-    const { timing } = this.#options;
-    const silentMs = this.#running.board?.beatAgeMs() ?? Infinity;
-    if (silentMs >= surelyBlockedMs || looked > 0) {
-      void this.kill('killed', `its thread was blocked (${assignment.facts.type} had to stop)`);
-      return;
-    }
-    assignment.timer = setTimeout(
-      () => this.#unheard(assignment, looked + 1),
-      timing.blockedAfterMs,
-    );
+  #endAborted({ attempt, facts: handler, controller, resolve }: Assignment): void {
+    this.#assignments.remove(attempt.token);
+    resolve(endOfThrow(controller.signal.reason, { attempt, handler, now: new Date() }));
   }
 
-  #endIfDone(): void {
-    if (this.#roster.size === 0) this.#options.events.idle(this);
+  #reportIdle(): void {
+    if (this.#assignments.size === 0) this.#options.events.idle(this);
   }
 }

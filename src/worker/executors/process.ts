@@ -1,6 +1,6 @@
 /**
- * The process of its own in which a suspect runs: one executor thread, and a main thread that only passes
- * messages on, so that it can end everything when the worker is gone.
+ * The process in which one suspect runs: an executor thread, and a main thread that only forwards messages, so that it
+ * can end the process when its worker is gone.
  */
 import type { ExecutorSetup, FromExecutor, ToExecutor } from './protocol.ts';
 import { spawnThread } from './spawn.ts';
@@ -10,7 +10,7 @@ type FromWorker =
   | { readonly kind: 'setup'; readonly setup: ExecutorSetup }
   | { readonly kind: 'alive' };
 
-/** Not an exit: it would wait for a thread that is stuck in native code. */
+/** process.exit would wait for a thread that is stuck in native code. */
 const end = (): void => void process.kill(process.pid, 'SIGKILL');
 
 function send(message: FromExecutor): void {
@@ -20,21 +20,21 @@ function send(message: FromExecutor): void {
 function start(setup: ExecutorSetup): void {
   const thread = spawnThread(setup, {
     message: send,
-    // The worker reads it before it sees the process end.
+    // The worker receives this before the process ends.
     died: (cause) => send({ kind: 'died', cause }),
   });
-  let silence = setTimeout(end, setup.silenceMs);
+  let silenceTimer = setTimeout(end, setup.silenceMs);
   process.on('message', (message: FromWorker) => {
-    clearTimeout(silence);
-    silence = setTimeout(end, setup.silenceMs);
-    // Nobody competes for it here.
-    if (message.kind === 'run') thread.board?.offer(message.place);
+    clearTimeout(silenceTimer);
+    silenceTimer = setTimeout(end, setup.silenceMs);
+    // No other executor can claim it.
+    if (message.kind === 'run') thread.claimTable?.offer(message.slotIndex);
     if (message.kind !== 'alive' && message.kind !== 'setup') thread.post(message);
   });
 }
 
 process.on('disconnect', end);
-// A platform tells every process of a dyno to leave; this one leaves when its worker tells it to.
+// A platform signals every process of a container; this one ends when its worker ends it.
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => {});
 process.once('message', (message: FromWorker) => {
   if (message.kind === 'setup') start(message.setup);

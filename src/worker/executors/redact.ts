@@ -1,12 +1,12 @@
 /**
- * What leaves an attempt, without the secrets that were opened for it. Only texts that people read are gone
- * through: the words that the fleet steers by stay what they are, whatever a secret may spell.
+ * Removes the secrets that were opened for an attempt from its end and from its errors. Only texts for people are
+ * redacted: states, codes and classes decide what happens next, so they stay even if a secret has the same text.
  */
 import type { SecretTexts } from '../../crypto/secrets/texts.ts';
 import type { AttemptEnd } from '../../jobs/attempts.ts';
 import type { PackedError } from './packed-errors.ts';
 
-export function endWithout(secrets: SecretTexts, end: AttemptEnd): AttemptEnd {
+export function redactAttemptEnd(secrets: SecretTexts, end: AttemptEnd): AttemptEnd {
   if (secrets.empty) return end;
   const { result, error, detail } = end;
   return {
@@ -17,7 +17,7 @@ export function endWithout(secrets: SecretTexts, end: AttemptEnd): AttemptEnd {
   };
 }
 
-export function errorWithout(secrets: SecretTexts, packed: PackedError): PackedError {
+export function redactError(secrets: SecretTexts, packed: PackedError): PackedError {
   if (secrets.empty) return packed;
   const { message, stack, cause, fields } = packed;
   return {
@@ -25,6 +25,6 @@ export function errorWithout(secrets: SecretTexts, packed: PackedError): PackedE
     message: secrets.redact(message),
     fields: secrets.redactValue(fields),
     ...(stack === undefined ? {} : { stack: secrets.redact(stack) }),
-    ...(cause === undefined ? {} : { cause: errorWithout(secrets, cause) }),
+    ...(cause === undefined ? {} : { cause: redactError(secrets, cause) }),
   };
 }

@@ -1,28 +1,28 @@
 /**
- * Starts executors: in a thread of this process, or in a process of its own. Both are ended by force, and
- * both say how they died when nobody asked them to.
+ * Starts executors in a thread of this process or in a process of their own. Both can be terminated, and both report
+ * how they ended when they were not terminated.
  */
 import { fork } from 'node:child_process';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
 import { codeOf, messageOf } from '../../errors.ts';
-import { SharedBoard } from './protocol.ts';
+import { ClaimTable } from './claim-table.ts';
 import type { DeathCause, ExecutorSetup, FromExecutor, ToExecutor } from './protocol.ts';
 
 export interface ExecutorEvents {
   readonly message: (message: FromExecutor) => void;
-  /** Its code runs no more, and nobody had asked for that. At most once. */
+  /** Its code ended without `terminate`. At most once. */
   readonly died: (cause: DeathCause) => void;
 }
 
 export interface ExecutorHandle {
   post(message: ToExecutor): void;
-  /** undefined in a process of its own, where nobody competes for an attempt. */
-  readonly board: SharedBoard | undefined;
-  /** Resolves when its code runs no more. */
+  /** undefined for a process: its attempts are given to no other executor. */
+  readonly claimTable: ClaimTable | undefined;
+  /** Resolves when its code has ended. */
   readonly ended: Promise<void>;
-  /** Ends it by force; resolves like `ended`. A thread in native code may never come to that. */
+  /** Resolves like `ended`: for a thread inside native code perhaps never. */
   terminate(): Promise<void>;
 }
 
@@ -33,17 +33,17 @@ const sibling = (name: string): URL =>
   new URL(`./${name}${extname(import.meta.url)}`, import.meta.url);
 
 export const spawnThread: SpawnExecutor = (setup, events) => {
-  const board = new SharedBoard();
+  const claimTable = new ClaimTable();
   let thread: Worker;
   try {
     thread = new Worker(sibling('main'), {
-      workerData: { setup, memory: board.memory },
+      workerData: { setup, memory: claimTable.memory },
       resourceLimits: { maxOldGenerationSizeMb: setup.heapMb },
     });
   } catch (error) {
     return notStarted(`its thread did not start: ${messageOf(error)}`, events);
   }
-  let asked = false;
+  let isExpected = false;
   let cause: DeathCause = { how: 'ended', text: 'its thread ended by itself' };
   thread.on('message', events.message);
   thread.on('error', (error) => {
@@ -55,28 +55,28 @@ export const spawnThread: SpawnExecutor = (setup, events) => {
   const ended = new Promise<void>((resolve) => {
     thread.once('exit', () => {
       resolve();
-      if (!asked) events.died(cause);
+      if (!isExpected) events.died(cause);
     });
   });
   return {
-    board,
+    claimTable,
     ended,
     // A thread has no origin.
     // oxlint-disable-next-line unicorn/require-post-message-target-origin
     post: (message) => thread.postMessage(message),
     terminate: async () => {
-      asked = true;
+      isExpected = true;
       void thread.terminate();
       await ended;
     },
   };
 };
 
-/** No thread is left, say. Its end is told like any other's, when whoever started it can hear. */
+/** The system has no thread left, for example. Reported like any other end, after the caller has the handle. */
 function notStarted(text: string, events: ExecutorEvents): ExecutorHandle {
   setImmediate(() => events.died({ how: 'ended', text }));
   return {
-    board: undefined,
+    claimTable: undefined,
     ended: Promise.resolve(),
     post: () => {},
     terminate: () => Promise.resolve(),
@@ -88,11 +88,11 @@ export const spawnProcess: SpawnExecutor = (setup, events) => {
     serialization: 'advanced',
     stdio: ['ignore', 'inherit', 'inherit', 'ipc'],
   });
-  let asked = false;
+  let isExpected = false;
   let cause: DeathCause | undefined;
   const died = (found: DeathCause): void => {
-    if (!asked) events.died(found);
-    asked = true;
+    if (!isExpected) events.died(found);
+    isExpected = true;
   };
   child.on('message', (message: FromExecutor) => {
     if (message.kind === 'died') {
@@ -100,7 +100,7 @@ export const spawnProcess: SpawnExecutor = (setup, events) => {
       child.kill('SIGKILL');
     } else events.message(message);
   });
-  // A message that cannot be sent to a process that is ending; its exit says the rest.
+  // A message could not be sent because the process is ending; 'exit' reports that.
   child.on('error', () => {});
   const ended = new Promise<void>((resolve) => {
     child.once('exit', (code, signal) => {
@@ -110,7 +110,7 @@ export const spawnProcess: SpawnExecutor = (setup, events) => {
       );
     });
     child.once('error', (error) => {
-      // Not started at all (no memory, no file): there will be no exit.
+      // It did not start (no memory, no file): there will be no 'exit'.
       if (child.pid !== undefined) return;
       resolve();
       died({ how: 'ended', text: `its process did not start: ${messageOf(error)}` });
@@ -123,11 +123,11 @@ export const spawnProcess: SpawnExecutor = (setup, events) => {
   const alive = setInterval(() => post({ kind: 'alive' }), setup.silenceMs / 5);
   void ended.then(() => clearInterval(alive));
   return {
-    board: undefined,
+    claimTable: undefined,
     ended,
     post,
     terminate: async () => {
-      asked = true;
+      isExpected = true;
       child.kill('SIGKILL');
       await ended;
     },

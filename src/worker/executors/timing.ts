@@ -1,15 +1,15 @@
-/** How long the supervisor waits for an executor, and for what. */
+/** How long the supervisor waits for an executor. */
 
 export interface ExecutorTiming {
-  /** Silence of a loop after which it is blocked, and gets nothing new. */
+  /** Time without a heartbeat after which a thread is blocked: it gets no new attempts. */
   readonly blockedAfterMs: number;
-  /** Silence after which a blocked thread is killed for its neighbours' sake, before any deadline. */
-  readonly strandedAfterMs: number;
-  /** Time for neighbours to finish in a thread that has to go because of what one job left behind. */
+  /** Time without a heartbeat after which a thread with several attempts is killed, before any deadline. */
+  readonly killBlockedAfterMs: number;
+  /** Time for the other attempts of a retired executor to finish. */
   readonly drainMs: number;
-  /** Time of a thread to close its connections when it is not needed any more. */
+  /** Time for an unused executor to close its connections. */
   readonly stopWithinMs: number;
-  /** A thread that is not gone by then is stuck in native code. */
+  /** A thread that has not ended this long after its termination is stuck in native code. */
   readonly terminateWithinMs: number;
   /** Time to load the handlers. */
   readonly readyWithinMs: number;
@@ -17,7 +17,7 @@ export interface ExecutorTiming {
 
 export const defaultTiming: ExecutorTiming = {
   blockedAfterMs: 1_000,
-  strandedAfterMs: 10_000,
+  killBlockedAfterMs: 10_000,
   drainMs: 5_000,
   stopWithinMs: 1_000,
   terminateWithinMs: 2_000,

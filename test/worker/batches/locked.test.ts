@@ -1,7 +1,7 @@
 /** A row that somebody's open transaction holds keeps its own job waiting, and none of the worker's others. */
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import type { Database } from '../../../src/db/database.ts';
-import { createBatches } from '../../../src/worker/batches.ts';
+import { createBatches } from '../../../src/worker/batches/attempt-batches.ts';
 import { addJobType, completed, jobRow, queuedRequest, runningJob } from '../../jobs/job-steps.ts';
 import { freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';

@@ -5,7 +5,7 @@ import { connect } from '../../../src/db/connect.ts';
 import type { Sql } from '../../../src/db/connect.ts';
 import { tenantSql } from '../../../src/db/tenant.ts';
 import { createLogger } from '../../../src/log.ts';
-import { createBatches } from '../../../src/worker/batches.ts';
+import { createBatches } from '../../../src/worker/batches/attempt-batches.ts';
 import { freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
 import { addTenant } from '../../support/tenants.ts';

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Sql } from '../../../src/db/connect.ts';
 import type { AttemptEnd, BeginRequest } from '../../../src/jobs/attempts.ts';
 import { createLogger } from '../../../src/log.ts';
-import { createBatches } from '../../../src/worker/batches.ts';
+import { createBatches } from '../../../src/worker/batches/attempt-batches.ts';
 import { freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
 import { addTenant } from '../../support/tenants.ts';

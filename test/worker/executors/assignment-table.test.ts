@@ -1,12 +1,12 @@
-/** Who was given to an executor is begun there once, or taken back once, however many were given and let go before. */
+/** An attempt that is given to an executor either starts there or is withdrawn, once, however many came before. */
 import { randomUUID } from 'node:crypto';
 import { expect, it } from 'vitest';
 import type { BegunAttempt } from '../../../src/jobs/attempts.ts';
 import { createAssignment } from '../../../src/worker/executors/assignment.ts';
 import type { Assignment } from '../../../src/worker/executors/assignment.ts';
 import type { JobTypeFacts } from '../../../src/worker/executors/protocol.ts';
-import { SharedBoard } from '../../../src/worker/executors/protocol.ts';
-import { Roster } from '../../../src/worker/executors/assignment-table.ts';
+import { ClaimTable } from '../../../src/worker/executors/claim-table.ts';
+import { AssignmentTable } from '../../../src/worker/executors/assignment-table.ts';
 
 const facts: JobTypeFacts = {
   type: 'report',
@@ -37,23 +37,23 @@ function assignment(): Assignment {
   return createAssignment(attempt, facts, new AbortController()).assignment;
 }
 
-it('an executor that hears late of thousands begins those that wait, and none that was let go', () => {
-  const board = new SharedBoard();
-  const roster = new Roster(board);
-  const told: number[] = [];
+it('an executor that receives thousands of attempts late starts those that wait, and none that was withdrawn', () => {
+  const claimTable = new ClaimTable();
+  const table = new AssignmentTable(claimTable);
+  const given: number[] = [];
   const waiting: number[] = [];
-  const letGo: boolean[] = [];
-  for (let given = 0; given < 5_000; given += 1) {
+  const withdrawn: boolean[] = [];
+  for (let count = 0; count < 5_000; count += 1) {
     const one = assignment();
-    roster.add(one);
-    told.push(one.place);
-    if (given % 500 === 0) waiting.push(one.place);
+    table.add(one);
+    given.push(one.slotIndex);
+    if (count % 500 === 0) waiting.push(one.slotIndex);
     else {
-      letGo.push(roster.claim(one));
-      roster.take(one.attempt.token);
+      withdrawn.push(table.claim(one));
+      table.remove(one.attempt.token);
     }
   }
-  expect(letGo).not.toContain(false);
-  expect(told.filter((place) => board.claim(place))).toEqual(waiting);
-  expect(roster.withdraw()).toEqual([]);
+  expect(withdrawn).not.toContain(false);
+  expect(given.filter((slotIndex) => claimTable.claim(slotIndex))).toEqual(waiting);
+  expect(table.withdrawUnstarted()).toEqual([]);
 });

@@ -85,7 +85,7 @@ beforeEach(async () => {
   reports = [];
   executors.listen({
     report: (_token, report) => reports.push(report),
-    wedged: (text) => expect.unreachable(text),
+    threadStuck: (text) => expect.unreachable(text),
   });
 });
 afterEach(() => executors.close());

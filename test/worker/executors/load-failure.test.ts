@@ -88,7 +88,7 @@ async function open(): Promise<Executors> {
     endSessions: () => Promise.resolve(),
     timing: diesSlowly ? { terminateWithinMs: 200 } : {},
   });
-  executors.listen({ report: () => {}, wedged: (text) => wedged.push(text) });
+  executors.listen({ report: () => {}, threadStuck: (text) => wedged.push(text) });
   return executors;
 }
 

@@ -1,20 +1,20 @@
 /**
- * Begins and ends of this worker's attempts, many in one statement. An answer that was lost is asked for again
- * under the same tokens; an end that cannot be stored as it is, is stored with a note that says why.
+ * Begins and finishes attempts, many in one statement. A statement whose answer was lost is repeated under the same
+ * tokens; an end that cannot be stored is replaced by one that says why.
  */
-import type { Sql } from '../db/connect.ts';
-import { codeOf, messageOf } from '../errors.ts';
-import { beginAttempts, finishAttempts } from '../jobs/attempts.ts';
+import type { Sql } from '../../db/connect.ts';
+import { codeOf, messageOf } from '../../errors.ts';
+import { beginAttempts, finishAttempts } from '../../jobs/attempts.ts';
 import type {
   AttemptEnd,
   BeginRequest,
   BegunAttempt,
   FinishRequest,
   FinishResult,
-} from '../jobs/attempts.ts';
-import type { Logger } from '../log.ts';
-import { createPipe } from './batch-pipe.ts';
-import { storableText } from './store-value.ts';
+} from '../../jobs/attempts.ts';
+import type { Logger } from '../../log.ts';
+import { createPipe } from './pipe.ts';
+import { storableText } from '../store-value.ts';
 
 export interface BatchOptions {
   readonly sql: Sql;
@@ -25,14 +25,14 @@ export interface BatchOptions {
   readonly maxBatch?: number;
   /** How long a caller waits while the database is away. Default 30,000. */
   readonly giveUpMs?: number;
-  /** After so long without an answer a statement is repeated on another connection. Default 10,000. */
+  /** A statement without an answer for so long is repeated on another connection. Default 10,000. */
   readonly answerWithinMs?: number;
 }
 
 export interface AttemptBatches {
-  /** undefined: the entry is stale. Throws when the database stays away, or refuses this request. */
+  /** undefined: the entry is stale. Throws when the database stays unavailable, or refuses this request. */
   begin(request: BeginRequest): Promise<BegunAttempt | undefined>;
-  /** Throws when the database stays away. */
+  /** Throws when the database stays unavailable. */
   finish(request: FinishRequest): Promise<FinishResult>;
 }
 
@@ -58,28 +58,28 @@ export function createBatches(options: BatchOptions): AttemptBatches {
         const answers = await finishAttempts(sql, requests);
         return ({ jobId }) => answers.get(jobId) ?? 'stale';
       },
-      replace: (request, error, times) => {
+      replace: (request, error, refusals) => {
         if (!isAboutData(error)) return undefined;
         const { jobId, end } = request;
         log.error({ jobId, error, state: end.toState }, 'end_not_stored');
-        if (times === 1) return { ...request, end: withNote(end, error) };
-        return times === 2 ? { ...request, end: setAside(error) } : undefined;
+        if (refusals === 1) return { ...request, end: withoutValues(end, error) };
+        return refusals === 2 ? { ...request, end: notStored(error) } : undefined;
       },
     }),
   };
 }
 
-/** SQLSTATE classes of values that a row cannot take; and what could not even be written as JSON. */
+/** SQLSTATE classes of values that a row cannot hold, and errors of values that have no JSON. */
 function isAboutData(error: unknown): boolean {
   const code = codeOf(error);
   return /^(22|23|54)\w{3}$/.test(code) || code === 'error' || code.startsWith('ERR_');
 }
 
 const reasonOf = (error: unknown): string =>
-  storableText(`not stored as it was (${codeOf(error)}): ${messageOf(error)}`, 1_000);
+  storableText(`not stored (${codeOf(error)}): ${messageOf(error)}`, 1_000);
 
-/** The same end, with all that a handler had a say in replaced. */
-function withNote(end: AttemptEnd, error: unknown): AttemptEnd {
+/** The same end, with every value that the handler chose replaced by the reason. */
+function withoutValues(end: AttemptEnd, error: unknown): AttemptEnd {
   const reason = reasonOf(error);
   const { toState, countsAttempt, suspect, lost, neededUsd, scheduledFor } = end;
   const isTime = scheduledFor !== undefined && Math.abs(scheduledFor.getTime()) < maxTimeMs;
@@ -101,8 +101,8 @@ function withNote(end: AttemptEnd, error: unknown): AttemptEnd {
 /** The year 9999. */
 const maxTimeMs = Date.UTC(10_000, 0);
 
-/** An end of which nothing could be kept. */
-const setAside = (error: unknown): AttemptEnd => ({
+/** Even without the handler's values the end could not be stored. */
+const notStored = (error: unknown): AttemptEnd => ({
   toState: 'dead_letter',
   countsAttempt: true,
   error: { code: 'end_not_stored', message: `the attempt's end was ${reasonOf(error)}` },

@@ -5,7 +5,7 @@ import type { Sql } from '../../../src/db/connect.ts';
 import { renewLeases } from '../../../src/jobs/leases.ts';
 import type { BeginRequest } from '../../../src/jobs/attempts.ts';
 import { createLogger } from '../../../src/log.ts';
-import { createBatches } from '../../../src/worker/batches.ts';
+import { createBatches } from '../../../src/worker/batches/attempt-batches.ts';
 import { freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
 import { untilWaiting } from '../../support/holds.ts';

@@ -1,0 +1,68 @@
+/** Requests that wait for their statement, in order. A batch holds at most one request per job. */
+
+export interface PendingRequest<Q, A> {
+  request: Q;
+  /** By performance.now(). */
+  readonly giveUpAtMs: number;
+  /** It has to be sent in a statement of its own. */
+  isSeparate: boolean;
+  /** How often the database refused it. */
+  refusals: number;
+  readonly resolve: (answer: A) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class RequestQueue<Q extends { readonly jobId: string }, A> {
+  #pending: PendingRequest<Q, A>[] = [];
+
+  get size(): number {
+    return this.#pending.length;
+  }
+
+  add(request: Q, giveUpAtMs: number): Promise<A> {
+    return new Promise((resolve, reject) => {
+      const state = { isSeparate: false, refusals: 0 };
+      this.#pending.push({ request, giveUpAtMs, ...state, resolve, reject });
+    });
+  }
+
+  /** Removes the next batch: the oldest request, and up to `max` that may be sent with it. */
+  takeBatch(max: number): PendingRequest<Q, A>[] {
+    const [first, ...others] = this.#pending;
+    if (first === undefined) return [];
+    const batch = [first];
+    const jobIds = new Set([first.request.jobId]);
+    const left: PendingRequest<Q, A>[] = [];
+    for (const other of others) {
+      const fits =
+        batch.length < max &&
+        !first.isSeparate &&
+        !other.isSeparate &&
+        !jobIds.has(other.request.jobId);
+      (fits ? batch : left).push(other);
+      if (fits) jobIds.add(other.request.jobId);
+    }
+    this.#pending = left;
+    return batch;
+  }
+
+  requeueFirst(batch: readonly PendingRequest<Q, A>[]): void {
+    this.#pending = [...batch, ...this.#pending];
+  }
+
+  requeueLast(batch: readonly PendingRequest<Q, A>[]): void {
+    this.#pending = [...this.#pending, ...batch];
+  }
+
+  /** Rejects every request whose time is over. */
+  rejectOverdue(error: unknown): void {
+    const nowMs = performance.now();
+    for (const { giveUpAtMs, reject } of this.#pending) if (giveUpAtMs <= nowMs) reject(error);
+    this.#pending = this.#pending.filter(({ giveUpAtMs }) => giveUpAtMs > nowMs);
+  }
+
+  /** Milliseconds until the next request's time is over. */
+  get overdueInMs(): number {
+    return Math.min(...this.#pending.map(({ giveUpAtMs }) => giveUpAtMs)) - performance.now();
+  }
+}
