@@ -5,7 +5,7 @@
 import type { BegunAttempt } from '../jobs/attempts.ts';
 import type { ProgressReport } from '../jobs/leases.ts';
 import type { LogReport } from '../jobs/log-lines.ts';
-import type { Report } from './executors/attempt-log.ts';
+import type { Report } from './executors/thread/attempt-log.ts';
 
 export interface RunningJob {
   readonly attempt: BegunAttempt;

@@ -79,7 +79,7 @@ function loadedWith(entry: string, seen = new Set<string>()): Set<string> {
 }
 
 it('a worker thread loads files of src/costs only through the registry', () => {
-  const loaded = loadedWith('worker/executors/main.ts');
+  const loaded = loadedWith('worker/executors/thread/main.ts');
   expect(loaded).toContain('handlers/index.ts');
   expect(ofCosts(loaded)).toEqual([]);
 });

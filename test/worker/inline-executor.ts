@@ -6,8 +6,8 @@ import { destination } from 'pino';
 import { keysOf } from '../../src/crypto/open-keyring.ts';
 import { openTenantPool } from '../../src/db/tenant-pool.ts';
 import type { HandlerRegistry } from '../../src/handlers/index.ts';
-import { Executor } from '../../src/worker/executors/executor.ts';
-import { factsOf } from '../../src/worker/executors/facts.ts';
+import { Executor } from '../../src/worker/executors/thread/executor.ts';
+import { factsOf } from '../../src/worker/executors/thread/facts.ts';
 import { ClaimTable } from '../../src/worker/executors/claim-table.ts';
 import type { SpawnExecutor } from '../../src/worker/executors/spawn.ts';
 

@@ -17,7 +17,8 @@ export function failureOf(error: unknown): BatchFailure {
   // This process closed the pool: it does not open again.
   if (code === 'CONNECTION_ENDED') return 'refused';
   if (code === lockNotAvailable) return 'locked';
-  const isUnavailable = code === 'no_answer' || isStoreUnavailable(error) || unavailableStates.test(code);
+  const isUnavailable =
+    code === 'no_answer' || isStoreUnavailable(error) || unavailableStates.test(code);
   return isUnavailable ? 'unavailable' : 'refused';
 }
 

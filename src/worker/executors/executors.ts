@@ -9,7 +9,7 @@ import type { Metrics } from '../../metrics.ts';
 import { returnAfter } from './killed-attempts.ts';
 import { createAssignment } from './assignment.ts';
 import type { Assignment } from './assignment.ts';
-import type { Report } from './attempt-log.ts';
+import type { Report } from './thread/attempt-log.ts';
 import { ManagedExecutor } from './managed-executor.ts';
 import { executorConnections } from './managed-executor-options.ts';
 import type { ManagedExecutorEvents, ExecutorKind } from './managed-executor-options.ts';

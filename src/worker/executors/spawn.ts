@@ -36,7 +36,7 @@ export const spawnThread: SpawnExecutor = (setup, events) => {
   const claimTable = new ClaimTable();
   let thread: Worker;
   try {
-    thread = new Worker(sibling('main'), {
+    thread = new Worker(sibling('thread/main'), {
       workerData: { setup, memory: claimTable.memory },
       resourceLimits: { maxOldGenerationSizeMb: setup.heapMb },
     });

@@ -9,7 +9,7 @@ import { PurserError } from '../../../src/errors.ts';
 import type { BegunAttempt } from '../../../src/jobs/attempts.ts';
 import { createLlm } from '../../../src/llm/create-llm.ts';
 import { createMetrics } from '../../../src/metrics.ts';
-import type { Report } from '../../../src/worker/executors/attempt-log.ts';
+import type { Report } from '../../../src/worker/executors/thread/attempt-log.ts';
 import type { SpawnExecutor } from '../../../src/worker/executors/spawn.ts';
 import { Executors } from '../../../src/worker/executors/executors.ts';
 import { silentLog } from '../../support/llm-attempt.ts';

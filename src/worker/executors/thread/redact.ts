@@ -2,9 +2,9 @@
  * Removes the secrets that were opened for an attempt from its end and from its errors. Only texts for people are
  * redacted: states, codes and classes decide what happens next, so they stay even if a secret has the same text.
  */
-import type { SecretTexts } from '../../crypto/secrets/texts.ts';
-import type { AttemptEnd } from '../../jobs/attempts.ts';
-import type { PackedError } from './packed-errors.ts';
+import type { SecretTexts } from '../../../crypto/secrets/texts.ts';
+import type { AttemptEnd } from '../../../jobs/attempts.ts';
+import type { PackedError } from '../packed-errors.ts';
 
 export function redactAttemptEnd(secrets: SecretTexts, end: AttemptEnd): AttemptEnd {
   if (secrets.empty) return end;

@@ -4,25 +4,25 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { DestinationStream } from 'pino';
-import type { OpenKeys } from '../../crypto/open-keyring.ts';
-import { openFields } from '../../crypto/secrets/fields.ts';
-import { SecretTexts } from '../../crypto/secrets/texts.ts';
-import { secretWatch } from '../../crypto/secrets/watch.ts';
-import type { TenantPool, TenantSql } from '../../db/tenant.ts';
-import type { PurserError } from '../../errors.ts';
-import { parsePayload } from '../../handlers/define.ts';
-import type { Handler } from '../../handlers/define.ts';
-import type { HandlerRegistry } from '../../handlers/index.ts';
-import { payloadSealer } from '../../handlers/seal.ts';
-import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
-import type { LlmCall, LlmReply } from '../../llm/llm.ts';
-import { createHandlerLlm } from '../../llm/handler-llm.ts';
+import type { OpenKeys } from '../../../crypto/open-keyring.ts';
+import { openFields } from '../../../crypto/secrets/fields.ts';
+import { SecretTexts } from '../../../crypto/secrets/texts.ts';
+import { secretWatch } from '../../../crypto/secrets/watch.ts';
+import type { TenantPool, TenantSql } from '../../../db/tenant.ts';
+import type { PurserError } from '../../../errors.ts';
+import { parsePayload } from '../../../handlers/define.ts';
+import type { Handler } from '../../../handlers/define.ts';
+import type { HandlerRegistry } from '../../../handlers/index.ts';
+import { payloadSealer } from '../../../handlers/seal.ts';
+import type { AttemptEnd, BegunAttempt } from '../../../jobs/attempts.ts';
+import type { LlmCall, LlmReply } from '../../../llm/llm.ts';
+import { createHandlerLlm } from '../../../llm/handler-llm.ts';
 import { makeContext } from './attempt-context.ts';
 import { AttemptLog } from './attempt-log.ts';
-import { endOfReturn, endOfThrow } from '../classify.ts';
-import type { ClaimTable } from './claim-table.ts';
-import type { FromExecutor, ToExecutor } from './protocol.ts';
-import { packError, unpackError } from './packed-errors.ts';
+import { endOfReturn, endOfThrow } from '../../classify.ts';
+import type { ClaimTable } from '../claim-table.ts';
+import type { FromExecutor, ToExecutor } from '../protocol.ts';
+import { packError, unpackError } from '../packed-errors.ts';
 import { redactAttemptEnd, redactError } from './redact.ts';
 
 export interface ExecutorOptions {

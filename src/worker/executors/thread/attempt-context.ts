@@ -2,15 +2,15 @@
  * The context of one attempt, made where its handler runs: its tenant's rows through a pool of this thread,
  * the LLM gateway through the supervisor.
  */
-import type { TenantPool, TenantSql } from '../../db/tenant.ts';
-import { tenantSql } from '../../db/tenant.ts';
-import type { Handler, JobContext } from '../../handlers/define.ts';
-import type { BegunAttempt } from '../../jobs/attempts.ts';
-import { enqueueChild } from '../../jobs/enqueue.ts';
-import type { Llm } from '../../llm/llm.ts';
-import type { Logger } from '../../log.ts';
+import type { TenantPool, TenantSql } from '../../../db/tenant.ts';
+import { tenantSql } from '../../../db/tenant.ts';
+import type { Handler, JobContext } from '../../../handlers/define.ts';
+import type { BegunAttempt } from '../../../jobs/attempts.ts';
+import { enqueueChild } from '../../../jobs/enqueue.ts';
+import type { Llm } from '../../../llm/llm.ts';
+import type { Logger } from '../../../log.ts';
 import type { AttemptLog } from './attempt-log.ts';
-import { storableResult } from '../store-value.ts';
+import { storableResult } from '../../store-value.ts';
 
 export interface ContextParts {
   readonly attempt: BegunAttempt;

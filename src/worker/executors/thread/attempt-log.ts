@@ -4,11 +4,11 @@
  */
 import { multistream } from 'pino';
 import type { DestinationStream, Level } from 'pino';
-import { SecretTexts } from '../../crypto/secrets/texts.ts';
-import { createLogger } from '../../log.ts';
-import type { Logger } from '../../log.ts';
-import type { LogLine } from './protocol.ts';
-import { storableText } from '../store-value.ts';
+import { SecretTexts } from '../../../crypto/secrets/texts.ts';
+import { createLogger } from '../../../log.ts';
+import type { Logger } from '../../../log.ts';
+import type { LogLine } from '../protocol.ts';
+import { storableText } from '../../store-value.ts';
 
 export interface Report {
   readonly progress: { readonly done: number; readonly note: string | null } | undefined;

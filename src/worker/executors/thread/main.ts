@@ -5,16 +5,16 @@
 import { createHook } from 'node:async_hooks';
 import { parentPort, workerData } from 'node:worker_threads';
 import { destination } from 'pino';
-import { keysOf } from '../../crypto/open-keyring.ts';
-import { openTenantPool } from '../../db/tenant-pool.ts';
-import { messageOf, PurserError } from '../../errors.ts';
-import { openRegistry } from '../../handlers/index.ts';
-import type { HandlerRegistry } from '../../handlers/index.ts';
-import { ClaimTable } from './claim-table.ts';
+import { keysOf } from '../../../crypto/open-keyring.ts';
+import { openTenantPool } from '../../../db/tenant-pool.ts';
+import { messageOf, PurserError } from '../../../errors.ts';
+import { openRegistry } from '../../../handlers/index.ts';
+import type { HandlerRegistry } from '../../../handlers/index.ts';
+import { ClaimTable } from '../claim-table.ts';
 import { currentAttempt, Executor } from './executor.ts';
 import { factsOf } from './facts.ts';
-import type { ExecutorSetup, FromExecutor, ToExecutor } from './protocol.ts';
-import { packError } from './packed-errors.ts';
+import type { ExecutorSetup, FromExecutor, ToExecutor } from '../protocol.ts';
+import { packError } from '../packed-errors.ts';
 
 const heartbeatEveryMs = 100;
 
@@ -74,7 +74,7 @@ function trapFaults(executor: Executor, post: (message: FromExecutor) => void): 
 
 async function main(): Promise<void> {
   const port = parentPort;
-  if (port === null) throw new Error('executors/main runs in a thread');
+  if (port === null) throw new Error('thread/main runs in a thread');
   // spawn.ts starts it with exactly this.
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   const { setup, memory } = workerData as { setup: ExecutorSetup; memory: SharedArrayBuffer };

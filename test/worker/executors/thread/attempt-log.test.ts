@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import { SecretTexts } from '../../../src/crypto/secrets/texts.ts';
-import { AttemptLog } from '../../../src/worker/executors/attempt-log.ts';
-import type { Report } from '../../../src/worker/executors/attempt-log.ts';
+import { SecretTexts } from '../../../../src/crypto/secrets/texts.ts';
+import { AttemptLog } from '../../../../src/worker/executors/thread/attempt-log.ts';
+import type { Report } from '../../../../src/worker/executors/thread/attempt-log.ts';
 
 function logOf(...secrets: string[]) {
   const texts = new SecretTexts();
