@@ -1,9 +1,9 @@
-/** RFC 9110 section 10.2.3: a Retry-After header says seconds, or a date. */
+/** The Retry-After header, in seconds or as a date (RFC 9110 section 10.2.3). */
 
 const minMs = 1_000;
 const maxMs = 60 * 60_000;
 
-/** Milliseconds to wait from `now`, at least one second and at most one hour; undefined for what is neither. */
+/** Milliseconds to wait from `now`, from one second to one hour; undefined for a missing or invalid header. */
 export function parseRetryAfter(header: string | null | undefined, now: Date): number | undefined {
   const text = header?.trim() ?? '';
   if (text === '') return undefined;
@@ -12,7 +12,7 @@ export function parseRetryAfter(header: string | null | undefined, now: Date): n
   );
 }
 
-/** The same bounds for a wait that is said in milliseconds. */
+/** Applies the same bounds to a wait in milliseconds. */
 export function boundedRetryMs(waitMs: number | undefined): number | undefined {
   if (waitMs === undefined || Number.isNaN(waitMs)) return undefined;
   return Math.ceil(Math.min(Math.max(waitMs, minMs), maxMs));

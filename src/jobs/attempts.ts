@@ -1,6 +1,6 @@
 /**
- * Begin and finish of attempts. Begin is compare-and-set on (queued, dispatch number); finish is fenced by
- * the attempt's token and may be repeated. Both take many jobs and answer for each.
+ * Begin and finish of attempts. Begin is a compare-and-set on state and dispatch number; finish requires the
+ * attempt's token and may be repeated. Both take many jobs and answer for each.
  */
 import type { Queryable } from '../db/connect.ts';
 import type { JobState } from './states.ts';
@@ -20,9 +20,9 @@ export interface BegunAttempt {
   readonly attempt: number;
   readonly maxAttempts: number;
   readonly token: string;
-  /** A suspect: it has to run in a process of its own. */
+  /** The job is a suspect: it runs in a process of its own. */
   readonly isolated: boolean;
-  /** Deaths of that process since the job last came to an end of its own. */
+  /** Crashes of that process since the last attempt that ended without one. */
   readonly isolatedCrashes: number;
   readonly createdAt: Date;
   readonly scheduledFor: Date;
@@ -36,8 +36,8 @@ const lockTimeout = (sql: Queryable) =>
   sql`lock_timeout as materialized (select set_config('lock_timeout', '2s', true))`;
 
 /**
- * Starts attempts and leases them to `workerId` for `leaseMs`. Requests that are stale (re-dispatched, cancelled,
- * ended) are simply missing from the answer; one that is repeated, because its answer was lost, gets its attempt.
+ * Starts attempts and leases them to `workerId` for `leaseMs`. Stale requests (job dispatched again, cancelled or
+ * ended) are missing from the answer. A repeated request, after a lost answer, returns the attempt that it started.
  */
 export async function beginAttempts(
   sql: Queryable,
@@ -57,7 +57,8 @@ export async function beginAttempts(
         ${sorted.map(({ jobId }) => jobId)}::bigint[], ${sorted.map(({ dispatchNo }) => dispatchNo)}::int[],
         ${sorted.map(({ token }) => token)}::uuid[]) as r (job_id, dispatch_no, token)
     ), found as materialized (
-      -- A repetition that waits for its first try sees what that one made. The CASE keeps the planner to ids.
+      -- A repeated request that waited for the first one sees its attempt. CASE hides the state from the planner,
+      -- which would otherwise scan an index on state instead of the ids.
       select j.*, r.token
       from public.background_jobs j join request r on r.job_id = j.id and r.dispatch_no = j.dispatch_no
       where exists (select from lock_timeout) and case j.state
@@ -95,22 +96,22 @@ export interface JobFault {
 /** Crashes of a shared thread or process after which each job that ran there is a suspect. */
 export const sharedCrashesOfSuspect = 2;
 
-/** What an attempt's end does to its row. */
+/** What the end of an attempt writes into the job's row. */
 export interface AttemptEnd {
   readonly toState: Exclude<JobState, 'queued' | 'running'>;
-  /** JSON, for completed. */
+  /** JSON; only for completed. */
   readonly result?: unknown;
   readonly error?: JobFault;
-  /** When the job may run again (failed, pending, parked). */
+  /** Earliest time of the next attempt (failed, pending, parked). */
   readonly scheduledFor?: Date;
-  /** false: handed back or snoozed; the attempt is taken off the count again. */
+  /** false: returned or snoozed; the attempt is not counted. */
   readonly countsAttempt: boolean;
   readonly detail: Record<string, unknown>;
-  /** Whether the job has to run alone from now on; false also forgets its losses. Unset: as it was. */
+  /** Whether the next attempt runs isolated; false also resets the crash counts. Unset: unchanged. */
   readonly suspect?: boolean;
-  /** What it ran in died or was ended. In company the second such end makes a suspect. */
+  /** Its thread or process crashed or was killed: one that other jobs shared, or one of its own. */
   readonly lost?: 'shared' | 'isolated';
-  /** Decimal USD, for parked: the hold that was refused. */
+  /** Decimal USD; only for parked: the refused hold. */
   readonly neededUsd?: string;
 }
 
@@ -120,13 +121,12 @@ export interface FinishRequest {
   readonly end: AttemptEnd;
 }
 
-/** applied: this call did it. repeated: an earlier call under this token had done it. stale: refused. */
+/** applied: by this call. repeated: by an earlier call with this token. stale: refused. */
 export type FinishResult = 'applied' | 'repeated' | 'stale';
 
 /**
- * Ends attempts. A token that is not the row's current one changes nothing and is answered `stale`. A job that
- * would run again although somebody wants it cancelled is cancelled. Locks: tokens, leases, jobs, each in the
- * order of job ids.
+ * Ends attempts. A token that is not the job's current one changes nothing and is answered `stale`. A job that would
+ * run again is cancelled instead if that was requested. Lock order: tokens, leases, jobs, each by job id.
  */
 export async function finishAttempts(
   sql: Queryable,
@@ -163,22 +163,22 @@ export async function finishAttempts(
     ), released as (
       delete from purser.job_leases l using lease e where l.job_id = e.job_id
     ), found as materialized (
-      -- After the tokens: what waited for another end of the same attempt sees that end here.
+      -- After the tokens: a statement that waited for another end of the same attempt sees that end here.
       select j.id, j.state from public.background_jobs j
       join request r on j.id = r.job_id and j.attempt_token = r.token
       where (select count(*) from lease) is not null order by j.id for no key update of j
     ), outcome as (
       select r.*, case when l.cancel_requested is not null and r.to_state in ('pending', 'failed', 'parked')
           then 'cancelled' else r.to_state end as end_state,
-        jsonb_build_object('by', l.cancel_requested->'by', 'reason', l.cancel_requested->'reason') as wish
+        jsonb_build_object('by', l.cancel_requested->'by', 'reason', l.cancel_requested->'reason') as request
       from request r join closed c on c.token = r.token left join lease l on l.job_id = r.job_id
     ), ended as (
       update public.background_jobs j
       set state = o.end_state, result = o.result, error = coalesce(o.error, j.error),
-          state_detail = case when o.end_state = o.to_state then o.detail else o.wish end,
+          state_detail = case when o.end_state = o.to_state then o.detail else o.request end,
           scheduled_for = coalesce(o.scheduled_for, j.scheduled_for), needed_usd = o.needed_usd,
-          -- Money is waited for longer than a worker: two budget periods, counted from the first parking. And
-          -- time spent running is not time spent waiting.
+          -- A parked job may wait for two budget periods, counted from the first parking. Running time is no
+          -- waiting time.
           give_up_at = case when o.end_state = 'parked'
             then greatest(j.give_up_at, coalesce(j.first_parked_at, now()) + interval '62 days')
             else j.give_up_at + (clock_timestamp() - j.started_at) end,

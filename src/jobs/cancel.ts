@@ -1,6 +1,6 @@
 /**
- * An operator's wish to cancel: a waiting job ends at once, a running one carries the wish on its lease
- * until its worker obeys. The answer is true whatever begins or ends at the same moment.
+ * Cancelling a job: a waiting job ends at once; for a running one the request is stored in its lease, where its worker
+ * reads it. The answer is correct even if the job begins or ends at the same moment.
  */
 import type { Queryable } from '../db/connect.ts';
 import { PurserError } from '../errors.ts';
@@ -11,19 +11,16 @@ export interface CancelRequest {
   readonly reason: string;
 }
 
-/**
- * cancelled: it was waiting and will not run. requested: it runs, and its worker will be told. ended: it had
- * ended before, as `state` says.
- */
+/** cancelled: the job was waiting. requested: it runs, and its worker will stop it. ended: it had ended, in `state`. */
 export interface CancelAnswer {
   readonly outcome: 'cancelled' | 'requested' | 'ended';
   readonly state: JobState;
 }
 
-/** Each try that decides nothing met a begin or an end that has been committed since. */
+/** A try is undecided when the job began or ended after the statement's snapshot. */
 const maxTries = 100;
 
-/** Cancels a job or asks its worker to; the first wish stands. Throws `unknown_job`. */
+/** Cancels a job or asks its worker to; an earlier request stays as it is. Throws `unknown_job`. */
 export async function requestCancel(
   sql: Queryable,
   request: CancelRequest & { readonly jobId: string },
@@ -38,7 +35,7 @@ export async function requestCancel(
   );
 }
 
-interface Sight {
+interface Observation {
   readonly state: JobState;
   readonly ended: boolean;
   readonly cancelled: boolean;
@@ -46,14 +43,14 @@ interface Sight {
 }
 
 /**
- * One statement. It waits for a begin or a finish that holds the row, and what that one commits is not in
- * this statement's snapshot: then nothing is changed, and the answer is undefined.
+ * One statement. It waits for a begin or a finish that has locked the row; what that transaction commits is not in this
+ * statement's snapshot, so nothing is changed and the answer is undefined.
  */
 async function cancelOrAsk(
   sql: Queryable,
   { jobId, by, reason }: CancelRequest & { readonly jobId: string },
 ): Promise<CancelAnswer | undefined> {
-  const [sight] = await sql<Sight[]>`
+  const [seen] = await sql<Observation[]>`
     with cancelled as (
       update public.background_jobs
       set state = 'cancelled', finished_at = clock_timestamp(),
@@ -74,13 +71,13 @@ async function cancelOrAsk(
            exists (select from asked)
              or exists (select from lease where cancel_requested is not null) as asked
     from public.background_jobs j where j.id = ${jobId}`;
-  if (sight === undefined) throw new PurserError('unknown_job', `there is no job ${jobId}`);
-  if (sight.cancelled) return { outcome: 'cancelled', state: 'cancelled' };
-  if (sight.asked) return { outcome: 'requested', state: 'running' };
-  return sight.ended ? { outcome: 'ended', state: sight.state } : undefined;
+  if (seen === undefined) throw new PurserError('unknown_job', `there is no job ${jobId}`);
+  if (seen.cancelled) return { outcome: 'cancelled', state: 'cancelled' };
+  if (seen.asked) return { outcome: 'requested', state: 'running' };
+  return seen.ended ? { outcome: 'ended', state: seen.state } : undefined;
 }
 
-/** Of the attempts with these tokens, those that somebody wants cancelled, by token. */
+/** Requests to cancel the attempts with these tokens, by token. */
 export async function listCancelRequests(
   sql: Queryable,
   tokens: readonly string[],

@@ -1,6 +1,6 @@
 /**
- * Dead letters: the row is the record. Replay makes a new job beside it, once; discard hides it from the
- * list, with a reason. Every door (CLI, board) uses these functions.
+ * Dead letters: the job's row is the record. Replay makes one new job and leaves the record as it is; discard removes
+ * the record from the list, with a reason. CLI and board use these functions.
  */
 import type { Queryable, Sql } from '../db/connect.ts';
 import { PurserError } from '../errors.ts';
@@ -22,7 +22,7 @@ export interface DeadLetterFilter {
   readonly limit: number;
 }
 
-/** Newest first; neither discarded nor replayed ones. */
+/** Newest first, without those that were discarded or replayed. */
 export async function listDeadLetters(
   sql: Queryable,
   filter: DeadLetterFilter,
@@ -42,7 +42,7 @@ export async function listDeadLetters(
 
 export interface Replayed {
   readonly jobId: string;
-  /** false: this dead letter had been replayed before, and `jobId` is that job. */
+  /** false: replayed before, by the job `jobId`. */
   readonly created: boolean;
 }
 
@@ -74,7 +74,7 @@ export async function replayDeadLetter(
   });
 }
 
-/** Takes a dead letter off the list. Throws `not_a_dead_letter`. */
+/** Removes a dead letter from the list. Throws `not_a_dead_letter`. */
 export async function discardDeadLetter(
   sql: Sql,
   jobId: string,

@@ -1,5 +1,6 @@
 /**
- * Accepting work: an insert in the caller's own transaction. Accepted is committed; no queue is asked.
+ * Enqueueing: an insert in the caller's own transaction. A job is accepted when that transaction commits; the queue
+ * store is not involved.
  */
 import type { Tx } from '../db/connect.ts';
 import type { TenantSql } from '../db/tenant.ts';
@@ -28,12 +29,12 @@ export interface EnqueueRequest {
   readonly tenantId: string;
   readonly jobType: string;
   readonly payload?: object;
-  /** Unique per tenant and job type while the job lives, and for `dedupWindowMs` from now. */
+  /** Unique per tenant and job type until the job has ended and `dedupWindowMs` from now have passed. */
   readonly dedupKey?: string | undefined;
   readonly dedupWindowMs?: number | undefined;
   /**
-   * When the key is taken: `ignore` (default) answers with the job that has it, `replace` gives that job the
-   * new payload, time and priority if it still waits, `reject` throws `duplicate_job`.
+   * If the key is taken: `ignore` (default) returns the job that has it, `replace` gives that job the new payload,
+   * time and priority if it is still waiting, `reject` throws `duplicate_job`.
    */
   readonly onDuplicate?: 'ignore' | 'replace' | 'reject' | undefined;
   readonly runAt?: Date | undefined;
@@ -42,9 +43,9 @@ export interface EnqueueRequest {
 
 export interface Enqueued {
   readonly jobId: string;
-  /** false: a job with this dedup key was there already, and `jobId` is that one. */
+  /** false: the job `jobId` has this dedup key already. */
   readonly created: boolean;
-  /** true: that job was still waiting and was given this payload, time and priority. */
+  /** true: that job was given this payload, time and priority. */
   readonly replaced?: boolean;
 }
 
@@ -69,9 +70,9 @@ function translate(error: unknown): unknown {
   return new PurserError(code, `${text}${hint}`, { cause: error, details: { class: 'fatal' } });
 }
 
-/** jsonb has no \u0000 and Postgres no lone surrogates: such text is refused here, by name. */
+/** Postgres cannot store NUL characters and lone surrogates. */
 function checkText(what: string, text: unknown): void {
-  // Callers in JavaScript have no compiler that tells them.
+  // Callers in plain JavaScript have no type check.
   if (typeof text !== 'string') refuse(`${what} must be a string, not ${typeof text}`);
   if (text.includes('\u0000') || !text.isWellFormed()) {
     throw new PurserError(
@@ -82,11 +83,11 @@ function checkText(what: string, text: unknown): void {
   }
 }
 
-/** JSON would make it null, and nobody would hear of it. */
+/** JSON.stringify would silently write null. */
 function notFinite(key: string): PurserError {
   return new PurserError(
     'invalid_payload',
-    `payload field ${JSON.stringify(key)} is not a finite number, and JSON has no other; leave it out, or send a text`,
+    `payload field ${JSON.stringify(key)} is not a finite number, which JSON cannot represent; omit the field or send a string`,
     { details: { class: 'fatal' } },
   );
 }
@@ -112,14 +113,14 @@ export function serialise(payload: object): string {
 const maxDedupKeyLength = 500;
 const maxPriority = 1_000;
 const maxDedupWindowMs = 10 * 365 * 86_400_000;
-/** Later ones have more digits than Postgres reads. */
+/** Postgres does not read years of more than four digits. */
 const lastRunAt = Date.UTC(9999, 0, 1);
 
 function refuse(fault: string): never {
   throw new PurserError('invalid_request', fault, { details: { class: 'fatal' } });
 }
 
-/** Throws `invalid_request` for what the table would refuse in words that name a constraint. */
+/** Throws `invalid_request` for values that a constraint of the table would refuse without a useful message. */
 function checkRequest(request: Omit<EnqueueRequest, 'tenantId'>): void {
   const { dedupKey, dedupWindowMs = 0, priority = 0, runAt } = request;
   if (!Number.isInteger(priority) || Math.abs(priority) > maxPriority) {
@@ -133,7 +134,7 @@ function checkRequest(request: Omit<EnqueueRequest, 'tenantId'>): void {
   }
   if (dedupKey === undefined) return;
   checkText('the dedup key', dedupKey);
-  // Postgres counts code points, and so does this.
+  // Code points, as Postgres counts them.
   const { length } = Array.from(dedupKey);
   if (length < 1 || length > maxDedupKeyLength) {
     refuse(`the dedup key must have 1 to ${maxDedupKeyLength} characters; it has ${length}`);
@@ -175,8 +176,8 @@ export async function enqueue(connection: Connection, request: EnqueueRequest): 
 const maxRequests = 10_000;
 
 /**
- * Enqueues up to 10,000 jobs in one statement, all or nothing, answers in the order of the requests. A dedup
- * key that is taken, also by an earlier request, is ignored. Throws like `enqueue`, naming the request.
+ * Enqueues up to 10,000 jobs in one statement, all or nothing; answers in the order of the requests. A request whose
+ * dedup key is taken, also by an earlier request, makes no job. Throws like `enqueue`, naming the request.
  */
 export async function enqueueMany(
   connection: Connection,
@@ -204,8 +205,8 @@ export async function enqueueMany(
 }
 
 /**
- * `ctx.enqueue`: for the token's tenant, refused once the attempt has ended. On a transaction of `ctx.sql` the job
- * is there if that commits.
+ * `ctx.enqueue`: for the tenant of the token; refused after the attempt has ended. On a transaction of `ctx.sql` the
+ * job exists if that transaction commits.
  */
 export async function enqueueChild(
   sql: TenantSql | Tx,

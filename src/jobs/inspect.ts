@@ -1,6 +1,4 @@
-/**
- * Reading jobs, for the CLI and the pages.
- */
+/** Queries over jobs for the CLI and the web pages. */
 import { hideSealed } from '../crypto/secrets/fields.ts';
 import type { Queryable } from '../db/connect.ts';
 import type { CancelRequest } from './cancel.ts';
@@ -59,20 +57,20 @@ export interface JobRecord extends JobSummary {
   readonly result: unknown;
   readonly error: Record<string, unknown> | null;
   readonly dedupKey: string | null;
-  /** What the running attempt last said of itself: {done, note, at}. */
+  /** Last progress report of the running attempt: {done, note, at}. */
   readonly progress: { readonly done: number; readonly note: string | null } | null;
-  /** Set while the running attempt has been asked to stop: {by, reason, at}. */
+  /** Request to cancel the running attempt: {by, reason, at}. */
   readonly cancelRequested: CancelRequest | null;
   readonly replayOf: string | null;
   readonly replayedBy: string | null;
   readonly events: readonly JobEvent[];
-  /** What holds a job back that waits for dispatch. */
+  /** Pauses that keep a waiting job from being dispatched. */
   readonly pausedBy: readonly Pause[];
-  /** The newest lines, oldest of them first. */
+  /** The newest lines, in order of time. */
   readonly logs: readonly LogLine[];
 }
 
-/** One job with its whole history and its newest log lines, or undefined. */
+/** One job with its history and its newest log lines, or undefined. */
 export async function findJob(
   sql: Queryable,
   jobId: string,
@@ -99,7 +97,7 @@ export async function findJob(
   return { ...job, payload: hideSealed(job.payload), events, pausedBy, logs };
 }
 
-/** Number of jobs per state, states without jobs left out. */
+/** Number of jobs per state; states without jobs are missing. */
 export async function countByState(sql: Queryable): Promise<Partial<Record<JobState, number>>> {
   const rows = await sql<{ state: JobState; count: number }[]>`
     select state, count(*)::int as count from public.background_jobs group by state order by state`;

@@ -1,6 +1,6 @@
 /**
- * What handlers logged, kept beside their job: the first 500 lines of a job, 2,000 characters each, and one
- * more that says so where there were more. Whatever a line holds, it costs no other line its place.
+ * Log lines of handlers, stored with their job: the first 500 lines of a job, 2,000 characters each, and one more
+ * line that says that there were more. A line that Postgres cannot store as it is does not affect the others.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Queryable } from '../db/connect.ts';
@@ -24,7 +24,7 @@ export interface LogReport {
   }[];
 }
 
-/** Stores lines in the order given; those of jobs that are gone are left out. Returns how many it stored. */
+/** Stores lines in the given order, without those of deleted jobs. Returns the number of stored lines. */
 export async function storeLogLines(
   sql: Queryable,
   reports: readonly LogReport[],
@@ -32,7 +32,7 @@ export async function storeLogLines(
   const lines = reports.flatMap(storableLines);
   let stored = 0;
   for (let from = 0; from < lines.length; from += linesPerStatement) {
-    stored += await appendAgainstOthers(sql, lines.slice(from, from + linesPerStatement));
+    stored += await appendWithRetry(sql, lines.slice(from, from + linesPerStatement));
   }
   return stored;
 }
@@ -47,7 +47,7 @@ interface StorableLine {
 }
 
 function storableLines(report: LogReport): StorableLine[] {
-  // One more than is kept, so that the statement sees that there were more.
+  // One more than is kept: the statement turns it into the last line.
   return report.lines.slice(0, maxLines + 1).map(({ at, level, text }) => ({
     job_id: report.jobId,
     tenant_id: report.tenantId,
@@ -61,26 +61,23 @@ function storableLines(report: LogReport): StorableLine[] {
   }));
 }
 
-/** Postgres takes neither NUL nor half a surrogate pair. */
+/** Postgres cannot store NUL characters and lone surrogates. */
 function storableText(text: string, length: number): string {
   return text.slice(0, length).replaceAll('\u0000', '\uFFFD').toWellFormed();
 }
 
-/** A time that Postgres would not read is that of the storing. */
+/** A time that Postgres cannot read becomes the current time. */
 function storableTime(at: string): string {
   const time = new Date(at);
   const year = time.getUTCFullYear();
   return (year >= 1 && year <= 9_999 ? time : new Date()).toISOString();
 }
 
-/** Another worker wrote for the same job, or the job was deleted, at the same moment. */
+/** Another worker wrote lines of the same job, or the job was deleted, at the same time. */
 const concurrent = new Set(['23505', '23503', '40P01']);
 const maxTries = 10;
 
-async function appendAgainstOthers(
-  sql: Queryable,
-  lines: readonly StorableLine[],
-): Promise<number> {
+async function appendWithRetry(sql: Queryable, lines: readonly StorableLine[]): Promise<number> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await appendLines(sql, lines);
@@ -93,25 +90,25 @@ async function appendAgainstOthers(
 
 async function appendLines(sql: Queryable, lines: readonly StorableLine[]): Promise<number> {
   const stored = await sql`
-    with said as materialized (
-      select s.*, row_number() over (partition by s.job_id, s.tenant_id order by s.place) as turn
+    with line as materialized (
+      select s.*, row_number() over (partition by s.job_id, s.tenant_id order by s.place) as rank
       from rows from (jsonb_to_recordset(${JSON.stringify(lines)}::text::jsonb) as (
         job_id bigint, tenant_id text, attempt int, at timestamptz, level text, text text
       )) with ordinality as s (job_id, tenant_id, attempt, at, level, text, place)
-    ), kept as (
+    ), job as (
       select j.id, j.tenant_id, (
         select coalesce(max(l.line_no), 0) from public.job_log_lines l where l.job_id = j.id) as lines
       from public.background_jobs j
-      where (j.id, j.tenant_id) in (select job_id, tenant_id from said)
+      where (j.id, j.tenant_id) in (select job_id, tenant_id from line)
     )
     insert into public.job_log_lines (job_id, line_no, tenant_id, attempt, at, level, text)
-    select k.id, k.lines + s.turn, k.tenant_id, s.attempt, s.at,
-           case when k.lines + s.turn > ${maxLines} then 'warn' else s.level end,
-           case when k.lines + s.turn > ${maxLines}
-             then ${`there were more: the first ${maxLines} lines of a job are kept`} else s.text end
-    from said s join kept k on k.id = s.job_id and k.tenant_id = s.tenant_id
-    where k.lines + s.turn <= ${maxLines + 1}
-    order by k.id, s.turn`;
+    select j.id, j.lines + l.rank, j.tenant_id, l.attempt, l.at,
+           case when j.lines + l.rank > ${maxLines} then 'warn' else l.level end,
+           case when j.lines + l.rank > ${maxLines}
+             then ${`there were more: the first ${maxLines} lines of a job are kept`} else l.text end
+    from line l join job j on j.id = l.job_id and j.tenant_id = l.tenant_id
+    where j.lines + l.rank <= ${maxLines + 1}
+    order by j.id, l.rank`;
   return stored.count;
 }
 
@@ -123,7 +120,7 @@ export interface LogLine {
   readonly text: string;
 }
 
-/** The newest `limit` lines of a job, oldest of them first. */
+/** The newest `limit` lines of a job, in order of time. */
 export async function listLogLines(
   sql: Queryable,
   jobId: string,

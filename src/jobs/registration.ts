@@ -1,6 +1,4 @@
-/**
- * Job types as the database knows them: what SQL enqueue, web and CLI need without loading a handler.
- */
+/** Job types in the database: what SQL callers, web and CLI need to know without loading a handler. */
 import type { Queryable } from '../db/connect.ts';
 
 export interface JobType {
@@ -9,9 +7,9 @@ export interface JobType {
   readonly maxAttempts: number;
   readonly onBudget: 'park' | 'fail';
   readonly giveUpAfterMs: number;
-  /** JSON Schema of the payload, or {} where the schema library cannot give one. */
+  /** JSON Schema of the payload, or {} if the schema library cannot export one. */
   readonly payloadSchema: object;
-  /** SQL/JSON paths of payload fields that are stored encrypted or not at all. Default none. */
+  /** SQL/JSON paths of payload fields that must be encrypted. Default none. */
   readonly secretPaths?: readonly string[];
 }
 
@@ -35,7 +33,7 @@ export async function registerJobTypes(sql: Queryable, types: readonly JobType[]
   return written.count;
 }
 
-/** Names of all registered types, ordered. */
+/** Names of all registered types, in alphabetical order. */
 export async function listJobTypes(sql: Queryable): Promise<string[]> {
   const rows = await sql<{ job_type: string }[]>`
     select job_type from public.job_types order by job_type`;

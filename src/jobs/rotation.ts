@@ -1,6 +1,6 @@
 /**
- * Encrypted values and the version of the key that each needs: counted, handed to a rotation in batches, and
- * stored again. A job rotates one place of one tenant; rows that are done are not met again.
+ * Key rotation: counts encrypted values by key version, lists them in batches, and stores them re-encrypted. One job
+ * rotates one column of one tenant; rows that have the new version are not listed again.
  */
 import type { Queryable } from '../db/connect.ts';
 import type { TenantSql } from '../db/tenant.ts';
@@ -10,12 +10,12 @@ export const rotationJobType = 'key_rotation';
 export interface EncryptedCount {
   /** table.column. */
   readonly place: string;
-  /** null where the row does not say. */
+  /** null if the row has none. */
   readonly keyVersion: number | null;
   readonly values: number;
 }
 
-/** Values per place and key version. Of payloads those of jobs that can still run, dead letters included. */
+/** Values per place and key version; payloads only of jobs that can still run, and of dead letters. */
 export async function countEncryptedValues(sql: Queryable): Promise<EncryptedCount[]> {
   return sql<EncryptedCount[]>`
     select place, key_version as "keyVersion", sum(value_count)::float8 as "values"
@@ -24,12 +24,12 @@ export async function countEncryptedValues(sql: Queryable): Promise<EncryptedCou
 
 export interface StartedRotation {
   readonly jobs: number;
-  /** Of these, the ones that were under way already. */
+  /** How many of these had been started before. */
   readonly underWay: number;
   readonly values: number;
 }
 
-/** One job per tenant and place that has values of another key version; none beside one that has not ended. */
+/** Starts one job per tenant and place with values of another key version, unless such a job has not ended yet. */
 export async function startRotation(
   sql: Queryable,
   toVersion: number,
@@ -50,7 +50,7 @@ export async function startRotation(
 
 export interface EncryptedValue {
   readonly rowId: string;
-  /** What the token is bound to, and its purpose. */
+  /** Context and purpose that the token is bound to. */
   readonly place: string;
   readonly purpose: string;
   readonly token: string;
@@ -68,7 +68,7 @@ export async function listValuesToRotate(
     from purser.values_to_rotate(${place}, ${toVersion}, ${afterRow}, ${limit})`;
 }
 
-/** Replaces each token by its successor where it still stands. Returns how many did. */
+/** Replaces each token that is still stored by its new one. Returns the number of replaced tokens. */
 export async function storeRotated(
   sql: TenantSql,
   place: string,

@@ -1,6 +1,6 @@
 /**
- * The states of a job and the only transitions there are. The database holds the same table
- * (purser.job_transitions) and refuses the rest; a test compares the two.
+ * The states of a job and the allowed transitions. The database has the same table (purser.job_transitions) and
+ * refuses all others; a test compares the two.
  */
 
 export const jobStates = [
@@ -18,7 +18,7 @@ export type JobState = (typeof jobStates)[number];
 
 export const transitions: Readonly<Record<JobState, readonly JobState[]>> = {
   pending: ['queued', 'dead_letter', 'cancelled'],
-  // queued -> pending: the queue lost the entry. running -> pending: handed back without counting an attempt.
+  // queued -> pending: the queue entry was lost. running -> pending: returned, without counting the attempt.
   queued: ['running', 'pending', 'dead_letter', 'cancelled'],
   running: ['completed', 'failed', 'parked', 'pending', 'dead_letter', 'cancelled'],
   failed: ['queued', 'dead_letter', 'cancelled'],

@@ -1,32 +1,32 @@
 /**
- * What brings waiting and lost jobs back or to their end: leases that passed, budgets that have room
- * again, patience that ran out, keys and doors that expired. Each function is one statement.
+ * Statements of the sweep: takes over attempts with an expired lease, wakes parked jobs, ends jobs that waited too
+ * long, and removes expired dedup keys and operator tokens.
  */
 import type { Queryable } from '../db/connect.ts';
 import { sharedCrashesOfSuspect } from './attempts.ts';
 
-/** Losses alone after which a job is to blame. */
-const maxLossesAlone = 3;
-/** Most rows of one statement. */
+/** Crashes of a process of its own after which a job becomes a dead letter. */
+const maxIsolatedCrashes = 3;
+/** Maximum rows per statement. */
 export const maxRowsPerSweep = 500;
 
 export interface Rescued {
   readonly requeued: number;
   readonly deadLettered: number;
-  /** Somebody had asked for it while they ran. */
+  /** Their cancellation had been requested. */
   readonly cancelled: number;
 }
 
 /**
- * Takes running jobs back whose lease passed, attempt-free. Of a job in company it is one loss more, and from the
- * second on it is a suspect; of one that ran alone it is a loss alone, and the third ends it as `worker_lost`. The
- * token goes first, so that the old attempt can no longer commit anything.
+ * Returns running jobs with an expired lease to pending, without counting the attempt. The crash of a shared process is
+ * counted, and the second makes the job a suspect; the third crash of a process of its own ends the job as
+ * `worker_lost`. The token is deleted first, so that the old attempt cannot commit anything more.
  */
 export async function rescueLostAttempts(sql: Queryable, now: Date): Promise<Rescued> {
   const rows = await sql<{ state: string }[]>`
     with lost as materialized (
-      -- The token is the gate that finish takes first too. What a commit, an end, a renewal or a wish to cancel
-      -- holds is left for the next sweep.
+      -- Token before lease, as in finish. Rows locked by a commit, a finish, a renewal or a request to cancel are left
+      -- for the next sweep.
       select l.job_id, l.token, l.worker_id, l.alone, l.cancel_requested
       from purser.job_leases l join purser.context_tokens t on t.token = l.token
       where l.expires_at < ${now} order by l.job_id limit ${maxRowsPerSweep} for update of l, t skip locked
@@ -36,7 +36,7 @@ export async function rescueLostAttempts(sql: Queryable, now: Date): Promise<Res
       delete from purser.job_leases l using lost where l.job_id = lost.job_id and l.token = lost.token
     ), outcome as (
       select lost.*, case when cancel_requested is not null then 'cancelled'
-          when alone and j.losses_alone + 1 >= ${maxLossesAlone} then 'dead_letter' else 'pending' end as state
+          when alone and j.losses_alone + 1 >= ${maxIsolatedCrashes} then 'dead_letter' else 'pending' end as state
       from lost join public.background_jobs j on j.id = lost.job_id
     )
     update public.background_jobs j
@@ -47,7 +47,7 @@ export async function rescueLostAttempts(sql: Queryable, now: Date): Promise<Res
         suspect = j.suspect or o.alone or j.losses + 1 >= ${sharedCrashesOfSuspect},
         give_up_at = j.give_up_at + (clock_timestamp() - j.started_at),
         error = case when o.state = 'dead_letter' then jsonb_build_object('code', 'worker_lost', 'message',
-            format('the process that ran this job alone died or fell silent %s times', j.losses_alone + 1))
+            format('the process that ran only this job crashed or lost its lease %s times', j.losses_alone + 1))
           else j.error end,
         finished_at = case when o.state <> 'pending' then clock_timestamp() end,
         state_detail = case when o.state = 'cancelled'
@@ -64,13 +64,13 @@ export async function rescueLostAttempts(sql: Queryable, now: Date): Promise<Res
   };
 }
 
-/** Ends jobs that have waited for longer than their type's patience. */
+/** Ends jobs that have waited for longer than giveUpAfter of their type. */
 export async function expireWaitingJobs(sql: Queryable, now: Date): Promise<number> {
   const expired = await sql`
     update public.background_jobs j
     set state = 'dead_letter', finished_at = clock_timestamp(), state_detail = '{"reason": "expired"}',
         error = jsonb_build_object('code', 'expired',
-          'message', format('waited in state %s until its patience ended (giveUpAfter)', j.state))
+          'message', format('waited in state %s for longer than giveUpAfter', j.state))
     from (
       select id from public.background_jobs
       where state in ('pending', 'queued', 'failed', 'parked') and give_up_at < ${now}
@@ -81,9 +81,9 @@ export async function expireWaitingJobs(sql: Queryable, now: Date): Promise<numb
 }
 
 /**
- * Wakes parked jobs: all whose time has come, and of the rest, in priority order, those whose hold fits
- * what their tenant's budget has left, together. A woken job keeps `needed_usd` until its attempt ends, and
- * what is awake already is counted: a small top-up does not wake the whole queue sweep by sweep.
+ * Wakes parked jobs: all that are due, and of the others, by priority, as many as their tenant's available budget
+ * covers. A woken job keeps `needed_usd` until its attempt ends and is counted against that budget, so that a small
+ * top-up does not wake more jobs in every sweep.
  */
 export async function wakeParkedJobs(sql: Queryable, now: Date): Promise<number> {
   const woken = await sql`
@@ -110,10 +110,10 @@ export async function wakeParkedJobs(sql: Queryable, now: Date): Promise<number>
   return woken.count;
 }
 
-/** Removes dedup keys that expired and whose job has ended, and operators' doors that timed out. */
+/** Removes expired dedup keys of ended jobs, and expired operator tokens. */
 export async function removeExpiredKeys(sql: Queryable, now: Date): Promise<number> {
   const removed = await sql`
-    with doors as (
+    with operator_tokens as (
       delete from purser.context_tokens where job_id is null and expires_at < ${now}
     )
     delete from public.job_keys k using (

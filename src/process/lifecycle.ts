@@ -1,7 +1,7 @@
 /**
- * Opening in order and closing in reverse: what a process opened is closed once, whatever ends it, and
- * SIGTERM or SIGINT, also twice or during start-up, lead to one orderly close that ends before a platform
- * would kill the process. Imports nothing at run time, so that an entry can listen at once.
+ * Closes what a process opened, once, in reverse order, whatever ends the process. SIGTERM or SIGINT, also repeated or
+ * during start-up, lead to one orderly close that ends before a platform kills the process. This file imports nothing
+ * at run time, so that the CLI can handle signals before it loads anything else.
  */
 import type { Logger } from '../log.ts';
 
@@ -10,9 +10,9 @@ interface Closable {
   readonly close: () => Promise<void>;
 }
 
-/** Platforms kill 30 s after SIGTERM. A part that waits for a store that is away has to be left behind. */
+/** Platforms kill 30 s after SIGTERM; a part that waits for an unavailable store is abandoned before. */
 const closeWithinMs = 27_000;
-const leastPerPartMs = 500;
+const minPerPartMs = 500;
 
 export class Lifecycle {
   readonly #log: Logger;
@@ -28,7 +28,7 @@ export class Lifecycle {
     this.#closeWithinMs = options.closeWithinMs ?? closeWithinMs;
   }
 
-  /** Aborts when the process was asked to stop. */
+  /** Aborted when the process is asked to stop. */
   get stopSignal(): AbortSignal {
     return this.#stop.signal;
   }
@@ -37,19 +37,19 @@ export class Lifecycle {
     return this.#byForce;
   }
 
-  /** Of a process that ends by this stop: 0, unless its reason is a failure. */
+  /** Exit code of the process: 0 unless it stops because of a failure. */
   get exitCode(): number {
     return this.#exitCode;
   }
 
-  /** Registers what has to be closed; the last one registered closes first. */
+  /** Registers a part to close; the last one registered is closed first. */
   opened(name: string, close: () => Promise<void>): void {
     this.#open.push({ name, close });
   }
 
   /**
-   * The first reason counts, with its exit code. `byForce`: a thread is left that no exit can end, so the
-   * process has to end itself by SIGKILL.
+   * The first reason and its exit code are kept. `byForce`: a thread is left that does not end on exit, so the process
+   * has to kill itself with SIGKILL.
    */
   requestStop(reason: string, { byForce = false, exitCode = 0 } = {}): void {
     if (byForce) this.#byForce = true;
@@ -59,7 +59,7 @@ export class Lifecycle {
     this.#stop.abort(reason);
   }
 
-  /** Resolves when a stop was requested. */
+  /** Resolves when a stop is requested. */
   async untilStopped(): Promise<void> {
     if (this.#stop.signal.aborted) return;
     await new Promise((resolve) => {
@@ -67,7 +67,7 @@ export class Lifecycle {
     });
   }
 
-  /** Closes everything, once. A part that fails to close is logged and does not keep the others open. */
+  /** Closes all parts, once. A part that fails to close is logged, and the others are closed all the same. */
   async close(): Promise<void> {
     this.#closing ??= this.#closeAll();
     await this.#closing;
@@ -78,7 +78,7 @@ export class Lifecycle {
     for (let part = this.#open.pop(); part !== undefined; part = this.#open.pop()) {
       const { name } = part;
       try {
-        const leftMs = Math.max(leastPerPartMs, deadline - performance.now());
+        const leftMs = Math.max(minPerPartMs, deadline - performance.now());
         const closed = await within(part.close(), leftMs);
         if (closed) this.#log.debug({ part: name }, 'closed');
         else this.#log.error({ part: name }, 'close_abandoned');
@@ -89,7 +89,7 @@ export class Lifecycle {
   }
 }
 
-/** Whether the promise settled in time; a failure is thrown. */
+/** Whether the promise resolved in time; throws if it is rejected. */
 async function within(promise: Promise<void>, ms: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined;
   const passed = new Promise<false>((resolve) => {
@@ -102,7 +102,7 @@ const signals = ['SIGTERM', 'SIGINT'] as const;
 
 const leave = (): void => process.exit(0);
 
-/** For the time in which nothing is begun: SIGTERM and SIGINT end the process with exit code 0. */
+/** Before anything is opened: SIGTERM and SIGINT end the process with exit code 0. */
 export function leaveOnSignals(): void {
   for (const signal of signals) process.on(signal, leave);
 }
@@ -115,7 +115,7 @@ export function stopOnSignals(lifecycle: Lifecycle): () => void {
   const listeners = signals.map((signal) => {
     const listener = (): void => lifecycle.requestStop(signal);
     process.on(signal, listener);
-    // After the new one is there: without any listener a signal ends the process by itself.
+    // Only after the new listener was added: without a listener, a signal kills the process.
     process.off(signal, leave);
     return () => process.off(signal, listener);
   });

@@ -1,32 +1,32 @@
-/** What stays the same is said once a minute: an outage is news, each of its retries is not. */
+/** Limits repeated log lines to one a minute: an outage is logged, not each of its retries. */
 import { codeOf } from '../errors.ts';
 import type { Logger } from '../log.ts';
 
-const againAfterMs = 60_000;
+const intervalMs = 60_000;
 
 export class LogThrottle {
-  readonly #saidAtMs = new Map<string, number>();
+  readonly #loggedAtMs = new Map<string, number>();
 
-  /** Whether `what` was not said within the last minute; if so, it counts as said now. */
-  isDue(what: string): boolean {
+  /** Whether `key` was not logged within the last minute; if true, it counts as logged now. */
+  isDue(key: string): boolean {
     const nowMs = performance.now();
-    if (nowMs - (this.#saidAtMs.get(what) ?? -Infinity) < againAfterMs) return false;
-    this.#saidAtMs.set(what, nowMs);
+    if (nowMs - (this.#loggedAtMs.get(key) ?? -Infinity) < intervalMs) return false;
+    this.#loggedAtMs.set(key, nowMs);
     return true;
   }
 }
 
-/** The part of a logger that `warnRarely` gives. */
+/** The part of a logger that `warnThrottled` returns. */
 export interface Warnings {
   warn(fields: { readonly error: unknown; readonly queue?: string }, event: string): void;
 }
 
-/** Warnings of what a driver tries again by itself, each kind of failure of an event once a minute. */
+/** For failures that a driver retries by itself: logs each event and error code once a minute. */
 export function warnThrottled(log: Pick<Logger, 'warn'>): Warnings {
-  const rarely = new LogThrottle();
+  const throttle = new LogThrottle();
   return {
     warn: (fields, event) => {
-      if (rarely.isDue(`${event} ${codeOf(fields.error)}`)) log.warn(fields, event);
+      if (throttle.isDue(`${event} ${codeOf(fields.error)}`)) log.warn(fields, event);
     },
   };
 }

@@ -1,7 +1,6 @@
 /**
- * The shared loop of every service: calls `runOnce` again and again, at once while there is work, and backs
- * off while it fails. A failure that stays the same is said once a minute, a round that never returns is a
- * silent stop.
+ * The loop that every service uses: calls `runOnce` repeatedly, without a pause while there is work, and backs off while
+ * it fails. The same failure is logged once a minute. A round that never returns is reported by the stall watchdog.
  */
 import { codeOf } from '../errors.ts';
 import type { Logger } from '../log.ts';
@@ -10,28 +9,28 @@ import type { StallWatchdog } from './stall-watchdog.ts';
 
 export interface LoopOptions {
   readonly name: string;
-  /** Pause between two runs that found nothing to do. */
+  /** Pause after a round that found nothing to do. */
   readonly everyMs: number;
-  /** The same while a round of the last second did something: what comes next may be there already. */
+  /** The same pause if a round within the last second found work. Default `everyMs`. */
   readonly busyEveryMs?: number;
-  /** Does one round. Returns how much it did; above 0, the next round follows at once. */
+  /** Runs one round and returns how much work it did; above 0, the next round follows without a pause. */
   readonly runOnce: (now: Date) => Promise<number>;
   readonly log: Logger;
-  /** Longest pause while it fails. Default 10 s. */
+  /** Longest pause after failures. Default 10 s. */
   readonly maxBackoffMs?: number;
-  /** Hears of every round that returned. */
+  /** Is told about every round that returns. */
   readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
-  /** How long a stop waits for the round under way. Default 10 s. */
+  /** How long `stop` waits for the current round. Default 10 s. */
   readonly stopWithinMs?: number;
 }
 
 export interface Loop {
   readonly name: string;
-  /** When a round last ended without an error. */
+  /** End of the last round without an error. */
   readonly succeededAt: () => Date;
   /** Ends the current pause. */
   wake(): void;
-  /** Waits for the round under way, not for ever, then ends. */
+  /** Ends the loop after the current round, or after `stopWithinMs`. */
   stop(): Promise<void>;
 }
 
@@ -43,12 +42,12 @@ export function startLoop(options: LoopOptions): Loop {
   const { name, log, everyMs, busyEveryMs = everyMs } = options;
   const { maxBackoffMs = defaultMaxBackoffMs } = options;
   const stop = new AbortController();
-  const work = options.watchdog?.expect(name);
-  const rarely = new LogThrottle();
-  let said = false;
+  const task = options.watchdog?.expect(name);
+  const throttle = new LogThrottle();
+  let logged = false;
   let failures = 0;
   let succeededAt = new Date();
-  let didAtMs = -Infinity;
+  let workedAtMs = -Infinity;
   let endPause: (() => void) | undefined;
 
   const pause = (ms: number): Promise<void> =>
@@ -63,24 +62,24 @@ export function startLoop(options: LoopOptions): Loop {
 
   const run = async (): Promise<void> => {
     while (!stop.signal.aborted) {
-      let did = 0;
+      let work = 0;
       try {
-        did = await options.runOnce(new Date());
-        if (said) log.info({ loop: name, failures, since: succeededAt }, 'loop_recovered');
-        said = false;
+        work = await options.runOnce(new Date());
+        if (logged) log.info({ loop: name, failures, since: succeededAt }, 'loop_recovered');
+        logged = false;
         failures = 0;
         succeededAt = new Date();
       } catch (error) {
         failures += 1;
-        if (rarely.isDue(codeOf(error))) {
+        if (throttle.isDue(codeOf(error))) {
           log.error({ loop: name, failures, error }, 'loop_failed');
-          said = true;
+          logged = true;
         }
       }
-      work?.progressed();
+      task?.progressed();
       if (failures > 0) await pause(Math.min(maxBackoffMs, everyMs * 2 ** failures));
-      else if (did > 0) didAtMs = performance.now();
-      else await pause(performance.now() - didAtMs < busyForMs ? busyEveryMs : everyMs);
+      else if (work > 0) workedAtMs = performance.now();
+      else await pause(performance.now() - workedAtMs < busyForMs ? busyEveryMs : everyMs);
     }
   };
   const running = run();
@@ -99,7 +98,7 @@ export function startLoop(options: LoopOptions): Loop {
       if ((await Promise.race([running, late])) === 'late')
         log.warn({ loop: name }, 'round_abandoned');
       clearTimeout(timer);
-      work?.end();
+      task?.end();
     },
   };
 }

@@ -1,28 +1,25 @@
 /**
- * A small thread that ends the process when the main thread is blocked: nothing that runs there could tell.
- * It counts its own ticks: while the process is stopped or the machine asleep, neither of them counts.
+ * Starts a small thread that kills the process when its main thread is blocked, which no code of the main thread could
+ * notice. Time is counted in ticks of that thread: while the process is suspended, no tick is counted.
  */
 import { url as debuggerUrl } from 'node:inspector';
 import { extname } from 'node:path';
 import { Worker } from 'node:worker_threads';
 import type { Logger } from '../log.ts';
 
-/**
- * The leases of a worker whose main thread is blocked pass after half of this; no orderly code of ours keeps
- * the thread for a second.
- */
+/** Twice the default lease: by then the worker's jobs have been taken over. Own code blocks for less than a second. */
 const blockedAfterMs = 30_000;
 const tickMs = 1_000;
 
 export interface MainThreadWatchOptions {
-  /** Shown in what it says on stderr. */
+  /** Written into the log line on stderr. */
   readonly role: string;
   readonly log: Logger;
   readonly blockedAfterMs?: number;
   readonly tickMs?: number;
 }
 
-/** What the thread is given. `beats`: one Int32 that the main thread counts up. */
+/** Data of the thread. `beats`: one Int32 that the main thread increments. */
 export interface WatchedThread {
   readonly role: string;
   readonly beats: SharedArrayBuffer;
@@ -30,7 +27,7 @@ export interface WatchedThread {
   readonly tickMs: number;
 }
 
-/** For the rest of the process's life; keeps no process alive. Under a debugger there is no watch. */
+/** Runs until the process ends, and does not keep it alive. Does nothing under a debugger. */
 export function watchMainThread(options: MainThreadWatchOptions): void {
   if (debuggerUrl() !== undefined) return;
   const everyMs = options.tickMs ?? tickMs;

@@ -1,12 +1,12 @@
-/** The thread of main-thread-watch.ts: says on stderr that the main thread is blocked, and ends the process. */
+/** The thread of main-thread-watch.ts: writes to stderr that the main thread is blocked, and kills the process. */
 import { write } from 'node:fs';
 import { workerData } from 'node:worker_threads';
 import type { WatchedThread } from './main-thread-watch.ts';
 
-/** A full pipe may be what blocks the main thread: nobody waits longer than this for a last line. */
+/** The main thread may be blocked by a full pipe: the kill does not wait longer than this for the write. */
 const lastLineMs = 1_000;
 
-// The main thread starts it, with exactly this.
+// Set by watchMainThread.
 // oxlint-disable-next-line typescript/no-unsafe-type-assertion
 const { role, beats, blockedAfterMs, tickMs } = workerData as WatchedThread;
 const counter = new Int32Array(beats);
@@ -26,7 +26,7 @@ const ticks = setInterval(() => {
     level: 'fatal',
     role,
     at,
-    what: 'main thread',
+    task: 'main thread',
     silentMs,
     event: 'process_stalled',
   };

@@ -1,45 +1,45 @@
 /**
- * The end of a process that stopped working without an error. A role names what it has to do again and again
- * and tells each time that it did; the watch counts its own ticks, so that a process which was stopped itself
- * (SIGSTOP, a machine asleep) gets its time to go on. What fails aloud is no silent stop.
+ * Stops a process that makes no progress and reports no error. A role registers each recurring task and reports its
+ * progress. Time is counted in ticks of the watchdog's own timer, so that a process that was suspended itself (SIGSTOP,
+ * machine asleep) is not taken for a stalled one. A task that fails and logs it has made progress.
  */
 import { exitCodes } from '../errors.ts';
 import type { Lifecycle } from './lifecycle.ts';
 import type { Logger } from '../log.ts';
 
 /**
- * A round of a loop is a few short statements. One that takes longer than this waits for an answer that was
- * lost: TCP itself gives up such a connection only after a quarter of an hour.
+ * A round of a loop takes a few short statements. One that takes longer than this is waiting for a lost answer; TCP
+ * closes such a connection only after about 15 minutes.
  */
-const roundWithinMs = 120_000;
+const defaultLimitMs = 120_000;
 
 const tickMs = 1_000;
 
 export interface WatchedTask {
-  /** It was done; or failed, and that is logged; or there was nothing to do. */
+  /** The task was done, failed with a log line, or had nothing to do. */
   progressed(): void;
-  /** It is not expected any more. */
+  /** Removes the task from the watchdog. */
   end(): void;
 }
 
 export interface StallWatchdogOptions {
   readonly log: Logger;
-  /** Called once, with the name of what is not done any more. */
+  /** Called once, with the name of the stalled task. */
   readonly onStall: (what: string) => void;
   readonly tickMs?: number;
 }
 
-interface Expected {
+interface ExpectedTask {
   readonly name: string;
   readonly limitMs: number;
   silentMs: number;
-  doneAt: Date;
+  progressedAt: Date;
 }
 
 export class StallWatchdog {
   readonly #options: StallWatchdogOptions;
   readonly #tickMs: number;
-  readonly #expected = new Set<Expected>();
+  readonly #expected = new Set<ExpectedTask>();
   readonly #timer: NodeJS.Timeout;
 
   constructor(options: StallWatchdogOptions) {
@@ -48,20 +48,20 @@ export class StallWatchdog {
     this.#timer = setInterval(() => this.#tick(), this.#tickMs).unref();
   }
 
-  /** From now on this has to be done at least every `limitMs`. */
-  expect(name: string, limitMs = roundWithinMs): WatchedTask {
-    const expected: Expected = { name, limitMs, silentMs: 0, doneAt: new Date() };
+  /** Adds a task that has to make progress at least every `limitMs`. */
+  expect(name: string, limitMs = defaultLimitMs): WatchedTask {
+    const expected: ExpectedTask = { name, limitMs, silentMs: 0, progressedAt: new Date() };
     this.#expected.add(expected);
     return {
       progressed: () => {
         expected.silentMs = 0;
-        expected.doneAt = new Date();
+        expected.progressedAt = new Date();
       },
       end: () => void this.#expected.delete(expected),
     };
   }
 
-  /** Expects nothing any more. */
+  /** Removes all tasks and ends the timer. */
   stop(): void {
     clearInterval(this.#timer);
     this.#expected.clear();
@@ -71,27 +71,27 @@ export class StallWatchdog {
     for (const expected of this.#expected) {
       expected.silentMs += this.#tickMs;
       if (expected.silentMs < expected.limitMs) continue;
-      const { name, silentMs, doneAt } = expected;
+      const { name, silentMs, progressedAt } = expected;
       this.stop();
-      this.#options.log.fatal({ what: name, since: doneAt, silentMs }, 'process_stalled');
+      this.#options.log.fatal({ task: name, since: progressedAt, silentMs }, 'process_stalled');
       this.#options.onStall(name);
       return;
     }
   }
 }
 
-/** For one role: on a silent stop the process closes in order and exits 1, and a platform starts it again. */
+/** A watchdog for one role: if a task stalls, the process closes in order and exits 1, and the platform restarts it. */
 export function watchForStalls(
   lifecycle: Lifecycle,
   log: Logger,
   options: Pick<StallWatchdogOptions, 'tickMs'> = {},
 ): StallWatchdog {
-  const silence = new StallWatchdog({
+  const watchdog = new StallWatchdog({
     ...options,
     log,
     onStall: (what) => lifecycle.requestStop(`stalled: ${what}`, { exitCode: exitCodes.failed }),
   });
-  // Who leaves may take its time.
-  lifecycle.stopSignal.addEventListener('abort', () => silence.stop(), { once: true });
-  return silence;
+  // A process that is stopping has its own time limit (Lifecycle).
+  lifecycle.stopSignal.addEventListener('abort', () => watchdog.stop(), { once: true });
+  return watchdog;
 }

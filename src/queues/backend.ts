@@ -1,6 +1,6 @@
 /**
- * The one file that knows which store carries the queues: Redis where REDIS_URL is set, BullMQ's Postgres
- * backend on the same database otherwise. Nobody else imports a driver of either.
+ * The only file that knows the queue store: Redis if REDIS_URL is set, otherwise BullMQ's Postgres backend on the same
+ * database. No other file imports `ioredis` or `pg`.
  */
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -18,20 +18,20 @@ import { explainTls, postgresAddress } from '../tls.ts';
 export interface QueueBackendOptions {
   readonly redisUrl?: string | undefined;
   readonly redisTlsVerify?: boolean | undefined;
-  /** A direct connection (no pooler in transaction mode): LISTEN needs it. */
+  /** Without a pooler in transaction mode, because of LISTEN. */
   readonly databaseUrl: string;
   readonly databaseTlsVerify?: boolean | undefined;
-  /** Workers that this process will open; each takes a connection of its own. */
+  /** Number of BullMQ workers that this process opens; each has a connection of its own. */
   readonly workers: number;
-  /** Within about so long, what a dead worker had taken and not begun goes to another one. */
+  /** About the time after which entries of a dead worker go to another one. */
   readonly leaseMs?: number | undefined;
-  /** Keeps fleets apart that share a Redis. */
+  /** Prefix of the keys, so that several fleets can share a Redis. */
   readonly fleetId: string;
   readonly applicationName: string;
   readonly log: Logger;
 }
 
-/** What BullMQ carries: ids, never a payload. */
+/** Data of a BullMQ entry: ids, never a payload. */
 export interface Entry {
   readonly jobId: string;
   readonly dispatchNo: number;
@@ -45,11 +45,11 @@ export interface QueueBackend {
     processor: Processor<Entry>,
     options: Pick<WorkerOptions, 'concurrency'>,
   ): Worker<Entry>;
-  /** Waits for the first connection, at most `timeoutMs`: a role starts without the store, and waits for it. */
+  /** Resolves when connected, or after `timeoutMs`: a role also starts without the store. */
   ready(timeoutMs: number): Promise<void>;
-  /** Rejects when the store is away. */
+  /** Rejects if the store is unavailable. */
   ping(): Promise<void>;
-  /** Redis only: its maxmemory-policy, where the server lets a client read it. */
+  /** Redis only: its maxmemory-policy, if the client may read it. */
   evictionPolicy(): Promise<string | undefined>;
   close(): Promise<void>;
 }
@@ -59,14 +59,14 @@ const closeTimeoutMs = 5_000;
 const keepCompleted = { count: 100 };
 const keepFailed = { count: 500 };
 
-/** Finished entries are kept only for Bull Board; attempts and retries belong to Postgres. */
+/** Finished entries are kept for Bull Board only; attempts and retries are in Postgres. */
 const defaultJobOptions = {
   attempts: 1,
   removeOnComplete: keepCompleted,
   removeOnFail: keepFailed,
 } satisfies QueueOptions['defaultJobOptions'];
 
-/** BullMQ's search for locks that passed has two phases. */
+/** BullMQ needs two checks to find an expired lock. */
 const workerDefaults = (leaseMs = 15_000) =>
   ({
     autorun: false,
@@ -76,7 +76,7 @@ const workerDefaults = (leaseMs = 15_000) =>
     stalledInterval: Math.ceil(leaseMs / 6),
   }) satisfies Partial<WorkerOptions>;
 
-/** Most Postgres connections of the queues in Postgres: a LISTEN for each worker (job type), two for commands. */
+/** Maximum connections of the Postgres queues: one LISTEN per worker (job type), two for commands. */
 export const queueConnections = (workers: number): number => workers + 2;
 
 export function openQueueBackend(options: QueueBackendOptions): QueueBackend {
@@ -96,11 +96,11 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
     connectionName: options.applicationName,
     retryStrategy: (times: number) => Math.min(times * 200, 3_000),
   };
-  // A producer must fail rather than wait while Redis is away; a worker must wait rather than fail.
+  // While Redis is unavailable, a producer has to fail and a worker has to wait.
   const producer = new Redis(url, {
     ...common,
     enableOfflineQueue: false,
-    // A connection that swallows everything must not hang dispatch.
+    // A half-open connection must not block dispatch.
     commandTimeout: commandTimeoutMs,
     maxRetriesPerRequest: 1,
   });
@@ -118,7 +118,7 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
         prefix,
         defaultJobOptions,
         skipWaitingForReady: true,
-        // A queue whose first question to Redis failed would keep that failure for ever: it asks none.
+        // A queue whose first command failed would return that failure for ever.
         skipVersionCheck: true,
       });
       queue.on('error', (error) => log.warn({ queue: name, error }, 'queue_error'));
@@ -163,7 +163,7 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
   };
 }
 
-/** ioredis leaves a TLS handshake that it cuts short without a listener: its error would end the process. */
+/** ioredis removes the listener of a TLS handshake that it aborts; its error would end the process. */
 function disconnect(client: Redis): void {
   const { stream }: { stream?: Redis['stream'] | undefined } = client;
   stream?.on('error', () => {});
@@ -187,7 +187,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
     });
   };
   const classes = withBackend(createPostgresBackend);
-  // A pg.Pool has every method that BullMQ asks for; only the overloads of `on` read differently.
+  // A pg.Pool has every method that BullMQ uses; only the overloads of `on` differ.
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   const connection = pool as unknown as PostgresConnectionOptions;
   // The classes are the same; only the connection option's type differs between the two backends.
@@ -215,7 +215,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
       await ping();
       return undefined;
     },
-    // A LISTEN connection that its worker forgot would be waited for without end.
+    // end() would wait for ever for a LISTEN connection that its worker did not return.
     close: () => Promise.race([pool.end(), sleep(closeTimeoutMs, undefined, { ref: false })]),
   };
 }

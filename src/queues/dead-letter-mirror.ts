@@ -1,16 +1,16 @@
 /**
- * The queue `dead-letter`: a picture of the newest dead letters for Bull Board. The table is the record;
- * entries hold ids and a code word, no worker ever opens this queue, and what is lost is drawn again.
+ * The queue `dead-letter`: a copy of the newest dead letters for Bull Board. The table is the record; entries hold ids
+ * and an error code, no worker opens this queue, and lost entries are added again.
  */
 import type { Entry } from './backend.ts';
 import type { Transport } from './transport.ts';
 
 export const deadLetterQueue = 'dead-letter';
 
-/** How many dead letters a board shows; older ones are in the table (purser dlq list). */
+/** Number of dead letters in the queue; `purser dlq list` shows all. */
 export const mirroredDeadLetters = 200;
 
-/** A dead letter as the board may know it: no message (it can quote a payload), no payload. */
+/** The fields that the board may show: no payload, and no message, which can quote a payload. */
 export interface MirroredDeadLetter {
   readonly jobId: string;
   readonly jobType: string;
@@ -19,7 +19,7 @@ export interface MirroredDeadLetter {
   readonly finishedAt: Date;
 }
 
-/** `dispatchNo` 0 is no dispatch: whoever took such an entry could begin nothing with it. */
+/** `dispatchNo` is 0, which no dispatch has: a worker that took such an entry could not begin its job. */
 interface DeadLetterEntry extends Entry {
   readonly jobType: string;
   readonly tenantId: string;
@@ -32,8 +32,8 @@ export interface MirrorChange {
 }
 
 /**
- * Entries wait for this long and are then still there, as nothing takes them: Bull Board offers its
- * button "promote" on waiting-for-later entries only. (A Redis score holds no time after 2039.)
+ * Entries are delayed because Bull Board offers its button "promote" on delayed entries only. Five years: BullMQ's
+ * Redis score cannot hold a time after 2039.
  */
 const delayMs = 5 * 365 * 86_400_000;
 
@@ -41,19 +41,18 @@ const states = ['delayed', 'waiting', 'prioritized', 'active', 'completed', 'fai
 
 const entryPrefix = 'dead-';
 
-/** BullMQ takes no plain number as an entry's id. */
+/** BullMQ does not accept a plain number as an entry id. */
 export const deadLetterEntryId = (jobId: string): string => `${entryPrefix}${jobId}`;
 
-/** The job that an entry of this queue stands for, or undefined when the id is none of ours. */
+/** The job of an entry of this queue, or undefined for an id of another form. */
 export function jobOfDeadLetterEntry(entryId: string): string | undefined {
   const jobId = entryId.startsWith(entryPrefix) ? entryId.slice(entryPrefix.length) : '';
   return /^[1-9]\d{0,17}$/.test(jobId) ? jobId : undefined;
 }
 
 /**
- * Makes the queue hold exactly `listed` (newest first, at most `mirroredDeadLetters` are taken).
- * Any number of processes may do so at once: an entry that is there is left as it is. Throws when the
- * store is away.
+ * Makes the queue hold exactly the first `mirroredDeadLetters` of `listed` (newest first). Any number of processes may
+ * do so at once: an existing entry stays as it is. Throws if the store is unavailable.
  */
 export async function mirrorDeadLetters(
   transport: Pick<Transport, 'queue'>,
@@ -72,7 +71,7 @@ export async function mirrorDeadLetters(
       missing.map(([entryId, { jobId, jobType, tenantId, errorCode, finishedAt }]) => ({
         name: jobType,
         data: { jobId, dispatchNo: 0, jobType, tenantId, errorCode } satisfies DeadLetterEntry,
-        // Dated as it died, so that the board's order is the table's.
+        // The time of the job's end, so that the board shows the order of the table.
         opts: { jobId: entryId, timestamp: finishedAt.getTime(), delay: delayMs },
       })),
     );

@@ -1,6 +1,6 @@
 /**
- * One BullMQ queue per job type. An entry's id is unique per dispatch, so a re-dispatch is never swallowed
- * by an old finished entry; an entry says which job, the database says everything else.
+ * One BullMQ queue per job type. An entry names a job and its dispatch; everything else is in the database. The entry's
+ * id is unique per dispatch, because BullMQ ignores an entry whose id a finished entry has.
  */
 import type { Queue } from 'bullmq';
 import type { Entry, QueueBackend } from './backend.ts';
@@ -13,9 +13,9 @@ export interface TransportJob {
 
 export interface Transport {
   queue(jobType: string): Queue<Entry>;
-  /** Adds entries; throws when the store is away. An entry that is there already is left as it is. */
+  /** Adds entries; an existing entry stays as it is. Throws if the store is unavailable. */
   add(jobs: readonly TransportJob[]): Promise<void>;
-  /** Those of `jobs` whose entry is neither waiting nor being worked on. */
+  /** Those of `jobs` whose entry is neither waiting nor active. */
   findLost<T extends TransportJob>(jobs: readonly T[]): Promise<T[]>;
   close(): Promise<void>;
 }

@@ -1,6 +1,6 @@
 /**
- * Deadlocks and serialization failures are tried again after 1, 2 and 4 seconds, and counted; after the
- * last one the tick is left to the next round, which is logged.
+ * Retries deadlocks and serialization failures after 1, 2 and 4 seconds, and counts them. After the last retry the
+ * failure is logged, and the work is left to the next round.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { codeOf } from '../errors.ts';
@@ -17,7 +17,7 @@ export interface DeadlockRetryOptions {
 
 export const deadlockPausesMs: readonly number[] = [1_000, 2_000, 4_000];
 
-/** Runs `run`; gives undefined when every try met a deadlock. Other errors are thrown as they are. */
+/** Returns undefined if every try failed by a deadlock. Other errors are thrown. */
 export async function withDeadlockRetry<T>(
   options: DeadlockRetryOptions,
   run: () => Promise<T>,

@@ -1,6 +1,4 @@
-/**
- * The schedules that come with Purser: the cohort analysis, more often for those who pay for freshness.
- */
+/** The built-in schedules: the cost analysis of a tenant, more often for cohorts of higher plans. */
 import type { Queryable } from '../db/connect.ts';
 
 export const cohorts = ['high_value', 'active', 'dormant'] as const;
@@ -11,7 +9,7 @@ export interface Schedule {
   readonly cohort: Cohort;
   readonly cron: string;
   readonly zone: string;
-  /** A stable offset per tenant within this many seconds keeps a tick from being a herd. */
+  /** Each tenant's ticks have a fixed offset of up to this many seconds, so that not all are due at once. */
   readonly splaySeconds: number;
 }
 
@@ -39,7 +37,7 @@ export const defaultSchedules: readonly Schedule[] = [
   },
 ];
 
-/** Adds schedules that are missing; one that an operator changed stays as it is. */
+/** Adds missing schedules; existing ones stay as they are. */
 export async function addMissingSchedules(
   sql: Queryable,
   schedules: readonly Schedule[],

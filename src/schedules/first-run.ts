@@ -1,6 +1,6 @@
 /**
- * A new tenant is due at once. While its first data is still on the way, its first runs can be held for a
- * bounded time, and released when the data is there.
+ * The first runs of a new tenant's schedules, which are due at once. While the first data is being uploaded they can be
+ * delayed, for a limited time.
  */
 import type { Queryable } from '../db/connect.ts';
 
@@ -10,16 +10,16 @@ export async function delayFirstRuns(
   tenantId: string,
   delayMs: number,
 ): Promise<number> {
-  const held = await sql`
+  const delayed = await sql`
     update public.tenant_schedules set next_due = now() + ${delayMs} * interval '1 millisecond'
     where tenant_id = ${tenantId} and last_bucket is null`;
-  return held.count;
+  return delayed.count;
 }
 
 /** Makes schedules that never ran due now. */
 export async function endFirstRunDelay(sql: Queryable, tenantId: string): Promise<number> {
-  const released = await sql`
+  const due = await sql`
     update public.tenant_schedules set next_due = least(next_due, now())
     where tenant_id = ${tenantId} and last_bucket is null`;
-  return released.count;
+  return due.count;
 }

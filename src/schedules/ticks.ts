@@ -1,14 +1,14 @@
 /**
- * Which tick is due: cron expressions are computed in code, once per distinct (expression, zone), and
- * passed to SQL. A tick is its due instant in UTC, before splay.
+ * Ticks of a cron expression. They are computed here, once per (expression, zone), and passed to SQL. A tick is
+ * identified by the time at which it is due, in UTC and without the tenant's splay.
  */
 import { Cron } from 'croner';
 import { PurserError } from '../errors.ts';
 
 export interface Ticks {
-  /** The newest due instant at or before now. */
+  /** The latest tick at or before now. */
   readonly current: Date;
-  /** The first due instant after now. */
+  /** The first tick after now. */
   readonly next: Date;
 }
 
@@ -16,7 +16,7 @@ export interface Ticks {
 export function ticksAround(cron: string, zone: string, now: Date): Ticks {
   try {
     const expression = new Cron(cron, { timezone: zone, paused: true });
-    // previousRuns looks strictly before its instant; a second on, so that "now" itself counts.
+    // previousRuns excludes its argument; one second later, so that a tick at `now` is included.
     const [current] = expression.previousRuns(1, new Date(now.getTime() + 1_000));
     const next = expression.nextRun(now);
     if (current === undefined || next === null) throw new Error('it never comes due');

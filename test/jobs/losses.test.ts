@@ -60,7 +60,7 @@ describe('a worker that died', () => {
     const row = await jobRow(sql, jobId);
     expect(row.error).toMatchObject({
       code: 'worker_lost',
-      message: 'the process that ran this job alone died or fell silent 3 times',
+      message: 'the process that ran only this job crashed or lost its lease 3 times',
     });
     expect(row.state_detail).toEqual({ reason: 'worker lost', worker: 'worker-1', isolated: true });
   });

@@ -15,7 +15,7 @@ it('ends a process whose main thread is blocked, and says so first', async () =>
     level: 'fatal',
     role: 'child',
     event: 'process_stalled',
-    what: 'main thread',
+    task: 'main thread',
     silentMs: 1_000,
   });
 });

@@ -9,20 +9,20 @@ import { tickMs, untilMissed } from '../support/watched-time.ts';
 
 /** A hundred ticks: far more than the rounds of these tests take. */
 const limitMs = 500;
-const patience = { interval: 10, timeout: 20_000 };
+const pollOptions = { interval: 10, timeout: 20_000 };
 
-let silence: StallWatchdog | undefined;
+let watchdog: StallWatchdog | undefined;
 const loops: Loop[] = [];
 afterEach(async () => {
-  silence?.stop();
+  watchdog?.stop();
   await Promise.all(loops.splice(0).map((loop) => loop.stop()));
 });
 
 function open() {
   const { lines, log } = collectingLog();
   const silent: string[] = [];
-  const stops = new StallWatchdog({ log, onStall: (what) => silent.push(what), tickMs });
-  silence = stops;
+  const opened = new StallWatchdog({ log, onStall: (what) => silent.push(what), tickMs });
+  watchdog = opened;
   const start = (name: string, runOnce: () => Promise<number>) => {
     const loop = startLoop({
       name,
@@ -31,7 +31,7 @@ function open() {
       stopWithinMs: 1,
       log,
       runOnce,
-      watchdog: { expect: (what) => stops.expect(what, limitMs) },
+      watchdog: { expect: (what) => opened.expect(what, limitMs) },
     });
     loops.push(loop);
     return loop;
@@ -48,9 +48,9 @@ describe('a silent stop', () => {
       rounds += 1;
       return rounds < 3 ? Promise.resolve(0) : new Promise(() => {});
     });
-    await expect.poll(() => silent, patience).toEqual(['claim']);
+    await expect.poll(() => silent, pollOptions).toEqual(['claim']);
     const told = lines.filter(({ event }) => event === 'process_stalled');
-    expect(told).toMatchObject([{ level: 'fatal', what: 'claim', silentMs: limitMs }]);
+    expect(told).toMatchObject([{ level: 'fatal', task: 'claim', silentMs: limitMs }]);
     const since = new Date(String(told[0]?.['since'])).getTime();
     expect(Math.abs(since - hung.succeededAt().getTime())).toBeLessThan(limitMs);
   });
