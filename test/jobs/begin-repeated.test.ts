@@ -44,7 +44,7 @@ it('answers with the same attempt, which began once', async () => {
   ]);
 });
 
-it('that overtakes its first try, which still waits on the server, is answered when that is', async () => {
+it('a repeated request that arrives while the first is still waiting gets the same attempt', async () => {
   const request = await queuedRequest(sql, tenantId);
   const both = await gate.begin(async (tx) => {
     await tx`select from background_jobs where id = ${request.jobId} for update`;
@@ -60,7 +60,7 @@ it('that overtakes its first try, which still waits on the server, is answered w
   expect((await jobRow(sql, request.jobId)).attempt).toBe(1);
 });
 
-it('under another token is stale, also beside one that is answered', async () => {
+it('under another token is stale, also in a batch with a valid repetition', async () => {
   const [own, other] = [await queuedRequest(sql, tenantId), await queuedRequest(sql, tenantId)];
   await begin(own, other);
   const again = await begin({ ...own, token: randomUUID() }, other);
@@ -78,7 +78,7 @@ it('is stale once the attempt was finished or taken over', async () => {
   expect((await jobRow(sql, lost.jobId)).state).toBe('pending');
 });
 
-it('a suspect begins alone, with what it lost so far, and its lease says so', async () => {
+it('a suspect begins isolated, with its crash count, and its lease is marked', async () => {
   const [suspect, plain] = [await queuedRequest(sql, tenantId), await queuedRequest(sql, tenantId)];
   await sql`
     update background_jobs set suspect = true, losses_alone = 2 where id = ${suspect.jobId}`;

@@ -1,4 +1,4 @@
-/** A wish to cancel has one true answer, also while the job begins or ends. */
+/** The answer to a request to cancel is correct, also while the job begins or ends. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Queryable, Sql } from '../../src/db/connect.ts';
@@ -37,8 +37,8 @@ beforeEach(async () => {
 });
 afterAll(() => test.close());
 
-const wish = { by: 'alice', reason: 'wrong file' };
-const cancel = (jobId: string) => requestCancel(sql, { jobId, ...wish });
+const request = { by: 'alice', reason: 'wrong file' };
+const cancel = (jobId: string) => requestCancel(sql, { jobId, ...request });
 
 /** A claimed job that no worker has begun. */
 async function queuedJob() {
@@ -76,14 +76,14 @@ describe('at the same moment', () => {
     return answer;
   }
 
-  it('a job that begins is asked to stop, and its worker finds the wish', async () => {
+  it('a job that begins is asked to stop, and its worker finds the request', async () => {
     const job = await queuedJob();
     const token = randomUUID();
     const answer = await cancelDuring(job.jobId, (tx) =>
       beginAttempts(tx, [{ ...job, token }], 'worker-1', 30_000),
     );
     expect(answer).toEqual({ outcome: 'requested', state: 'running' });
-    expect(await listCancelRequests(sql, [token])).toEqual(new Map([[token, wish]]));
+    expect(await listCancelRequests(sql, [token])).toEqual(new Map([[token, request]]));
   });
 
   it('a begin that is rolled back leaves a job that is cancelled', async () => {
@@ -98,7 +98,7 @@ describe('at the same moment', () => {
     expect(await beginAttempts(sql, [request], 'worker-1', 30_000)).toEqual([]);
   });
 
-  it('a job that completes has ended, and says as what', async () => {
+  it('a job that completes is answered as ended, with its state', async () => {
     const attempt = await runningJob(sql, tenantId);
     const answer = await cancelDuring(attempt.jobId, (tx) => finish(tx, attempt));
     expect(answer).toEqual({ outcome: 'ended', state: 'completed' });
@@ -121,7 +121,7 @@ describe('at the same moment', () => {
     ]);
   });
 
-  it('a job that is handed back and begins again is asked under its new token', async () => {
+  it('a job that is returned and begins again gets the request under its new token', async () => {
     const attempt = await runningJob(sql, tenantId);
     const token = randomUUID();
     const answer = await cancelDuring(attempt.jobId, async (tx) => {
@@ -130,10 +130,12 @@ describe('at the same moment', () => {
       await beginAttempts(tx, [{ jobId: attempt.jobId, dispatchNo: 2, token }], 'worker-2', 30_000);
     });
     expect(answer).toEqual({ outcome: 'requested', state: 'running' });
-    expect(await listCancelRequests(sql, [attempt.token, token])).toEqual(new Map([[token, wish]]));
+    expect(await listCancelRequests(sql, [attempt.token, token])).toEqual(
+      new Map([[token, request]]),
+    );
   });
 
-  it('60 jobs that are begun, ended and cancelled at once each end as their answer says', async () => {
+  it('60 jobs that are begun, ended and cancelled at once each end in the state of the answer', async () => {
     const jobs = [];
     for (let n = 0; n < 60; n += 1) jobs.push(await addJob(sql, tenantId));
     const queued = await claim(sql);

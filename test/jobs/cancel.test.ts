@@ -1,4 +1,4 @@
-/** A wish to cancel ends what waits, stays on the lease of what runs, and changes nothing that has ended. */
+/** A request to cancel ends a waiting job, is stored for a running one, and does not change an ended one. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Sql } from '../../src/db/connect.ts';
@@ -26,8 +26,8 @@ beforeEach(async () => {
 });
 afterAll(() => test.close());
 
-const wish = { by: 'alice', reason: 'wrong file' };
-const cancel = (jobId: string, how = wish) => requestCancel(sql, { jobId, ...how });
+const request = { by: 'alice', reason: 'wrong file' };
+const cancel = (jobId: string, how = request) => requestCancel(sql, { jobId, ...how });
 
 /** A claimed job that no worker has begun. */
 async function queuedJob() {
@@ -66,14 +66,14 @@ describe('a waiting job', () => {
     const jobId = await make();
     expect((await jobRow(sql, jobId)).state).toBe(state);
     expect(await cancel(jobId)).toEqual({ outcome: 'cancelled', state: 'cancelled' });
-    expect(await jobRow(sql, jobId)).toMatchObject({ state: 'cancelled', state_detail: wish });
+    expect(await jobRow(sql, jobId)).toMatchObject({ state: 'cancelled', state_detail: request });
     expect((await historyOf(sql, jobId)).at(-1)).toBe(`${state}>cancelled`);
     const [event] = await sql`
       select detail from job_events where job_id = ${jobId} order by id desc limit 1`;
-    expect(event).toEqual({ detail: wish });
+    expect(event).toEqual({ detail: request });
   });
 
-  it('does not begin, though its entry lies in a queue', async () => {
+  it('does not begin, although its entry is in a queue', async () => {
     const job = await queuedJob();
     await cancel(job.jobId);
     const request = { jobId: job.jobId, dispatchNo: job.dispatchNo, token: randomUUID() };
@@ -83,18 +83,18 @@ describe('a waiting job', () => {
 });
 
 describe('a running job', () => {
-  it('carries the wish on its lease, and only its own worker finds it', async () => {
+  it('stores the request in its lease, and only its own worker finds it', async () => {
     const attempt = await runningJob(sql, tenantId);
     const other = await runningJob(sql, tenantId);
     expect(await cancel(attempt.jobId)).toEqual({ outcome: 'requested', state: 'running' });
     expect(await jobRow(sql, attempt.jobId)).toMatchObject({ state: 'running', finished_at: null });
     const tokens = [attempt.token, other.token, randomUUID()];
-    expect(await listCancelRequests(sql, tokens)).toEqual(new Map([[attempt.token, wish]]));
+    expect(await listCancelRequests(sql, tokens)).toEqual(new Map([[attempt.token, request]]));
     expect(await listCancelRequests(sql, [other.token])).toEqual(new Map());
     expect(await listCancelRequests(sql, [])).toEqual(new Map());
   });
 
-  it('keeps the first wish however often it is asked', async () => {
+  it('keeps the first request when others follow', async () => {
     const attempt = await runningJob(sql, tenantId);
     for (const by of ['alice', 'bob', 'carol']) {
       const answer = await cancel(attempt.jobId, { by, reason: `says ${by}` });
@@ -105,17 +105,17 @@ describe('a running job', () => {
     );
   });
 
-  it('ends as cancelled when its worker says so', async () => {
+  it('ends as cancelled when its worker finishes it so', async () => {
     const attempt = await runningJob(sql, tenantId);
     await cancel(attempt.jobId);
-    await finish(sql, attempt, { toState: 'cancelled', detail: { ...wish } });
+    await finish(sql, attempt, { toState: 'cancelled', detail: { ...request } });
     expect(await cancel(attempt.jobId)).toEqual({ outcome: 'ended', state: 'cancelled' });
   });
 });
 
 describe('an ended job', () => {
   it.each(['completed', 'dead_letter', 'cancelled'] as const)(
-    'that is %s stays what it is',
+    'in state %s is not changed',
     async (toState) => {
       const attempt = await runningJob(sql, tenantId);
       const error = toState === 'dead_letter' ? { code: 'boom', message: 'boom' } : undefined;
@@ -126,7 +126,7 @@ describe('an ended job', () => {
     },
   );
 
-  it('is told from one that never was', async () => {
+  it('is distinguished from an unknown job', async () => {
     await expect(cancel('999999999')).rejects.toMatchObject({
       code: 'unknown_job',
       message: 'there is no job 999999999',

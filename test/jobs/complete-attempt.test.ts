@@ -41,7 +41,7 @@ describe.each(levels)('at level %s', (level) => {
         select account_id from aws_accounts where tenant_id = ${tenantId} order by 1`
     ).map(({ account_id }) => account_id);
 
-  it('effects, child job and completion are there together; a later finish is repeated', async () => {
+  it('effects, child job and completion are committed together; a later finish is answered repeated', async () => {
     const { jobId, token, sql } = await attemptOf();
     await system`update background_jobs set suspect = true, losses = 2, losses_alone = 1 where id = ${jobId}`;
     const answer = await sql.begin(
@@ -74,7 +74,7 @@ describe.each(levels)('at level %s', (level) => {
     expect((await jobRow(system, jobId)).result).toMatchObject({ childId: answer.childId });
   });
 
-  it('a throw rolls all of it back, and the job runs on', async () => {
+  it('an error rolls everything back, and the job keeps running', async () => {
     const { jobId, token, sql } = await attemptOf();
     const failing = sql.begin(
       async (tx) => {
@@ -118,7 +118,7 @@ describe.each(levels)('at level %s', (level) => {
     expect(await accounts()).toEqual([]);
   });
 
-  it('what the attempt holds open elsewhere cannot commit after it', async () => {
+  it('another open transaction of the attempt cannot commit after it', async () => {
     const { sql } = await attemptOf();
     const open = sql.begin(async (tx) => {
       await write(tx, 'open');
@@ -128,7 +128,7 @@ describe.each(levels)('at level %s', (level) => {
     expect(await accounts()).toEqual([]);
   });
 
-  it('no token but an attempt’s completes anything', async () => {
+  it('an operator token completes nothing', async () => {
     const token = await openOperatorToken(system, tenantId, 60_000);
     const door = tenantSql(fixture.database.tenant, { token });
     await expect(door.begin(async () => 1, { complete: true })).rejects.toMatchObject({
@@ -138,7 +138,7 @@ describe.each(levels)('at level %s', (level) => {
     expect(await accounts()).toEqual(['by an operator']);
   });
 
-  it('called in SQL by the handler itself it commits nothing: the fence finds no token', async () => {
+  it('called in SQL by the handler, it commits nothing: the commit fence finds no token', async () => {
     const { jobId, sql } = await attemptOf();
     await expect(sql`select purser.complete_attempt('{}')`).rejects.toMatchObject({
       code: 'PU002',

@@ -35,7 +35,7 @@ const listed = async () =>
   (await listDeadLetters(test.sql, { tenantId, limit: 100 })).map(({ jobId }) => jobId);
 
 describe('replay', () => {
-  it('makes a new job of the same work and leaves the original where it ended', async () => {
+  it('makes a new job with the same payload and leaves the original as it is', async () => {
     const original = await deadJob(7);
     const before = await jobRow(test.sql, original);
     const { jobId, created } = await replayDeadLetter(test.sql, original, operator);
@@ -77,7 +77,7 @@ describe('replay', () => {
 });
 
 describe('discard', () => {
-  it('takes a dead letter off the list with who and why, and no replay brings it back', async () => {
+  it('removes a dead letter from the list with operator and reason, and it cannot be replayed', async () => {
     const jobId = await deadJob();
     expect(await listed()).toContain(jobId);
     await discardDeadLetter(test.sql, jobId, { ...operator, reason: 'a duplicate' });
@@ -92,7 +92,7 @@ describe('discard', () => {
     ).rejects.toThrow(/was discarded/);
   });
 
-  it('is refused for a job that is alive', async () => {
+  it('is refused for a job that has not ended', async () => {
     const jobId = await addJob(test.sql, tenantId);
     await expect(
       discardDeadLetter(test.sql, jobId, { ...operator, reason: 'x' }),
@@ -100,7 +100,7 @@ describe('discard', () => {
   });
 });
 
-it('the list has the newest first and is cut at its limit', async () => {
+it('the list is ordered newest first and has at most `limit` rows', async () => {
   const [older, newer] = [await deadJob(), await deadJob()];
   expect((await listed()).slice(0, 2)).toEqual([newer, older]);
   expect(await listDeadLetters(test.sql, { limit: 1 })).toMatchObject([

@@ -29,8 +29,8 @@ async function flood(tenantId: string, count: number, priority = 0): Promise<voi
     from generate_series(1, ${count}::int)`;
 }
 
-describe('turns', () => {
-  it('20,000 older jobs of one tenant do not delay the job of another beyond the next round', async () => {
+describe('dispatch order', () => {
+  it('serves a tenant in the next round, although another one has 20,000 older jobs', async () => {
     const [greedy, patient] = [await addTenant(test.sql), await addTenant(test.sql)];
     await flood(greedy, 20_000);
     expect((await claim(test.sql, 4)).map(({ tenantId }) => tenantId)).toEqual(
@@ -40,7 +40,7 @@ describe('turns', () => {
     expect((await claim(test.sql, 1)).map((job) => job.jobId)).toEqual([jobId]);
   });
 
-  it('go round all tenants when there is room for one job at a time', async () => {
+  it('serves all tenants in turn when the capacity is one job at a time', async () => {
     const tenants = [];
     for (let n = 0; n < 3; n += 1) tenants.push(await addTenant(test.sql));
     for (const tenantId of tenants) await flood(tenantId, 20);
@@ -54,7 +54,7 @@ describe('turns', () => {
     }
   });
 
-  it("are not bought by a high priority: that orders only a tenant's own jobs", async () => {
+  it('does not prefer a tenant whose jobs have a high priority', async () => {
     const [loud, quiet] = [await addTenant(test.sql), await addTenant(test.sql)];
     await flood(loud, 50, 1_000);
     await flood(quiet, 2, -1_000);
@@ -63,7 +63,7 @@ describe('turns', () => {
     expect(served.filter((tenantId) => tenantId === quiet)).toHaveLength(2);
   });
 
-  it("take a tenant's jobs by priority, then by their time", async () => {
+  it('takes the jobs of one tenant by priority, then by due time', async () => {
     const tenantId = await addTenant(test.sql);
     const early = new Date(Date.now() - 60_000);
     const low = await addJob(test.sql, tenantId, { priority: -5, runAt: new Date(0) });
@@ -76,7 +76,7 @@ describe('turns', () => {
   });
 });
 
-it('no more is claimed than a type has room for', async () => {
+it('no more jobs are claimed than the capacity of their type', async () => {
   for (let n = 0; n < 3; n += 1) {
     const tenantId = await addTenant(test.sql);
     await flood(tenantId, 10);
@@ -121,7 +121,7 @@ it('six dispatchers at once never claim a job twice and together claim all', asy
   expect(dispatches).toEqual({ least: 1, most: 1 });
 });
 
-it('a tenant whose turn another dispatcher is taking is passed over, not waited for', async () => {
+it('a tenant that another dispatcher has locked is skipped without waiting', async () => {
   const [busy, free] = [await addTenant(test.sql), await addTenant(test.sql)];
   await addJob(test.sql, busy);
   const jobId = await addJob(test.sql, free);
@@ -131,7 +131,7 @@ it('a tenant whose turn another dispatcher is taking is passed over, not waited 
   });
 });
 
-it('a job that an open transaction replaces is passed over, and everybody else is served', async () => {
+it('a job locked by another transaction is skipped, and the jobs of other tenants are claimed', async () => {
   const [slow, free] = [await addTenant(test.sql), await addTenant(test.sql)];
   const dedupKey = 'one';
   const replaced = await addJob(test.sql, slow, { dedupKey });
@@ -155,7 +155,7 @@ it('an enqueue never waits for a dispatcher', async () => {
 });
 
 describe('a lost entry', () => {
-  it('is looked for only when the job was queued for long enough', async () => {
+  it('is listed only after its job has been queued for the given time', async () => {
     const tenantId = await addTenant(test.sql);
     await addJob(test.sql, tenantId);
     const [job] = await claim(test.sql);
@@ -164,7 +164,7 @@ describe('a lost entry', () => {
     expect(await listOldQueued(test.sql, later, 10_000)).toEqual([job]);
   });
 
-  it('is found although a thousand older entries stand in queues that nobody works on', async () => {
+  it('is found although a thousand older jobs are queued', async () => {
     const tenantId = await addTenant(test.sql);
     await flood(tenantId, 1_000);
     await claim(test.sql, 1_000);
@@ -177,7 +177,7 @@ describe('a lost entry', () => {
     expect(looked).toMatchObject({ jobId, dispatchNo: 1 });
   });
 
-  it('gives its job back, unless the job was dispatched again or has begun', async () => {
+  it('returns its job to pending, unless the job was dispatched again or has begun', async () => {
     const tenantId = await addTenant(test.sql);
     await addJob(test.sql, tenantId);
     const [job] = await claim(test.sql);

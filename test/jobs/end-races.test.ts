@@ -30,7 +30,7 @@ beforeEach(async () => {
 });
 afterAll(() => test.close());
 
-const wish = { by: 'alice', reason: 'wrong file' };
+const request = { by: 'alice', reason: 'wrong file' };
 const again = {
   toState: 'failed',
   error: { code: 'flaky', message: 'flaky' },
@@ -59,7 +59,7 @@ const jobLocked = (jobId: string) => (tx: Sql) =>
   tx`select from background_jobs where id = ${jobId} for update`;
 
 describe('a finish', () => {
-  it('that overtakes its first try, which still waits on the server, is repeated', async () => {
+  it('that arrives while the first request is still waiting is answered repeated', async () => {
     const attempt = await runningJob(sql, tenantId);
     const answers = await atTheGate(
       jobLocked(attempt.jobId),
@@ -70,7 +70,7 @@ describe('a finish', () => {
     expect((await historyOf(sql, attempt.jobId)).at(-1)).toBe('running>completed');
   });
 
-  it('and a rescue: the first at the token has it, in either order', async () => {
+  it('and a rescue: the first to lock the token ends the attempt, in either order', async () => {
     const finished = await lostJob();
     const [answer] = await atTheGate(jobLocked(finished.jobId), () => finish(sql, finished));
     expect(answer).toBe('applied');
@@ -86,7 +86,7 @@ describe('a finish', () => {
     expect(await jobRow(sql, rescued.jobId)).toMatchObject({ state: 'pending', result: null });
   });
 
-  it('and a rescue, fifty times at once: one end each, and the answer tells which', async () => {
+  it('and a rescue, fifty times at once: one end each, and the answer says which', async () => {
     const attempts: Awaited<ReturnType<typeof lostJob>>[] = [];
     while (attempts.length < 50) attempts.push(await lostJob());
     const [answers] = await Promise.all([
@@ -115,7 +115,7 @@ describe('a completion by the handler', () => {
         (error: { code: string }) => error.code,
       );
 
-  it('and a rescue: the first at the token has it, in either order', async () => {
+  it('and a rescue: the first to lock the token ends the attempt, in either order', async () => {
     const finished = await lostJob();
     const outcome = await atTheGate(jobLocked(finished.jobId), () => complete(finished));
     expect(outcome).toEqual(['committed']);
@@ -144,7 +144,7 @@ describe('a completion by the handler', () => {
     expect(await outcome).toBe('committed');
   });
 
-  it('and a finish under the same token: the second is told that it was done', async () => {
+  it('and a finish with the same token: the second is answered repeated', async () => {
     const attempt = await runningJob(sql, tenantId);
     const answers = await atTheGate(
       jobLocked(attempt.jobId),
@@ -160,9 +160,9 @@ describe('a completion by the handler', () => {
   });
 });
 
-describe('a wish to cancel', () => {
+describe('a request to cancel', () => {
   const cancel = async ({ jobId }: { jobId: string }) =>
-    (await requestCancel(sql, { jobId, ...wish })).outcome;
+    (await requestCancel(sql, { jobId, ...request })).outcome;
 
   it.each([
     ['failed', again],
@@ -174,7 +174,7 @@ describe('a wish to cancel', () => {
     expect(await finish(sql, attempt, end)).toBe('applied');
     expect(await jobRow(sql, attempt.jobId)).toMatchObject({
       state: 'cancelled',
-      state_detail: wish,
+      state_detail: request,
       finished_at: expect.any(Date),
     });
     expect(await finish(sql, attempt, end)).toBe('repeated');
@@ -190,16 +190,16 @@ describe('a wish to cancel', () => {
     },
   );
 
-  it('that arrives while a finish to failed is on its way is never lost', async () => {
-    const wishFirst = await runningJob(sql, tenantId);
+  it('that arrives during a finish to failed is not lost', async () => {
+    const requestFirst = await runningJob(sql, tenantId);
     const { asked, finished } = await gate.begin(async (tx) => {
-      await requestCancel(tx, { jobId: wishFirst.jobId, ...wish });
-      const finished = finish(sql, wishFirst, again);
+      await requestCancel(tx, { jobId: requestFirst.jobId, ...request });
+      const finished = finish(sql, requestFirst, again);
       await untilWaiting(gate, 1);
       return { asked: 'requested', finished };
     });
     expect([asked, await finished]).toEqual(['requested', 'applied']);
-    expect((await jobRow(sql, wishFirst.jobId)).state).toBe('cancelled');
+    expect((await jobRow(sql, requestFirst.jobId)).state).toBe('cancelled');
 
     const finishFirst = await runningJob(sql, tenantId);
     const answers = await atTheGate<unknown>(
@@ -211,23 +211,23 @@ describe('a wish to cancel', () => {
     expect((await jobRow(sql, finishFirst.jobId)).state).toBe('cancelled');
   });
 
-  it('ends a job whose worker was lost, instead of another attempt', async () => {
+  it('ends a job whose worker was lost, instead of starting another attempt', async () => {
     const attempt = await lostJob();
     await cancel(attempt);
     expect(await rescue()).toEqual({ requeued: 0, deadLettered: 0, cancelled: 1 });
     expect(await jobRow(sql, attempt.jobId)).toMatchObject({
       state: 'cancelled',
-      state_detail: wish,
+      state_detail: request,
       error: null,
     });
     expect(await historyOf(sql, attempt.jobId)).toContain('running>cancelled');
     expect(await finish(sql, attempt)).toBe('stale');
   });
 
-  it('that is not committed yet keeps a rescue away, and is obeyed by the next', async () => {
+  it('that is not committed yet makes a rescue skip the job, and the next rescue cancels it', async () => {
     const attempt = await lostJob();
     await gate.begin(async (tx) => {
-      await requestCancel(tx, { jobId: attempt.jobId, ...wish });
+      await requestCancel(tx, { jobId: attempt.jobId, ...request });
       expect(await rescue()).toEqual({ requeued: 0, deadLettered: 0, cancelled: 0 });
     });
     expect(await rescue()).toEqual({ requeued: 0, deadLettered: 0, cancelled: 1 });

@@ -23,7 +23,7 @@ async function expireKey(dedupKey: string): Promise<void> {
 }
 
 describe('a dedup key', () => {
-  it('is taken while its job lives, also after its window', async () => {
+  it('is taken until its job has ended, also after its window', async () => {
     const first = await enqueue(test.sql, { tenantId, jobType: step, dedupKey: 'live' });
     expect(first.created).toBe(true);
     expect(await enqueue(test.sql, { tenantId, jobType: step, dedupKey: 'live' })).toMatchObject({
@@ -51,7 +51,7 @@ describe('a dedup key', () => {
     expect(next.jobId).not.toBe(attempt.jobId);
   });
 
-  it('makes one job of 20 callers at once, and tells all of them which', async () => {
+  it('makes one job for 20 concurrent callers, and all of them get its id', async () => {
     const pools = await Promise.all(Array.from({ length: 5 }, () => test.open()));
     const answers = await Promise.all(
       Array.from({ length: 20 }, (_, index) => {
@@ -67,7 +67,7 @@ describe('a dedup key', () => {
     expect(count?.['n']).toBe(1);
   });
 
-  it('is its tenant and type alone', async () => {
+  it('is unique per tenant and type only', async () => {
     const other = await addTenant(test.sql);
     await addJobType(test.sql, 'test_other');
     const requests = [
@@ -111,7 +111,7 @@ it('a rolled back transaction of the caller leaves neither job nor key nor event
     .toBe(true);
 });
 
-describe('what cannot be a job is refused by name', () => {
+describe('an invalid request is refused with its error code', () => {
   const circular: Record<string, unknown> = {};
   circular['self'] = circular;
   it.each([
@@ -149,21 +149,21 @@ describe('what cannot be a job is refused by name', () => {
     expect(after).toEqual(before);
   });
 
-  it('but never by losing a key: __proto__ comes back as it went in', async () => {
+  it('a key named __proto__ is kept', async () => {
     const payload: object = JSON.parse('{"__proto__": {"admin": true}, "a": 1}');
     const row = await jobRow(test.sql, await addJob(test.sql, tenantId, { payload }));
     expect(JSON.stringify(row.payload)).toBe('{"a":1,"__proto__":{"admin":true}}');
     expect(Object.getPrototypeOf(row.payload)).toBe(Object.prototype);
   });
 
-  it('and text that only looks like an escape is kept', async () => {
+  it('text that looks like an escape sequence is kept', async () => {
     const payload = { path: String.raw`C:\u0000` };
     expect((await jobRow(test.sql, await addJob(test.sql, tenantId, { payload }))).payload) //
       .toEqual(payload);
   });
 });
 
-describe('the SQL door refuses by name', () => {
+describe('purser.enqueue in SQL refuses with an error code', () => {
   it.each([
     ['a priority out of range', `p_priority => 5000`, 'the priority must be'],
     ['an empty dedup key', `p_dedup_key => ''`, 'the dedup key must have'],
@@ -200,7 +200,7 @@ describe('the SQL door refuses by name', () => {
   });
 });
 
-it('a job waits for its time, and its patience is counted from then', async () => {
+it('a job waits until runAt, and giveUpAfter is counted from then', async () => {
   const runAt = new Date(Date.now() + 3_600_000);
   const later = await addJob(test.sql, tenantId, { runAt });
   const now = await addJob(test.sql, tenantId);

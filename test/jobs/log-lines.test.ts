@@ -54,7 +54,7 @@ it('lines are kept in the order of their reports, with time, attempt and level',
   ]);
 });
 
-it('one call takes lines of many jobs, and several reports of one', async () => {
+it('one call stores lines of many jobs, and several reports of one job', async () => {
   const second = await addJob(sql, tenantId);
   const stored = await storeLogLines(sql, [
     report(['a1', 'a2']),
@@ -66,7 +66,7 @@ it('one call takes lines of many jobs, and several reports of one', async () => 
   expect(await storeLogLines(sql, [])).toBe(0);
 });
 
-describe('the cap', () => {
+describe('the limit of lines', () => {
   it('keeps the first 500 lines of a job and says once that there were more', async () => {
     await storeLogLines(sql, [report(numbered(1, 300))]);
     expect(await storeLogLines(sql, [report(numbered(301, 800))])).toBe(201);
@@ -79,12 +79,12 @@ describe('the cap', () => {
     expect(kept.at(-1)).toMatchObject({ lineNo: 501, level: 'warn' });
   });
 
-  it('says nothing of the kind when there were exactly 500', async () => {
+  it('adds no such line after exactly 500', async () => {
     await storeLogLines(sql, [report(numbered(1, 500))]);
     expect((await texts()).at(-1)).toBe('line 500');
   });
 
-  it('holds for one report that is far too long, beside jobs that are not', async () => {
+  it('applies to one long report among short ones', async () => {
     const second = await addJob(sql, tenantId);
     await storeLogLines(sql, [
       report(numbered(1, 20_000)),
@@ -96,7 +96,7 @@ describe('the cap', () => {
     expect(await all(second)).toHaveLength(501);
   });
 
-  it('holds against four writers at once, and every line is there once', async () => {
+  it('applies to four concurrent writers, and every line is stored once', async () => {
     const writers = ['a', 'b', 'c', 'd'].map(async (name) => {
       for (let n = 0; n < 10; n += 1) {
         await storeLogLines(sql, [report([1, 2, 3].map((i) => `${name}${n * 3 + i}`))]);
@@ -149,7 +149,7 @@ describe('a line', () => {
     },
   );
 
-  it('of a job that is gone, or of another tenant, is left out, and the rest is stored', async () => {
+  it('of a deleted job, or of another tenant, is left out, and the rest is stored', async () => {
     const gone = await addJob(sql, tenantId);
     await sql`delete from background_jobs where id = ${gone}`;
     const stranger = await addTenant(sql);
@@ -161,7 +161,7 @@ describe('a line', () => {
     expect([stored, await texts(), await texts(gone)]).toEqual([1, ['kept'], []]);
   });
 
-  it('of a job that is deleted at this very moment is left out, and the rest is stored', async () => {
+  it('of a job that is deleted concurrently is left out, and the rest is stored', async () => {
     const going = await addJob(sql, tenantId);
     let stored: Promise<number> | undefined;
     await sql.begin(async (tx) => {
@@ -182,13 +182,13 @@ describe('a line', () => {
 });
 
 describe('lines', () => {
-  it('go with their job', async () => {
+  it('are deleted with their job', async () => {
     await storeLogLines(sql, [report(['one'])]);
     await sql`delete from tenants where id = ${tenantId}`;
     expect(await sql`select from job_log_lines where tenant_id = ${tenantId}`).toHaveLength(0);
   });
 
-  it('are shown newest 50 with their job, or as many as are asked for', async () => {
+  it('the newest 50 are shown with their job, or as many as requested', async () => {
     await storeLogLines(sql, [report(numbered(1, 120))]);
     const shown = async (count?: number) =>
       (await findJob(sql, jobId, count))?.logs.map(({ text }) => text);
@@ -197,7 +197,7 @@ describe('lines', () => {
     expect(await shown(0)).toEqual([]);
   });
 
-  it('are closed to the tenant role', async () => {
+  it('cannot be read by the tenant role', async () => {
     const [may] = await sql`
       select has_table_privilege('purser_tenant', 'job_log_lines', 'select, insert, update, delete')
           or has_table_privilege('purser_tenant', 'pauses', 'select, insert, update, delete') as any`;

@@ -1,4 +1,4 @@
-/** What the death of a process does to its jobs: nobody is judged in company, and three deaths alone end a job. */
+/** Crashes of processes: a shared crash is not blamed on a job; three isolated crashes make a dead letter. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Sql } from '../../src/db/connect.ts';
 import type { AttemptEnd } from '../../src/jobs/attempts.ts';
@@ -35,7 +35,7 @@ async function lose(jobId: string) {
 }
 
 describe('a worker that died', () => {
-  it('costs its jobs no attempt; the second makes a suspect, the third alone a dead letter', async () => {
+  it('costs its jobs no attempt; the second crash makes a suspect, the third isolated one a dead letter', async () => {
     const jobId = await addJob(sql, tenantId);
     const waiting = { state: 'pending', attempt: 0 };
     const seen: unknown[] = [];
@@ -65,7 +65,7 @@ describe('a worker that died', () => {
     expect(row.state_detail).toEqual({ reason: 'worker lost', worker: 'worker-1', isolated: true });
   });
 
-  it('takes no patience for the time that its jobs ran', async () => {
+  it('does not count the running time of its jobs as waiting time', async () => {
     const attempt = await runningJob(sql, tenantId, {}, -1);
     const before = (await jobRow(sql, attempt.jobId)).give_up_at;
     await sql`
@@ -76,7 +76,7 @@ describe('a worker that died', () => {
     expect(after.getTime() - before.getTime()).toBeGreaterThanOrEqual(3 * 3_600_000);
   });
 
-  it('is counted by what the lease said, not by what became of the job since', async () => {
+  it('is counted by the lease, not by the current state of the job', async () => {
     const attempt = await runningJob(sql, tenantId, {}, -1);
     await sql`update background_jobs set suspect = true where id = ${attempt.jobId}`;
     await rescueLostAttempts(sql, new Date());
@@ -107,18 +107,18 @@ describe('the end of an attempt', () => {
     ['clears it', { suspect: false }, { suspect: false, losses: 0, losses_alone: 0 }],
     ['keeps it up', { suspect: true }, { suspect: true, losses: 2, losses_alone: 1 }],
     [
-      'adds a loss alone',
+      'adds an isolated loss',
       { suspect: true, lost: 'isolated' },
       { suspect: true, losses: 2, losses_alone: 2 },
     ],
-    ['adds a loss in company', { lost: 'shared' }, { suspect: true, losses: 3, losses_alone: 1 }],
+    ['adds a shared loss', { lost: 'shared' }, { suspect: true, losses: 3, losses_alone: 1 }],
   ] as const)('that %s does so to suspicion and losses', async (_, end, expected) => {
     const attempt = await suspicious();
     await finish(sql, attempt, { ...handedBack, ...end });
     expect(await factsOf(attempt.jobId)).toEqual({ state: 'pending', attempt: 0, ...expected });
   });
 
-  it('that is the second loss in company makes a suspect, the first does not', async () => {
+  it('that is the second shared loss makes a suspect, the first does not', async () => {
     const attempt = await runningJob(sql, tenantId);
     await finish(sql, attempt, { ...handedBack, lost: 'shared' });
     expect(await factsOf(attempt.jobId)).toMatchObject({ losses: 1, suspect: false });
@@ -127,7 +127,7 @@ describe('the end of an attempt', () => {
     expect(await factsOf(attempt.jobId)).toMatchObject({ losses: 2, suspect: true });
   });
 
-  it('that marks a suspect makes its next attempt run alone', async () => {
+  it('that marks a suspect makes its next attempt run isolated', async () => {
     const attempt = await runningJob(sql, tenantId);
     expect(attempt.isolated).toBe(false);
     await finish(sql, attempt, { ...handedBack, suspect: true });

@@ -36,7 +36,7 @@ afterAll(async () => {
   await test.close();
 });
 
-it('a pause is obeyed and taken off, and a session without the mark neither sees nor makes one', async () => {
+it('a pause works and can be removed, and a session without the system marker can neither read nor add one', async () => {
   const { system } = database;
   expect(database.level).toBe('L1');
   const target = { scope: 'tenant', name: tenantId } as const;
@@ -51,7 +51,7 @@ it('a pause is obeyed and taken off, and a session without the mark neither sees
   expect(await claim(system)).toHaveLength(1);
 });
 
-it('a wish reaches its lease, log lines their job, and neither a session without the mark', async () => {
+it('requests to cancel and log lines are stored, and a session without the system marker can do neither', async () => {
   const { system } = database;
   const { jobId, token } = await runningJob(system, tenantId);
   const asked = await requestCancel(system, { jobId, by: 'alice', reason: 'wrong file' });

@@ -62,7 +62,7 @@ const named = (...pairs: [string, string][]): string[] =>
   pairs.map((pair) => pair.join(' ')).toSorted();
 
 describe('a pause', () => {
-  it('of a job type holds its jobs back, of every tenant, and no others', async () => {
+  it('of a job type stops the dispatch of that type only', async () => {
     await addFour();
     await pause(type(step));
     expect(await claimed()).toEqual(named([acme, other], [bolt, other]));
@@ -71,7 +71,7 @@ describe('a pause', () => {
     expect(await claimed()).toEqual(named([acme, step], [bolt, step]));
   });
 
-  it('of a tenant holds its jobs back, of every type, and no others', async () => {
+  it('of a tenant stops the dispatch of that tenant only', async () => {
     await addFour();
     await pause(tenant(acme));
     expect(await claimed()).toEqual(named([bolt, step], [bolt, other]));
@@ -79,7 +79,7 @@ describe('a pause', () => {
     expect(await claimed()).toEqual(named([acme, step], [acme, other]));
   });
 
-  it('of everything holds everything back, whatever else is resumed', async () => {
+  it('of everything stops all dispatch, whatever else is resumed', async () => {
     await addFour();
     await pause(everything);
     await pause(type(step));
@@ -89,7 +89,7 @@ describe('a pause', () => {
     expect(await claimed()).toHaveLength(4);
   });
 
-  it('of a type and of a tenant are taken off one by one', async () => {
+  it('of a type and of a tenant are removed separately', async () => {
     await addFour();
     await pause(type(step));
     await pause(tenant(acme));
@@ -98,7 +98,7 @@ describe('a pause', () => {
     expect(await claimed()).toEqual(named([bolt, step]));
   });
 
-  it('leaves alone what is queued: it begins', async () => {
+  it('does not affect queued jobs: they begin', async () => {
     const jobId = await addJob(sql, acme);
     const [job] = await claim(sql);
     await pause(everything);
@@ -107,7 +107,7 @@ describe('a pause', () => {
     expect(begun).toMatchObject([{ jobId: job?.jobId }]);
   });
 
-  it('holds back a failed job like one that never ran', async () => {
+  it('applies to failed jobs too', async () => {
     const jobId = await addJob(sql, acme);
     await claim(sql);
     await sql`update background_jobs set state = 'running', lease_owner = 'x' where id = ${jobId}`;
@@ -116,7 +116,7 @@ describe('a pause', () => {
     expect(await claim(sql)).toEqual([]);
   });
 
-  it('does not stop the clock: what waits for too long still expires', async () => {
+  it('does not stop giveUpAfter: jobs that wait too long still expire', async () => {
     const jobId = await addJob(sql, acme);
     await pause(everything);
     expect(await expireWaitingJobs(sql, new Date(Date.now() + 2 * 86_400_000))).toBe(1);
@@ -126,7 +126,7 @@ describe('a pause', () => {
     });
   });
 
-  it("does not cost the other tenants' turns when 300 tenants are paused", async () => {
+  it('of 300 tenants does not delay the others', async () => {
     await sql`insert into tenants (id) select 'aa-paused-' || n from generate_series(1, 300) n`;
     await sql`
       insert into background_jobs (tenant_id, job_type, max_attempts, give_up_at)
@@ -140,7 +140,7 @@ describe('a pause', () => {
 });
 
 describe('the record of a pause', () => {
-  it('says who, why and since when, and a second pause says what it replaced', async () => {
+  it('has operator, reason and time, and a second pause returns the one that it replaced', async () => {
     expect(await pause(type(step), 'first')).toEqual({ replaced: undefined, claimsDrained: true });
     const again = await pauseWork(sql, { ...type(step), reason: 'second', by: 'bob' });
     expect(again.replaced).toMatchObject({ reason: 'first', by: 'alice', at: expect.any(Date) });
@@ -149,7 +149,7 @@ describe('the record of a pause', () => {
     expect(await resumeWork(sql, type(step))).toBeUndefined();
   });
 
-  it('is found from a job that it holds back', async () => {
+  it('is shown with a job that it applies to', async () => {
     await pause(tenant(acme));
     await pause(type(step));
     await pause(tenant(bolt));
@@ -160,7 +160,7 @@ describe('the record of a pause', () => {
     ]);
   });
 
-  it('names an unknown type with those there are, and an unknown tenant', async () => {
+  it('an unknown type is refused with the known types, and so is an unknown tenant', async () => {
     for (const act of [pause, (target: PauseTarget) => resumeWork(sql, target)]) {
       await expect(act(type('no_such'))).rejects.toMatchObject({
         code: 'unknown_job_type',
@@ -173,7 +173,7 @@ describe('the record of a pause', () => {
     }
   });
 
-  it('goes with its tenant: a namesake that comes later is not paused', async () => {
+  it('is deleted with its tenant: a later tenant of the same id is not paused', async () => {
     await pause(tenant(acme));
     await sql`delete from tenants where id = ${acme}`;
     expect(await listPauses(sql)).toEqual([]);
@@ -183,8 +183,8 @@ describe('the record of a pause', () => {
   });
 });
 
-describe('a pause against a claim that is under way', () => {
-  it('answers only when that claim has ended, and no claim after it takes anything', async () => {
+describe('a pause during an open claim', () => {
+  it('returns only when that claim has ended, and no later claim takes a job', async () => {
     await addFour();
     const order: string[] = [];
     let answered: Promise<unknown> | undefined;
@@ -208,7 +208,7 @@ describe('a pause against a claim that is under way', () => {
     expect(await claimed()).toEqual([]);
   });
 
-  it('stands all the same when a claim from before does not end, and says so', async () => {
+  it('is stored although an earlier claim does not end, and says so', async () => {
     await database.system.begin(async (tx) => {
       await pausesDuringClaim(tx);
       expect(await pause(everything)).toMatchObject({ claimsDrained: false });
@@ -216,7 +216,7 @@ describe('a pause against a claim that is under way', () => {
     });
   });
 
-  it('what is claimed by four dispatchers at once is claimed before the pause answered', async () => {
+  it('four concurrent dispatchers claim nothing after the pause returned', async () => {
     await sql`
       insert into background_jobs (tenant_id, job_type, max_attempts, give_up_at)
       select ${acme}, ${step}, 3, now() + interval '1 day' from generate_series(1, 2000)`;

@@ -36,7 +36,7 @@ const move = (jobId: string, to: JobState) => test.sql`
     finished_at = ${terminal(to) ? new Date() : null}, error = '{"code": "x"}', needed_usd = 1
   where id = ${jobId}`;
 
-it('the database knows the transitions of the code, no more and no fewer', async () => {
+it('the database allows exactly the transitions of the code', async () => {
   const rows = await test.sql<{ from_state: string; to_state: string }[]>`
     select from_state, to_state from purser.job_transitions`;
   const inDatabase = rows.map((row) => `${row.from_state}>${row.to_state}`).toSorted();
@@ -89,7 +89,7 @@ it.each([
   ).rejects.toMatchObject({ code: '23514' });
 });
 
-it('parked without knowing what it needs is refused', async () => {
+it('parked without needed_usd is refused', async () => {
   const attempt = await runningJob(test.sql, tenantId);
   await expect(finish(test.sql, attempt, { toState: 'parked' })).rejects.toMatchObject({
     code: '23514',
@@ -105,7 +105,7 @@ it.each([
   await expect(test.sql.unsafe(statement)).rejects.toMatchObject({ code: '42501' });
 });
 
-it('every step of a job is in its history with its attempt', async () => {
+it('every transition of a job is recorded with its attempt', async () => {
   const attempt = await runningJob(test.sql, tenantId);
   await finish(test.sql, attempt);
   const events = await test.sql`

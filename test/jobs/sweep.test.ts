@@ -33,7 +33,7 @@ beforeEach(async () => {
 afterAll(() => test.close());
 
 describe('rescue', () => {
-  it('takes back only attempts whose lease passed, uncounted', async () => {
+  it('returns only attempts with an expired lease, without counting them', async () => {
     const lost = await runningJob(test.sql, tenantId, {}, -1);
     const held = await runningJob(test.sql, tenantId);
     expect(await rescueLostAttempts(test.sql, new Date())).toEqual({
@@ -60,7 +60,7 @@ describe('rescue', () => {
     expect((await jobRow(test.sql, lost.jobId)).losses).toBe(1);
   });
 
-  it('closes the token, so what the old attempt still holds open cannot commit', async () => {
+  it('deletes the token, so that an open transaction of the old attempt cannot commit', async () => {
     const lost = await runningJob(test.sql, tenantId, {}, -1);
     let proceed: () => void = () => {};
     const gate = new Promise<void>((resolve) => {
@@ -85,7 +85,7 @@ describe('rescue', () => {
     expect(await test.sql`select from aws_accounts where account_id = 'late'`).toEqual([]);
   });
 
-  it('leaves an attempt that is committing just now to the next sweep, so nothing is lost', async () => {
+  it('skips an attempt that is being committed, so that nothing is lost', async () => {
     const lost = await runningJob(test.sql, tenantId, {}, -1);
     await database.tenant.sql.begin(async (tx) => {
       await tx`select set_config('role', 'purser_tenant', true), set_config('purser.token', ${lost.token}, true)`;
@@ -100,7 +100,7 @@ describe('rescue', () => {
   });
 });
 
-describe('patience', () => {
+describe('giveUpAfter', () => {
   it.each(['pending', 'queued', 'failed', 'parked'] as const)(
     'of a %s job ends it as expired',
     async (state) => {
@@ -126,14 +126,14 @@ describe('patience', () => {
     },
   );
 
-  it('is not asked of a running job', async () => {
+  it('does not apply to a running job', async () => {
     const attempt = await runningJob(test.sql, tenantId);
     await expireWaitingJobs(test.sql, new Date(Date.now() + 10 * dayMs));
     expect((await jobRow(test.sql, attempt.jobId)).state).toBe('running');
     await finish(test.sql, attempt);
   });
 
-  it('of a job parked for money lasts two months from its first parking, however often', async () => {
+  it('of a parked job is two months from its first parking, however often it is parked', async () => {
     const attempt = await runningJob(test.sql, tenantId);
     const resetsAt = new Date(Date.now() + 20 * dayMs);
     const park = { toState: 'parked', neededUsd: '1', scheduledFor: resetsAt } as const;
@@ -150,7 +150,7 @@ describe('patience', () => {
   });
 });
 
-it('expired keys go when their job has ended, expired doors always', async () => {
+it('expired keys are removed when their job has ended, expired operator tokens always', async () => {
   const live = await addJob(test.sql, tenantId, { dedupKey: 'live' });
   await finish(test.sql, await runningJob(test.sql, tenantId, { dedupKey: 'ended' }));
   await finish(test.sql, await runningJob(test.sql, tenantId, { dedupKey: 'kept' }));

@@ -38,7 +38,7 @@ const statesOf = (jobIds: readonly string[]) =>
 const topUp = (limitUsd: string) => test.sql`
   update llm_budgets set monthly_limit_usd = ${limitUsd}::numeric where tenant_id = ${tenantId}`;
 
-it('a top-up wakes what fits, highest priority first', async () => {
+it('a top-up wakes the jobs that it covers, highest priority first', async () => {
   const jobs = [await parkedJob('0.4', 1), await parkedJob('0.4', 5), await parkedJob('0.4', 3)];
   expect(await wakeParkedJobs(test.sql, new Date())).toBe(0);
   await topUp('1');
@@ -46,7 +46,7 @@ it('a top-up wakes what fits, highest priority first', async () => {
   expect(await statesOf(jobs)).toEqual(['parked', 'pending', 'pending']);
 });
 
-it('a top-up wakes nothing more while those it woke have not been to the till', async () => {
+it('a top-up wakes no further job while the woken ones have not reserved', async () => {
   const jobs = await Promise.all([]);
   const ids: string[] = [...jobs];
   for (let n = 0; n < 4; n += 1) ids.push(await parkedJob('0.5'));
@@ -67,7 +67,7 @@ it('a top-up wakes nothing more while those it woke have not been to the till', 
   expect(await statesOf(ids)).toEqual(['completed', 'completed', 'pending', 'pending']);
 });
 
-it('what is reserved is not there to be woken for', async () => {
+it('reserved money wakes no job', async () => {
   await topUp('1');
   const attempt = await runningJob(test.sql, tenantId);
   await reserve(test.sql, { ...attempt, tenantId }, '0.8');
@@ -76,14 +76,14 @@ it('what is reserved is not there to be woken for', async () => {
   expect(await statesOf([jobId])).toEqual(['parked']);
 });
 
-it('a job whose time has come wakes whatever it needs', async () => {
+it('a due job is woken whatever it needs', async () => {
   const due = await parkedJob('99', 0, new Date(Date.now() - 1));
   const waiting = await parkedJob('99');
   expect(await wakeParkedJobs(test.sql, new Date())).toBe(1);
   expect(await statesOf([due, waiting])).toEqual(['pending', 'parked']);
 });
 
-it('a limit that became soft wakes all', async () => {
+it('a change to a soft limit wakes all', async () => {
   const jobs = [await parkedJob('5'), await parkedJob('6')];
   await setBudget(test.sql, { tenantId, monthlyLimitUsd: '0.01', hard: false });
   expect(await wakeParkedJobs(test.sql, new Date())).toBe(2);

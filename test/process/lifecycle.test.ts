@@ -1,9 +1,9 @@
-/** Opening, closing and what a signal does to them. */
+/** Opening and closing in order, and signals. */
 import { expect, it } from 'vitest';
 import { leaveOnSignals, Lifecycle, stopOnSignals } from '../../src/process/lifecycle.ts';
 import { collectingLog } from '../support/collecting-log.ts';
 
-it('closes once, in reverse order of opening, and goes on past a part that fails', async () => {
+it('closes each part once, in reverse order, also after a part that fails', async () => {
   const { lines, log } = collectingLog();
   const lifecycle = new Lifecycle(log);
   const closed: string[] = [];
@@ -20,7 +20,7 @@ it('closes once, in reverse order of opening, and goes on past a part that fails
   expect(lines.find(({ event }) => event === 'close_failed')?.['part']).toBe('queues');
 });
 
-it('leaves a part behind that never closes, says so, and closes the rest', async () => {
+it('abandons a part that never closes, logs it, and closes the rest', async () => {
   const { lines, log } = collectingLog();
   const lifecycle = new Lifecycle(log, { closeWithinMs: 1 });
   const closed: string[] = [];
@@ -31,7 +31,7 @@ it('leaves a part behind that never closes, says so, and closes the rest', async
   expect(lines.find(({ event }) => event === 'close_abandoned')?.['part']).toBe('worker');
 });
 
-it('turns the first signal into a request to stop, ignores the next, and lets go of the listeners', async () => {
+it('requests a stop on the first signal, ignores the next ones, and removes its listeners', async () => {
   const lifecycle = new Lifecycle(collectingLog().log);
   const before = process.listenerCount('SIGTERM');
   const remove = stopOnSignals(lifecycle);
@@ -44,7 +44,7 @@ it('turns the first signal into a request to stop, ignores the next, and lets go
   expect(process.listenerCount('SIGTERM')).toBe(before);
 });
 
-it('takes the place of the entry that leaves at once, without a moment in which nobody listens', () => {
+it('replaces the listeners of the start-up, with no moment without a listener', () => {
   const lifecycle = new Lifecycle(collectingLog().log);
   const before = process.listenerCount('SIGTERM');
   leaveOnSignals();
@@ -65,10 +65,10 @@ it('takes the place of the entry that leaves at once, without a moment in which 
 it('ends with the exit code of the first reason to stop', () => {
   const asked = new Lifecycle(collectingLog().log);
   asked.requestStop('SIGTERM');
-  asked.requestStop('silent stop: claim', { exitCode: 1 });
+  asked.requestStop('stalled: claim', { exitCode: 1 });
   expect(asked.exitCode).toBe(0);
   const silent = new Lifecycle(collectingLog().log);
-  silent.requestStop('silent stop: claim', { exitCode: 1 });
+  silent.requestStop('stalled: claim', { exitCode: 1 });
   silent.requestStop('SIGTERM');
   expect(silent.exitCode).toBe(1);
 });

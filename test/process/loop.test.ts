@@ -1,4 +1,4 @@
-/** The shared loop: it goes on through every failure, and says an outage once. */
+/** The shared loop: it continues after every failure and logs an outage once. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { PurserError } from '../../src/errors.ts';
 import { startLoop } from '../../src/process/loop.ts';
@@ -35,7 +35,7 @@ function start(
 const events = (lines: readonly { event: string }[]) => lines.map(({ event }) => event);
 
 describe('a loop', () => {
-  it('looks again soon while there was work a moment ago, and in peace when there was none', async () => {
+  it('pauses briefly after recent work, and for everyMs otherwise', async () => {
     const busy = [1, 0, 0, 0].map((did) => () => Promise.resolve(did));
     await start(busy, { everyMs: 60_000, busyEveryMs: 1 }).untilRound(10);
     await loop?.stop();
@@ -46,7 +46,7 @@ describe('a loop', () => {
     expect(idle.count()).toBe(2);
   });
 
-  it('says a failure once while it stays the same, another one too, and the end of both', async () => {
+  it('logs each kind of failure once, and the recovery', async () => {
     const away = () => Promise.reject(fault('away'));
     const { lines, untilRound } = start([
       away,
@@ -66,7 +66,7 @@ describe('a loop', () => {
     ]);
   });
 
-  it('that fails every other round does not fill the log', async () => {
+  it('that fails every other round logs the failure once', async () => {
     let broken = false;
     const { lines, untilRound } = start([
       () => {
@@ -78,7 +78,7 @@ describe('a loop', () => {
     expect(events(lines)).toEqual(['loop_failed', 'loop_recovered']);
   });
 
-  it('remembers when it last succeeded', async () => {
+  it('keeps the time of its last success', async () => {
     let ends = (): void => {};
     const { untilRound } = start([
       () => Promise.resolve(0),
@@ -94,7 +94,7 @@ describe('a loop', () => {
     await expect.poll(() => loop?.succeededAt().getTime()).toBeGreaterThan(before);
   });
 
-  it('stops after the round under way', async () => {
+  it('stops after the current round', async () => {
     let ends = (): void => {};
     const { count, untilRound } = start([
       () => new Promise((resolve) => (ends = () => resolve(1))),
@@ -109,7 +109,7 @@ describe('a loop', () => {
     expect(count()).toBe(1);
   });
 
-  it('leaves a round behind that never ends, and says so', async () => {
+  it('abandons a round that never ends, and logs it', async () => {
     const { lines, untilRound } = start([() => new Promise(() => {})], { stopWithinMs: 1 });
     await untilRound(1);
     await loop?.stop();

@@ -1,4 +1,4 @@
-/** A blocked main thread ends its process; a process that was stopped and continued is not taken for one. */
+/** A process with a blocked main thread is killed; one that was suspended and resumed is not. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
@@ -6,7 +6,7 @@ import { startNode } from '../support/process.ts';
 
 const script = fileURLToPath(new URL('main-thread-child.mjs', import.meta.url));
 
-it('ends a process whose main thread is blocked, and says so first', async () => {
+it('kills a process whose main thread is blocked, after a log line', async () => {
   const child = startNode([script, 'blocks'], 'a blocked child');
   const { signal, stdout, stderr } = await child.waitForExit();
   expect(signal).toBe('SIGKILL');
@@ -20,7 +20,7 @@ it('ends a process whose main thread is blocked, and says so first', async () =>
   });
 });
 
-it('lets a process go on that was stopped for longer than any limit', async () => {
+it('does not kill a process that was suspended for longer than the limit', async () => {
   const child = startNode([script, 'works'], 'a stopped child');
   await child.waitForLine(/^round 3$/);
   for (let stops = 0; stops < 2; stops += 1) {

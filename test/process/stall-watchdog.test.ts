@@ -1,4 +1,4 @@
-/** What stops without a word ends its process; what fails aloud, has nothing to do or was itself stopped does not. */
+/** A task without progress ends its process; one that fails, has nothing to do or was suspended does not. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { Lifecycle } from '../../src/process/lifecycle.ts';
 import { startLoop } from '../../src/process/loop.ts';
@@ -39,8 +39,8 @@ function open() {
   return { lines, silent, start };
 }
 
-describe('a silent stop', () => {
-  it('is a round that never returns, told once with what and since when', async () => {
+describe('a stall', () => {
+  it('is a round that never returns, logged once with task and time', async () => {
     const { lines, silent, start } = open();
     let rounds = 0;
     start('sweep', () => Promise.resolve(0));
@@ -55,7 +55,7 @@ describe('a silent stop', () => {
     expect(Math.abs(since - hung.succeededAt().getTime())).toBeLessThan(limitMs);
   });
 
-  it('is not a loop that fails aloud, finds nothing or pauses', async () => {
+  it('is not a loop that fails, finds nothing or pauses', async () => {
     const { silent, start } = open();
     start('dispatch', () => Promise.reject(new Error('the store is away')));
     start('claim', () => Promise.resolve(0));
@@ -81,7 +81,7 @@ describe('a silent stop', () => {
     expect(lines.map(({ event }) => event)).toEqual(['process_stalled', 'stopping']);
   });
 
-  it('is expected of nobody who is leaving', async () => {
+  it('is not reported by a process that is stopping', async () => {
     const { log, lines } = collectingLog();
     const lifecycle = new Lifecycle(log);
     const own = watchForStalls(lifecycle, log, { tickMs });

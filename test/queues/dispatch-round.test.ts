@@ -56,7 +56,7 @@ describeOnRedis('dispatch to Redis', () => {
       ),
     );
 
-  it('runs a job whose entry was lost with all of Redis, once', async () => {
+  it('runs a job once whose entry was lost with all data of Redis', async () => {
     const jobId = await addJob(fleet.test.sql, tenantId);
     const [job] = await claim(fleet.test.sql);
     if (job === undefined) throw new Error('not claimed');
@@ -84,7 +84,7 @@ describeOnRedis('dispatch to Redis', () => {
     expect(ran).toEqual([jobId]);
   });
 
-  it('says that Redis is away also when no worker is there any more', async () => {
+  it('reports that Redis is away, also without a live worker', async () => {
     const lonely = await openFleet(redis.url, false);
     await redis.kill();
     await expect(lonely.dispatch()).rejects.toMatchObject({ code: 'queue_store_away' });
@@ -100,7 +100,7 @@ describe('entries', () => {
   });
   afterAll(() => fleet.close());
 
-  it('have an id of their own for each dispatch, and two of one dispatch are one', async () => {
+  it('have one id per dispatch: adding the same dispatch twice makes one entry', async () => {
     const { sql } = fleet.test;
     await addJobType(sql);
     const jobId = await addJob(sql, await addTenant(sql));

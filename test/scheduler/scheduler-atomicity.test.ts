@@ -47,7 +47,7 @@ describe('a scheduler', () => {
     expect(await jobs()).toHaveLength(1);
   });
 
-  it('passes over what another one holds and takes the rest: test_scheduler_skip_locked_prevents_blocking', async () => {
+  it('skips schedules locked by another one: test_scheduler_skip_locked_prevents_blocking', async () => {
     const [held, free] = [await addTenant(test.sql), await addTenant(test.sql)];
     await database.system.begin(async (tx) => {
       await tx`select from tenant_schedules where tenant_id = ${held} for no key update`;
@@ -112,7 +112,7 @@ describe('a scheduler', () => {
     },
   );
 
-  it('does not try again what no second try can mend', async () => {
+  it('does not retry other errors', async () => {
     const metrics = createMetrics();
     const failing = withDeadlockRetry({ log: silentLog, metrics }, () => test.sql`select 1 / 0`);
     await expect(failing).rejects.toMatchObject({ code: '22012' });

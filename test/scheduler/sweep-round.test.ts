@@ -36,19 +36,19 @@ const sweepAt = (offMs: number, more: SweepOptions['more'] = []) =>
     new Date(Date.now() + offMs),
   );
 
-it('a scheduler whose clock is ahead takes no job from a worker that lives', async () => {
+it('a scheduler whose clock is ahead takes no job from a live worker', async () => {
   const { jobId } = await runningJob(fleet.test.sql, tenantId);
   await sweepAt(5 * minutesMs);
   expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ state: 'running', losses: 0 });
 });
 
-it('a scheduler whose clock is behind takes back what a dead worker had', async () => {
+it('a scheduler whose clock is behind takes over the jobs of a dead worker', async () => {
   const { jobId } = await runningJob(fleet.test.sql, tenantId, {}, -1);
   await sweepAt(-5 * minutesMs);
   expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ state: 'pending', losses: 1 });
 });
 
-it('takes back all that dead workers had, however many jobs those are', async () => {
+it('takes over all jobs of dead workers, also more than one statement does', async () => {
   const { sql } = fleet.test;
   const { jobId } = await runningJob(sql, tenantId, {}, -1);
   const [made] = await sql<{ jobs: number }[]>`
@@ -73,7 +73,7 @@ it('takes back all that dead workers had, however many jobs those are', async ()
   expect(left).toHaveLength(0);
 });
 
-it('a part that fails keeps no other one from its work, and is told', async () => {
+it('a part that fails is reported, and the other parts run', async () => {
   const seen: string[] = [];
   const failing = { kind: 'failing', run: () => Promise.reject(new Error('cannot be done')) };
   const other = { kind: 'other', run: async () => seen.push('other') };

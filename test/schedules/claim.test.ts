@@ -33,7 +33,7 @@ describe('ticks', () => {
     });
   });
 
-  it('follow the clock of their zone when it is put forward', () => {
+  it('follow daylight saving time of their zone', () => {
     // New York, 8 March 2026: 02:00 EST (07:00Z) becomes 03:00 EDT; noon moves from 17:00Z to 16:00Z.
     expect(ticksAround('0 12 * * *', 'America/New_York', at('2026-03-08T00:00:00Z'))).toEqual({
       current: at('2026-03-07T17:00:00Z'),
@@ -41,7 +41,7 @@ describe('ticks', () => {
     });
   });
 
-  it('name an expression or zone that is none', () => {
+  it('an invalid expression or zone is named in the error', () => {
     expect(() => ticksAround('61 * * * *', 'UTC', new Date())).toThrow(/61 \* \* \* \*/);
     expect(() => ticksAround('0 * * * *', 'Mars/Base', new Date())).toThrow(/Mars\/Base/);
   });
@@ -88,7 +88,7 @@ describe('a claim', () => {
     expect(made).toEqual({ jobs: 500, tenants: 500 });
   });
 
-  it('collapses ticks that were missed into the newest', async () => {
+  it('replaces missed ticks by the newest one', async () => {
     await addTenant(test.sql, { plan: 'pro' });
     const now = at('2031-05-06T17:08:09Z');
     await dueAt(at('2031-05-06T02:00:00Z'));
@@ -111,7 +111,7 @@ describe('a claim', () => {
     expect(await claimDueTenants(test.sql, now)).toMatchObject({ claimed: 0 });
   });
 
-  it('spreads tenants by a splay that is stable and below its bound', async () => {
+  it('gives each tenant a fixed splay below the bound', async () => {
     await test.sql`insert into tenants (id, plan) select 'splay-' || n, 'pro' from generate_series(1, 50) n`;
     const offsets = async (now: Date, next: Date) => {
       await dueAt(now);

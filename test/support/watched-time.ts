@@ -1,4 +1,4 @@
-/** Time as a watch for silent stops counts it: by its own ticks, however slow the machine is. */
+/** Time in ticks of a stall watchdog, which a slow machine does not change. */
 import { silentLog } from './llm-attempt.ts';
 import { StallWatchdog } from '../../src/process/stall-watchdog.ts';
 

@@ -65,7 +65,7 @@ async function start(type: string, run: () => Promise<unknown>): Promise<Worker<
   return found;
 }
 
-it('a queue that hands out nothing although jobs stand in it is a silent stop', async () => {
+it('a queue that gives out no job although it has some is a stall', async () => {
   const queueWorker = await start('test_stopped', async () => 'ran');
   // As after a reconnect that went wrong: alive, and taking nothing.
   await queueWorker.pause(true);
