@@ -1,7 +1,12 @@
 /** PURSER_BUILTINS on a database: what it leaves out is not registered, makes no ticks, and comes back. */
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { finopsJobTypes } from '../../../src/builtins.ts';
 import { prepareDatabase } from '../../../src/cli/runtime/prepare-database.ts';
+import { startSchedulerRole } from '../../../src/cli/runtime/roles.ts';
+import { openQueues, openServiceDatabase } from '../../../src/cli/runtime/services.ts';
+import { loadConfig } from '../../../src/config.ts';
+import { createLogger } from '../../../src/log.ts';
+import { Lifecycle } from '../../../src/process/lifecycle.ts';
 import { emptyDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
 import { addTenant } from '../../support/tenants.ts';
@@ -39,6 +44,44 @@ it('migrate registers and schedules only what is on, and adds the rest when it i
   expect(await registered()).toEqual([...finopsJobTypes, 'key_rotation']);
   expect([...(await schedules())]).toEqual([{ tenant_id: tenantId }]);
 });
+
+/** Runs a scheduler of this environment until it has made a tick of `jobType`. */
+async function scheduleUntilTick(builtins: string, jobType: string): Promise<void> {
+  const config = loadConfig({
+    LOG_LEVEL: 'silent',
+    DATABASE_URL: database.url,
+    PURSER_BUILTINS: builtins,
+  });
+  const log = createLogger({ level: 'silent', role: 'test' });
+  const lifecycle = new Lifecycle(log);
+  try {
+    const name = 'scheduler';
+    const opened = await openServiceDatabase(config, lifecycle, { name, systemConnections: 2 });
+    const queues = openQueues(config, lifecycle, { database: opened, workers: 0, name, log });
+    startSchedulerRole({ config, lifecycle, database: opened, queues });
+    await vi.waitFor(async () => expect(await scheduled()).toContain(jobType), { timeout: 10_000 });
+  } finally {
+    await lifecycle.close();
+  }
+}
+
+async function scheduled(): Promise<string[]> {
+  const jobs = await database.sql<{ job_type: string }[]>`
+    select distinct job_type from background_jobs order by job_type`;
+  return jobs.map(({ job_type }) => job_type);
+}
+
+it('a database that was migrated with all of them makes no ticks of what is off now, and makes them again', async () => {
+  await database.sql`
+    insert into schedules (job_type, cohort, cron)
+    select 'key_rotation', c, '* * * * *' from unnest(array['high_value', 'active', 'dormant']) c`;
+  await database.sql`
+    update tenant_schedules set next_due = now() + case job_type
+      when 'finops_analysis' then interval '-1 day' else interval '0' end`;
+  await scheduleUntilTick('off', 'key_rotation');
+  expect(await scheduled()).toEqual(['key_rotation']);
+  await scheduleUntilTick('on', 'finops_analysis');
+}, 30_000);
 
 it.each([
   { builtins: 'off', command: 'ingest --tenant acme --file x.csv', missing: 'cost_ingestion' },
