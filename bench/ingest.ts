@@ -1,6 +1,6 @@
 /**
- * What ingesting a FOCUS file of 200 MB costs a deployed worker: rows per second and peak memory; and that the
- * same file, its worker killed (-9) three times in the middle, leaves every row once. Linux: memory is VmHWM.
+ * Measures a deployed worker that ingests a FOCUS file of 200 MB: rows per second and peak memory. Then checks that
+ * every row is stored once when the worker is killed (-9) three times meanwhile. Linux only: memory is VmHWM.
  */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -17,7 +17,7 @@ import { sampleFocusFile, writeSample } from '../src/costs/sample/data.ts';
 
 const targetBytes = 200e6;
 const maxWorkerMb = 400;
-/** The worker is killed early and late in its reading, and while its rows go to where readers see them. */
+/** The worker is killed early and late while it reads, and while rows are inserted into cost_records. */
 const kills = [
   { statement: 'copy pg_temp.ingest_rows', afterShare: 0.1 },
   { statement: 'copy pg_temp.ingest_rows', afterShare: 0.4 },
@@ -44,13 +44,13 @@ interface Process {
   readonly ended: Promise<string>;
 }
 
-/** In MB; 0 of a process that is gone. */
+/** In MB; 0 for a process that has ended. */
 async function peakOf(pid: string | number | undefined): Promise<number> {
   const status = await readFile(`/proc/${pid}/status`, 'utf8').catch(() => '');
   return Number(/VmHWM:\s+(\d+) kB/.exec(status)?.[1] ?? 0) / 1024;
 }
 
-/** `node dist/cli/main.js ...`, as a deployment runs it, its peak memory watched. */
+/** Starts `node dist/cli/main.js ...`, as a deployment does, and samples its peak memory. */
 function start(args: readonly string[], env: Readonly<Record<string, string>>): Process {
   const child = spawn(process.execPath, [entry, ...args], {
     env: { PATH: process.env['PATH'], LOG_LEVEL: 'error', ...env },
@@ -59,7 +59,7 @@ function start(args: readonly string[], env: Readonly<Record<string, string>>): 
   const killChild = (): void => void child.kill('SIGKILL');
   process.once('exit', killChild);
   let peakMb = 0;
-  // With the process in which a worker runs a suspect.
+  // Includes the child process in which a worker runs a suspect job.
   const look = async (): Promise<void> => {
     const own = `/proc/${child.pid}/task/${child.pid}/children`;
     const children = await readFile(own, 'utf8').catch(() => '');
@@ -87,7 +87,7 @@ interface JobRow {
   seconds: number | null;
 }
 
-/** The tenant's newest ingestion, once `wanted` says so. */
+/** The tenant's newest ingestion, when `wanted` accepts it. */
 async function untilJob(
   sql: Sql,
   tenantId: string,
@@ -101,7 +101,7 @@ async function untilJob(
       order by j.id desc limit 1`;
     if (job !== undefined && wanted(job)) return job;
     if (job?.state === 'dead_letter' || job?.state === 'completed') {
-      throw new Error(`job ${job.id} ended as ${job.state}, too early`);
+      throw new Error(`job ${job.id} ended early as ${job.state}`);
     }
     await sleep(50);
   }
@@ -111,7 +111,7 @@ function completed(job: JobRow): boolean {
   return job.state === 'completed';
 }
 
-/** Waits until a session of the tenants' pool runs this statement. */
+/** Waits until a session runs this statement. */
 async function untilStatement(sql: Sql, statement: string): Promise<void> {
   for (;;) {
     const busy = await sql`
@@ -122,7 +122,7 @@ async function untilStatement(sql: Sql, statement: string): Promise<void> {
   }
 }
 
-/** Kills a worker in the middle of the ingestion, three times; then lets it be done. */
+/** Kills the worker three times during the ingestion, then lets a worker complete it. */
 async function killAndContinue(
   sql: Sql,
   tenantId: string,
@@ -142,7 +142,7 @@ async function killAndContinue(
     const after = await untilJob(sql, tenantId, (job) => job.losses > losses);
     const [stored] =
       await sql`select count(*)::int as rows from cost_records where tenant_id = ${tenantId}`;
-    if (stored?.['rows'] !== 0) throw new Error('an ingestion that was killed left rows');
+    if (stored?.['rows'] !== 0) throw new Error('an interrupted ingestion left rows');
     afterKills.push(`${after.state} (${after.losses})`);
   }
   const worker = cli('start', 'worker');
@@ -153,7 +153,7 @@ async function killAndContinue(
   return { afterKills, killedWorkerPeakMb: peakMb };
 }
 
-/** Throws unless both tenants hold the same rows, each line of the file once. */
+/** Throws unless both tenants have the same rows, each line of the file once. */
 async function compareRows(sql: Sql, rows: number): Promise<void> {
   const counts = await sql<{ rows: number; lines: number; cost: string }[]>`
     select count(*)::int as rows, count(distinct line)::int as lines, sum(billed_cost)::text as cost

@@ -1,4 +1,4 @@
-// The same with `pg`, by the job type's name.
+// Enqueue in your own transaction with `pg`, by the name of the job type.
 //   npm run build && DATABASE_URL=... node examples/enqueue-pg.mjs TENANT
 import { Client } from 'pg';
 import { enqueue } from 'purser';

@@ -30,7 +30,7 @@ try {
   await sql
     .begin(async (tx) => {
       await enqueue(tx, analysis, { tenantId, payload: { periodDays: 14 } });
-      throw new Error('changed my mind');
+      throw new Error('an error after the enqueue');
     })
     .catch((error) => console.log('rolled back:', error.message));
 

@@ -3,11 +3,11 @@
 // Try it:  PURSER_HANDLERS=./send-report.mjs npx purser enqueue send_report --tenant T --payload '{"days": 7}'
 
 /**
- * What the job makes of its rows. Pure, so that a test needs no database.
- * @param {{ service: string, cost: string }[]} rows dearest first
+ * The job's result from its rows. A pure function, so that a test needs no database.
+ * @param {{ service: string, cost: string }[]} rows highest cost first
  */
 export function summarise(rows) {
-  return { services: rows.length, dearest: rows[0]?.service ?? null };
+  return { services: rows.length, mostExpensive: rows[0]?.service ?? null };
 }
 
 /** @type {import('purser').PlainHandler<{ days?: number }>} */
@@ -15,7 +15,7 @@ export const handler = {
   type: 'send_report',
   timeoutMs: 30_000,
   maxAttempts: 3,
-  // payload: any Standard Schema (zod, valibot, arktype); without one, any JSON object is taken.
+  // payload: any Standard Schema (zod, valibot, arktype); without one, any JSON object is accepted.
   run: async ({ payload, sql, log }) => {
     const days = payload.days ?? 30;
     /** @type {{ service: string, cost: string }[]} */

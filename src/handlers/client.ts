@@ -1,6 +1,6 @@
 /**
- * Accepting work from your own code, typed by the handler: the payload is checked against its schema before
- * anything is written, and the job exists if and only if your transaction commits.
+ * Enqueues jobs from your own code, typed by the handler: the payload is checked against its schema before anything
+ * is written, and the job exists if and only if your transaction commits.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { EncryptionKeyManager } from '../crypto/keyring.ts';
@@ -19,11 +19,11 @@ import type { SealPayload } from './seal.ts';
 import { listSecretPaths } from '../jobs/key-versions.ts';
 
 // oxlint-disable-next-line typescript/no-generated-empty-object-type, typescript/no-empty-object-type
-type Nothing = {};
+type EmptyObject = {};
 
 /** `payload` may be left out where the schema takes `{}`. */
 type PayloadOf<S extends StandardSchemaV1> =
-  Nothing extends StandardSchemaV1.InferInput<S>
+  EmptyObject extends StandardSchemaV1.InferInput<S>
     ? { readonly payload?: StandardSchemaV1.InferInput<S> }
     : { readonly payload: StandardSchemaV1.InferInput<S> };
 
@@ -48,7 +48,7 @@ export async function enqueue<S extends StandardSchemaV1>(
   keys: EnqueueKeys = {},
 ): Promise<Enqueued> {
   const seal = await sealerFor(connection, handler, keys);
-  return enqueueByType(connection, await checked(handler, request, request.payload, seal));
+  return enqueueByType(connection, await checkedRequest(handler, request, request.payload, seal));
 }
 
 /** Enqueues up to 10,000 jobs of one handler or type in one statement, all or nothing. */
@@ -61,13 +61,15 @@ export async function enqueueMany<S extends StandardSchemaV1>(
   const seal = await sealerFor(connection, handler, keys);
   return enqueueManyByType(
     connection,
-    await Promise.all(requests.map((request) => checked(handler, request, request.payload, seal))),
+    await Promise.all(
+      requests.map((request) => checkedRequest(handler, request, request.payload, seal)),
+    ),
   );
 }
 
 type Seal = (place: Parameters<SealPayload>[0], payload: object) => Promise<object>;
 
-/** A type by its name: the database knows its secret fields, and refuses them in the clear. */
+/** For a type given by name, the secret fields are read from the database, which refuses them unencrypted. */
 async function sealerFor(
   connection: Connection,
   handler: Handler | string,
@@ -80,8 +82,8 @@ async function sealerFor(
   return (place, payload) => seal(place, payload, paths);
 }
 
-/** What is stored is the payload as given, secrets apart: the handler's schema runs again when the job does. */
-async function checked(
+/** The payload is stored as given (secret fields encrypted); the schema parses it again when the job runs. */
+async function checkedRequest(
   handler: Handler | string,
   options: EnqueueOptions,
   payload: unknown = {},
@@ -99,14 +101,14 @@ async function checked(
   return { ...options, jobType, payload: await seal({ tenantId, jobType }, payload) };
 }
 
-/** The job will read JSON, where a Date is a text: what its schema refuses then is refused before it is written. */
+/** The job reads the payload from JSON, where a Date is a string; what the schema would refuse then is refused now. */
 async function checkAsStored(handler: Handler, payload: object): Promise<void> {
   const stored: unknown = JSON.parse(serialise(payload));
   await parsePayload(handler, stored).catch((error: unknown) => {
     throw new PurserError(
       'invalid_payload',
-      `${messageOf(error)}. It fits as given, but is stored as JSON, where a Date is a string: let the ` +
-        'schema take that too, e.g. z.coerce.date()',
+      `${messageOf(error)}. The payload fits as given, but not as the JSON that is stored, where a Date is a ` +
+        'string: let the schema accept that too, e.g. z.coerce.date()',
       { cause: error, details: { class: 'fatal' } },
     );
   });

@@ -1,6 +1,6 @@
 /**
- * `cost_ingestion`: turns an uploaded export into cost rows, in one transaction and in bounded
- * memory at any size. The same file twice adds nothing; a faulty row is reported and the others are kept.
+ * `cost_ingestion`: turns an uploaded export into cost rows, in one transaction and in bounded memory at any size.
+ * Ingesting a file twice adds nothing; a row with a fault is reported and the others are stored.
  */
 import { z } from 'zod';
 import type { Tx } from '../db/connect.ts';
@@ -27,7 +27,7 @@ import type { Upload } from '../costs/uploads/rows.ts';
 
 const payload = z.object({ uploadId: z.string().regex(/^\d{1,18}$/) });
 
-/** The job's result, also kept with the upload. Sums are exact decimal strings of the rows taken. */
+/** The job's result, also kept with the upload. Sums are exact decimal strings over the stored rows. */
 export interface IngestionResult {
   readonly uploadId: string;
   readonly fileName: string;
@@ -38,10 +38,10 @@ export interface IngestionResult {
   readonly note: string | null;
 }
 
-/** A result names at most so many deliveries. */
-const maxToldDeliveries = 100;
+/** Maximum deliveries that a result names. */
+const maxReportedDeliveries = 100;
 
-/** Faults of one file: all counted, the first ones kept. */
+/** Faults of one file: all are counted, the first ones kept. */
 class FaultList {
   readonly kept: RowFault[] = [];
   count = 0;
@@ -99,25 +99,25 @@ async function stageFile(
   return rows;
 }
 
-function noteOn(
+function noteFor(
   rows: number,
   deliveries: readonly DeliveryOutcome[],
   faults: FaultList,
   uploadId: string,
 ): string | null {
-  if (faults.count > 0) return leftOut(faults, uploadId);
+  if (faults.count > 0) return describeRejectedRows(faults, uploadId);
   if (rows === 0) return 'the file has a header and no rows';
   if (deliveries.every(({ outcome }) => outcome === 'unchanged')) {
-    return 'this file was delivered before; nothing to add';
+    return 'this file was ingested before; nothing to add';
   }
   if (deliveries.every(({ outcome }) => outcome === 'superseded')) {
-    return 'newer uploads delivered these billing periods; nothing to add';
+    return 'newer uploads replaced these billing periods; nothing to add';
   }
   return null;
 }
 
-/** Values of rows stay in the tenant's own table. */
-function leftOut({ kept, count }: FaultList, uploadId: string): string {
+/** Without the reason, which may quote a value: those stay in the tenant's own table. */
+function describeRejectedRows({ kept, count }: FaultList, uploadId: string): string {
   const where = [`line ${kept[0]?.line}`, kept[0]?.column ?? 'the whole row'].join(', ');
   return (
     `${count} ${count === 1 ? 'row was' : 'rows were'} left out, the first at ${where}; ` +
@@ -138,7 +138,7 @@ async function ingestReady(
     const where = first.column === null ? '' : `, ${first.column}`;
     throw fatal(
       'no_valid_row',
-      `none of the ${faults.count} rows of ${upload.fileName} can be taken; ` +
+      `none of the ${faults.count} rows of ${upload.fileName} can be read; ` +
         `the first is line ${first.line}${where}: ${first.reason}`,
     );
   }
@@ -155,8 +155,8 @@ async function ingestReady(
     rows,
     errors: faults.count,
     billedCost,
-    deliveries: deliveries.slice(0, maxToldDeliveries),
-    note: noteOn(rows, deliveries, faults, upload.id),
+    deliveries: deliveries.slice(0, maxReportedDeliveries),
+    note: noteFor(rows, deliveries, faults, upload.id),
   };
   const superseded =
     deliveries.length > 0 && deliveries.every(({ outcome }) => outcome === 'superseded');
@@ -172,7 +172,7 @@ async function ingestReady(
   return result;
 }
 
-/** The transaction of the ingestion is rolled back by now; this one keeps why, for the operator. */
+/** The transaction of the ingestion has been rolled back; this one stores the reason for the operator. */
 async function recordFailure(
   ctx: JobContext<unknown>,
   uploadId: string,
@@ -194,7 +194,7 @@ async function recordFailure(
   });
 }
 
-/** Result: `IngestionResult`. A file that cannot be taken at all ends fatal, the upload `failed`. */
+/** Result: `IngestionResult`. A file that cannot be read at all ends fatal, with the upload `failed`. */
 export const costIngestion = defineHandler({
   type: 'cost_ingestion',
   timeoutMs: 30 * 60_000,

@@ -1,6 +1,6 @@
 /**
- * A handler is the work of one job type: what it takes, how long it may take, how often it is tried, and
- * the function that does it. It sees its tenant's rows and the LLM gateway; it never sees a queue.
+ * A handler implements one job type: its payload schema, timeout and attempts, and the function that runs. The
+ * function gets its tenant's rows and the LLM gateway, never a queue.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { SecretTexts } from '../crypto/secrets/texts.ts';
@@ -11,7 +11,7 @@ import type { Logger } from '../log.ts';
 import { secretPathsOf } from './secret.ts';
 
 export interface EnqueueChildOptions {
-  /** Unique per tenant and job type while the job lives, and for 24 hours. */
+  /** Unique per tenant and job type until this job has ended and 24 hours have passed. */
   readonly dedupKey?: string;
   readonly runAt?: Date;
   /** Higher runs first within a tenant; -1000 to 1000. */
@@ -24,21 +24,21 @@ export interface JobContext<P> {
   readonly payload: P;
   /** 1 for the first attempt. */
   readonly attempt: number;
-  /** The attempt's token; it is worthless once the attempt ended. */
+  /** The attempt's token; it is invalid once the attempt has ended. */
   readonly token: string;
-  /** Aborts at the deadline and when the worker lets go of the job. */
+  /** Aborts at the deadline, and when the worker gives the job up. */
   readonly signal: AbortSignal;
   readonly sql: TenantSql;
   readonly llm: Llm;
-  /** Enqueues for the same tenant, only while this attempt is the running one. */
+  /** Enqueues a job for the same tenant, only while this attempt is the current one. */
   readonly enqueue: (
     type: string,
     payload?: object,
     options?: EnqueueChildOptions,
   ) => Promise<{ jobId: string; created: boolean }>;
   /**
-   * How far the work is, 0 to 1, with a note for the operator: shown by `jobs show` while it runs. Cheap; the
-   * newest report is stored every few seconds.
+   * Reports progress, 0 to 1, with a note for the operator: shown by `jobs show` while the job runs. Cheap: only the
+   * newest report is stored, every few seconds.
    */
   readonly progress: (done: number, note?: string) => void;
   readonly log: Logger;
@@ -53,21 +53,21 @@ export interface Backoff {
 }
 
 export interface HandlerDefinition<S extends StandardSchemaV1> {
-  /** Lower-case words joined by `_`; the name of the queue and of the job type. */
+  /** Lower-case letters, digits and `_`; the name of the job type and of its queue. */
   readonly type: string;
   readonly timeoutMs: number;
   readonly maxAttempts: number;
   /** Any Standard Schema (zod, valibot, arktype ...). Its output is `ctx.payload`. */
   readonly payload: S;
-  /** What a refused budget does: wait for money (default), or end as a dead letter. */
+  /** When the budget refuses a call: wait for budget (default), or end as a dead letter. */
   readonly onBudget?: 'park' | 'fail';
-  /** How long a job may wait in all before it ends as `expired`. Default 24 hours. */
+  /** Total time that a job may wait before it ends as `expired`. Default 24 hours. */
   readonly giveUpAfterMs?: number;
-  /** Most jobs of this type at once in one worker. Default: as many as the worker runs; 1 when exclusive. */
+  /** Maximum jobs of this type at once in one worker. Default: the worker's limit; 1 when exclusive. */
   readonly concurrency?: number;
   /**
-   * `shared` (default): beside other jobs in one thread. `exclusive`: each job in a thread of its own, for work
-   * that keeps a processor busy.
+   * `shared` (default): together with other jobs in one thread. `exclusive`: each job in a thread of its own, for
+   * CPU-bound work.
    */
   readonly isolation?: Isolation;
   /** The wait before the next attempt: random between 0 and min(capMs, baseMs * 2^(attempt - 1)). */
@@ -75,25 +75,25 @@ export interface HandlerDefinition<S extends StandardSchemaV1> {
   readonly run: (ctx: JobContext<StandardSchemaV1.InferOutput<S>>) => Promise<unknown>;
 }
 
-/** What PURSER_HANDLERS takes too: a definition without a payload schema, which takes any JSON object. */
+/** Also accepted by PURSER_HANDLERS: a definition whose payload schema is optional; without one, any JSON object is. */
 export type PlainHandler<P = Record<string, unknown>> = Omit<
   HandlerDefinition<StandardSchemaV1<unknown, P>>,
   'payload'
 > & { readonly payload?: StandardSchemaV1<unknown, P> };
 
-/** A handler; `S` is what an enqueue of it may carry, the type of `ctx.payload` is known only to itself. */
+/** A checked definition; `S` is the schema of the payload that an enqueue takes. */
 export interface Handler<S extends StandardSchemaV1 = StandardSchemaV1> {
   readonly type: string;
   readonly timeoutMs: number;
   readonly maxAttempts: number;
   readonly onBudget: 'park' | 'fail';
   readonly giveUpAfterMs: number;
-  /** undefined: as many as the worker runs. */
+  /** undefined: the worker's limit. */
   readonly concurrency: number | undefined;
   readonly isolation: Isolation;
   readonly backoff: Backoff;
   readonly payload: S;
-  /** Where fields stand that `secret()` marks; they are stored encrypted. */
+  /** Paths of the fields that `secret()` marks; they are stored encrypted. */
   readonly secretPaths: readonly string[];
   readonly run: (ctx: JobContext<unknown>) => Promise<unknown>;
 }
@@ -105,7 +105,7 @@ const maxGiveUpAfterMs = 3650 * dayMs;
 
 export const defaultBackoff: Backoff = { baseMs: 2_000, capMs: 300_000 };
 
-/** Checks a definition and gives it its defaults. Throws `invalid_handler` naming the field. */
+/** Checks a definition and fills in its defaults. Throws `invalid_handler` naming the field. */
 export function defineHandler<S extends StandardSchemaV1>(
   definition: HandlerDefinition<S>,
 ): Handler<S> {
@@ -128,7 +128,7 @@ export function defineHandler<S extends StandardSchemaV1>(
     onBudget = 'park',
     giveUpAfterMs = dayMs,
   } = definition;
-  // A program in JavaScript has no compiler that tells it.
+  // JavaScript modules are not checked by a compiler.
   if (!['park', 'fail'].includes(onBudget)) refuse("onBudget must be 'park' or 'fail'");
   if (!['shared', 'exclusive'].includes(isolation)) {
     refuse("isolation must be 'shared' or 'exclusive'");
@@ -168,7 +168,7 @@ export function defineHandler<S extends StandardSchemaV1>(
   };
 }
 
-/** Parses a payload. Throws `invalid_payload` (fatal) that names each field and its fault, never its value. */
+/** Parses a payload. Throws `invalid_payload` (fatal), which names each field and its fault, never its value. */
 export async function parsePayload(handler: Handler, payload: unknown): Promise<unknown> {
   const parsed = await handler.payload['~standard'].validate(payload);
   if (parsed.issues === undefined) return parsed.value;
@@ -182,7 +182,7 @@ export async function parsePayload(handler: Handler, payload: unknown): Promise<
   });
 }
 
-/** Libraries and users' own messages say what they received. */
+/** Schema libraries and users' own messages may quote the value; it is redacted. */
 function withoutValue(message: string, payload: unknown, path: readonly PropertyKey[]): string {
   let value = payload;
   for (const key of path) {
@@ -197,7 +197,7 @@ function jsonOf(value: unknown): string {
   try {
     return JSON.stringify(value) ?? '';
   } catch {
-    // No JSON; it will be refused for that, if for nothing else.
+    // Not JSON; the enqueue refuses it for that reason.
     return '';
   }
 }

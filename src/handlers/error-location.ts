@@ -1,17 +1,17 @@
-/** Where a module that does not load is at fault. */
+/** Finds the file and line of the error of a module that cannot be loaded. */
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 
-const placeInStack = /(file:\/\/[^\s()]+?):(\d+)(?::\d+)?(?=[\s)]|$)/;
+const locationInStack = /(file:\/\/[^\s()]+?):(\d+)(?::\d+)?(?=[\s)]|$)/;
 const childTimeoutMs = 5_000;
 
-function placeIn(text: string): string | undefined {
-  const [, url, line] = placeInStack.exec(text) ?? [];
+function locationIn(text: string): string | undefined {
+  const [, url, line] = locationInStack.exec(text) ?? [];
   return url === undefined ? undefined : `${fileURLToPath(url)}:${line}`;
 }
 
-/** What Node prints of a module that ends a process. It executes nothing of one that does not parse. */
-function printedByNode(url: string): Promise<string> {
+/** What Node prints when the import ends a process. A module that does not parse is not executed. */
+function errorOutputOfNode(url: string): Promise<string> {
   const program = `await import(${JSON.stringify(url)})`;
   const args = ['--input-type=module', '--eval', program];
   return new Promise((resolve) => {
@@ -21,11 +21,11 @@ function printedByNode(url: string): Promise<string> {
   });
 }
 
-/** `path:line` of what the import of `url` threw, where that can be known. */
-export async function placeOfFault(error: unknown, url: string): Promise<string | undefined> {
+/** `path:line` of the error that the import of `url` threw; undefined where it is unknown. */
+export async function locationOfError(error: unknown, url: string): Promise<string | undefined> {
   if (!(error instanceof Error)) return undefined;
-  const known = placeIn(error.stack ?? '');
+  const known = locationIn(error.stack ?? '');
   if (known !== undefined || !(error instanceof SyntaxError)) return known;
-  // Node keeps the line of what does not parse from programs, and prints it where nobody catches the error.
-  return placeIn(await printedByNode(url));
+  // A syntax error does not carry its line; Node prints it only for an uncaught error.
+  return locationIn(await errorOutputOfNode(url));
 }

@@ -1,6 +1,6 @@
 /**
- * `finops_analysis`: one tenant's costs, judged from bounded evidence by one LLM call (two when the first
- * answer is malformed), and stored exactly once for each job.
+ * `finops_analysis`: one LLM call analyses a tenant's costs from bounded evidence (two calls when the first answer is
+ * malformed); the analysis is stored exactly once per job.
  */
 import { z } from 'zod';
 import type { TenantSql } from '../db/tenant.ts';
@@ -20,15 +20,15 @@ import type { Evidence } from '../costs/analysis/evidence.ts';
 import { done, snooze } from './outcome.ts';
 
 const payload = z.object({
-  /** Length of the period that is judged, and of the one it is compared with, in days. */
+  /** Length of the analysed period, and of the one before it that it is compared with, in days. */
   periodDays: z.number().int().min(7).max(92).default(30),
 });
 
 const maxOutputTokens = 1500;
 const uploadPollMs = 2000;
 
-/** An upload that is on its way would make this analysis out of date; after an hour it is taken as stuck. */
-async function uploadOnItsWay(sql: TenantSql): Promise<string | null> {
+/** A pending upload would make this analysis outdated; one older than an hour is treated as abandoned. */
+async function findPendingUpload(sql: TenantSql): Promise<string | null> {
   const [upload] = await sql<{ id: string }>`
     select id from public.ingest_uploads
     where state in ('uploading', 'ready') and created_at > now() - interval '1 hour'
@@ -36,7 +36,7 @@ async function uploadOnItsWay(sql: TenantSql): Promise<string | null> {
   return upload?.id ?? null;
 }
 
-/** The job's result, and what the table of analyses shows of it. */
+/** The job's result: the columns of `analyses` that lists show. */
 export interface AnalysisResult {
   readonly headline: string;
   readonly periodStart: string;
@@ -47,7 +47,7 @@ export interface AnalysisResult {
   readonly anomalies: number;
   readonly recommendations: number;
   readonly analyst: unknown;
-  /** What the call that gave this analysis cost. */
+  /** Cost of the call that gave this analysis. */
   readonly costUsd: string;
 }
 
@@ -63,7 +63,7 @@ async function findAnalysis(sql: TenantSql, jobId: string): Promise<AnalysisResu
   return row ?? null;
 }
 
-/** Asks, and asks once more if the answer does not fit. Each call is held and settled by itself. */
+/** Asks, and asks once more if the answer does not fit the schema. Each call has its own hold and settlement. */
 async function ask(llm: Llm, evidence: Evidence): Promise<LlmAnswer<Analysis>> {
   const call = (prompt: string): Promise<LlmAnswer<Analysis>> =>
     llm.generate<Analysis>({
@@ -101,21 +101,21 @@ async function store(
       (tenant_id, job_id, analyst, period_start, period_end, currency, total_cost, headline, summary,
        anomalies, recommendations, estimated_monthly_savings_usd, cost_usd)
     values
-      (${ctx.tenantId}, ${ctx.jobId}::bigint, ${storable(answer.analyst)}::text::jsonb, ${periodStart},
-       ${periodEnd}, ${currency}, ${totalCost}, ${plain(headlineOf(analysis.summary))},
-       ${plain(analysis.summary)}, ${storable(analysis.anomalies)}::text::jsonb,
-       ${storable(analysis.recommendations)}::text::jsonb, ${savings}, ${answer.costUsd})
+      (${ctx.tenantId}, ${ctx.jobId}::bigint, ${storableJson(answer.analyst)}::text::jsonb, ${periodStart},
+       ${periodEnd}, ${currency}, ${totalCost}, ${storableText(headlineOf(analysis.summary))},
+       ${storableText(analysis.summary)}, ${storableJson(analysis.anomalies)}::text::jsonb,
+       ${storableJson(analysis.recommendations)}::text::jsonb, ${savings}, ${answer.costUsd})
     on conflict (tenant_id, job_id) do nothing`;
 }
 
-/** Postgres has no NUL character; an answer that was paid for is not lost for one. */
-function plain(text: string): string {
+/** Without characters that Postgres cannot store, so that a paid answer is not lost for one. */
+function storableText(text: string): string {
   return text.replaceAll('\u0000', '').replaceAll(/\p{Surrogate}/gu, '\uFFFD');
 }
 
-function storable(value: unknown): string {
+function storableJson(value: unknown): string {
   return JSON.stringify(value, (_key, item: unknown) =>
-    typeof item === 'string' ? plain(item) : item,
+    typeof item === 'string' ? storableText(item) : item,
   );
 }
 
@@ -128,7 +128,7 @@ export const finopsAnalysis = defineHandler({
   run: async (ctx) => {
     const known = await findAnalysis(ctx.sql, ctx.jobId);
     if (known !== null) return done(known);
-    const uploadId = await uploadOnItsWay(ctx.sql);
+    const uploadId = await findPendingUpload(ctx.sql);
     if (uploadId !== null) {
       return snooze({ afterMs: uploadPollMs, reason: `waiting for upload ${uploadId}` });
     }

@@ -1,7 +1,7 @@
 /**
- * Built-in job `key_rotation`: encrypts one place of one tenant anew under the key that writes now, in batches
- * and while the fleet works. Killed or stopped, it goes on where rows are left; a value that does not open is
- * counted and stays.
+ * Built-in job `key_rotation`: re-encrypts the values of one column of one tenant under the current write key, in
+ * batches, while the fleet works. After an interruption it resumes with the rows that are left; a value that cannot
+ * be decrypted is counted and stays.
  */
 import { z } from 'zod';
 import type { EncryptionContext } from '../crypto/context.ts';
@@ -16,21 +16,21 @@ import type { Handler, JobContext } from './define.ts';
 import { snooze } from './outcome.ts';
 
 const batchRows = 500;
-/** Then other work of the tenant has its turn; far below the deadline. */
-const turnMs = 120_000;
-const askAgainMs = 5_000;
-/** Rows that did not open are named in the result up to this number. */
-const namedRows = 20;
-/** It does not open, or the earlier service took more than a token may hold. */
-const faultsOfValue = new Set(['decryption_failed', 'plaintext_too_large']);
+/** One run is kept short, far below the deadline, so that other jobs of the tenant run in between. */
+const maxRunMs = 120_000;
+const recheckAfterMs = 5_000;
+/** Maximum rows that could not be decrypted that the result names. */
+const maxReportedRows = 20;
+/** The value cannot be decrypted, or is larger than a token may hold. */
+const valueErrorCodes = new Set(['decryption_failed', 'plaintext_too_large']);
 
 const payload = z.object({ place: z.string(), toVersion: z.number().int().positive() });
 type Context = JobContext<z.output<typeof payload>>;
 
 interface Progress {
   rotated: number;
-  /** Changed by somebody else in the meantime. */
-  missed: number;
+  /** Rows that another transaction changed in the meantime. */
+  changedMeanwhile: number;
   readonly failedRows: Set<string>;
 }
 
@@ -47,18 +47,18 @@ async function rotateBatch(
       const { ciphertext } = await keyring.reencrypt(token, contextOf(ctx.tenantId, at), toVersion);
       done.push({ rowId, token, rotated: ciphertext });
     } catch (error) {
-      if (!faultsOfValue.has(codeOf(error))) throw error;
+      if (!valueErrorCodes.has(codeOf(error))) throw error;
       progress.failedRows.add(rowId);
     }
   }
   if (done.length === 0) return;
   const replaced = await storeRotated(ctx.sql, place, toVersion, done);
   progress.rotated += replaced;
-  progress.missed += done.length - replaced;
+  progress.changedMeanwhile += done.length - replaced;
 }
 
-/** Each row is met once, whether it opens or not. Returns false when the turn was over first. */
-async function pass(
+/** Visits each row once. Returns false when `untilMs` passed before the last row. */
+async function rotatePass(
   ctx: Context,
   keyring: EncryptionKeyManager,
   progress: Progress,
@@ -76,7 +76,7 @@ async function pass(
     if (last === undefined) return true;
     await rotateBatch(ctx, keyring, values, progress);
     afterRow = last.rowId;
-    ctx.progress(0, `${progress.rotated} values of ${place} encrypted anew`);
+    ctx.progress(0, `${progress.rotated} values of ${place} re-encrypted`);
     if (performance.now() > untilMs) return false;
   }
 }
@@ -86,27 +86,27 @@ async function rotate(ctx: Context, keyring: EncryptionKeyManager): Promise<unkn
   const version = await keyVersionToWrite(ctx.sql, keyring);
   if (version !== toVersion) {
     return snooze({
-      reason: `key version ${toVersion} does not write yet, ${version} does: see purser keys status`,
-      afterMs: askAgainMs,
+      reason: `key version ${toVersion} is not the write key yet, ${version} is: see purser keys status`,
+      afterMs: recheckAfterMs,
     });
   }
-  const untilMs = performance.now() + turnMs;
+  const untilMs = performance.now() + maxRunMs;
   const total = { rotated: 0 };
   for (;;) {
-    const progress: Progress = { rotated: 0, missed: 0, failedRows: new Set() };
-    const finished = await pass(ctx, keyring, progress, untilMs);
+    const progress: Progress = { rotated: 0, changedMeanwhile: 0, failedRows: new Set() };
+    const finished = await rotatePass(ctx, keyring, progress, untilMs);
     total.rotated += progress.rotated;
     if (!finished) {
-      return snooze({ reason: `${total.rotated} values done, more are left`, afterMs: 0 });
+      return snooze({ reason: `${total.rotated} values re-encrypted, more remain`, afterMs: 0 });
     }
-    if (progress.missed === 0) {
+    if (progress.changedMeanwhile === 0) {
       const { failedRows } = progress;
       return {
         place,
         toVersion,
         rotated: total.rotated,
         failed: failedRows.size,
-        failedRows: [...failedRows].slice(0, namedRows),
+        failedRows: [...failedRows].slice(0, maxReportedRows),
       };
     }
   }
@@ -118,7 +118,10 @@ function contextOf(
 ): EncryptionContext {
   const context = contextShape.safeParse({ tenantId, column: place, purpose });
   if (context.success) return context.data;
-  throw new PurserError('encryption_context_invalid', `${place} is no place of encrypted values`);
+  throw new PurserError(
+    'encryption_context_invalid',
+    `${place} is not a column of encrypted values`,
+  );
 }
 
 const contextShape = z.object({
@@ -127,7 +130,7 @@ const contextShape = z.object({
   purpose: z.enum(['api_key', 'pii', 'generic']),
 });
 
-/** The handler over the keys of its thread, which are opened when the first job needs them. */
+/** The handler with the keys of its thread, which are derived when the first job needs them. */
 export const keyRotation = (openKeys: OpenKeys): Handler<typeof payload> =>
   defineHandler({
     type: rotationJobType,

@@ -1,13 +1,13 @@
 /**
- * Handlers of the user's own module (PURSER_HANDLERS): `export const handlers = [...]`, made by
- * defineHandler or plain objects. A module that does not load names its fault and exits 78.
+ * Loads the user's handlers from the module that PURSER_HANDLERS names: `export const handlers = [...]`, results of
+ * defineHandler or plain objects. An invalid module is refused with its fault and exit code 78.
  */
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { z } from 'zod';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { defineHandler } from './define.ts';
-import { placeOfFault } from './fault-place.ts';
+import { locationOfError } from './error-location.ts';
 import type { Handler, JobContext } from './define.ts';
 
 type Run = (ctx: JobContext<unknown>) => Promise<unknown>;
@@ -31,7 +31,7 @@ const shape = z.looseObject({
   run: z.custom<Run>(isFunction, { error: 'must be a function' }),
 });
 
-function refuse(path: string, fault: string, cause?: unknown): PurserError {
+function invalidModule(path: string, fault: string, cause?: unknown): PurserError {
   return new PurserError('invalid_handlers', `PURSER_HANDLERS=${path}: ${fault}`, {
     exitCode: exitCodes.configuration,
     cause,
@@ -40,12 +40,12 @@ function refuse(path: string, fault: string, cause?: unknown): PurserError {
 
 const loadWithinMs = 30_000;
 
-/** A module that waits for ever at its top level would end a process without a word, or keep it waiting. */
-async function loaded(module: Promise<unknown>): Promise<unknown> {
+/** Without the limit, a top-level await that never settles would block the start, or end the process silently. */
+async function withLoadTimeout(module: Promise<unknown>): Promise<unknown> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(
-      () => reject(new Error(`an await at its top level has not ended within ${loadWithinMs} ms`)),
+      () => reject(new Error(`a top-level await of it has not settled within ${loadWithinMs} ms`)),
       loadWithinMs,
     );
   });
@@ -57,27 +57,30 @@ export async function loadHandlers(path: string): Promise<Handler[]> {
   const url = pathToFileURL(resolve(path)).href;
   let module: unknown;
   try {
-    module = await loaded(import(url));
+    module = await withLoadTimeout(import(url));
   } catch (error) {
-    const place = await placeOfFault(error, url);
+    const place = await locationOfError(error, url);
     const where = place === undefined ? '' : ` (${place})`;
-    throw refuse(path, `the module does not load: ${messageOf(error)}${where}`, error);
+    throw invalidModule(path, `the module cannot be loaded: ${messageOf(error)}${where}`, error);
   }
   const list: unknown =
     typeof module === 'object' && module !== null && 'handlers' in module
       ? module.handlers
       : undefined;
   if (!Array.isArray(list) || list.length === 0) {
-    throw refuse(path, 'the module must export `handlers`, a list with at least one handler');
+    throw invalidModule(
+      path,
+      'the module must export `handlers`, an array of at least one handler',
+    );
   }
   const handlers = list.map((entry: unknown, index) => {
     const parsed = shape.safeParse(entry);
     const faults = [
       ...(parsed.error?.issues ?? []).map((issue) => `${issue.path.join('.')}: ${issue.message}`),
-      ...misspelt(entry),
+      ...misspelledProperties(entry),
     ];
     if (!parsed.success || faults.length > 0) {
-      throw refuse(path, `handlers[${index}]: ${faults.join('; ')}`);
+      throw invalidModule(path, `handlers[${index}]: ${faults.join('; ')}`);
     }
     const given = parsed.data;
     try {
@@ -96,14 +99,14 @@ export async function loadHandlers(path: string): Promise<Handler[]> {
         }),
       });
     } catch (error) {
-      throw refuse(path, `handlers[${index}]: ${messageOf(error)}`, error);
+      throw invalidModule(path, `handlers[${index}]: ${messageOf(error)}`, error);
     }
   });
   handlers.forEach(({ type }, index) => {
     const first = handlers.findIndex((handler) => handler.type === type);
     if (first === index) return;
-    const fault = `the type ${type} is that of handlers[${first}] too; give one another name`;
-    throw refuse(path, `handlers[${index}]: ${fault}`);
+    const fault = `handlers[${first}] has the type ${type} too; rename one of them`;
+    throw invalidModule(path, `handlers[${index}]: ${fault}`);
   });
   return handlers;
 }
@@ -111,19 +114,21 @@ export async function loadHandlers(path: string): Promise<Handler[]> {
 const folded = (name: string): string => name.toLowerCase().replaceAll('_', '');
 const properties = new Map(Object.keys(shape.shape).map((name) => [folded(name), name]));
 
-/** A property of the module's own is its own affair; one that differs from ours by its writing is a mistake. */
-function misspelt(entry: unknown): string[] {
+/** Unknown properties are ignored, but one that differs from a known one only in case or `_` is a mistake. */
+function misspelledProperties(entry: unknown): string[] {
   return Object.keys(entry ?? {}).flatMap((name) => {
-    const meant = properties.get(folded(name));
-    return meant === undefined || meant === name ? [] : [`${name}: write it ${meant}`];
+    const known = properties.get(folded(name));
+    return known === undefined || known === name
+      ? []
+      : [`${name}: the property is called ${known}`];
   });
 }
 
 type Defined<T> = { [K in keyof T]?: Exclude<T[K], undefined> };
 
-/** The properties that are there: an optional one that is undefined is left out. */
+/** Without the properties whose value is undefined. */
 function definedOf<T extends object>(object: T): Defined<T> {
-  // Object.fromEntries forgets the keys' types.
+  // Object.fromEntries loses the types of the keys.
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   return Object.fromEntries(
     Object.entries(object).filter(([, value]) => value !== undefined),

@@ -1,5 +1,5 @@
 /**
- * How an attempt ends, as a value. Throwing is for the unexpected; these are for what a handler decides.
+ * How an attempt ends, as a value that a handler returns. Unexpected failures are thrown instead.
  */
 import { PurserError } from '../errors.ts';
 
@@ -7,23 +7,23 @@ export interface Done {
   readonly kind: 'done';
   readonly result: unknown;
 }
-/** Counts as a failed attempt; the next one comes after `afterMs`, or after the usual backoff. */
+/** Counts as a failed attempt; the next one starts after `afterMs`, or after the handler's backoff. */
 export interface Retry {
   readonly kind: 'retry';
   readonly reason: string;
   readonly afterMs: number | undefined;
 }
-/** Not a failure: the job comes back after `afterMs` and the attempt is not counted. */
+/** Not a failure: the job runs again after `afterMs`, and the attempt is not counted. */
 export interface Snooze {
   readonly kind: 'snooze';
   readonly reason: string;
   readonly afterMs: number;
 }
-/** Waits for money, or for the time: the attempt is not counted. */
+/** The job waits for budget, at the latest until `until`; the attempt is not counted. */
 export interface Park {
   readonly kind: 'park';
   readonly reason: string;
-  /** Decimal USD: the job wakes when the tenant's budget has so much to spare. */
+  /** Decimal USD: the job resumes when the tenant's budget has this much available. */
   readonly neededUsd: string;
   readonly until: Date | undefined;
 }
@@ -42,7 +42,7 @@ function outcome<T extends Outcome>(value: T): T {
   return Object.freeze(value);
 }
 
-/** The job is completed; `result` must be JSON. A plain return value means the same. */
+/** Completes the job; `result` must be JSON. Returning a plain value does the same. */
 export const done = (result: unknown = null): Done => outcome({ kind: 'done', result });
 
 export const retry = (options: { reason: string; afterMs?: number }): Retry =>
@@ -52,8 +52,8 @@ export const snooze = (options: { reason: string; afterMs: number }): Snooze =>
   outcome({ kind: 'snooze', reason: options.reason, afterMs: Math.max(0, options.afterMs) });
 
 /**
- * Parks the job until the tenant's budget has `neededUsd` to spare, at the latest `until` (default: the first
- * moment of the next UTC month, when budgets begin anew). Throws `invalid_outcome` for what is no amount.
+ * Parks the job until the tenant's budget has `neededUsd` available, at the latest until `until` (default: the start
+ * of the next UTC month, when budgets reset). Throws `invalid_outcome` if `neededUsd` is not an amount.
  */
 export const park = (options: { reason: string; neededUsd: string; until?: Date }): Park => {
   if (!/^\d{1,9}(\.\d{1,9})?$/.test(options.neededUsd)) {
@@ -73,7 +73,7 @@ export const park = (options: { reason: string; neededUsd: string; until?: Date 
 export const cancel = (options: { reason: string }): Cancel =>
   outcome({ kind: 'cancel', reason: options.reason });
 
-/** A value made by one of the functions above, or else the result of a finished job. */
+/** The outcome that a handler returned; any other value is the result of a completed job. */
 export function toOutcome(returned: unknown): Outcome {
   const made =
     typeof returned === 'object' && returned !== null ? outcomes.get(returned) : undefined;

@@ -1,5 +1,5 @@
 /**
- * Payloads on their way into the table: what their schema marks as secret is encrypted first, under the key
+ * Encrypts the fields of a payload that its schema marks as secret, before it is stored, under the key version
  * that the whole fleet can read.
  */
 import type { OpenKeys } from '../crypto/open-keyring.ts';
@@ -15,8 +15,8 @@ export type SealPayload = (
 ) => Promise<object>;
 
 /**
- * Asks for the key version once for all payloads of a call, and only when there is something to encrypt.
- * What it returns throws `encryption_key_missing` or `encryption_keys_differ`.
+ * The returned function looks up the key version once for all payloads of a call, and only when there is something
+ * to encrypt. It throws `encryption_key_missing` or `encryption_keys_differ`.
  */
 export function payloadSealer(connection: Connection, openKeys: OpenKeys): SealPayload {
   let version: Promise<number> | undefined;
@@ -30,13 +30,13 @@ export function payloadSealer(connection: Connection, openKeys: OpenKeys): SealP
   };
 }
 
-/** As JSON will have it: dates are text, and a toJSON was asked. undefined for what is no JSON object. */
+/** The payload as it will be stored: dates as text, toJSON applied. undefined if it is not a JSON object. */
 function asStored(payload: object): object | undefined {
   try {
     const plain: unknown = JSON.parse(JSON.stringify(payload));
     return plain !== null && typeof plain === 'object' ? plain : undefined;
   } catch {
-    // The enqueue itself refuses it, and says why.
+    // The enqueue refuses it with its reason.
     return undefined;
   }
 }

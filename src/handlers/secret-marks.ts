@@ -1,15 +1,15 @@
 /**
- * The mark of a secret field, and every schema that carries one, wherever zod lets a schema stand: also where
- * the JSON Schema of what goes in says nothing of it.
+ * The mark of a secret field, and a search for every schema that carries it, wherever zod lets a schema appear:
+ * also where the JSON Schema of the input does not show it.
  */
 import { z } from 'zod';
 
-/** Also in the JSON Schema of the job type, for whoever reads that. */
+/** Also written into the JSON Schema of the job type. */
 export const secretMark = 'x-purser-secret';
 
 type Schema = z.core.$ZodType;
 
-/** Asks the schema's own zod too: a copy in the user's project may keep its marks to itself. */
+/** Asks the schema's own zod too: another copy of zod in the user's project has a registry of its own. */
 export function isMarked(schema: Schema): boolean {
   const own = 'meta' in schema && isFunction(schema.meta) ? schema.meta() : undefined;
   return hasMark(own) || hasMark(z.globalRegistry.get(schema));
@@ -20,34 +20,41 @@ const isFunction = (value: unknown): value is () => unknown => typeof value === 
 const hasMark = (meta: unknown): boolean =>
   meta !== null && typeof meta === 'object' && Reflect.get(meta, secretMark) === true;
 
-/** Of what a transformation makes only the place is known (`made`), not where its parts came from (`lost`). */
-type Standing = 'given' | 'made' | 'lost';
+/**
+ * Where a schema's value comes from: the input itself, the output of a transformation (its place is known), or
+ * part of such an output (its place in the input is unknown).
+ */
+type Origin = 'input' | 'output' | 'output_part';
 
 export interface MarkedSchema {
   readonly schema: Schema;
-  readonly standing: Standing;
+  readonly origin: Origin;
 }
 
 /** Marked schemas of `root`, itself included; not those inside a marked one, all of which is encrypted. */
 export function markedSchemas(root: Schema): MarkedSchema[] {
-  const seen = { given: new Set<Schema>(), made: new Set<Schema>(), lost: new Set<Schema>() };
-  const marked: MarkedSchema[] = [];
-  const visit = (schema: Schema, standing: Standing): void => {
-    if (seen[standing].has(schema)) return;
-    seen[standing].add(schema);
-    if (isMarked(schema)) marked.push({ schema, standing });
-    else for (const part of partsOf(schema)) visit(part.schema, standingOf(part.name, standing));
+  const seen = {
+    input: new Set<Schema>(),
+    output: new Set<Schema>(),
+    output_part: new Set<Schema>(),
   };
-  visit(root, 'given');
+  const marked: MarkedSchema[] = [];
+  const visit = (schema: Schema, origin: Origin): void => {
+    if (seen[origin].has(schema)) return;
+    seen[origin].add(schema);
+    if (isMarked(schema)) marked.push({ schema, origin });
+    else for (const part of partsOf(schema)) visit(part.schema, originOf(part.name, origin));
+  };
+  visit(root, 'input');
   return marked;
 }
 
-/** Parts that stand at the same place as the whole; all others stand inside it. */
-const samePlace = new Set(['innerType', 'getter', 'options', 'left', 'right', 'in', 'out']);
+/** Parts at the same path as the whole schema; all others are inside it. */
+const samePath = new Set(['innerType', 'getter', 'options', 'left', 'right', 'in', 'out']);
 
-function standingOf(part: string, whole: Standing): Standing {
-  if (part === 'out') return whole === 'given' ? 'made' : whole;
-  return whole === 'given' || samePlace.has(part) ? whole : 'lost';
+function originOf(part: string, whole: Origin): Origin {
+  if (part === 'out') return whole === 'input' ? 'output' : whole;
+  return whole === 'input' || samePath.has(part) ? whole : 'output_part';
 }
 
 function partsOf({ _zod: { def } }: Schema): { name: string; schema: Schema }[] {

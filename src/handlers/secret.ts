@@ -1,6 +1,6 @@
 /**
- * Secret payload fields: `secret(z.string())` marks one, and what a schema marks is found here, as paths. A
- * mark that would protect nothing is refused when the handler is defined.
+ * Secret payload fields: `secret(z.string())` marks one, and `secretPathsOf` lists the marked fields as paths. A
+ * mark that cannot be applied to the stored payload is refused when the handler is defined.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { z } from 'zod';
@@ -10,8 +10,8 @@ import { messageOf, PurserError } from '../errors.ts';
 import { isMarked, markedSchemas, secretMark } from './secret-marks.ts';
 
 /**
- * Marks a field of a zod payload schema as secret: it is stored encrypted, opened only where the handler
- * runs, and kept out of everything that the attempt says.
+ * Marks a field of a zod payload schema as secret: it is stored encrypted, decrypted only where the handler
+ * runs, and redacted from the attempt's result, errors, logs and progress.
  */
 export function secret<S extends z.ZodType>(schema: S): S {
   return schema.meta({ [secretMark]: true });
@@ -26,7 +26,7 @@ interface Search {
   readonly recursive: Set<unknown>;
 }
 
-/** Paths of the marked fields. Throws `invalid_handler` for a mark that cannot be obeyed. */
+/** Paths of the marked fields. Throws `invalid_handler` for a mark that cannot be applied. */
 export function secretPathsOf(type: string, schema: StandardSchemaV1): SecretPath[] {
   if (!(schema instanceof z.ZodType)) return [];
   const marked = markedSchemas(schema);
@@ -34,28 +34,29 @@ export function secretPathsOf(type: string, schema: StandardSchemaV1): SecretPat
   const { root, described } = jsonSchemaOf(type, schema);
   const marks = marksIn(root);
   const search: Search = { root, paths: new Set(), marked: new Set(), recursive: new Set() };
-  find(search, root, '$', ['#']);
+  collectPaths(search, root, '$', ['#']);
   const refuse = (fault: string): never => {
     throw new PurserError('invalid_handler', `handler ${JSON.stringify(type)}: ${fault}`);
   };
-  if (marked.some((each) => each.standing === 'lost' || !described.has(each.schema))) {
+  if (marked.some((each) => each.origin === 'output_part' || !described.has(each.schema))) {
     refuse(
-      'a secret field stands in what a transformation makes, or where JSON has no place for it; mark what goes in',
+      'a secret field is inside the output of a transformation, or has no place in the stored JSON; mark the input of the transformation',
     );
   }
-  if (search.paths.has('$')) refuse('mark the secret fields of its payload, not all of it');
+  if (search.paths.has('$'))
+    refuse('the whole payload is marked as secret; mark its secret fields');
   if ([...search.recursive].some((node) => marksIn(node).length > 0)) {
-    refuse('a secret field stands in a schema that contains itself; give it a place of its own');
+    refuse('a secret field is in a schema that contains itself; move it to a schema that does not');
   }
   if (marks.some((node) => !search.marked.has(node))) {
-    refuse('a secret field stands where a path cannot lead; use objects, lists and records');
+    refuse('a secret field has no path; secret fields may be in objects, arrays and records');
   }
   return outermost([...search.paths]).toSorted();
 }
 
 interface Described {
   readonly root: Node;
-  /** The schemas that the JSON Schema tells of. */
+  /** The schemas that appear in the JSON Schema. */
   readonly described: ReadonlySet<unknown>;
 }
 
@@ -74,7 +75,7 @@ function jsonSchemaOf(type: string, schema: z.ZodType): Described {
   } catch (error) {
     throw new PurserError(
       'invalid_handler',
-      `handler ${JSON.stringify(type)}: its payload schema has no JSON Schema, so that nobody can tell which fields are secret: ${messageOf(error)}`,
+      `handler ${JSON.stringify(type)}: its payload schema cannot be converted to JSON Schema, which lists the secret fields: ${messageOf(error)}`,
       { cause: error },
     );
   }
@@ -83,52 +84,57 @@ function jsonSchemaOf(type: string, schema: z.ZodType): Described {
 const isNode = (value: unknown): value is Node =>
   value !== null && typeof value === 'object' && !Array.isArray(value);
 
-/** Every schema that carries the mark, wherever it stands. */
+/** Every node that carries the mark. */
 function marksIn(value: unknown): Node[] {
   if (value === null || typeof value !== 'object') return [];
   const below = Object.values(value).flatMap(marksIn);
   return isNode(value) && value[secretMark] === true ? [value, ...below] : below;
 }
 
-/** Follows every way from a schema into the values that it describes. */
-function find(search: Search, schema: unknown, path: string, refs: readonly string[]): void {
+/** Visits every schema of a value, with its path. */
+function collectPaths(
+  search: Search,
+  schema: unknown,
+  path: string,
+  refs: readonly string[],
+): void {
   if (!isNode(schema)) return;
   if (schema[secretMark] === true) {
     search.marked.add(schema);
-    // All of the value is encrypted; marks inside it have nothing left to do.
+    // The whole value is encrypted, so marks inside it need no path.
     for (const inner of marksIn(schema)) search.marked.add(inner);
     search.paths.add(path);
     return;
   }
   const ref = schema['$ref'];
-  if (typeof ref === 'string') follow(search, ref, path, refs);
+  if (typeof ref === 'string') followReference(search, ref, path, refs);
   for (const word of ['anyOf', 'oneOf', 'allOf']) {
-    for (const part of listOf(schema[word])) find(search, part, path, refs);
+    for (const part of listOf(schema[word])) collectPaths(search, part, path, refs);
   }
   for (const [name, field] of Object.entries(
     isNode(schema['properties']) ? schema['properties'] : {},
   )) {
-    find(search, field, `${path}${nameStep(name)}`, refs);
+    collectPaths(search, field, `${path}${nameStep(name)}`, refs);
   }
-  find(search, schema['additionalProperties'], `${path}.*`, refs);
+  collectPaths(search, schema['additionalProperties'], `${path}.*`, refs);
   if (isNode(schema['patternProperties'])) {
     for (const field of Object.values(schema['patternProperties']))
-      find(search, field, `${path}.*`, refs);
+      collectPaths(search, field, `${path}.*`, refs);
   }
   for (const [index, item] of listOf(schema['prefixItems']).entries()) {
-    find(search, item, `${path}[${index}]`, refs);
+    collectPaths(search, item, `${path}[${index}]`, refs);
   }
-  find(search, schema['items'], `${path}[*]`, refs);
+  collectPaths(search, schema['items'], `${path}[*]`, refs);
 }
 
-function follow(search: Search, ref: string, path: string, refs: readonly string[]): void {
+function followReference(search: Search, ref: string, path: string, refs: readonly string[]): void {
   const steps = ref.split('/').slice(1);
   const target = steps.reduce<unknown>(
     (node, step) => (isNode(node) ? node[decodeURIComponent(step)] : undefined),
     search.root,
   );
   if (refs.includes(ref)) search.recursive.add(target);
-  else find(search, target, path, [...refs, ref]);
+  else collectPaths(search, target, path, [...refs, ref]);
 }
 
 const listOf = (value: unknown): readonly unknown[] => (Array.isArray(value) ? value : []);

@@ -29,7 +29,7 @@ const runExample = async (name: string) => {
 test('postgres.js: the committed jobs are there, the rolled back one is not', async () => {
   const said = await runExample('enqueue-postgres-js.mjs');
   expect(said).toMatch(/created: true/);
-  expect(said).toMatch(/rolled back: changed my mind/);
+  expect(said).toMatch(/rolled back: an error after the enqueue/);
   expect(await keys()).toEqual(['example', 'example week', 'example quarter']);
 });
 

@@ -102,11 +102,11 @@ it("a promise that a handler forgot is its job's failure, not its worker's end",
 }, 60_000);
 
 it.each([
-  { name: 'missing.mjs', text: undefined, says: 'the module does not load: Cannot find module' },
+  { name: 'missing.mjs', text: undefined, says: 'the module cannot be loaded: Cannot find module' },
   { name: 'syntax.mjs', text: '\nexport const handlers = [}', says: '/syntax.mjs:2)' },
   { name: 'imports.mjs', text: 'import "./syntax.mjs";', says: '/syntax.mjs:2)' },
-  { name: 'throws.mjs', text: 'throw new Error("no key")', says: 'does not load: no key (/' },
-  { name: 'none.mjs', text: 'export const jobs = []', says: 'must export `handlers`, a list' },
+  { name: 'throws.mjs', text: 'throw new Error("no key")', says: 'cannot be loaded: no key (/' },
+  { name: 'none.mjs', text: 'export const jobs = []', says: 'must export `handlers`, an array' },
   {
     name: 'run.mjs',
     text: 'export const handlers = [{ type: "x", timeoutMs: 1, maxAttempts: 1 }]',
@@ -126,13 +126,13 @@ it.each([
     name: 'twice.mjs',
     text: `const one = { type: "one", timeoutMs: 1, maxAttempts: 1, run() {} };
       export const handlers = [one, { ...one, timeoutMs: 2 }];`,
-    says: 'handlers[1]: the type one is that of handlers[0] too; give one another name',
+    says: 'handlers[1]: handlers[0] has the type one too; rename one of them',
   },
   {
     name: 'misspelt.mjs',
     text: `export const handlers =
       [{ type: "x", timeoutMs: 1, maxAttempts: 1, giveUpAfterMS: 5, on_budget: "fail", run() {} }];`,
-    says: 'handlers[0]: giveUpAfterMS: write it giveUpAfterMs; on_budget: write it onBudget',
+    says: 'handlers[0]: giveUpAfterMS: the property is called giveUpAfterMs; on_budget: the property is called onBudget',
   },
 ])('exits 78 and names the fault of $name', async ({ name, text, says }) => {
   if (text !== undefined) await write(name, text);

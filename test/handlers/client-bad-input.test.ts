@@ -61,7 +61,7 @@ describe('a payload', () => {
     expect(await jobs()).toEqual([]);
   });
 
-  it('of 50 MB is refused by the SQL door too', async () => {
+  it('of 50 MB is refused by purser.enqueue too', async () => {
     const text = JSON.stringify(huge);
     await expect(
       database.sql`select * from purser.enqueue('acme', 'note', ${text}::text::jsonb)`,
@@ -69,7 +69,7 @@ describe('a payload', () => {
     expect(await jobs()).toEqual([]);
   });
 
-  it('with a key __proto__ is stored with it and reaches nobody\u2019s prototype', async () => {
+  it('with a key __proto__ is stored with it and changes no prototype', async () => {
     const payload: Record<string, unknown> = JSON.parse(
       '{"__proto__": {"admin": true}, "text": "x"}',
     );
@@ -82,7 +82,7 @@ describe('a payload', () => {
   it.each([
     ['a value', { text: 'a\u0000b' }],
     ['a key', { 'a\u0000b': 1 }],
-  ])('with a NUL in %s is refused by name and leaves nothing', async (_where, payload) => {
+  ])('with a NUL in %s is refused and stores nothing', async (_where, payload) => {
     await expect(enqueue(database.sql, note, { tenantId: 'acme', payload })).rejects.toMatchObject({
       code: 'invalid_payload',
       message: expect.stringContaining('NUL'),
@@ -91,8 +91,8 @@ describe('a payload', () => {
   });
 });
 
-describe('a payload that fits its schema until it is stored', () => {
-  it('is refused before anything is written, with the schema that would do', async () => {
+describe('a payload that fits its schema only before it is stored', () => {
+  it('is refused before anything is written, with a schema that would fit', async () => {
     const request = { tenantId: 'acme', payload: { at: new Date(0) } };
     const refusal = {
       code: 'invalid_payload',
@@ -104,7 +104,7 @@ describe('a payload that fits its schema until it is stored', () => {
   });
 });
 
-describe('from a program without types', () => {
+describe('a call from JavaScript', () => {
   it.each([
     ['no tenant', {}, 'the tenant id must be a string, not undefined'],
     ['a tenant that is a number', { tenantId: 5 }, 'the tenant id must be a string, not number'],
@@ -118,7 +118,7 @@ describe('from a program without types', () => {
       { tenantId: 'acme', runAt: '2031-01-01' },
       'runAt must be a valid Date before the year 9999',
     ],
-  ])('%s is refused by name', async (_what, request, message) => {
+  ])('%s is refused with its name', async (_what, request, message) => {
     // What a compiler would not let through.
     // oxlint-disable-next-line typescript/no-unsafe-type-assertion
     const given = request as unknown as { tenantId: string };
@@ -134,7 +134,7 @@ describe('from a program without types', () => {
 });
 
 describe('a tenant id', () => {
-  it.each(oddTenants)('%j is taken as it is', async (tenantId) => {
+  it.each(oddTenants)('%j is stored unchanged', async (tenantId) => {
     await enqueue(database.sql, note, { tenantId });
     expect(await jobs()).toMatchObject([{ tenant_id: tenantId }]);
   });

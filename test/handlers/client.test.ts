@@ -58,9 +58,9 @@ describe('enqueue in the caller’s own transaction', () => {
     await expect(
       database.sql.begin(async (tx) => {
         await enqueue(tx, report, { tenantId: 'acme', payload });
-        throw new Error('changed my mind');
+        throw new Error('an error after the enqueue');
       }),
-    ).rejects.toThrow('changed my mind');
+    ).rejects.toThrow('an error after the enqueue');
     expect(await countJobs()).toBe(0);
     await database.sql.begin((tx) => enqueue(tx, report, { tenantId: 'acme', payload }));
     expect(await countJobs()).toBe(1);
@@ -136,7 +136,7 @@ describe('a dedup key', () => {
     expect(kept).toEqual({ payload: changed });
   });
 
-  test('is rejected by name when asked to', async () => {
+  test('is rejected with its name when requested', async () => {
     const { jobId } = await enqueue(database.sql, report, request);
     await expect(
       enqueue(database.sql, report, { ...request, onDuplicate: 'reject' }),
@@ -165,7 +165,7 @@ describe('a dedup key', () => {
 });
 
 describe('enqueueMany', () => {
-  test('answers in order, and a key repeated in the list is one job', async () => {
+  test('returns results in order; a key repeated in the list is one job', async () => {
     const answers = await enqueueMany(pgClient, report, [
       { tenantId: 'acme', payload },
       { tenantId: 'acme', payload, dedupKey: 'x' },
@@ -177,7 +177,7 @@ describe('enqueueMany', () => {
     expect(await countJobs()).toBe(3);
   });
 
-  test('is all or nothing, and names the request that is wrong', async () => {
+  test('enqueues all or none, and names the request with the fault', async () => {
     await expect(
       enqueueMany(database.sql, report, [
         { tenantId: 'acme', payload },
@@ -190,7 +190,7 @@ describe('enqueueMany', () => {
     expect(await countJobs()).toBe(0);
   });
 
-  test('takes ten thousand in one statement and refuses more', async () => {
+  test('accepts ten thousand jobs and refuses more', async () => {
     const many = (count: number) => Array.from({ length: count }, () => ({ tenantId: 'acme' }));
     const answers = await enqueueMany(database.sql, ping, many(10_000));
     const ids = answers.map(({ jobId }) => Number(jobId));
@@ -202,7 +202,7 @@ describe('enqueueMany', () => {
     expect(await enqueueMany(database.sql, ping, [])).toEqual([]);
   });
 
-  test('many callers with the same keys make each job once, without deadlock', async () => {
+  test('concurrent callers with the same keys create each job once, without deadlock', async () => {
     const keys = Array.from({ length: 50 }, (_, index) => `key ${index}`);
     const callers = Array.from({ length: 8 }, (_, caller) =>
       enqueueMany(

@@ -29,7 +29,7 @@ const costs = async (tenant: string): Promise<string[]> => {
 };
 
 describe('a delivery', () => {
-  it('is replaced whole by a newer file of its billing period, and only that period', async () => {
+  it('is replaced as a whole by a newer file of its billing period, and only that period', async () => {
     const tenant = await bench.addTenant();
     const first = focusFile([september('1'), september('2'), october('3')]);
     await bench.ingest(tenant, await bench.file('first.csv', first));
@@ -49,7 +49,7 @@ describe('a delivery', () => {
     expect(await costs(tenant)).toEqual(['1', '2']);
   });
 
-  it('under one --source replaces whatever account its rows name', async () => {
+  it('under one --source replaces the older one, whichever account its rows have', async () => {
     const tenant = await bench.addTenant();
     await bench.ingest(tenant, await bench.file('a.csv', focusFile([september('1')])), 'payer');
     const other = focusFile([{ ...september('2'), BillingAccountId: '999999999999' }]);
@@ -57,7 +57,7 @@ describe('a delivery', () => {
     expect(await costs(tenant)).toEqual(['2']);
   });
 
-  it('from an older upload that arrives late changes nothing and is said to be superseded', async () => {
+  it('from an older upload that arrives late changes nothing and is reported as superseded', async () => {
     const tenant = await bench.addTenant();
     const { database } = bench;
     const late = await uploadFile({
@@ -95,7 +95,7 @@ describe('a delivery', () => {
     expect(await costs(tenant)).toEqual(['1', '1']);
   });
 
-  it('repeated after its answer was lost gives the same result and no second row', async () => {
+  it('repeated after a lost answer gives the same result and no second row', async () => {
     const tenant = await bench.addTenant();
     const path = await bench.file('lost.csv', focusFile([september('1')]));
     const first = await bench.ingest(tenant, path);
@@ -104,7 +104,7 @@ describe('a delivery', () => {
     expect(await costs(tenant)).toEqual(['1']);
   });
 
-  it('that is aborted in the middle leaves no row, and the next attempt finishes it', async () => {
+  it('that is aborted leaves no row, and the next attempt completes it', async () => {
     const tenant = await bench.addTenant();
     const { database } = bench;
     const path = await bench.file('abort.csv', focusFile([september('1'), september('2')]));
@@ -119,7 +119,7 @@ describe('a delivery', () => {
     expect(await costs(tenant)).toEqual(['1', '2']);
   });
 
-  it('is refused to a tenant that names the upload of another', async () => {
+  it("of another tenant's upload is refused", async () => {
     const [owner, thief] = [await bench.addTenant(), await bench.addTenant()];
     const { uploadId } = await bench.ingest(
       owner,

@@ -49,7 +49,7 @@ function ingestInChild(tenantId: string, uploadId: string): ChildProcess {
   return spawn(process.execPath, ['--import', 'tsx', script, ...facts], { stdio: 'inherit' });
 }
 
-it('an ingestion killed again and again leaves nothing, and the next one takes every row once', async () => {
+it('an ingestion that is killed repeatedly leaves no row, and the next one stores every row once', async () => {
   const tenantId = await bench.addTenant();
   const bytes = Buffer.concat([...sampleFocusFile({ days: 60, scale: 2 })]);
   const path = await bench.file(`${tenantId}.csv`, bytes);
@@ -70,7 +70,7 @@ it('an ingestion killed again and again leaves nothing, and the next one takes e
   expect(await countRows(tenantId)).toBe(rows);
 }, 60_000);
 
-it('an attempt that is taken over before its commit leaves nothing', async () => {
+it('an attempt that is superseded before its commit leaves no row', async () => {
   const tenantId = await bench.addTenant();
   const path = await bench.file('stale.csv', focusFile([{}]));
   const { uploadId } = await uploadFile({
@@ -94,7 +94,7 @@ it('an attempt that is taken over before its commit leaves nothing', async () =>
   expect(await countRows(tenantId)).toBe(0);
 });
 
-it('a tenant that is removed takes its uploads, deliveries, rows and analyses along', async () => {
+it('removing a tenant deletes its uploads, deliveries, rows and analyses', async () => {
   const tenantId = await bench.addTenant();
   await bench.ingest(tenantId, await bench.file('gone.csv', focusFile([{}, { BilledCost: 'x' }])));
   await bench.test.sql`delete from tenants where id = ${tenantId}`;

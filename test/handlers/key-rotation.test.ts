@@ -51,7 +51,7 @@ describe.each(levels)('at level %s', (level) => {
     return { version: job?.version, opened };
   };
 
-  it('rows, waiting jobs and dead letters of each tenant come to the new version; an ended job stays', async () => {
+  it('re-encrypts rows, waiting jobs and dead letters of each tenant; a completed job stays', async () => {
     const { system } = fixture.database;
     const [tenantId, otherId] = [await addTenant(system), await addTenant(system)];
     await addAccount(tenantId, 'first');
@@ -102,7 +102,7 @@ describe.each(levels)('at level %s', (level) => {
     expect(await startRotation(system, 2, 'alice')).toEqual({ jobs: 0, underWay: 0, values: 0 });
   });
 
-  it('a value that does not open is counted, stays, and ends nothing', async () => {
+  it('a value that cannot be decrypted is counted and stays, and the rotation completes', async () => {
     const { system } = fixture.database;
     const tenantId = await addTenant(system);
     for (let n = 0; n < 5; n += 1) await addAccount(tenantId, `value ${n}`);
@@ -127,7 +127,7 @@ describe.each(levels)('at level %s', (level) => {
     await system`delete from aws_accounts where account_id = ${spoiled}`;
   });
 
-  it('what was stored anew while its successor was made is not overwritten', async () => {
+  it('a value that was changed during the rotation is not overwritten', async () => {
     const { system, tenant } = fixture.database;
     const tenantId = await addTenant(system);
     await addAccount(tenantId, 'value');
@@ -147,7 +147,7 @@ describe.each(levels)('at level %s', (level) => {
     await finish(system, attempt);
   });
 
-  it('the functions of a rotation serve no other job, no other tenant and no other version', async () => {
+  it('the functions of a rotation refuse other jobs, other tenants and other versions', async () => {
     const { system, tenant } = fixture.database;
     const [tenantId, otherId] = [await addTenant(system), await addTenant(system)];
     await addAccount(otherId, 'of the other');

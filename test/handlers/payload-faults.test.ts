@@ -2,7 +2,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { expect, it } from 'vitest';
 import { defineHandler, parsePayload } from '../../src/handlers/define.ts';
 
-/** A library that says what it received, as some do. */
+/** A schema whose messages quote the received value, as those of some libraries do. */
 const payload: StandardSchemaV1<{ pin: number }> = {
   '~standard': {
     version: 1,
@@ -28,7 +28,7 @@ it.each([
   ['a text', 'a canary', '"[redacted]"'],
   ['a list', ['a canary'], '[redacted]'],
   ['no JSON', 1n, 'a bigint'],
-])('a payload is refused without the value at fault: %s', async (_name, pin, said) => {
+])('the message of a refused payload does not contain its value: %s', async (_name, pin, said) => {
   await expect(parsePayload(handler, { pin })).rejects.toMatchObject({
     code: 'invalid_payload',
     message: `payload of test_faults: pin: expected a number but received ${said}`,

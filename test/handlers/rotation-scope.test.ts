@@ -1,4 +1,4 @@
-/** Which values keep an old key needed, and which do not: what a rotation sees, counts and leaves alone. */
+/** Which values still need an old key: what a rotation finds, counts and leaves unchanged. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { sealFields } from '../../src/crypto/secrets/fields.ts';
 import { countEncryptedValues, startRotation } from '../../src/jobs/rotation.ts';
@@ -18,7 +18,7 @@ describe.each(levels)('at level %s', (level) => {
   });
   afterAll(() => fixture.close());
 
-  it('a value that is more than a token may hold is counted, stays, and ends nothing', async () => {
+  it('a value larger than a token may hold is counted and stays, and the rotation completes', async () => {
     const { system } = fixture.database;
     const tenantId = await addTenant(system);
     const small = await oldKeys.encryptString('small', { tenantId, ...place });
@@ -33,7 +33,7 @@ describe.each(levels)('at level %s', (level) => {
     await system`delete from aws_accounts where tenant_id = ${tenantId}`;
   });
 
-  it('what only looks like a token in a payload keeps no key needed', async () => {
+  it('text in a payload that only looks like a token needs no key', async () => {
     const { system } = fixture.database;
     const tenantId = await addTenant(system);
     const sealed = await sealFields({ token: 'mine' }, ['$."token"'], {
@@ -49,7 +49,7 @@ describe.each(levels)('at level %s', (level) => {
     expect(await startRotation(system, 2, 'alice')).toMatchObject({ jobs: 0 });
   });
 
-  it('a payload that was sealed before the database knew the fields of its type keeps its key needed', async () => {
+  it('a payload that was encrypted before the secret fields of its type were registered needs its key', async () => {
     const { system } = fixture.database;
     const tenantId = await addTenant(system);
     const early = 'test_early';
@@ -69,7 +69,7 @@ describe.each(levels)('at level %s', (level) => {
     ]);
   });
 
-  it('a new plain value is refused also beside one that was there before its field was marked', async () => {
+  it('a new unencrypted value is refused, also next to one stored before its field was marked', async () => {
     const { system } = fixture.database;
     const tenantId = await addTenant(system);
     await addJobType(system, 'test_marked');
@@ -87,7 +87,7 @@ describe.each(levels)('at level %s', (level) => {
     }
   });
 
-  it('rows of a table that do not say their key version are rotated, and counted until then', async () => {
+  it('rows without a key version are counted and rotated', async () => {
     const { system } = fixture.database;
     const tenantId = await addTenant(system);
     await fixture.test.sql.unsafe(`

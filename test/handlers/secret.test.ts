@@ -39,13 +39,13 @@ const define = (payload: z.ZodType) =>
 describe('a mark', () => {
   it.each([
     ['a field', z.object({ a: text }), ['$."a"']],
-    ['what was refined after it', z.object({ a: text.min(3).max(9).refine(Boolean) }), ['$."a"']],
+    ['a field refined after it', z.object({ a: text.min(3).max(9).refine(Boolean) }), ['$."a"']],
     ['an optional, nullable field', z.object({ a: text.nullable().optional() }), ['$."a"']],
     ['a field with a default', z.object({ a: text.default('x') }), ['$."a"']],
     ['the input of a transformation', z.object({ a: text.transform(Number) }), ['$."a"']],
     ['a field with other meta data', z.object({ a: text.meta({ title: 'A' }) }), ['$."a"']],
     ['a field of a list', z.object({ l: z.array(z.object({ a: text })) }), ['$."l"[*]."a"']],
-    ['a place in a tuple', z.object({ t: z.tuple([z.number(), text]) }), ['$."t"[1]']],
+    ['an element of a tuple', z.object({ t: z.tuple([z.number(), text]) }), ['$."t"[1]']],
     ['every value of a record', z.object({ r: z.record(z.string(), text) }), ['$."r".*']],
     ['a branch', z.object({ u: z.union([z.object({ a: text }), z.null()]) }), ['$."u"."a"']],
     [
@@ -53,19 +53,19 @@ describe('a mark', () => {
       z.object({ n: z.object({ a: text }).meta({ id: 'N' }) }),
       ['$."n"."a"'],
     ],
-    ['a strange name', z.object({ 'a "b.c': text }), ['$."a \\"b.c"']],
+    ['a name with special characters', z.object({ 'a "b.c': text }), ['$."a \\"b.c"']],
     ['a whole object', z.object({ o: secret(z.object({ a: text })) }), ['$."o"']],
-    ['what was prepared before it', z.object({ a: z.preprocess(String, text) }), ['$."a"']],
+    ['a preprocessed field', z.object({ a: z.preprocess(String, text) }), ['$."a"']],
     ['a whole transformation', z.object({ a: secret(z.string().pipe(text)) }), ['$."a"']],
-    ['a field by its name later', z.object({ a: z.lazy(() => text) }), ['$."a"']],
+    ['a lazy field', z.object({ a: z.lazy(() => text) }), ['$."a"']],
     ['a field of another copy of zod', z.object({ a: foreignText }), ['$."a"']],
     [
-      'a list of this and that',
+      'an array of a union',
       z.object({ l: z.array(z.union([z.object({ a: text }), z.array(text), text])) }),
       ['$."l"[*]'],
     ],
     [
-      'a field and every other',
+      'a field and all others',
       z.object({ a: text, r: z.record(z.string(), text) }).catchall(text),
       ['$.*'],
     ],
@@ -76,8 +76,10 @@ describe('a mark', () => {
     expect(define(schema).secretPaths).toEqual(paths);
   });
 
-  it('that could protect nothing is refused when the handler is defined', () => {
-    expect(() => define(secret(z.object({ a: z.string() })))).toThrow(/not all of it/);
+  it('that cannot be applied is refused when the handler is defined', () => {
+    expect(() => define(secret(z.object({ a: z.string() })))).toThrow(
+      /the whole payload is marked/,
+    );
     const tree: z.ZodType = z.object({
       a: text,
       get more() {
@@ -88,17 +90,17 @@ describe('a mark', () => {
   });
 
   it.each([
-    ['what a transformation makes', z.object({ a: z.string().transform(String).pipe(text) })],
+    ['the output of a transformation', z.object({ a: z.string().transform(String).pipe(text) })],
     ['the second of two schemas', z.object({ a: z.string().pipe(text) })],
-    ['a part of a text', z.object({ a: z.preprocess(Object, z.object({ b: text })) })],
-    ['a part of a rebuilt payload', z.preprocess(Object, z.object({ a: text.optional() }))],
+    ['a part of a preprocessed text', z.object({ a: z.preprocess(Object, z.object({ b: text })) })],
+    ['a part of a preprocessed payload', z.preprocess(Object, z.object({ a: text.optional() }))],
     ['the values of a map', z.object({ a: z.map(z.string(), text) })],
   ])('is refused on %s, where the stored payload has no such field', (_name, schema) => {
-    expect(() => define(schema)).toThrow(/mark what goes in/);
+    expect(() => define(schema)).toThrow(/mark the input of the transformation/);
   });
 });
 
-it('people see [secret] in place of what is sealed, and all else as it is', () => {
+it('operators see [secret] in place of encrypted values, and everything else unchanged', () => {
   const sealed = { $secret: 'v2.1.AAAA' };
   const payload = { a: sealed, l: [sealed, 1], o: { $secret: 'x', more: 1 }, n: null };
   expect(hideSealed(payload)).toEqual({

@@ -1,5 +1,5 @@
 /**
- * Finds the days on which a service cost more than its own past explains.
+ * Finds the days on which the cost of a service is an outlier of its own history.
  */
 import type { Periods, ServiceDay } from './queries.ts';
 import { clipped, rounded } from './evidence-values.ts';
@@ -8,7 +8,7 @@ import { addDays, daysOf } from './utc-days.ts';
 import { deviations } from './weekday-deviations.ts';
 import type { DayValue } from './weekday-deviations.ts';
 
-/** Neighbouring days on which a service cost more than its own past explains. */
+/** Consecutive days on which the cost of a service is an outlier of its own history. */
 export interface CostAnomaly {
   readonly service: string;
   readonly from: string;
@@ -21,18 +21,18 @@ export interface CostAnomaly {
 
 const maxAnomalies = 10;
 
-/** Joins neighbouring outlier days of one service into findings. */
+/** Joins consecutive outlier days of one service into one anomaly. */
 function anomaliesOf(
   service: string,
   series: readonly DayValue[],
   from: string,
-  leastExcess: number,
+  minExcess: number,
 ): CostAnomaly[] {
   const found: CostAnomaly[] = [];
   for (const { day, value, expected, score } of deviations(series)) {
     const excess = value - expected;
-    const stands = score > outlierScore && excess >= Math.max(leastExcess, expected * 0.2);
-    if (!stands || day < from) continue;
+    const isAnomaly = score > outlierScore && excess >= Math.max(minExcess, expected * 0.2);
+    if (!isAnomaly || day < from) continue;
     const last = found.at(-1);
     if (last !== undefined && addDays(last.to, 1) === day) {
       found[found.length - 1] = {
@@ -68,16 +68,16 @@ export function groupByService(usage: readonly ServiceDay[]): Map<string, Map<st
 }
 
 /**
- * Outliers among the days of the current period, judged against both periods. Services that are charged on fewer
- * than half of the days (monthly fees) have no daily level to compare with and are passed over.
+ * Outliers among the days of the current period, compared with both periods. Services that are charged on fewer than
+ * half of the days (monthly fees) have no daily level to compare with and are skipped.
  */
 export function findAnomalies(usage: readonly ServiceDay[], periods: Periods): CostAnomaly[] {
   const first = usage.reduce((least, { day }) => (day < least ? day : least), periods.current.to);
   const window = daysOf({ from: first, to: periods.current.to });
-  const wholeByDay = new Map<string, number>();
+  const totalByDay = new Map<string, number>();
   const byService = groupByService(usage);
-  for (const { day, cost } of usage) wholeByDay.set(day, (wholeByDay.get(day) ?? 0) + cost);
-  const leastExcess = Math.abs(median([...wholeByDay.values()])) / 100;
+  for (const { day, cost } of usage) totalByDay.set(day, (totalByDay.get(day) ?? 0) + cost);
+  const leastExcess = Math.abs(median([...totalByDay.values()])) / 100;
   return [...byService]
     .filter(([, costs]) => costs.size >= Math.max(10, window.length / 2))
     .flatMap(([service, costs]) => {

@@ -1,11 +1,11 @@
-/** How single values stand in the evidence: short, as every byte of it is paid for. */
+/** Formats single values of the evidence: short, because every byte of the prompt costs money. */
 
-/** 6 significant digits: enough to read, few enough to pay for. */
+/** Rounds to 6 significant digits. */
 export function rounded(value: number): number {
   return Number(value.toPrecision(6));
 }
 
-/** Identifiers come from files: a long one must not crowd out the rest. */
+/** Identifiers come from files; a long one is shortened in its middle. */
 export function clipped(text: string): string {
   return text.length <= 160 ? text : `${text.slice(0, 80)}...${text.slice(-77)}`;
 }

@@ -1,6 +1,6 @@
 /**
- * The evidence of an analysis: what a tenant spent, what moved, what stands out and what lies idle, in one
- * small JSON object. It ends at the tenant's newest charge, as exports are older than the clock.
+ * The evidence of an analysis: a tenant's spending, its changes, anomalies and idle resources, in one small JSON
+ * object. The period ends at the tenant's newest charge, because exports lag behind the clock.
  */
 import type { TenantSql } from '../../db/tenant.ts';
 import {
@@ -18,20 +18,20 @@ import { addDays, daysOf } from './utc-days.ts';
 import type { DayRange } from './utc-days.ts';
 
 /**
- * Totals are exact decimal strings; what is judged by statistics is a float of 6 digits. `services` and `idle` are
- * what the offline analyst reads; a provider reads all of it.
+ * Totals are exact decimal strings; values that statistics use are floats of 6 digits. The offline analyst reads
+ * `services` and `idle`; an LLM reads all of it.
  */
 export interface Evidence {
   readonly currency: string;
   readonly periodDays: number;
-  /** First and last day of the period, both inside it. */
+  /** First and last day of the period, both included. */
   readonly periodStart: string;
   readonly periodEnd: string;
   readonly totalCost: string;
   readonly previousTotalCost: string;
   readonly changePercent: number | null;
   readonly otherCurrencies: readonly { readonly currency: string; readonly cost: string }[];
-  /** The dearest services, each with its days from a week before the period on. */
+  /** The services with the highest cost, each with its daily cost from a week before the period. */
   readonly services: readonly ServiceEvidence[];
   readonly movers: readonly ServiceChange[];
   readonly anomalies: readonly CostAnomaly[];
@@ -55,7 +55,7 @@ interface ServiceChange {
   readonly total: string;
   readonly previousTotal: string;
   readonly change: number;
-  /** null where nothing was spent before. */
+  /** null if the previous total is zero. */
   readonly changePercent: number | null;
 }
 
@@ -68,7 +68,7 @@ interface IdleEvidence {
 }
 
 const maxServices = 10;
-/** Statistics need a week of history before the first day they judge. */
+/** Statistics need a week of history before the first day of the period. */
 const historyDays = 7;
 const maxDailyDays = 45;
 const maxMovers = 8;
@@ -88,12 +88,12 @@ function toChange({ service, current, previous }: ServiceTotal): ServiceChange {
   };
 }
 
-/** Services whose cost changed by 10 % and by 1 % of the whole, the largest change first. */
+/** Services whose cost changed by at least 10 % and by 1 % of the total, the largest change first. */
 function findMovers(changes: readonly ServiceChange[]): ServiceChange[] {
-  const whole = changes.reduce((sum, { total }) => sum + Math.abs(Number(total)), 0);
+  const total = changes.reduce((sum, change) => sum + Math.abs(Number(change.total)), 0);
   return changes
     .filter(({ change, changePercent }) => {
-      return Math.abs(change) >= whole / 100 && Math.abs(changePercent ?? 100) >= 10;
+      return Math.abs(change) >= total / 100 && Math.abs(changePercent ?? 100) >= 10;
     })
     .toSorted((a, b) => Math.abs(b.change) - Math.abs(a.change))
     .slice(0, maxMovers);
@@ -129,7 +129,7 @@ function servicesOf(
   });
 }
 
-/** The evidence of the last `periodDays` days against as many before them; null when there is no cost row. */
+/** The evidence of the last `periodDays` days, compared with as many before them; null without cost rows. */
 export async function gatherEvidence(sql: TenantSql, periodDays: number): Promise<Evidence | null> {
   return sql.begin(async (tx) => {
     const newest = await newestChargeDay(tx);

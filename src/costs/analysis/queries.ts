@@ -1,6 +1,6 @@
 /**
- * The sums an analysis stands on, made by Postgres over one tenant's cost rows. Totals are exact decimal
- * strings; only statistics are floats. Every result has a bounded number of rows.
+ * The sums that an analysis uses, computed by Postgres over one tenant's cost rows. Totals are exact decimal strings;
+ * only statistics are floats. Every result has a bounded number of rows.
  */
 import type { Tx } from '../../db/connect.ts';
 import type { DayRange } from './utc-days.ts';
@@ -45,7 +45,7 @@ export interface Periods {
   readonly currency: string;
 }
 
-/** Billed cost per service in both periods: the services of most cost, up to 200. */
+/** Billed cost per service in both periods: the 200 services with the highest cost. */
 export async function totalsByService(tx: Tx, periods: Periods): Promise<ServiceTotal[]> {
   const { current, previous, currency } = periods;
   return tx<ServiceTotal[]>`
@@ -69,7 +69,7 @@ export interface ServiceDay {
   readonly cost: number;
 }
 
-/** Usage cost per service and day over both periods, for the 60 services of most usage cost. */
+/** Usage cost per service and day over both periods, for the 60 services with the highest usage cost. */
 export async function usageByServiceAndDay(tx: Tx, periods: Periods): Promise<ServiceDay[]> {
   return tx<ServiceDay[]>`
     with usage as (
@@ -99,8 +99,8 @@ export interface IdleResource {
 }
 
 /**
- * Resources that cost money in the current period while every row of them says that nothing was consumed, or the
- * provider itself calls them idle, unattached or unused. The 20 dearest.
+ * Resources that cost money in the current period although every row says that nothing was consumed, or describes
+ * them as idle, unattached or unused. The 20 with the highest cost.
  */
 export async function idleResources(tx: Tx, periods: Periods): Promise<IdleResource[]> {
   return tx<IdleResource[]>`

@@ -1,13 +1,13 @@
 /**
- * Statistics of a cost series that its own outliers cannot bend. The modified z-score after B. Iglewicz and
+ * Robust statistics of a cost series, which outliers hardly change. The modified z-score after B. Iglewicz and
  * D. Hoaglin, "How to Detect and Handle Outliers", ASQC 1993: 0.6745 (x - median) / MAD, an outlier above
  * 3.5; where the MAD is 0, (x - median) / (1.253314 mean absolute deviation).
  */
 
-/** Of the modified z-score: what is above is an outlier. */
+/** A value with a higher modified z-score is an outlier. */
 export const outlierScore = 3.5;
 
-/** The median; 0 of nothing. */
+/** The median; 0 for an empty list. */
 export function median(values: readonly number[]): number {
   const sorted = values.toSorted((a, b) => a - b);
   const middle = sorted.length >> 1;
@@ -17,7 +17,7 @@ export function median(values: readonly number[]): number {
 
 interface Spread {
   readonly center: number;
-  /** What a modified z-score counts in; 0 of values that are all the same. */
+  /** Unit of the modified z-score; 0 when all values are equal. */
   readonly scale: number;
 }
 

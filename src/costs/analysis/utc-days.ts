@@ -1,4 +1,4 @@
-/** Days of the calendar in UTC, as text, which is how costs are dated. */
+/** Calendar days in UTC as texts, the form in which costs are dated. */
 
 /** Half-open range of UTC days, each `YYYY-MM-DD`. */
 export interface DayRange {

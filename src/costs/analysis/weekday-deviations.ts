@@ -1,6 +1,6 @@
 /**
- * Outliers of a daily cost series by statistics that the outliers themselves cannot bend: medians in
- * place of means, and weekdays compared with weekdays.
+ * Outliers of a daily cost series by robust statistics: medians instead of means, with weekdays and weekends compared
+ * separately.
  */
 import { median, spreadOf } from './robust-statistics.ts';
 
@@ -23,8 +23,7 @@ function isWeekend(day: string): boolean {
 }
 
 /**
- * Modified z-scores of each day's difference from the median of its class of days. A series without any
- * spread scores 0.
+ * Modified z-scores of each day's difference from the median of its class of days; 0 for a series without spread.
  */
 export function deviations(series: readonly DayValue[]): Deviation[] {
   const expectedOf = (weekend: boolean): number =>

@@ -56,7 +56,7 @@ const discountStatus: ReadonlyMap<string, string> = new Map([
   ...['RIFee', 'SavingsPlanRecurringFee'].map((type) => [type, 'Unused'] as const),
 ]);
 
-/** One word of the line's type by a table; a type that the table does not know has none. */
+/** A value looked up by the line's type; empty for a type that the table does not have. */
 function byType(words: ReadonlyMap<string, string>): SourceColumn {
   return {
     ...column([lineItemType], readText, repeating),
@@ -76,7 +76,7 @@ const effectiveCostNames = [
   'reservation/ReservationARN',
 ];
 
-/** Null where there is neither. */
+/** Null when both are null. */
 function sumOf(a: string | null = null, b: string | null = null, sign: 1 | -1 = 1): string | null {
   return a === null && b === null ? null : sumDecimals(a ?? '0', b ?? '0', sign);
 }

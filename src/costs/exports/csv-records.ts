@@ -1,7 +1,7 @@
 /**
- * Reads CSV (RFC 4180, LF or CRLF, optional BOM) from byte chunks with bounded memory. It knows what
- * libraries forget: whether a field was quoted, the line where a record starts, the record's own bytes,
- * bytes that are not UTF-8; and a broken record never takes its neighbours with it.
+ * Reads CSV (RFC 4180, LF or CRLF, optional BOM) from byte chunks with bounded memory. Unlike CSV libraries it keeps
+ * whether a field was quoted, the line on which a record starts and the record's bytes, reports bytes that are not
+ * UTF-8, and a record with a fault does not affect the records around it.
  */
 import { isUtf8 } from 'node:buffer';
 import { PurserError } from '../../errors.ts';
@@ -23,9 +23,9 @@ export interface CsvRecord {
 }
 
 export interface CsvLimits {
-  /** Fields above this many bytes become faults. Default 65,536. */
+  /** A larger field is a fault of its record. Default 65,536. */
   readonly maxFieldBytes?: number;
-  /** A record above this many bytes ends the file: most likely a quote that never closes. Default 16 MiB. */
+  /** A larger record ends the file: most likely a quote that never closes. Default 16 MiB. */
   readonly maxRecordBytes?: number;
 }
 
@@ -35,14 +35,14 @@ const lineFeed = 0x0a;
 const carriageReturn = 0x0d;
 const noFaults: readonly RecordFault[] = [];
 
-/** One pass over the bytes of one record; null when it does not end inside `buffer`. */
+/** Result of one pass over the bytes of one record. */
 interface Scanned {
   readonly next: number;
   readonly newlines: number;
   readonly unterminated: boolean;
 }
 
-/** Start, end and flags of each field of the record scanned last; reused, so that a field costs nothing. */
+/** Start, end and flags of each field of the last scanned record; reused, so that fields allocate nothing. */
 class FieldTable {
   readonly starts: number[] = [];
   readonly ends: number[] = [];
@@ -131,13 +131,13 @@ function decode(
     let text = '';
     let reason: string | undefined;
     if (end - start > maxFieldBytes) {
-      reason = `${end - start} bytes in one field; at most ${maxFieldBytes} are taken`;
+      reason = `the field has ${end - start} bytes; the maximum is ${maxFieldBytes}`;
     } else if (table.ascii) {
       text = whole.substring(start - from, end - from);
     } else if (isUtf8(buffer.subarray(start, end))) {
       text = buffer.toString('utf8', start, end);
     } else {
-      reason = 'bytes that are not UTF-8; export the file as UTF-8';
+      reason = 'the field is not UTF-8; export the file as UTF-8';
     }
     if (table.broken[field] === true) {
       faults = [...(faults ?? []), { field: null, reason: 'text after a closing quote' }];
@@ -168,7 +168,7 @@ function tooLong(line: number, maxRecordBytes: number): PurserError {
 
 /**
  * Records of a CSV in batches, one batch per input chunk (pull-based: nothing is read ahead). Empty
- * lines are passed over. Throws PurserError `csv_unterminated_quote` or `csv_not_utf8` (a UTF-16 file),
+ * lines are skipped. Throws PurserError `csv_unterminated_quote` or `csv_not_utf8` (a UTF-16 file),
  * both with `details.class` fatal.
  */
 export async function* csvRecords(
@@ -198,7 +198,7 @@ export async function* csvRecords(
       if (scanned.unterminated) {
         throw new PurserError(
           'csv_unterminated_quote',
-          `line ${line}: a quote in the record that starts here never closes; the file is cut or broken`,
+          `line ${line}: a quote in the record that starts here never closes; the file is truncated or damaged`,
           { details: { class: 'fatal', line } },
         );
       }
@@ -211,7 +211,7 @@ export async function* csvRecords(
     if (rest.length > maxRecordBytes) throw tooLong(line, maxRecordBytes);
     pending = rest.length === 0 ? [] : [rest];
     pendingBytes = rest.length;
-    // A long record is scanned again only when it has doubled, so that its cost stays linear.
+    // A long record is scanned again only when its bytes have doubled, so that the cost stays linear.
     scanAgainAt = rest.length * 2;
     return records;
   };

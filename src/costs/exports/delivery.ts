@@ -1,19 +1,19 @@
 /**
- * From staged rows to deliveries, inside the ingestion's one transaction: a billing period of a source is
- * added, replaced whole by a newer file, or left as it is. Readers see the old delivery or the new one.
+ * Moves staged rows into deliveries, inside the transaction of the ingestion: a billing period of a source is added,
+ * replaced as a whole by a newer file, or left unchanged. Readers see the old delivery or the new one.
  */
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { Tx } from '../../db/connect.ts';
 import { targets } from './format.ts';
 
-/** Texts of our own, never of a file. */
+/** SQL text from constants, never from a file. */
 const recordTargets = targets.filter((target) => target !== 'billing_period');
 const stagedColumns = targets.join(', ');
 const recordColumns = recordTargets.join(', ');
 const stagedRecordColumns = recordTargets.map((target) => `r.${target}`).join(', ');
 
-/** What became of one billing period of one source. */
+/** Outcome of one billing period of one source. */
 export interface DeliveryOutcome {
   readonly source: string;
   /** First day of the billing period, `YYYY-MM-DD`. */
@@ -65,7 +65,7 @@ interface TakenRow {
   added: boolean;
 }
 
-/** In order of the unique key, so that two ingestions of one tenant wait for each other and never deadlock. */
+/** Locks in the order of the unique key, so that two ingestions of one tenant wait for each other without a deadlock. */
 function claimDeliveries(tx: Tx, { tenantId, uploadId, fileHash }: Delivered): Promise<TakenRow[]> {
   return tx<TakenRow[]>`
     insert into public.cost_deliveries as known

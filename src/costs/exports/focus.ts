@@ -1,6 +1,6 @@
 /**
- * FOCUS 1.0 to 1.2: which of its columns Purser keeps and what each must hold. Providers add columns of their
- * own, and each FOCUS version adds some; those are passed over.
+ * FOCUS 1.0 to 1.2: which columns are kept and how each is read. Columns of a provider's own and those of other FOCUS
+ * versions are ignored.
  */
 import type { CostFormat, SourceColumn } from './format.ts';
 import {

@@ -1,6 +1,6 @@
 /**
- * What a format of cost exports is: which columns of a file make each column of cost_records. One pipeline reads
- * every format; columns that a format does not name are passed over.
+ * A format of cost exports: which columns of a file give each column of cost_records. One pipeline reads every
+ * format; columns that a format does not name are ignored.
  */
 import { PurserError } from '../../errors.ts';
 import type { Reading } from './values.ts';
@@ -41,7 +41,7 @@ export const targets = [
 ] as const;
 export type Target = (typeof targets)[number];
 
-/** The text that several fields make, and which of the names it comes from. */
+/** The text made from several fields, and the index of the name that it comes from. */
 export interface Combined {
   readonly text: string | null;
   readonly from: number;
@@ -50,22 +50,22 @@ export interface Combined {
 export interface SourceColumn {
   /** Names in the file; the first that has a value gives it. */
   readonly names: readonly string[];
-  /** Every column whose name begins so is one more. */
+  /** Every column of the file whose name starts with this is added to `names`. */
   readonly prefix?: string;
-  /** The file must have one of the columns, and every row a value in one. */
+  /** The file must have one of the columns, and every row a value in one of them. */
   readonly required: boolean;
-  /** Few distinct values repeat in a file, so that reading each once pays. */
+  /** A file has few distinct values, so that the reading of each is cached. */
   readonly repeats: boolean;
-  /** In place of the first that has a value. `texts` stand in the order of `names`; null has no value. */
+  /** Makes the value from all fields, instead of taking the first non-empty one. `texts` are in the order of `names`; null is empty. */
   readonly combine?: (texts: readonly (string | null)[], names: readonly string[]) => Combined;
   readonly read: (text: string) => Reading;
 }
 
 export interface CostFormat {
   readonly name: 'focus' | 'aws-cur';
-  /** As messages call it. */
+  /** Its name in messages. */
   readonly title: string;
-  /** A target that is not named stays empty. */
+  /** A target that is not listed stays empty. */
   readonly columns: Readonly<Partial<Record<Target, SourceColumn>>>;
 }
 
@@ -73,7 +73,7 @@ export interface CostFormat {
 export const lineColumnName = 'purser_line';
 
 export interface MappedColumn extends SourceColumn {
-  /** Of each name in the file; -1: absent. */
+  /** Position of each name in the file; -1: absent. */
   readonly positions: readonly number[];
 }
 
@@ -95,12 +95,12 @@ function mapColumn(column: SourceColumn, header: readonly string[]): MappedColum
   const names = [...column.names, ...extra];
   const folded = header.map((name) => name.toLowerCase());
   const positions = names.map((name, index) => {
-    // Tags that differ by case are two tags.
+    // Tag names are case-sensitive.
     const [all, wanted] =
       index < column.names.length ? [folded, name.toLowerCase()] : [header, name];
     const position = all.indexOf(wanted);
     if (position !== -1 && all.lastIndexOf(wanted) !== position) {
-      throw wrongColumns(`line 1: the column ${name} stands twice; keep one`, { column: name });
+      throw wrongColumns(`line 1: the column ${name} appears twice; keep one`, { column: name });
     }
     return position;
   });
@@ -109,14 +109,14 @@ function mapColumn(column: SourceColumn, header: readonly string[]): MappedColum
 
 /**
  * Finds a format's columns in a header; names match whatever their case and surrounding blanks. Throws PurserError
- * `wrong_columns` (fatal) naming every required column that is missing, or one that stands twice.
+ * `wrong_columns` (fatal) naming every required column that is missing, or one that appears twice.
  */
 export function mapColumns(format: CostFormat, header: Header): ColumnMap {
   const names = header.map((name) => (name ?? '').trim());
-  // Read on, it would be a file of one long line: a header, and not one row.
+  // With these line ends the whole file would be read as one header line without rows.
   if (names.some((name) => name.includes('\r'))) {
     throw wrongColumns(
-      'line 1: lines end in a carriage return alone; save the file with LF or CRLF line ends',
+      'line 1: lines end with a carriage return only; save the file with LF or CRLF line ends',
       {},
     );
   }

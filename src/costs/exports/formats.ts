@@ -10,7 +10,7 @@ import type { CostFormat } from './format.ts';
 const formats: readonly CostFormat[] = [focusFormat, awsCurFormat];
 
 export type FormatName = CostFormat['name'];
-/** What an operator may ask for. */
+/** Values of --format. */
 export const formatChoices = ['auto', ...formats.map(({ name }) => name)] as const;
 export type FormatChoice = (typeof formatChoices)[number];
 
@@ -18,7 +18,7 @@ export function isFormatChoice(text: string): text is FormatChoice {
   return formatChoices.some((choice) => choice === text);
 }
 
-/** Throws `unknown_format` (fatal) for a name that a newer Purser wrote. */
+/** Throws `unknown_format` (fatal) for the name of a format that a newer version added. */
 export function formatNamed(name: string): CostFormat {
   const format = formats.find((each) => each.name === name);
   if (format !== undefined) return format;
@@ -29,7 +29,7 @@ export function formatNamed(name: string): CostFormat {
   );
 }
 
-/** The format asked for, or with `auto` the one that the header most likely has. */
+/** The chosen format, or with `auto` the one that the header matches. */
 export function chooseFormat(choice: FormatChoice, header: readonly (string | null)[]): CostFormat {
   return formatNamed(choice === 'auto' ? guessFormatName(header) : choice);
 }

@@ -1,6 +1,6 @@
 /**
- * Turns CSV records into lines of Postgres COPY text, or into the reason why a row is not taken. Holds small
- * bounded caches, as most values of an export repeat.
+ * Turns CSV records into lines of Postgres COPY text, or into the reason why a row is rejected. Caches parsed values
+ * within bounds, because most values of an export repeat.
  */
 import type { CsvRecord } from './csv-records.ts';
 import { targets } from './format.ts';
@@ -34,8 +34,8 @@ const periodStart = indexOf('charge_period_start');
 const periodEnd = indexOf('charge_period_end');
 const tags = indexOf('tags');
 
-/** The fields of one column of a record: a text, or the fault that the first broken one has. */
-type Taken =
+/** The text of a column in one record, or the fault of one of its fields; `from` is the index of the name. */
+type FieldText =
   | { readonly text: string | null; readonly from: number }
   | { readonly reason: string; readonly from: number };
 
@@ -44,7 +44,7 @@ function textAt(record: CsvRecord, position: number): string | null {
   return text === '' ? null : text;
 }
 
-function take(column: MappedColumn, record: CsvRecord): Taken {
+function readFieldText(column: MappedColumn, record: CsvRecord): FieldText {
   const { names, positions, combine } = column;
   if (record.faults.length > 0) {
     const from = positions.findIndex((at) => record.faults.some(({ field }) => field === at));
@@ -72,7 +72,7 @@ export interface RowReaderOptions {
   readonly hasLineColumn: boolean;
 }
 
-/** A function that reads one record. A row is taken whole or not at all: its first fault is the one told. */
+/** Returns a function that reads one record. A row is stored whole or rejected; its first fault is reported. */
 export function createRowReader(options: RowReaderOptions): (record: CsvRecord) => RowReading {
   const { columns, source, hasLineColumn } = options;
   const caches = columns.columns.map((column) =>
@@ -85,7 +85,7 @@ export function createRowReader(options: RowReaderOptions): (record: CsvRecord) 
     if (text.length > maxCachedLength) return column.read(text);
     const known = cache.get(text);
     if (known !== undefined) return known;
-    // A field is a slice of its record; a copy of it does not keep the whole record in memory.
+    // A field is a slice of its record; caching a copy does not keep the record in memory.
     const copy = Buffer.from(text).toString();
     const reading = column.read(copy);
     if (cache.size >= maxCached) cache.clear();
@@ -110,7 +110,7 @@ export function createRowReader(options: RowReaderOptions): (record: CsvRecord) 
         values.push(null);
         continue;
       }
-      const taken = take(column, record);
+      const taken = readFieldText(column, record);
       const name = column.names[taken.from] ?? null;
       if ('reason' in taken) return fail(name, taken.reason);
       if (taken.text === null) {
@@ -122,7 +122,7 @@ export function createRowReader(options: RowReaderOptions): (record: CsvRecord) 
       if ('reason' in reading) return fail(name, reading.reason);
       values.push(reading.value);
     }
-    // ISO UTC text of one form sorts as the instants do.
+    // The values are ISO texts of one form in UTC, so they sort like the instants.
     if ((values[periodEnd] ?? '') < (values[periodStart] ?? '')) {
       return fail(
         columns.columns[periodEnd]?.names[0] ?? null,

@@ -1,12 +1,12 @@
 /**
- * Reads single values of a cost export. Decimals stay the text that the file holds, so that no cost ever passes
- * through a float; what cannot be read becomes a reason that an operator can act on.
+ * Reads single values of a cost export. Decimals stay texts, so that no cost passes through a float; a value that
+ * cannot be read gives a reason that says how to correct it.
  */
 
-/** A value that was read, or why it was not. */
+/** A value, or the reason why it cannot be read. */
 export type Reading = { readonly value: string } | { readonly reason: string };
 
-/** How much of a faulty value a reason may quote. */
+/** A value as a reason quotes it: shortened and printable. */
 function shown(text: string): string {
   const printable = text.slice(0, 40).replaceAll(/[\p{Cc}\p{Surrogate}]/gu, '?');
   return `"${printable}${text.length > 40 ? '...' : ''}"`;
@@ -18,7 +18,7 @@ const maxFractionDigits = 60;
 
 /**
  * An exact decimal as Postgres NUMERIC reads it, exponent forms included: `-1.50`, `4e-10`.
- * At most 20 digits before and 60 after the point, so that 1e400 is a fault and not a number of 400 digits.
+ * At most 20 digits before and 60 after the decimal point: 1e400 is a fault, not a number of 400 digits.
  */
 export function readDecimal(text: string): Reading {
   const match = decimalPattern.exec(text);
@@ -42,7 +42,7 @@ export function readDecimal(text: string): Reading {
 
 interface Scaled {
   readonly digits: bigint;
-  /** How many of the digits stand after the point. */
+  /** Number of digits after the decimal point. */
   readonly scale: number;
 }
 
@@ -56,8 +56,8 @@ function scaled(text: string): Scaled | null {
 }
 
 /**
- * Exact `a + b` or `a - b`. Where one of them is not a decimal, that text is returned, so that reading it gives
- * the reason.
+ * Exact `a + b` or `a - b`. If one of them is not a decimal, that text is returned, so that reading it gives the
+ * reason.
  */
 export function sumDecimals(a: string, b: string, sign: 1 | -1): string {
   const [left, right] = [scaled(a), scaled(b)];
@@ -97,7 +97,7 @@ export function readTimestamp(text: string): Reading {
   return { value: new Date(utc.getTime() + offsetMs).toISOString() };
 }
 
-/** The codes of ISO 4217 that this Node knows, and one that its list leaves out. */
+/** The codes of ISO 4217 that this Node has, and one that its list does not contain. */
 const currencies = new Set([...Intl.supportedValuesOf('currency'), 'VED']);
 
 /** A currency code of ISO 4217, in capitals. */
@@ -119,7 +119,7 @@ const canonicalWords = new Map(
   ].flatMap((words) => words.map((word) => [word.toLowerCase(), word] as const)),
 );
 
-/** A word of a closed FOCUS vocabulary in its canonical spelling; any other word as it is. */
+/** A value of a closed FOCUS vocabulary in its canonical spelling; any other value unchanged. */
 export function canonicalWord(text: string): string {
   return canonicalWords.get(text.toLowerCase()) ?? text;
 }
@@ -128,14 +128,14 @@ function storableText(text: string): boolean {
   return !text.includes('\u0000') && !/\p{Surrogate}/u.test(text);
 }
 
-/** Text as it is; Postgres holds no NUL character and no half of a surrogate pair. */
+/** Text unchanged; Postgres stores neither a NUL character nor half of a surrogate pair. */
 export function readText(text: string): Reading {
   return storableText(text) ? { value: text } : { reason: `${shown(text)} holds a NUL character` };
 }
 
 const maxKeyBytes = 800;
 
-/** Text that identifies where a row comes from: it is part of an index entry, so its length has a limit. */
+/** Text that identifies the source of a row: it is part of an index entry, so its length is limited. */
 export function readKey(text: string): Reading {
   if (Buffer.byteLength(text) <= maxKeyBytes) return readText(text);
   return { reason: `${shown(text)} is longer than ${maxKeyBytes} bytes` };
@@ -159,9 +159,9 @@ function parseObject(text: string): object | undefined {
 }
 
 /**
- * Tags as the text of one JSON object whose keys are trimmed. Two keys that become equal are one tag when
- * their values agree; otherwise the untrimmed one keeps its spelling, so that no tag is lost. Azure writes
- * the object without its braces; that is read too.
+ * Tags as the text of one JSON object with trimmed keys. Two keys that become equal are one tag when their values
+ * agree; otherwise the untrimmed key stays, so that no tag is lost. Azure writes the object without its braces, which
+ * is accepted.
  */
 export function readTags(text: string): Reading {
   const trimmed = text.trim();
@@ -169,7 +169,7 @@ export function readTags(text: string): Reading {
   const tags = parseObject(trimmed) ?? parseObject(`{${trimmed}}`);
   if (tags === undefined) return { reason: `${shown(text)} is not a JSON object` };
   if (!storable(tags)) return { reason: `${shown(text)} holds a character that cannot be stored` };
-  // No prototype, so that a tag named __proto__ is a tag like any other.
+  // Without a prototype, a tag named __proto__ is stored like any other.
   const out: Record<string, unknown> = Object.setPrototypeOf({}, null);
   const untrimmed: [string, unknown][] = [];
   for (const [key, value] of Object.entries(tags)) {

@@ -1,9 +1,9 @@
 /**
- * Twelve companies that do not exist, what they run, and what was planted in their costs: the analyses
- * have to find these, and tests compare.
+ * Twelve fictional companies, their resources, and the anomalies and idle resources planted in their costs, which
+ * tests expect the analyses to find.
  */
 
-/** A kind of resource as a provider bills it, per day. */
+/** A kind of resource, as a provider bills it per day. */
 export interface ResourceKind {
   readonly service: string;
   readonly category: string;
@@ -14,7 +14,7 @@ export interface ResourceKind {
   readonly unitPrice: number;
   /** Units of one resource on an ordinary weekday. */
   readonly unitsPerDay: number;
-  /** What a weekend uses of a weekday. */
+  /** Usage on a weekend day as a share of a weekday's. */
   readonly weekendShare: number;
   readonly description: string;
 }
@@ -68,7 +68,7 @@ export const resourceKinds = {
   ),
 } as const;
 
-/** Resources that cost money for nothing. */
+/** Idle resources: they cost money and nothing uses them. */
 export const idleKinds = {
   volume: kind(
     ['Amazon Elastic Block Store', 'Storage', 'volume', 'vol-'],
@@ -126,7 +126,7 @@ function spike(kind: KindName, daysAgo: number, factor: number): PlantedAnomaly 
   return { kind, firstDaysAgo: daysAgo, lastDaysAgo: daysAgo, factor };
 }
 
-/** Tenants are named as cloud accounts are: twelve digits. */
+/** Tenant ids have twelve digits, like cloud accounts. */
 export const sampleCompanies: readonly SampleCompany[] = [
   {
     tenantId: '700000000101',

@@ -1,5 +1,5 @@
 /**
- * A made-up FOCUS 1.0 export: twelve companies, 90 days, weekdays and weekends, planted anomalies and idle
+ * Generates a FOCUS 1.0 export: twelve companies, 90 days, weekdays and weekends, planted anomalies and idle
  * resources. The same options always give the same bytes, so that ingesting it twice adds nothing.
  */
 import { mkdir, open, rename } from 'node:fs/promises';
@@ -82,7 +82,7 @@ interface SampleResource {
   readonly kind: ResourceKind;
   readonly idle: boolean;
   readonly anomalies: readonly PlantedAnomaly[];
-  /** How large this resource is beside others of its kind. */
+  /** Size relative to other resources of its kind. */
   readonly size: number;
   readonly random: () => number;
 }
@@ -202,7 +202,7 @@ export function* sampleFocusFile(options: SampleOptions = {}): Generator<Buffer,
   }
 }
 
-/** Writes the file whole or not at all. Returns its data rows and how many tenants they belong to. */
+/** Writes the file as a whole or not at all. Returns the number of its data rows and tenants. */
 export async function writeSample(
   path: string,
   options: SampleOptions = {},
@@ -225,7 +225,7 @@ export async function writeSample(
 
 const lineFeed = 0x0a;
 
-/** What the analyses should find in the file of these options. */
+/** The findings that analyses of this file should report. */
 export function plantedFindings(options: SampleOptions = {}): PlantedFindings {
   const { scale = 1, seed = 20_260_930 } = options;
   return {

@@ -1,4 +1,4 @@
-/** Numbers that look random and are the same in every run and on every machine. */
+/** Pseudo-random numbers that are the same in every run and on every machine. */
 
 /** mulberry32 (T. Ettinger, public domain): numbers from 0 to below 1. */
 export function createRandom(seed: number): () => number {

@@ -1,5 +1,5 @@
 /**
- * The rows of an upload as an ingestion sees them: its state, its chunks one at a time, its error report.
+ * An upload as its ingestion reads and ends it: its state, its chunks one at a time, its error report.
  */
 import { gunzip } from 'node:zlib';
 import { promisify } from 'node:util';
@@ -9,11 +9,11 @@ import type { RowFault } from '../exports/rows.ts';
 
 const gunzipAsync = promisify(gunzip);
 
-/** Plain bytes of one chunk: an ingestion holds one at a time, and what is made of it. */
+/** Uncompressed bytes of one chunk; an ingestion holds one chunk at a time in memory. */
 export const chunkBytes = 1024 * 1024;
-/** What unpacks to more was not written by an upload of ours. */
+/** A chunk that unpacks to more was not written by `openUpload`. */
 const maxChunkBytes = 40 * 1024 * 1024;
-/** So many faults are kept of each upload; the count of them is exact. */
+/** Maximum faults stored per upload; their count is exact. */
 export const maxStoredFaults = 1000;
 
 type UploadState = 'uploading' | 'ready' | 'ingested' | 'failed' | 'superseded';
@@ -32,7 +32,7 @@ export interface Upload {
   readonly result: unknown;
 }
 
-/** The upload, locked until the transaction ends: two attempts at it follow each other. */
+/** The upload, locked until the transaction ends, so that two attempts run one after the other. */
 export async function lockUpload(tx: Tx, uploadId: string): Promise<Upload> {
   const [upload] = await tx<Upload[]>`
     select id, source, file_name as "fileName", file_hash as "fileHash", format,
@@ -47,7 +47,7 @@ export async function lockUpload(tx: Tx, uploadId: string): Promise<Upload> {
 }
 
 /**
- * The upload's plain bytes in order; a chunk is read when the one before is used up. Throws PurserError
+ * The upload's uncompressed bytes in order; a chunk is read when the one before has been consumed. Throws PurserError
  * `upload_damaged` (fatal) when a chunk is missing or does not unpack.
  */
 export async function* readChunks(tx: Tx, upload: Upload): AsyncGenerator<Buffer, void, undefined> {
@@ -70,7 +70,7 @@ export async function* readChunks(tx: Tx, upload: Upload): AsyncGenerator<Buffer
     yield plain;
   }
   if (bytes !== BigInt(upload.byteCount)) {
-    throw damaged(`${bytes} bytes are here, ${upload.byteCount} were sent`);
+    throw damaged(`${bytes} of ${upload.byteCount} bytes are stored`);
   }
 }
 
@@ -99,7 +99,7 @@ export interface UploadEnd {
   readonly result: object | null;
 }
 
-/** Writes how the upload ended. Its chunks are of no more use and go. */
+/** Writes how the upload ended, and deletes its chunks. */
 export async function endUpload(tx: Tx, end: UploadEnd): Promise<void> {
   await tx`
     update public.ingest_uploads

@@ -1,6 +1,6 @@
 /**
- * Reads an export from the operator's disk as plain bytes, gzip or not, and says what is wrong with it
- * before anything is uploaded: empty, cut, a gzip bomb, not UTF-8, not of a known format.
+ * Reads an export from the operator's disk, plain or gzip, as uncompressed bytes, and refuses a file with a fault
+ * before anything is uploaded: empty, truncated, a gzip bomb, not UTF-8, not of a known format.
  */
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
@@ -14,15 +14,15 @@ import { chooseFormat } from '../exports/formats.ts';
 import type { FormatChoice, FormatName } from '../exports/formats.ts';
 
 export interface FileLimits {
-  /** Most plain bytes of a file. Default 64 GiB. */
+  /** Maximum uncompressed bytes of a file. Default 64 GiB. */
   readonly maxBytes?: number;
-  /** Most plain bytes per compressed byte, judged after the first 64 MiB. Default 200. */
+  /** Maximum uncompressed bytes per compressed byte, checked after the first 64 MiB. Default 200. */
   readonly maxRatio?: number;
 }
 
 export interface FileSummary {
   readonly fileName: string;
-  /** SHA-256 of the plain bytes, in hex. */
+  /** SHA-256 of the uncompressed bytes, in hex. */
   readonly fileHash: string;
   readonly byteCount: number;
   readonly format: FormatName;
@@ -30,7 +30,7 @@ export interface FileSummary {
 }
 
 const gib = 1024 ** 3;
-const ratioJudgedFromBytes = 64 * 1024 * 1024;
+const ratioCheckedFromBytes = 64 * 1024 * 1024;
 const readBytes = 256 * 1024;
 
 function fault(code: string, path: string, message: string, cause?: unknown): PurserError {
@@ -53,7 +53,7 @@ async function isGzip(path: string): Promise<boolean> {
 }
 
 /**
- * The file's plain bytes, pulled. Throws PurserError `file_unreadable`, `gzip_truncated`, `gzip_damaged`,
+ * The file's uncompressed bytes, read on demand. Throws PurserError `file_unreadable`, `gzip_truncated`, `gzip_damaged`,
  * `gzip_bomb` or `file_too_large`.
  */
 export async function* plainBytes(
@@ -76,11 +76,11 @@ export async function* plainBytes(
       if (bytes > maxBytes) {
         throw fault('file_too_large', path, `more than ${maxBytes} bytes when unpacked; split it`);
       }
-      if (gzip && bytes > ratioJudgedFromBytes && bytes > maxRatio * raw.bytesRead) {
+      if (gzip && bytes > ratioCheckedFromBytes && bytes > maxRatio * raw.bytesRead) {
         throw fault(
           'gzip_bomb',
           path,
-          `unpacks to more than ${maxRatio} times its size, which no cost export does; unpack it and look`,
+          `unpacks to more than ${maxRatio} times its size, which no cost export does; unpack it and check it`,
         );
       }
       yield chunk;
@@ -89,7 +89,7 @@ export async function* plainBytes(
     if (error instanceof PurserError) throw error;
     const code = codeOf(error);
     if (code === 'Z_BUF_ERROR') {
-      throw fault('gzip_truncated', path, 'the gzip file is cut off; fetch it again', error);
+      throw fault('gzip_truncated', path, 'the gzip file is truncated; download it again', error);
     }
     if (code.startsWith('Z_')) {
       throw fault('gzip_damaged', path, `the gzip file is damaged: ${messageOf(error)}`, error);

@@ -1,6 +1,6 @@
 /**
- * Splits an export of many tenants by a column into one upload for each, in bounded memory. Every row
- * keeps its bytes and the number of its line; a row that cannot be given to a tenant is reported.
+ * Splits an export of many tenants by a column into one upload per tenant, in bounded memory. Every row keeps its
+ * bytes and its line number; a row that cannot be assigned to a tenant is reported.
  */
 import { createHash } from 'node:crypto';
 import type { Sql } from '../../db/connect.ts';
@@ -26,9 +26,9 @@ interface TenantUpload {
 
 export interface SplitResult {
   readonly uploads: readonly TenantUpload[];
-  /** Rows given to a tenant, those of skipped uploads included. */
+  /** Rows assigned to a tenant, including those of skipped uploads. */
   readonly rows: number;
-  /** Rows given to none. */
+  /** Rows assigned to no tenant. */
   readonly errors: number;
   /** The first 1,000 of them. */
   readonly faults: readonly RowFault[];
@@ -40,16 +40,16 @@ export interface SplitRequest extends UploadRequest {
   /** The column whose value is the tenant's id, e.g. SubAccountId. */
   readonly column: string;
   /**
-   * Creates the tenant or checks that it is there. A PurserError refuses the rows of that tenant, which
-   * are then reported; anything else ends the upload.
+   * Creates the tenant or checks that it exists. A PurserError rejects the rows of that tenant, which are then
+   * reported; any other error ends the upload.
    */
   readonly ensureTenant: (system: Sql, tenantId: string) => Promise<void>;
 }
 
 const maxBufferedBytes = 32 * 1024 * 1024;
-const doorTtlMs = 24 * 3_600_000;
+const sessionTtlMs = 24 * 3_600_000;
 
-/** Where the rows of one tenant go. */
+/** The upload of one tenant. */
 interface Destination {
   readonly tenantId: string;
   readonly uploadId: string;
@@ -83,7 +83,7 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
   const source = checkSource(request.source);
   const summary = await summariseFile(request.path, request.limits, request.format);
   const position = findColumn(summary.header, request.column);
-  // A part of a file is not the file, so it has a hash of its own.
+  // One tenant's rows are not the whole file, so their upload gets a hash of its own.
   const fileHash = createHash('sha256')
     .update(`${summary.fileHash} ${request.column.trim().toLowerCase()}`)
     .digest('hex');
@@ -101,7 +101,7 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
 
   const openDestination = async (tenantId: string): Promise<Destination> => {
     await request.ensureTenant(system, tenantId);
-    const token = await openOperatorToken(system, tenantId, doorTtlMs);
+    const token = await openOperatorToken(system, tenantId, sessionTtlMs);
     const sql = tenantSql(pool, { token });
     const { fileName, format } = summary;
     const head = {

@@ -1,6 +1,6 @@
 /**
- * The operator's side of ingestion: a file on this machine becomes an upload of a tenant, or of each
- * tenant that a column names. An upload and its job become visible together, or not at all.
+ * The operator's side of ingestion: uploads a file of this machine for one tenant. An upload and its job become
+ * visible together, or not at all.
  */
 import { createHash } from 'node:crypto';
 import type { Sql, Tx } from '../../db/connect.ts';
@@ -27,28 +27,28 @@ export interface ReadyUpload {
 export interface UploadRequest {
   readonly database: UploadDatabase;
   readonly path: string;
-  /** The operator's name for where the file comes from; without it rows are named by provider and account. */
+  /** The operator's name for the origin of the file; without it the source is `<provider>/<billing account>`. */
   readonly source?: string | undefined;
   readonly limits?: FileLimits | undefined;
-  /** Default `auto`: by the header. */
+  /** Default `auto`: detected from the header. */
   readonly format?: FormatChoice | undefined;
   /** Runs in the transaction that makes the upload ready: enqueue its cost_ingestion here. */
   readonly onReady: (tx: Tx, upload: ReadyUpload) => Promise<unknown>;
-  /** Plain bytes read so far, and of the whole file. */
+  /** Called with the uncompressed bytes read so far, and those of the whole file. */
   readonly onProgress?: ((readBytes: number, totalBytes: number) => void) | undefined;
 }
 
 export interface UploadResult {
   readonly uploadId: string;
-  /** The tenant's newest upload of this source is this very file: nothing was written. */
+  /** True when the tenant's newest upload of this source is this file: nothing was written. */
   readonly skipped: boolean;
   readonly fileHash: string;
   readonly byteCount: number;
 }
 
-const doorTtlMs = 24 * 3_600_000;
+const sessionTtlMs = 24 * 3_600_000;
 
-/** The source as it is stored. Throws `usage` for a name that no one could type again. */
+/** The source as it is stored. Throws `usage` for a name with control characters or of a wrong length. */
 export function checkSource(source: string | undefined): string | null {
   if (source === undefined) return null;
   if (source.length >= 1 && source.length <= 200 && !/\p{Cc}/u.test(source)) return source;
@@ -57,13 +57,13 @@ export function checkSource(source: string | undefined): string | null {
   );
 }
 
-/** Opens a tenant's door for `fn` and closes it. Throws `unknown_tenant`. */
-async function withDoor<T>(
+/** Runs `fn` in an operator's session for the tenant. Throws `unknown_tenant`. */
+async function withOperatorSession<T>(
   { system, tenant }: UploadDatabase,
   tenantId: string,
   fn: (sql: TenantSql) => Promise<T>,
 ): Promise<T> {
-  const token = await openOperatorToken(system, tenantId, doorTtlMs);
+  const token = await openOperatorToken(system, tenantId, sessionTtlMs);
   try {
     return await fn(tenantSql(tenant, { token }));
   } finally {
@@ -72,8 +72,8 @@ async function withDoor<T>(
 }
 
 /**
- * The tenant's newest upload of this source, when it is this very file. One that is ready but was not
- * ingested for an hour does not count: its job is lost or dead, and a new upload is the way on.
+ * The tenant's newest upload of this source, if it is this file. One that has been ready for an hour without being
+ * ingested does not count: its job ended as a dead letter or was lost, and a new upload replaces it.
  */
 export async function findSameUpload(sql: TenantSql, head: UploadHead): Promise<string | null> {
   const [newest] = await sql<{ id: string; same: boolean }>`
@@ -104,7 +104,7 @@ export async function makeReady(
   });
 }
 
-/** Ends uploads that were not completed, and frees their chunks. */
+/** Marks uploads that were not completed as failed, and deletes their chunks. */
 export async function abandonUploads(
   system: Sql,
   uploadIds: readonly string[],
@@ -118,7 +118,7 @@ export async function abandonUploads(
     delete from public.ingest_chunks where upload_id in (select id from abandoned)`;
 }
 
-/** The file's plain bytes once more; throws `file_changed` when they are not those of the summary. */
+/** Reads the file again; throws `file_changed` when its bytes are not those of the summary. */
 export async function* sameBytes(
   request: Pick<UploadRequest, 'path' | 'limits' | 'onProgress'>,
   summary: FileSummary,
@@ -134,7 +134,7 @@ export async function* sameBytes(
   if (hash.digest('hex') !== summary.fileHash) {
     throw new PurserError(
       'file_changed',
-      `${summary.fileName} changed while it was read; upload it again once it is complete`,
+      `${summary.fileName} changed while it was being read; upload it again when it is complete`,
       { details: { class: 'fatal', file: summary.fileName } },
     );
   }
@@ -142,7 +142,7 @@ export async function* sameBytes(
 
 /**
  * Uploads an export (plain or gzip) for one tenant. Throws what `summariseFile` throws, `unknown_tenant`
- * and `file_changed`; an upload that was begun is then marked failed.
+ * and `file_changed`; an upload that was started is then marked failed.
  */
 export async function uploadFile(
   request: UploadRequest & { readonly tenantId: string },
@@ -152,7 +152,7 @@ export async function uploadFile(
   const summary = await summariseFile(request.path, request.limits, request.format);
   const { fileName, fileHash, byteCount, format } = summary;
   const head: UploadHead = { tenantId, source, fileName, fileHash, format, hasLineColumn: false };
-  return withDoor(database, tenantId, async (sql) => {
+  return withOperatorSession(database, tenantId, async (sql) => {
     const same = await findSameUpload(sql, head);
     if (same !== null) return { uploadId: same, skipped: true, fileHash, byteCount };
     const writer = await openUpload(sql, head);
@@ -170,7 +170,7 @@ export async function uploadFile(
 
 const staleAfterMs = 24 * 3_600_000;
 
-/** Deletes uploads that were begun more than a day before `now` and never completed. Returns how many. */
+/** Deletes uploads that were started more than a day before `now` and not completed. Returns their number. */
 export async function removeStaleUploads(system: Sql, now: Date): Promise<number> {
   const removed = await system`
     delete from public.ingest_uploads

@@ -1,6 +1,6 @@
 /**
- * Writes one upload of one tenant as compressed chunks, through the tenant's own door: row level security
- * holds for operators too. Nothing reads an upload before it is made ready.
+ * Writes one upload of one tenant as compressed chunks, through a tenant session: row-level security applies to
+ * operators too. Nothing reads an upload before it is ready.
  */
 import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
@@ -9,7 +9,7 @@ import type { FormatName } from '../exports/formats.ts';
 import { chunkBytes } from './rows.ts';
 
 const gzipAsync = promisify(gzip);
-/** Fast: an export shrinks about 15 times at level 3, and 18 times at three times the work at level 6. */
+/** An export shrinks about 15 times at level 3; level 6 reaches 18 times with three times the work. */
 const gzipLevel = 3;
 
 export interface UploadHead {
@@ -24,14 +24,14 @@ export interface UploadHead {
 export interface UploadWriter {
   readonly uploadId: string;
   readonly tenantId: string;
-  /** Bytes that wait in memory for the next chunk. */
+  /** Bytes in memory that are not yet in a chunk. */
   readonly bufferedBytes: number;
   readonly byteCount: number;
   readonly storedByteCount: number;
   readonly chunkCount: number;
-  /** Takes bytes; writes a chunk when enough have come together. */
+  /** Buffers bytes; writes a chunk when enough are buffered. */
   write(bytes: Buffer): Promise<void>;
-  /** Writes what is buffered as a chunk. */
+  /** Writes the buffered bytes as chunks. */
   flush(): Promise<void>;
 }
 

@@ -77,13 +77,13 @@ describe('the evidence of the sample companies', () => {
     expect(found.toSorted()).toEqual(planted.toSorted());
   });
 
-  it('stays small', () => {
+  it('is smaller than 24,000 bytes', () => {
     for (const one of evidence.values()) {
       expect(Buffer.byteLength(JSON.stringify(one))).toBeLessThan(24_000);
     }
   });
 
-  it('gives the offline analyst an analysis that is labelled, stored and paid for', async () => {
+  it('lets the offline analyst make an analysis that is labelled, stored and charged', async () => {
     const [tenantId = ''] = evidence.keys();
     const outcome = await bench.run(finopsAnalysis, tenantId, { provider: offline });
     expect(outcome).toMatchObject({

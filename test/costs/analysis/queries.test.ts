@@ -53,7 +53,7 @@ const queries: readonly (readonly [string, (tx: Tx) => Promise<unknown>])[] = [
 ];
 
 it.each(queries)(
-  '%s: read through an index under row level security, never by a scan of all',
+  '%s: uses an index under row-level security, not a table scan',
   async (_name, query) => {
     const scans = await bench.asTenant('many-7', (sql) =>
       sql.begin(async (tx) => {
@@ -70,7 +70,7 @@ it.each(queries)(
   },
 );
 
-it('sums are of the one tenant, exact, and of the right days', async () => {
+it('sums are exact, of one tenant and of the right days', async () => {
   const [total] = await bench.asTenant('many-7', (sql) =>
     sql.begin((tx) => totalsByCurrency(tx, { from: '2024-07-02', to: '2024-07-04' })),
   );

@@ -51,7 +51,7 @@ function randomFile(random: (below: number) => number): string {
 }
 
 describe('the CSV reader', () => {
-  it('agrees with csv-parse on 3,000 random files, cut into chunks anywhere', async () => {
+  it('agrees with csv-parse on 3,000 random files, split into chunks at random', async () => {
     const random = createRandom(7);
     for (let file = 0; file < 3000; file += 1) {
       const text = randomFile(random);
@@ -67,7 +67,7 @@ describe('the CSV reader', () => {
     }
   });
 
-  it('gives each record its line, whatever line breaks are quoted before it', async () => {
+  it('gives each record its line, also after quoted line breaks', async () => {
     const records = await read('h\n"a\nb"\n\nc\r\n"d\r\ne"\r\nf', [3]);
     expect(records.map(({ line, fields }) => [line, fields[0]])).toEqual([
       [1, 'h'],
@@ -78,7 +78,7 @@ describe('the CSV reader', () => {
     ]);
   });
 
-  it('gives back the bytes of a record as they lie in the file', async () => {
+  it('returns the bytes of a record unchanged', async () => {
     const records = await read('\uFEFFa,"b"\r\nNULL,"NULL"\n"x""y", z', [2]);
     expect(records.map(({ bytes }) => bytes.toString())).toEqual([
       'a,"b"',
@@ -87,13 +87,13 @@ describe('the CSV reader', () => {
     ]);
   });
 
-  it('loses no row behind one with text after its closing quote', async () => {
+  it('loses no row after one with text after its closing quote', async () => {
     const records = await read('1,"bad"x,2\n3,"ok",4\n5,6,7\n');
     expect(records.map(({ faults }) => faults.length)).toEqual([1, 0, 0]);
     expect(records[1]?.fields).toEqual(['3', 'ok', '4']);
   });
 
-  it('finds the field whose bytes are not UTF-8, split over chunks or not', async () => {
+  it('reports the field whose bytes are not UTF-8, split over chunks or not', async () => {
     const bytes = Buffer.concat([Buffer.from('é,'), Buffer.from([0xc3]), Buffer.from(',ok\n')]);
     for (const size of [1, 2, 3, 100]) {
       const [record] = await read(bytes, [size]);
@@ -108,7 +108,7 @@ describe('the CSV reader', () => {
     expect(records.map(({ line }) => line)).toEqual([1, 4_000_002]);
   });
 
-  it('gives up on a record that grows beyond the limit, naming the line where it starts', async () => {
+  it('refuses a record above the limit with the line where it starts', async () => {
     const text = `a\n"${'x'.repeat(5000)}`;
     await expect(read(text, [100], { maxRecordBytes: 1000 })).rejects.toMatchObject({
       code: 'csv_unterminated_quote',
@@ -116,7 +116,7 @@ describe('the CSV reader', () => {
     });
   });
 
-  it('pulls no chunk before it is asked for the next batch', async () => {
+  it('reads no chunk before the next batch is requested', async () => {
     let pulled = 0;
     const source = async function* (): AsyncGenerator<Buffer> {
       for (;;) {

@@ -19,7 +19,7 @@ function hash(bytes: Buffer): string {
 }
 
 describe('the sample export', () => {
-  it('is the same to the byte every time, and another one with another seed', () => {
+  it('has the same bytes every time, and others with another seed', () => {
     expect(hash(bytesOf())).toBe(hash(bytesOf()));
     expect(hash(bytesOf())).not.toBe(hash(bytesOf({ seed: 1 })));
   });
@@ -53,7 +53,7 @@ describe('the sample export', () => {
     expect(idle.every(({ resourceId }) => ids.has(resourceId))).toBe(true);
   });
 
-  it('is written whole, and says how many rows and tenants it has', async () => {
+  it('is written as a whole, and returns the number of its rows and tenants', async () => {
     const folder = await mkdtemp(join(tmpdir(), 'purser-sample-'));
     try {
       const path = join(folder, 'new', 'sample.csv');

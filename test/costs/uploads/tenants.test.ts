@@ -81,7 +81,7 @@ it('reports faults by the line of the original file', async () => {
   expect(fault).toEqual({ line: 4 });
 });
 
-it('loses no row silently: without tenant, of a refused tenant, or of another shape', async () => {
+it('reports every rejected row: without tenant, of a refused tenant, with a wrong number of fields', async () => {
   const rows = fileOf(['a3:1', ':2', 'NULL:3', 'refused:4', `${'x'.repeat(201)}:5`]);
   const path = await bench.file('lost.csv', `${rows}only,three,fields\n`);
   const result = await split(path, {
@@ -100,7 +100,7 @@ it('loses no row silently: without tenant, of a refused tenant, or of another sh
   ]);
 });
 
-it('takes tenants with quotes, spaces and emoji in their ids', async () => {
+it('accepts tenant ids with quotes, spaces and emoji', async () => {
   const odd = `o'brien "x" 🚀`;
   const path = await bench.file('odd.csv', fileOf([`"${odd.replaceAll('"', '""')}":7`]));
   const { uploads } = await split(path);
@@ -130,7 +130,7 @@ it('makes the uploads of all tenants ready in one transaction, with their jobs',
   expect(again.uploads.map(({ skipped }) => skipped)).toEqual([false, false]);
 });
 
-it('skips each tenant whose newest upload is this part of this file', async () => {
+it('skips each tenant whose newest upload is its part of this file', async () => {
   const path = await bench.file('again.csv', fileOf(['a5:1', 'b5:2']));
   const first = await split(path);
   for (const { tenantId, uploadId } of first.uploads) await bench.ingestUpload(tenantId, uploadId);
@@ -144,7 +144,7 @@ it('skips each tenant whose newest upload is this part of this file', async () =
   ]);
 });
 
-it('does not take the whole file of a tenant for the part that names it', async () => {
+it("does not confuse the whole file of a tenant with the tenant's part of it", async () => {
   const path = await bench.file('whole.csv', fileOf(['a6:1', 'b6:2']));
   await bench.addTenant('a6');
   await bench.ingest('a6', path);
@@ -155,7 +155,7 @@ it('does not take the whole file of a tenant for the part that names it', async 
   expect(await costsOf('a6')).toEqual([{ line: 2, cost: '1' }]);
 });
 
-it('names the columns there are when the one asked for is not among them', async () => {
+it('lists the columns of the file when the tenant column is not among them', async () => {
   const path = await bench.file('column.csv', fileOf(['a7:1']));
   await expect(split(path, { column: 'Tenant' })).rejects.toMatchObject({
     code: 'unknown_column',
@@ -173,12 +173,12 @@ it.each(['', 'a\nb', 'x'.repeat(201)])(
   },
 );
 
-it('closes every door that it opened', async () => {
-  await split(await bench.file('doors.csv', fileOf(['a8:1', 'b8:2'])));
+it('closes every session that it opened', async () => {
+  await split(await bench.file('sessions.csv', fileOf(['a8:1', 'b8:2'])));
   expect(await bench.test.sql`select from purser.context_tokens`).toHaveLength(0);
 });
 
-it('an unknown tenant is named, with the command that adds it', async () => {
+it('an unknown tenant is refused with the command that adds it', async () => {
   const path = await bench.file('unknown.csv', fileOf(['a9:1']));
   const request = { database: bench.database, tenantId: 'nobody', path, onReady: noJob };
   await expect(uploadFile(request)).rejects.toMatchObject({
@@ -187,7 +187,7 @@ it('an unknown tenant is named, with the command that adds it', async () => {
   });
 });
 
-it('uploads that were begun and never completed are removed after a day, chunks and all', async () => {
+it('uploads that were not completed are removed after a day, with their chunks', async () => {
   const tenantId = await bench.addTenant();
   const [upload] = await bench.test.sql<{ id: string }[]>`
     insert into ingest_uploads (tenant_id, file_name, file_hash)

@@ -102,7 +102,7 @@ describe('the real legacy CUR', () => {
 });
 
 describe('a line of the CUR', () => {
-  it('goes to its columns', async () => {
+  it('is stored in the right columns', async () => {
     const tenantId = await bench.addTenant();
     await bench.ingest(tenantId, await bench.file('one.csv', curFile([{}])));
     const [row] = await bench.test.sql`select * from cost_records where tenant_id = ${tenantId}`;
@@ -154,7 +154,7 @@ describe('a line of the CUR', () => {
     ]);
   });
 
-  it('has the tags of its columns, those that differ by case and __proto__ too', async () => {
+  it('has the tags of its columns, including those that differ in case and __proto__', async () => {
     const row = {
       'resourceTags/user:team': '"a ""b"", c"',
       'resourceTags/user:Team': 'NULL',
@@ -167,7 +167,7 @@ describe('a line of the CUR', () => {
     );
   });
 
-  it('with 1e-18, a negative cost, EUR and a quoted "NULL" is read as it is', async () => {
+  it('with 1e-18, a negative cost, EUR and a quoted "NULL" is stored unchanged', async () => {
     const rows = [
       { 'lineItem/UnblendedCost': '1e-18' },
       { 'lineItem/UnblendedCost': '-2.50' },
@@ -214,7 +214,7 @@ describe('the effective cost', () => {
     expect(exactSum([String(effective)])).toBe(exactSum([cost]));
   });
 
-  it('that cannot be read is told by the column it comes from', async () => {
+  it('that cannot be read is reported with the column that it comes from', async () => {
     const tenantId = await bench.addTenant();
     const rows = [{}, { 'lineItem/LineItemType': 'SavingsPlanCoveredUsage', [plan]: 'x' }];
     await bench.ingest(tenantId, await bench.file('plan.csv', curFile(rows)));

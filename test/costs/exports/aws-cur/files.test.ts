@@ -17,7 +17,7 @@ afterAll(async () => {
 });
 
 describe('a file of the format', () => {
-  it('is taken as gzip, with BOM and CRLF', async () => {
+  it('is read as gzip, with BOM and CRLF', async () => {
     const tenantId = await bench.addTenant();
     const text = `\uFEFF${curFile([{}, {}])}`.replaceAll('\n', '\r\n');
     const path = await bench.file('crlf.csv.gz', gzipSync(text));
@@ -43,7 +43,7 @@ describe('a file of the format', () => {
     ]);
   });
 
-  it('asked for as another one is refused with the one it looks like', async () => {
+  it('read with the wrong --format is refused with the format that it looks like', async () => {
     const tenantId = await bench.addTenant();
     const { database } = bench;
     const common = { database, tenantId, onReady: noJob };
@@ -61,7 +61,7 @@ describe('a file of the format', () => {
     });
   });
 
-  it('lacks columns: each is named, a pair of which one will do as a pair', async () => {
+  it('with missing columns is refused with each name; alternatives are named together', async () => {
     const tenantId = await bench.addTenant();
     const lines = ['identity/LineItemId,lineItem/UnblendedCost', 'a,1'];
     const path = await bench.file('lacks.csv', lines.join('\n'));
@@ -73,22 +73,22 @@ describe('a file of the format', () => {
     });
   });
 
-  it('of CUR 2.0 is told from the legacy one', async () => {
+  it('of CUR 2.0 is distinguished from the legacy one', async () => {
     const tenantId = await bench.addTenant();
     const path = await bench.file('cur2.csv', 'bill_bill_type,line_item_unblended_cost\n,1\n');
     await expect(bench.ingest(tenantId, path)).rejects.toThrow('names of AWS CUR 2.0 or Athena');
   });
 
-  it('names a tag twice', async () => {
+  it('with a tag column twice is refused', async () => {
     const tenantId = await bench.addTenant();
     const content = `${curHeader.join(',')},resourceTags/user:team\n${curRow()},x\n`;
     await expect(bench.ingest(tenantId, await bench.file('twice.csv', content))).rejects.toThrow(
-      'the column resourceTags/user:team stands twice',
+      'the column resourceTags/user:team appears twice',
     );
   });
 });
 
-describe('one bad row between two good ones', () => {
+describe('one row with a fault between two valid ones', () => {
   const cost = 'lineItem/UnblendedCost';
   it.each([
     ['NaN', { [cost]: 'NaN' }, cost, /"NaN" is not a decimal number/],
@@ -115,7 +115,7 @@ describe('one bad row between two good ones', () => {
       /before it starts/,
     ],
     [
-      'bytes that are not UTF-8',
+      'the field is not UTF-8',
       { 'lineItem/ResourceId': 'M\u00fcnch' },
       'lineItem/ResourceId',
       /not UTF-8/,

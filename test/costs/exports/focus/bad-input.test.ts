@@ -46,7 +46,7 @@ async function between(faulty: Buffer | string): Promise<StoredFault[]> {
   return faultsOf(tenantId);
 }
 
-describe('one bad row between two good ones', () => {
+describe('one row with a fault between two valid ones', () => {
   it.each([
     ['NaN', { BilledCost: 'NaN' }, 'BilledCost', /"NaN" is not a decimal number/],
     ['Infinity', { BilledCost: '-Infinity' }, 'BilledCost', /not a decimal/],
@@ -95,7 +95,7 @@ describe('one bad row between two good ones', () => {
     },
   );
 
-  it('too few and too many fields are told apart from good rows', async () => {
+  it('too few and too many fields are reported, and valid rows stored', async () => {
     const width = focusHeader.length;
     expect(await between('a,b')).toEqual([
       { line: 3, column_name: null, reason: `2 fields where the header has ${width}` },
@@ -105,7 +105,7 @@ describe('one bad row between two good ones', () => {
     ]);
   });
 
-  it('bytes that are not UTF-8 are found, and a real replacement character is not taken for one', async () => {
+  it('bytes that are not UTF-8 are reported, and a replacement character in the file is not', async () => {
     const latin1 = Buffer.from(focusRow({ ResourceId: 'Münch' }), 'latin1');
     expect(await between(latin1)).toEqual([
       { line: 3, column_name: 'ResourceId', reason: expect.stringContaining('not UTF-8') },
@@ -115,7 +115,7 @@ describe('one bad row between two good ones', () => {
     expect(await bench.ingest(tenantId, path)).toMatchObject({ rows: 1, errors: 0 });
   });
 
-  it('text after a closing quote spoils its own row and not the next', async () => {
+  it('text after a closing quote rejects its own row and not the next', async () => {
     const faults = await between(focusRow({ ResourceId: '"a"b' }));
     expect(faults).toEqual([{ line: 3, column_name: null, reason: 'text after a closing quote' }]);
   });
@@ -125,7 +125,7 @@ describe('one bad row between two good ones', () => {
     expect(faults).toMatchObject([{ line: 3, column_name: 'ChargeDescription' }]);
   });
 
-  it('keeps its line number behind quoted line breaks', async () => {
+  it('has the right line number after quoted line breaks', async () => {
     const tenantId = await bench.addTenant();
     const rows = [{ ChargeDescription: '"a\nb\nc"' }, { BilledCost: 'x' }];
     await bench.ingest(tenantId, await bench.file('lines.csv', focusFile(rows)));
@@ -142,7 +142,7 @@ it('more than 1,000 faults are all counted and the first 1,000 kept', async () =
   expect([faults.length, faults[0]?.line, faults.at(-1)?.line]).toEqual([1000, 3, 1002]);
 });
 
-it('currencies are kept apart, each with its exact sum', async () => {
+it('each currency has its own exact sum', async () => {
   const tenantId = await bench.addTenant();
   const rows = [
     { BillingCurrency: 'EUR', BilledCost: '0.1' },
@@ -156,7 +156,7 @@ it('currencies are kept apart, each with its exact sum', async () => {
   ]);
 });
 
-it('a row in a currency that nobody knows is reported, and the others are kept', async () => {
+it('a row in an unknown currency is reported, and the others are stored', async () => {
   const tenantId = await bench.addTenant();
   const rows = [{ BillingCurrency: 'XYQ', BilledCost: '7' }, { BilledCost: '1' }];
   const result = await bench.ingest(tenantId, await bench.file('xyq.csv', focusFile(rows)));
@@ -191,7 +191,7 @@ it.each([
 it.each([
   ['FOCUS', focusFile([{}, {}, {}])],
   ['legacy CUR', curFile([{}, {}, {}])],
-])('lines of a %s file that repeat to the last byte are rows of their own', async (name, text) => {
+])('identical lines of a %s file are separate rows', async (name, text) => {
   const tenantId = await bench.addTenant();
   const result = await bench.ingest(tenantId, await bench.file(`same ${name}.csv`, text));
   expect(result).toMatchObject({ rows: 3, errors: 0, billedCost: [{ billedCost: '3.75' }] });

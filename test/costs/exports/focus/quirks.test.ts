@@ -20,8 +20,8 @@ const one = async (content: string | Buffer): Promise<Record<string, unknown>> =
   return { ...row };
 };
 
-describe('a file that is odd but right', () => {
-  it('tells an unquoted NULL from a quoted "NULL" and an empty field', async () => {
+describe('an unusual but valid file', () => {
+  it('distinguishes an unquoted NULL, a quoted "NULL" and an empty field', async () => {
     expect(await one(focusFile([{ ResourceId: 'NULL' }]))).toMatchObject({ resource_id: null });
     expect(await one(focusFile([{ ResourceId: '"NULL"' }]))).toMatchObject({ resource_id: 'NULL' });
     expect(await one(focusFile([{ ResourceId: '""' }]))).toMatchObject({ resource_id: null });
@@ -44,16 +44,16 @@ describe('a file that is odd but right', () => {
     expect(row).toMatchObject({ charge_description: 'a, "b"\nc', line: '2' });
   });
 
-  it('reads a last line without its line end', async () => {
+  it('reads a last line without a line end', async () => {
     expect(await one(focusFile([{}]).trimEnd())).toMatchObject({ billed_cost: '1.25' });
   });
 
-  it('writes tabs and backslashes as they are', async () => {
+  it('stores tabs and backslashes unchanged', async () => {
     const row = await one(focusFile([{ ResourceId: '\\N', ChargeDescription: 'C:\\new\ttab' }]));
     expect(row).toMatchObject({ resource_id: '\\N', charge_description: 'C:\\new\ttab' });
   });
 
-  it('brings the spelling of vocabulary words together', async () => {
+  it('normalises the spelling of vocabulary words', async () => {
     expect(await one(focusFile([{ ChargeFrequency: 'Usage-based' }]))).toMatchObject({
       charge_frequency: 'Usage-Based',
     });
@@ -80,7 +80,7 @@ describe('a file that is odd but right', () => {
     expect(row['charge_period_start']).toEqual(new Date(instant));
   });
 
-  it('has columns in any order, of other versions, and of a provider', async () => {
+  it('may have columns in any order, of other versions, and of a provider', async () => {
     const header = [...focusHeader.toReversed(), 'x_Discount', 'ServiceSubcategory', 'InvoiceId'];
     const values = [...focusRow().split(',').toReversed(), '1', 'Object Storage', 'i-1'];
     expect(await one(`${header.join(',')}\n${values.join(',')}\n`)).toMatchObject({

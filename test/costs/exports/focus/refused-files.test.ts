@@ -37,7 +37,7 @@ async function ingestUnchecked(tenantId: string, content: string): Promise<unkno
   return bench.ingestUpload(tenantId, uploadId);
 }
 
-describe('a file that cannot be taken', () => {
+describe('a file that cannot be read', () => {
   it.each([
     ['is empty', '', 'file_empty', /the file is empty/],
     ['holds only line breaks', '\n\r\n', 'file_empty', /the file is empty/],
@@ -46,36 +46,39 @@ describe('a file that cannot be taken', () => {
       'names a column twice',
       `${focusHeader.join(',')},billedcost\n`,
       'wrong_columns',
-      /stands twice/,
+      /appears twice/,
     ],
     [
       'has the line ends of an old Mac',
       focusFile([{}, {}]).replaceAll('\n', '\r'),
       'wrong_columns',
-      /lines end in a carriage return alone; save the file with LF/,
+      /lines end with a carriage return only; save the file with LF/,
     ],
     ['is UTF-16', Buffer.from(`\uFEFF${focusFile([{}])}`, 'utf16le'), 'csv_not_utf8', /UTF-16/],
-    ['is cut gzip', gzipSync(focusFile([{}])).subarray(0, -12), 'gzip_truncated', /cut off/],
+    ['is cut gzip', gzipSync(focusFile([{}])).subarray(0, -12), 'gzip_truncated', /truncated/],
     [
       'is damaged gzip',
       Buffer.from([0x1f, 0x8b, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9]),
       'gzip_damaged',
       /damaged/,
     ],
-  ])('%s: it is refused by name before an upload exists', async (name, content, code, message) => {
-    const tenantId = await bench.addTenant();
-    const path = await bench.file(`${name.replaceAll(' ', '-')}.csv`, content);
-    await expect(bench.ingest(tenantId, path)).rejects.toMatchObject({
-      code,
-      message: expect.stringMatching(message),
-    });
-    await expect(bench.ingest(tenantId, path)).rejects.toThrow(name.replaceAll(' ', '-'));
-    expect(
-      await bench.test.sql`select from ingest_uploads where tenant_id = ${tenantId}`,
-    ).toHaveLength(0);
-  });
+  ])(
+    '%s: it is refused with its name before an upload exists',
+    async (name, content, code, message) => {
+      const tenantId = await bench.addTenant();
+      const path = await bench.file(`${name.replaceAll(' ', '-')}.csv`, content);
+      await expect(bench.ingest(tenantId, path)).rejects.toMatchObject({
+        code,
+        message: expect.stringMatching(message),
+      });
+      await expect(bench.ingest(tenantId, path)).rejects.toThrow(name.replaceAll(' ', '-'));
+      expect(
+        await bench.test.sql`select from ingest_uploads where tenant_id = ${tenantId}`,
+      ).toHaveLength(0);
+    },
+  );
 
-  it('is a gzip bomb: it is refused long before it is unpacked', async () => {
+  it('is a gzip bomb: it is refused before most of it is unpacked', async () => {
     const tenantId = await bench.addTenant();
     const header = Buffer.from(`${focusHeader.join(',')}\n`);
     const bomb = gzipSync(Buffer.concat([header, Buffer.alloc(200_000_000, '0')]));
@@ -91,7 +94,7 @@ describe('a file that cannot be taken', () => {
     await expect(uploadFile(request)).rejects.toMatchObject({ code: 'file_too_large' });
   });
 
-  it('is not there', async () => {
+  it('does not exist', async () => {
     const tenantId = await bench.addTenant();
     await expect(bench.ingest(tenantId, '/nowhere/costs.csv')).rejects.toMatchObject({
       code: 'file_unreadable',
@@ -99,7 +102,7 @@ describe('a file that cannot be taken', () => {
     });
   });
 
-  it('ends inside a quote: the upload fails by the line where the quote opens, and keeps no row', async () => {
+  it('ends inside a quote: the upload fails with the line where the quote opens, and stores no row', async () => {
     const tenantId = await bench.addTenant();
     const path = await bench.file('quote.csv', `${focusFile([{}, {}])}"open,1,2\n3,4`);
     await expect(bench.ingest(tenantId, path)).rejects.toMatchObject({
@@ -117,7 +120,7 @@ describe('a file that cannot be taken', () => {
     ).toHaveLength(0);
   });
 
-  it('reached the worker unchecked: wrong columns and emptiness fail there too', async () => {
+  it('that reached the worker unchecked fails there too: wrong columns, empty file', async () => {
     const tenantId = await bench.addTenant();
     await expect(ingestUnchecked(tenantId, 'a,b\n1,2\n')).rejects.toMatchObject({
       code: 'wrong_columns',
@@ -130,7 +133,7 @@ describe('a file that cannot be taken', () => {
 it.each([
   ['FOCUS', focusFile([])],
   ['legacy CUR', curFile([])],
-])('a %s header without rows is taken, and said to be so', async (name, content) => {
+])('a %s header without rows is accepted with a note', async (name, content) => {
   const tenantId = await bench.addTenant();
   const result = await bench.ingest(tenantId, await bench.file(`header ${name}.csv`, content));
   expect(result).toMatchObject({ rows: 0, errors: 0, note: 'the file has a header and no rows' });
