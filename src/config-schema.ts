@@ -1,25 +1,13 @@
 /**
- * The variables of the environment: their shape, default, meaning and an example. The README's table is
- * this schema (a test compares them).
+ * The environment variables: type, default, description and an example. The README's table is generated from
+ * this schema.
  */
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { builtinsVariable } from './builtins.ts';
 import { httpUrl, postgresUrl, redisUrl } from './url-variables.ts';
+import { flag, salt, wholeNumber } from './variable-types.ts';
 
-const flag = z
-  .enum(['true', 'false'], { error: 'must be true or false' })
-  .transform((text) => text === 'true');
-const wholeNumber = (min: number, max: number) =>
-  z
-    .string()
-    .refine((text) => /^\d{1,9}$/.test(text) && Number(text) >= min && Number(text) <= max, {
-      error: `must be a whole number from ${min} to ${max}`,
-    })
-    .transform(Number);
-const salt = z
-  .string()
-  .refine((text) => /^[A-Za-z0-9+/]{43}=$/.test(text), { error: 'is not 32 bytes in base64' });
 const saltExample = 'the output of: purser keys generate-salt';
 const keyExample = 'the output of: purser keys generate-key';
 
@@ -33,7 +21,7 @@ export const environment = z.object({
     .default('development')
     .meta(
       about(
-        'Which rules apply; production refuses every generated or embedded value',
+        'Deployment stage. Production accepts no generated keys or passwords and no embedded database',
         'production',
       ),
     ),
@@ -41,7 +29,7 @@ export const environment = z.object({
     .optional()
     .meta(
       about(
-        'Postgres 15 or newer. Required in production; without it `demo` and `start all` embed one',
+        'Postgres 15 or newer. Required in production; without it `demo` and `start all` run an embedded one',
         'postgres://user:password@host:5432/purser',
       ),
     ),
@@ -49,7 +37,7 @@ export const environment = z.object({
     .optional()
     .meta(
       about(
-        'Login of its own for tenant transactions (tenancy level L3)',
+        'Separate login for tenant transactions (tenancy level L3)',
         'postgres://purser_tenant_login:password@host:5432/purser',
       ),
     ),
@@ -57,7 +45,7 @@ export const environment = z.object({
     .optional()
     .meta(
       about(
-        'The same database without a pooler, when DATABASE_URL goes through PgBouncer',
+        'Address of the database without the pooler, when DATABASE_URL goes through PgBouncer',
         'postgres://user:password@host:5432/purser',
       ),
     ),
@@ -65,7 +53,7 @@ export const environment = z.object({
     .optional()
     .meta(
       about(
-        'TLS to Postgres: true checks the certificate, false accepts self-signed ones; unset: as the URL says',
+        'TLS to Postgres: true checks the certificate, false accepts self-signed ones; unset: according to the URL',
         'false',
       ),
     ),
@@ -73,7 +61,7 @@ export const environment = z.object({
     .optional()
     .meta(
       about(
-        'Redis 6.2+ or Valkey with `noeviction`; without it the queues live in Postgres',
+        'Redis 6.2+ or Valkey with `noeviction`; without it the queues are in Postgres',
         'redis://127.0.0.1:6379',
       ),
     ),
@@ -86,7 +74,7 @@ export const environment = z.object({
     .optional()
     .meta(
       about(
-        'Salt of this environment for key derivation. Required in staging and production',
+        'Salt for key derivation, one per environment. Required in staging and production',
         saltExample,
       ),
     ),
@@ -99,13 +87,13 @@ export const environment = z.object({
     ),
   ENCRYPTION_KEY_VERSION: wholeNumber(1, 1_000_000)
     .default(1)
-    .meta(about('Version number of ENCRYPTION_KEY; raise it with every new key', '2')),
+    .meta(about('Version number of ENCRYPTION_KEY; increase it with every new key', '2')),
   LEGACY_ENCRYPTION_KEYS: z
     .string()
     .optional()
     .meta(
       about(
-        'Older keys that can still be read: a JSON list of version, key and optionally salt, iterations',
+        'Older keys, used for decryption only: a JSON list of version, key and optionally salt and iterations',
         '[{"version":1,"key":"an older passphrase"}]',
       ),
     ),
@@ -114,14 +102,14 @@ export const environment = z.object({
     .string()
     .min(1)
     .optional()
-    .meta(about('Login of the dashboard. Required in production', 'operator')),
+    .meta(about('User name of the dashboard. Required in production', 'operator')),
   DASHBOARD_PASSWORD: z
     .string()
     .min(8, { error: 'must have 8 characters or more' })
     .optional()
     .meta(
       about(
-        'Password of the dashboard. Required in production; otherwise one is made and printed at each start',
+        'Password of the dashboard. Required in production; elsewhere one is generated and printed at each start',
         keyExample,
       ),
     ),
@@ -131,14 +119,19 @@ export const environment = z.object({
     .transform((path) => resolve(path))
     .meta(
       about(
-        'Folder of what a development machine keeps: the embedded database, a generated salt',
+        'Data folder on a development machine: the embedded database and a generated salt',
         '.purser',
       ),
     ),
   PURSER_HANDLERS: z
     .string()
     .optional()
-    .meta(about('Module that exports `handlers`, added to the built-in ones', './my-handlers.mjs')),
+    .meta(
+      about(
+        'Module that exports `handlers`, in addition to the built-in ones',
+        './my-handlers.mjs',
+      ),
+    ),
   PURSER_BUILTINS: builtinsVariable
     .prefault('on')
     .meta(
@@ -164,7 +157,7 @@ export const environment = z.object({
     .default('gpt-4o-mini')
     .meta(
       about(
-        'Model that handlers use unless they name one; it must have a price. Required with anthropic (claude-haiku-4-5) and google (gemini-2.5-flash)',
+        'Default model of handlers; it must have a price. Required with anthropic (claude-haiku-4-5) and google (gemini-2.5-flash)',
         'gpt-4o-mini',
       ),
     ),
@@ -172,7 +165,7 @@ export const environment = z.object({
     .default(60)
     .meta(
       about(
-        'Longest wait for one answer; the cost of a call that is given up is unknown and stays charged at its worst case',
+        'Timeout of one LLM call. The cost of a call that timed out is unknown and stays charged at its hold',
         '60',
       ),
     ),
@@ -184,7 +177,10 @@ export const environment = z.object({
   OPENAI_BASE_URL: httpUrl
     .default('https://api.openai.com/v1')
     .meta(
-      about('Base URL of the provider; `/chat/completions` is added', 'http://127.0.0.1:11434/v1'),
+      about(
+        'Base URL of the provider; `/chat/completions` is appended',
+        'http://127.0.0.1:11434/v1',
+      ),
     ),
   ANTHROPIC_API_KEY: z
     .string()
@@ -195,7 +191,7 @@ export const environment = z.object({
     .default('https://api.anthropic.com/v1')
     .meta(
       about(
-        'Base URL of Anthropic or of a gateway that speaks its protocol; `/messages` is added',
+        'Base URL of Anthropic or of a gateway that speaks its protocol; `/messages` is appended',
         'https://llm-gateway.internal/v1',
       ),
     ),
@@ -208,24 +204,24 @@ export const environment = z.object({
     .default('https://generativelanguage.googleapis.com/v1beta')
     .meta(
       about(
-        'Base URL of the Gemini API or of a gateway that speaks its protocol; `/models/MODEL:generateContent` is added',
+        'Base URL of the Gemini API or of a gateway that speaks its protocol; `/models/MODEL:generateContent` is appended',
         'https://llm-gateway.internal/v1beta',
       ),
     ),
   WORKER_CONCURRENCY: wholeNumber(1, 1_000)
     .default(10)
-    .meta(about('Jobs that a worker runs at once, of all types together', '10')),
+    .meta(about('Maximum jobs that a worker runs at once, of all types together', '10')),
   WORKER_THREADS: wholeNumber(1, 32)
     .default(1)
-    .meta(about('Threads that a worker shares its jobs out to', '1')),
+    .meta(about('Threads per worker; its jobs are distributed among them', '1')),
   WORKER_THREAD_HEAP_MB: wholeNumber(64, 65_536)
     .default(256)
-    .meta(about('Most heap of one thread; who exceeds it ends his thread, not the worker', '256')),
+    .meta(about('Maximum heap per thread; exceeding it ends only that thread', '256')),
   PURSER_LEASE_MS: wholeNumber(1_000, 60_000)
     .default(15_000)
     .meta(
       about(
-        'After so many milliseconds of silence a worker is dead and its jobs run elsewhere',
+        'Lease of a worker in milliseconds; when it expires, its jobs run on other workers',
         '15000',
       ),
     ),
@@ -234,5 +230,5 @@ export const environment = z.object({
       error: 'must be trace, debug, info, warn, error, fatal or silent',
     })
     .default('info')
-    .meta(about('Least level that is logged', 'info')),
+    .meta(about('Minimum log level', 'info')),
 });

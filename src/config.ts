@@ -1,12 +1,15 @@
 /**
- * The one place that reads the environment: every fault is reported at once, each with the variable, what
- * is wrong and an example.
+ * The only file that reads the environment. Reports all faults at once, each with the variable, what is wrong
+ * and an example.
  */
 import { z } from 'zod';
 import { environment } from './config-schema.ts';
 import { exitCodes, PurserError } from './errors.ts';
 
-export type Config = z.output<typeof environment>;
+export type Config = z.output<typeof environment> & {
+  /** Names of the variables that are set; the others have their default. */
+  readonly setVariables: ReadonlySet<string>;
+};
 
 export interface ConfigVariable {
   readonly name: string;
@@ -17,13 +20,13 @@ export interface ConfigVariable {
 
 const note = z.object({ description: z.string(), example: z.string() });
 
-/** Where the parsed default is not what a user would write. */
+/** Defaults as a user writes them, where the parsed value looks different. */
 const writtenDefaults: Readonly<Record<string, string>> = {
   PURSER_DATA_DIR: '.purser',
   PURSER_BUILTINS: 'on',
 };
 
-/** Every variable with what the README says of it. */
+/** Every variable with its default, description and example, as the README shows them. */
 export function describeConfig(): ConfigVariable[] {
   return Object.entries(environment.shape).map(([name, schema]) => {
     const meta = note.parse(schema.meta());
@@ -42,7 +45,7 @@ const keyVariables = environment.pick({
   PURSER_DATA_DIR: true,
 });
 
-/** What keys are made from. */
+/** The variables that keys are derived from. */
 export type KeyConfig = z.output<typeof keyVariables>;
 
 const requiredInProduction = [
@@ -53,14 +56,14 @@ const requiredInProduction = [
   'DASHBOARD_PASSWORD',
 ] as const;
 
-/** The default model is OpenAI's; with another provider it would be a call that fails, so it is asked for. */
+/** Examples for LLM_MODEL, which is required with these providers: the default is a model of OpenAI. */
 const llmModels = { anthropic: 'claude-haiku-4-5', google: 'gemini-2.5-flash' };
 const llmKeys = { anthropic: 'ANTHROPIC_API_KEY', google: 'GOOGLE_API_KEY' };
 
 interface Issue {
   readonly name: string;
   readonly fault: string;
-  /** In place of the variable's usual one. */
+  /** Replaces the example of the schema. */
   readonly example?: string | undefined;
 }
 
@@ -100,10 +103,10 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     missing('DASHBOARD_USER', 'is required with DASHBOARD_PASSWORD');
   }
   if (issues.length > 0 || !parsed.success) throw invalid(issues);
-  return parsed.data;
+  return { ...parsed.data, setVariables: new Set(Object.keys(given)) };
 }
 
-/** The keys' variables alone, for a program that enqueues and has an environment of its own. Throws as above. */
+/** Reads only the variables of the keys, for programs that enqueue jobs. Throws like `loadConfig`. */
 export function loadKeyConfig(env: NodeJS.ProcessEnv = process.env): KeyConfig {
   const parsed = keyVariables.safeParse(givenIn(env, keyVariables.shape));
   if (!parsed.success) throw invalid(issuesOf(parsed.error));

@@ -1,6 +1,6 @@
 /**
- * Every expected failure carries a stable `code` word, a message that names the thing and the fix,
- * and the exit code and HTTP status that a caller at the edge should use.
+ * Expected failures: each has a stable `code`, a message that names the cause and the fix, and the exit code
+ * and HTTP status for the CLI and the web role.
  */
 
 /** Exit codes of the CLI; 78 is EX_CONFIG of sysexits.h, 64 EX_USAGE, 69 EX_UNAVAILABLE. */
@@ -13,13 +13,13 @@ export const exitCodes = {
 } as const;
 
 export interface PurserErrorOptions {
-  /** The error underneath, kept for logs. */
+  /** The original error, for logs. */
   readonly cause?: unknown;
-  /** Structured facts for JSON output and logs. Never a secret, never a row's value. */
+  /** Structured data for JSON output and logs. Never a secret, never a row's value. */
   readonly details?: Record<string, unknown>;
-  /** HTTP status, where one fits (402 for money, 429 for rates, 503 for a store that is down). */
+  /** HTTP status, if one fits (402 budget, 429 rate limit, 503 store unavailable). */
   readonly status?: number;
-  /** Exit code of the CLI when this error ends a command. Default 1. */
+  /** Exit code of the CLI. Default 1. */
   readonly exitCode?: number;
 }
 
@@ -39,7 +39,7 @@ export class PurserError extends Error {
   }
 }
 
-/** A wrong call of the CLI or of a public function: the message says what would be right. */
+/** A wrong call of the CLI or of a public function; the message says what is accepted. */
 export class UsageError extends PurserError {
   override readonly name = 'UsageError';
 
@@ -48,7 +48,7 @@ export class UsageError extends PurserError {
   }
 }
 
-/** A handler's deadline passed. Retried like any other failure of an attempt. */
+/** An attempt reached its deadline. Retried like any other failure. */
 export class JobTimeoutError extends PurserError {
   override readonly name = 'JobTimeoutError';
 
@@ -59,7 +59,7 @@ export class JobTimeoutError extends PurserError {
   }
 }
 
-/** Text of anything thrown, `null` and objects without a message included. */
+/** The message of any thrown value, including `null` and objects without a message. */
 export function messageOf(thrown: unknown): string {
   if (thrown instanceof Error) return thrown.message;
   if (typeof thrown === 'string') return thrown;
@@ -70,7 +70,7 @@ export function messageOf(thrown: unknown): string {
   }
 }
 
-/** The stable code word of anything thrown: ours, a driver's (`ECONNREFUSED`, SQLSTATE) or `error`. */
+/** The code of any thrown value: Purser's, a driver's (`ECONNREFUSED`, SQLSTATE) or `error`. */
 export function codeOf(thrown: unknown): string {
   if (thrown !== null && typeof thrown === 'object' && 'code' in thrown) {
     const { code } = thrown;

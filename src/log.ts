@@ -1,6 +1,6 @@
 /**
- * One logger for every role: JSON lines to stderr, a stable event name as the message, secrets
- * redacted by key. stdout stays free for what a command prints.
+ * The logger of every role: JSON lines on stderr, a stable event name in `event`, secrets redacted by key.
+ * stdout is only for the output of commands.
  */
 import { pino, stdSerializers } from 'pino';
 import type { DestinationStream, Logger as PinoLogger } from 'pino';
@@ -20,11 +20,11 @@ const secretKeys = [
 ];
 
 /**
- * Hides `user:password@` and `?password=` in any URL inside a text, as drivers put connection strings in
- * messages. A password may itself contain `@`.
+ * Redacts `user:password@` and `?password=` in every URL inside a text: drivers put connection strings into
+ * messages. A password may contain `@`.
  */
 export function redactUrls(text: string): string {
-  // The bound on the scheme keeps a long word from taking time in proportion to its square.
+  // The length limit of the scheme keeps the time linear in the length of the text.
   return text
     .replace(/([a-z][a-z0-9+.-]{0,30}:\/\/)[^\s/]+@/gi, '$1[redacted]@')
     .replace(/([?&]password=)[^\s&]+/gi, '$1[redacted]');
@@ -36,7 +36,7 @@ export interface LogOptions {
   readonly destination?: DestinationStream;
 }
 
-/** A logger whose every line carries `role`; levels are pino's (`debug` ... `fatal`, `silent`). */
+/** Every line carries `role`. Levels are pino's (`debug` ... `fatal`, `silent`). */
 export function createLogger(options: LogOptions): Logger {
   return pino(
     {

@@ -1,6 +1,6 @@
 /**
- * The metrics of one process. Names are the customers' checklist's and ours; roles without a port put the
- * JSON form of this registry into their heartbeat row, and web exports all of them.
+ * The metrics of one process. Names from the customer's checklist are kept. Roles without a port store the
+ * JSON form of this registry in their heartbeat row, and the web role exports them.
  */
 import { Counter, Histogram, Registry } from 'prom-client';
 
@@ -21,7 +21,7 @@ export function createMetrics() {
     }),
     decryptionFailed: new Counter({
       name: 'decryption_failed_total',
-      help: 'Encrypted values that did not open',
+      help: 'Encrypted values that could not be decrypted',
       registers,
     }),
     budgetCheckSeconds: new Histogram({
@@ -38,7 +38,7 @@ export function createMetrics() {
     }),
     jobTimeouts: new Counter({
       name: 'job_timeout_total',
-      help: 'Attempts ended by their deadline',
+      help: 'Attempts that ended at their deadline',
       labelNames: ['job_type'] as const,
       registers,
     }),
@@ -51,52 +51,52 @@ export function createMetrics() {
     }),
     attempts: new Counter({
       name: 'job_attempts_total',
-      help: 'Attempts by how they ended',
+      help: 'Attempts by outcome',
       labelNames: ['job_type', 'end'] as const,
       registers,
     }),
     staleTokens: new Counter({
       name: 'stale_tokens_refused_total',
-      help: 'Results refused because their attempt was no longer the running one',
+      help: 'Results refused because their attempt was no longer running',
       registers,
     }),
     executorsBlocked: new Counter({
       name: 'executor_blocked_total',
-      help: 'Threads whose loop a handler blocked',
+      help: 'Threads whose event loop a handler blocked',
       registers,
     }),
     executorsKilled: new Counter({
       name: 'executor_killed_total',
-      help: 'Threads and processes of handlers that were ended by force or died, by how',
+      help: 'Threads and processes of handlers that were terminated or crashed',
       labelNames: ['how'] as const,
       registers,
     }),
     deadlocks: new Counter({
       name: 'scheduler_deadlock_detected_total',
-      help: 'Deadlocks and serialization failures that the scheduler met',
+      help: 'Deadlocks and serialization failures in the scheduler',
       registers,
     }),
     deadlockBackoffSeconds: new Histogram({
       name: 'scheduler_deadlock_retry_backoff_seconds',
-      help: 'Pause before the scheduler tried again after a deadlock',
+      help: 'Wait of the scheduler before it retried after a deadlock',
       buckets: [1, 2, 4],
       registers,
     }),
     swept: new Counter({
-      name: 'swept_total',
-      help: 'What the sweep brought back or to an end, by kind',
+      name: 'purser_swept_total',
+      help: 'Rows that the sweep returned to the queue, ended or removed, by kind',
       labelNames: ['kind'] as const,
       registers,
     }),
     ticks: new Counter({
       name: 'scheduler_ticks_total',
-      help: 'Scheduled jobs by result: created, or deduplicated',
+      help: 'Scheduled jobs by result: created or deduplicated',
       labelNames: ['result'] as const,
       registers,
     }),
     dispatched: new Counter({
       name: 'jobs_dispatched_total',
-      help: 'Jobs handed to a queue',
+      help: 'Jobs added to a queue',
       labelNames: ['job_type'] as const,
       registers,
     }),

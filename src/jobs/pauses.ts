@@ -146,7 +146,7 @@ async function unknownTarget(
   const known = await listJobTypes(sql);
   return new PurserError(
     'unknown_job_type',
-    `there is no job type ${JSON.stringify(name)}; the database knows ${known.join(', ')}`,
+    `there is no job type ${JSON.stringify(name)}; registered job types: ${known.join(', ')}`,
     { cause, status: 404 },
   );
 }

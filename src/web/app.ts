@@ -1,6 +1,6 @@
 /**
- * The web role's application: health and readiness in the open, everything else behind the login, Bull
- * Board behind a guard that lets nothing change behind the database's back.
+ * The web role's application: health and readiness are public, everything else needs a login, and a guard
+ * in front of Bull Board refuses changes to the queues.
  */
 import { Hono } from 'hono';
 import { bodyLimit } from 'hono/body-limit';
@@ -11,8 +11,8 @@ import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { QueueBackend } from '../queues/backend.ts';
 import type { Transport } from '../queues/transport.ts';
-import { createBoardGuard } from './board/guard.ts';
-import { createBoard } from './board/board.ts';
+import { createBullBoardGuard } from './bull-board/guard.ts';
+import { createBullBoardApp } from './bull-board/bull-board.ts';
 import { cachePolicy, requireSameOrigin, securityHeaders } from './browser-rules.ts';
 import { knownJobTypes } from './known-job-types.ts';
 import { requireLogin } from './login.ts';
@@ -31,13 +31,13 @@ export interface WebAppOptions {
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly version: string;
-  /** How long the queue store may be away before the process is not ready. Default 10 s. */
+  /** How long the queue store may be unreachable before the process is not ready. Default 10 s. */
   readonly queueStoreAwayMs?: number | undefined;
-  /** Names this process in its metrics. Default: a name of its own. */
+  /** Names this process in its metrics. Default: `web-PID`. */
   readonly processId?: string;
 }
 
-const boardPath = '/queues';
+const bullBoardPath = '/queues';
 const maxBodyBytes = 65_536;
 
 export function createWebApp(options: WebAppOptions): Hono<WebEnv> {
@@ -49,11 +49,11 @@ export function createWebApp(options: WebAppOptions): Hono<WebEnv> {
       return Response.json({ error: error.code, message: error.message }, { status: error.status });
     }
     log.error({ error, method: c.req.method, path: c.req.path }, 'request_failed');
-    return c.json({ error: 'internal', message: 'the log of the web process says more' }, 500);
+    return c.json({ error: 'internal', message: 'see the log of the web process' }, 500);
   });
-  app.notFound((c) => c.json({ error: 'not_found', message: 'there is no such page' }, 404));
+  app.notFound((c) => c.json({ error: 'not_found', message: 'page not found' }, 404));
 
-  app.use(securityHeaders(), cachePolicy(`${boardPath}/static/`));
+  app.use(securityHeaders(), cachePolicy(`${bullBoardPath}/static/`));
   app.get('/healthz', (c) => c.json({ alive: true }));
   const readiness = createReadiness(options);
   app.get('/readyz', async (c) => {
@@ -75,8 +75,11 @@ export function createWebApp(options: WebAppOptions): Hono<WebEnv> {
     const { text, contentType } = await metricsPage();
     return c.body(text, 200, { 'Content-Type': contentType });
   });
-  app.get('/', (c) => c.redirect(boardPath));
-  app.route(boardPath, createBoardGuard({ ...options, sql: options.database.system }, boardPath));
-  app.route(boardPath, createBoard({ transport, jobTypes }, boardPath));
+  app.get('/', (c) => c.redirect(bullBoardPath));
+  app.route(
+    bullBoardPath,
+    createBullBoardGuard({ ...options, sql: options.database.system }, bullBoardPath),
+  );
+  app.route(bullBoardPath, createBullBoardApp({ transport, jobTypes }, bullBoardPath));
   return app;
 }

@@ -1,12 +1,12 @@
 /**
- * What a browser may do with these pages: load nothing from outside, show them in no frame, keep no copy
- * of data, and send changes from these pages only.
+ * What browsers may do with these pages: load nothing from other hosts, show them in no frame, cache no
+ * data, and send changes from these pages only.
  */
 import { createMiddleware } from 'hono/factory';
 import { secureHeaders } from 'hono/secure-headers';
 import type { MiddlewareHandler } from 'hono';
 
-/** The board sets style attributes; scripts come from files only. */
+/** Bull Board sets style attributes; scripts come from files only. */
 export const securityHeaders = (): MiddlewareHandler =>
   secureHeaders({
     contentSecurityPolicy: {
@@ -21,12 +21,12 @@ export const securityHeaders = (): MiddlewareHandler =>
       formAction: ["'self'"],
       frameAncestors: ["'none'"],
     },
-    // The domain's other hosts are not ours to decide about.
+    // Without includeSubDomains: the other hosts of the domain are not part of Purser.
     strictTransportSecurity: 'max-age=15552000',
     xFrameOptions: 'DENY',
   });
 
-/** Files with a hash in their name may be kept; everything else shows live data. */
+/** Files with a hash in their name may be cached; everything else is live data. */
 export const cachePolicy = (staticPrefix: string): MiddlewareHandler =>
   createMiddleware(async (c, next) => {
     await next();
@@ -37,14 +37,14 @@ export const cachePolicy = (staticPrefix: string): MiddlewareHandler =>
 export const isReading = (method: string): boolean => method === 'GET' || method === 'HEAD';
 
 /**
- * A browser sends the login along with every request, so a change has to prove that a page of this host
- * sent it. Only hosts are compared: behind a router this process sees http where the browser saw https.
+ * Refuses changes that no page of this host sent: browsers attach the login to every request, whatever page it
+ * comes from. Only hosts are compared: behind a router this process sees http where the browser sees https.
  */
 export const requireSameOrigin = (): MiddlewareHandler =>
   createMiddleware(async (c, next) => {
     if (isReading(c.req.method) || isSameOrigin((name) => c.req.header(name))) return next();
     return c.json(
-      { error: 'cross_origin', message: 'a change has to come from a page of this host' },
+      { error: 'cross_origin', message: 'changes are accepted from pages of this host only' },
       403,
     );
   });

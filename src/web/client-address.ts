@@ -1,6 +1,6 @@
 /**
- * The address a request came from. Behind a platform's router the peer is the router, which lies in a
- * private network and appends the client's address to X-Forwarded-For; nobody else's word is taken.
+ * The client address of a request. Behind a platform's router the peer is the router, which has a private
+ * address and appends the client's address to X-Forwarded-For. The header of any other peer is ignored.
  */
 import { BlockList, isIP } from 'node:net';
 
@@ -13,7 +13,7 @@ routers.addSubnet('127.0.0.0', 8, 'ipv4');
 routers.addSubnet('fc00::', 7, 'ipv6');
 routers.addAddress('::1', 'ipv6');
 
-/** `peer` is the socket's address; `forwardedFor` the header as it came. */
+/** `peer` is the socket's address, `forwardedFor` the value of X-Forwarded-For. */
 export function clientAddress(peer: string | undefined, forwardedFor: string | undefined): string {
   if (peer === undefined) return 'unknown';
   const direct = peer.startsWith('::ffff:') ? peer.slice('::ffff:'.length) : peer;

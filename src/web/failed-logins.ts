@@ -1,17 +1,17 @@
 /**
- * Counts wrong passwords per address in a bounded memory, so that guessing is slow and cannot fill the
- * process: after `limit` of them an address has to wait until its window has passed.
+ * Counts failed logins per address, with bounded memory. After `limit` failures an address has to wait until
+ * its time window has passed.
  */
 
 export interface FailedLoginOptions {
   readonly limit: number;
   readonly windowMs: number;
-  /** Addresses that are remembered; the one that failed first is forgotten first. */
+  /** How many addresses are kept; the oldest is dropped first. */
   readonly addresses: number;
 }
 
 export interface FailedLogins {
-  /** Seconds that this address still has to wait; 0 when it may try. */
+  /** Seconds until this address may try again; 0: now. */
   retryAfterSeconds(address: string, nowMs: number): number;
   add(address: string, nowMs: number): void;
   forget(address: string): void;

@@ -1,6 +1,6 @@
 /**
- * What the stores say about the whole fleet, as metrics: jobs by state, the oldest job that waits, live
- * processes, entries in the queues, and whether the stores answered.
+ * Metrics of the whole fleet, read from the stores: jobs by state, age of the oldest waiting job, live
+ * processes, queue entries, and whether each store answered.
  */
 import { Gauge, Registry } from 'prom-client';
 import type { Queryable, Sql } from '../db/connect.ts';
@@ -28,24 +28,24 @@ export interface FleetReading {
   readonly beats: Beats;
 }
 
-/** A process beats every 2 s; after this long it counts as gone. */
+/** A live process writes a heartbeat every 2 s; after this long without one it is not live. */
 const liveMs = 15_000;
 const answerMs = 5_000;
 const roles = ['scheduler', 'worker', 'web'] as const;
 const entryStates = ['waiting', 'active', 'delayed', 'failed'] as const;
 
-/** Reads both stores once. What does not answer costs its metrics, and `store_up` says so. */
+/** Reads both stores once. Metrics of a store that does not answer are missing, and its `purser_store_up` is 0. */
 export async function readFleet(options: FleetOptions): Promise<FleetReading> {
   const registry = new Registry();
   const up = new Gauge({
-    name: 'store_up',
+    name: 'purser_store_up',
     help: '1 when the store answered this scrape',
     labelNames: ['store'] as const,
     registers: [registry],
   });
-  const tried = async <T>(what: string, read: Promise<T>): Promise<T | undefined> => {
+  const read = async <T>(what: string, answer: Promise<T>): Promise<T | undefined> => {
     try {
-      return await within(answerMs, read);
+      return await within(answerMs, answer);
     } catch (error) {
       options.log.warn({ what, error }, 'fleet_metrics_not_read');
       return undefined;
@@ -53,21 +53,21 @@ export async function readFleet(options: FleetOptions): Promise<FleetReading> {
   };
   const sql = options.database.system;
   const [beats, queues] = await Promise.all([
-    tried('heartbeats', listHeartbeats(sql, liveMs)),
-    tried('queues', readQueues(options, registry)),
+    read('heartbeats', listHeartbeats(sql, liveMs)),
+    read('queues', readQueues(options, registry)),
   ]);
   up.set({ store: 'postgres' }, beats === undefined ? 0 : 1);
   up.set({ store: 'queue' }, queues === undefined ? 0 : 1);
   if (beats === undefined) return { registry, beats: [] };
   countProcesses(beats, registry);
-  await tried('jobs', readJobs(sql, registry));
+  await read('jobs', readJobs(sql, registry));
   return { registry, beats };
 }
 
 function countProcesses(beats: Beats, registry: Registry): void {
   const processes = new Gauge({
-    name: 'processes',
-    help: 'Living processes by role',
+    name: 'purser_processes',
+    help: 'Live processes by role',
     labelNames: ['role'] as const,
     registers: [registry],
   });
@@ -76,7 +76,7 @@ function countProcesses(beats: Beats, registry: Registry): void {
   }
 }
 
-/** On one connection, which the server takes back when counting a huge table takes too long. */
+/** With a statement timeout: counting a huge table must not hold a connection for long. */
 async function readJobs(sql: Sql, registry: Registry): Promise<void> {
   const { counts, oldestSeconds } = await sql.begin(async (tx) => {
     await tx`select set_config('statement_timeout', ${String(answerMs)}, true)`;
@@ -84,20 +84,20 @@ async function readJobs(sql: Sql, registry: Registry): Promise<void> {
   });
   const registers = [registry];
   const jobs = new Gauge({
-    name: 'jobs',
-    help: 'Jobs in the table by state',
+    name: 'purser_jobs',
+    help: 'Jobs in the database by state',
     labelNames: ['state'] as const,
     registers,
   });
   for (const state of jobStates) jobs.set({ state }, counts[state] ?? 0);
   new Gauge({
-    name: 'oldest_waiting_job_seconds',
-    help: 'How long the oldest job that could run has been waiting to run',
+    name: 'purser_oldest_waiting_job_seconds',
+    help: 'Time since the oldest job that is due and not running became due',
     registers,
   }).set(oldestSeconds);
 }
 
-/** Seconds since the oldest job that is due and not running fell due; 0 when none is. */
+/** Seconds since the oldest job that is due and not running became due; 0 when there is none. */
 async function oldestWaitingSeconds(sql: Queryable): Promise<number> {
   const [row] = await sql<{ seconds: number }[]>`
     select coalesce(extract(epoch from now() - min(scheduled_for)), 0)::float8 as seconds
@@ -112,7 +112,7 @@ async function readQueues(options: FleetOptions, registry: Registry): Promise<tr
     names.map((name) => options.transport.queue(name).getJobCounts(...entryStates)),
   );
   const entries = new Gauge({
-    name: 'queue_entries',
+    name: 'purser_queue_entries',
     help: 'Entries in the queues by state',
     labelNames: ['queue', 'state'] as const,
     registers: [registry],

@@ -1,6 +1,6 @@
 /**
- * HTTP Basic login. Both sides are hashed with a key of this process before a constant-time comparison;
- * a wrong password costs time, and too many of them lock their address out for a minute.
+ * HTTP Basic login. Both sides are hashed with a key of this process before a constant-time comparison. Every
+ * wrong password is answered with a delay; ten of them lock out their address for a minute.
  */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -26,13 +26,13 @@ function matcher(expected: Credentials): (given: Credentials) => boolean {
   const user = digest(expected.user);
   const password = digest(expected.password);
   return (given) => {
-    const userFits = timingSafeEqual(digest(given.user), user);
-    const passwordFits = timingSafeEqual(digest(given.password), password);
-    return userFits && passwordFits;
+    const userMatches = timingSafeEqual(digest(given.user), user);
+    const passwordMatches = timingSafeEqual(digest(given.password), password);
+    return userMatches && passwordMatches;
   };
 }
 
-/** Answers 401 (429 after too many wrong passwords) or sets `operator` and goes on. */
+/** Answers 401 (429 after too many wrong passwords), or sets `operator` and calls the next handler. */
 export function requireLogin(expected: Credentials, log: Logger): MiddlewareHandler<WebEnv> {
   const matches = matcher(expected);
   const failed = createFailedLogins(failureLimits);
@@ -53,7 +53,7 @@ export function requireLogin(expected: Credentials, log: Logger): MiddlewareHand
         await next();
         return undefined;
       }
-      // Counted before the pause, so that many guesses at once do not pass the limit.
+      // Counted before the delay, so that parallel guesses cannot pass the limit.
       failed.add(address, Date.now());
       log.warn({ address }, 'login_refused');
       await sleep(wrongPasswordDelayMs);

@@ -1,6 +1,6 @@
 /**
  * The Prometheus page of the whole fleet. Each live process keeps its own series (labels `role` and
- * `process`): sums over processes that come and go would fall, and a falling counter reads as a restart.
+ * `process`): a sum would fall when a process ends, and Prometheus reads a falling counter as a restart.
  */
 import { AggregatorRegistry, Gauge, Registry } from 'prom-client';
 import { z } from 'zod';
@@ -15,7 +15,7 @@ export interface MetricsPageOptions extends FleetOptions {
   readonly processId: string;
 }
 
-/** prom-client's JSON form, as another version of Purser may have written it. */
+/** prom-client's JSON form; another version of Purser may have written it. */
 const metricJson = z.object({
   name: z.string().regex(/^[a-zA-Z_:][a-zA-Z0-9_:]*$/),
   help: z.string(),
@@ -32,7 +32,7 @@ type MetricJson = z.infer<typeof metricJson> & { aggregator: 'sum' };
 
 const fleetKeptMs = 2_000;
 
-/** Metrics of one process under its labels; what is not a metric, or is the fleet's, is left out. */
+/** Adds labels to the metrics of one process; leaves out invalid ones and those named in `without`. */
 function labelled(
   metrics: readonly object[],
   labels: { role?: string; process?: string },
@@ -67,9 +67,8 @@ export function createMetricsPage(
   return async () => {
     const { registry, beats } = await fleet();
     const ofFleet = await registry.getMetricsAsJSON();
-    // Every process registers these; the numbers are the fleet's and come from the stores.
-    const fleetNames = new Set(['jobs', 'oldest_waiting_job_seconds']);
-    for (const { name } of ofFleet) fleetNames.add(name);
+    // Metrics of the fleet come from the stores only, also where a process registers the same name.
+    const fleetNames = new Set(ofFleet.map(({ name }) => name));
     const own = await options.metrics.registry.getMetricsAsJSON();
     const merged = AggregatorRegistry.aggregate([
       labelled(ofFleet, {}, new Set()),

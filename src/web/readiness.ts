@@ -1,7 +1,6 @@
 /**
- * Whether this process can serve: Postgres answers, its migrations are there, the queue store answers or has
- * done so a moment ago. The answer is public, so it names parts and never what a driver said; that is in the
- * log.
+ * Whether this process can serve: Postgres answers, all migrations are applied, and the queue store answers or
+ * answered a moment ago. The result is public: it names parts only; errors of drivers go to the log.
  */
 import type { Database } from '../db/database.ts';
 import { migrationStatus } from '../db/migrate.ts';
@@ -19,19 +18,19 @@ export interface ReadinessOptions {
   readonly database: Database;
   readonly backend: QueueBackend;
   readonly log: Logger;
-  /** How long a queue store that has answered may be away before it counts. */
+  /** How long a queue store that has answered before may be unreachable before it counts. */
   readonly queueStoreAwayMs?: number | undefined;
 }
 
 /**
- * A restart or failover of the store takes some seconds. Enqueue goes on meanwhile, and a router that takes
- * the process out would only add to the outage.
+ * A restart or failover of the store takes some seconds. Jobs can be enqueued meanwhile, and a router that
+ * removed the process would only make the outage worse.
  */
 const defaultQueueStoreAwayMs = 10_000;
 const answerMs = 2_000;
 const keepMs = 500;
 
-/** Asks for what is not ready; an empty list means ready. Never throws. */
+/** Returns a function that lists the parts that are not ready. Never throws. */
 export function createReadiness(options: ReadinessOptions): () => Promise<Unready[]> {
   const { database, backend, log } = options;
   const schema = shared(keepMs, unappliedMigrations(database));
@@ -41,7 +40,7 @@ export function createReadiness(options: ReadinessOptions): () => Promise<Unread
   let queueStoreAnswered = false;
   let queueStoreAwaySinceMs: number | undefined;
 
-  /** One that never answered gets no patience: its address may be wrong. */
+  /** A queue store that never answered counts at once: its address may be wrong. */
   const askQueueStore = async (): Promise<Fault | undefined> => {
     const fault = await ask('queue_store', queues());
     const nowMs = performance.now();
@@ -51,8 +50,8 @@ export function createReadiness(options: ReadinessOptions): () => Promise<Unread
       return undefined;
     }
     queueStoreAwaySinceMs ??= nowMs;
-    const patient = queueStoreAnswered && nowMs - queueStoreAwaySinceMs < queueStoreAwayMs;
-    return patient ? undefined : fault;
+    const tolerated = queueStoreAnswered && nowMs - queueStoreAwaySinceMs < queueStoreAwayMs;
+    return tolerated ? undefined : fault;
   };
 
   return async () => {
@@ -71,7 +70,7 @@ export function createReadiness(options: ReadinessOptions): () => Promise<Unread
   };
 }
 
-/** What is public of it, and what was thrown, for the log. */
+/** The public part, and the error for the log. */
 interface Fault extends Unready {
   readonly error?: unknown;
 }
@@ -87,15 +86,15 @@ async function ask(part: Unready['part'], answer: Promise<unknown>): Promise<Fau
 
 function describe(part: Unready['part'], error: unknown): Unready {
   if (!(error instanceof PurserError)) return { part, reason: 'not_reachable' };
-  // Where Postgres did answer, it is the comparison of migrations that failed.
+  // Postgres answered; comparing the migrations failed.
   const answered = part === 'postgres' && error.code !== 'no_answer';
   return { part: answered ? 'migrations' : part, reason: error.code };
 }
 
 /**
- * Returns a function that counts what is still to be applied. The files are compared once; from then on
- * only the ledger is read, so that a deployment that puts new files in place does not stop this process.
- * A database that is ahead of this release serves it: the next release is being rolled out.
+ * Returns a function that counts migrations to apply. The files are compared once; later calls read only the
+ * table of applied migrations, so that new files of the next deployment do not make this process unready.
+ * A database that is ahead of this release counts as migrated.
  */
 function unappliedMigrations({ system: sql }: Database): () => Promise<number> {
   let complete: number | undefined;

@@ -1,8 +1,8 @@
-/** An upper bound on waiting for a store that may hang, and one question at a time to it. */
+/** A time limit for requests to a store that may not answer, and one such request at a time. */
 import { PurserError } from '../errors.ts';
 
-/** Rejects with `no_answer` after `ms`; what was asked goes on and is not waited for. */
-export async function within<T>(ms: number, asked: Promise<T>): Promise<T> {
+/** Rejects with `no_answer` after `ms`; the request itself continues in the background. */
+export async function within<T>(ms: number, request: Promise<T>): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(
@@ -11,15 +11,15 @@ export async function within<T>(ms: number, asked: Promise<T>): Promise<T> {
     );
   });
   try {
-    return await Promise.race([asked, late]);
+    return await Promise.race([request, late]);
   } finally {
     clearTimeout(timer);
   }
 }
 
 /**
- * Shares one question among all who ask while it is open and for `keepMs` after its answer, so that
- * probes and scrapes cannot pile up on a store that hangs.
+ * Calls made while a request is open, or within `keepMs` after it ended, share its result, so that probes
+ * and scrapes cannot pile up on a store that does not answer.
  */
 export function shared<T>(keepMs: number, ask: () => Promise<T>): () => Promise<T> {
   let open: Promise<T> | undefined;

@@ -1,6 +1,4 @@
-/**
- * The web role: the application on a port, and a heartbeat so that other web processes and `doctor` see it.
- */
+/** The web role: serves the application on a port and writes heartbeats. */
 import { createAdaptorServer } from '@hono/node-server';
 import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -15,19 +13,19 @@ import { createWebApp } from './app.ts';
 import type { WebAppOptions } from './app.ts';
 
 export interface WebOptions extends WebAppOptions {
-  /** Default: every interface, as a platform's router expects. */
+  /** Default: all interfaces, as a platform's router expects. */
   readonly host?: string;
   /** For the heartbeat. */
   readonly keys?: KnownKeys | undefined;
-  /** 0 takes a free port. */
+  /** 0 chooses a free port. */
   readonly port: number;
-  /** Hears of every heartbeat that was written, or failed. */
+  /** Is told of every heartbeat, written or failed. */
   readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
 }
 
 export interface WebService {
   readonly port: number;
-  /** Takes no new request, lets those under way end (at most 3 s) and removes the heartbeat. */
+  /** Accepts no new request, lets open ones end (at most 3 s) and removes the heartbeat. */
   stop(): Promise<void>;
 }
 
@@ -47,7 +45,7 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
   if (!(server instanceof Server)) throw new Error('the adaptor made no HTTP/1 server');
   const port = await listen(server, options);
   const startedAt = Date.now();
-  const beats = startLoop({
+  const heartbeat = startLoop({
     name: 'heartbeat',
     everyMs: heartbeatMs,
     log: options.log,
@@ -75,9 +73,9 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
     port,
     stop: async () => {
       await close(server);
-      await beats.stop();
+      await heartbeat.stop();
       await removeHeartbeat(sql, processId).catch((error: unknown) => {
-        // Without Postgres the row stays, grows old and is swept.
+        // While Postgres is unreachable the row stays until the sweep removes it.
         options.log.warn({ error }, 'heartbeat_not_removed');
       });
       options.log.info({ servedMs: Date.now() - startedAt }, 'web_stopped');
@@ -92,7 +90,7 @@ async function listen(server: Server, { host, port }: WebOptions): Promise<numbe
   } catch (error) {
     throw new PurserError(
       'port_unavailable',
-      `cannot listen on port ${port}: ${messageOf(error)}; set PORT to a free one`,
+      `cannot listen on port ${port}: ${messageOf(error)}; set PORT to a free port`,
       { cause: error, exitCode: exitCodes.unavailable },
     );
   }

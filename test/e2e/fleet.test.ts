@@ -64,7 +64,7 @@ async function ingestAndEnd(database: TestDatabase, env: Environment): Promise<(
   expect(verify).toMatchObject({ code: 0 });
   const findings: { check: string; level: string; seen: string }[] = JSON.parse(doctor.stdout);
   expect(findings.filter(({ level }) => level === 'fail')).toEqual([]);
-  expect(findings.find(({ check }) => check === 'workers')?.seen).toBe('2 alive');
+  expect(findings.find(({ check }) => check === 'workers')?.seen).toBe('2 running');
   const exits = await stopAll(fleet);
   const left = await database.sql`select from heartbeats`;
   expect(left).toHaveLength(0);

@@ -52,7 +52,7 @@ it('shows the counters of every live process, each under its own name', async ()
     metrics.jobSeconds.observe({ job_type: 'report' }, 0.2);
     // An older release of a role may still send what web now reads from the table itself.
     const registers = [metrics.registry];
-    new Gauge({ name: 'jobs', help: 'old', labelNames: ['state'], registers }).set(
+    new Gauge({ name: 'purser_jobs', help: 'old', labelNames: ['state'], registers }).set(
       { state: 'pending' },
       999,
     );
@@ -83,9 +83,9 @@ it('shows the counters of every live process, each under its own name', async ()
   await expect
     .poll(() => sample('llm_api_calls_total', { role: 'web', status: 'ok' }), wait)
     .toBe(1);
-  await expect.poll(() => sample('processes', { role: 'worker' }), wait).toBe(2);
-  await expect.poll(() => sample('processes', { role: 'web' }), wait).toBe(1);
-  await expect.poll(() => sample('processes', { role: 'scheduler' }), wait).toBe(0);
+  await expect.poll(() => sample('purser_processes', { role: 'worker' }), wait).toBe(2);
+  await expect.poll(() => sample('purser_processes', { role: 'web' }), wait).toBe(1);
+  await expect.poll(() => sample('purser_processes', { role: 'scheduler' }), wait).toBe(0);
   await expect.poll(() => sample('build_info', { version: '1.2.3' }), wait).toBe(1);
 });
 
@@ -95,22 +95,22 @@ it('forgets processes that stopped beating', async () => {
   await expect
     .poll(() => sample('job_attempts_total', { process: 'worker-b' }), wait)
     .toBe(undefined);
-  await expect.poll(() => sample('processes', { role: 'worker' }), wait).toBe(1);
+  await expect.poll(() => sample('purser_processes', { role: 'worker' }), wait).toBe(1);
 });
 
 it("takes the fleet's numbers from the stores, not from a process", async () => {
   const runAt = new Date(Date.now() - 90_000);
   await enqueue(fixture.database.system, { tenantId: fixture.tenantId, jobType: 'report', runAt });
   await fixture.transport.add([{ jobId: '5', jobType: 'report', dispatchNo: 1 }]);
-  await expect.poll(() => sample('jobs', { state: 'pending' }), wait).toBe(1);
-  await expect.poll(() => sample('jobs', { state: 'completed' }), wait).toBe(0);
+  await expect.poll(() => sample('purser_jobs', { state: 'pending' }), wait).toBe(1);
+  await expect.poll(() => sample('purser_jobs', { state: 'completed' }), wait).toBe(0);
   await expect
-    .poll(() => sample('queue_entries', { queue: 'report', state: 'waiting' }), wait)
+    .poll(() => sample('purser_queue_entries', { queue: 'report', state: 'waiting' }), wait)
     .toBe(1);
   await expect
-    .poll(() => sample('queue_entries', { queue: 'dead-letter', state: 'delayed' }), wait)
+    .poll(() => sample('purser_queue_entries', { queue: 'dead-letter', state: 'delayed' }), wait)
     .toBe(0);
-  expect(await sample('oldest_waiting_job_seconds', {})).toBeGreaterThanOrEqual(90);
+  expect(await sample('purser_oldest_waiting_job_seconds', {})).toBeGreaterThanOrEqual(90);
 });
 
 it('leaves out what another version wrote and this one cannot read', async () => {
@@ -149,9 +149,9 @@ it('shows a second web process too, and takes its heartbeat away when it stops',
     host: '127.0.0.1',
     port: 0,
   });
-  await expect.poll(() => sample('processes', { role: 'web' }), wait).toBe(2);
+  await expect.poll(() => sample('purser_processes', { role: 'web' }), wait).toBe(2);
   await second.stop();
-  await expect.poll(() => sample('processes', { role: 'web' }), wait).toBe(1);
+  await expect.poll(() => sample('purser_processes', { role: 'web' }), wait).toBe(1);
 });
 
 it('says which port is taken', async () => {

@@ -83,10 +83,10 @@ describe('readiness', () => {
       .toEqual([503, { ready: false, notReady: [{ part: 'postgres', reason: 'not_reachable' }] }]);
     expect(fixture.logged.join('')).not.toContain(credentials.password);
     const metrics = await (await fixture.request('/metrics')).text();
-    expect(metrics).toContain('store_up{store="postgres"} 0');
-    expect(metrics).toContain('store_up{store="queue"} 1');
-    expect(metrics).toContain('queue_entries{queue="dead-letter",state="delayed"} 0');
-    expect(metrics).not.toMatch(/^(jobs|processes|oldest_waiting_job_seconds)\b/m);
+    expect(metrics).toContain('purser_store_up{store="postgres"} 0');
+    expect(metrics).toContain('purser_store_up{store="queue"} 1');
+    expect(metrics).toContain('purser_queue_entries{queue="dead-letter",state="delayed"} 0');
+    expect(metrics).not.toMatch(/^purser_(jobs|processes|oldest_waiting_job_seconds)\b/m);
     expect((await fixture.request('/queues/api/queues')).status).toBe(200);
   });
 });
@@ -116,7 +116,10 @@ describeOnRedis('readiness with Redis', () => {
     await expect.poll(() => readiness(fixture), wait).toEqual([200, { ready: true }]);
     await redis.kill();
     await expect
-      .poll(async () => (await metricsOf(fixture)).includes('store_up{store="queue"} 0'), wait)
+      .poll(
+        async () => (await metricsOf(fixture)).includes('purser_store_up{store="queue"} 0'),
+        wait,
+      )
       .toBe(true);
     // An answer from before the outage is kept for a moment; the first one after it starts the patience.
     await sleep(1_000);
@@ -128,8 +131,8 @@ describeOnRedis('readiness with Redis', () => {
         { ready: false, notReady: [{ part: 'queue_store', reason: 'not_reachable' }] },
       ]);
     const text = await metricsOf(fixture);
-    expect(text).toContain('store_up{store="queue"} 0');
-    expect(text).toContain('store_up{store="postgres"} 1');
+    expect(text).toContain('purser_store_up{store="queue"} 0');
+    expect(text).toContain('purser_store_up{store="postgres"} 1');
     expect(text).toContain('jobs{state="pending"} 0');
     await redis.start();
     await expect.poll(() => readiness(fixture), wait).toEqual([200, { ready: true }]);

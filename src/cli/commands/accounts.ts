@@ -1,6 +1,6 @@
 /**
- * `purser accounts add|list|remove`: credentials of a tenant's cloud accounts. They come from stdin or a file,
- * never from the command line, are stored encrypted, and are never shown again.
+ * `purser accounts add|list|remove`: credentials of a tenant's cloud accounts. They are read from stdin or a
+ * file, never from the command line, stored encrypted, and never printed.
  */
 import { createReadStream } from 'node:fs';
 import { openKeyring } from '../../crypto/open-keyring.ts';
@@ -36,7 +36,7 @@ function nameOf(invocation: Invocation): string | null {
   return name;
 }
 
-/** The credentials as text, without the line end that an editor or `echo` adds. */
+/** Reads the credentials as text, without the line end that an editor or `echo` adds. */
 async function readCredentials(invocation: Invocation): Promise<string> {
   const path = invocation.value('credentials-file');
   const full =
@@ -53,7 +53,7 @@ async function readCredentials(invocation: Invocation): Promise<string> {
     );
   const chunks: Uint8Array[] = [];
   let bytes = 0;
-  // Reading ends with what is too large, not behind it.
+  // Stops reading as soon as the input is too large.
   for await (const chunk of full === undefined ? invocation.input() : createReadStream(full)) {
     chunks.push(chunk);
     bytes += chunk.length;
@@ -94,7 +94,7 @@ async function add(invocation: Invocation): Promise<number> {
     if (added.length === 0) {
       throw new PurserError(
         'account_exists',
-        `tenant ${JSON.stringify(tenantId)} has account ${accountId} already; to change its credentials remove it first`,
+        `tenant ${JSON.stringify(tenantId)} already has account ${accountId}; to change its credentials, remove it first`,
       );
     }
     invocation.print(`account ${accountId} of tenant ${tenantId} added, key version ${keyVersion}`);
@@ -158,25 +158,24 @@ async function remove(invocation: Invocation): Promise<number> {
   });
 }
 
-const tenant = { value: 'T', help: 'whose account it is', required: true };
+const tenant = { value: 'T', help: 'the tenant that owns the account', required: true };
 const accountId = { value: 'ID', help: 'the 12 digits of the AWS account', required: true };
 
 export const accountCommands: readonly Command[] = [
   {
     path: 'accounts add',
-    summary: 'store the credentials of a cloud account, encrypted; they are read from stdin',
+    summary: 'read the credentials of a cloud account from stdin and store them encrypted',
     options: {
       tenant,
       'account-id': accountId,
-      name: { value: 'N', help: 'what people call the account' },
+      name: { value: 'N', help: 'display name of the account' },
       'credentials-file': { value: 'FILE', help: 'read the credentials from this file instead' },
     },
     run: add,
   },
   {
     path: 'accounts list',
-    summary:
-      'cloud accounts with the version of the key that encrypts them; never their credentials',
+    summary: 'list cloud accounts with the version of their encryption key; never the credentials',
     options: { tenant: { value: 'T', help: 'only of this tenant' }, json: jsonOption },
     run: list,
   },

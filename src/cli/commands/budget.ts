@@ -31,7 +31,7 @@ async function show(invocation: Invocation): Promise<number> {
     if (tenantId !== undefined && budgets.length === 0) {
       throw new PurserError(
         'unknown_tenant',
-        `no tenant ${JSON.stringify(tenantId)}; purser tenants list shows those there are`,
+        `there is no tenant ${JSON.stringify(tenantId)}; see: purser tenants list`,
       );
     }
     invocation.print(invocation.flag('json') ? JSON.stringify(budgets) : tableOf(budgets));
@@ -90,7 +90,7 @@ async function verify(invocation: Invocation): Promise<number> {
 export const budgetCommands: readonly Command[] = [
   {
     path: 'budget show',
-    summary: 'limit, used, reserved and available per tenant, this month',
+    summary: "list each tenant's limit, usage, reserved and available money of this month",
     options: { tenant: { value: 'T', help: 'only this tenant' }, json: jsonOption },
     run: show,
   },
@@ -99,16 +99,21 @@ export const budgetCommands: readonly Command[] = [
     summary: "set a tenant's monthly limit",
     options: {
       tenant: { value: 'T', help: "the tenant's id", required: true },
-      'monthly-limit': { value: 'USD', help: 'US dollars, e.g. 25.00; 0 blocks', required: true },
-      hard: { help: 'refuse beyond the limit (default)' },
-      soft: { help: 'admit beyond the limit, and flag it' },
+      'monthly-limit': {
+        value: 'USD',
+        help: 'US dollars, e.g. 25.00; 0 refuses every call',
+        required: true,
+      },
+      hard: { help: 'refuse calls beyond the limit (default)' },
+      soft: { help: 'allow calls beyond the limit, and flag them' },
       json: jsonOption,
     },
     run: set,
   },
   {
     path: 'budget verify',
-    summary: 'recompute every counter from its rows; exit 1 names a difference',
+    summary:
+      'recompute every counter from its rows and list differences; exit 1 when there are any',
     options: { json: jsonOption },
     run: verify,
   },

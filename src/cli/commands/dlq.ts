@@ -5,7 +5,7 @@ import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { jobFilter, jobFilterOptions } from '../reports/job-filter.ts';
 import { checkJobId } from './jobs.ts';
-import { byName, byOption, onRecord, reasonOption } from '../terminal/audit-options.ts';
+import { byName, byOption, operatorRecord, reasonOption } from '../terminal/operator-options.ts';
 import { wholeNumber } from '../terminal/parse.ts';
 import { formatTable } from '../terminal/table.ts';
 import { withDatabase } from '../runtime/with-database.ts';
@@ -51,7 +51,7 @@ async function replay(invocation: Invocation): Promise<number> {
       invocation.print(
         made.created
           ? `job ${made.jobId} replays dead letter ${jobId}`
-          : `dead letter ${jobId} was replayed before, by job ${made.jobId}`,
+          : `dead letter ${jobId} was already replayed, by job ${made.jobId}`,
       );
     }
     return exitCodes.ok;
@@ -60,7 +60,7 @@ async function replay(invocation: Invocation): Promise<number> {
 
 async function discard(invocation: Invocation): Promise<number> {
   const jobId = checkJobId(invocation.positionals[0] ?? '');
-  const { reason, by: who } = onRecord(invocation);
+  const { reason, by: who } = operatorRecord(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
     await discardDeadLetter(database.system, jobId, { operator: who, source: 'cli', reason });
     invocation.print(`dead letter ${jobId} discarded`);
@@ -68,12 +68,12 @@ async function discard(invocation: Invocation): Promise<number> {
   });
 }
 
-const idPositional = { name: 'ID', help: "the dead letter's job number", required: true };
+const idPositional = { name: 'ID', help: "the dead letter's job id", required: true };
 
 export const dlqCommands: readonly Command[] = [
   {
     path: 'dlq list',
-    summary: 'dead letters that were neither replayed nor discarded, newest first',
+    summary: 'list dead letters that were neither replayed nor discarded, newest first',
     options: {
       ...jobFilterOptions,
       limit: { value: 'N', help: 'at most N (default 50)' },
@@ -83,14 +83,14 @@ export const dlqCommands: readonly Command[] = [
   },
   {
     path: 'dlq replay',
-    summary: 'make a new job of a dead letter, once; the record stays',
+    summary: 'run a dead letter again as a new job, once; the dead letter stays on record',
     positionals: [idPositional],
     options: { by: byOption, json: jsonOption },
     run: replay,
   },
   {
     path: 'dlq discard',
-    summary: 'take a dead letter off the list, with a reason',
+    summary: 'remove a dead letter from the list, with a reason',
     positionals: [idPositional],
     options: { reason: reasonOption, by: byOption },
     run: discard,

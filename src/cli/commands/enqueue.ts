@@ -1,4 +1,4 @@
-/** `purser enqueue TYPE --tenant T`: one job, checked against its handler's schema where it is known. */
+/** `purser enqueue TYPE --tenant T`: one job, checked against its handler's schema where the handler is loaded. */
 import { requireBuiltins } from '../../builtins.ts';
 import { keyringSourceOf, keysOf } from '../../crypto/open-keyring.ts';
 import { exitCodes, UsageError } from '../../errors.ts';
@@ -32,7 +32,7 @@ function parseJsonObject(text: string): object {
 
 const maxPayloadBytes = 1_048_576;
 
-/** `-` is stdin: what stands on a command line is seen by others and kept by the shell. */
+/** `-` reads stdin: other users can see a command line, and the shell keeps it. */
 async function payloadText(invocation: Invocation): Promise<string> {
   const given = invocation.value('payload') ?? '{}';
   if (given !== '-') return given;
@@ -48,9 +48,7 @@ async function payloadText(invocation: Invocation): Promise<string> {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));
   } catch {
-    throw new UsageError(
-      'the payload on stdin is not UTF-8 text; convert it, so that none is lost',
-    );
+    throw new UsageError('the payload on stdin is not UTF-8 text; convert it first');
   }
 }
 
@@ -83,7 +81,7 @@ async function run(invocation: Invocation): Promise<number> {
       invocation.print(
         result.created
           ? `job ${result.jobId} accepted`
-          : `job ${result.jobId} has this dedup key already; nothing was added`,
+          : `job ${result.jobId} already has this dedup key; no job was added`,
       );
     }
     return exitCodes.ok;
@@ -99,11 +97,11 @@ export const enqueueCommands: readonly Command[] = [
       tenant: { value: 'T', help: "the tenant's id", required: true },
       payload: {
         value: 'JSON',
-        help: 'a JSON object (default {}); - reads it from stdin, as secret fields should come',
+        help: 'a JSON object (default {}); - reads it from stdin, as secret fields require',
       },
       'dedup-key': {
         value: 'K',
-        help: 'unique per tenant and type while the job lives, and for 24 h',
+        help: 'unique per tenant and type until this job has ended and 24 h have passed',
       },
       priority: {
         value: 'N',

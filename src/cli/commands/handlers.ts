@@ -1,16 +1,16 @@
-/** `purser handlers new|list`: a skeleton to start from, and what this process would run. */
+/** `purser handlers new|list`: writes a handler skeleton; lists the handlers that a worker here would load. */
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { codeOf, exitCodes, PurserError, UsageError } from '../../errors.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { openRegistry } from '../../handlers/index.ts';
-import { quoted } from '../reports/pause-text.ts';
+import { quoted } from '../reports/pauses.ts';
 import { formatTable } from '../terminal/table.ts';
 
 const templates = new URL('../../../templates/', import.meta.url);
 
-/** A template with the new type's names in place of its own. */
+/** Replaces the template's names with those of the new type. */
 async function fill(template: string, type: string, base: string): Promise<string> {
   const text = await readFile(new URL(template, templates), 'utf8');
   return text.replaceAll('send_report', type).replaceAll('send-report', base);
@@ -21,7 +21,7 @@ async function writeNew(path: string, text: string): Promise<void> {
     await writeFile(path, text, { flag: 'wx' });
   } catch (error) {
     if (codeOf(error) !== 'EEXIST') throw error;
-    throw new PurserError('file_exists', `${path} is there already; nothing was written over it`);
+    throw new PurserError('file_exists', `${path} already exists and was not changed`);
   }
 }
 
@@ -29,7 +29,7 @@ async function create(invocation: Invocation): Promise<number> {
   const type = invocation.positionals[0] ?? '';
   if (!/^[a-z][a-z0-9_]{0,62}$/.test(type)) {
     throw new UsageError(
-      `a job type has lower-case letters, digits and _, e.g. send_report, not ${JSON.stringify(type)}`,
+      `a job type consists of lower-case letters, digits and _, e.g. send_report, not ${JSON.stringify(type)}`,
     );
   }
   const folder = invocation.value('dir') ?? '.';
@@ -74,14 +74,14 @@ async function list(invocation: Invocation): Promise<number> {
 export const handlerCommands: readonly Command[] = [
   {
     path: 'handlers new',
-    summary: 'write a typed handler skeleton with its test',
+    summary: 'write a handler skeleton and its test',
     positionals: [{ name: 'TYPE', help: 'job type, e.g. send_report', required: true }],
-    options: { dir: { value: 'DIR', help: 'folder to write into (default: this one)' } },
+    options: { dir: { value: 'DIR', help: 'folder to write to (default: the current one)' } },
     run: create,
   },
   {
     path: 'handlers list',
-    summary: 'job types that a worker with this environment runs',
+    summary: 'list the job types that a worker with this environment runs',
     options: { json: jsonOption },
     run: list,
   },

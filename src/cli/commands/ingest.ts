@@ -17,7 +17,7 @@ import { inputFile } from '../terminal/input-file.ts';
 import { progressBar } from '../terminal/progress.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 
-/** The ingestion of an upload, in the transaction that makes the upload ready. */
+/** Enqueues the ingestion of an upload, in the transaction that makes the upload ready. */
 export async function enqueueIngestion(tx: Tx, upload: ReadyUpload): Promise<void> {
   await enqueue(tx, {
     tenantId: upload.tenantId,
@@ -37,11 +37,11 @@ function formatOf(invocation: Invocation): FormatChoice {
   );
 }
 
-/** The file's path; `--focus` and `--file` say the same. */
+/** Returns the file's path; `--focus` is an alias of `--file`. */
 function fileOf(invocation: Invocation): Promise<string> {
   const [focus, file] = [invocation.value('focus'), invocation.value('file')];
   if ((focus === undefined) === (file === undefined)) {
-    throw new UsageError('name the export: --file FILE (or --focus FILE), and only one of them');
+    throw new UsageError('name the export with either --file FILE or --focus FILE');
   }
   return inputFile(file ?? focus ?? '', { option: file === undefined ? '--focus' : '--file' });
 }
@@ -52,11 +52,11 @@ async function run(invocation: Invocation): Promise<number> {
   const column = invocation.value('tenant-column');
   if ((tenantId === undefined) === (column === undefined)) {
     throw new UsageError(
-      'say whose file it is: --tenant T, or --tenant-column SubAccountId for a file of many tenants',
+      'name the tenant: --tenant T, or --tenant-column SubAccountId for a file of many tenants',
     );
   }
   if (invocation.flag('create-tenants') && column === undefined) {
-    throw new UsageError('--create-tenants goes with --tenant-column');
+    throw new UsageError('--create-tenants needs --tenant-column');
   }
   const format = formatOf(invocation);
   const path = await fileOf(invocation);
@@ -77,7 +77,7 @@ async function run(invocation: Invocation): Promise<number> {
         else {
           invocation.print(
             upload.skipped
-              ? `this file is already there for tenant ${tenantId} (upload ${upload.uploadId}): nothing to add`
+              ? `tenant ${tenantId} already has this file (upload ${upload.uploadId}); nothing was added`
               : `upload ${upload.uploadId} ready for tenant ${tenantId}: ${upload.byteCount} bytes, ingestion enqueued`,
           );
         }
@@ -103,14 +103,13 @@ function reportSplit(invocation: Invocation, split: SplitResult): number {
     const skipped = split.uploads.filter((upload) => upload.skipped).length;
     invocation.print(
       `${split.rows} rows of ${split.uploads.length} tenants uploaded` +
-        (skipped === 0 ? '' : `, ${skipped} of them had this file already`),
+        (skipped === 0 ? '' : `, ${skipped} of them already had this file`),
     );
   }
   for (const fault of split.faults.slice(0, 20)) {
     invocation.note(`line ${fault.line}, ${fault.column ?? 'row'}: ${fault.reason}`);
   }
-  if (split.errors > 0)
-    invocation.note(`${split.errors} rows belong to no tenant and were left out`);
+  if (split.errors > 0) invocation.note(`${split.errors} rows name no tenant and were left out`);
   return split.errors === 0 ? exitCodes.ok : exitCodes.failed;
 }
 
@@ -121,14 +120,14 @@ export const ingestCommands: readonly Command[] = [
       'upload a FOCUS or legacy AWS CUR export (CSV, plain or gzip) and enqueue its ingestion',
     options: {
       file: { value: 'FILE', help: 'the export' },
-      focus: { value: 'FILE', help: 'the same as --file' },
+      focus: { value: 'FILE', help: 'alias of --file' },
       format: { value: 'FORMAT', help: 'focus, aws-cur, or auto: by the header (default)' },
-      tenant: { value: 'T', help: 'all rows belong to this tenant' },
+      tenant: { value: 'T', help: 'tenant that owns all rows' },
       'tenant-column': {
         value: 'COLUMN',
         help: 'the column that names the tenant, e.g. SubAccountId or lineItem/UsageAccountId',
       },
-      'create-tenants': { help: 'add tenants that are not there yet (plan free)' },
+      'create-tenants': { help: 'add missing tenants (plan free)' },
       source: {
         value: 'NAME',
         help: 'name of this export; a newer file of the same source and period replaces the older one',

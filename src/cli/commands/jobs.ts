@@ -10,12 +10,12 @@ import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { jobFilter, jobFilterOptions } from '../reports/job-filter.ts';
 import { jobPage } from '../reports/job-details.ts';
-import { byOption, onRecord, reasonOption } from '../terminal/audit-options.ts';
+import { byOption, operatorRecord, reasonOption } from '../terminal/operator-options.ts';
 import { wholeNumber } from '../terminal/parse.ts';
 import { formatTable } from '../terminal/table.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 
-/** Throws a usage error unless the text is a job's number. */
+/** Throws a usage error unless the text is a job id. */
 export function checkJobId(text: string): string {
   if (!/^[1-9]\d{0,17}$/.test(text)) {
     throw new UsageError(`a job id is a whole number, not ${JSON.stringify(text)}`);
@@ -57,11 +57,11 @@ async function list(invocation: Invocation): Promise<number> {
   });
 }
 
-const everyLine = 1_000_000;
+const allLines = 1_000_000;
 
 function logLinesOf(invocation: Invocation): number {
-  if (invocation.value('logs') === 'all') return everyLine;
-  return wholeNumber(invocation, 'logs', 50, { min: 0, max: everyLine });
+  if (invocation.value('logs') === 'all') return allLines;
+  return wholeNumber(invocation, 'logs', 50, { min: 0, max: allLines });
 }
 
 async function show(invocation: Invocation): Promise<number> {
@@ -75,11 +75,11 @@ async function show(invocation: Invocation): Promise<number> {
   });
 }
 
-const askAgainMs = 200;
+const pollMs = 200;
 
 /**
- * Asks until the job has ended, at most `waitMs`. A job that came back to waiting meanwhile, because its
- * worker died or left, is cancelled there.
+ * Repeats the request until the job has ended, for at most `waitMs`. A job that returned to waiting meanwhile,
+ * because its worker crashed or stopped, is cancelled there.
  */
 async function cancelWithin(
   sql: Sql,
@@ -90,59 +90,61 @@ async function cancelWithin(
   let answer = await requestCancel(sql, request);
   if (answer.outcome !== 'requested') return answer;
   while (answer.outcome === 'requested' && performance.now() < deadline) {
-    await sleep(askAgainMs);
+    await sleep(pollMs);
     answer = await requestCancel(sql, request);
   }
-  // It ended as was wished, by the hand of its worker.
+  // Its worker cancelled it.
   if (answer.state === 'cancelled') return { outcome: 'cancelled', state: 'cancelled' };
   return answer;
 }
 
-function sayCancelled(jobId: string, { outcome, state }: CancelAnswer): string {
+function describeAnswer(jobId: string, { outcome, state }: CancelAnswer): string {
   if (outcome === 'cancelled') return `job ${jobId} is cancelled`;
   if (outcome === 'requested') {
-    return `job ${jobId} is running and was asked to stop; the wish stands until it ends: purser jobs show ${jobId}`;
+    return `job ${jobId} is still running; the cancel request stays until it ends: purser jobs show ${jobId}`;
   }
   return state === 'cancelled'
-    ? `job ${jobId} was cancelled already`
-    : `job ${jobId} was not cancelled: it had ended as ${state}`;
+    ? `job ${jobId} was already cancelled`
+    : `job ${jobId} was not cancelled: it ended as ${state}`;
 }
 
 async function cancel(invocation: Invocation): Promise<number> {
   const jobId = checkJobId(invocation.positionals[0] ?? '');
-  const record = onRecord(invocation);
+  const record = operatorRecord(invocation);
   const waitSeconds = wholeNumber(invocation, 'wait', 15, { min: 0, max: 86_400 });
   return withDatabase(invocation.config(), async ({ database }) => {
     const request = { jobId, ...record };
     const answer = await cancelWithin(database.system, request, waitSeconds * 1_000);
-    const said = { jobId, ...answer };
-    invocation.print(invocation.flag('json') ? JSON.stringify(said) : sayCancelled(jobId, answer));
+    const result = { jobId, ...answer };
+    invocation.print(
+      invocation.flag('json') ? JSON.stringify(result) : describeAnswer(jobId, answer),
+    );
     const done =
       answer.state === 'cancelled' || (answer.outcome === 'requested' && waitSeconds === 0);
     return done ? exitCodes.ok : exitCodes.failed;
   });
 }
 
-const idPositional = { name: 'ID', help: "the job's number", required: true };
+const idPositional = { name: 'ID', help: "the job's id", required: true };
 
 export const jobCommands: readonly Command[] = [
   {
     path: 'jobs list',
-    summary: 'jobs, newest first',
+    summary: 'list jobs, newest first',
     options: {
       ...jobFilterOptions,
-      state: { value: 'STATE', help: 'in this state' },
-      limit: { value: 'N', help: 'at most N (default 50)' },
+      state: { value: 'STATE', help: 'only jobs in this state' },
+      limit: { value: 'N', help: 'at most N jobs (default 50)' },
       json: jsonOption,
     },
     run: list,
   },
   {
     path: 'jobs show',
-    summary: 'one job with payload, result, error, history, progress and log lines',
+    summary: 'show one job with payload, result, error, history, progress and log lines',
     positionals: [idPositional],
     options: {
-      logs: { value: 'N', help: 'the newest N log lines, or all of them: --logs all (default 50)' },
+      logs: { value: 'N', help: 'show the newest N log lines, or --logs all (default 50)' },
       json: jsonOption,
     },
     run: show,
@@ -150,14 +152,14 @@ export const jobCommands: readonly Command[] = [
   {
     path: 'jobs cancel',
     summary:
-      'end a job: a waiting one never starts, a running one is stopped by its worker; exit 1 when it is not cancelled',
+      'cancel a job: a waiting job never starts, a running job is stopped by its worker; exit 1 when the job was not cancelled',
     positionals: [idPositional],
     options: {
       reason: reasonOption,
       by: byOption,
       wait: {
         value: 'SECONDS',
-        help: 'how long to wait for a running job to stop (default 15; 0: only ask)',
+        help: 'how long to wait for a running job to stop (default 15; 0: do not wait)',
       },
       json: jsonOption,
     },

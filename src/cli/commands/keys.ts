@@ -1,4 +1,4 @@
-/** `purser keys generate-salt|generate-key|status|rotate`: the keys, from the first to the next. */
+/** `purser keys generate-salt|generate-key|status|rotate`: encryption keys and their rotation. */
 import { EncryptionKeyManager } from '../../crypto/keyring.ts';
 import { openKeyring } from '../../crypto/open-keyring.ts';
 import { exitCodes, PurserError } from '../../errors.ts';
@@ -7,7 +7,7 @@ import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { readKeyReport } from '../reports/key-report.ts';
 import type { KeyReport, KeyStatus } from '../reports/key-report.ts';
-import { byOption, byName } from '../terminal/audit-options.ts';
+import { byOption, byName } from '../terminal/operator-options.ts';
 import { formatTable } from '../terminal/table.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 
@@ -20,13 +20,13 @@ function nextStep(key: KeyStatus, report: KeyReport): string {
   const { primaryVersion, writeVersion } = report;
   if (key.removable) return 'removable: delete it from LEGACY_ENCRYPTION_KEYS everywhere';
   if (key.version === primaryVersion) {
-    return key.version === writeVersion ? 'writes' : 'writes when every process knows it';
+    return key.version === writeVersion ? 'writes' : 'writes once every process has it';
   }
-  if (!key.here && key.values > 0) return 'MISSING here: its values do not open';
+  if (!key.here && key.values > 0) return 'MISSING here: its values cannot be decrypted';
   if (key.values > 0) return 'needed: purser keys rotate';
-  if (key.primaryOf > 0) return `needed: ${key.primaryOf} of the processes would write with it`;
+  if (key.primaryOf > 0) return `needed: the primary key of ${key.primaryOf} processes`;
   return key.version === writeVersion
-    ? 'needed: writes until every process knows a newer one'
+    ? 'needed: writes until every process has a newer one'
     : 'needed: rows without a key version may need it, purser keys rotate';
 }
 
@@ -71,11 +71,11 @@ async function rotate(invocation: Invocation): Promise<number> {
   return withDatabase(config, async ({ database }) => {
     const { primaryVersion, writeVersion, keys } = await readKeyReport(database.system, keyring);
     if (writeVersion !== primaryVersion) {
-      const unaware = keys.find(({ version }) => version === primaryVersion)?.unknownTo ?? [];
+      const withoutKey = keys.find(({ version }) => version === primaryVersion)?.unknownTo ?? [];
       throw new PurserError(
         'key_not_everywhere',
-        `key version ${primaryVersion} is not known to ${unaware.join(', ') || 'the fleet'}: restart every ` +
-          'process with it (in LEGACY_ENCRYPTION_KEYS at least), then rotate',
+        `these processes do not have key version ${primaryVersion}: ${withoutKey.join(', ') || 'all'}; restart them ` +
+          'with it (at least in LEGACY_ENCRYPTION_KEYS), then rotate',
       );
     }
     const started = await startRotation(database.system, primaryVersion, by);
@@ -93,8 +93,8 @@ function describeStart(result: {
   values: number;
 }) {
   const { toVersion, jobs, underWay, values } = result;
-  if (jobs === 0) return `every value is at key version ${toVersion} already`;
-  const rest = underWay === 0 ? '' : `, ${underWay} of them under way already`;
+  if (jobs === 0) return `every value already has key version ${toVersion}`;
+  const rest = underWay === 0 ? '' : `, ${underWay} of them already running`;
   return (
     `${values} ${values === 1 ? 'value' : 'values'} to re-encrypt under key version ${toVersion}: ` +
     `${jobs} ${jobs === 1 ? 'job' : 'jobs'}${rest}; see purser keys status`
@@ -104,7 +104,7 @@ function describeStart(result: {
 export const keyCommands: readonly Command[] = [
   {
     path: 'keys generate-salt',
-    summary: 'a random KDF_SALT: 32 bytes in base64',
+    summary: 'print a random KDF_SALT: 32 bytes in base64',
     run: async ({ print }) => {
       print(EncryptionKeyManager.generateSalt());
       return Promise.resolve(exitCodes.ok);
@@ -112,7 +112,7 @@ export const keyCommands: readonly Command[] = [
   },
   {
     path: 'keys generate-key',
-    summary: 'a random ENCRYPTION_KEY',
+    summary: 'print a random ENCRYPTION_KEY',
     run: async ({ print }) => {
       print(EncryptionKeyManager.generateKey());
       return Promise.resolve(exitCodes.ok);
@@ -121,14 +121,14 @@ export const keyCommands: readonly Command[] = [
   {
     path: 'keys status',
     summary:
-      'encrypted values per key version and table, which processes know each key, and which key is removable',
+      'list encrypted values per key version and table, which processes have each key, and which keys are removable',
     options: { json: jsonOption },
     run: status,
   },
   {
     path: 'keys rotate',
     summary:
-      're-encrypt everything under ENCRYPTION_KEY, by jobs in batches; refused until every process knows the key',
+      're-encrypt all values under ENCRYPTION_KEY, in background jobs; refused until every process has the key',
     options: { by: byOption, json: jsonOption },
     run: rotate,
   },

@@ -17,13 +17,13 @@ async function up(invocation: Invocation): Promise<number> {
   });
   if (!result.usesRoles) {
     invocation.note(
-      'warning: this login may not have the roles purser_system and purser_tenant, so tenancy is at level L1\n' +
-        '  (stops mistakes, not malice). Give the login CREATEROLE, or the two roles, and migrate again.',
+      'warning: this login can neither create nor use the roles purser_system and purser_tenant: tenancy is at level L1\n' +
+        '  (stops mistakes, not malice). Give the login CREATEROLE, or grant it the two roles, and migrate again.',
     );
   }
   if (result.tenantLoginRefused) {
     invocation.note(
-      'warning: the login of TENANT_DATABASE_URL could not be granted purser_tenant; an administrator has to:\n' +
+      'warning: purser_tenant could not be granted to the login of TENANT_DATABASE_URL; an administrator has to run:\n' +
         '  grant purser_tenant to <tenant login>; grant <tenant login> to purser_system;',
     );
   }
@@ -41,13 +41,13 @@ async function down(invocation: Invocation): Promise<number> {
   const steps = wholeNumber(invocation, 'steps', 1, { min: 1, max: 1000 });
   if (!invocation.flag('yes')) {
     throw new UsageError(
-      `migrate down drops the tables of the newest ${steps} migration(s) with their data; add --yes to do it`,
+      `migrate down drops the tables of the newest ${steps} migration(s) with their data; add --yes to confirm`,
     );
   }
   const { url, tlsVerify } = prepareOptionsOf(config, databaseUrl(config));
   const undone = await migrateDown(url, steps, { tlsVerify });
-  for (const name of undone) invocation.print(`took back ${name}`);
-  if (undone.length === 0) invocation.print('nothing to take back');
+  for (const name of undone) invocation.print(`reverted ${name}`);
+  if (undone.length === 0) invocation.print('nothing to revert');
   return exitCodes.ok;
 }
 
@@ -75,21 +75,21 @@ async function status(invocation: Invocation): Promise<number> {
 export const migrateCommands: readonly Command[] = [
   {
     path: 'migrate up',
-    summary: 'bring the database to this release: tables, roles, policies, job types, schedules',
+    summary: 'migrate the database to this release: tables, roles, policies, job types, schedules',
     run: up,
   },
   {
     path: 'migrate down',
-    summary: 'take back the newest migrations, with their data',
+    summary: 'revert the newest migrations; drops their data',
     options: {
-      steps: { value: 'N', help: 'how many (default 1)' },
-      yes: { help: 'really drop the data' },
+      steps: { value: 'N', help: 'number of migrations (default 1)' },
+      yes: { help: 'confirm that the data is dropped' },
     },
     run: down,
   },
   {
     path: 'migrate status',
-    summary: 'which migrations are applied',
+    summary: 'list migrations and when they were applied',
     options: { json: jsonOption },
     run: status,
   },

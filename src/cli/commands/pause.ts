@@ -1,11 +1,11 @@
-/** `purser pause|resume|pauses`: what dispatch hands nothing over of. */
+/** `purser pause|resume|pauses`: stops and resumes the dispatch of jobs of a type, of a tenant, or of all jobs. */
 import { exitCodes, UsageError } from '../../errors.ts';
 import { listPauses, pauseWork, resumeWork } from '../../jobs/pauses.ts';
 import type { Pause, PauseTarget } from '../../jobs/pauses.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
-import { byOption, onRecord, reasonOption } from '../terminal/audit-options.ts';
-import { pauseTitle, resumeCommand } from '../reports/pause-text.ts';
+import { byOption, operatorRecord, reasonOption } from '../terminal/operator-options.ts';
+import { pauseTitle, resumeCommand } from '../reports/pauses.ts';
 import { formatTable } from '../terminal/table.ts';
 import { checkTenantId } from './tenants.ts';
 import { withDatabase } from '../runtime/with-database.ts';
@@ -29,22 +29,23 @@ const describePause = ({ by, at, reason }: Pause): string =>
 
 async function pause(invocation: Invocation): Promise<number> {
   const target = targetOf(invocation);
-  const record = onRecord(invocation);
+  const record = operatorRecord(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
     const { replaced, claimsDrained } = await pauseWork(database.system, { ...target, ...record });
     const title = pauseTitle(target);
-    if (invocation.flag('json'))
+    if (invocation.flag('json')) {
       invocation.print(JSON.stringify({ ...target, replaced: replaced ?? null, claimsDrained }));
-    else {
+    } else {
       invocation.print(
-        `${title} is paused; jobs that a queue holds already still run; end it: ${resumeCommand(target)}`,
+        `${title} is paused; jobs already in a queue still run; to resume: ${resumeCommand(target)}`,
       );
-      if (replaced !== undefined)
-        invocation.print(`it was paused before, ${describePause(replaced)}`);
+      if (replaced !== undefined) {
+        invocation.print(`this replaces the pause ${describePause(replaced)}`);
+      }
     }
     if (!claimsDrained) {
       invocation.note(
-        'a dispatch from before is still under way; it may hand over a few jobs more',
+        'a dispatch that began before the pause is still running; it may add a few more jobs to the queues',
       );
     }
     return exitCodes.ok;
@@ -66,9 +67,9 @@ async function resume(invocation: Invocation): Promise<number> {
     invocation.print(
       ended === undefined
         ? `${title} was not paused`
-        : `${title} goes on; it was paused ${describePause(ended)}`,
+        : `${title} is resumed; it was paused ${describePause(ended)}`,
     );
-    if (all !== undefined) invocation.print(`but everything is paused, ${describePause(all)}`);
+    if (all !== undefined) invocation.print(`everything is still paused, ${describePause(all)}`);
     return exitCodes.ok;
   });
 }
@@ -101,19 +102,19 @@ export const pauseCommands: readonly Command[] = [
   {
     path: 'pause',
     summary:
-      'dispatch no more jobs of a type, of a tenant, or at all; what is queued or running goes on, what waits still expires (giveUpAfter)',
+      'stop dispatching jobs of a type, of a tenant, or all jobs; queued and running jobs continue, waiting jobs still expire (giveUpAfter)',
     options: { ...targets, reason: reasonOption, by: byOption, json: jsonOption },
     run: pause,
   },
   {
     path: 'resume',
-    summary: 'take a pause off; each target has its own',
+    summary: 'remove one pause; others stay',
     options: { ...targets, json: jsonOption },
     run: resume,
   },
   {
     path: 'pauses',
-    summary: 'what is paused, since when, by whom and why',
+    summary: 'list pauses with time, operator and reason',
     options: { json: jsonOption },
     run: list,
   },

@@ -1,4 +1,4 @@
-/** `purser start scheduler|worker|web|all`: a role that runs until it is told to stop. */
+/** `purser start scheduler|worker|web|all`: runs a role until SIGTERM or SIGINT. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Config } from '../../config.ts';
 import { startEmbeddedPostgres } from '../../db/embedded/embedded.ts';
@@ -22,7 +22,7 @@ import type { RoleName } from '../runtime/roles.ts';
 import { databaseUrl, openQueues, openServiceDatabase } from '../runtime/services.ts';
 import { openWorkerParts } from '../runtime/worker-parts.ts';
 
-/** A role whose queue store is away starts all the same, and says so in its log. */
+/** A role starts even when its queue store cannot be reached within this time; its log says so. */
 const connectWithinMs = 3_000;
 
 function rolesOf(word: string): readonly RoleName[] {
@@ -34,7 +34,7 @@ function rolesOf(word: string): readonly RoleName[] {
   return [role];
 }
 
-/** `start all` may bring its own database; every other role needs DATABASE_URL. */
+/** `start all` may start an embedded database; every other role needs DATABASE_URL. */
 async function withDatabaseUrl(
   config: Config,
   all: boolean,
@@ -52,7 +52,7 @@ async function withDatabaseUrl(
   return { ...config, DATABASE_URL: embedded.url };
 }
 
-/** Opens what the roles need and starts them; a stop that was asked for meanwhile starts no further one. */
+/** Opens the services of the roles, then starts the roles. After a stop signal no further role is started. */
 async function startRoles(
   invocation: Invocation,
   given: Config,
@@ -62,14 +62,16 @@ async function startRoles(
 ): Promise<void> {
   const roles = rolesOf(word);
   const config = await withDatabaseUrl(given, word === 'all', lifecycle, invocation.note);
-  const works = roles.includes('worker');
+  const runsWorker = roles.includes('worker');
   const database = await openServiceDatabase(config, lifecycle, {
     name: word,
     systemConnections: roles.reduce((sum, role) => sum + systemConnections[role], 0),
-    tenantThreads: works,
+    tenantThreads: runsWorker,
   });
   const llm = llmProviderOf(config);
-  const parts = works ? await openWorkerParts(config, lifecycle, { database, llm }) : undefined;
+  const parts = runsWorker
+    ? await openWorkerParts(config, lifecycle, { database, llm })
+    : undefined;
   const queues = openQueues(config, lifecycle, {
     database,
     workers: parts?.executors.jobTypes.size ?? 0,
@@ -95,8 +97,8 @@ async function startRoles(
   );
 }
 
-/** How long a start that is not wanted any more may take, so that what it opens is closed in order. */
-const unwantedStartMs = 3_000;
+/** After a stop signal, a start still in progress gets this long, so that everything it opened is closed in order. */
+const abandonedStartMs = 3_000;
 
 async function run(invocation: Invocation): Promise<number> {
   const word = invocation.positionals[0] ?? '';
@@ -104,38 +106,38 @@ async function run(invocation: Invocation): Promise<number> {
   const given = invocation.config();
   const log = createLogger({ level: given.LOG_LEVEL, role: word });
   const lifecycle = new Lifecycle(log);
-  // No handler runs in this thread. A library's stray promise is no reason to drop all that runs; a throw that
-  // nobody caught leaves nobody knows what, and the leases bring its jobs back.
+  // No handler runs in this thread, so an unhandled rejection is only logged. After an uncaught exception the state
+  // is unknown: the process exits, and its leases expire.
   process.on('unhandledRejection', (error) => log.error({ error }, 'unhandled_rejection'));
   process.on('uncaughtException', (error) => {
     log.fatal({ error }, 'uncaught_exception');
     process.exit(exitCodes.failed);
   });
-  // For the rest of the process's life: a second signal must not end it by force while it is leaving.
+  // Installed until the process exits: a second signal must not interrupt an orderly stop.
   stopOnSignals(lifecycle);
   watchMainThread({ role: word, log });
   try {
     const starting = startRoles(invocation, given, word, lifecycle, log).catch((error: unknown) => {
-      // A service that is away (connecting to it, say) no longer matters to who leaves.
+      // During a stop an unreachable service no longer matters.
       if (!lifecycle.stopSignal.aborted) throw error;
       log.warn({ error }, 'start_ended');
     });
     await Promise.race([starting, lifecycle.untilStopped()]);
-    await Promise.race([starting, sleep(unwantedStartMs, undefined, { ref: false })]);
+    await Promise.race([starting, sleep(abandonedStartMs, undefined, { ref: false })]);
     await lifecycle.untilStopped();
   } finally {
     await lifecycle.close();
   }
-  // An exit waits for every thread, and this one waits for no one.
+  // process.exit() waits for every thread; a stuck thread would never let it return.
   if (lifecycle.byForce) process.kill(process.pid, 'SIGKILL');
-  // At once: while Node takes itself apart it no longer listens, and a signal would end it by force.
+  // Exit now: during Node's own shutdown the signal handlers are gone, and a second signal would kill the process.
   process.exit(lifecycle.exitCode);
 }
 
 export const startCommands: readonly Command[] = [
   {
     path: 'start',
-    summary: 'run a role until SIGTERM: scheduler, worker, web, or all of them in one process',
+    summary: 'run a role until SIGTERM: scheduler, worker, web, or all three in one process',
     positionals: [{ name: 'ROLE', help: 'scheduler, worker, web or all', required: true }],
     run,
   },

@@ -9,12 +9,12 @@ import { withDatabase } from '../runtime/with-database.ts';
 
 const maxIdLength = 200;
 
-/** Throws a usage error for an id that Postgres or an operator's terminal cannot take. */
+/** Throws a usage error for an id that Postgres cannot store or a terminal cannot show. */
 export function checkTenantId(id: string): string {
   const unusable = id.trim() === '' || id.length > maxIdLength || terminalSafe(id) !== id;
   if (unusable || /[\t\n]/.test(id) || !id.isWellFormed()) {
     throw new UsageError(
-      `a tenant id has 1 to ${maxIdLength} characters, not only spaces and no control characters; got ${id.length} characters`,
+      `a tenant id has 1 to ${maxIdLength} characters, no control characters, and is not only spaces; got ${id.length} characters`,
     );
   }
   return id;
@@ -24,7 +24,8 @@ const checkViolation = '23514';
 const foreignKeyViolation = '23503';
 
 async function planError(sql: Queryable, plan: string, error: unknown): Promise<unknown> {
-  if (codeOf(error) === checkViolation) return new UsageError('the tenant id is not acceptable');
+  if (codeOf(error) === checkViolation)
+    return new UsageError('the database refused this tenant id');
   if (codeOf(error) !== foreignKeyViolation) return error;
   const plans = await sql<
     { plan: string }[]
@@ -45,7 +46,7 @@ async function add(invocation: Invocation): Promise<number> {
       throw await planError(sql, plan, error);
     });
     if (added.length === 0) {
-      throw new PurserError('tenant_exists', `there is a tenant ${JSON.stringify(id)} already`);
+      throw new PurserError('tenant_exists', `tenant ${JSON.stringify(id)} already exists`);
     }
     invocation.print(`tenant ${id} added with plan ${plan}`);
     return exitCodes.ok;
@@ -103,7 +104,7 @@ const idPositional = { name: 'ID', help: "the tenant's id", required: true };
 export const tenantCommands: readonly Command[] = [
   {
     path: 'tenants add',
-    summary: 'add a tenant; its queue row and schedules follow',
+    summary: 'add a tenant, with its queue row and schedules',
     positionals: [idPositional],
     options: {
       plan: { value: 'PLAN', help: 'free (default), starter, growth, pro or enterprise' },
@@ -112,13 +113,13 @@ export const tenantCommands: readonly Command[] = [
   },
   {
     path: 'tenants list',
-    summary: 'tenants with plan, cohort and next scheduled run',
+    summary: 'list tenants with plan, cohort and next scheduled run',
     options: { json: jsonOption },
     run: list,
   },
   {
     path: 'tenants set-plan',
-    summary: 'change the plan of a tenant',
+    summary: "change a tenant's plan",
     positionals: [idPositional, { name: 'PLAN', help: 'the new plan', required: true }],
     run: setPlan,
   },

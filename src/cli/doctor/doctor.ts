@@ -1,10 +1,10 @@
-/** `purser doctor`: is this deployment sound? One line per check, each with its fix. */
+/** `purser doctor`: checks this deployment. One line per check; warnings and failures come with a fix. */
 import { exitCodes } from '../../errors.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
-import { readChecklist } from './checklist.ts';
-import { examine } from './checks.ts';
-import type { Finding } from './checks.ts';
+import { readChecklist } from './checklist/checklist.ts';
+import { examine } from './checks/checks.ts';
+import type { Finding } from './checks/finding.ts';
 
 function line(finding: Finding): string {
   const fix =
@@ -25,7 +25,7 @@ async function showChecklist(invocation: Invocation): Promise<number> {
     }
     const open = items.filter(({ met }) => met === undefined).length;
     invocation.print(
-      `\n${items.length} items, ${unmet} not met, ${open} shown only by their command`,
+      `\n${items.length} items, ${unmet} not met, ${open} to be checked with their command`,
     );
   }
   return unmet === 0 ? exitCodes.ok : exitCodes.failed;
@@ -47,10 +47,11 @@ async function run(invocation: Invocation): Promise<number> {
 export const doctorCommands: readonly Command[] = [
   {
     path: 'doctor',
-    summary: 'check configuration, database, tenancy, queues and fleet; exit 1 when a check fails',
+    summary:
+      'check configuration, database, tenancy, queues and processes; exit 1 when a check fails',
     options: {
       checklist: {
-        help: "the customer's go-live checklist: command, expected and seen for each item",
+        help: "the customer's go-live checklist: for each item the command, what is expected, and what was measured",
       },
       json: jsonOption,
     },

@@ -1,10 +1,10 @@
-/** A job as `purser jobs show` prints it: facts, history, and the newest lines that its handler logged. */
+/** A job as `purser jobs show` prints it: fields, history, and the newest log lines of its handler. */
 import type { JobRecord } from '../../jobs/inspect.ts';
-import { pauseTitle } from './pause-text.ts';
+import { pauseTitle } from './pauses.ts';
 import { formatTable } from '../terminal/table.ts';
 
-function facts(job: JobRecord): [string, string][] {
-  const { progress, error, cancelRequested: wish } = job;
+function fields(job: JobRecord): [string, string][] {
+  const { progress, error, cancelRequested } = job;
   return [
     ['job', job.jobId],
     ['tenant', job.tenantId],
@@ -14,7 +14,11 @@ function facts(job: JobRecord): [string, string][] {
       'paused',
       `${pauseTitle(pause)}, by ${pause.by}: ${pause.reason}`,
     ]),
-    ...(wish === null ? [] : [['cancelling', `by ${wish.by}: ${wish.reason}`] as [string, string]]),
+    ...(cancelRequested === null
+      ? []
+      : [
+          ['cancelling', `by ${cancelRequested.by}: ${cancelRequested.reason}`] as [string, string],
+        ]),
     ['attempt', `${job.attempt} of ${job.maxAttempts}`],
     [
       'progress',
@@ -46,7 +50,7 @@ function history({ events }: JobRecord): string {
   );
 }
 
-const widestLine = 2_000;
+const maxLineWidth = 2_000;
 
 function logs({ logs: lines }: JobRecord): string[] {
   const [first] = lines;
@@ -57,18 +61,18 @@ function logs({ logs: lines }: JobRecord): string[] {
     formatTable(
       ['at', 'attempt', 'level', 'log'],
       lines.map(({ at, attempt, level, text }) => [at, attempt, level, text]),
-      widestLine,
+      maxLineWidth,
     ),
   ];
 }
 
-const factColumn = 15;
-const nextLine = `\n${' '.repeat(factColumn)}`;
+const fieldColumn = 15;
+const nextLine = `\n${' '.repeat(fieldColumn)}`;
 
 export function jobPage(job: JobRecord): string {
-  // A text of several lines stays in its column: what a handler says must not look like a fact of ours.
-  const head = facts(job).map(
-    ([name, text]) => `${name.padEnd(factColumn)}${text.replaceAll('\n', nextLine)}`,
+  // Lines of a text stay in its column, so that text from a handler cannot look like another field.
+  const head = fields(job).map(
+    ([name, text]) => `${name.padEnd(fieldColumn)}${text.replaceAll('\n', nextLine)}`,
   );
   return [head.join('\n'), history(job), logs(job).join('\n')]
     .filter((part) => part !== '')

@@ -1,11 +1,11 @@
-/** Which jobs a list is of, by options: a name that nobody has is a mistake, not an empty list. */
+/** The options `--tenant` and `--type` of lists of jobs. An unknown name is an error, not an empty list. */
 import type { Sql } from '../../db/connect.ts';
 import { assertKnown } from '../../jobs/pauses.ts';
 import type { Invocation, OptionSpec } from '../terminal/command.ts';
 
 export const jobFilterOptions = {
-  tenant: { value: 'T', help: 'of this tenant' },
-  type: { value: 'TYPE', help: 'of this job type' },
+  tenant: { value: 'T', help: 'only jobs of this tenant' },
+  type: { value: 'TYPE', help: 'only jobs of this type' },
 } satisfies Record<string, OptionSpec>;
 
 /** Throws `unknown_tenant` or `unknown_job_type`. */

@@ -11,7 +11,7 @@ import type { EncryptedCount } from '../../jobs/rotation.ts';
 
 export interface KeyStatus {
   readonly version: number;
-  /** Whether this process, from its configuration, has the key. */
+  /** Whether this process has the key in its configuration. */
   readonly here: boolean;
   readonly values: number;
   /** Processes seen in the last 60 s that have keys but not this one, or that have another key of this version. */
@@ -27,10 +27,11 @@ export interface KeyStatus {
 
 export interface KeyReport {
   readonly primaryVersion: number;
-  /** undefined where this process and the fleet share no key. */
+  /** undefined when this process and the fleet have no key in common. */
   readonly writeVersion: number | undefined;
-  /** Processes seen in the last 60 s, and how many of them have any key. */
+  /** Processes seen in the last 60 s. */
   readonly processes: number;
+  /** Those of them that have any key. */
   readonly holders: number;
   readonly keys: readonly KeyStatus[];
   /** Values in rows without a key version: any key may be needed for them. */

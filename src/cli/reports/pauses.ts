@@ -1,4 +1,4 @@
-/** How a pause is spoken of, and the command that takes it off. */
+/** The text that names a pause's target, and the command that removes the pause. */
 import type { PauseTarget } from '../../jobs/pauses.ts';
 
 export function pauseTitle({ scope, name }: PauseTarget): string {
@@ -6,7 +6,7 @@ export function pauseTitle({ scope, name }: PauseTarget): string {
   return `${scope === 'tenant' ? 'tenant' : 'job type'} ${name}`;
 }
 
-/** An argument as a POSIX shell takes it. */
+/** Quotes an argument for a POSIX shell. */
 export const quoted = (text: string): string =>
   /^[\w.:@/-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 

@@ -1,6 +1,6 @@
 /**
- * Makes sure that a tenant of an uploaded file is there. The first analysis of a new tenant waits for its
- * upload, but never longer than the hold.
+ * Finds or adds the tenant of an uploaded file. The first analysis of a new tenant is delayed until its upload is
+ * ready, for at most 10 minutes.
  */
 import type { Sql } from '../../db/connect.ts';
 import { PurserError } from '../../errors.ts';
@@ -15,7 +15,7 @@ export interface EnsureTenantOptions {
   readonly lastActiveAt?: Date | undefined;
 }
 
-/** Throws `unknown_tenant` when the tenant is not there and may not be created. */
+/** Returns whether the tenant was added. Throws `unknown_tenant` when it does not exist and `create` is false. */
 export async function ensureTenant(
   sql: Sql,
   tenantId: string,

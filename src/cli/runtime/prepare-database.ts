@@ -1,6 +1,6 @@
 /**
- * Everything that has to be in a database before a role can start: Purser's tables and policies, BullMQ's
- * tables, the built-in job types and their schedules.
+ * Prepares a database for the roles: Purser's tables and policies, BullMQ's tables, the built-in job types and
+ * their schedules.
  */
 import { disabledBuiltins, finopsJobTypes } from '../../builtins.ts';
 import type { FinopsJobType } from '../../builtins.ts';
@@ -55,7 +55,7 @@ export async function prepareDatabase(options: PrepareOptions): Promise<MigrateR
   return result;
 }
 
-/** What `migrate` connects to: never through a pooler. */
+/** The connection of `migrate`, which never goes through a pooler. */
 export function prepareOptionsOf(config: Config, url: string): PrepareOptions {
   const tenantUrl = config.TENANT_DATABASE_URL;
   return {

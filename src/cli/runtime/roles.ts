@@ -1,6 +1,6 @@
 /**
- * The three roles as `start` and `demo` run them: each opens what it needs, registers its closing, and is
- * otherwise on its own.
+ * Starts the three roles for `start` and `demo`. Each role registers its closing with the lifecycle; roles do not
+ * depend on each other.
  */
 import { randomBytes } from 'node:crypto';
 import { disabledBuiltins } from '../../builtins.ts';
@@ -33,13 +33,13 @@ export interface RoleContext {
   readonly lifecycle: Lifecycle;
   readonly database: Database;
   readonly queues: Queues;
-  /** For heartbeats: the fleet writes with a key when every process knows it. */
+  /** For heartbeats: the fleet writes with a key once every process has it. */
   readonly keys?: KnownKeys | undefined;
 }
 
 /**
- * System connections of a role; a worker has one more, for leases. Its threads open their own, see
- * executorConnections; BullMQ's come on top, see docs/deployment.md.
+ * System connections of a role. A worker has one more for its lease, and those of its threads (see
+ * executorConnections). BullMQ's connections are additional; see docs/deployment.md.
  */
 export const systemConnections: Readonly<Record<RoleName, number>> = {
   scheduler: 2,
@@ -49,7 +49,7 @@ export const systemConnections: Readonly<Record<RoleName, number>> = {
 
 const reconcileAfterMs = 10_000;
 
-/** The provider that answers `ctx.llm`: the configured one, else the offline analyst. */
+/** The provider behind `ctx.llm`: the configured one, or the offline analyst. */
 export function llmProviderOf(config: Config): LlmProviderConfig {
   const provider =
     config.LLM_PROVIDER ?? (config.OPENAI_API_KEY === undefined ? 'offline' : 'openai');
@@ -67,7 +67,7 @@ export function llmProviderOf(config: Config): LlmProviderConfig {
   };
 }
 
-/** undefined without ENCRYPTION_KEY. Takes a moment: each key is derived. Throws as openKeyring does. */
+/** undefined without ENCRYPTION_KEY. Derives each key, which takes about 0.2 s. Throws like `openKeyring`. */
 export async function knownKeysOf(config: Config): Promise<KnownKeys | undefined> {
   const source = await keyringSourceOf(config);
   if (source === undefined) return undefined;
@@ -121,11 +121,11 @@ export async function startWorkerRole(
 export interface WebAddress {
   readonly port: number;
   readonly user: string;
-  /** Only where it was made for this start. */
+  /** Set only when the password was generated for this start. */
   readonly generatedPassword: string | undefined;
 }
 
-/** Outside production a missing password is made for this start, and said. */
+/** Outside production a missing password is generated for this start and returned. */
 export async function startWebRole(context: RoleContext, port: number): Promise<WebAddress> {
   const { config, database, queues, lifecycle } = context;
   const generatedPassword =

@@ -1,6 +1,5 @@
 /**
- * What commands share: the pools, the queues and the registry of one process, opened from configuration
- * and registered for closing.
+ * The database pools and the queues of one process, opened from the configuration and closed by the lifecycle.
  */
 import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
@@ -21,13 +20,13 @@ import { version } from '../version.ts';
 export interface ServiceNeeds {
   readonly name: string;
   readonly systemConnections: number;
-  /** Of this thread's own; default none. */
+  /** Connections of this thread; default none. */
   readonly tenantConnections?: number;
-  /** Its worker's threads run tenant code. */
+  /** Whether worker threads of this process run tenant code. */
   readonly tenantThreads?: boolean;
 }
 
-/** DATABASE_URL, or exit 78 with what to set. */
+/** Returns DATABASE_URL. Throws `invalid_configuration` (exit 78) when it is not set. */
 export function databaseUrl(config: Config): string {
   if (config.DATABASE_URL !== undefined) return config.DATABASE_URL;
   throw new PurserError(
@@ -91,7 +90,7 @@ export function openQueues(
   return { backend, transport };
 }
 
-/** How this process names itself in heartbeats and leases. */
+/** The identity of this process in heartbeats and leases. */
 export function thisProcess(role: string) {
   return {
     processId: `${role}-${hostname()}-${process.pid}-${randomUUID().slice(0, 8)}`,

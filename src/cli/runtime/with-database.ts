@@ -1,6 +1,4 @@
-/**
- * Opens the database for one command and closes it, whatever happens.
- */
+/** Opens the database for one command and always closes it. */
 import type { Config } from '../../config.ts';
 import type { Database } from '../../db/database.ts';
 import { Lifecycle } from '../../process/lifecycle.ts';
@@ -12,7 +10,7 @@ export interface CommandServices {
   readonly lifecycle: Lifecycle;
 }
 
-/** Runs `fn` with a small system pool (and a tenant pool where asked for). */
+/** Runs `fn` with a system pool of two connections and, if `tenantConnections` is set, a tenant pool. */
 export async function withDatabase<T>(
   config: Config,
   fn: (services: CommandServices) => Promise<T>,

@@ -1,6 +1,6 @@
 /**
- * What a worker is made of besides its role: the executors that its handlers run in, which load the
- * handlers first, and the metrics that both count in.
+ * The parts of a worker that start before its role: the executors, which load and run the handlers, and the
+ * metrics that executors and role share.
  */
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../../config.ts';
@@ -18,7 +18,7 @@ import { Executors } from '../../worker/executors/executors.ts';
 import { spawnProcess, spawnThread } from '../../worker/executors/spawn.ts';
 import { executorConnections } from '../../worker/executors/managed-executor-options.ts';
 
-/** How long a handler may take to stop after it was told to. */
+/** A handler that does not stop within this time after its signal is terminated. */
 export const handlerGraceMs = 1_000;
 
 export interface WorkerParts {
@@ -26,7 +26,7 @@ export interface WorkerParts {
   readonly metrics: Metrics;
 }
 
-/** Most tenant connections of a worker: those of its threads, and one of a suspect. Exclusive jobs add one each. */
+/** Maximum tenant connections of a worker: those of its threads and one of a suspect. Each exclusive job adds one. */
 export const workerTenantConnections = (threads: number): number =>
   threads * executorConnections.shared + executorConnections.alone;
 
@@ -51,7 +51,7 @@ export async function openWorkerParts(
     },
     applicationName: `purser worker tenant ${randomBytes(4).toString('hex')}`,
     threads: config.WORKER_THREADS,
-    // One that runs and those that wait leave a place to others, where there are two.
+    // Waiting suspects occupy worker slots; at least one slot stays free for other jobs where there are two.
     maxWaitingSuspects: Math.max(0, Math.min(3, config.WORKER_CONCURRENCY - 2)),
     llm: createLlm({ provider, budgetSql: system, metrics }),
     log: createLogger({ level: config.LOG_LEVEL, role: 'worker' }),

@@ -1,11 +1,11 @@
 /**
- * What a command of the CLI is: its words, its options, and the function behind it. Help is generated from
- * this, so that it cannot differ from what is parsed.
+ * A command of the CLI: its words, its options and its function. Help and parser both use this definition, so
+ * they cannot differ.
  */
 import type { Config } from '../../config.ts';
 
 export interface OptionSpec {
-  /** Name of the value in help (`T`, `FILE`); a flag has none. */
+  /** Name of the value in help (`T`, `FILE`); undefined for a flag. */
   readonly value?: string;
   readonly help: string;
   readonly required?: boolean;
@@ -23,7 +23,7 @@ export interface Command {
   readonly summary: string;
   readonly positionals?: readonly PositionalSpec[];
   readonly options?: Readonly<Record<string, OptionSpec>>;
-  /** Runs the command; the number is the exit code. */
+  /** Runs the command and returns the exit code. */
   readonly run: (invocation: Invocation) => Promise<number>;
 }
 
@@ -36,11 +36,11 @@ export interface Invocation {
   readonly flag: (name: string) => boolean;
   /** Reads the environment; throws `invalid_configuration` with every fault. */
   readonly config: () => Config;
-  /** What is piped in; secrets come this way, never through argv. */
+  /** stdin. Secrets are read from here, never from argv. */
   readonly input: () => AsyncIterable<Uint8Array>;
-  /** A line on stdout. */
+  /** Writes a line to stdout. */
   readonly print: (line: string) => void;
-  /** A line on stderr: progress and notes, never results. */
+  /** Writes a line to stderr: progress and notes, never results. */
   readonly note: (line: string) => void;
   /** Whether stderr is a terminal that can redraw a line. */
   readonly interactive: boolean;

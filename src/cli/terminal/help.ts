@@ -1,6 +1,4 @@
-/**
- * Help, generated from the commands.
- */
+/** Help texts, generated from the command definitions. */
 import type { Command } from './command.ts';
 
 const usageOf = (command: Command): string => {
@@ -19,7 +17,7 @@ const columns = (rows: readonly (readonly [string, string])[]): string[] => {
   return rows.map(([left, right]) => `  ${left.padEnd(width)}  ${right}`);
 };
 
-/** Help of all commands, or of those whose words begin with `prefix`. */
+/** Help of all commands, or of those that start with the word `prefix`. */
 export function overviewHelp(commands: readonly Command[], prefix = ''): string {
   const shown = commands.filter(
     ({ path }) => prefix === '' || path === prefix || path.startsWith(`${prefix} `),
@@ -29,8 +27,8 @@ export function overviewHelp(commands: readonly Command[], prefix = ''): string 
     '',
     ...columns(shown.map((command) => [command.path, command.summary])),
     '',
-    'purser COMMAND --help says more. Configuration is read from the environment; see the README.',
-    'Exit codes: 0 done, 1 failed or found a fault, 64 wrong usage, 69 a service is away, 78 wrong configuration.',
+    'Run purser COMMAND --help for its options. Configuration is read from the environment; see the README.',
+    'Exit codes: 0 success, 1 failure or fault found, 64 wrong usage, 69 service unavailable, 78 wrong configuration.',
   ].join('\n');
 }
 

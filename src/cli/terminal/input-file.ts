@@ -1,16 +1,16 @@
-/** A file that the operator named is looked at before anything is started for it. */
+/** Checks a file that the operator named, before any work starts. */
 import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { codeOf, PurserError } from '../../errors.ts';
 
 export interface InputFileOptions {
-  /** How the path was given. Default `--focus`. */
+  /** The option that named the path, for messages. Default `--focus`. */
   readonly option?: string;
-  /** It is read once, so that a pipe will do. */
+  /** The file is read only once, so a pipe is accepted. */
   readonly once?: boolean;
 }
 
-/** The absolute path. Throws `file_unreadable` when there is no file, or it is a folder or a pipe. */
+/** Returns the absolute path. Throws `file_unreadable` for a missing file, a folder or a pipe. */
 export async function inputFile(
   path: string,
   { option = '--focus', once = false }: InputFileOptions = {},
@@ -22,9 +22,9 @@ export async function inputFile(
   const found = await stat(full).catch((error: unknown) =>
     refuse(`cannot be opened (${codeOf(error)})`),
   );
-  if (found.isDirectory()) refuse('is a folder; name one file');
+  if (found.isDirectory()) refuse('is a folder; name a file');
   if (!once && (found.isFIFO() || found.isSocket())) {
-    refuse('is a pipe, and an export is read more than once; write it to a file first');
+    refuse('is a pipe, but an export is read more than once; write it to a file first');
   }
   return full;
 }

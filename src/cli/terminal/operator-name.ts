@@ -1,6 +1,4 @@
-/**
- * Who is at the keyboard, for the record of what was done.
- */
+/** The name recorded for an operator's action unless `--by` gives another. */
 import { userInfo } from 'node:os';
 
 /** The operating system's user name, or `unknown` where it has none. */

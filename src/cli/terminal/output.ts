@@ -1,15 +1,14 @@
 /**
- * What the CLI writes: whole lines in which data cannot move the cursor, and no complaint when the reader of
- * a pipe has gone.
+ * Output of the CLI: whole lines with control characters escaped. A closed pipe is not an error.
  */
 import type { Writable } from 'node:stream';
 import { exitCodes } from '../../errors.ts';
 
-/** Control characters but tab and line feed, and the marks that reverse the direction of a text. */
+/** Control characters except tab and line feed, and Unicode marks that change the direction of text. */
 // oxlint-disable-next-line no-control-regex
 const unsafe = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g;
 
-/** Escapes as JSON does, so that JSON still means the same and a terminal shows what was there. */
+/** Escapes as JSON does: JSON keeps its meaning, and a terminal shows the escape. */
 export function terminalSafe(text: string): string {
   return text.replace(
     unsafe,
@@ -22,14 +21,14 @@ export function writeLine(stream: Writable, line: string): void {
 }
 
 /**
- * `purser jobs list | head` closes the pipe early: that is no failure of ours. What cannot be written, to a disk
- * that is full for instance, ends the command.
+ * `purser jobs list | head` closes the pipe early; that is ignored. Any other write error, such as a full disk,
+ * ends the command with exit code 1.
  */
 export function ignoreClosedPipes(): void {
   process.stderr.on('error', () => {});
   process.stdout.on('error', (error: NodeJS.ErrnoException) => {
     if (error.code === 'EPIPE') return;
-    writeLine(process.stderr, `purser: the output cannot be written: ${error.message}`);
+    writeLine(process.stderr, `purser: cannot write the output: ${error.message}`);
     process.exit(exitCodes.failed);
   });
 }

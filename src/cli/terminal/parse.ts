@@ -1,5 +1,5 @@
 /**
- * From argv to an invocation of one command. What does not fit is a usage error that says what would.
+ * Parses argv into an invocation of one command. Usage errors say what is accepted.
  */
 import { parseArgs } from 'node:util';
 import { loadConfig } from '../../config.ts';
@@ -7,7 +7,7 @@ import { messageOf, UsageError } from '../../errors.ts';
 import type { Command, Invocation } from './command.ts';
 import { writeLine } from './output.ts';
 
-/** The command that argv names, and the rest of argv. Undefined when no command has these words. */
+/** Returns the command that argv names and the remaining arguments; undefined when there is no such command. */
 export function matchCommand(
   commands: readonly Command[],
   argv: readonly string[],
@@ -22,7 +22,7 @@ export function matchCommand(
   return undefined;
 }
 
-/** Parses what follows the command's words. Throws UsageError naming the fault and the way to help. */
+/** Parses the arguments after the command's words. Throws UsageError with the fault and the help command. */
 export function parseInvocation(command: Command, rest: readonly string[]): Invocation {
   const options = command.options ?? {};
   const help = `see: purser ${command.path} --help`;
@@ -76,7 +76,7 @@ export function parseInvocation(command: Command, rest: readonly string[]): Invo
   };
 }
 
-/** A whole number within bounds, or a usage error naming the option. */
+/** Returns the option's whole number, or `fallback`. Throws a usage error outside the bounds. */
 export function wholeNumber(
   invocation: Invocation,
   name: string,

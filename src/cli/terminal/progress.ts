@@ -1,6 +1,4 @@
-/**
- * A progress bar on a terminal; elsewhere a plain line now and then.
- */
+/** A progress bar on a terminal; elsewhere a line at every 25 %. */
 import type { Invocation } from './command.ts';
 
 export interface Progress {
@@ -17,14 +15,14 @@ export function progressBar(
   label: string,
 ): Progress {
   let drawnAt = 0;
-  let said = 0;
+  let reported = 0;
   let drawn = false;
   return {
     update: (done, total) => {
       const part = total === 0 ? 1 : Math.min(1, done / total);
       if (!invocation.interactive) {
-        if (part - said < plainStep) return;
-        said = part;
+        if (part - reported < plainStep) return;
+        reported = part;
         invocation.note(`${label}: ${Math.round(part * 100)} %`);
         return;
       }

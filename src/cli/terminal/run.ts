@@ -1,4 +1,4 @@
-/** Finds the command, runs it, and turns what it throws into one readable line and an exit code. */
+/** Finds and runs the command; turns an error into a readable line and an exit code. */
 import { codeOf, exitCodes, messageOf, PurserError } from '../../errors.ts';
 import { redactUrls } from '../../log.ts';
 import { commands } from '../commands.ts';
@@ -7,7 +7,7 @@ import { ignoreClosedPipes, writeLine } from './output.ts';
 import { matchCommand, parseInvocation } from './parse.ts';
 import { version } from '../version.ts';
 
-const away = new Set([
+const unavailableCodes = new Set([
   'ECONNREFUSED',
   'ECONNRESET',
   'ENOTFOUND',
@@ -28,34 +28,36 @@ const away = new Set([
 const insufficientPrivilege = '42501';
 const tooManyConnections = '53300';
 
-const say = (line: string): void => writeLine(process.stderr, line);
+const printError = (line: string): void => writeLine(process.stderr, line);
 
 function report(error: unknown): number {
   const code = codeOf(error);
-  const said = messageOf(error) || code;
-  // Faults of the configuration name variables and examples, never values.
-  const text = code === 'invalid_configuration' ? said : redactUrls(said);
+  const message = messageOf(error) || code;
+  // Configuration faults contain variable names and examples, never values.
+  const text = code === 'invalid_configuration' ? message : redactUrls(message);
   if (error instanceof PurserError) {
-    say(`purser: ${text}`);
+    printError(`purser: ${text}`);
     return error.exitCode;
   }
-  if (away.has(code)) {
-    say(`purser: cannot reach a service it needs (${code}): ${text}`);
-    say(
+  if (unavailableCodes.has(code)) {
+    printError(`purser: cannot connect to a required service (${code}): ${text}`);
+    printError(
       code === tooManyConnections
-        ? '  Fewer processes, a larger plan, or a pooler: docs/deployment.md has what each process opens.'
-        : '  Check DATABASE_URL and REDIS_URL: address, login, and that it is running.',
+        ? '  Run fewer processes, take a larger plan, or use a pooler; docs/deployment.md lists the connections of each process.'
+        : '  Check DATABASE_URL and REDIS_URL (address and login), and that the service is running.',
     );
     return exitCodes.unavailable;
   }
   if (code === insufficientPrivilege) {
-    say(`purser: the login of DATABASE_URL may not do this: ${text} (${code})`);
-    say('  Use the login that owns the database (alter database NAME owner to LOGIN makes it so).');
+    printError(`purser: the login of DATABASE_URL lacks a privilege: ${text} (${code})`);
+    printError(
+      '  Use the login that owns the database (or run: alter database NAME owner to LOGIN).',
+    );
     return exitCodes.configuration;
   }
-  say(`purser: ${text} (${code})`);
+  printError(`purser: ${text} (${code})`);
   if (process.execArgv.includes('--enable-source-maps') && error instanceof Error) {
-    say(redactUrls(error.stack ?? ''));
+    printError(redactUrls(error.stack ?? ''));
   }
   return exitCodes.failed;
 }
@@ -82,7 +84,7 @@ async function run(argv: readonly string[]): Promise<number> {
     }
     const unknown =
       known && wanted.length === 1
-        ? `"${prefix}" alone is no command`
+        ? `"${prefix}" is not a command by itself`
         : `there is no command "${wanted.join(' ')}"`;
     writeLine(
       process.stderr,
@@ -93,12 +95,12 @@ async function run(argv: readonly string[]): Promise<number> {
   return matched.command.run(parseInvocation(matched.command, matched.rest));
 }
 
-/** A handle that something forgot must not keep a process that is done; closing gets this long. */
-const lingerMs = 2_000;
+/** A handle left open must not keep the process running; closing gets this long. */
+const exitAfterMs = 2_000;
 
-/** Runs the command of this process and sets the exit code. */
+/** Runs the command that this process was started with, and sets the exit code. */
 export async function runMain(): Promise<void> {
   ignoreClosedPipes();
   process.exitCode = await run(process.argv.slice(2)).catch(report);
-  setTimeout(() => process.exit(), lingerMs).unref();
+  setTimeout(() => process.exit(), exitAfterMs).unref();
 }

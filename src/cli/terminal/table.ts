@@ -1,6 +1,4 @@
-/**
- * Plain text tables for people; the same rows as JSON for programs.
- */
+/** Plain text tables. */
 
 export type Cell = string | number | boolean | Date | null | undefined;
 
@@ -10,11 +8,11 @@ function textOf(cell: Cell): string {
   return String(cell);
 }
 
-/** Control characters of data must not move an operator's cursor. */
+/** Replaces control characters, which could move the cursor. */
 // oxlint-disable-next-line no-control-regex
 const visible = (text: string): string => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, '\u00b7');
 
-/** Columns padded to their widest cell; a cell longer than `maxWidth` is cut with an ellipsis. */
+/** Pads each column to its widest cell; cuts cells longer than `maxWidth` with an ellipsis. */
 export function formatTable(
   head: readonly string[],
   rows: readonly (readonly Cell[])[],

@@ -1,6 +1,6 @@
 /**
  * Bull Board over the queues of every registered job type (read-only) and the mirror of the dead letters.
- * Its page is served without anything from outside.
+ * Its pages load nothing from other hosts.
  */
 import { createBullBoard } from '@bull-board/api';
 import { BullMQAdapter } from '@bull-board/api/bullMQAdapter';
@@ -13,27 +13,27 @@ import { deadLetterQueue } from '../../queues/dead-letter-mirror.ts';
 import type { Transport } from '../../queues/transport.ts';
 import type { WebEnv } from '../web-env.ts';
 
-export interface BoardOptions {
+export interface BullBoardOptions {
   readonly transport: Transport;
   readonly jobTypes: () => Promise<readonly string[]>;
 }
 
-/** Nobody works on this queue by design; "unknown" keeps the board from warning about it. */
+/** This queue has no workers by design; `null` (unknown) keeps Bull Board from warning about that. */
 class DeadLetterAdapter extends BullMQAdapter {
   override getWorkers(): Promise<null> {
     return Promise.resolve(null);
   }
 }
 
-/** To be mounted at `boardPath`, behind the guard. */
-export function createBoard(options: BoardOptions, boardPath: string): Hono<WebEnv> {
+/** Mount it at `bullBoardPath`, after the guard. */
+export function createBullBoardApp(options: BullBoardOptions, bullBoardPath: string): Hono<WebEnv> {
   const { transport } = options;
   const deadLetters = new DeadLetterAdapter(transport.queue(deadLetterQueue), {
     description:
-      'Jobs that ended without success. None runs by itself; promote replays one as a new job.',
+      'Jobs that ended without success. They do not run again unless replayed; Promote replays one as a new job.',
   });
-  const adapter = new HonoAdapter(serveStatic).setBasePath(boardPath);
-  const board = createBullBoard({
+  const adapter = new HonoAdapter(serveStatic).setBasePath(bullBoardPath);
+  const bullBoard = createBullBoard({
     queues: [deadLetters],
     serverAdapter: adapter,
     options: {
@@ -51,26 +51,26 @@ export function createBoard(options: BoardOptions, boardPath: string): Hono<WebE
   const app = new Hono<WebEnv>();
   app.use(
     createMiddleware(async (_, next) => {
-      board.replaceQueues([...(await options.jobTypes()).map(adapterOf), deadLetters]);
+      bullBoard.replaceQueues([...(await options.jobTypes()).map(adapterOf), deadLetters]);
       await next();
     }),
   );
-  app.use(withoutOutsideLinks());
+  app.use(withoutExternalLinks());
   app.route('/', adapter.registerPlugin());
   return app;
 }
 
-const outsideElement =
+const externalElement =
   /<(?:link|script|img|iframe)\b[^>]*\b(?:href|src)\s*=\s*["']?(?:https?:)?\/\/[^>]*>(?:\s*<\/(?:script|iframe)>)?/gi;
 
-/** Bull Board's page asks a font service for its fonts; the system's own serve as well. */
-function withoutOutsideLinks(): MiddlewareHandler {
+/** Bull Board's page links to a font service; without it the browser uses the system's fonts. */
+function withoutExternalLinks(): MiddlewareHandler {
   return createMiddleware(async (c, next) => {
     await next();
     if (!(c.res.headers.get('content-type') ?? '').startsWith('text/html')) return;
     const html = await c.res.text();
     const headers = new Headers(c.res.headers);
     headers.delete('content-length');
-    c.res = new Response(html.replace(outsideElement, ''), { status: c.res.status, headers });
+    c.res = new Response(html.replace(externalElement, ''), { status: c.res.status, headers });
   });
 }

@@ -1,6 +1,6 @@
 /**
- * What the board answers to a change that it may not make: why, and the command that does it properly.
- * Entries are a picture of the table; changed here, they would only come back or go missing.
+ * The answer to a change that Bull Board may not make: the reason, and the command that makes it. Queue entries
+ * are copies of rows; an entry that is changed here is dispatched again or lost.
  */
 import { deadLetterQueue, jobOfDeadLetterEntry } from '../../queues/dead-letter-mirror.ts';
 
@@ -9,14 +9,14 @@ export interface Refusal {
   readonly command: string;
 }
 
-/** `queue` and `entry` are what the path named, decoded; the rest of the path is the action. */
-interface BoardAction {
+/** Decoded parts of the request's path; `action` is the part after the queue or the entry. */
+interface BullBoardAction {
   readonly queue: string | undefined;
   readonly entry: string | undefined;
   readonly action: string;
 }
 
-/** Actions on a whole queue whose path goes on behind the word (a status, a name). */
+/** Actions on a whole queue. Some paths have one more part (a status, a name). */
 const queueActions = new Set([
   'add',
   'retry',
@@ -39,8 +39,8 @@ function decoded(segment: string): string {
   }
 }
 
-/** `path` begins behind `/api/`. */
-function readPath(path: string): BoardAction {
+/** `path` is the part of the request's path after `/api/`. */
+function readPath(path: string): BullBoardAction {
   const [area, queue, third, fourth] = path.split('/').map(decoded);
   if (area !== 'queues' || queue === undefined) {
     return { queue: undefined, entry: undefined, action: '' };
@@ -51,60 +51,61 @@ function readPath(path: string): BoardAction {
     : { queue, entry: third, action: fourth ?? '' };
 }
 
-function onDeadLetter({ entry, action }: BoardAction): Refusal {
+function onDeadLetter({ entry, action }: BullBoardAction): Refusal {
   const jobId = (entry === undefined ? undefined : jobOfDeadLetterEntry(entry)) ?? 'ID';
   if (['clean', 'empty', 'obliterate'].includes(action)) {
     return {
-      message: 'A dead letter leaves the list with a reason, which is kept on record.',
+      message: 'Discarding a dead letter needs a reason, which is recorded.',
       command: `purser dlq discard ${jobId} --reason TEXT`,
     };
   }
   if (['retry', 'promote'].includes(action)) {
     return {
-      message: 'Dead letters are replayed one by one: open an entry, or use the command.',
+      message: 'Dead letters are replayed one at a time: open an entry, or use the command.',
       command: `purser dlq replay ${jobId}`,
     };
   }
   return {
-    message: 'A dead letter is a record and is not edited.',
+    message: 'A dead letter is a record and cannot be edited.',
     command: `purser jobs show ${jobId}`,
   };
 }
 
-function onEntry({ entry, action }: BoardAction): Refusal {
+function onEntry({ entry, action }: BullBoardAction): Refusal {
   const jobId = /^([1-9]\d*)-\d+$/.exec(entry ?? '')?.[1] ?? 'ID';
   if (action === 'retry') {
     return {
-      message: 'The scheduler retries by itself; a job that is out of attempts is a dead letter.',
+      message: 'The scheduler retries failed jobs; a job without attempts left is a dead letter.',
       command: `purser dlq replay ${jobId}`,
     };
   }
   return {
-    message: 'An entry follows its job in the database and is not changed here.',
+    message: 'An entry follows its job in the database and cannot be changed here.',
     command: `purser jobs show ${jobId}`,
   };
 }
 
-function onQueue({ queue, action }: BoardAction): Refusal {
+function onQueue({ queue, action }: BullBoardAction): Refusal {
   switch (action) {
     case 'add': {
       const jobType = /^[a-z][a-z0-9_]*$/.test(queue ?? '') ? queue : 'TYPE';
       return {
-        message: 'A job begins as a row in the database.',
+        message: 'A new job is inserted into the database, not into a queue.',
         command: `purser enqueue ${jobType} --tenant TENANT`,
       };
     }
     case 'retry':
     case 'promote':
       return {
-        message: 'The scheduler retries by itself; what is out of attempts is a dead letter.',
+        message: 'The scheduler retries failed jobs; jobs without attempts left are dead letters.',
         command: 'purser dlq list',
       };
     case 'clean':
     case 'empty':
     case 'obliterate':
       return {
-        message: 'Finished entries leave by themselves; the others would be dispatched again.',
+        message:
+          'Finished entries are removed automatically; all others would be dispatched again.',
         command: 'purser jobs list',
       };
     case 'pause':
@@ -112,7 +113,7 @@ function onQueue({ queue, action }: BoardAction): Refusal {
     case 'concurrency':
     case 'rate-limit':
       return {
-        message: 'How much runs at once is decided where workers are started and stopped.',
+        message: 'The number of workers and WORKER_CONCURRENCY decide how many jobs run at once.',
         command: 'purser start worker',
       };
     case 'job-schedulers':
@@ -121,12 +122,12 @@ function onQueue({ queue, action }: BoardAction): Refusal {
         command: 'purser tenants set-plan TENANT PLAN',
       };
     default:
-      return { message: 'The board shows and changes nothing.', command: 'purser --help' };
+      return { message: 'Bull Board is read-only here.', command: 'purser --help' };
   }
 }
 
-/** `path` is the part of the request's path behind the board's `/api/`. */
-export function boardRefusal(path: string): Refusal {
+/** `path` is the part of the request's path after Bull Board's `/api/`. */
+export function refusalOf(path: string): Refusal {
   const action = readPath(path);
   if (action.queue === deadLetterQueue) return onDeadLetter(action);
   return action.entry === undefined ? onQueue(action) : onEntry(action);

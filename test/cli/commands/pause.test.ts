@@ -81,7 +81,7 @@ describe('pause and resume', () => {
       }
       expect(await invoke(command, '--type', 'no_such', ...reason)).toMatchObject({
         code: 1,
-        err: expect.stringMatching(/no job type "no_such"; the database knows .*test_step/),
+        err: expect.stringMatching(/no job type "no_such"; registered job types: .*test_step/),
       });
       expect(await invoke(command, '--type', '', ...reason)).toMatchObject({ code: 64 });
       expect(await invoke(command, '--tenant', 'nobody', ...reason)).toMatchObject({

@@ -1,6 +1,6 @@
 /** The go-live checklist, seen on a real database. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { readChecklist } from '../../../src/cli/doctor/checklist.ts';
+import { readChecklist } from '../../../src/cli/doctor/checklist/checklist.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { emptyDatabase, freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';

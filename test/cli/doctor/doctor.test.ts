@@ -67,7 +67,7 @@ describe('doctor', () => {
     expect(await llm('house-model')).toEqual({
       check: 'llm',
       level: 'fail',
-      seen: 'LLM_MODEL house-model has no price, and every call of it is refused',
+      seen: 'LLM_MODEL house-model has no price, and calls of a model without a price are refused',
       fix: expect.stringContaining('llm_prices'),
     });
     await fresh.sql`

@@ -153,7 +153,7 @@ function boardSuite(start: () => Promise<WebFixture>): void {
         state: 'pending',
         replayOf: jobId,
         payload: { secret: 'in the payload' },
-        stateDetail: { by: 'operator', source: 'board' },
+        stateDetail: { by: 'operator', source: 'bull_board' },
       });
       expect(await findJob(fixture.database.system, jobId)).toMatchObject({ state: 'dead_letter' });
       expect(await fixture.transport.queue('dead-letter').getJob(entry)).toBeUndefined();

@@ -1,7 +1,7 @@
 import { appRoutes } from '@bull-board/api/dist/routes.js';
 import { expect, it } from 'vitest';
 import { commands } from '../../../src/cli/commands.ts';
-import { boardRefusal } from '../../../src/web/board/refusals.ts';
+import { refusalOf } from '../../../src/web/bull-board/refused-changes.ts';
 
 const changing = appRoutes.api.filter(({ method }) => method !== 'get');
 const paths = changing.flatMap(({ route }) => [route].flat());
@@ -17,7 +17,7 @@ const refused = ['report', 'dead-letter'].flatMap((queue) =>
 it.each([...refused, 'queues/report/12-3/a-new-button'])(
   'names a command that the CLI has, with all it needs: %s',
   (path) => {
-    const [purser, ...words] = boardRefusal(path).command.split(' ');
+    const [purser, ...words] = refusalOf(path).command.split(' ');
     expect(purser).toBe('purser');
     const command = commands.find((candidate) =>
       `${words.join(' ')} `.startsWith(`${candidate.path} `),
@@ -38,7 +38,7 @@ it.each([...refused, 'queues/report/12-3/a-new-button'])(
 );
 
 it('points to the help for what it does not know', () => {
-  expect(boardRefusal('metrics/history/purge').command).toBe('purser --help');
-  expect(boardRefusal('').command).toBe('purser --help');
-  expect(boardRefusal('queues/%E0%A4%A/x').command).toMatch(/^purser /);
+  expect(refusalOf('metrics/history/purge').command).toBe('purser --help');
+  expect(refusalOf('').command).toBe('purser --help');
+  expect(refusalOf('queues/%E0%A4%A/x').command).toMatch(/^purser /);
 });

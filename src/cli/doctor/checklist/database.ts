@@ -1,37 +1,31 @@
-/**
- * The items of the go-live checklist that the database itself shows.
- */
-import type { Queryable } from '../../db/connect.ts';
-import { codeOf } from '../../errors.ts';
+/** Items measured on the database: tables, columns, indexes, and the refusal without a tenant context. */
+import type { Queryable } from '../../../db/connect.ts';
+import { codeOf } from '../../../errors.ts';
+import type { ItemDefinition, Measurement } from './item.ts';
 
-export interface ChecklistItem {
-  readonly section: string;
-  readonly item: string;
-  readonly command: string;
-  readonly expected: string;
-  readonly seen: string;
-  /** undefined: this command cannot see it; run the item's command. */
-  readonly met: boolean | undefined;
-}
+type Query = (sql: Queryable) => Promise<Measurement>;
 
-type Look = (sql: Queryable) => Promise<Pick<ChecklistItem, 'seen' | 'met'>>;
+const measured =
+  (query: Query): ItemDefinition['measure'] =>
+  ({ sql }) =>
+    sql === undefined ? { seen: 'DATABASE_URL is not set', met: false } : query(sql);
 
-const columnsOf =
-  (table: string, expected: readonly string[]): Look =>
+const hasColumns =
+  (table: string, expected: readonly string[]): Query =>
   async (sql) => {
     const rows = await sql<{ name: string }[]>`
       select attname as name from pg_attribute
       where attrelid = to_regclass(${table}) and attnum > 0 and not attisdropped`;
     const found = new Set(rows.map(({ name }) => name));
-    if (found.size === 0) return { seen: 'there is no such table', met: false };
+    if (found.size === 0) return { seen: 'the table does not exist', met: false };
     const missing = expected.filter((name) => !found.has(name));
     return missing.length === 0
       ? { seen: `has ${expected.join(', ')}`, met: true }
       : { seen: `lacks ${missing.join(', ')}`, met: false };
   };
 
-const indexes =
-  (expected: readonly string[]): Look =>
+const hasIndexes =
+  (expected: readonly string[]): Query =>
   async (sql) => {
     const rows = await sql<{ name: string }[]>`
       select indexname as name from pg_indexes where indexname = any(${[...expected]}::text[])`;
@@ -39,17 +33,17 @@ const indexes =
     return { seen: found.join(', ') || 'none', met: found.length === expected.length };
   };
 
-/** A read without a tenant context, as the role of handlers, has to raise. */
-const refusedWithoutContext: Look = async (sql) => {
-  const [known] = await sql<{ known: boolean }[]>`
-    select to_regproc('purser.tenancy_mode') is not null as known`;
-  if (known?.known !== true) return { seen: 'not migrated', met: false };
+/** Writes to a tenant table under the role of handlers, without a tenant context: this has to raise. */
+const refusesWithoutContext: Query = async (sql) => {
+  const [migrated] = await sql<{ yes: boolean }[]>`
+    select to_regproc('purser.tenancy_mode') is not null as yes`;
+  if (migrated?.yes !== true) return { seen: 'not migrated', met: false };
   const [mode] = await sql<{ uses_roles: boolean }[]>`select uses_roles from purser.tenancy_mode()`;
+  const asHandler =
+    mode?.uses_roles === true ? 'set local role purser_tenant' : "set local purser.system = 'off'";
   const refusal = await sql
     .unsafe(
-      mode?.uses_roles === true
-        ? 'begin; set local role purser_tenant; insert into public.aws_accounts select * from public.aws_accounts where false; commit'
-        : "begin; set local purser.system = 'off'; insert into public.aws_accounts select * from public.aws_accounts where false; commit",
+      `begin; ${asHandler}; insert into public.aws_accounts select * from public.aws_accounts where false; commit`,
     )
     .then(() => undefined)
     .catch((error: unknown) => codeOf(error));
@@ -59,29 +53,25 @@ const refusedWithoutContext: Look = async (sql) => {
     : { seen: refusal === undefined ? 'nothing was raised' : `raised ${refusal}`, met: false };
 };
 
-interface Planned {
-  readonly section: string;
-  readonly item: string;
-  readonly command: string;
-  readonly expected: string;
-  readonly look: Look;
-}
-
-const database = 'database schema';
-const inDatabase = (item: string, command: string, expected: string, look: Look): Planned => ({
-  section: database,
+const inSchema = (
+  item: string,
+  command: string,
+  expected: string,
+  query: Query,
+): ItemDefinition => ({
+  section: 'database schema',
   item,
   command,
   expected,
-  look,
+  measure: measured(query),
 });
 
-export const databaseItems: readonly Planned[] = [
-  inDatabase(
+export const databaseItems: readonly ItemDefinition[] = [
+  inSchema(
     'llm_budgets',
     'psql -c "\\d+ llm_budgets"',
     'id, tenant_id, monthly_limit_usd, hard_limit, created_at, updated_at',
-    columnsOf('public.llm_budgets', [
+    hasColumns('public.llm_budgets', [
       'id',
       'tenant_id',
       'monthly_limit_usd',
@@ -90,21 +80,21 @@ export const databaseItems: readonly Planned[] = [
       'updated_at',
     ]),
   ),
-  inDatabase(
+  inSchema(
     'usage of the month',
     'purser budget show',
-    'current_month_usage_usd in llm_budget_status, without a reset job',
-    columnsOf('public.llm_budget_status', [
+    'current_month_usage_usd in llm_budget_status, without a monthly reset job',
+    hasColumns('public.llm_budget_status', [
       'tenant_id',
       'monthly_limit_usd',
       'current_month_usage_usd',
     ]),
   ),
-  inDatabase(
+  inSchema(
     'llm_reservations',
     'psql -c "\\d+ llm_reservations"',
     'id, budget_id, tenant_id, estimated_cost_usd, status, created_at, expires_at',
-    columnsOf('public.llm_reservations', [
+    hasColumns('public.llm_reservations', [
       'id',
       'budget_id',
       'tenant_id',
@@ -114,23 +104,23 @@ export const databaseItems: readonly Planned[] = [
       'expires_at',
     ]),
   ),
-  inDatabase(
+  inSchema(
     'llm_usage',
     'psql -c "\\d+ llm_usage"',
     'the table exists',
-    columnsOf('public.llm_usage', ['reservation_id']),
+    hasColumns('public.llm_usage', ['reservation_id']),
   ),
-  inDatabase(
+  inSchema(
     'encryption_key_version',
     'psql -c "\\d+ aws_accounts"',
     'the column exists',
-    columnsOf('public.aws_accounts', ['encryption_key_version']),
+    hasColumns('public.aws_accounts', ['encryption_key_version']),
   ),
-  inDatabase(
+  inSchema(
     'indexes',
     'psql -c "\\di" | grep llm_',
     'ix_llm_budgets_tenant_id, ix_llm_reservations_budget_id, ix_llm_reservations_expires_at',
-    indexes([
+    hasIndexes([
       'ix_llm_budgets_tenant_id',
       'ix_llm_reservations_budget_id',
       'ix_llm_reservations_expires_at',
@@ -141,6 +131,6 @@ export const databaseItems: readonly Planned[] = [
     item: 'RLS is enforced by exception',
     command: 'npx vitest run test/tenancy/rls-enforcement.test.ts',
     expected: 'rls_enforcement_failed without a tenant context',
-    look: refusedWithoutContext,
+    measure: measured(refusesWithoutContext),
   },
 ];

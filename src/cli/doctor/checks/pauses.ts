@@ -1,24 +1,24 @@
-/** What `doctor` says of pauses: each is somebody's decision, and easily forgotten. */
-import type { Queryable } from '../../db/connect.ts';
-import { listPauses } from '../../jobs/pauses.ts';
-import { pauseTitle, resumeCommand } from '../reports/pause-text.ts';
+/** The check of pauses: an operator paused each, and a pause is easily forgotten. */
+import type { Queryable } from '../../../db/connect.ts';
+import { listPauses } from '../../../jobs/pauses.ts';
+import { pauseTitle, resumeCommand } from '../../reports/pauses.ts';
+import { ok, warn } from './finding.ts';
+import type { CheckResult } from './finding.ts';
 
-/** Pauses named in full; of more, only their number is said. */
-const named = 5;
+/** This many pauses are named; the others are counted. */
+const maxNamed = 5;
 
-export async function checkPauses(sql: Queryable) {
+export async function checkPauses(sql: Queryable): Promise<CheckResult> {
   const pauses = await listPauses(sql);
-  if (pauses.length === 0) return { level: 'ok' as const, seen: 'nothing is paused' };
-  const said = pauses
-    .slice(0, named)
-    .map(
-      (pause) =>
-        `${pauseTitle(pause)} since ${pause.at.toISOString()} by ${pause.by} (${pause.reason})`,
-    );
-  const rest = pauses.length - said.length;
-  return {
-    level: 'warn' as const,
-    seen: `paused: ${said.join('; ')}${rest > 0 ? `; and ${rest} more: purser pauses` : ''}`,
-    fix: `when its reason is gone: ${pauses.slice(0, named).map(resumeCommand).join('; ')}`,
-  };
+  if (pauses.length === 0) return ok('nothing is paused');
+  const named = pauses.slice(0, maxNamed);
+  const texts = named.map(
+    (pause) =>
+      `${pauseTitle(pause)} since ${pause.at.toISOString()} by ${pause.by} (${pause.reason})`,
+  );
+  const more = pauses.length - named.length;
+  return warn(
+    `paused: ${texts.join('; ')}${more > 0 ? `; and ${more} more: purser pauses` : ''}`,
+    `when the reason no longer applies: ${named.map(resumeCommand).join('; ')}`,
+  );
 }

@@ -1,0 +1,61 @@
+/** Starts the three roles in this process, as `start all` does, with the offline analyst's calls priced. */
+import type { Config } from '../../config.ts';
+import type { Database } from '../../db/database.ts';
+import { codeOf } from '../../errors.ts';
+import type { LlmProviderConfig } from '../../llm/create-llm.ts';
+import { createLogger } from '../../log.ts';
+import {
+  llmProviderOf,
+  startSchedulerRole,
+  startWebRole,
+  startWorkerRole,
+  systemConnections,
+} from '../runtime/roles.ts';
+import type { WebAddress } from '../runtime/roles.ts';
+import { openQueues, openServiceDatabase } from '../runtime/services.ts';
+import type { Queues } from '../runtime/services.ts';
+import { openWorkerParts } from '../runtime/worker-parts.ts';
+import type { DemoRun } from './database.ts';
+
+/** The offline analyst is free; the demo charges its tokens at this model's price, so that budgets change. */
+export const offlinePriceModel = 'gpt-4o-mini';
+
+export interface DemoFleet {
+  readonly database: Database;
+  readonly queues: Queues;
+  readonly llm: LlmProviderConfig;
+  readonly web: WebAddress;
+}
+
+export async function startFleet(
+  { invocation, lifecycle }: DemoRun,
+  config: Config,
+  port: number,
+): Promise<DemoFleet> {
+  const log = createLogger({ level: config.LOG_LEVEL, role: 'demo' });
+  const database = await openServiceDatabase(config, lifecycle, {
+    name: 'demo',
+    systemConnections: Object.values(systemConnections).reduce((sum, count) => sum + count, 0),
+    tenantConnections: 2,
+    tenantThreads: true,
+  });
+  const provider = llmProviderOf(config);
+  const llm = provider.kind === 'offline' ? { ...provider, priceAs: offlinePriceModel } : provider;
+  const parts = await openWorkerParts(config, lifecycle, { database, llm });
+  const queues = openQueues(config, lifecycle, {
+    database,
+    workers: parts.executors.jobTypes.size,
+    name: 'demo',
+    log,
+  });
+  const context = { config, lifecycle, database, queues };
+  startSchedulerRole(context);
+  await startWorkerRole(context, parts);
+  const web = await startWebRole(context, port).catch((error: unknown) => {
+    if (invocation.value('port') !== undefined || codeOf(error) !== 'port_unavailable') throw error;
+    invocation.note(`port ${port} is in use; the dashboard gets a free port`);
+    return startWebRole(context, 0);
+  });
+  invocation.note(`scheduler, worker and web are running (queues in ${queues.backend.kind})`);
+  return { database, queues, llm, web };
+}

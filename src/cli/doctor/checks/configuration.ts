@@ -1,0 +1,35 @@
+/** Checks that need the configuration only. */
+import type { Config } from '../../../config.ts';
+import { openKeyring } from '../../../crypto/open-keyring.ts';
+import { fail, ok, warn } from './finding.ts';
+import type { CheckResult } from './finding.ts';
+
+/** Encrypts and decrypts a text. */
+export async function checkKeys(config: Config): Promise<CheckResult> {
+  const { ENCRYPTION_KEY: key, KDF_SALT: salt } = config;
+  if (key === undefined || salt === undefined) {
+    return warn(
+      'ENCRYPTION_KEY or KDF_SALT is not set: credentials cannot be stored',
+      'purser keys generate-key and purser keys generate-salt; keep both in your secret store',
+    );
+  }
+  const manager = await openKeyring(config);
+  const context = { tenantId: 'doctor', column: 'doctor.check', purpose: 'generic' } as const;
+  const { ciphertext } = await manager.encryptString('round trip', context);
+  if ((await manager.decryptString(ciphertext, context)) !== 'round trip') {
+    return fail(
+      'decryption returned a different text than was encrypted',
+      'check ENCRYPTION_KEY and KDF_SALT',
+    );
+  }
+  return ok(`version ${config.ENCRYPTION_KEY_VERSION} encrypts and decrypts`);
+}
+
+export function checkDashboard(config: Config): CheckResult {
+  return config.DASHBOARD_PASSWORD === undefined
+    ? warn(
+        'DASHBOARD_PASSWORD is not set: web generates a password at each start',
+        'set DASHBOARD_USER and DASHBOARD_PASSWORD',
+      )
+    : ok('a login is configured');
+}

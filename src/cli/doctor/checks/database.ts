@@ -1,0 +1,85 @@
+/** Checks of the database: version, migrations, tenancy, connections, pooler and clock. */
+import type { Config } from '../../../config.ts';
+import type { Queryable } from '../../../db/connect.ts';
+import type { Database } from '../../../db/database.ts';
+import { migrationStatus } from '../../../db/migrate.ts';
+import { findUnprotectedTables } from '../../../db/tenancy-walk.ts';
+import { fail, ok, warn } from './finding.ts';
+import type { CheckResult } from './finding.ts';
+
+const minimumPostgres = 15;
+const clockToleranceMs = 2_000;
+
+export function checkPostgres({ serverVersion }: Database): CheckResult {
+  const seen = `Postgres ${serverVersion}`;
+  return serverVersion >= minimumPostgres
+    ? ok(seen)
+    : fail(seen, `use Postgres ${minimumPostgres} or newer`);
+}
+
+export async function checkMigrations({ system: sql }: Database): Promise<CheckResult> {
+  const missing = (await migrationStatus(sql)).filter((row) => row.appliedAt === null);
+  return missing.length === 0
+    ? ok('all applied')
+    : fail(`not applied: ${missing.map(({ name }) => name).join(', ')}`, 'run: purser migrate up');
+}
+
+export async function checkLevel({ system: sql, level }: Database): Promise<CheckResult> {
+  const [login] = await sql<{ superuser: boolean }[]>`
+    select rolsuper as superuser from pg_roles where rolname = current_user`;
+  if (login?.superuser === true) {
+    return warn(
+      `${level}, but the login is a superuser, and superusers bypass every policy`,
+      'use a login without SUPERUSER that owns the database and has CREATEROLE',
+    );
+  }
+  if (level === 'L3') return ok('L3: handlers log in as the tenant role');
+  if (level === 'L2') {
+    return warn(
+      'L2: one login, SET LOCAL ROLE. Stops wrong code; hostile SQL in a handler could RESET ROLE',
+      'set TENANT_DATABASE_URL to a login of its own and migrate again (level L3)',
+    );
+  }
+  return warn(
+    'L1: one plain login. Stops mistakes, not malice',
+    'give the login CREATEROLE, or have purser_system and purser_tenant granted to it, and migrate again',
+  );
+}
+
+export async function checkProtection(sql: Queryable): Promise<CheckResult> {
+  const unprotected = await findUnprotectedTables(sql);
+  return unprotected.length === 0
+    ? ok('every table with a tenant has forced policies')
+    : fail(`unprotected: ${unprotected.join(', ')}`, 'run: purser migrate up');
+}
+
+export async function checkConnections(sql: Queryable): Promise<CheckResult> {
+  const [row] = await sql<{ used: number; allowed: number }[]>`
+    select (select count(*)::int from pg_stat_activity where backend_type = 'client backend') as used,
+           current_setting('max_connections')::int
+             - current_setting('superuser_reserved_connections')::int as allowed`;
+  const { used = 0, allowed = 0 } = row ?? {};
+  const seen = `${used} of ${allowed} in use`;
+  return used > allowed * 0.9
+    ? warn(seen, 'run fewer processes, take a larger plan, or use a pooler')
+    : ok(seen);
+}
+
+/** A direct address is needed with queues in Redis too: migrations cannot run through a pooler. */
+export function checkPooler(config: Config, { pooler }: Database): CheckResult {
+  if (pooler !== 'transaction') return ok(pooler === 'none' ? 'none' : 'session mode');
+  return config.DATABASE_DIRECT_URL === undefined
+    ? fail(
+        'DATABASE_URL goes through a pooler in transaction mode; migrations and queues in Postgres need a direct connection',
+        'set DATABASE_DIRECT_URL to the address of the database itself',
+      )
+    : ok('transaction mode; migrations and queues in Postgres use DATABASE_DIRECT_URL');
+}
+
+export async function checkClock(sql: Queryable): Promise<CheckResult> {
+  const before = Date.now();
+  const [row] = await sql<{ at: Date }[]>`select clock_timestamp() as at`;
+  const offMs = Math.abs((row?.at.getTime() ?? 0) - (before + Date.now()) / 2);
+  const seen = `${Math.round(offMs)} ms from the database's`;
+  return offMs > clockToleranceMs ? warn(seen, 'synchronise the clocks (NTP)') : ok(seen);
+}
