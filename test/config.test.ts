@@ -1,4 +1,4 @@
-/** The environment: every fault at once, and nothing assumed in production. */
+/** The configuration: all faults at once, and no defaults for secrets in production. */
 import { expect, it } from 'vitest';
 import { describeConfig, loadConfig } from '../src/config.ts';
 import type { PurserError } from '../src/errors.ts';
@@ -44,7 +44,7 @@ const wrong = {
   LOG_LEVEL: 'CANARY',
 };
 
-it('reports every fault at once, each with its variable and an example, and never a value', () => {
+it('reports all faults at once, each with variable and example, never with the value', () => {
   const error = faultsOf(wrong);
   expect(error.code).toBe('invalid_configuration');
   expect(error.exitCode).toBe(78);
@@ -57,7 +57,7 @@ it('reports every fault at once, each with its variable and an example, and neve
   expect(error.message).not.toContain('CANARY');
 });
 
-it('gives examples that it would itself accept', () => {
+it('accepts its own examples', () => {
   const examples = describeConfig().filter(({ example }) => !example.startsWith('the output of'));
   const env = Object.fromEntries(examples.map(({ name, example }) => [name, example]));
   const made = {
@@ -81,13 +81,15 @@ it.each(Object.keys(production).filter((name) => name !== 'ENVIRONMENT'))(
   },
 );
 
-it('requires a salt in staging, so that a restart can read what was written before it', () => {
+it('requires a salt in staging, so that data can be decrypted after a restart', () => {
   expect(faultsOf({ ENVIRONMENT: 'staging' }).message).toContain('KDF_SALT is required in staging');
 });
 
-it('refuses a host in a parameter, where not every driver looks for it', () => {
+it('refuses a URL with its host in a parameter, which not every driver reads', () => {
   const error = faultsOf({ DATABASE_URL: 'postgres://user@localhost/purser?host=/run/postgresql' });
-  expect(error.message).toContain('DATABASE_URL names its host in a parameter, which is not read');
+  expect(error.message).toContain(
+    'DATABASE_URL names its host in a parameter, which is not supported',
+  );
 });
 
 it('treats empty variables as unset', () => {
@@ -97,11 +99,11 @@ it('treats empty variables as unset', () => {
   expect(empty.PORT).toBe(3000);
 });
 
-it('does not judge variables that are not its own', () => {
+it('ignores variables that are not in the schema', () => {
   expect(() => loadConfig({ PURSER_FUTURE: 'x', PATH: '' })).not.toThrow();
 });
 
-it('asks for a key with the openai provider unless a server of your own is named', () => {
+it('requires an API key with the openai provider unless OPENAI_BASE_URL is set', () => {
   expect(faultsOf({ LLM_PROVIDER: 'openai' }).message).toContain('OPENAI_API_KEY is required');
   const own = { LLM_PROVIDER: 'openai', OPENAI_BASE_URL: 'http://127.0.0.1:11434/v1' };
   expect(loadConfig(own).LLM_PROVIDER).toBe('openai');

@@ -1,4 +1,4 @@
-/** A command run in this process: its own code on a real database, without the second that a new process costs. */
+/** Runs a command in this process, on a real database: a new process takes a second longer. */
 import { Readable } from 'node:stream';
 import { commands } from '../../src/cli/commands.ts';
 import { matchCommand, parseInvocation } from '../../src/cli/terminal/parse.ts';
@@ -8,13 +8,13 @@ import { messageOf, PurserError } from '../../src/errors.ts';
 export interface Outcome {
   readonly code: number;
   readonly out: string;
-  /** Notes, and the message of what it threw. */
+  /** Notes, and the message of a thrown error. */
   readonly err: string;
 }
 
 export type Invoke = (...args: string[]) => Promise<Outcome>;
 
-/** `input` is what is piped in. The exit code is the error's, as in src/cli/main.ts, which the tests on real processes cover. */
+/** `input` is stdin. The exit code is that of the thrown error, as in src/cli/terminal/run.ts. */
 export function invokeWith(env: NodeJS.ProcessEnv, input: Iterable<Uint8Array> = []): Invoke {
   return async (...args) => {
     const matched = matchCommand(commands, args);

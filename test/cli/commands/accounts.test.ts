@@ -1,4 +1,4 @@
-/** Credentials of cloud accounts: in through a pipe or a file, stored encrypted, never out again. */
+/** Credentials of cloud accounts: read from stdin or a file, stored encrypted, never printed. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
@@ -52,7 +52,7 @@ async function storedRow(): Promise<Record<string, unknown> | undefined> {
   return row;
 }
 
-it('stores the ciphertext alone, which opens for this tenant and column and for no other', async () => {
+it('stores only ciphertext, which can be decrypted for this tenant and column alone', async () => {
   const added = await add(`${secret}\n`, '--name', 'Production');
   expect(added).toEqual({
     code: 0,
@@ -79,7 +79,7 @@ it('stores the ciphertext alone, which opens for this tenant and column and for 
   }
 });
 
-it('reads a file that is named, and says of one that is not there which option named it', async () => {
+it('reads a named file; the error of a missing file names the option', async () => {
   const path = join(folder, 'credentials.json');
   await writeFile(path, secret);
   expect(await add('', '--credentials-file', path)).toMatchObject({ code: 0 });
@@ -109,12 +109,12 @@ it('lists accounts with their key version and never their credentials', async ()
   }
 });
 
-it('does not take an account twice, and takes it again once it was removed', async () => {
+it('refuses an account that exists, and accepts it again after it was removed', async () => {
   await add(secret);
   const before = await storedRow();
   expect(await add('other')).toMatchObject({
     code: 1,
-    err: expect.stringContaining('has account 123456789012 already'),
+    err: expect.stringContaining('already has account 123456789012'),
   });
   expect(await storedRow()).toEqual(before);
   const remove = ['accounts', 'remove', '--tenant', tenantId, ...account];
@@ -128,7 +128,7 @@ it('does not take an account twice, and takes it again once it was removed', asy
   expect(await add('other')).toMatchObject({ code: 0 });
 });
 
-it('of an unknown tenant says that it is unknown', async () => {
+it('refuses an unknown tenant by name', async () => {
   tenantId = 'nobody';
   expect(await add(secret)).toMatchObject({ code: 1, err: 'there is no tenant "nobody"' });
   const listed = await invokeWith(env)('accounts', 'list', '--tenant', 'nobody');
@@ -145,7 +145,7 @@ it.each([
   expect(await storedRow()).toBeUndefined();
 });
 
-it('stops reading what never ends', async () => {
+it('stops reading an endless input', async () => {
   let chunks = 0;
   function* endless() {
     for (;;) {
@@ -177,7 +177,7 @@ it('without ENCRYPTION_KEY exits 78 and says what to set', async () => {
   expect(outcome.err).toContain('ENCRYPTION_KEY is not set');
 });
 
-it('in development keeps a salt in the data folder, and in staging asks for one', async () => {
+it('generates a salt in the data folder in development, and requires one in staging', async () => {
   const { KDF_SALT: _, ...unsalted } = env;
   const PURSER_DATA_DIR = join(folder, 'data');
   const run = invokeWith({ ...unsalted, PURSER_DATA_DIR }, [Buffer.from(secret)]);
@@ -195,7 +195,7 @@ it('in development keeps a salt in the data folder, and in staging asks for one'
   });
 });
 
-it('as a process takes a pipe, and its log at its most talkative names no secret', async () => {
+it('reads a pipe as a process, and logs no secret at level trace', async () => {
   const args = ['accounts', 'add', '--tenant', tenantId, ...account];
   const child = spawn(process.execPath, ['dist/cli/main.js', ...args], {
     env: { PATH: process.env['PATH'], ...env, LOG_LEVEL: 'trace' },

@@ -1,4 +1,4 @@
-/** `purser handlers new` writes what runs as it is written. */
+/** `purser handlers new` writes a handler and a test that run unchanged. */
 import { spawnSync } from 'node:child_process';
 import { mkdtemp, readdir, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -28,7 +28,7 @@ test('the skeleton passes its own test and loads as a handler', async () => {
   expect(handler).toMatchObject({ type: 'monthly_digest', timeoutMs: 30_000, maxAttempts: 3 });
 });
 
-test('the commands that it prints can be pasted, whatever the folder is called', async () => {
+test('the printed commands are quoted for the shell', async () => {
   const spaced = join(folder, "the team's jobs");
   const { out } = await purser('handlers', 'new', 'send_invoice', '--dir', spaced);
   const word = (name: string) => `'${join(spaced, name).replaceAll("'", `'\\''`)}'`;
@@ -36,9 +36,9 @@ test('the commands that it prints can be pasted, whatever the folder is called',
   expect(out).toContain(`PURSER_HANDLERS=${word('send-invoice.mjs')} npx purser start worker`);
 });
 
-test('it writes over nothing, and refuses a name that is no job type', async () => {
+test('it overwrites no file, and refuses a name that is not a job type', async () => {
   const again = await purser('handlers', 'new', 'monthly_digest', '--dir', folder);
-  expect(again).toMatchObject({ code: 1, err: expect.stringContaining('is there already') });
+  expect(again).toMatchObject({ code: 1, err: expect.stringContaining('already exists') });
   const named = await purser('handlers', 'new', 'Monthly Digest');
   expect(named).toMatchObject({ code: 64, err: expect.stringContaining('lower-case') });
 });

@@ -1,4 +1,4 @@
-/** `purser ingest` as an operator types it. */
+/** `purser ingest`. */
 import { once } from 'node:events';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -29,7 +29,7 @@ afterAll(async () => {
   await database.close();
 });
 
-it('takes a legacy CUR by --file or --focus, and refuses a format or file it cannot make out', async () => {
+it('accepts a legacy CUR by --file or --focus, and refuses an unknown format', async () => {
   const path = join(folder, 'cur.csv');
   await writeFile(path, curFile([{}, { 'lineItem/UnblendedCost': '2' }]));
   const ingest = ['ingest', '--tenant', tenantId];
@@ -38,15 +38,15 @@ it('takes a legacy CUR by --file or --focus, and refuses a format or file it can
   });
   expect(await invoke(...ingest, '--focus', path)).toMatchObject({
     code: 0,
-    out: expect.stringContaining('already there'),
+    out: expect.stringContaining('already has this file'),
   });
   const uploads = await database.sql`
     select format, state from ingest_uploads where tenant_id = ${tenantId}`;
   expect([...uploads]).toEqual([{ format: 'aws-cur', state: 'ready' }]);
   for (const [args, says] of [
     [['--file', path, '--format', 'azure'], 'there is no format "azure"; use auto, focus, aws-cur'],
-    [['--file', path, '--focus', path], 'only one of them'],
-    [[], 'name the export: --file FILE'],
+    [['--file', path, '--focus', path], 'either --file FILE or --focus FILE'],
+    [[], 'name the export with'],
   ] as const) {
     const { code, err } = await invoke(...ingest, ...args);
     expect([code, err]).toEqual([64, expect.stringContaining(says)]);
@@ -77,14 +77,14 @@ it('splits a legacy CUR among tenants that it adds by lineItem/UsageAccountId', 
   );
 });
 
-it('says what is wrong with a file before anything is uploaded', async () => {
+it('names what is wrong with a file before anything is uploaded', async () => {
   const empty = join(folder, 'empty.csv');
   const other = join(folder, 'other.csv');
   await writeFile(empty, '');
   await writeFile(other, 'a,b\n1,2\n');
   for (const [path, says] of [
     [join(folder, 'missing.csv'), 'cannot be opened (ENOENT)'],
-    [folder, 'is a folder; name one file'],
+    [folder, 'is a folder; name a file'],
     [empty, 'the file is empty'],
     [other, 'not a FOCUS 1.0 to 1.2 file: missing'],
   ] as const) {
@@ -95,14 +95,14 @@ it('says what is wrong with a file before anything is uploaded', async () => {
   expect(uploads).toHaveLength(0);
 });
 
-it('refuses a pipe before it waits for one', async () => {
+it('refuses a pipe without waiting for data', async () => {
   const path = join(folder, 'pipe.csv');
   const pipe = createServer().listen(path);
   await once(pipe, 'listening');
   expect(await invoke('ingest', '--tenant', tenantId, '--file', path)).toEqual({
     code: 1,
     out: '',
-    err: `--file ${path}: is a pipe, and an export is read more than once; write it to a file first`,
+    err: `--file ${path}: is a pipe, but an export is read more than once; write it to a file first`,
   });
   pipe.close();
 });

@@ -1,4 +1,4 @@
-/** `purser jobs cancel` and what `jobs show` tells of a wish, a pause, progress and log lines. */
+/** `purser jobs cancel`, and cancel requests, pauses, progress and log lines in `jobs show`. */
 import { userInfo } from 'node:os';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { storeProgress } from '../../../src/jobs/leases.ts';
@@ -36,16 +36,16 @@ afterAll(() => test.close());
 const cancel = (jobId: string, ...more: string[]) =>
   invoke('jobs', 'cancel', jobId, '--reason', 'wrong file', ...more);
 
-/** What a worker does once it has found the wish under its token. */
+/** Runs `act` as the worker would, once it has found the cancel request of its attempt. */
 async function whenAsked(attempt: BegunAttempt, act: () => Promise<unknown>): Promise<void> {
-  await eventually('the wish', async () =>
+  await eventually('the cancel request', async () =>
     (await listCancelRequests(test.sql, [attempt.token])).get(attempt.token),
   );
   await act();
 }
 
 describe('jobs cancel', () => {
-  it('ends a waiting job, for the record by the login, or by who is named', async () => {
+  it('cancels a waiting job and records the login, or the name given by --by', async () => {
     const jobId = await addJob(test.sql, tenantId);
     expect(await cancel(jobId)).toEqual({ code: 0, out: `job ${jobId} is cancelled`, err: '' });
     expect(await jobRow(test.sql, jobId)).toMatchObject({
@@ -59,7 +59,7 @@ describe('jobs cancel', () => {
     });
   });
 
-  it('waits for a running job until its worker has stopped it', async () => {
+  it('waits until the worker has stopped a running job', async () => {
     const attempt = await runningJob(test.sql, tenantId);
     const [{ code, out }] = await Promise.all([
       cancel(attempt.jobId),
@@ -68,7 +68,7 @@ describe('jobs cancel', () => {
     expect([code, out]).toEqual([0, `job ${attempt.jobId} is cancelled`]);
   });
 
-  it('follows a running job that comes back to waiting, and cancels it there', async () => {
+  it('cancels a running job that returned to waiting', async () => {
     const attempt = await runningJob(test.sql, tenantId);
     const [{ code }] = await Promise.all([
       cancel(attempt.jobId),
@@ -80,7 +80,7 @@ describe('jobs cancel', () => {
     expect(await jobRow(test.sql, attempt.jobId)).toMatchObject({ state: 'cancelled' });
   });
 
-  it('says that the job was faster, with exit 1', async () => {
+  it('exits 1 when the job completed first', async () => {
     const attempt = await runningJob(test.sql, tenantId);
     const [{ code, out }] = await Promise.all([
       cancel(attempt.jobId),
@@ -88,16 +88,19 @@ describe('jobs cancel', () => {
     ]);
     expect([code, out]).toEqual([
       1,
-      `job ${attempt.jobId} was not cancelled: it had ended as completed`,
+      `job ${attempt.jobId} was not cancelled: it ended as completed`,
     ]);
   });
 
-  it('only asks with --wait 0, and says so when the wait is over and the job still runs', async () => {
+  it('does not wait with --wait 0, and exits 1 when the job still runs after the wait', async () => {
     const attempt = await runningJob(test.sql, tenantId);
     const asked = await cancel(attempt.jobId, '--wait', '0');
-    expect(asked).toMatchObject({ code: 0, out: expect.stringContaining('was asked to stop') });
+    expect(asked).toMatchObject({
+      code: 0,
+      out: expect.stringContaining('the cancel request stays'),
+    });
     const waited = await cancel(attempt.jobId, '--wait', '1');
-    expect(waited).toMatchObject({ code: 1, out: expect.stringContaining('the wish stands') });
+    expect(waited).toMatchObject({ code: 1, out: expect.stringContaining('is still running') });
     const shown = await invoke('jobs', 'show', attempt.jobId);
     expect(shown.out).toMatch(/^cancelling +by .+: wrong file$/m);
   });
@@ -120,17 +123,17 @@ describe('jobs cancel', () => {
     });
   });
 
-  it('is content with a job that was cancelled before', async () => {
+  it('succeeds for a job that was already cancelled', async () => {
     const jobId = await addJob(test.sql, tenantId);
     await cancel(jobId);
     expect(await cancel(jobId)).toEqual({
       code: 0,
-      out: `job ${jobId} was cancelled already`,
+      out: `job ${jobId} was already cancelled`,
       err: '',
     });
   });
 
-  it('refuses a job that is not there, and a reason or a name that says nothing', async () => {
+  it('refuses an unknown job, and an empty or unprintable reason or name', async () => {
     expect(await cancel('999999999')).toMatchObject({ code: 1, err: 'there is no job 999999999' });
     const jobId = await addJob(test.sql, tenantId);
     const bad = [
@@ -153,7 +156,7 @@ describe('jobs cancel', () => {
 });
 
 describe('jobs show', () => {
-  it('names the pauses that hold a waiting job back, and no others', async () => {
+  it('lists the pauses that apply to a waiting job, and no others', async () => {
     const jobId = await addJob(test.sql, tenantId);
     const other = await addTenant(test.sql);
     await invoke('pause', '--type', step, '--reason', 'bad release', '--by', 'alice');
@@ -169,7 +172,7 @@ describe('jobs show', () => {
     await invoke('resume', '--type', step);
   });
 
-  it('prints progress and the newest log lines, and none of them can move the cursor', async () => {
+  it('prints progress and the newest log lines, with control characters escaped', async () => {
     const attempt = await runningJob(test.sql, tenantId);
     const { jobId, token } = attempt;
     await storeProgress(test.sql, [{ token, done: 0.4, note: '4 of 10' }]);

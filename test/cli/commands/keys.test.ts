@@ -51,7 +51,7 @@ const beat = async (processId: string, keyring: EncryptionKeyManager) =>
     primaryVersion: keyring.primaryVersion,
   });
 
-it('an account is added under the new key only when every process knows it, and rotation waits for that too', async () => {
+it('accounts are encrypted with the new key, and rotation starts, only once every process has it', async () => {
   await beat('worker-old', old);
   const add = invokeWith(env, [Buffer.from('credentials')]);
   const added = await add('accounts', 'add', '--tenant', tenantId, '--account-id', '000000000002');
@@ -60,16 +60,16 @@ it('an account is added under the new key only when every process knows it, and 
   const run = invokeWith(env);
   const status = await run('keys', 'status');
   expect(status.out).toMatch(/^1 +2 +all 1 +needed: purser keys rotate$/m);
-  expect(status.out).toMatch(/^2 +0 +all but worker-old +writes when every process knows it$/m);
+  expect(status.out).toMatch(/^2 +0 +all but worker-old +writes once every process has it$/m);
   expect(await run('keys', 'rotate')).toMatchObject({
     code: 1,
-    err: expect.stringContaining('key version 2 is not known to worker-old'),
+    err: expect.stringContaining('these processes do not have key version 2: worker-old'),
   });
   const jobs = await database.sql`select from background_jobs where job_type = 'key_rotation'`;
   expect(jobs).toHaveLength(0);
 });
 
-it('once it is known rotation is one job per table, on the record, and a second call adds none', async () => {
+it('rotation enqueues one recorded job per table, and a second call adds none', async () => {
   await beat('worker-old', both);
   const run = invokeWith(env);
   const rotate = () => run('keys', 'rotate', '--by', 'alice', '--json');
@@ -100,7 +100,7 @@ it('an old key is removable when no value needs it and no process writes with it
   await beat('worker-old', both);
   expect(await status()).toMatchObject({ values: 0, primaryOf: 0, removable: true });
 
-  // The only key that all of them share is the one that writes.
+  // The fleet writes with the only key that all processes have.
   const third = { version: 3, key: 'the third passphrase' };
   await beat(
     'worker-new',
@@ -119,7 +119,7 @@ it('an old key is removable when no value needs it and no process writes with it
   expect(out).toMatch(/^notes\.body +- +1$/m);
 });
 
-it('status without keys says what to set', async () => {
+it('status without keys names the variable to set', async () => {
   const { ENCRYPTION_KEY: _, ...without } = env;
   expect(await invokeWith(without)('keys', 'status')).toMatchObject({
     code: 78,

@@ -173,7 +173,7 @@ describe('dead letters', () => {
     expect(first).toMatchObject({ created: true });
     expect(second).toMatchObject({ created: false, jobId: (first as { jobId: string }).jobId });
     expect(await json('dlq', 'list', '--tenant', tenantId)).toEqual([]);
-    expect((await invoke('dlq', 'replay', jobId)).out).toContain('was replayed before, by job');
+    expect((await invoke('dlq', 'replay', jobId)).out).toContain('was already replayed, by job');
   });
 
   it('discards with a reason, and refuses what is no dead letter', async () => {
@@ -186,7 +186,7 @@ describe('dead letters', () => {
       jobId: string;
     };
     const forged = await invoke('dlq', 'discard', jobId, '--reason', 'gone\nby root');
-    expect([forged.code, forged.err]).toEqual([64, expect.stringContaining('in one line')]);
+    expect([forged.code, forged.err]).toEqual([64, expect.stringContaining('must be one line')]);
     for (const args of [
       ['dlq', 'replay', alive],
       ['dlq', 'discard', alive, '--reason', 'x'],

@@ -1,4 +1,4 @@
-/** `purser pause|resume|pauses`, and that doctor does not let a pause be forgotten. */
+/** `purser pause|resume|pauses`, and the warning of `doctor`. */
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { addJob, addJobType, claim, step } from '../../jobs/job-steps.ts';
 import { freshDatabase } from '../../support/database.ts';
@@ -30,7 +30,7 @@ const doctor = async (): Promise<{ level: string; seen: string; fix?: string }> 
 };
 
 describe('pause and resume', () => {
-  it('hold back and let go a type, a tenant and everything, each with its own words', async () => {
+  it('stop and resume dispatch of a type, of a tenant and of everything', async () => {
     for (const [args, title, again] of [
       [['--type', step], `job type ${step}`, `--type=${step}`],
       [['--tenant', tenantId], `tenant ${tenantId}`, `--tenant=${tenantId}`],
@@ -39,7 +39,7 @@ describe('pause and resume', () => {
       const jobId = await addJob(test.sql, tenantId);
       expect(await pause(...args)).toEqual({
         code: 0,
-        out: `${title} is paused; jobs that a queue holds already still run; end it: purser resume ${again}`,
+        out: `${title} is paused; jobs already in a queue still run; to resume: purser resume ${again}`,
         err: '',
       });
       expect(await claim(test.sql)).toEqual([]);
@@ -47,7 +47,7 @@ describe('pause and resume', () => {
       expect(resumed).toMatchObject({
         code: 0,
         out: expect.stringMatching(
-          new RegExp(`^${title} goes on; it was paused by .+ since 2\\S+: bad release$`),
+          new RegExp(`^${title} is resumed; it was paused by .+ since 2\\S+: bad release$`),
         ),
       });
       expect((await claim(test.sql)).map((job) => job.jobId)).toEqual([jobId]);
@@ -59,17 +59,17 @@ describe('pause and resume', () => {
     }
   });
 
-  it('say what a pause replaced, and that everything is paused still', async () => {
+  it('print the pause that was replaced, and that everything is still paused', async () => {
     await pause('--type', step, '--by', 'alice');
     const second = await invoke('pause', '--type', step, '--reason', 'worse', '--by', 'bob');
-    expect(second.out).toMatch(/it was paused before, by alice since \S+: bad release/);
+    expect(second.out).toMatch(/this replaces the pause by alice since \S+: bad release/);
     await pause('--all', '--by', 'carol');
     const resumed = await invoke('resume', '--type', step);
-    expect(resumed.out).toMatch(/^job type .+ goes on; it was paused by bob since \S+: worse$/m);
-    expect(resumed.out).toMatch(/^but everything is paused, by carol since/m);
+    expect(resumed.out).toMatch(/^job type .+ is resumed; it was paused by bob since \S+: worse$/m);
+    expect(resumed.out).toMatch(/^everything is still paused, by carol since/m);
   });
 
-  it('take exactly one target that exists', async () => {
+  it('accept exactly one existing target', async () => {
     for (const command of ['pause', 'resume']) {
       const reason = command === 'pause' ? ['--reason', 'x'] : [];
       for (const args of [[], ['--all', '--type', step], ['--type', step, '--tenant', tenantId]]) {
@@ -106,7 +106,7 @@ describe('pause and resume', () => {
 });
 
 describe('pauses', () => {
-  it('lists who paused what, since when and why, oldest first', async () => {
+  it('lists pauses with time, operator and reason, oldest first', async () => {
     expect((await invoke('pauses')).out).toBe('nothing is paused');
     await pause('--tenant', tenantId, '--by', 'alice');
     await pause('--all', '--by', 'bob');
@@ -124,7 +124,7 @@ describe('pauses', () => {
 });
 
 describe('doctor', () => {
-  it('warns of every pause with its reason and the command that ends it', async () => {
+  it('warns of every pause with its reason and the command that removes it', async () => {
     expect(await doctor()).toMatchObject({ level: 'ok', seen: 'nothing is paused' });
     const odd = `-it's; $(odd)`;
     await test.sql`insert into tenants (id) values (${odd})`;
@@ -138,7 +138,7 @@ describe('doctor', () => {
     );
   });
 
-  it('names five of many and how many more there are', async () => {
+  it('names five pauses and counts the others', async () => {
     await test.sql`insert into tenants (id) select 'many-' || n from generate_series(1, 9) n`;
     await test.sql`
       insert into pauses (scope, name, reason, by)

@@ -1,4 +1,4 @@
-/** `purser doctor` and the exit codes of a deployment that is not sound. */
+/** `purser doctor`, and exit codes without a usable database. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
@@ -48,7 +48,7 @@ const checks = [
 ];
 
 describe('doctor', () => {
-  it('passes a migrated database, warns of what is not there yet, and gives every warning a fix', async () => {
+  it('passes a migrated database, and every warning has a fix', async () => {
     const { code, findings } = await examine({ DATABASE_URL: fresh.url });
     expect(code).toBe(0);
     expect(findings.map(({ check }) => check)).toEqual(expect.arrayContaining(checks));
@@ -58,7 +58,7 @@ describe('doctor', () => {
     for (const { fix } of warned) expect(fix).toMatch(/\S{3}/);
   });
 
-  it('fails of a model without a price, and passes it once it has one', async () => {
+  it('fails for a model without a price, and passes once it has one', async () => {
     const llm = async (model: string) => {
       const env = { DATABASE_URL: fresh.url, OPENAI_API_KEY: 'sk-x', LLM_MODEL: model };
       return (await examine(env)).findings.find(({ check }) => check === 'llm');
@@ -78,7 +78,7 @@ describe('doctor', () => {
     });
   });
 
-  it('names the tenancy level it stands on', async () => {
+  it('names the tenancy level', async () => {
     const { findings } = await examine({
       DATABASE_URL: fresh.url,
       TENANT_DATABASE_URL: fresh.tenantUrl,
@@ -86,7 +86,7 @@ describe('doctor', () => {
     expect(findings.find(({ check }) => check === 'tenancy level')?.seen).toMatch(/^L3/);
   });
 
-  it('fails without a database, before migration and with a database away, and says what to do', async () => {
+  it('fails with a fix without a database, before migration, and when the database is unreachable', async () => {
     const away = `postgres://u:p@127.0.0.1:${await freePort()}/x`;
     for (const [env, fix] of [
       [{}, /set it/],
@@ -104,7 +104,7 @@ describe('doctor', () => {
 });
 
 describeOnRedis('doctor on Redis', () => {
-  it('finds Redis, and fails naming the queues once it is away', async () => {
+  it('passes with Redis, and fails at the queues when Redis is unreachable', async () => {
     const redis = await startRedis();
     const env = { DATABASE_URL: fresh.url, REDIS_URL: redis.url };
     try {
@@ -123,7 +123,7 @@ describeOnRedis('doctor on Redis', () => {
 });
 
 describe('exit codes', () => {
-  it('is 69 with a database away, a wrong password or a missing database, and says what to check', async () => {
+  it('is 69 for an unreachable database, a wrong password or a missing database', async () => {
     const urls = [
       `postgres://u:p@127.0.0.1:${await freePort()}/x`,
       empty.url.replace(/:[^:@]+@/, ':wrong@'),
@@ -153,7 +153,7 @@ describe('exit codes', () => {
   });
 });
 
-it('migrates, says what it did, and has nothing to do the second time', async () => {
+it('migrate up prints what it applied, and applies nothing the second time', async () => {
   const invoke = invokeWith({ DATABASE_URL: empty.url });
   expect((await invoke('migrate', 'status')).out).toContain('not applied');
   const first = await invoke('migrate', 'up');
@@ -163,10 +163,10 @@ it('migrates, says what it did, and has nothing to do the second time', async ()
   });
   expect((await invoke('migrate', 'up')).out).toMatch(/^the database is up to date/);
   expect((await invoke('migrate', 'status')).out).not.toContain('not applied');
-  expect((await invoke('migrate', 'down', '--yes')).out).toMatch(/^took back \d{4}_/);
+  expect((await invoke('migrate', 'down', '--yes')).out).toMatch(/^reverted \d{4}_/);
 });
 
-it('is quiet and exits 0 when the reader of its output has gone', async () => {
+it('exits 0 without a message when the reader of its output has closed the pipe', async () => {
   await fresh.sql`
     insert into tenants (id) select 'reader-' || n from generate_series(1, 5000) n`;
   const entry = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url));

@@ -1,4 +1,4 @@
-/** What the command line may write to a terminal. */
+/** Output of the CLI. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, openSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -6,7 +6,7 @@ import { expect, it } from 'vitest';
 import { terminalSafe } from '../../../src/cli/terminal/output.ts';
 import { redactUrls } from '../../../src/log.ts';
 
-it('shows control characters and direction marks as escapes that JSON reads back', () => {
+it('escapes control characters and direction marks in a way that JSON can parse', () => {
   const hostile = 'a\u001b[31mb\u009b31mc\u202ed\r';
   expect(terminalSafe(hostile)).toBe('a\\u001b[31mb\\u009b31mc\\u202ed\\u000d');
   const json = JSON.stringify({ text: hostile });
@@ -14,7 +14,7 @@ it('shows control characters and direction marks as escapes that JSON reads back
   expect(terminalSafe('plain \u{1f389} ü\n\ttext')).toBe('plain \u{1f389} ü\n\ttext');
 });
 
-it('hides logins in URLs, also when the password has an @ or stands in the query', () => {
+it('redacts logins in URLs, also with an @ in the password or a password parameter', () => {
   expect(redactUrls('at postgres://user:pa@ss@host:5432/db failed')).toBe(
     'at postgres://[redacted]@host:5432/db failed',
   );
@@ -26,12 +26,12 @@ it('hides logins in URLs, also when the password has an @ or stands in the query
   );
 });
 
-it.skipIf(!existsSync('/dev/full'))('says in one line that a disk is full, and exits 1', () => {
+it.skipIf(!existsSync('/dev/full'))('prints one line and exits 1 when the disk is full', () => {
   const entry = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url));
   const { status, stderr } = spawnSync(process.execPath, [entry, 'keys', 'generate-salt'], {
     stdio: ['ignore', openSync('/dev/full', 'w'), 'pipe'],
     encoding: 'utf8',
   });
-  expect(stderr).toMatch(/^purser: the output cannot be written: ENOSPC[^\n]*\n$/);
+  expect(stderr).toMatch(/^purser: cannot write the output: ENOSPC[^\n]*\n$/);
   expect(status).toBe(1);
 });

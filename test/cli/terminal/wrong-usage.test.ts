@@ -1,4 +1,4 @@
-/** What a stranger meets: help everywhere, and a wrong word is answered with the right one. */
+/** Help texts and usage errors. */
 import { expect, it } from 'vitest';
 import { commands } from '../../../src/cli/commands.ts';
 import { commandHelp } from '../../../src/cli/terminal/help.ts';
@@ -14,11 +14,11 @@ it('prints the overview for no words, help and --help, with every command in it'
       expect(stdout).toMatch(new RegExp(`^ {2}${path} +`, 'm'));
       expect(stdout).toContain(summary);
     }
-    expect(stdout).toContain('Exit codes: 0 done, 1 failed');
+    expect(stdout).toContain('Exit codes: 0 success, 1 failure');
   }
 });
 
-it('has help of every command that names each option and argument', () => {
+it('names every option and argument in the help of each command', () => {
   for (const command of commands) {
     const help = commandHelp(command);
     expect(help).toContain(`Usage: purser ${command.path}`);
@@ -30,7 +30,7 @@ it('has help of every command that names each option and argument', () => {
   }
 });
 
-it('prints the help of one command, of a group, and of a group by its first word', async () => {
+it('prints the help of one command and of a group of commands', async () => {
   const [one, group, word] = await Promise.all([
     runCli(['budget', 'set', '--help']),
     runCli(['jobs', '-h']),
@@ -46,7 +46,7 @@ it('prints the help of one command, of a group, and of a group by its first word
 it.each([
   { args: ['nonsense'], says: 'there is no command "nonsense"' },
   { args: ['migrate', 'sideways'], says: 'there is no command "migrate sideways"' },
-  { args: ['jobs'], says: '"jobs" alone is no command; choose one of these' },
+  { args: ['jobs'], says: '"jobs" is not a command by itself; choose one of these' },
   { args: ['start', 'foo'], says: 'there is no role "foo"; use scheduler, worker, web or all' },
   { args: ['tenants', 'add', 'a\u001b[31m'], says: 'no control characters' },
   { args: ['nonsense\u001b[31m\u202e'], says: 'there is no command' },
@@ -75,17 +75,17 @@ it.each([
   { args: ['jobs', 'list', '--limit', '9'.repeat(400)], says: 'must be a whole number' },
   { args: ['jobs', 'list', '--limit', 'abc'], says: 'not "abc"' },
   { args: ['jobs', 'list', '--limit', '\u{1f389}'], says: 'must be a whole number' },
-  { args: ['jobs', 'show'], says: "ID is missing (the job's number)" },
+  { args: ['jobs', 'show'], says: "ID is missing (the job's id)" },
   { args: ['jobs', 'show', 'abc'], says: 'a job id is a whole number, not "abc"' },
   { args: ['jobs', 'show', '--', '-5'], says: 'a job id is a whole number, not "-5"' },
   { args: ['jobs', 'show', '1; drop table jobs'], says: 'a job id is a whole number' },
   { args: ['jobs', 'show', '9'.repeat(30)], says: 'a job id is a whole number' },
   { args: ['dlq', 'replay', '1e3'], says: 'a job id is a whole number' },
-  { args: ['dlq', 'discard', '1'], says: '--reason TEXT is missing (why, for the record)' },
-  { args: ['dlq', 'discard', '1', '--reason', ' '], says: '--reason must say it' },
+  { args: ['dlq', 'discard', '1'], says: '--reason TEXT is missing (reason to record)' },
+  { args: ['dlq', 'discard', '1', '--reason', ' '], says: '--reason must not be empty' },
   { args: ['tenants', 'add'], says: "ID is missing (the tenant's id)" },
   { args: ['tenants', 'add', ''], says: 'a tenant id has 1 to 200 characters' },
-  { args: ['tenants', 'add', '  '], says: 'not only spaces' },
+  { args: ['tenants', 'add', '  '], says: 'is not only spaces' },
   { args: ['tenants', 'add', 'x'.repeat(300)], says: 'got 300 characters' },
   { args: ['tenants', 'add', 'a\nb'], says: 'no control characters' },
   { args: ['tenants', 'add', 'a\u001b[31m'], says: 'no control characters' },
@@ -101,9 +101,12 @@ it.each([
   { args: ['enqueue', 'x', '--tenant', 'a', '--priority', '1001'], says: 'from -1000 to 1000' },
   {
     args: ['ingest', '--focus', 'x'],
-    says: 'say whose file it is: --tenant T, or --tenant-column',
+    says: 'name the tenant: --tenant T, or --tenant-column',
   },
-  { args: ['ingest', '--focus', 'x', '--tenant', 'a', '--create-tenants'], says: 'goes with' },
+  {
+    args: ['ingest', '--focus', 'x', '--tenant', 'a', '--create-tenants'],
+    says: '--create-tenants needs --tenant-column',
+  },
   { args: ['budget', 'set', '--tenant', 'a'], says: '--monthly-limit USD is missing' },
   ...['1e9', 'NaN', '-1', '1.1234567890', '', ' ', '9999999999', '25,00', '$25', '0x10', '.5'].map(
     (limit) => ({
@@ -117,12 +120,12 @@ it.each([
   },
   {
     args: ['migrate', 'down'],
-    says: 'add --yes to do it',
+    says: 'add --yes to confirm',
     env: { DATABASE_URL: 'postgres://h/d' },
   },
   { args: ['demo', '--port', '99999'], says: '--port must be a whole number from 0 to 65535' },
   { args: ['keys', 'generate-key', 'more'], says: 'unexpected argument "more"' },
-])('refuses $args as wrong usage and says what would be right', async ({ args, says, env }) => {
+])('refuses $args as wrong usage and says what is accepted', async ({ args, says, env }) => {
   const run = async () => {
     const matched = matchCommand(commands, args);
     if (matched === undefined) throw new Error('no such command');
@@ -133,7 +136,7 @@ it.each([
   await expect(run).rejects.toMatchObject({ exitCode: 64 });
 });
 
-it('generates keys and salts that the configuration accepts, new ones each time', async () => {
+it('generates different keys and salts each time, which the configuration accepts', async () => {
   const [salt, key, other] = await Promise.all([
     runCli(['keys', 'generate-salt']),
     runCli(['keys', 'generate-key']),
@@ -145,7 +148,7 @@ it('generates keys and salts that the configuration accepts, new ones each time'
   expect(loadConfig(made)).toMatchObject(made);
 });
 
-it('says what to set when a command needs a database and none is named', async () => {
+it('names the variable to set when a command needs a database', async () => {
   for (const args of [
     ['jobs', 'list'],
     ['start', 'worker'],

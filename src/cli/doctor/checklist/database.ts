@@ -39,11 +39,11 @@ const refusesWithoutContext: Query = async (sql) => {
     select to_regproc('purser.tenancy_mode') is not null as yes`;
   if (migrated?.yes !== true) return { seen: 'not migrated', met: false };
   const [mode] = await sql<{ uses_roles: boolean }[]>`select uses_roles from purser.tenancy_mode()`;
-  const asHandler =
-    mode?.uses_roles === true ? 'set local role purser_tenant' : "set local purser.system = 'off'";
   const refusal = await sql
     .unsafe(
-      `begin; ${asHandler}; insert into public.aws_accounts select * from public.aws_accounts where false; commit`,
+      mode?.uses_roles === true
+        ? 'begin; set local role purser_tenant; insert into public.aws_accounts select * from public.aws_accounts where false; commit'
+        : "begin; set local purser.system = 'off'; insert into public.aws_accounts select * from public.aws_accounts where false; commit",
     )
     .then(() => undefined)
     .catch((error: unknown) => codeOf(error));
