@@ -87,9 +87,7 @@ it('requires a salt in staging, so that data can be decrypted after a restart', 
 
 it('refuses a URL with its host in a parameter, which not every driver reads', () => {
   const error = faultsOf({ DATABASE_URL: 'postgres://user@localhost/purser?host=/run/postgresql' });
-  expect(error.message).toContain(
-    'DATABASE_URL names its host in a parameter, which is not read',
-  );
+  expect(error.message).toContain('DATABASE_URL names its host in a parameter, which is not read');
 });
 
 it('treats empty variables as unset', () => {
