@@ -1,7 +1,4 @@
-/**
- * From what an attempt returned or threw to what happens to its job. Pure: all facts come in, one decision
- * goes out.
- */
+/** Decides how an attempt ends from what its handler returned or threw. Pure. */
 import { BudgetExceededError } from '../budget/budget-exceeded.ts';
 import { formatUsd } from '../budget/money.ts';
 import { JobTimeoutError, PurserError, UsageError } from '../errors.ts';
@@ -20,7 +17,7 @@ export interface AttemptFacts {
 }
 
 const maxSnoozeMs = 3_600_000;
-/** Longer than any patience: such a job ends as expired. */
+/** Longer than any giveUpAfter: such a job ends as expired. */
 const maxRetryMs = 365 * 86_400_000;
 const maxReasonLength = 1_000;
 const retryableStatus = new Set([402, 408, 409, 425, 429]);
@@ -79,7 +76,7 @@ function cancelled(reason: string, by: string): AttemptEnd {
   };
 }
 
-/** Not begun, or not the handler's doing: uncounted, to run again at `at`. */
+/** The attempt did not start, or ended for a reason outside the handler: it is not counted, and runs again at `at`. */
 export function handedBack(reason: string, at: Date): AttemptEnd {
   return {
     toState: 'pending',
@@ -115,10 +112,10 @@ type FailureClass =
   | { kind: 'cancel'; readonly reason: string; readonly by: string }
   | { kind: 'snooze'; readonly afterMs: number };
 
-/** Errors of ours say their class; others are judged by an HTTP status where they carry one. */
+/** Errors of Purser carry their class; others are classified by their HTTP status, if they have one. */
 function classOf(thrown: unknown, now: Date): FailureClass {
   if (thrown instanceof JobTimeoutError) return { kind: 'retry' };
-  // A wrong call is as wrong the next time.
+  // A wrong call fails again on every attempt.
   if (thrown instanceof UsageError) return { kind: 'fatal' };
   if (thrown instanceof PurserError) {
     const { class: named, retryAfterMs, by, reason } = thrown.details;
@@ -146,14 +143,14 @@ function statusOf(thrown: unknown): number | undefined {
   return undefined;
 }
 
-/** The header of a refused request as HTTP clients put it into what they throw. */
+/** The Retry-After header, where HTTP clients put it in their errors. */
 function retryAfterOf(thrown: unknown, now: Date): number | undefined {
   const headers = fieldOf(thrown, 'headers') ?? fieldOf(fieldOf(thrown, 'response'), 'headers');
   const header: unknown =
     headers instanceof Headers ? headers.get('retry-after') : fieldOf(headers, 'retry-after');
-  const said = header ?? fieldOf(thrown, 'retryAfter');
-  return typeof said === 'string' || typeof said === 'number'
-    ? parseRetryAfter(String(said), now)
+  const value = header ?? fieldOf(thrown, 'retryAfter');
+  return typeof value === 'string' || typeof value === 'number'
+    ? parseRetryAfter(String(value), now)
     : undefined;
 }
 
@@ -161,7 +158,7 @@ function fieldOf(value: unknown, name: string): unknown {
   return value !== null && typeof value === 'object' ? read(value, name) : undefined;
 }
 
-/** What is no number of milliseconds asks for nothing: undefined leaves it to the backoff. */
+/** undefined when it is not a number: the backoff decides. */
 function retryAt(afterMs: number | undefined, facts: AttemptFacts): Date | undefined {
   if (afterMs === undefined || Number.isNaN(afterMs)) return undefined;
   return after(facts, Math.min(maxRetryMs, Math.max(0, afterMs)));

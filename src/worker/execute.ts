@@ -1,12 +1,13 @@
 /**
- * The pipeline of one attempt: begin -> run in an executor -> finish -> log and metrics. Every attempt that
- * began is finished exactly once, or refused because it is no longer the running one.
+ * The pipeline of one attempt: begin -> run in an executor -> finish -> log and metrics. Every attempt that began is
+ * finished exactly once, or refused as stale.
  */
 import { randomUUID } from 'node:crypto';
 import type { AttemptEnd, BegunAttempt, FinishResult } from '../jobs/attempts.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Entry } from '../queues/backend.ts';
+import { logAttemptEnd } from './log-attempt-end.ts';
 import type { AttemptBatches } from './batches/attempt-batches.ts';
 import type { Executors } from './executors/executors.ts';
 import type { RunningJobs } from './running-jobs.ts';
@@ -21,12 +22,12 @@ export interface ExecuteOptions {
 }
 
 export interface Execution {
-  /** undefined: the entry was stale and nothing began. */
+  /** undefined: the entry was stale, and no attempt began. */
   readonly end: AttemptEnd | undefined;
   readonly finish: FinishResult | undefined;
 }
 
-/** Takes one queue entry from begin to finish. Throws only when the database stays away. */
+/** Runs one queue entry. Throws only when the database stays unavailable. */
 export async function executeEntry(options: ExecuteOptions, entry: Entry): Promise<Execution> {
   const { batches, running, log, leaseMs } = options;
   const { jobId, dispatchNo } = entry;
@@ -51,39 +52,9 @@ export async function executeEntry(options: ExecuteOptions, entry: Entry): Promi
   try {
     const end = await options.executors.run(attempt, controller);
     const finish = await batches.finish({ jobId, token, end });
-    report(options, attempt, end, finish, (performance.now() - startedAt) / 1000);
+    logAttemptEnd(options, attempt, end, finish, (performance.now() - startedAt) / 1000);
     return { end, finish };
   } finally {
     running.remove(token);
   }
-}
-
-function report(
-  options: ExecuteOptions,
-  attempt: BegunAttempt,
-  end: AttemptEnd,
-  finish: FinishResult,
-  seconds: number,
-): void {
-  const { metrics, log } = options;
-  const { jobId, tenantId, jobType } = attempt;
-  const { error, toState } = end;
-  metrics.jobSeconds.observe({ job_type: jobType }, seconds);
-  if (finish === 'stale') metrics.staleTokens.inc();
-  else metrics.attempts.inc({ job_type: jobType, end: toState });
-  if (error?.code === 'job_timeout') metrics.jobTimeouts.inc({ job_type: jobType });
-  const level = toState === 'dead_letter' ? 'error' : error === undefined ? 'info' : 'warn';
-  log[level](
-    {
-      jobId,
-      tenantId,
-      jobType,
-      attempt: attempt.attempt,
-      state: toState,
-      finish,
-      seconds: Number(seconds.toFixed(3)),
-      ...(error === undefined ? {} : { code: error.code, reason: error.message }),
-    },
-    'job_attempt_ended',
-  );
 }

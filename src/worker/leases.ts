@@ -1,6 +1,6 @@
 /**
- * Keeping what runs: leases are renewed and operators' wishes obeyed, on a connection that waits for nobody else;
- * a handler whose lease is gone, or about to be, is told to stop. What handlers said is stored beside that.
+ * Renews the leases of running attempts and obeys requests to cancel, on a connection of their own. A handler whose
+ * lease is lost or about to expire is aborted. Progress and log lines are stored separately.
  */
 import type { Database } from '../db/database.ts';
 import { PurserError } from '../errors.ts';
@@ -49,21 +49,18 @@ export async function keepLeases(options: LeaseOptions): Promise<void> {
   }
 }
 
-/** Stores what handlers said since the last time. What is not stored for a fault is lost, and logged. */
+/** Stores progress and log lines of handlers. Output that cannot be stored is dropped, with a warning. */
 export async function storeHandlerOutput({ database, running, log }: LeaseOptions): Promise<void> {
   const { progress, logs } = running.takeOutput();
   try {
     if (progress.length > 0) await storeProgress(database.system, progress);
     if (logs.length > 0) await storeLogLines(database.system, logs);
   } catch (error) {
-    log.warn({ error, lines: logs.length }, 'said_not_stored');
+    log.warn({ error, lines: logs.length }, 'handler_output_not_stored');
   }
 }
 
-/**
- * While leases cannot be renewed (the database is away, or swallows what it is told), handlers are told to
- * stop before another worker may begin their jobs.
- */
+/** Aborts handlers whose leases were not renewed in time, before another worker may begin their jobs. */
 export function abortUnrenewed({ running, leaseMs, log }: LeaseOptions): void {
   const latestMs = performance.now() + leaseMs / 5;
   for (const { attempt, controller, leasedUntilMs } of running.list()) {
@@ -73,6 +70,6 @@ export function abortUnrenewed({ running, leaseMs, log }: LeaseOptions): void {
   }
 }
 
-/** Should the end of such an attempt still be accepted, the handler is not to blame. */
+/** If the end of such an attempt is still accepted, the attempt is not counted. */
 const lost = (text: string): PurserError =>
   new PurserError('lease_lost', text, { details: { class: 'hand_back' } });

@@ -1,7 +1,6 @@
 /**
- * The most repeated complaint about every job system: a green process that takes nothing any more. Jobs that
- * have stood in a queue for a minute, while this worker has places for them and its queue store answers, are
- * not the queue's doing: the worker says so, and its process ends.
+ * Detects a worker that looks healthy and takes no entries. When jobs have been queued for a minute although this
+ * worker has free slots for them and its queue store answers, the watchdog reports a stall, and the process ends.
  */
 import type { Database } from '../db/database.ts';
 import { listTypesQueuedFor } from '../jobs/queued.ts';
@@ -24,7 +23,7 @@ export interface QueueWatchOptions {
 
 export interface QueueWatchTiming {
   readonly everyMs: number;
-  /** What the queue lost comes back sooner. */
+  /** Longer than the reconciler takes to return a job whose entry was lost. */
   readonly queuedForMs: number;
   readonly silentForMs: number;
 }
@@ -42,7 +41,7 @@ export interface QueueWatch extends Pick<Loop, 'stop'> {
 
 export function watchQueues(options: QueueWatchOptions): QueueWatch {
   const { database, backend, hasFreeSlot, watchdog, log, timing = defaultTiming } = options;
-  const works = new Map<string, WatchedTask>(
+  const tasks = new Map<string, WatchedTask>(
     options.jobTypes.map((jobType) => [
       jobType,
       watchdog.expect(`taking ${jobType} from its queue`, timing.silentForMs),
@@ -53,23 +52,23 @@ export function watchQueues(options: QueueWatchOptions): QueueWatch {
     everyMs: timing.everyMs,
     log,
     runOnce: async () => {
-      // A store that is away says so by itself, and excuses everybody.
+      // While a store is unavailable, no type is reported as stalled.
       let waiting: ReadonlySet<string> = new Set();
       try {
         await backend.ping();
         waiting = new Set(await listTypesQueuedFor(database.system, timing.queuedForMs));
       } finally {
-        for (const [jobType, work] of works) {
-          if (!waiting.has(jobType) || !hasFreeSlot(jobType)) work.progressed();
+        for (const [jobType, task] of tasks) {
+          if (!waiting.has(jobType) || !hasFreeSlot(jobType)) task.progressed();
         }
       }
       return 0;
     },
   });
   return {
-    entryTaken: (jobType) => works.get(jobType)?.progressed(),
+    entryTaken: (jobType) => tasks.get(jobType)?.progressed(),
     stop: async () => {
-      for (const work of works.values()) work.end();
+      for (const task of tasks.values()) task.end();
       await loop.stop();
     },
   };

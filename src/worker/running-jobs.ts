@@ -1,6 +1,6 @@
 /**
- * The attempts that this worker is running now: what leases are renewed for, what a shutdown waits for, and
- * what handlers said that is not stored yet.
+ * The attempts that this worker runs now: their leases are renewed and a shutdown waits for them. Their progress and
+ * log lines wait here to be stored.
  */
 import type { BegunAttempt } from '../jobs/attempts.ts';
 import type { ProgressReport } from '../jobs/leases.ts';
@@ -10,11 +10,11 @@ import type { Report } from './executors/thread/attempt-log.ts';
 export interface RunningJob {
   readonly attempt: BegunAttempt;
   readonly controller: AbortController;
-  /** When the lease passes unless it is renewed, by performance.now(). */
+  /** When the lease expires unless it is renewed, by performance.now(). */
   leasedUntilMs: number;
 }
 
-/** What was said since it was last asked for. */
+/** Progress and log lines since the last call of `takeOutput`. */
 export interface HandlerOutput {
   readonly progress: readonly ProgressReport[];
   readonly logs: readonly LogReport[];
@@ -35,12 +35,12 @@ export class RunningJobs {
     return [...this.#byToken.values()];
   }
 
-  /** Counts an entry that was taken and has not begun: a shutdown waits for it. Call the answer once. */
+  /** Counts an entry that was taken and has not begun yet: a shutdown waits for it. Call the result once. */
   enterBeginning(): () => void {
     this.#beginning += 1;
     return () => {
       this.#beginning -= 1;
-      this.#tellWhenIdle();
+      this.#notifyWhenIdle();
     };
   }
 
@@ -55,33 +55,33 @@ export class RunningJobs {
     if (progress !== undefined) this.#progress.set(token, { token, ...progress });
     if (lines.length === 0) return;
     const { jobId, tenantId, attempt } = job.attempt;
-    const before = this.#logs.get(token)?.lines ?? [];
-    this.#logs.set(token, { jobId, tenantId, attempt, lines: [...before, ...lines] });
+    const earlier = this.#logs.get(token)?.lines ?? [];
+    this.#logs.set(token, { jobId, tenantId, attempt, lines: [...earlier, ...lines] });
   }
 
   takeOutput(): HandlerOutput {
-    const said = { progress: [...this.#progress.values()], logs: [...this.#logs.values()] };
+    const output = { progress: [...this.#progress.values()], logs: [...this.#logs.values()] };
     this.#progress = new Map();
     this.#logs = new Map();
-    return said;
+    return output;
   }
 
   remove(token: string): void {
     this.#byToken.delete(token);
-    this.#tellWhenIdle();
+    this.#notifyWhenIdle();
   }
 
   get #idle(): boolean {
     return this.#byToken.size === 0 && this.#beginning === 0;
   }
 
-  #tellWhenIdle(): void {
+  #notifyWhenIdle(): void {
     if (!this.#idle) return;
     for (const resolve of this.#waiters) resolve();
     this.#waiters.clear();
   }
 
-  /** Resolves when nothing runs, or after `timeoutMs`; says whether nothing runs. */
+  /** Resolves to true when no job runs, or to false after `timeoutMs`. */
   async untilIdle(timeoutMs: number): Promise<boolean> {
     if (this.#idle) return true;
     await new Promise<void>((resolve) => {

@@ -1,6 +1,6 @@
 /**
- * The worker's places: so many jobs at once of all types together, first come, first served. Who is told
- * when they are full can stop taking what an idle worker would begin at once.
+ * The jobs that a worker may run at once, of all types together, given in order of request. A full worker can stop
+ * taking entries, so that a free one takes them.
  */
 
 export interface SlotEvents {
@@ -22,10 +22,10 @@ export class Slots {
     return this.#free;
   }
 
-  /** The answer gives the place back, once. undefined: there was none within `patienceMs`. */
+  /** Resolves to the function that releases the slot, or to undefined when none became free within `waitMs`. */
   async take(waitMs: number): Promise<(() => void) | undefined> {
     if (this.#free === 0) {
-      if (!(await this.#comeFree(waitMs))) return undefined;
+      if (!(await this.#waitForSlot(waitMs))) return undefined;
     } else {
       this.#free -= 1;
       if (this.#free === 0) this.#events.full();
@@ -41,17 +41,17 @@ export class Slots {
     };
   }
 
-  async #comeFree(patienceMs: number): Promise<boolean> {
+  async #waitForSlot(waitMs: number): Promise<boolean> {
     return new Promise((resolve) => {
-      const come = (): void => {
+      const give = (): void => {
         clearTimeout(timer);
         resolve(true);
       };
       const timer = setTimeout(() => {
-        this.#waiting.splice(this.#waiting.indexOf(come), 1);
+        this.#waiting.splice(this.#waiting.indexOf(give), 1);
         resolve(false);
-      }, patienceMs);
-      this.#waiting.push(come);
+      }, waitMs);
+      this.#waiting.push(give);
     });
   }
 }

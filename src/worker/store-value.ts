@@ -1,6 +1,6 @@
 /**
- * Makes what a handler returned or threw fit for jsonb: no NUL, no half surrogates, no cycles, bounded in
- * size. One bad result must never sink the statement that stores it.
+ * Converts what a handler returned or threw to JSON that Postgres can store: no NUL, no lone surrogates, no cycles,
+ * bounded size and depth. One bad value must not fail the statement that stores a whole batch.
  */
 import { codeOf, messageOf, PurserError } from '../errors.ts';
 import { redactUrls } from '../log.ts';
@@ -18,7 +18,7 @@ export function storableText(text: string, maxLength: number): string {
   return cut.replaceAll('\u0000', replacement).toWellFormed();
 }
 
-/** Postgres refuses JSON that is nested some thousand levels deep; nobody reads a hundred. */
+/** Postgres refuses JSON that is nested some thousand levels deep. */
 const maxDepth = 100;
 
 /** Keys and values that Postgres can store. Throws when nested too deep. */
@@ -35,7 +35,7 @@ function storableJson(value: unknown, depth: number): unknown {
   );
 }
 
-/** A handler's result as a JSON value; what cannot be stored is replaced by a note that says why. */
+/** A handler's result as a JSON value; a value that cannot be stored is replaced by a note with the reason. */
 export function storableResult(result: unknown): unknown {
   try {
     const text = JSON.stringify(result);

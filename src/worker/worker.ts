@@ -1,6 +1,6 @@
 /**
- * The worker role: takes entries of every job type that it has a handler for, runs them, keeps their
- * leases, and on the way out lets work finish inside the grace and hands the rest back uncounted.
+ * The worker role: it takes queue entries of every job type that it has a handler for, runs their jobs and renews the
+ * leases. When it stops, jobs may finish within the grace; the others are handed back without counting the attempt.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'bullmq';
@@ -40,15 +40,15 @@ export interface WorkerServiceOptions {
   /** Time that running jobs get to finish after a request to stop. */
   readonly shutdownGraceMs: number;
   readonly process: ProcessFacts;
-  /** Hears of every round that returned, and of every entry that was taken. */
+  /** Is told of every finished round of a loop, and of every entry that was taken. */
   readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
   readonly queueWatch?: QueueWatchTiming | undefined;
-  /** A thread does not die. The worker has to be stopped, and its process to end by SIGKILL. */
+  /** A thread cannot be terminated: the worker has to stop, and its process to end by SIGKILL. */
   readonly onThreadStuck: (text: string) => void;
 }
 
 export interface WorkerService {
-  /** Stops taking, waits, hands back, leaves. */
+  /** Takes no more entries, waits for running jobs, hands the others back, and closes the executors. */
   stop(): Promise<void>;
 }
 
@@ -77,7 +77,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
   const types = [...executors.jobTypes.values()];
   const typeSlots = (facts: JobTypeFacts): number =>
     Math.min(concurrency, facts.concurrency ?? concurrency);
-  // What this worker has no place for, another one may begin at once.
+  // A full worker pauses its queues, so that another worker can take their entries.
   const slots = new Slots(concurrency, {
     full: () => void pause(workers),
     free: () => stopping || void Promise.all(workers.map((worker) => worker.resume())),
@@ -103,7 +103,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     watch?.entryTaken(jobType);
     const release = await slots.take(slotWaitMs);
     try {
-      // BullMQ may still hand over what it was fetching when it was told to pause.
+      // BullMQ may still deliver an entry that it was fetching when it was paused.
       if (!stopping && release !== undefined) return await work(pipeline, entry);
       const reason = stopping ? 'worker stopping' : 'worker full';
       await returnToPending(database.system, [entry], reason);
@@ -118,7 +118,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     }),
   );
   let progressedAt = new Date();
-  const beat = async (): Promise<void> => {
+  const sendHeartbeat = async (): Promise<void> => {
     await writeHeartbeat(database.system, {
       ...options.process,
       role: 'worker',
@@ -141,8 +141,8 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
       return 0;
     },
   });
-  const said = startLoop({
-    name: 'said',
+  const handlerOutput = startLoop({
+    name: 'handler output',
     everyMs: Math.max(50, Math.floor(leaseMs / 5)),
     log,
     watchdog,
@@ -151,8 +151,8 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
       return 0;
     },
   });
-  const leaseWatch = setInterval(() => abortUnrenewed(lease), Math.max(20, leaseMs / 20));
-  const beats = startLoop({
+  const leaseTimer = setInterval(() => abortUnrenewed(lease), Math.max(20, leaseMs / 20));
+  const heartbeats = startLoop({
     name: 'heartbeat',
     everyMs: 2_000,
     log,
@@ -160,11 +160,11 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     runOnce: async () => {
       await backend.ping();
       progressedAt = new Date();
-      await beat();
+      await sendHeartbeat();
       return 0;
     },
   });
-  await beat();
+  await sendHeartbeat();
   for (const worker of workers) {
     worker.run().catch((error: unknown) => log.error({ error }, 'queue_worker_ended'));
   }
@@ -177,10 +177,10 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
       await pause(workers);
       const idle = await running.untilIdle(options.shutdownGraceMs);
       if (!idle) await handBack({ database, running, log, graceMs: options.graceMs });
-      clearInterval(leaseWatch);
-      await Promise.all([leases.stop(), said.stop(), beats.stop()]);
+      clearInterval(leaseTimer);
+      await Promise.all([leases.stop(), handlerOutput.stop(), heartbeats.stop()]);
       await storeHandlerOutput(lease);
-      // A second close(true) would only wait for the first; the caller ends the connections.
+      // close() can wait without limit; the caller ends the connections.
       await Promise.race([Promise.all(workers.map((worker) => worker.close())), sleep(2_000)]);
       await executors.close();
       await removeHeartbeat(database.system, workerId);
@@ -194,14 +194,14 @@ async function work(pipeline: ExecuteOptions, entry: Entry): Promise<{ state: st
   // Bull Board shows an attempt that failed as failed; BullMQ itself retries nothing (attempts: 1).
   if (end.toState === 'failed' || end.toState === 'dead_letter') {
     const failure = new Error(`${end.error?.code ?? 'error'} (job ${entry.jobId})`);
-    // The board would show the stack, which says only where this line stands.
+    // Bull Board would show the stack of this line.
     delete failure.stack;
     throw failure;
   }
   return { state: end.toState };
 }
 
-/** With the queue store away a pause may never be answered; nothing new arrives from there either. */
+/** While the queue store is unavailable a pause may never be answered; no entries arrive from it either. */
 async function pause(workers: readonly Worker<Entry>[]): Promise<void> {
   await Promise.race([Promise.all(workers.map((worker) => worker.pause(true))), sleep(2_000)]);
 }

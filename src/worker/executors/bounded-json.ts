@@ -1,34 +1,34 @@
-/** Any value as JSON of bounded size, in bounded time: for what a handler throws, which may be anything. */
+/** Converts any value that a handler may throw to JSON of bounded size, in bounded time. */
 
 const maxTextLength = 10_000;
 const maxDepth = 20;
 
 /** JSON of about `maxLength` characters at most; undefined where the value has none. Never throws. */
 export function boundedJson(value: unknown, maxLength: number): unknown {
-  return plain(value, { characters: maxLength }, 0);
+  return convert(value, { characters: maxLength }, 0);
 }
 
-interface Room {
+interface Budget {
   characters: number;
 }
 
-function plain(value: unknown, room: Room, depth: number): unknown {
+function convert(value: unknown, left: Budget, depth: number): unknown {
   try {
-    return plainOf(value, room, depth);
+    return convertReadable(value, left, depth);
   } catch {
     return '[unreadable]';
   }
 }
 
-function plainOf(value: unknown, room: Room, depth: number): unknown {
+function convertReadable(value: unknown, left: Budget, depth: number): unknown {
   if (depth > maxDepth) return '[left out]';
   const text = (whole: string): string => {
-    const kept = cut(whole, Math.max(0, Math.min(room.characters, maxTextLength)));
-    room.characters -= kept.length;
+    const kept = cut(whole, Math.max(0, Math.min(left.characters, maxTextLength)));
+    left.characters -= kept.length;
     return kept;
   };
-  // Of a number, or of what stands around another value.
-  room.characters -= 20;
+  // For a number, or for the quotes and brackets around another value.
+  left.characters -= 20;
   if (typeof value === 'string') return text(value);
   if (typeof value === 'bigint') return text(value.toString());
   if (typeof value === 'number') return Number.isFinite(value) ? value : null;
@@ -38,8 +38,8 @@ function plainOf(value: unknown, room: Room, depth: number): unknown {
   if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`;
   const entries: [string, unknown][] = [];
   for (const key of Object.keys(value)) {
-    if (room.characters <= 0) break;
-    entries.push([text(key), plain(read(value, key), room, depth + 1)]);
+    if (left.characters <= 0) break;
+    entries.push([text(key), convert(read(value, key), left, depth + 1)]);
   }
   return Array.isArray(value)
     ? entries.map(([, item]) => item ?? null)

@@ -1,13 +1,13 @@
 /**
- * Errors on their way from thread to thread or process to process: packed as plain JSON whatever was thrown,
- * and unpacked as instances of our own classes, so that both sides judge them alike.
+ * Sends errors between threads and processes: anything that was thrown is packed as plain JSON, and unpacked as an
+ * instance of the same class of Purser, so that both sides classify it alike.
  */
 import { BudgetExceededError } from '../../budget/budget-exceeded.ts';
 import { JobTimeoutError, PurserError, UsageError } from '../../errors.ts';
 import { LlmError, LlmOutputError } from '../../llm/llm.ts';
 import { boundedJson, cut, read } from './bounded-json.ts';
 
-/** How to make an instance of each class; its fields are written over what this gives it. */
+/** Makes an instance of each class; unpacking overwrites its fields. */
 const blanks = {
   BudgetExceededError: () =>
     new BudgetExceededError({
@@ -35,22 +35,22 @@ export interface PackedError {
   readonly message: string;
   readonly stack?: string;
   readonly cause?: PackedError;
-  /** The other fields of its class; for an error of others, its code and status. */
+  /** The other fields of its class; for a foreign error its code and status. */
   readonly fields: Readonly<Record<string, unknown>>;
-  /** The fields that JSON has no word for. */
+  /** The fields that JSON cannot represent. */
   readonly refusal?: { readonly resetsAt: string; readonly neededNanoUsd: string };
 }
 
 const maxMessageLength = 10_000;
 const maxStackLength = 20_000;
 const maxCauses = 5;
-/** As much as a provider may answer by default. */
+/** The default limit of a provider's answer. */
 const maxAnswerLength = 10 * 1024 * 1024;
 const maxDetails = 100;
-/** Of the JSON of one detail, about. */
+/** Approximate length of one detail's JSON. */
 const maxDetailLength = 50_000;
 
-/** Never throws. What cannot be read is left out, or said to be unreadable. */
+/** Never throws. Fields that cannot be read are left out, or replaced by a note. */
 export function packError(thrown: unknown): PackedError {
   return packCause(thrown, 0);
 }
@@ -59,7 +59,7 @@ function packCause(thrown: unknown, depth: number): PackedError {
   try {
     return pack(thrown, depth);
   } catch {
-    // Its fields throw when they are read.
+    // Reading its fields throws.
     return {
       kind: 'PurserError',
       name: 'PurserError',
@@ -92,7 +92,7 @@ function pack(thrown: unknown, depth: number): PackedError {
   };
 }
 
-/** The nearest of our classes; the first that fits, so the narrow ones stand first. */
+/** The most specific class of Purser: subclasses are tested first. */
 function kindOf(thrown: object): Kind {
   if (thrown instanceof BudgetExceededError) return 'BudgetExceededError';
   if (thrown instanceof LlmOutputError) return 'LlmOutputError';
@@ -125,7 +125,7 @@ function fieldsOf(thrown: object): Record<string, unknown> {
   };
 }
 
-/** Each by itself: one that is huge costs the others nothing, such as the class that a job's end hangs on. */
+/** Each is bounded separately, so that a huge one never displaces another, such as the class that decides the end. */
 function detailsOf(thrown: object): Record<string, unknown> {
   const details = read(thrown, 'details');
   if (typeof details !== 'object' || details === null) return {};
@@ -146,7 +146,7 @@ function messageFrom(thrown: object): string {
   return json === '{}' ? 'something was thrown that has no message; throw an Error' : json;
 }
 
-/** A stack begins with the message, however long; what helps stands after it. */
+/** A stack begins with the whole message: the message is cut, the frames after it are kept. */
 function packStack(stack: string, message: string): string {
   const at = message.length > maxMessageLength ? stack.indexOf(message) : -1;
   if (at < 0) return cut(stack, maxStackLength);
@@ -164,7 +164,7 @@ function numberOf(from: object, key: string): number | undefined {
   return typeof value === 'number' && Number.isFinite(value) ? value : undefined;
 }
 
-/** An instance of the same class with the same fields; its stack is the one of where it was thrown. */
+/** An instance of the same class with the same fields and the original stack. */
 export function unpackError(packed: PackedError): Error {
   const error = blanks[packed.kind]();
   Object.assign(error, packed.fields);

@@ -20,7 +20,7 @@ export interface ContextParts {
   readonly signal: AbortSignal;
   readonly reports: AttemptLog;
   readonly openLog: () => Logger;
-  /** Takes the attempt's secrets out of a value. */
+  /** Removes the attempt's secrets from a value. */
   readonly redact: <T>(value: T) => T;
   /** Encrypts what the child's type marks as secret. */
   readonly seal: (sql: TenantSql, jobType: string, payload: object) => Promise<object>;

@@ -1,6 +1,6 @@
 /**
- * What an attempt says while it runs: its log lines go to stderr like the worker's own, and with its
- * progress, a few times a second, to the supervisor, which stores them.
+ * The log lines and progress of one attempt: lines go to stderr like the worker's own, and both go to the supervisor,
+ * which stores them, a few times a second.
  */
 import { multistream } from 'pino';
 import type { DestinationStream, Level } from 'pino';
@@ -28,7 +28,7 @@ const levels = ['trace', 'debug', 'info', 'warn', 'error', 'fatal'] as const;
 const isTime = /^\d{4}-\d\d-\d\dT[\d:.]{5,12}Z$/;
 
 export class AttemptLog {
-  readonly #tell: (report: Report) => void;
+  readonly #send: (report: Report) => void;
   readonly #secrets: SecretTexts;
   #progress: Report['progress'];
   #lines: LogLine[] = [];
@@ -37,9 +37,9 @@ export class AttemptLog {
   #decryptionFailures = 0;
   #timer: NodeJS.Timeout | undefined;
 
-  /** What it says goes without these secrets; they are taken out before anything is cut. */
-  constructor(tell: (report: Report) => void, secrets = new SecretTexts()) {
-    this.#tell = tell;
+  /** `secrets` are removed from everything before it is cut. */
+  constructor(send: (report: Report) => void, secrets = new SecretTexts()) {
+    this.#send = send;
     this.#secrets = secrets;
   }
 
@@ -49,17 +49,17 @@ export class AttemptLog {
     readonly stderr: DestinationStream;
     readonly about: object;
   }): Logger {
-    const clean = (line: string): string => this.#clean(line, options.about);
-    const capture = { write: (line: string) => this.#capture(clean(line)) };
-    const stderr = { write: (line: string) => options.stderr.write(clean(line)) };
+    const redactLine = (line: string): string => this.#redactLine(line, options.about);
+    const capture = { write: (line: string) => this.#capture(redactLine(line)) };
+    const stderr = { write: (line: string) => options.stderr.write(redactLine(line)) };
     const shown = levels.find((level) => level === options.level);
     const streams = [
       ...(shown === undefined ? [] : [{ level: shown, stream: stderr }]),
       { level: stored, stream: capture },
     ];
-    const least = shown !== undefined && levels.indexOf(shown) < 2 ? shown : stored;
+    const lowest = shown !== undefined && levels.indexOf(shown) < 2 ? shown : stored;
     return createLogger({
-      level: least,
+      level: lowest,
       role: 'worker',
       destination: multistream(streams),
     }).child(options.about);
@@ -71,22 +71,22 @@ export class AttemptLog {
       done: fraction,
       note: note === undefined ? null : storableText(this.#secrets.redact(note), maxNoteLength),
     };
-    this.#soon();
+    this.#flushSoon();
   }
 
-  /** Row-level security refused a transaction; who swallows the error does not hide it. */
+  /** Row-level security refused a transaction; counted even if the handler catches the error. */
   refused(): void {
     this.#refusals += 1;
-    this.#soon();
+    this.#flushSoon();
   }
 
-  /** An encrypted value did not open, whatever the handler makes of that. */
+  /** An encrypted value did not open; counted even if the handler catches the error. */
   decryptionFailed(): void {
     this.#decryptionFailures += 1;
-    this.#soon();
+    this.#flushSoon();
   }
 
-  /** Tells what was not told yet. */
+  /** Sends everything that was not sent yet. */
   flush(): void {
     clearTimeout(this.#timer);
     this.#timer = undefined;
@@ -96,20 +96,20 @@ export class AttemptLog {
       refusals: this.#refusals,
       decryptionFailures: this.#decryptionFailures,
     };
-    const things = report.lines.length + report.refusals + report.decryptionFailures;
-    if (report.progress === undefined && things === 0) return;
+    const count = report.lines.length + report.refusals + report.decryptionFailures;
+    if (report.progress === undefined && count === 0) return;
     this.#progress = undefined;
     this.#lines = [];
     this.#refusals = 0;
     this.#decryptionFailures = 0;
-    this.#tell(report);
+    this.#send(report);
   }
 
   /**
-   * By its values, for a secret may have quotes and braces in it. What lines are found by stays, whatever a
-   * secret may spell.
+   * Redacts the values, not the text, as a secret can contain quotes and braces. The fields that lines are found by
+   * stay, even if a secret has the same text.
    */
-  #clean(line: string, about: object): string {
+  #redactLine(line: string, about: object): string {
     if (this.#secrets.empty) return line;
     const given: Readonly<Record<string, unknown>> = { ...asObject(JSON.parse(line)) };
     const level = levels.find((word) => word === given['level']);
@@ -120,31 +120,31 @@ export class AttemptLog {
 
   #capture(line: string): void {
     this.#count += 1;
-    // One more than is kept, so that whoever stores them sees that there were more.
+    // One more than is stored, so that the reader of the log is told that lines are missing.
     if (this.#count > maxLines + 1) return;
     this.#lines.push(lineOf(line));
-    this.#soon();
+    this.#flushSoon();
   }
 
-  #soon(): void {
+  #flushSoon(): void {
     this.#timer ??= setTimeout(() => this.flush(), reportEveryMs);
   }
 }
 
-/** What every line of a job carries, or what stands in columns of its own. */
-const known = new Set(['level', 'at', 'event', 'role', 'jobId', 'tenantId', 'jobType']);
+/** Fields that are the same on every line of a job, or have a column of their own. */
+const omittedFields = new Set(['level', 'at', 'event', 'role', 'jobId', 'tenantId', 'jobType']);
 
-/** A line of pino as it is shown: the event, then what it carries besides. */
+/** A line of pino as it is shown: the event, then its other fields. */
 function lineOf(line: string): LogLine {
   const parsed: Record<string, unknown> = { ...asObject(JSON.parse(line)) };
   const { level, at, event } = parsed;
-  const rest = Object.entries(parsed).filter(([key]) => !known.has(key));
+  const rest = Object.entries(parsed).filter(([key]) => !omittedFields.has(key));
   const facts = rest.length === 0 ? '' : ` ${JSON.stringify(Object.fromEntries(rest))}`;
-  const words = typeof event === 'string' ? event : '';
+  const name = typeof event === 'string' ? event : '';
   return {
     at: String(at),
     level: String(level),
-    text: storableText(`${words}${facts}`.trim(), maxLineLength),
+    text: storableText(`${name}${facts}`.trim(), maxLineLength),
   };
 }
 
