@@ -1,6 +1,6 @@
 /**
- * The most memory (resident set) of each role, sampled while the fleet does the demo's work and while it
- * ingests one file of 200 MB, beside what the smallest platforms give a process. Needs `npm run build`.
+ * The peak memory (resident set) of each role while the fleet does the demo's work and while it ingests one file of
+ * 200 MB, against the memory of a process on the smallest platforms. Needs `npm run build`.
  * Usage: node --import tsx bench/footprint.ts [megabytes]; REDIS_URL for a fleet on Redis. Linux.
  */
 import { spawn, spawnSync } from 'node:child_process';

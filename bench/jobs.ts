@@ -1,6 +1,6 @@
 /**
- * Purser's jobs beside plain BullMQ: completion and enqueue per second, pickup latency of an idle fleet, and what
- * each step of the pipeline costs. Same machine, same run, alternating order; servers of its own. Linux.
+ * Purser against plain BullMQ: completions and enqueues per second, pickup latency of an idle fleet, and the cost of
+ * each step. Same machine and run, alternating order, servers of its own. Linux.
  * Usage: npm run bench:jobs -- [--only NAME] [--json] [--concurrency N] [--rounds N] [--dist FOLDER]
  */
 import { execFileSync } from 'node:child_process';

@@ -1,6 +1,6 @@
 /**
- * The build under measurement: the code of `dist/` (or of another folder, so that two builds can be compared),
- * with the types of the sources beside it.
+ * The build under measurement: the code of `dist/`, or of another folder to compare two builds, with the types of the
+ * sources.
  */
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';

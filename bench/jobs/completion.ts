@@ -1,6 +1,6 @@
 /**
  * Completed no-op jobs per second: Purser's worker and scheduler against plain BullMQ's worker, on the same
- * store. Work is enqueued while it is paused; the clock runs from the resume to the last completion.
+ * store. Jobs are enqueued while their type is paused; the time from the resume to the last completion is measured.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Sql } from '../../src/db/connect.ts';
@@ -13,7 +13,7 @@ import type { PlainQueue, PlainWorker } from './plain.ts';
 import { median, rounded, spread } from './report.ts';
 import type { Row, Section } from './report.ts';
 
-/** A sample takes Purser about so long, whatever the machine; both sides do as many jobs. */
+/** Approximate length of one of Purser's samples on any machine; both sides run the same number of jobs. */
 const sampleSeconds = 2.5;
 const jobsPerSample = { least: 500, most: 10_000 };
 const warmUpJobs = 500;
@@ -26,7 +26,7 @@ interface Sample {
   readonly cpu: Readonly<Record<string, number>>;
 }
 
-/** Makes one sample of so many jobs. */
+/** Takes one sample of `count` jobs. */
 type Measure = (jobs: number) => Promise<Sample>;
 
 export async function measureCompletion(setting: Setting, store: Store): Promise<Section> {
@@ -106,7 +106,7 @@ function row(who: string, samples: readonly Sample[], ratio: number): Row {
   };
 }
 
-/** The pause holds dispatch back; what the fleet does from the resume on is all it does for a job. */
+/** The pause stops dispatch, so everything that the fleet does for a job follows the resume. */
 function purser({ build }: Setting, { sql }: FleetDatabase, readers: CpuReader): Measure {
   const pause = { scope: 'job_type', name: type } as const;
   return async (jobs) => {
@@ -141,7 +141,7 @@ async function lastJobId(sql: Sql): Promise<string> {
   return row?.id ?? '0';
 }
 
-/** By the states' own partial indexes: asking costs nothing that the other processes would miss. */
+/** Uses the partial indexes of the states, so that the question takes no time from the other processes. */
 async function anyOpen(sql: Sql): Promise<boolean> {
   const [row] = await sql<{ open: boolean }[]>`
     select exists (select from background_jobs where state in ('pending', 'failed') and job_type = ${type})

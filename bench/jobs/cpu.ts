@@ -1,4 +1,4 @@
-/** CPU time of processes, from /proc (Linux): what a figure of jobs per second was paid with. */
+/** CPU time of processes, from /proc (Linux). */
 import { readdirSync, readFileSync } from 'node:fs';
 
 const tickMs = 10;
@@ -21,7 +21,7 @@ export function cpuMs(pid: number): number {
   return field(stat, 11) + field(stat, 12);
 }
 
-/** The same of a server that has a process per connection, those that ended included. */
+/** The same for a server with a process per connection, ended ones included. */
 export function treeCpuMs(pid: number): number {
   const own = statOf(pid);
   const children = readdirSync('/proc')

@@ -1,6 +1,6 @@
 /**
- * Jobs accepted per second: Purser's insert into Postgres, which is on disk when it is answered, beside BullMQ's
- * add to a Redis that keeps nothing on disk. No worker runs.
+ * Jobs accepted per second: Purser's insert into Postgres, on disk before it is answered, against BullMQ's add to a
+ * Redis without persistence. No worker runs.
  */
 import { openFleetDatabase, tenants } from './fleet.ts';
 import type { FleetDatabase, Setting } from './fleet.ts';
@@ -105,7 +105,7 @@ function modesOf({ build }: Setting, { sql }: FleetDatabase, { queue }: PlainQue
   ];
 }
 
-/** Calls again and again for the length of a sample; a call that has begun is waited for and counted. */
+/** Calls repeatedly for the length of a sample; a call that has begun is completed and counted. */
 async function perSecond(
   { inFlight, jobsPerCall }: Mode,
   call: () => Promise<unknown>,

@@ -1,4 +1,4 @@
-/** A fleet of Purser for the bench: a database of its own, and the built CLI in processes of their own. */
+/** A fleet of Purser for the benchmark: its own database, and the built CLI in separate processes. */
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { join } from 'node:path';
@@ -23,7 +23,7 @@ export interface Setting {
 
 const handlersFile = fileURLToPath(new URL('./handlers.mjs', import.meta.url));
 export const tenants = Array.from({ length: 10 }, (_, index) => `tenant-${index}`);
-/** One line per job belongs to what an operator can switch off; plain BullMQ writes none. */
+/** Without the log line per job, since plain BullMQ writes none. */
 export const logLevel = 'warn';
 
 export interface FleetDatabase {

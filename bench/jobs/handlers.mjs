@@ -1,4 +1,4 @@
-/** The bench's handlers: one does nothing, one says when it was called (CLOCK_MONOTONIC, one for all processes). */
+/** Handlers of the benchmark: one does nothing, one reports when it was called (CLOCK_MONOTONIC, the same clock in all processes). */
 export const handlers = [
   { type: 'bench_noop', timeoutMs: 60_000, maxAttempts: 3, run: async () => {} },
   {

@@ -1,4 +1,4 @@
-/** Scheduler and worker taken apart: each step of a job's life as a call, over the parts of the build itself. */
+/** Each step of a job's life as a single call, using the modules of the build. */
 import { randomUUID } from 'node:crypto';
 import type { AttemptEnd, BegunAttempt } from '../../src/jobs/attempts.ts';
 import type { DispatchedJob } from '../../src/jobs/dispatch.ts';
@@ -9,7 +9,7 @@ import type { FleetDatabase, Setting } from './fleet.ts';
 const type = 'bench_noop';
 const chunk = 500;
 const leaseMs = 60_000;
-/** As the scheduler does: two entries per place of a worker. */
+/** As the scheduler does: two entries per slot of a worker. */
 const entriesPerSlot = 2;
 
 export interface Job {

@@ -1,6 +1,6 @@
 /**
- * Pickup latency of an idle fleet: from just before the call that enqueues one job to the first line of its
- * handler, at random moments a fifth of a second apart on average.
+ * Pickup latency of an idle fleet: the time from the enqueue call of one job to the first line of its handler, at
+ * random intervals of 0.2 s on average.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cpuMs, readCpu, treeCpuMs } from './cpu.ts';
@@ -16,7 +16,7 @@ const gapMs = { least: 50, most: 350 };
 const warmUpJobs = 5;
 const type = 'bench_stamp';
 
-/** Latencies in ms of so many jobs, one at a time. */
+/** Latencies in ms of `count` jobs, one at a time. */
 type Measure = (jobs: number) => Promise<number[]>;
 
 const nowNs = (): bigint => process.hrtime.bigint();

@@ -1,6 +1,6 @@
 /**
- * BullMQ as its documentation shows it, in a process of its own: one Worker, entries removed when they are
- * done. It tells its parent when the n-th entry completed, or when each was taken up.
+ * BullMQ as in its documentation, in a process of its own: one Worker, entries removed on completion. It reports to its
+ * parent when the n-th entry completed, or when each one started.
  */
 import { createPostgresBackend, withBackend, Worker } from 'bullmq';
 import type { Processor, WorkerOptions } from 'bullmq';

@@ -1,4 +1,4 @@
-/** Plain BullMQ for the same work: a queue in this process, its worker in another. */
+/** Plain BullMQ for the same work: the queue in this process, the worker in another one. */
 import { fork } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { createPostgresBackend, Queue, runMigrations, withBackend } from 'bullmq';
@@ -24,7 +24,7 @@ export interface PlainWorker {
 export const plainSettings =
   'one Worker in a process of its own, entries removed when completed, all other options as BullMQ has them';
 
-/** A queue with nothing set but where it lies; on Postgres in a database of its own, migrated. */
+/** A queue with default options; on Postgres in its own migrated database. */
 export async function openPlainQueue(
   { servers }: Setting,
   name: string,

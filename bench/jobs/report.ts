@@ -1,4 +1,4 @@
-/** Sections of figures: how they are summed up over samples, and how they are printed. */
+/** Sections of figures: aggregated over samples, and printed. */
 
 export type Row = Readonly<Record<string, string | number | null>>;
 
@@ -7,7 +7,7 @@ export interface Section {
   /** What was measured, in one sentence. */
   readonly title: string;
   readonly rows: readonly Row[];
-  /** What a reader has to know to judge the figures. */
+  /** Conditions of the measurement. */
   readonly notes: readonly string[];
 }
 
@@ -24,7 +24,7 @@ export function median(samples: readonly number[]): number {
   return sorted.length % 2 === 1 ? upper : (upper + (sorted[middle - 1] ?? Number.NaN)) / 2;
 }
 
-/** Median and extremes under names of their own. */
+/** Median, minimum and maximum as separate figures. */
 export function spread(
   name: string,
   samples: readonly number[],

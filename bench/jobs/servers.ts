@@ -1,4 +1,4 @@
-/** A Postgres and a Redis of the bench's own: own ports, own folders, both gone at the end. */
+/** A Postgres and a Redis for the benchmark, with ports and folders of their own, removed at the end. */
 import { spawn } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -20,7 +20,7 @@ export interface Servers {
   stop(): Promise<void>;
 }
 
-/** fsync and synchronous_commit stay on: accepted work is on disk. */
+/** fsync and synchronous_commit are on: accepted work is on disk. */
 export const postgresSettings = {
   shared_buffers: '256MB',
   max_wal_size: '4GB',

@@ -1,6 +1,6 @@
 /**
- * What each step of a job's life costs: the parts of scheduler and worker are put together in this process and
- * run one after the other, each over all jobs with as many in flight as a worker has, and then job by job.
+ * The cost of each step of a job: the steps of scheduler and worker run in this process one after the other, each over
+ * all jobs with as many in flight as in a worker, and then job by job.
  */
 import { cpuMs, cpuPerJob, readCpu, treeCpuMs } from './cpu.ts';
 import { openFleetDatabase } from './fleet.ts';
@@ -35,7 +35,7 @@ export async function measureSteps(setting: Setting): Promise<Section> {
     redis: () => cpuMs(redisPid),
   };
   const rows = new Map<Step, Row>();
-  /** Times a step over `count` jobs; what it returns is the next step's input. */
+  /** Times a step over `count` jobs; its result is the next step's input. */
   const timed =
     (count: number) =>
     async <T>(step: Step, work: () => Promise<T>): Promise<T> => {

@@ -1,6 +1,6 @@
 /**
- * What SQL says after a scenario: every accepted job ended, once, by a legal path, nothing is left open, and
- * no effect stands that its attempt was not entitled to.
+ * Checks the database after a scenario: every accepted job ended once, by allowed transitions, nothing is left open,
+ * and every committed effect belongs to an attempt that was allowed to commit it.
  */
 import type { Sql } from '../../src/db/connect.ts';
 import { jobStates, transitions } from '../../src/jobs/states.ts';
@@ -9,11 +9,11 @@ import type { JobState } from '../../src/jobs/states.ts';
 export interface Audit {
   readonly jobs: number;
   readonly states: Partial<Record<JobState, number>>;
-  /** Sentences; empty when all is well. At most 20. */
+  /** Findings as text; empty when there are none. At most 20. */
   readonly faults: readonly string[];
 }
 
-/** The audit of a scenario in which everything went well. */
+/** The audit of a scenario without findings. */
 export const allCompleted = (jobs: number): Audit => ({
   jobs,
   states: { completed: jobs },
@@ -26,7 +26,7 @@ interface Fault {
 
 const maxFaults = 20;
 
-/** Takes all jobs of the database together; `accepted` are the ids that somebody was promised. */
+/** Takes all jobs of the database together; `accepted` are the ids of all accepted jobs. */
 export async function audit(sql: Sql, accepted: readonly string[]): Promise<Audit> {
   const found: Fault[][] = [];
   for (const look of [unended, illegalPaths, leftOpen, overrunAttempts, wrongEffects]) {
@@ -88,8 +88,8 @@ const overrunAttempts = (sql: Sql) => sql<Fault[]>`
   from background_jobs where attempt > max_attempts order by id limit ${maxFaults}`;
 
 /**
- * Effects of fault_effects: one that was to be committed with the completion stands exactly once, for a job
- * that completed; one of a fenced transaction stands once a token at most, and was written between the
+ * Rows of fault_effects: one that is committed with the completion exists exactly once, for a job
+ * that completed; one of a fenced transaction exists at most once per token, and was written between the
  * begin and the end of an attempt.
  */
 const wrongEffects = (sql: Sql) => sql<Fault[]>`

@@ -1,6 +1,6 @@
-/** Figures that the fault suites print for people; nothing is asserted on them. */
+/** Figures that the fault suites print; no assertion uses them. */
 
-/** A figure for people, on the run's own output. */
+/** Prints a figure to the output of the run. */
 export function say(text: string): void {
   process.stderr.write(`  ${text}\n`);
 }

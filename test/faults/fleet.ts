@@ -1,6 +1,6 @@
 /**
- * The stage of a fault scenario: a database and a queue store of its own, a scheduler, workers that are
- * started again when they die, and what every scenario asks at its end.
+ * The set-up of a fault scenario: a database and a queue store of its own, a scheduler, workers that are restarted when
+ * they end, and the checks at the end of every scenario.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -15,7 +15,7 @@ import type { TestRedis } from '../support/redis.ts';
 import { addTenant } from '../support/tenants.ts';
 import { audit } from './auditor.ts';
 import type { Audit } from './auditor.ts';
-import { patienceMs, until } from './until.ts';
+import { outageWaitMs, until } from './until.ts';
 import { startProxy } from './proxy.ts';
 import type { Proxy } from './proxy.ts';
 import { keepProcess } from './respawner.ts';
@@ -24,7 +24,7 @@ import type { KeptProcess, Life } from './respawner.ts';
 export type BackendKind = 'redis' | 'postgres';
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** What the scheduler's constants add to a lease before a lost job runs again (src/scheduler/scheduler.ts). */
+/** Time that the scheduler's intervals add to a lease before a lost job runs again (src/scheduler/scheduler.ts). */
 export const sweepMs = 3_000;
 export const dispatchMs = 300;
 
@@ -35,15 +35,15 @@ export interface Stage {
   readonly databaseUrl: string;
   readonly tenantId: string;
   readonly leaseMs: number;
-  /** Of the processes below; what a call adds to it wins. */
+  /** Environment of the processes; a call may override it. */
   readonly env: Environment;
   keepWorker(more?: Environment): Promise<KeptProcess>;
   keepScheduler(more?: Environment): Promise<KeptProcess>;
   /** In front of this stage's database or Redis; stopped after the processes. */
   proxyOf(server: 'postgres' | 'redis'): Promise<Proxy>;
-  /** Accepts one job for each payload; their ids, which the audit asks for. */
+  /** Enqueues one job per payload. Returns their ids, for the audit. */
   enqueue(jobType: string, payloads: readonly object[]): Promise<string[]>;
-  /** The path of a gate that is shut: what waits for it waits until open(). */
+  /** The path of a closed gate: jobs wait for it until open(). */
   gate(): string;
   open(gate: string): Promise<void>;
   /** Waits until so many of the jobs are in one of the states. */
@@ -153,10 +153,10 @@ async function openStage(backend: BackendKind, leaseMs: number): Promise<OpenedS
           where id = any(${[...ids]}::bigint[]) and state = any(${states})`;
           return row !== undefined && row.jobs >= count;
         },
-        patienceMs,
+        outageWaitMs,
       );
     },
-    audit: async (withinMs = patienceMs) => {
+    audit: async (withinMs = outageWaitMs) => {
       await until(
         'every job to end',
         async () => {
@@ -166,7 +166,7 @@ async function openStage(backend: BackendKind, leaseMs: number): Promise<OpenedS
         },
         withinMs,
       ).catch(() => {
-        // The audit names what is left.
+        // The audit reports what remains.
       });
       return audit(sql, accepted);
     },
@@ -187,14 +187,14 @@ async function openStage(backend: BackendKind, leaseMs: number): Promise<OpenedS
         from background_jobs group by 1, 2, 3, 4, 5, 6, 8 order by 7 desc limit 10`;
       const words = kept.map(
         (one) =>
-          `after ${one.ended.length} lives:\n${one.current().stderr.slice(-8).join('\n').slice(-keptWords)}`,
+          `after ${one.ended.length} processes:\n${one.current().stderr.slice(-8).join('\n').slice(-keptWords)}`,
       );
       return [...jobs.map((row) => JSON.stringify(row)), ...words].join('\n');
     },
   };
 }
 
-/** The tenant table that handlers leave their traces in. */
+/** The tenant table that handlers write to. */
 async function makeEffects(sql: Sql): Promise<void> {
   await sql`
     create table public.fault_effects (

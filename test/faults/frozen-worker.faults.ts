@@ -1,6 +1,6 @@
 /**
- * A worker that is frozen for longer than its leases (SIGSTOP) and thaws: its attempts are stale, and all that
- * is still accepted of them is the bill for what they spent.
+ * A worker that is suspended (SIGSTOP) for longer than its leases and resumed: its attempts are stale, and only the
+ * cost of their LLM calls is still recorded.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { describeOnRedis } from '../support/redis.ts';
@@ -103,13 +103,13 @@ async function freezeAndThaw(stage: Stage): Promise<Audit> {
 const thaw = (backend: BackendKind) => onStage({ backend }, freezeAndThaw);
 
 describeOnRedis('a worker that thaws after its leases passed, queues in Redis', () => {
-  it('has its results and effects refused, and its bill accepted', async () => {
+  it('has its results and effects refused, and its LLM cost recorded', async () => {
     expect(await thaw('redis')).toEqual(allCompleted(2));
   });
 });
 
-describe('a worker that thaws after its leases passed, queues in Postgres', () => {
-  it('has its results and effects refused, and its bill accepted', async () => {
+describe('a worker that is resumed after its leases passed, queues in Postgres', () => {
+  it('has its results and effects refused, and its LLM cost recorded', async () => {
     expect(await thaw('postgres')).toEqual(allCompleted(2));
   });
 });

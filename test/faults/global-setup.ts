@@ -1,6 +1,6 @@
 /**
- * One Postgres for the fault suites, which some of them stop: what it has committed survives that (without
- * fsync, since only the server dies, never the machine). The command line comes from dist/.
+ * One Postgres for the fault suites. Some of them stop it: committed data survives that without fsync, since only the
+ * server process ends. The command line comes from dist/.
  */
 import { chmod, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -12,7 +12,7 @@ import { redisAvailable, redisMissing } from '../support/redis-binary.ts';
 
 declare module 'vitest' {
   export interface ProvidedContext {
-    /** Folder of the run's cluster, where its postmaster.pid lies. */
+    /** Data folder of the run's cluster, with its postmaster.pid. */
     postgresFolder: string;
   }
 }

@@ -1,18 +1,18 @@
 /**
- * Handlers of the fault suites (PURSER_HANDLERS): work that behaves and leaves a trace in fault_effects, and
- * culprits that misbehave in the way that their payload names.
+ * Handlers of the fault suites (PURSER_HANDLERS): ordinary ones, which insert into fault_effects, and ones that
+ * misbehave in the way that their payload names.
  */
 import { existsSync } from 'node:fs';
 import { culprits } from './culprits/handlers.mjs';
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** One row that says which attempt was here. */
+/** One row per attempt that ran. */
 const trace = (ctx, kind, sql = ctx.sql) => sql`
   insert into public.fault_effects (tenant_id, job_id, attempt, token, kind)
   values (${ctx.tenantId}, ${ctx.jobId}, ${ctx.attempt}, ${ctx.token}, ${kind})`;
 
-/** Until a file exists or, with `obeys`, the attempt is told to stop. */
+/** Waits until a file exists or, with `obeys`, until the attempt is aborted. */
 async function untilOpen(ctx, gate, obeys = true) {
   const isShut = () => gate !== undefined && !existsSync(gate);
   while (isShut()) {
@@ -21,7 +21,7 @@ async function untilOpen(ctx, gate, obeys = true) {
   }
 }
 
-/** What the database answers to `act`: its SQLSTATE, or `done`. */
+/** The SQLSTATE that `act` fails with, or `done`. */
 const answerTo = async (act) => {
   try {
     await act();

@@ -1,4 +1,4 @@
-/** `kill -9` of a worker in the middle of its work: nothing is lost, nothing completes twice. */
+/** `kill -9` of a worker while it works: no job is lost, none completes twice. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { describeOnRedis } from '../support/redis.ts';
@@ -17,15 +17,15 @@ const jobsARound = 2 * jobsAWorker;
 type Moment = 'while they begin' | 'while all run' | 'while they end';
 const moments: readonly Moment[] = ['while all run', 'while they end', 'while they begin'];
 
-/** What became of the jobs that were not done when the worker was killed. */
+/** The jobs that had not completed when the worker was killed. */
 interface Cut {
-  /** It had begun; otherwise it was still on its way to a worker. */
+  /** It had begun; otherwise it was queued. */
   readonly had_begun: boolean;
   /** From the kill to the begin of its next attempt. */
   readonly ms: number;
 }
 
-/** Waves of jobs on two workers; one of them is killed in each, then started again. */
+/** Waves of jobs on two workers; in each wave one worker is killed and restarted. */
 async function killRounds(stage: Stage, rounds: number, first: number): Promise<Cut[]> {
   await stage.keepScheduler();
   const workers = [await stage.keepWorker(), await stage.keepWorker()];
@@ -88,7 +88,7 @@ async function scenario(
       `${begun.filter((ms) => ms > boundMs).length} above it; not begun yet at the kill: ` +
       spread(cuts.filter((cut) => !cut.had_begun).map(({ ms }) => ms)),
   );
-  // A worker's death is nobody's attempt.
+  // The death of a worker counts as no job's attempt.
   expect(results.flatMap(({ counted }) => counted)).toEqual([]);
   return results.map(({ audited }) => audited);
 }

@@ -1,4 +1,4 @@
-/** SIGTERM with long jobs in hand: out in time with exit code 0, and every job runs elsewhere uncounted. */
+/** SIGTERM while long jobs run: the worker exits in time with code 0, and every job runs elsewhere, uncounted. */
 import { describe, expect, it } from 'vitest';
 import { describeOnRedis } from '../support/redis.ts';
 import { allCompleted } from './auditor.ts';
@@ -24,7 +24,7 @@ async function leave(stage: Stage): Promise<Audit> {
   const { code, signal } = await leaving.stop();
   const tookMs = performance.now() - toldAt;
   expect({ code, signal }).toEqual({ code: 0, signal: null });
-  // The one bound on time here is a promise of its own: after it the platform uses SIGKILL.
+  // The only time bound here: after it the platform sends SIGKILL.
   expect(tookMs).toBeLessThan(graceMs);
   const owners = async () => {
     const rows = await stage.sql<{ attempt: number; losses: number; pid: number }[]>`

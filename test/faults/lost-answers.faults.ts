@@ -1,6 +1,6 @@
 /**
- * A statement is committed and its answer is lost: begin and finish still come out right. And one result that
- * Postgres cannot store sinks nobody beside it.
+ * A statement is committed and its answer is lost: begin and finish still have the right result. A result that Postgres
+ * cannot store fails no other job of its batch.
  */
 import { describe, expect, it } from 'vitest';
 import { describeOnRedis } from '../support/redis.ts';
@@ -12,7 +12,7 @@ import { until } from './until.ts';
 import { onStage } from './fleet.ts';
 import type { BackendKind } from './fleet.ts';
 
-/** By what they write, not by how they are written. */
+/** Compared by what they write. */
 const isBegin: StatementTest = (text) => /insert into purser\.job_leases/i.test(text);
 const isFinish: StatementTest = (text) =>
   /delete from purser\.context_tokens/i.test(text) && /jsonb_to_recordset/i.test(text);
@@ -43,7 +43,7 @@ async function loseAnswers(backend: BackendKind): Promise<Audit> {
     for (let round = 0; round < rounds; round += 1) {
       await losing('begin', isBegin, {});
       await losing('finish', isFinish, {});
-      // Lost before its commit, it is rolled back and done again; lost after it, it stands.
+      // Lost before its commit, it is rolled back and repeated; lost after it, it stands.
       await losing('completion', isCompletion, { completes: true });
       await losing('commit of a completion', isCommitOfCompletion, { completes: true });
       await losing('commit', isCommit, { completes: true });
@@ -62,7 +62,7 @@ async function loseAnswers(backend: BackendKind): Promise<Audit> {
     say(
       `answers lost, ${rounds} of each; of ${rounds * jobsALoss} jobs ran again: ${JSON.stringify(again)}`,
     );
-    // What was committed is found again by its token: nobody waits for a lease, nothing runs a second time.
+    // A committed end is found by its token: the job waits for no lease and does not run again.
     expect(again).toMatchObject({ begin: 0, finish: 0, 'commit of a completion': 0 });
     expect(await stage.sql`select from background_jobs where losses > 0`).toHaveLength(0);
     return audited;
@@ -95,13 +95,13 @@ describeOnRedis('lost answers and bad results, queues in Redis', () => {
   it('a begin, a finish or a completion whose answer is lost comes out right', async () => {
     expect(await loseAnswers('redis')).toEqual(allCompleted(5 * rounds * jobsALoss));
   });
-  it('a result with a NUL in a batch of 64 sinks nobody', async () => {
+  it('a result with a NUL in a batch of 64 fails no other job', async () => {
     expect(await oneBadResult('redis')).toEqual(allCompleted(64));
   });
 });
 
 describe('lost answers and bad results, queues in Postgres', () => {
-  it('a result with a NUL in a batch of 64 sinks nobody', async () => {
+  it('a result with a NUL in a batch of 64 fails no other job', async () => {
     expect(await oneBadResult('postgres')).toEqual(allCompleted(64));
   });
 });

@@ -1,6 +1,6 @@
 /**
- * What a platform does about memory, so that no culprit takes the machine's: the process of a worker, or of a
- * job that it runs alone, that grows beyond the limit is killed (Linux).
+ * Limits memory as a platform does: the process of a worker, or of a job that runs alone, is killed when it grows
+ * beyond the limit (Linux).
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import type { KeptProcess } from './respawner.ts';
@@ -14,7 +14,7 @@ export interface Warden {
   stop(): void;
 }
 
-/** A number out of a process's files; 0 when it is gone. */
+/** A number from a process's files in /proc; 0 when the process has ended. */
 function look(read: () => string): number {
   try {
     return Number(read());
@@ -24,7 +24,7 @@ function look(read: () => string): number {
 }
 
 const parentOf = (pid: number): number =>
-  // The name of the program, in parentheses, may hold anything.
+  // The name of the program, in parentheses, may contain any character.
   look(() => readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1] ?? '');
 
 const residentBytes = (pid: number): number =>
@@ -43,7 +43,7 @@ export function watchMemory(worker: KeptProcess, limitMb: number): Warden {
       try {
         process.kill(each, 'SIGKILL');
       } catch {
-        // It has ended by itself.
+        // It has already ended.
       }
     }
   }, lookEveryMs);

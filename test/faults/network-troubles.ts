@@ -1,4 +1,4 @@
-/** What networks do to connections, one trouble after the other, each under a wave of jobs of its own. */
+/** Network faults, one after the other, each during a wave of jobs. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Proxy } from './proxy.ts';
 

@@ -1,4 +1,4 @@
-/** Postgres is restarted, fast and immediate, or cut off, under load: every accepted job ends once. */
+/** Postgres is restarted, fast and immediate, or its network fails, under load: every accepted job ends once. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, inject, it } from 'vitest';
@@ -8,7 +8,7 @@ import { allCompleted } from './auditor.ts';
 import type { Audit } from './auditor.ts';
 import { say } from './figures.ts';
 import { throughTroubles, troublesEach } from './network-troubles.ts';
-import { patienceMs, until } from './until.ts';
+import { outageWaitMs, until } from './until.ts';
 import { onStage } from './fleet.ts';
 import type { BackendKind, Stage } from './fleet.ts';
 
@@ -25,7 +25,7 @@ async function postmasterPid(): Promise<number> {
 
 const jobsARestart = 300;
 
-/** Shuts the run's Postgres down in this way; its guardian starts it again on the same port. */
+/** Shuts down the run's Postgres in this mode; its guardian restarts it on the same port. */
 async function restart(stage: Stage, how: 'fast' | 'immediate'): Promise<void> {
   const before = await postmasterPid();
   process.kill(before, how === 'fast' ? 'SIGINT' : 'SIGQUIT');
@@ -127,10 +127,10 @@ async function halfOpenForGood(stage: Stage): Promise<Audit> {
   await stage.untilStates(ids, 50, 'completed');
   proxy.halfOpen();
   proxy.pass({ forgetMute: false });
-  // Two minutes without an answer are a silent stop; what is left begins only then.
-  const audited = await auditInWords(stage, 'Postgres half-open for good', 2 * patienceMs);
+  // After two minutes without an answer the process is stalled and ends; the rest begins only then.
+  const audited = await auditInWords(stage, 'Postgres half-open for good', 2 * outageWaitMs);
   say(
-    `half-open for good: lives that ended: ` +
+    `half-open for good: processes that ended: ` +
       kept.map(({ ended }) => ended.map(({ code, signal }) => code ?? signal).join()).join(' / '),
   );
   return audited;
@@ -147,7 +147,7 @@ describeOnRedis('a fleet whose Postgres fails, queues in Redis', () => {
     expect(audited).toEqual(allCompleted(waves * jobsAWave));
   });
 
-  it('ends every job when half-open connections to Postgres never learn of it', async () => {
+  it('ends every job when half-open connections to Postgres report no error', async () => {
     const audited = await onStage({ backend: 'redis' }, halfOpenForGood);
     expect(audited).toEqual(allCompleted(jobsForGood));
   });

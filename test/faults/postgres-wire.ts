@@ -1,6 +1,6 @@
 /**
- * Follows one client's connection to Postgres message by message, as far as it takes to lose the answer to a
- * chosen statement: the server has done it (and committed it), and the client will never hear of it.
+ * Parses one client's connection to Postgres, to drop the answer to a chosen statement: the server has executed (and
+ * committed) it, and the client never receives the answer.
  */
 
 /** Given a statement's text and that of the one before on its connection, whether its answer is to be lost. */
@@ -9,7 +9,7 @@ export type StatementTest = (statement: string, before: string) => boolean;
 const sslRequest = 80877103;
 const cancelRequest = 80877102;
 
-/** Cuts a stream of typed messages (one byte of type, four of length) out of chunks. */
+/** Splits chunks into typed messages (one byte of type, four of length). */
 class Messages {
   #rest = Buffer.alloc(0);
 
@@ -25,7 +25,7 @@ class Messages {
   }
 }
 
-/** The zero-terminated strings that a message begins with. */
+/** The zero-terminated strings at the start of a message. */
 function strings(body: Buffer, count: number): string[] {
   const found: string[] = [];
   for (let at = 0; found.length < count;) {
@@ -38,9 +38,9 @@ function strings(body: Buffer, count: number): string[] {
 }
 
 export interface Delivery {
-  /** What the client may still see. */
+  /** Bytes that are forwarded to the client. */
   readonly forward: Buffer;
-  /** The statement whose answer has just been lost: cut the connection now. */
+  /** The statement whose answer was just dropped: reset the connection now. */
   readonly lost: string | undefined;
 }
 
@@ -116,7 +116,7 @@ export class PostgresLink {
     this.#before = statement;
   }
 
-  /** Says what of the server's words goes on to the client. */
+  /** Decides what of the server's answer is forwarded to the client. */
   received(chunk: Buffer): Delivery {
     if (!this.#isPlain) return { forward: chunk, lost: undefined };
     let rest = chunk;

@@ -1,6 +1,6 @@
 /**
- * A TCP proxy in front of Postgres or Redis whose network a test breaks: cut, refused, half-open (both sides
- * talk and neither hears), slow, or with the answer to one statement lost.
+ * A TCP proxy in front of Postgres or Redis. A test makes its network reset, refuse, half-open (bytes are dropped both
+ * ways), slow, or lose the answer to one statement.
  */
 import { createServer, connect as connectTo } from 'node:net';
 import type { Socket } from 'node:net';
@@ -12,12 +12,12 @@ type Mode = 'pass' | 'refuse' | 'half-open';
 interface Link {
   readonly client: Socket;
   readonly server: Socket;
-  /** Bytes of it were swallowed: it must never carry any again. */
+  /** Bytes of it were dropped: it must not be used again. */
   isMute: boolean;
 }
 
 export interface Proxy {
-  /** The same URL by way of the proxy. */
+  /** The same URL through the proxy. */
   through(url: string): string;
   /** Connections open now. */
   size(): number;
@@ -25,7 +25,7 @@ export interface Proxy {
   cut(): void;
   /** Resets every connection and refuses new ones until pass(). */
   refuse(): void;
-  /** From now on bytes of all connections are swallowed, both ways, and no connection learns of it. */
+  /** From now on bytes of all connections are dropped, both ways, without an error. */
   halfOpen(): void;
   /** Back to normal. Connections that lost bytes are reset, or with `forgetMute: false` stay mute for good. */
   pass(options?: { readonly forgetMute?: boolean }): void;
@@ -36,7 +36,7 @@ export interface Proxy {
    * connection reset. lost() is the statement's text once that has happened.
    */
   loseAnswerTo(isWanted: StatementTest): { lost(): string | undefined };
-  /** Refuses new connections and resets those there are. */
+  /** Refuses new connections and resets open ones. */
   stop(): Promise<void>;
 }
 
@@ -105,7 +105,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     near.on('end', () => link.isMute || far.end());
     near.on('close', (broken) => {
       if (near.destroyed && far.destroyed) links.delete(link);
-      // A half-open connection does not tell of its other side's end.
+      // A half-open connection does not report that its other side has ended.
       else if (broken && !link.isMute) end(link);
     });
   };
@@ -132,7 +132,7 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
     },
     halfOpen: () => {
       mode = 'half-open';
-      // Idle ones too: whatever they say next is lost.
+      // Idle ones too: everything that they send from now on is lost.
       for (const link of links) link.isMute = true;
     },
     pass: ({ forgetMute = true } = {}) => {

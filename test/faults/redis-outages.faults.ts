@@ -1,4 +1,4 @@
-/** Redis forgets everything, dies for 20 seconds, or is cut off: every job that was accepted ends once. */
+/** Redis loses all data, stops for 20 seconds, or its network fails: every accepted job ends once. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Redis } from 'ioredis';
 import { expect, it } from 'vitest';
@@ -22,7 +22,7 @@ function redisOf(stage: Stage): TestRedis {
   return stage.redis;
 }
 
-/** The audit; and no job had to begin more than one attempt. */
+/** The audit, and no job began more than one attempt. */
 async function auditUnharmed(stage: Stage): Promise<Audit> {
   const audited = await stage.audit();
   const counted = await stage.sql`select id, attempt from background_jobs where attempt <> 1`;
@@ -37,7 +37,7 @@ const openFleet = async (stage: Stage, env: Record<string, string> = {}) =>
     stage.keepWorker({ WORKER_CONCURRENCY: '20', ...env }),
   ]);
 
-/** What the queue held and what became of the jobs, in words. */
+/** The queue's content and the jobs' ends as text. */
 async function inWords(stage: Stage, what: string): Promise<void> {
   const [row] = await stage.sql<{ again: number; lost: number }[]>`
     select count(*) filter (where dispatch_no > 1)::int as again,
@@ -45,7 +45,7 @@ async function inWords(stage: Stage, what: string): Promise<void> {
   say(`${what}: ${row?.again} jobs were dispatched again, ${row?.lost} counted a loss`);
 }
 
-/** FLUSHALL three times under 2,000 jobs. */
+/** FLUSHALL three times during 2,000 jobs. */
 async function flushed(stage: Stage): Promise<Audit> {
   const fleet = await openFleet(stage);
   const client = new Redis(redisOf(stage).url);
@@ -109,11 +109,11 @@ async function cutOff(stage: Stage): Promise<Audit> {
 }
 
 describeOnRedis('a fleet whose Redis fails', () => {
-  it('ends 2,000 jobs through FLUSHALL, again and again', async () => {
+  it('ends 2,000 jobs through repeated FLUSHALL', async () => {
     expect(await onStage({ backend: 'redis' }, flushed)).toEqual(allCompleted(2_000));
   });
 
-  it('ends every job when Redis dies and comes back empty after 20 s, and accepts work meanwhile', async () => {
+  it('ends every job when Redis is killed and restarts empty after 20 s; work is accepted meanwhile', async () => {
     expect(await onStage({ backend: 'redis' }, killed)).toEqual(allCompleted(800));
   });
 

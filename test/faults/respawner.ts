@@ -1,5 +1,5 @@
 /**
- * A worker that is started again whenever it ends, as a platform does, with what became of each of its lives.
+ * A worker process that is restarted whenever it ends, as a platform does, and how each process ended.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { startCli } from '../support/process.ts';
@@ -9,24 +9,24 @@ export interface Life {
   readonly pid: number;
   readonly code: number | null;
   readonly signal: NodeJS.Signals | null;
-  /** What it said last on stderr. */
+  /** The last lines that it wrote to stderr. */
   readonly lastWords: string;
 }
 
 export interface KeptProcess {
-  /** The life of now; between two lives, the last one. */
+  /** The current process; between two of them, the last one. */
   current(): CliProcess;
-  /** Lives that ended, oldest first. */
+  /** Processes that ended, oldest first. */
   readonly ended: readonly Life[];
-  /** SIGKILL to the life of now; a new one begins. Returns its pid. */
+  /** Sends SIGKILL to the current process; a new one starts. Returns its pid. */
   kill(): Promise<number>;
-  /** Waits until a life runs that began after those which have ended by now. */
+  /** Waits until a process runs that started after those that have ended by now. */
   untilRunning(): Promise<void>;
-  /** SIGTERM, and no further life. Returns how it ended. */
+  /** Sends SIGTERM and starts no further process. Returns how it ended. */
   stop(): Promise<Life>;
 }
 
-/** What a platform waits before it starts a process again that ended while it started. */
+/** Pause of a platform before it restarts a process that ended during its start. */
 const pauseMs = 500;
 const keptWords = 3_000;
 
@@ -80,7 +80,7 @@ export async function keepProcess(
     untilRunning,
     stop: async () => {
       stopping = true;
-      // While Node itself starts nobody hears a signal; how a start is stopped is not the question here.
+      // Node ignores signals while it starts; stopping a start is not tested here.
       await current.runs;
       current.process.signal('SIGTERM');
       await living;

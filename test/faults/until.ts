@@ -1,14 +1,14 @@
-/** Waiting for what happens in other processes, through the outages that a scenario makes. */
+/** Waits for conditions in other processes, through the outages of a scenario. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** For work to be done, outages included. */
-export const patienceMs = 150_000;
+/** Time for the work, outages included. */
+export const outageWaitMs = 150_000;
 
 /** Looks again and again, through outages of what it asks; throws naming `what` after `withinMs`. */
 export async function until(
   what: string,
   look: () => Promise<boolean>,
-  withinMs = patienceMs,
+  withinMs = outageWaitMs,
 ): Promise<void> {
   const deadline = Date.now() + withinMs;
   let failure: unknown;
@@ -25,7 +25,7 @@ export async function until(
   }
 }
 
-/** All of them to their end, so that no failure leaves another scenario running; then the first failure. */
+/** Waits for all of them, so that no scenario runs on after a failure; then throws the first failure. */
 export async function together<T>(scenarios: readonly Promise<T>[]): Promise<T[]> {
   const settled = await Promise.allSettled(scenarios);
   const failed = settled.find((each) => each.status === 'rejected');

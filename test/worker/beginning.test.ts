@@ -1,4 +1,4 @@
-/** A worker that is asked to stop while a job is just beginning waits for it, and hands it back as well. */
+/** A worker that stops while a job begins waits for the begin, and hands that job back too. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { z } from 'zod';
 import { defineHandler } from '../../src/handlers/define.ts';

@@ -36,7 +36,7 @@ const trespass = defineHandler({
     };
   },
 });
-/** Writes in several transactions, and reads all that it can see after each. */
+/** Writes in several transactions, and after each reads every row that it can see. */
 const busy = defineHandler({
   type: 'test_busy',
   timeoutMs: 20_000,
@@ -70,7 +70,7 @@ const resultOf = async (tenantId: string, jobType: string, payload: object = {})
 };
 
 describe('a job', () => {
-  it('runs as its own tenant and nobody else: test_job_sets_tenant_context', async () => {
+  it('runs as its own tenant only: test_job_sets_tenant_context', async () => {
     const tenantId = await addTenant(fleet.test.sql);
     await addTenant(fleet.test.sql);
     expect(await resultOf(tenantId, 'test_who_am_i')).toEqual({
@@ -104,7 +104,7 @@ describe('a job', () => {
     const jobType = 'test_trespass';
     const jobId = await addJob(fleet.test.sql, intruder, { jobType, payload: { victim } });
     await untilState(fleet.test.sql, jobId, 'completed');
-    // The handler swallowed the error. The reports come a few times a second.
+    // The handler caught the error. The reports come a few times a second.
     const lines = await eventually('the line', async () => {
       const rows = await fleet.test.sql<{ line: string }[]>`
         select l::text as line from job_log_lines l where job_id = ${jobId}`;

@@ -1,4 +1,4 @@
-/** Leases are kept whatever a handler's transaction holds: a heartbeat waits for no tenant's commit. */
+/** Leases are renewed whatever a handler's transaction has locked. */
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
@@ -40,7 +40,7 @@ function runs(attempt: BegunAttempt) {
   return job;
 }
 
-it('a completion that is not committed yet holds up nobody, and is no loss of its own lease', async () => {
+it('an uncommitted completion blocks no renewal, and its own lease does not count as lost', async () => {
   const completing = runs(await runningJob(test.sql, tenantId));
   const neighbour = runs(await runningJob(test.sql, tenantId));
   const { token } = completing.attempt;

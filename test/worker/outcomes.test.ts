@@ -1,4 +1,4 @@
-/** From what a handler returned or threw to what happens to its job. */
+/** How an attempt ends for what its handler returned or threw. */
 import { describe, expect, it } from 'vitest';
 import { JobTimeoutError, PurserError, UsageError } from '../../src/errors.ts';
 import { park, snooze } from '../../src/handlers/outcome.ts';
@@ -26,7 +26,7 @@ const facts = { attempt, handler, now };
 const thrown = (error: unknown) => endOfThrow(error, facts);
 
 describe('park', () => {
-  it('waits for so much money, at the latest until the next month, uncounted', () => {
+  it('waits for the refused amount, at the latest until the next month, uncounted', () => {
     expect(endOfReturn(park({ reason: 'dear', neededUsd: '0.25' }), facts)).toMatchObject({
       toState: 'parked',
       neededUsd: '0.25',

@@ -1,4 +1,4 @@
-/** A handler's progress is shown while it runs, and only its own. */
+/** A handler's progress is stored while it runs, and only with its own job. */
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { z } from 'zod';
 import { defineHandler } from '../../src/handlers/define.ts';
@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => fleet.close());
 
-test('the newest report stands with the running job, bounded, and is gone when it ended', async () => {
+test('the newest report is stored with the running job, bounded, and removed when the job ends', async () => {
   let finish = (): void => {};
   const gate = new Promise<void>((resolve) => {
     finish = resolve;

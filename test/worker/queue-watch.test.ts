@@ -1,4 +1,4 @@
-/** A worker whose queue hands out nothing any more says so; one that has no place, or nothing to do, does not. */
+/** A worker whose queue delivers no entries is reported as stalled; one that is full or has no work is not. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'bullmq';
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';

@@ -1,4 +1,4 @@
-/** Secret payload fields on their way: enqueued through every door, stored sealed, opened only for the handler. */
+/** Secret payload fields: enqueued through every entry point, stored sealed, opened only for the handler. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { z } from 'zod';
 import { EncryptionKeyManager } from '../../src/crypto/keyring.ts';
@@ -113,22 +113,22 @@ it('a dead letter that is replayed opens again', async () => {
   });
 });
 
-it('in the clear they are refused at every door, by path and without their value', async () => {
+it('in plain text they are refused at every entry point, by path and without their value', async () => {
   const { system } = fleet.database;
   const request = { tenantId, payload: given() };
   await expect(enqueue(system, hook, request)).rejects.toMatchObject({
     code: 'encryption_key_missing',
   });
   const text = JSON.stringify(given());
-  const doors = [
+  const entryPoints = [
     () => enqueue(system, 'test_hook', request),
     () => enqueueMany(system, 'test_hook', [request]),
     () => system`select purser.enqueue(${tenantId}, 'test_hook', ${text}::text::jsonb)`,
     () =>
       system`update background_jobs set payload = ${text}::text::jsonb where job_type = 'test_hook'`,
   ];
-  for (const door of doors) {
-    const refusal: unknown = await door().then(
+  for (const enqueueIt of entryPoints) {
+    const refusal: unknown = await enqueueIt().then(
       () => 'it was taken',
       (error: unknown) => error,
     );
@@ -137,7 +137,7 @@ it('in the clear they are refused at every door, by path and without their value
   }
 });
 
-it('a type by its name finds its secret fields in the database, one job or many', async () => {
+it('secret fields of a type given by name are read from the database, for one job and for many', async () => {
   const { system } = fleet.database;
   const request = { tenantId, payload: given() };
   const one = await enqueue(system, 'test_hook', request, { keyring });
@@ -148,7 +148,7 @@ it('a type by its name finds its secret fields in the database, one job or many'
   }
 });
 
-it('a field that is sealed under a key nobody has fails its own job, is counted, and says nothing', async () => {
+it('a field that is sealed under an unknown key fails its own job, is counted, and reveals nothing', async () => {
   const { system } = fleet.database;
   const failed = async (): Promise<number> =>
     (await fleet.metrics.decryptionFailed.get()).values[0]?.value ?? 0;

@@ -1,4 +1,4 @@
-/** A worker's places are never more than there are, and go to whoever waited longest. */
+/** Slots: never more than configured are given, and the longest waiting request gets the next one. */
 import { expect, it } from 'vitest';
 import { Slots } from '../../src/worker/slots.ts';
 
@@ -11,7 +11,7 @@ function slotsOf(count: number) {
   return { slots, heard };
 }
 
-it('says when the last one is taken and when there is one again', async () => {
+it('reports when the last slot is taken and when one is free again', async () => {
   const { slots, heard } = slotsOf(2);
   const one = await slots.take(0);
   expect(heard).toEqual([]);
@@ -24,7 +24,7 @@ it('says when the last one is taken and when there is one again', async () => {
   expect(slots.free).toBe(2);
 });
 
-it('gives a place on to who waited longest, and is full all the while', async () => {
+it('gives a released slot to the longest waiting request, and stays full', async () => {
   const { slots, heard } = slotsOf(1);
   const first = await slots.take(0);
   const order: string[] = [];
@@ -40,7 +40,7 @@ it('gives a place on to who waited longest, and is full all the while', async ()
   expect(slots.free).toBe(1);
 });
 
-it('sends away who has no patience left, and forgets them', async () => {
+it('a request that waited too long gets no slot, and is removed from the queue', async () => {
   const { slots } = slotsOf(1);
   const release = await slots.take(0);
   expect(await slots.take(1)).toBeUndefined();

@@ -90,7 +90,7 @@ const hostileThrows: Record<string, () => unknown> = {
   'a message of 1 MB': () => new Error('m'.repeat(1_000_000)),
 };
 
-describe('the database takes, in one batch with a good neighbour', () => {
+describe('the database stores, in one batch with another job', () => {
   const facts = async () => {
     const attempt = await runningJob(test.sql, tenantId);
     return {
@@ -156,13 +156,13 @@ describe('what is stored', () => {
     expect(storableResult(result)).toEqual(stored);
   });
 
-  it('of what is too large or no JSON is a note that says why', () => {
+  it('of a value that is too large or has no JSON is a note with the reason', () => {
     expect(storableResult('x'.repeat(2_000_000))).toMatchObject({ reason: 'too large' });
     expect(storableResult({ n: 1n })).toMatchObject({ reason: expect.stringMatching(/BigInt/) });
     expect(storableResult(nested(500))).toMatchObject({ reason: expect.stringMatching(/deep/) });
   });
 
-  it('of what is too large has no part of a secret at the place where it is cut', () => {
+  it('of a value that is too large contains no part of a secret where it is cut', () => {
     const secrets = new SecretTexts();
     secrets.add('a-very-long-secret');
     const result = storableResult(`${'x'.repeat(9_990)}a-very-long-secret${'x'.repeat(2_000_000)}`);

@@ -1,4 +1,4 @@
-/** Handlers that do what no handler should: payload.how names it. */
+/** Handlers that misbehave in the way that payload.how names. */
 import { pbkdf2Sync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 

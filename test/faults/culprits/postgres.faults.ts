@@ -1,6 +1,6 @@
 import { describe } from 'vitest';
 import { describeCulprits } from './suite.ts';
 
-describe('culprits, queues in Postgres', () => {
+describe('misbehaving handlers, queues in Postgres', () => {
   describeCulprits('postgres');
 });

@@ -1,4 +1,4 @@
-/** What a culprit does to itself and to nobody else, whichever store carries the queues. */
+/** A misbehaving handler affects only its own job, with queues in either store. */
 import { execFileSync } from 'node:child_process';
 import { expect, it } from 'vitest';
 import type { Audit } from '../auditor.ts';
@@ -8,7 +8,7 @@ import { together } from '../until.ts';
 import { onStage } from '../fleet.ts';
 import type { BackendKind, Stage } from '../fleet.ts';
 
-/** How a job ended, in a word: `completed`, or the code of its dead letter. */
+/** How a job ended: `completed`, or the code of its dead letter. */
 type Ends = Record<string, string>;
 
 const neighbours = 20;
@@ -17,11 +17,11 @@ interface Culprit {
   readonly how: string;
   readonly jobType?: 'fault_culprit' | 'fault_glutton';
   readonly neighbourType?: 'fault_io' | 'fault_io_brief';
-  /** Its name in what is expected. Default: how. */
+  /** Its name in the expected results. Default: how. */
   readonly name?: string;
 }
 
-/** One culprit beside 20 neighbours that are at work when it begins. Returns its end. */
+/** One misbehaving job beside 20 jobs that already run. Returns its end. */
 async function beside(stage: Stage, culprit: Culprit): Promise<string> {
   const { how, jobType = 'fault_culprit', neighbourType = 'fault_io' } = culprit;
   const { sql } = stage;
@@ -47,7 +47,7 @@ async function beside(stage: Stage, culprit: Culprit): Promise<string> {
 
 interface Played {
   readonly ends: Ends;
-  /** How lives of the worker ended; none: it is the same process still. */
+  /** How processes of the worker ended; empty: the first one still runs. */
   readonly deaths: readonly (number | string | null)[];
   readonly audited: Audit;
 }
@@ -105,7 +105,7 @@ export function describeCulprits(backend: BackendKind): void {
     expect(faultsOf(played)).toEqual([]);
   });
 
-  it('a handler that throws or returns what it should not ends alone', async () => {
+  it('a handler that throws or returns a hostile value ends, and no other job is affected', async () => {
     const hows = ['throw_null', 'throw_hostile', 'circular', 'bigint', 'huge', 'uncloneable'];
     const played = [await play(backend, all(...hows))];
     expect(endsOf(played)).toEqual({
@@ -135,7 +135,7 @@ export function describeCulprits(backend: BackendKind): void {
     expect(faultsOf(played)).toEqual([]);
   });
 
-  it('a handler that takes its worker down ends after a few deaths, alone', async () => {
+  it('a handler that crashes its process becomes a dead letter after three crashes alone', async () => {
     const played = await together([
       play(backend, [{ how: 'array', jobType: 'fault_glutton' }]),
       play(backend, [{ how: 'buffers', jobType: 'fault_glutton' }]),
@@ -145,7 +145,7 @@ export function describeCulprits(backend: BackendKind): void {
     expect(endsOf(played)).toEqual({
       array: 'worker_lost',
       buffers: 'worker_lost',
-      // These two live until their deadline kills them, alone in a process of their own.
+      // These two run until their deadline, each alone in a process.
       fifo: expect.stringMatching(/^(worker_lost|job_timeout)$/),
       pbkdf2: expect.stringMatching(/^(worker_lost|job_timeout)$/),
     });

@@ -1,4 +1,4 @@
-/** What a worker promises, whichever store carries its queues. */
+/** The promises of a worker, with queues in either store. */
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { PurserError } from '../../../src/errors.ts';
@@ -106,7 +106,7 @@ export function describeWorker(open: () => Promise<Fleet>): void {
       });
     });
 
-    it('that snoozes burns no attempt', async () => {
+    it('that snoozes counts no attempt', async () => {
       let calls = 0;
       const jobId = await start(async ({ attempt }) => {
         calls += 1;
@@ -130,7 +130,7 @@ export function describeWorker(open: () => Promise<Fleet>): void {
       });
     });
 
-    it('that may not spend is parked, and runs when there is money', async () => {
+    it('whose budget refuses is parked, and runs after a top-up', async () => {
       const { sql } = fleet.test;
       await reserve(sql, await startAttempt(sql, tenantId), '0.8');
       const jobId = await start(async (ctx) => {
@@ -149,7 +149,7 @@ export function describeWorker(open: () => Promise<Fleet>): void {
   });
 
   describe('a lease', () => {
-    it('that was lost aborts its handler, whose result counts no more', async () => {
+    it('that was lost aborts its handler, whose result is refused', async () => {
       const reasons: unknown[] = [];
       const jobId = await start(
         (ctx) => {
@@ -165,7 +165,7 @@ export function describeWorker(open: () => Promise<Fleet>): void {
       expect((await jobRow(fleet.test.sql, jobId)).losses).toBe(1);
     });
 
-    it('that cannot be renewed ends its handler before anybody else may begin the job', async () => {
+    it('that cannot be renewed aborts its handler before another worker may begin the job', async () => {
       const reasons: unknown[] = [];
       const jobId = await start(
         (ctx) => {
@@ -175,7 +175,7 @@ export function describeWorker(open: () => Promise<Fleet>): void {
         { leaseMs: 1_500 },
       );
       await untilState(fleet.test.sql, jobId, 'running');
-      // A renewal waits for this lock, as it would for a database that swallows what it is told.
+      // A renewal waits for this lock, as it would for a database that does not answer.
       await fleet.test.sql.begin(async (tx) => {
         await tx`select from purser.job_leases where job_id = ${jobId} for update`;
         await eventually('the abort', async () => reasons[0]);
@@ -219,7 +219,7 @@ export function describeWorker(open: () => Promise<Fleet>): void {
       });
     });
 
-    it('hands the rest back uncounted, and another worker runs it', async () => {
+    it('hands the other jobs back uncounted, and another worker runs them', async () => {
       const jobId = await start(untilAborted, { shutdownGraceMs: 50 });
       await untilState(fleet.test.sql, jobId, 'running');
       await stop();

@@ -1,4 +1,4 @@
-/** Begins and ends of many jobs in few statements: each caller gets its own answer, and one bad row is alone with it. */
+/** Begins and ends of many jobs in few statements: every caller gets its own answer. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Sql } from '../../../src/db/connect.ts';
@@ -44,7 +44,7 @@ const open = (maxBatch?: number) =>
     ...(maxBatch === undefined ? {} : { maxBatch }),
   });
 
-/** So many queued jobs, as a worker is about to begin them. */
+/** `count` queued jobs, as a worker receives them. */
 async function queued(count: number): Promise<BeginRequest[]> {
   const added = new Set<string>();
   while (added.size < count) added.add(await addJob(sql, tenantId));
@@ -133,7 +133,7 @@ describe('each caller', () => {
   });
 });
 
-it('four batchers over the same jobs, in any order, never wait for each other in a circle', async () => {
+it('four batchers over the same jobs, in any order, never deadlock', async () => {
   const deadlocks = async () => {
     await gate`select pg_stat_clear_snapshot()`;
     const [row] = await gate<{ deadlocks: string }[]>`

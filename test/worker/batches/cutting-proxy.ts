@@ -1,22 +1,22 @@
 /**
- * A TCP proxy in front of Postgres whose connections a test breaks: refused, swallowed, or cut just when the
- * server has carried out a statement and its answer is on the way.
+ * A TCP proxy in front of Postgres. A test makes it refuse connections, drop answers, or reset a connection when the
+ * server has executed a statement and sends its answer.
  */
 import { connect as connectTo, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 
 export interface CuttingProxy {
-  /** The same URL by way of the proxy. */
+  /** The same URL through the proxy. */
   readonly url: string;
-  /** Cuts what is open and refuses what comes, until admit(). */
+  /** Resets open connections and refuses new ones, until admit(). */
   refuse(): void;
   admit(): void;
   /**
-   * The server carries out the next statement whose text has `part`, and the client loses its connection instead
-   * of getting the answer. Resolves when that has happened.
+   * The server executes the next statement whose text contains `part`, and the client's connection is reset instead
+   * of receiving the answer. Resolves when that has happened.
    */
   loseAnswerTo(part: string): Promise<void>;
-  /** As above, but the connection stays open and just says nothing. */
+  /** As above, but the connection stays open without an answer. */
   swallowAnswerTo(part: string): Promise<void>;
   close(): Promise<void>;
 }

@@ -1,4 +1,4 @@
-/** A row that somebody's open transaction holds keeps its own job waiting, and none of the worker's others. */
+/** A row that another transaction has locked delays its own job, and no other job of the worker. */
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import type { Database } from '../../../src/db/database.ts';
 import { createBatches } from '../../../src/worker/batches/attempt-batches.ts';

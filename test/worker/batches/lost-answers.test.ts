@@ -1,4 +1,4 @@
-/** The network fails under a batch: what was done is answered as done, what was not is done, and nobody waits for ever. */
+/** The network fails during a batch: statements that took effect are answered as such, others are repeated, and every caller gets an answer. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { connect } from '../../../src/db/connect.ts';
@@ -99,7 +99,7 @@ describe.each([
   });
 });
 
-it('a handler that completes its job and loses the answer fails, and its job stays completed', async () => {
+it('a completion whose answer was lost fails its handler, and its job stays completed', async () => {
   const [attempt] = await running(1);
   if (attempt === undefined) throw new Error('no job');
   const { jobId, token } = attempt;
@@ -114,8 +114,8 @@ it('a handler that completes its job and loses the answer fails, and its job sta
   expect(await jobRow(test.sql, jobId)).toMatchObject({ state: 'completed', result: 'done' });
 });
 
-describe('while the database is away', () => {
-  it('what was asked waits, is batched, and goes on when it is back', async () => {
+describe('while the database is unavailable', () => {
+  it('requests wait, are batched, and are answered when it is available again', async () => {
     const batches = open();
     const jobs = await queued(20);
     proxy.refuse();
@@ -126,7 +126,7 @@ describe('while the database is away', () => {
     expect(new Set(lines.map(({ event }) => event))).toEqual(new Set(['batch_repeated']));
   });
 
-  it('for too long, each caller is told so, also one that was never tried; later ones are served', async () => {
+  it('for too long, every waiting request is rejected, and later ones are answered', async () => {
     const batches = open({ giveUpMs: 600 });
     const attempts = await running(70);
     proxy.refuse();
@@ -141,7 +141,7 @@ describe('while the database is away', () => {
     expect(new Set(answers)).toEqual(new Set(['applied']));
   });
 
-  it('because the pool was closed, nobody waits at all', async () => {
+  it('because the pool was closed, requests are rejected at once', async () => {
     const batches = open();
     const [job] = await queued(1);
     if (job === undefined) throw new Error('no job');

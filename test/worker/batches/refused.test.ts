@@ -1,4 +1,4 @@
-/** What Postgres refuses for one job's sake is that job's matter alone, and even that job ends. */
+/** A statement that Postgres refuses because of one job delays no other job, and that job ends too. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Sql } from '../../../src/db/connect.ts';
@@ -33,7 +33,7 @@ const log = createLogger({
 });
 const open = () => createBatches({ sql, workerId: 'worker-1', leaseMs: 30_000, log });
 
-/** So many queued jobs, as a worker is about to begin them. */
+/** `count` queued jobs, as a worker receives them. */
 async function queued(count: number): Promise<BeginRequest[]> {
   const added = new Set<string>();
   while (added.size < count) added.add(await addJob(sql, tenantId));
@@ -65,26 +65,29 @@ describe('a row that cannot be stored', () => {
       { toState: 'parked', scheduledFor: new Date(), neededUsd: 'much' },
       { state: 'dead_letter', error: { code: 'end_not_stored' } },
     ],
-  ])('for %s sinks nobody of 64, and its job ends with a note', async (_, bad, expected) => {
-    const batches = open();
-    const attempts = await running(65);
-    const answers = await Promise.all(
-      attempts.map(({ jobId, token }, at) =>
-        batches.finish({ jobId, token, end: { ...completed, ...(at === 40 ? bad : {}) } }),
-      ),
-    );
-    expect(new Set(answers)).toEqual(new Set(['applied']));
-    const [bads, goods] = [attempts.slice(40, 41), attempts.toSpliced(40, 1)];
-    const rows = await Promise.all(goods.map(({ jobId }) => jobRow(sql, jobId)));
-    expect(rows.filter(({ state }) => state === 'completed')).toHaveLength(64);
-    expect(rows.every(({ result }) => JSON.stringify(result) === '{"ok":true}')).toBe(true);
-    const row = await jobRow(sql, bads[0]?.jobId ?? '');
-    expect(row).toMatchObject(expected);
-    expect(JSON.stringify(row)).toMatch(/not stored/);
-    expect(lines.find(({ event }) => event === 'end_not_stored')).toMatchObject({
-      jobId: bads[0]?.jobId,
-    });
-  });
+  ])(
+    'for %s fails none of the other 63, and its job ends with a note',
+    async (_, bad, expected) => {
+      const batches = open();
+      const attempts = await running(65);
+      const answers = await Promise.all(
+        attempts.map(({ jobId, token }, at) =>
+          batches.finish({ jobId, token, end: { ...completed, ...(at === 40 ? bad : {}) } }),
+        ),
+      );
+      expect(new Set(answers)).toEqual(new Set(['applied']));
+      const [bads, goods] = [attempts.slice(40, 41), attempts.toSpliced(40, 1)];
+      const rows = await Promise.all(goods.map(({ jobId }) => jobRow(sql, jobId)));
+      expect(rows.filter(({ state }) => state === 'completed')).toHaveLength(64);
+      expect(rows.every(({ result }) => JSON.stringify(result) === '{"ok":true}')).toBe(true);
+      const row = await jobRow(sql, bads[0]?.jobId ?? '');
+      expect(row).toMatchObject(expected);
+      expect(JSON.stringify(row)).toMatch(/not stored/);
+      expect(lines.find(({ event }) => event === 'end_not_stored')).toMatchObject({
+        jobId: bads[0]?.jobId,
+      });
+    },
+  );
 
   it('is refused to its caller alone when it is a begin', async () => {
     const batches = open();
@@ -103,7 +106,7 @@ describe('a row that cannot be stored', () => {
     expect(states).toEqual(jobs.map((_, at) => (at === 5 ? 'queued' : 'running')));
   });
 
-  it('leaves nothing behind: what comes after it is batched again', async () => {
+  it('has no effect on later requests, which are batched again', async () => {
     const batches = open();
     const attempts = await running(3);
     await Promise.all(

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { boundedJson } from '../../../src/worker/executors/bounded-json.ts';
 
-it('keeps a value that fits as JSON has it', () => {
+it('keeps a value that fits as its JSON', () => {
   const value = {
     text: 'a',
     list: [1, null, { no: false }],
@@ -17,7 +17,7 @@ it('keeps a value that fits as JSON has it', () => {
   });
 });
 
-it('stays within its length wherever the end of it falls', () => {
+it('stays within its length wherever it is cut', () => {
   const long = 'y'.repeat(1_000_000);
   for (let length = 0; length < 120; length += 1) {
     const pad = 'x'.repeat(length);
@@ -32,7 +32,7 @@ it('stays within its length wherever the end of it falls', () => {
   }
 });
 
-it('ends soon for what would multiply without end', () => {
+it('ends in bounded time for a value of unbounded size', () => {
   const round: unknown[] = [];
   round.push(round, round, round);
   expect(JSON.stringify(boundedJson(round, 10_000)).length).toBeLessThan(20_000);

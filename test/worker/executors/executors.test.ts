@@ -1,4 +1,4 @@
-/** Threads and processes of handlers, the built ones: who is ended, who is blamed, and who goes on. */
+/** The built executor threads and processes: which one is terminated, which job is blamed, and which jobs continue. */
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -115,8 +115,8 @@ function run(
 }
 const alone = { isolated: true };
 
-describe('a thread that many share', () => {
-  it('runs on when a handler exits, forgets a promise or throws from a timer: only that attempt fails', async () => {
+describe('a shared thread', () => {
+  it('continues when a handler exits, leaves a rejection unhandled or throws from a timer: only that attempt fails', async () => {
     const nap = run('nap');
     const ends = await Promise.all(['exit', 'forgets', 'timer'].map((type) => run(type)));
     expect(ends.map(({ toState, error }) => [toState, error?.code])).toEqual([
@@ -127,7 +127,7 @@ describe('a thread that many share', () => {
     expect(await nap).toMatchObject({ toState: 'completed', result: 'slept' });
   });
 
-  it('that is blocked is ended: who blocked it runs alone next, neighbours go back as innocent', async () => {
+  it('that is blocked is terminated: the job that blocked it runs alone next, the other jobs return uncounted', async () => {
     const neighbour = run('waits');
     const loop = await run('loop');
     expect(loop).toMatchObject({ toState: 'pending', countsAttempt: false, suspect: true });
@@ -139,13 +139,13 @@ describe('a thread that many share', () => {
     expect(await run('quick')).toMatchObject({ toState: 'completed' });
   });
 
-  it('that turns all the time shows who does not stop: he alone is to blame, neighbours finish', async () => {
+  it('whose event loop runs shows which handler does not stop: only that one fails, the others finish', async () => {
     const neighbour = run('nap');
     expect(await run('deaf')).toMatchObject({ toState: 'failed', error: { code: 'job_timeout' } });
     expect(await neighbour).toMatchObject({ toState: 'completed' });
   });
 
-  it('whose heap is full takes nobody else with it', async () => {
+  it('whose heap is full is replaced, and no other job fails', async () => {
     const neighbour = run('waits');
     expect(await run('hog')).toMatchObject({ toState: 'pending', countsAttempt: false });
     expect(await neighbour).toMatchObject({ toState: 'pending', countsAttempt: false });
@@ -156,7 +156,7 @@ describe('a thread that many share', () => {
     });
   }, 60_000);
 
-  it('passes on what handlers say', async () => {
+  it('reports log lines and progress of handlers', async () => {
     await run('says');
     const [report] = reports;
     expect(report).toMatchObject({
@@ -167,7 +167,7 @@ describe('a thread that many share', () => {
 });
 
 describe('a thread of its own', () => {
-  it('is ended at the deadline, and its job is to blame at once', async () => {
+  it('is terminated at the deadline, and its job fails', async () => {
     expect(await run('busy')).toMatchObject({
       toState: 'failed',
       suspect: true,
@@ -184,7 +184,7 @@ describe('a suspect', () => {
     expect(end.result).not.toEqual({ pid: process.pid });
   });
 
-  it('that blocks there burns its attempt', async () => {
+  it('that blocks there fails its attempt', async () => {
     expect(await run('loop', alone)).toMatchObject({
       toState: 'failed',
       countsAttempt: true,
@@ -193,7 +193,7 @@ describe('a suspect', () => {
     });
   });
 
-  it('whose process dies is lost, the third time for good', async () => {
+  it('whose process crashes runs again, and is a dead letter the third time', async () => {
     expect(await run('dies', { ...alone, isolatedCrashes: 1 })).toMatchObject({
       toState: 'pending',
       countsAttempt: false,
@@ -206,7 +206,7 @@ describe('a suspect', () => {
     });
   });
 
-  it.each([0, 3])('waits behind another, %i at most; the others come again', async (wait) => {
+  it.each([0, 3])('waits for another one, %i at most; the others are returned', async (wait) => {
     await executors.close();
     executors = await open(undefined, wait);
     const ends = await Promise.all([1, 2, 3, 4, 5].map(() => run('where', alone)));
@@ -216,7 +216,7 @@ describe('a suspect', () => {
   });
 });
 
-describe('an operator who cancels', () => {
+describe('a cancelled job', () => {
   const cancelled = new PurserError('job_cancelled', 'cancelled', {
     details: { class: 'cancel', by: 'ops', reason: 'wrong file' },
   });

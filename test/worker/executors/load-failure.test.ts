@@ -1,4 +1,4 @@
-/** Executors that cannot start any more: nobody is blamed for it, nobody waits for ever, nothing spins. */
+/** Executors that can no longer start: no job is blamed, every attempt ends, and starts are not retried in a loop. */
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -12,7 +12,7 @@ import type { SpawnExecutor } from '../../../src/worker/executors/spawn.ts';
 import { Executors } from '../../../src/worker/executors/executors.ts';
 import { silentLog } from '../../support/llm-attempt.ts';
 
-/** Loads until the file `moved` stands beside it; then it does what that says. */
+/** Loads until the file `moved` exists beside it; then it does what that file says. */
 const fickle = `
 import { existsSync, readFileSync } from 'node:fs';
 const moved = new URL('moved', import.meta.url);
@@ -39,13 +39,13 @@ let executors: Executors | undefined;
 let threads: number;
 let canStart: boolean;
 let diesSlowly: boolean;
-let wedged: string[];
+let stuck: string[];
 
 const move = (how: 'exit' | 'throw') => writeFile(join(folder, 'moved'), how);
 
 async function open(): Promise<Executors> {
   const tenantAccess = {
-    // Read whenever a thread is given its setup.
+    // Read on every start of a thread.
     get url() {
       if (!canStart) throw new Error('no thread left');
       return nowhere;
@@ -88,7 +88,7 @@ async function open(): Promise<Executors> {
     endSessions: () => Promise.resolve(),
     timing: diesSlowly ? { terminateWithinMs: 200 } : {},
   });
-  executors.listen({ report: () => {}, threadStuck: (text) => wedged.push(text) });
+  executors.listen({ report: () => {}, threadStuck: (text) => stuck.push(text) });
   return executors;
 }
 
@@ -98,7 +98,7 @@ beforeEach(async () => {
   threads = 0;
   canStart = true;
   diesSlowly = false;
-  wedged = [];
+  stuck = [];
 });
 afterEach(async () => {
   await executors?.close();
@@ -129,14 +129,14 @@ const run = (pool: Executors, jobType: string, more: Partial<BegunAttempt> = {})
   pool.run(attemptOf(jobType, more), new AbortController());
 const innocent = { toState: 'pending', countsAttempt: false };
 
-it('suspects that wait for their turn all go back when handlers do not load any more', async () => {
+it('waiting suspects are returned when the handlers no longer load', async () => {
   const pool = await open();
   await move('throw');
   const ends = await Promise.all([1, 2, 3, 4].map(() => run(pool, 'quick', { isolated: true })));
   for (const end of ends) expect(end).toMatchObject(innocent);
 });
 
-it('a process that could not be started is no death of the job that was to run there', async () => {
+it('a process that could not be started is not a crash of its job', async () => {
   const pool = await open();
   const { execPath } = process;
   process.execPath = join(folder, 'no-node-here');
@@ -147,7 +147,7 @@ it('a process that could not be started is no death of the job that was to run t
   expect(end).not.toHaveProperty('lost');
 });
 
-it('handlers that do not load any more keep nobody from the thread that has them', async () => {
+it('when handlers no longer load, attempts still run in the thread that has loaded them', async () => {
   const pool = await open();
   await move('throw');
   expect(await run(pool, 'quick', { isolated: true })).toMatchObject(innocent);
@@ -155,7 +155,7 @@ it('handlers that do not load any more keep nobody from the thread that has them
   expect(await run(pool, 'quick', { isolated: true })).toMatchObject(innocent);
 });
 
-it('a thread that ends while it loads its handlers is not started again and again', async () => {
+it('a thread that ends while it loads its handlers is not restarted at once', async () => {
   const pool = await open();
   await move('exit');
   expect(await run(pool, 'loop')).toMatchObject({ toState: 'failed', suspect: true });
@@ -164,19 +164,19 @@ it('a thread that ends while it loads its handlers is not started again and agai
   expect(threads).toBe(2);
 });
 
-it('a module that ends its thread while it loads is named as what it is', async () => {
+it('a module that ends its thread while it loads is named as the cause', async () => {
   await move('exit');
   await expect(open()).rejects.toMatchObject({ code: 'invalid_handlers', exitCode: 78 });
 });
 
-it('a process that takes long to die is no thread that keeps its worker from ending', async () => {
+it('a process that ends slowly does not count as a stuck thread', async () => {
   diesSlowly = true;
   const pool = await open();
   expect(await run(pool, 'loop', { isolated: true })).toMatchObject({ toState: 'failed' });
-  expect(wedged).toEqual([]);
+  expect(stuck).toEqual([]);
 });
 
-it('a thread that cannot be started leaves nobody without an end', async () => {
+it('attempts of a thread that cannot be started still end', async () => {
   const pool = await open();
   canStart = false;
   expect(await run(pool, 'loop')).toMatchObject({ toState: 'failed', suspect: true });

@@ -1,4 +1,4 @@
-/** Errors that cross from thread to thread: through a structured clone, as worker threads do, and JSON, as pipes may. */
+/** Errors between threads and processes: through structured clone and through JSON. */
 import { describe, expect, it } from 'vitest';
 import { BudgetExceededError } from '../../../src/budget/budget-exceeded.ts';
 import { JobTimeoutError, PurserError, UsageError } from '../../../src/errors.ts';
@@ -109,7 +109,7 @@ describe.each(borders)('across %s', (_border, cross) => {
     });
   });
 
-  it('the causes come along, to a depth, and a circle of them ends', () => {
+  it('causes are kept to a depth, and a cycle of causes ends', () => {
     const inner = new JobTimeoutError('inner', 1);
     const revived = over(new Error('outer', { cause: new Error('middle', { cause: inner }) }));
     const middle = revived.cause;
@@ -140,12 +140,12 @@ describe.each(borders)('across %s', (_border, cross) => {
     expect(revived.stack).toContain(message);
   });
 
-  it('the reason of an abort that names none stays an AbortError', () => {
+  it('the reason of an abort without a reason stays an AbortError', () => {
     expect(over(AbortSignal.abort().reason)).toMatchObject({ name: 'AbortError' });
   });
 });
 
-describe('packing ends, and small, whatever is thrown', () => {
+describe('packing ends, with a bounded size, whatever is thrown', () => {
   const circular: Record<string, unknown> = { class: 'fatal' };
   circular['self'] = [circular, { circular }];
   const trap = () => {
@@ -208,7 +208,7 @@ describe('packing ends, and small, whatever is thrown', () => {
     expect(typeof revived.message).toBe('string');
   });
 
-  it('one field that throws loses none of the others', () => {
+  it('a field that throws on reading does not affect the others', () => {
     for (const key of ['stack', 'status', 'cause', 'details', 'exitCode']) {
       expect(unpackError(packError(withGetter(key)))).toMatchObject({
         code: 'own',
@@ -217,7 +217,7 @@ describe('packing ends, and small, whatever is thrown', () => {
     }
   });
 
-  it('one detail that is huge, or cannot be read, costs the others nothing', () => {
+  it('a detail that is huge or unreadable does not affect the others', () => {
     const many = Array.from({ length: 100_000 }, (_, n) => n);
     const details = { many, circular, trapped, deep, class: 'fatal', retryAfterMs: 7 };
     const revived = unpackError(packError(withDetails(details)));
@@ -231,7 +231,7 @@ describe('packing ends, and small, whatever is thrown', () => {
     expect(stack).toMatch(/^Error: m{10000} \[cut at 10000\]\n +at .*packed-errors\.test\.ts/);
   });
 
-  it('what cannot be read at all says so', () => {
+  it('an unreadable value is reported as unreadable', () => {
     expect(unpackError(packError(trapped))).toMatchObject({
       code: 'unreadable_error',
       message: expect.stringContaining('cannot be read'),
