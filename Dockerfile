@@ -1,8 +1,8 @@
-# The commands are those of .ci/run and of the Procfile; test/platform/files.test.ts compares them.
+# The commands are those of .ci/run and the Procfile; test/platform/files.test.ts compares them.
 FROM node:22-bookworm-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
-# npm ci mends the Postgres driver with a script of this folder.
+# npm ci patches the Postgres driver with a script of this folder.
 COPY scripts ./scripts
 RUN npm ci
 COPY tsconfig.json tsconfig.build.json ./
@@ -20,6 +20,6 @@ COPY sql ./sql
 COPY templates ./templates
 USER node
 EXPOSE 3000
-# SIGTERM: a role needs up to 25 s to leave. Give it 30.
+# After SIGTERM a role needs up to 25 s to stop; allow 30 s.
 ENTRYPOINT ["node", "dist/cli/main.js"]
 CMD ["start", "all"]

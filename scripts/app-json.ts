@@ -1,6 +1,6 @@
 /**
- * app.json, for platforms that read it: process types with their sizes, add-ons, and every variable of the
- * schema. `npm run docs` writes it, a test compares.
+ * Generates app.json for platforms that read it: process types with their sizes, add-ons, and every variable of
+ * the schema. `npm run docs` writes the file; a test compares it.
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,20 +11,20 @@ type Setting =
   | { readonly generator: 'secret' }
   | { readonly required: true };
 
-/** What a first deployment sets. The rest is optional; add-ons set DATABASE_URL and REDIS_URL. */
+/** Variables that a first deployment sets. The others are optional; add-ons set DATABASE_URL and REDIS_URL. */
 const settings: Readonly<Record<string, Setting>> = {
   ENVIRONMENT: { value: 'production' },
-  // The certificates of a platform's own Postgres and Redis are self-signed.
+  // The platform's Postgres and Redis have self-signed certificates.
   DATABASE_TLS_VERIFY: { value: 'false' },
   REDIS_TLS_VERIFY: { value: 'false' },
-  // 32 bytes in base64 are not what a platform's generator makes.
+  // The platform's generator does not make 32 bytes in base64.
   KDF_SALT: { required: true },
   ENCRYPTION_KEY: { generator: 'secret' },
   DASHBOARD_USER: { value: 'operator' },
   DASHBOARD_PASSWORD: { generator: 'secret' },
 };
 
-/** The platform's own: it gives every web process its port. */
+/** The platform sets the port of every web process. */
 const notSet = new Set(['PORT']);
 
 export function appJson(): string {

@@ -1,6 +1,6 @@
 /**
- * The README's tables of commands and of configuration, made from the code: `npm run docs` writes them, a
- * test compares.
+ * Generates the README's tables of commands and configuration from the code. `npm run docs` writes them; a test
+ * compares them.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -31,7 +31,7 @@ function put(text: string, name: string, table: string): string {
   );
 }
 
-/** The README with both tables as the code has them. */
+/** Returns the README with both tables replaced by the generated ones. */
 export function withTables(readme: string): string {
   return put(put(readme, 'commands', commandTable()), 'configuration', configurationTable());
 }

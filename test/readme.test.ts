@@ -1,4 +1,4 @@
-/** The README and .env.example say what the code has. */
+/** The README and .env.example match the code. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -8,7 +8,7 @@ import { describeConfig } from '../src/config.ts';
 const root = join(import.meta.dirname, '..');
 const read = (name: string): string => readFileSync(join(root, name), 'utf8');
 
-test('the README lists the commands and variables that the code has (else: npm run docs)', () => {
+test('the README lists the commands and variables of the code (if not, run: npm run docs)', () => {
   const readme = read('README.md');
   expect(readme).toContain('<!-- commands -->');
   expect(readme).toContain('<!-- configuration -->');
@@ -27,7 +27,7 @@ test('.env.example names every variable, once', () => {
   );
 });
 
-test('files that the README links to are there', () => {
+test('files that the README links to exist', () => {
   const links = [...read('README.md').matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(
     ([, path]) => path,
   );

@@ -1,12 +1,12 @@
-/** Secrets that can be told from everything else, and where to look for them. */
+/** Recognisable secrets, and the search for them in pages and tables. */
 import { randomBytes, randomUUID } from 'node:crypto';
 import type { Sql } from '../../src/db/connect.ts';
 
 export const canary = (name: string): string => `canary-${name}-${randomUUID()}`;
-/** 32 bytes in base64, as salts are. */
+/** 32 bytes in base64, like a salt. */
 export const saltCanary = (): string => randomBytes(32).toString('base64');
 
-/** Texts that mention a secret, plainly or as base64 or a URL would write it, cut around it. */
+/** Excerpts of the texts that contain a secret, plain, in base64 or URL-encoded. */
 export function leaksIn(texts: readonly string[], secrets: readonly string[]): string[] {
   const forms = secrets.flatMap((secret) => [
     secret,
@@ -20,7 +20,7 @@ export function leaksIn(texts: readonly string[], secrets: readonly string[]): s
   );
 }
 
-/** Every row of every table: ours, the private schema's, the queues'. */
+/** Every row of every table: Purser's, those of the private schema, and those of the queues. */
 export async function everyRow(sql: Sql): Promise<string[]> {
   const tables = await sql<{ name: string }[]>`
     select format('%I.%I', schemaname, tablename) as name from pg_tables
@@ -35,7 +35,7 @@ export async function everyRow(sql: Sql): Promise<string[]> {
   return texts;
 }
 
-/** What web shows at these paths, to an operator and to one with a wrong password, headers included. */
+/** The pages at these paths with the right and with a wrong password, headers included. */
 export async function everyPage(
   port: string,
   login: string,

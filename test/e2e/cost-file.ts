@@ -1,6 +1,6 @@
 /**
- * The export that end-to-end tests ingest: the real sample where it is at hand, else the generated one; which
- * of the two is part of every test's name.
+ * The export that end-to-end tests ingest: the real sample if it exists on this machine, otherwise the generated
+ * one. Test titles name which of them is used.
  */
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -22,7 +22,7 @@ export interface CostFile {
   readonly sha256: string;
 }
 
-/** Writes the export to `path` and says what is in it, counted by another CSV reader. */
+/** Writes the export to `path` and returns its contents as counted by a different CSV reader. */
 export async function writeCostFile(path: string): Promise<CostFile> {
   if (hasRealFile) await copyFile(real, path);
   else await writeFile(path, sampleFocusFile());

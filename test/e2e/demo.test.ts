@@ -1,4 +1,4 @@
-/** `purser demo` as a stranger runs it: embedded, on generated data and on the real file, and gone afterwards. */
+/** `purser demo` on a private Postgres, with generated data and with a file; no process stays behind. */
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,7 +11,7 @@ let folder: string;
 let data: string;
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'purser-demo-'));
-  // Postgres refuses to run as root, and whom it runs as has to reach its folder.
+  // Postgres does not run as root; the user that it runs as needs access to the folder.
   await chmod(folder, 0o711);
   data = join(folder, 'data');
 });
@@ -20,7 +20,7 @@ afterEach(() => rm(folder, { recursive: true, force: true }));
 const ended = (text: string): string | undefined => /jobs: (.*)$/m.exec(text)?.[1];
 const hour = (): number => Math.floor(Date.now() / 3_600_000);
 
-it('shows its table once with one tenant refused; a second run stays up, adds no job and ends on Ctrl-C', async () => {
+it('prints its table with one refused tenant; a second run adds no job and stops on Ctrl-C', async () => {
   const args = ['demo', '--data', data, '--port', '0'];
   for (;;) {
     const startedIn = hour();
@@ -45,14 +45,14 @@ it('shows its table once with one tenant refused; a second run stays up, adds no
     second.signal('SIGINT');
     expect(await second.waitForExit()).toMatchObject({ code: 0 });
     await untilNoneRunsIn(folder);
-    // A tick of the schedules between the two runs would rightly make new jobs.
+    // A tick of the schedules between the two runs makes new jobs.
     if (hour() !== startedIn) continue;
     expect(ended(second.stdout.join('\n'))).toBe(ended(once.stdout));
     break;
   }
 }, 240_000);
 
-it(`ends with one line of JSON that describes ${fileTitle}`, async () => {
+it(`--json prints one line that describes ${fileTitle}`, async () => {
   const path = join(folder, 'export.csv');
   const file = await writeCostFile(path);
   const args = ['demo', '--once', '--json', '--port', '0', '--data', data, '--focus', path];

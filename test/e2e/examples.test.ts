@@ -1,4 +1,4 @@
-/** The examples of the documentation run as they stand. */
+/** The examples of the documentation run unchanged. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -26,14 +26,14 @@ const runExample = async (name: string) => {
   return example.stdout.join('\n');
 };
 
-test('postgres.js: the committed jobs are there, the rolled back one is not', async () => {
+test('postgres.js: committed jobs exist, a rolled back one does not', async () => {
   const said = await runExample('enqueue-postgres-js.mjs');
   expect(said).toMatch(/created: true/);
   expect(said).toMatch(/rolled back: an error after the enqueue/);
   expect(await keys()).toEqual(['example', 'example week', 'example quarter']);
 });
 
-test('pg, and plain SQL', async () => {
+test('pg and plain SQL enqueue jobs', async () => {
   expect(await runExample('enqueue-pg.mjs')).toMatch(/created: true/);
   const script = readFileSync(join(folder, 'enqueue.sql'), 'utf8');
   const statement = /^select[^;]+;/m.exec(script)?.[0].replace(":'tenant'", "'acme'") ?? '';

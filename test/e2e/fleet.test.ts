@@ -1,6 +1,6 @@
 /**
- * A deployment from nothing: migrate, three roles in four processes, a file of many tenants that is gone
- * before it is worked on, and an orderly end. Once on each queue backend.
+ * A deployment from an empty database: migrate, three roles in four processes, a file of many tenants that is
+ * deleted before it is ingested, and an orderly stop. Once on each queue backend.
  */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -78,7 +78,7 @@ describe(`a fleet whose queues are in Postgres ingests ${fileTitle}`, () => {
   });
   afterAll(() => database.close());
 
-  it('ends every job, keeps every row to the last digit, and stops when asked', async () => {
+  it('ends every job, stores every row exactly, and stops on SIGTERM', async () => {
     const exits = await ingestAndEnd(database, { DATABASE_URL: database.url });
     expect(exits).toEqual([0, 0, 0, 0]);
   }, 120_000);
@@ -95,12 +95,12 @@ describeOnRedis(`a fleet whose queues are in Redis ingests ${fileTitle}`, () => 
     await database.close();
   });
 
-  it('ends every job, keeps every row to the last digit, and stops when asked', async () => {
+  it('ends every job, stores every row exactly, and stops on SIGTERM', async () => {
     const env = { DATABASE_URL: database.url, REDIS_URL: redis.url };
     expect(await ingestAndEnd(database, env)).toEqual([0, 0, 0, 0]);
   }, 120_000);
 
-  it('stops in time, with exit 0, while Redis is away', async () => {
+  it('stops in time, with exit 0, while Redis is unreachable', async () => {
     const env = { DATABASE_URL: database.url, REDIS_URL: redis.url };
     const fleet = await Promise.all([
       startRole('scheduler', env),

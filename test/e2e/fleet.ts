@@ -1,4 +1,4 @@
-/** A fleet as a deployment has it: each role a process of its own, and what the database says of their work. */
+/** A fleet with a process per role, as in a deployment, and waits on the state of its database. */
 import { existsSync } from 'node:fs';
 import { readdir, readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,7 +8,7 @@ import type { CliProcess } from '../support/process.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Started, and said that it runs. */
+/** Returns once the role reports that it is running. */
 export async function startRole(role: string, env: Environment, cwd?: string): Promise<CliProcess> {
   const started = startCli(['start', role], { env, ...(cwd === undefined ? {} : { cwd }) });
   await started.waitForLine(new RegExp(`^purser ${role} is running`));
@@ -17,7 +17,7 @@ export async function startRole(role: string, env: Environment, cwd?: string): P
 
 const unfinished = ['pending', 'queued', 'running', 'failed'];
 
-/** Waits until no job of the database has anything left to do and every schedule has had its first run. */
+/** Waits until every job has ended or is parked and every schedule has had its first run. */
 export async function untilAllEnded(sql: Sql, timeoutMs = 60_000): Promise<Record<string, number>> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
@@ -33,7 +33,7 @@ export async function untilAllEnded(sql: Sql, timeoutMs = 60_000): Promise<Recor
   }
 }
 
-/** SIGTERM to each, and the exit codes; what one that did not exit 0 wrote last is thrown. */
+/** Sends SIGTERM to each and returns the exit codes; throws the last output of one that did not exit with 0. */
 export async function stopAll(processes: readonly CliProcess[]): Promise<(number | null)[]> {
   for (const each of processes) each.signal('SIGTERM');
   const exits = await Promise.all(processes.map((each) => each.waitForExit({ timeoutMs: 40_000 })));
@@ -44,7 +44,7 @@ export async function stopAll(processes: readonly CliProcess[]): Promise<(number
   return exits.map(({ code }) => code);
 }
 
-/** Command lines of processes that name the folder (Linux). */
+/** Command lines that contain the path (Linux). */
 async function processesIn(path: string): Promise<string[]> {
   const pids = existsSync('/proc') ? await readdir('/proc') : [];
   const lines = await Promise.all(
@@ -55,7 +55,7 @@ async function processesIn(path: string): Promise<string[]> {
   return lines.filter((line) => line.includes(path));
 }
 
-/** Waits until no process names the folder any more. */
+/** Waits until no command line contains the path. */
 export async function untilNoneRunsIn(path: string): Promise<void> {
   const deadline = Date.now() + 10_000;
   for (;;) {

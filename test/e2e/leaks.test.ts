@@ -1,6 +1,6 @@
 /**
- * Canaries inside the tenants' work: credentials and secret payload fields that handlers throw, log, return
- * and print at every occasion, through failures of every kind and at the debug level, are found nowhere.
+ * Credentials and secret payload fields that handlers throw, log, return and print, through failures of every
+ * kind and at level trace, appear in no log, page, row, metric or output.
  */
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -35,7 +35,7 @@ beforeAll(async () => {
 });
 afterAll(() => database.close());
 
-/** Runs a command with its secret on stdin, as an operator pipes it in. */
+/** Runs a command with its secret on stdin. */
 function pipe(env: Environment, args: readonly string[], text: string): Promise<unknown> {
   const main = join(import.meta.dirname, '../../dist/cli/main.js');
   const script = `
@@ -60,7 +60,7 @@ async function untilEnded(): Promise<void> {
   }
 }
 
-it('what handlers do with credentials and secret fields reaches no log, page, row, metric or output', async () => {
+it('credentials and secret fields that handlers expose appear in no log, page, row, metric or output', async () => {
   const secrets = {
     token: canary('payload-token'),
     secretKey: canary('credentials'),
@@ -84,7 +84,7 @@ it('what handlers do with credentials and secret fields reaches no log, page, ro
     DASHBOARD_PASSWORD: secrets.dashboardPassword,
     PORT,
   };
-  // The credentials are of the key before this one: the fleet that reads them is the one that rotates them.
+  // The credentials are encrypted with the previous key: the fleet that reads them also rotates them.
   const rotated = {
     ...env,
     ENCRYPTION_KEY: secrets.encryptionKey,
@@ -111,7 +111,7 @@ it('what handlers do with credentials and secret fields reaches no log, page, ro
       ways.map((how) => enqueue(JSON.stringify({ token: secrets.token, how }))),
     )),
   );
-  // Refused at the door: not JSON, and not of the schema.
+  // Refused by enqueue: not JSON, and not valid for the schema.
   outputs.push(
     await enqueue(secrets.token),
     await enqueue(JSON.stringify({ token: [secrets.token], how: secrets.token })),
@@ -163,7 +163,7 @@ it('what handlers do with credentials and secret fields reaches no log, page, ro
   const everything = [...said, ...pages, ...tables, ...outputs.map((each) => JSON.stringify(each))];
   expect(leaksIn(everything, Object.values(secrets))).toEqual([]);
 
-  // What was looked through is what was meant: the handlers did speak, and each came to its end.
+  // The handlers did print, and each job ended as expected.
   const worker = roles[1]?.stderr.join('\n') ?? '';
   expect(worker).toMatch(/^\s*token: '\[redacted\]'/m);
   for (const way of ['stdout', 'bytes', 'after']) {

@@ -1,6 +1,6 @@
 /**
- * Both stores go away under a running fleet and come back: no role ends, each says what it misses, once, and
- * goes on by itself.
+ * Both stores of a running fleet become unreachable and return: no role ends, each logs the outage once and
+ * recovers by itself.
  */
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { connect as connectTo, createServer } from 'node:net';
@@ -23,7 +23,7 @@ import { startRole, stopAll, untilAllEnded } from './fleet.ts';
 
 const patience = { interval: 250, timeout: 60_000 };
 
-/** One address for a server that is started again on another port. */
+/** A fixed address for a server that restarts on another port. */
 async function startForwarder() {
   const sockets = new Set<Socket>();
   let target = 0;
@@ -88,7 +88,7 @@ describeOnRedis('a fleet that loses its stores', () => {
     503,
     { ready: false, notReady: [{ part, reason: 'not_reachable' }] },
   ];
-  /** A tenant's first analysis is due at once: claimed, dispatched and run by the fleet. */
+  /** Adds a tenant, whose first analysis is due at once, and waits for it. */
   const work = async (): Promise<number> => {
     await addTenant(sql);
     const states = await untilAllEnded(sql);
@@ -119,12 +119,12 @@ describeOnRedis('a fleet that loses its stores', () => {
     await rm(folder, { recursive: true, force: true });
   }, 60_000);
 
-  it('waits for a Postgres that is stopped, and goes on when it is started again', async () => {
+  it('waits while Postgres is stopped, and works again after its start', async () => {
     expect(await work()).toBe(1);
     expect(await page('/readyz')).toEqual([200, { ready: true }]);
     await postgres.stop();
     await expect.poll(() => page('/readyz'), patience).toEqual(unready('postgres'));
-    // Every loop of every role has failed by now, and more than once.
+    // Every loop of every role has failed by now.
     for (const role of fleet) await role.waitForLine(/"loop":"heartbeat".*"event":"loop_failed"/);
     expect(await page('/healthz')).toEqual([200, { alive: true }]);
     await start();
@@ -134,7 +134,7 @@ describeOnRedis('a fleet that loses its stores', () => {
     expect(await work()).toBe(2);
   }, 180_000);
 
-  it('keeps jobs while Redis is away, says so once, and runs them when it is back', async () => {
+  it('keeps jobs while Redis is unreachable, logs it once, and runs them after its return', async () => {
     await redis.kill();
     await scheduler.waitForLine(/queue_store_away/);
     const tenantId = await addTenant(sql);
@@ -154,7 +154,7 @@ describeOnRedis('a fleet that loses its stores', () => {
     await expect.poll(() => page('/readyz'), patience).toEqual([200, { ready: true }]);
   }, 180_000);
 
-  it('has the processes of its beginning, which leave in order', async () => {
+  it('still has its first processes, which stop in order', async () => {
     expect(await stopAll(fleet)).toEqual([0, 0, 0]);
   }, 60_000);
 });

@@ -1,4 +1,4 @@
-/** PURSER_HANDLERS: a stranger's module, outside the repository and without any import, does its job. */
+/** PURSER_HANDLERS: a module outside the repository, without any import, runs jobs. */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -35,7 +35,7 @@ async function untilState(jobId: string, wanted: string): Promise<void> {
   }
 }
 
-it('runs a job of a plain object, and lets one under way end when the worker is told to stop', async () => {
+it('runs a handler that is a plain object, and lets a running job finish when the worker stops', async () => {
   await write(
     'greet.mjs',
     `export const handlers = [{
@@ -75,7 +75,7 @@ it('runs a job of a plain object, and lets one under way end when the worker is 
   });
 }, 60_000);
 
-it("a promise that a handler forgot is its job's failure, not its worker's end", async () => {
+it('an unhandled rejection of a handler fails its job and not the worker', async () => {
   await write(
     'forgets.mjs',
     `export const handlers = [{

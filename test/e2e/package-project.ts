@@ -45,7 +45,7 @@ console.log(JSON.stringify({ jobId, afterRollback }));
 await sql.end();
 `;
 
-/** Compiled, never run. What must not compile is marked, so that a type that became loose is an error too. */
+/** Compiled, never run. Lines that must not compile are marked, so that a type that became loose is an error. */
 export const typedSource = `
 import postgres from 'postgres';
 import { z } from 'zod';

@@ -1,6 +1,6 @@
 /**
- * The package as somebody else's project has it: packed, unpacked into an empty project, types checked, and a
- * job accepted in the project's own transaction and worked on by the project's own handler.
+ * The package in another project: packed, unpacked into an empty project, types checked, and a job enqueued in
+ * the project's own transaction and run by the project's own handler.
  */
 import { execFile } from 'node:child_process';
 import {
@@ -48,7 +48,7 @@ afterAll(async () => {
   await database.close();
 });
 
-/** What `npm install purser-0.1.0.tgz` leaves, without a registry: dependencies are those of this clone. */
+/** Installs the package without a registry, like `npm install purser-0.1.0.tgz`: dependencies are those of this clone. */
 async function installPacked(): Promise<void> {
   const pack = ['pack', '--ignore-scripts', '--json', '--pack-destination', project];
   await run('npm', pack, { maxBuffer: 16 * 1024 * 1024 });
@@ -67,7 +67,7 @@ async function installPacked(): Promise<void> {
   }
 }
 
-/** As `npx purser` runs it: the file that `bin` names. */
+/** Runs the file that `bin` names, like `npx purser`. */
 function purser(...args: string[]): CliProcess {
   const bin = join(project, 'node_modules', 'purser', 'dist', 'cli', 'main.js');
   return startNode([bin, ...args], `npx purser ${args.join(' ')}`, { cwd: project, env });
@@ -90,7 +90,7 @@ it('carries what it needs at run time, the mended driver too, and nothing of its
   expect(await readdir(join(home, 'node_modules'))).toEqual(['postgres']);
 });
 
-it('carries every page that its README leads to', async () => {
+it('contains every page that its README links to', async () => {
   const home = join(project, 'node_modules', 'purser');
   const readme = await readFile(join(home, 'README.md'), 'utf8');
   const links = [...readme.matchAll(/\]\((?!https?:)([^)#]+)\)/g)].map(([, path]) => path ?? '');
@@ -98,10 +98,10 @@ it('carries every page that its README leads to', async () => {
   await Promise.all([...links, 'examples/enqueue.sql'].map((link) => access(join(home, link))));
 });
 
-it('accepts jobs in the own transaction of a project and runs them by its own handler', async () => {
+it('accepts jobs in a transaction of the project and runs them with its handler', async () => {
   expect(await purser('migrate', 'up').waitForExit()).toMatchObject({ code: 0, stderr: '' });
   expect(await purser('tenants', 'add', 'acme').waitForExit()).toMatchObject({ code: 0 });
-  // Registers the handlers' job types: from then on the application's enqueue knows them.
+  // Starting registers the handlers' job types, which the application's enqueue needs.
   const fleet = purser('start', 'all');
   await fleet.waitForLine(/^purser all is running/);
   const accepted = await startNode(['app.mjs'], 'the application', {
@@ -121,7 +121,7 @@ it('accepts jobs in the own transaction of a project and runs them by its own ha
   expect(await fleet.waitForExit()).toMatchObject({ code: 0 });
 }, 120_000);
 
-it('has types that hold in the strictest project', async () => {
+it('has types that compile in a strict project', async () => {
   const tsc = join(modules, 'typescript', 'bin', 'tsc');
   const compiled = startNode([tsc, '--noEmit', '-p', project], 'tsc', { cwd: project });
   expect(await compiled.waitForExit({ timeoutMs: 60_000 })).toEqual({

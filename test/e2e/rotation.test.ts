@@ -48,7 +48,7 @@ async function addAccounts(tenantId: string, count: number): Promise<void> {
   }
 }
 
-/** Every row opens with these keys, and is what it was. Returns how many there are. */
+/** Checks that every row can be decrypted with these keys to its value. Returns the number of rows. */
 async function readAll(keyring: EncryptionKeyManager, tenantId: string): Promise<number> {
   let seen = 0;
   for (let last = ''; ;) {
@@ -98,7 +98,7 @@ async function inTheMiddle(
   });
 }
 
-/** Polls until `wanted` rows are done; adds up the time in which the count grew. */
+/** Polls until `wanted` rows are re-encrypted; adds up the time in which the count grew. */
 async function untilRotated(wanted: number, busy: { ms: number }): Promise<number> {
   let done = await countRotated();
   for (;;) {

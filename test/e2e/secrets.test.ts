@@ -1,6 +1,6 @@
 /**
- * Canaries: no password or key of the environment appears in any output, log, page or table, at the most
- * talkative log level and while things fail.
+ * No password or key of the environment appears in any output, log, page or table, at log level trace and
+ * during failures.
  */
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';

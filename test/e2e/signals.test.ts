@@ -1,4 +1,4 @@
-/** A role that is told to stop at any moment of its life, once or again and again: exit code 0. */
+/** A role that gets SIGTERM or SIGINT at any moment, once or repeatedly, exits with code 0. */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -31,7 +31,7 @@ const startListening = async (role: string): Promise<CliProcess> => {
   return started;
 };
 
-it('ends on a signal at any moment from when it listens', async () => {
+it('ends on a signal at any moment after the handlers are installed', async () => {
   for (const [index, ms] of momentsMs.entries()) {
     const role = roles[index % roles.length] ?? 'web';
     const started = await startListening(role);
@@ -43,14 +43,14 @@ it('ends on a signal at any moment from when it listens', async () => {
   }
 }, 120_000);
 
-it('begins nothing when the signal comes before its modules are loaded', async () => {
+it('starts nothing when the signal arrives before its modules are loaded', async () => {
   const started = await startListening('worker');
   started.signal('SIGTERM');
   const { code, stdout, stderr } = await started.waitForExit();
   expect([code, stdout, stderr]).toEqual([0, '', 'listening']);
 });
 
-it('listens before it loads anything', () => {
+it('installs signal handlers before it loads other modules', () => {
   const importsOf = (path: string): string[] =>
     [
       ...readFileSync(join(import.meta.dirname, '../../src', path), 'utf8').matchAll(
@@ -73,7 +73,7 @@ it('ends by the signal itself or with 0 while Node starts', async () => {
 }, 60_000);
 
 it.each(roles)(
-  'ends a %s in order under a hail of signals',
+  'stops a %s in order under many signals',
   async (role) => {
     for (const begin of [startListening, (name: string) => startRole(name, env)]) {
       const started = await begin(role);
@@ -89,7 +89,7 @@ it.each(roles)(
   60_000,
 );
 
-it('leaves the other commands to the signal, as any command line tool', async () => {
+it('other commands end by the signal, like any command line tool', async () => {
   const sockets: Socket[] = [];
   const silent = createServer((socket) => {
     sockets.push(socket.on('error', () => {}));

@@ -1,4 +1,4 @@
-/** Signals, whenever they come: an orderly end with exit 0, and nothing left behind. */
+/** After a signal a role stops in order with exit code 0 and leaves no process behind. */
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -37,7 +37,7 @@ it.each(['scheduler', 'worker', 'web'])(
   },
 );
 
-it('ends on SIGTERM during a start-up that a silent database holds up', async () => {
+it('ends on SIGTERM during a start that waits for a database that does not answer', async () => {
   const sockets: Socket[] = [];
   const silent = createServer((socket) => {
     sockets.push(socket.on('error', () => {}));

@@ -22,13 +22,13 @@ function mirrorSuite(start: () => Promise<WebFixture>): void {
       fixture.transport,
       await listDeadLetters(fixture.database.system, { limit: mirroredDeadLetters }),
     );
-  // In the board's order.
+  // In Bull Board's order.
   const entryIds = async (): Promise<string[]> => {
     const delayed = await fixture.transport.queue('dead-letter').getJobs(['delayed']);
     return delayed.map(({ id }) => id ?? '');
   };
 
-  it('adds what died, newest first, and removes what was discarded', async () => {
+  it('adds dead letters, newest first, and removes discarded ones', async () => {
     const older = await fixture.deadLetter({ finishedAt: new Date(Date.now() - 60_000) });
     const newer = await fixture.deadLetter();
     expect(await mirror()).toEqual({ added: 2, removed: 0 });
@@ -43,7 +43,7 @@ function mirrorSuite(start: () => Promise<WebFixture>): void {
     expect(await mirror()).toEqual({ added: 0, removed: 0 });
   });
 
-  it('carries ids and a code, no payload and no message', async () => {
+  it('holds ids and an error code, no payload and no message', async () => {
     const jobId = await fixture.deadLetter();
     await mirror();
     const entry = await fixture.transport.queue('dead-letter').getJob(`dead-${jobId}`);
@@ -57,20 +57,20 @@ function mirrorSuite(start: () => Promise<WebFixture>): void {
     expect(JSON.stringify(entry)).not.toMatch(/in the payload|in the message/);
   });
 
-  it('comes to the same picture when several processes draw it at once', async () => {
+  it('ends in the same state when several processes update it at once', async () => {
     const jobIds = await Promise.all([1, 2, 3].map(() => fixture.deadLetter()));
     await Promise.all([mirror(), mirror(), mirror(), mirror()]);
     expect((await entryIds()).toSorted()).toEqual(jobIds.map((id) => `dead-${id}`).toSorted());
   });
 
-  it('is drawn again after the store lost everything', async () => {
+  it('is restored after the store lost everything', async () => {
     await fixture.deadLetter();
     await mirror();
     await fixture.transport.queue('dead-letter').obliterate({ force: true });
     expect(await mirror()).toEqual({ added: 1, removed: 0 });
   });
 
-  it('shows the newest only', async () => {
+  it('holds the newest dead letters only', async () => {
     await fixture.database.system`
       insert into background_jobs
         (tenant_id, job_type, state, error, max_attempts, give_up_at, finished_at)

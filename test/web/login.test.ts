@@ -27,7 +27,7 @@ it.each([...boardPaths, ...otherPaths, 'get /queues/static/favicon.ico'])(
   },
 );
 
-it('shows health and readiness to everybody, without detail', async () => {
+it('serves health and readiness without a login and without detail', async () => {
   const health = await fetch(`${fixture.url}/healthz`);
   expect([health.status, await health.json()]).toEqual([200, { alive: true }]);
   const ready = await fetch(`${fixture.url}/readyz`);
@@ -48,12 +48,12 @@ it.each([
   expect(answer.status).toBe(401);
 });
 
-it('lets the operator in', async () => {
+it('accepts the right login', async () => {
   const answer = await fixture.request('/');
   expect([answer.status, answer.headers.get('location')]).toEqual([302, '/queues']);
 });
 
-it('locks an address out after ten wrong passwords, and no other address', async () => {
+it('locks out an address after ten wrong passwords, and no other address', async () => {
   const from = (address: string, password: string): Promise<Response> =>
     fixture.request('/queues', {
       headers: {
@@ -73,13 +73,13 @@ it('locks an address out after ten wrong passwords, and no other address', async
   expect((await from('203.0.113.10', credentials.password)).status).toBe(200);
 });
 
-it('logs a refused login without what was typed', () => {
+it('logs a refused login without the password', () => {
   const lines = fixture.logged.filter((line) => line.includes('login_refused'));
   expect(lines.length).toBeGreaterThan(0);
   expect(fixture.logged.join('')).not.toMatch(/guess \d|correct horse|Basic /);
 });
 
-it('forgets failures after the window, and the oldest addresses when there are too many', () => {
+it('drops failures after the time window, and the oldest addresses when there are too many', () => {
   const failed = createFailedLogins({ limit: 2, windowMs: 60_000, addresses: 3 });
   failed.add('a', 0);
   failed.add('a', 1_000);
@@ -100,6 +100,6 @@ it.each([
   ['::1', undefined, '::1'],
   ['fd00::1', '2001:db8::7', '2001:db8::7'],
   ['10.1.2.3', 'not an address', '10.1.2.3'],
-])('takes a forwarded address from a router only: peer %s, header %s', (peer, header, client) => {
+])('reads X-Forwarded-For from a router only: peer %s, header %s', (peer, header, client) => {
   expect(clientAddress(peer, header)).toBe(client);
 });

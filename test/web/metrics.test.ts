@@ -89,7 +89,7 @@ it('shows the counters of every live process, each under its own name', async ()
   await expect.poll(() => sample('build_info', { version: '1.2.3' }), wait).toBe(1);
 });
 
-it('forgets processes that stopped beating', async () => {
+it('leaves out processes without a recent heartbeat', async () => {
   await fixture.database.system`
     update heartbeats set beat_at = now() - interval '1 minute' where process_id = 'worker-b'`;
   await expect
@@ -98,7 +98,7 @@ it('forgets processes that stopped beating', async () => {
   await expect.poll(() => sample('purser_processes', { role: 'worker' }), wait).toBe(1);
 });
 
-it("takes the fleet's numbers from the stores, not from a process", async () => {
+it("reads the fleet's numbers from the stores, not from a process", async () => {
   const runAt = new Date(Date.now() - 90_000);
   await enqueue(fixture.database.system, { tenantId: fixture.tenantId, jobType: 'report', runAt });
   await fixture.transport.add([{ jobId: '5', jobType: 'report', dispatchNo: 1 }]);
@@ -113,7 +113,7 @@ it("takes the fleet's numbers from the stores, not from a process", async () => 
   expect(await sample('purser_oldest_waiting_job_seconds', {})).toBeGreaterThanOrEqual(90);
 });
 
-it('leaves out what another version wrote and this one cannot read', async () => {
+it('leaves out metrics of another version that it cannot parse', async () => {
   await beatOf('worker-odd', [
     { name: 'odd' },
     { name: 'bad name', help: '', type: 'counter', values: [], aggregator: 'sum' },
@@ -124,7 +124,7 @@ it('leaves out what another version wrote and this one cannot read', async () =>
   await removeHeartbeat(fixture.database.system, 'worker-odd');
 });
 
-it('is written as Prometheus reads it: one TYPE per name, no sample twice', async () => {
+it('is valid for Prometheus: one TYPE per name, no sample twice', async () => {
   const answer = await fixture.request('/metrics');
   expect(answer.headers.get('content-type')).toContain('text/plain; version=0.0.4');
   const lines = (await answer.text()).split('\n').filter((line) => line !== '');
@@ -139,7 +139,7 @@ it('is written as Prometheus reads it: one TYPE per name, no sample twice', asyn
   }
 });
 
-it('shows a second web process too, and takes its heartbeat away when it stops', async () => {
+it('shows a second web process, and removes its heartbeat when it stops', async () => {
   const second = await startWeb({
     ...fixture,
     jobTypes: () => Promise.resolve([]),

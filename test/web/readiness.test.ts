@@ -21,7 +21,7 @@ describe('readiness', () => {
   });
   afterEach(() => fixture.close());
 
-  it('waits for migrations, and says how to run them', async () => {
+  it('is not ready while migrations are missing, and names the command', async () => {
     await fixture.test.sql`
       delete from purser.migrations where version = (select max(version) from purser.migrations)`;
     await expect
@@ -35,7 +35,7 @@ describe('readiness', () => {
       ]);
   });
 
-  it('names a database whose migrations are not those of this release', async () => {
+  it('is not ready when applied migrations differ from the files', async () => {
     await fixture.test.sql`update purser.migrations set checksum = 'other' where version = 1`;
     const expected = [{ part: 'migrations', reason: 'migration_changed' }];
     await expect
@@ -43,7 +43,7 @@ describe('readiness', () => {
       .toEqual([503, { ready: false, notReady: expected }]);
   });
 
-  it('compares with the files once: later ones belong to the next process', async () => {
+  it('compares the files once: later files belong to the next process', async () => {
     await expect.poll(() => readiness(fixture), wait).toEqual([200, { ready: true }]);
     await fixture.test.sql`update purser.migrations set checksum = 'other' where version = 1`;
     await sleep(1_000);
@@ -52,7 +52,7 @@ describe('readiness', () => {
     await expect.poll(async () => (await readiness(fixture))[0], wait).toBe(503);
   });
 
-  it('serves a database that is a release ahead', async () => {
+  it('is ready on a database that is a release ahead', async () => {
     await fixture.test.sql`
       insert into purser.migrations (version, name, checksum)
       values (9999, '9999_later', 'later')`;
@@ -60,7 +60,7 @@ describe('readiness', () => {
     await fixture.test.sql`delete from purser.migrations where version = 9999`;
   });
 
-  it('does not wait for a Postgres that hangs, and stays alive', async () => {
+  it('is not ready while Postgres does not answer, and stays alive', async () => {
     await fixture.test.sql.begin(async (tx) => {
       await tx`lock table purser.migrations in access exclusive mode`;
       await expect
@@ -70,13 +70,13 @@ describe('readiness', () => {
       const [asked] = await tx<{ waiting: number }[]>`
         select count(*)::int as waiting from pg_stat_activity
         where datname = current_database() and wait_event_type = 'Lock'`;
-      // Probes share one question: they cannot use up the pool.
+      // Probes share one request: they cannot use up the pool.
       expect(asked?.waiting).toBe(1);
     });
     await expect.poll(() => readiness(fixture), wait).toEqual([200, { ready: true }]);
   });
 
-  it('tells the public nothing but the part', async () => {
+  it('names the part only, without the error', async () => {
     await fixture.database.system.end({ timeout: 1 });
     await expect
       .poll(() => readiness(fixture), wait)
@@ -91,8 +91,8 @@ describe('readiness', () => {
   });
 });
 
-describeOnRedis('readiness with a Redis that was never there', () => {
-  it('has no patience', async () => {
+describeOnRedis('readiness with a Redis that never answered', () => {
+  it('is not ready at once', async () => {
     const fixture = await startFixture(`redis://127.0.0.1:${await freePort()}`);
     const expected = [{ part: 'queue_store', reason: 'not_reachable' }];
     expect(await readiness(fixture)).toEqual([503, { ready: false, notReady: expected }]);
@@ -112,7 +112,7 @@ describeOnRedis('readiness with Redis', () => {
     await redis.stop();
   });
 
-  it('ends when the queue store stays away for a while, and returns with it', async () => {
+  it('ends when the queue store stays unreachable, and returns with it', async () => {
     await expect.poll(() => readiness(fixture), wait).toEqual([200, { ready: true }]);
     await redis.kill();
     await expect
@@ -121,7 +121,7 @@ describeOnRedis('readiness with Redis', () => {
         wait,
       )
       .toBe(true);
-    // An answer from before the outage is kept for a moment; the first one after it starts the patience.
+    // An answer from before the outage is kept for a moment; the tolerated time starts with the first failure.
     await sleep(1_000);
     expect(await readiness(fixture)).toEqual([200, { ready: true }]);
     await expect

@@ -26,7 +26,7 @@ const pathOf = (path: string, queue: string, entry: string): string =>
     .replace(':queueStatus', 'delayed')
     .replace(':schedulerId', 'nightly')}`;
 
-/** Everything that a change behind the guard's back would alter. */
+/** All state that an unguarded change would alter. */
 async function stateOf(fixture: WebFixture): Promise<unknown> {
   const jobs = await fixture.database.system`
     select id, state, attempt, payload, scheduled_for, priority from background_jobs order by id`;
@@ -51,7 +51,7 @@ async function stateOf(fixture: WebFixture): Promise<unknown> {
   return { jobs: [...jobs], queues };
 }
 
-function boardSuite(start: () => Promise<WebFixture>): void {
+function bullBoardSuite(start: () => Promise<WebFixture>): void {
   let fixture: WebFixture;
   beforeAll(async () => {
     fixture = await start();
@@ -67,13 +67,13 @@ function boardSuite(start: () => Promise<WebFixture>): void {
   const put = (path: string, headers: Record<string, string> = {}): Promise<Response> =>
     fixture.request(`/queues/api/queues/${path}`, { method: 'PUT', headers });
 
-  it('knows every route of this Bull Board: 23 change something', () => {
-    // A new release that adds one has to be looked at; the guard refuses it meanwhile.
+  it('this version of Bull Board has 23 routes that change something', () => {
+    // A new release with more routes has to be reviewed; the guard refuses unknown ones.
     expect(changing).toHaveLength(23);
   });
 
   it.each(['report', 'dead-letter'])(
-    'refuses every route that changes something on %s, with a command, and changes nothing',
+    'refuses every route that changes %s, names a command, and changes nothing',
     async (queue) => {
       const jobId = await fixture.deadLetter();
       await mirror();
@@ -105,7 +105,7 @@ function boardSuite(start: () => Promise<WebFixture>): void {
     ['PATCH', '/queues'],
     ['POST', '/queues/anything'],
     ['OPTIONS', '/queues/api/queues'],
-  ])('refuses what no release has yet: %s %s', async (method, path) => {
+  ])('refuses unknown routes: %s %s', async (method, path) => {
     expect((await fixture.request(path, { method })).status).toBe(403);
   });
 
@@ -128,13 +128,13 @@ function boardSuite(start: () => Promise<WebFixture>): void {
     expect(await answer.json()).toMatchObject({ command: 'purser enqueue report --tenant TENANT' });
   });
 
-  it.each(reading.map(({ path }) => path))('lets reading pass: %s', async (path) => {
+  it.each(reading.map(({ path }) => path))('allows reading: %s', async (path) => {
     const answer = await fixture.request(pathOf(path, 'report', '900-1'));
     expect([path, answer.status]).toEqual([path, 200]);
   });
 
   it.each(['promote', 'retry'])(
-    '%s on a dead letter makes one new job, however often',
+    '%s on a dead letter makes one new job, also when repeated',
     async (action) => {
       const jobId = await fixture.deadLetter();
       await mirror();
@@ -160,7 +160,7 @@ function boardSuite(start: () => Promise<WebFixture>): void {
     },
   );
 
-  it('does not replay what is no dead letter', async () => {
+  it('replays dead letters only', async () => {
     const discarded = await fixture.deadLetter();
     await discardDeadLetter(fixture.database.system, discarded, {
       operator: 'test',
@@ -175,7 +175,7 @@ function boardSuite(start: () => Promise<WebFixture>): void {
     expect(statuses).toEqual([409, 404, 404, 404]);
   });
 
-  it('takes a change from its own pages only', async () => {
+  it('accepts changes from its own pages only', async () => {
     const jobId = await fixture.deadLetter();
     const path = `dead-letter/${deadLetterEntryId(jobId)}/promote`;
     const refused = await Promise.all([
@@ -206,7 +206,7 @@ function boardSuite(start: () => Promise<WebFixture>): void {
       .toMatchObject({ report: true, late: true, 'dead-letter': false });
   });
 
-  it('serves its page and files with nothing from outside', async () => {
+  it('serves its page and files without links to other hosts', async () => {
     const page = await fixture.request('/queues/queue/report');
     const html = await page.text();
     expect(page.headers.get('content-security-policy')).toContain("default-src 'none'");
@@ -230,14 +230,14 @@ function boardSuite(start: () => Promise<WebFixture>): void {
   });
 }
 
-describe('the board on the Postgres backend', () => {
-  boardSuite(() => startFixture());
+describe('Bull Board on the Postgres backend', () => {
+  bullBoardSuite(() => startFixture());
 });
 
 describeOnRedis('the board on Redis', () => {
   let stop = (): Promise<void> => Promise.resolve();
   afterAll(() => stop());
-  boardSuite(async () => {
+  bullBoardSuite(async () => {
     const redis = await startRedis();
     stop = () => redis.stop();
     return startFixture(redis.url);

@@ -15,7 +15,7 @@ const refused = ['report', 'dead-letter'].flatMap((queue) =>
 );
 
 it.each([...refused, 'queues/report/12-3/a-new-button'])(
-  'names a command that the CLI has, with all it needs: %s',
+  'names an existing command with its required arguments: %s',
   (path) => {
     const [purser, ...words] = refusalOf(path).command.split(' ');
     expect(purser).toBe('purser');
@@ -37,7 +37,7 @@ it.each([...refused, 'queues/report/12-3/a-new-button'])(
   },
 );
 
-it('points to the help for what it does not know', () => {
+it('names the help for unknown paths', () => {
   expect(refusalOf('metrics/history/purge').command).toBe('purser --help');
   expect(refusalOf('').command).toBe('purser --help');
   expect(refusalOf('queues/%E0%A4%A/x').command).toMatch(/^purser /);
