@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue, Worker } from 'bullmq';
-import type { Processor, QueueOptions, WorkerOptions } from 'bullmq';
+import type { Processor, WorkerOptions } from 'bullmq';
 import { createPostgresBackend, runMigrations, withBackend } from 'bullmq';
 import type { PostgresConnectionOptions } from 'bullmq';
 import { Redis } from 'ioredis';
@@ -14,6 +14,8 @@ import type { PoolConfig } from 'pg';
 import type { Logger } from '../log.ts';
 import { warnThrottled } from '../process/log-throttle.ts';
 import { explainTls, postgresAddress } from '../tls.ts';
+import { defaultJobOptions, workerDefaults } from './bullmq-options.ts';
+import { probePool, redisRefusal, throttledWrite } from './write-probe.ts';
 
 export interface QueueBackendOptions {
   readonly redisUrl?: string | undefined;
@@ -49,6 +51,11 @@ export interface QueueBackend {
   ready(timeoutMs: number): Promise<void>;
   /** Rejects if the store is unavailable. */
   ping(): Promise<void>;
+  /**
+   * Rejects if the store is unavailable or does not accept writes: `queue_store_read_only` or
+   * `queue_store_refuses_writes` (503). Writes at most once a second; in between, it only pings.
+   */
+  probeWrite(): Promise<void>;
   /** Redis only: its maxmemory-policy, if the client may read it. */
   evictionPolicy(): Promise<string | undefined>;
   close(): Promise<void>;
@@ -56,26 +63,6 @@ export interface QueueBackend {
 
 const commandTimeoutMs = 10_000;
 const closeTimeoutMs = 5_000;
-const keepCompleted = { count: 100 };
-const keepFailed = { count: 500 };
-
-/** Finished entries are kept for Bull Board only; attempts and retries are in Postgres. */
-const defaultJobOptions = {
-  attempts: 1,
-  removeOnComplete: keepCompleted,
-  removeOnFail: keepFailed,
-} satisfies QueueOptions['defaultJobOptions'];
-
-/** BullMQ needs two checks to find an expired lock. */
-const workerDefaults = (leaseMs = 15_000) =>
-  ({
-    autorun: false,
-    removeOnComplete: keepCompleted,
-    removeOnFail: keepFailed,
-    lockDuration: Math.ceil((leaseMs * 2) / 3),
-    stalledInterval: Math.ceil(leaseMs / 6),
-  }) satisfies Partial<WorkerOptions>;
-
 /** Maximum connections of the Postgres queues: one LISTEN per worker (job type), two for commands. */
 export const queueConnections = (workers: number): number => workers + 2;
 
@@ -110,6 +97,9 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
     client?.on('error', (error) => log.warn({ error: explainTls(error, 'Redis') }, 'redis_error'));
   }
   const prefix = `purser:${options.fleetId.slice(0, 8)}`;
+  const ping = async (): Promise<void> => {
+    await producer.ping();
+  };
   return {
     kind: 'redis',
     queue: (name) => {
@@ -143,9 +133,14 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
         sleep(timeoutMs, undefined, { ref: false }),
       ]);
     },
-    ping: async () => {
-      await producer.ping();
-    },
+    ping,
+    probeWrite: throttledWrite(ping, async () => {
+      try {
+        await producer.set(`${prefix}:write-probe`, '1', 'EX', 60);
+      } catch (error) {
+        throw redisRefusal(error);
+      }
+    }),
     evictionPolicy: async () => {
       await new Promise<void>((resolve, reject) => {
         if (producer.status === 'ready') resolve();
@@ -211,6 +206,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
     },
     ready: () => Promise.resolve(),
     ping,
+    probeWrite: throttledWrite(ping, () => probePool(pool)),
     evictionPolicy: async () => {
       await ping();
       return undefined;

@@ -1,6 +1,6 @@
 /**
  * One round of dispatch: moves as many waiting jobs to the queues as live workers can soon take. A round begins
- * with a ping of the queue store: while the store is away, no job is claimed.
+ * with a write to the queue store: while the store is away or refuses writes, no job is claimed.
  */
 import { fleetSlots } from '../db/heartbeats.ts';
 import type { Sql } from '../db/connect.ts';
@@ -52,11 +52,11 @@ export async function dispatchOnce(options: DispatchOptions, now: Date): Promise
 
 async function pingStore(backend: QueueBackend): Promise<void> {
   try {
-    await backend.ping();
+    await backend.probeWrite();
   } catch (error) {
     throw new PurserError(
       'queue_store_away',
-      `the queues in ${backend.kind} do not answer; jobs wait in the database: ${messageOf(error)}`,
+      `the queues in ${backend.kind} accept no entries; jobs wait in the database: ${messageOf(error)}`,
       { cause: error },
     );
   }

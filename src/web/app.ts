@@ -19,6 +19,7 @@ import { requireLogin } from './login.ts';
 import type { Credentials } from './login.ts';
 import { createMetricsPage } from './metrics-page.ts';
 import { createReadiness } from './readiness.ts';
+import { createFleetStatus } from './status.ts';
 import type { WebEnv } from './web-env.ts';
 
 export interface WebAppOptions {
@@ -31,8 +32,8 @@ export interface WebAppOptions {
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly version: string;
-  /** How long the queue store may be unreachable before the process is not ready. Default 10 s. */
-  readonly queueStoreAwayMs?: number | undefined;
+  /** Due jobs may stand still for this long before the fleet counts as stalled. Default 60 s. */
+  readonly stalledAfterMs?: number | undefined;
   /** Names this process in its metrics. Default: `web-PID`. */
   readonly processId?: string;
 }
@@ -57,10 +58,13 @@ export function createWebApp(options: WebAppOptions): Hono<WebEnv> {
   app.get('/healthz', (c) => c.json({ alive: true }));
   const readiness = createReadiness(options);
   app.get('/readyz', async (c) => {
-    const notReady = await readiness();
-    return notReady.length === 0
-      ? c.json({ ready: true })
-      : c.json({ ready: false, notReady }, 503);
+    const found = await readiness();
+    return c.json(found, found.ready ? 200 : 503);
+  });
+  const fleetStatus = createFleetStatus(options);
+  app.get('/status', async (c) => {
+    const status = await fleetStatus();
+    return c.json(status, status.working ? 200 : 503);
   });
 
   app.use(requireLogin(options.credentials, log), requireSameOrigin());

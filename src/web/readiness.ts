@@ -1,6 +1,7 @@
 /**
- * Whether this process can serve: Postgres answers, all migrations are applied, and the queue store answers or
- * answered a moment ago. The result is public: it names parts only; errors of drivers go to the log.
+ * Whether this very process can serve: it has reached both stores since its start, and all migrations are applied.
+ * A later outage of a store does not make it unready: a router would only take the console away as well. The
+ * result is public: it names parts only; errors of drivers go to the log.
  */
 import type { Database } from '../db/database.ts';
 import { migrationStatus } from '../db/migrate.ts';
@@ -14,61 +15,62 @@ export interface Unready {
   readonly reason: string;
 }
 
-export interface ReadinessOptions {
-  readonly database: Database;
-  readonly backend: QueueBackend;
-  readonly log: Logger;
-  /** How long a queue store that has answered before may be unreachable before it counts. */
-  readonly queueStoreAwayMs?: number | undefined;
+export interface Readiness {
+  readonly ready: boolean;
+  /** Why the process is not ready. */
+  readonly notReady?: readonly Unready[];
+  /** Stores that this process has reached before and cannot reach now. */
+  readonly degraded?: readonly Unready[];
 }
 
-/**
- * A restart or failover of the store takes some seconds. Jobs can be enqueued meanwhile, and a router that
- * removed the process would only make the outage worse.
- */
-const defaultQueueStoreAwayMs = 10_000;
+export interface ReadinessOptions {
+  readonly database: Database;
+  readonly backend: Pick<QueueBackend, 'ping'>;
+  readonly log: Logger;
+}
+
 const answerMs = 2_000;
 const keepMs = 500;
 
-/** Returns a function that lists the parts that are not ready. Never throws. */
-export function createReadiness(options: ReadinessOptions): () => Promise<Unready[]> {
+/** Returns a function that reads the readiness. It never throws. */
+export function createReadiness(options: ReadinessOptions): () => Promise<Readiness> {
   const { database, backend, log } = options;
   const schema = shared(keepMs, unappliedMigrations(database));
   const queues = shared(keepMs, () => backend.ping());
-  const queueStoreAwayMs = options.queueStoreAwayMs ?? defaultQueueStoreAwayMs;
+  const reached = new Set<Unready['part']>();
   let before: ReadonlySet<Unready['part']> = new Set();
-  let queueStoreAnswered = false;
-  let queueStoreAwaySinceMs: number | undefined;
-
-  /** A queue store that never answered counts at once: its address may be wrong. */
-  const askQueueStore = async (): Promise<Fault | undefined> => {
-    const fault = await ask('queue_store', queues());
-    const nowMs = performance.now();
-    if (fault === undefined) {
-      queueStoreAnswered = true;
-      queueStoreAwaySinceMs = undefined;
-      return undefined;
-    }
-    queueStoreAwaySinceMs ??= nowMs;
-    const tolerated = queueStoreAnswered && nowMs - queueStoreAwaySinceMs < queueStoreAwayMs;
-    return tolerated ? undefined : fault;
-  };
 
   return async () => {
     const pending = schema();
-    const [postgres, queueStore] = await Promise.all([ask('postgres', pending), askQueueStore()]);
+    const [postgres, queueStore] = await Promise.all([
+      ask('postgres', pending),
+      ask('queue_store', queues()),
+    ]);
+    if (postgres === undefined) reached.add('postgres');
+    if (queueStore === undefined) reached.add('queue_store');
     const missing = postgres === undefined ? await pending : 0;
     const migrations: Fault | undefined =
       missing === 0
         ? undefined
         : { part: 'migrations', reason: `${missing} to apply; run: purser migrate up` };
     const faults = [postgres, migrations, queueStore].filter((fault) => fault !== undefined);
-    for (const fault of faults) if (!before.has(fault.part)) log.warn(fault, 'not_ready');
+    for (const fault of faults) {
+      if (!before.has(fault.part))
+        log.warn(fault, reached.has(fault.part) ? 'degraded' : 'not_ready');
+    }
     if (faults.length === 0 && before.size > 0) log.info('ready_again');
     before = new Set(faults.map(({ part }) => part));
-    return faults.map(({ part, reason }) => ({ part, reason }));
+    const notReady = faults.filter(({ part }) => !reached.has(part)).map(publicPart);
+    const degraded = faults.filter(({ part }) => reached.has(part)).map(publicPart);
+    return {
+      ready: notReady.length === 0,
+      ...(notReady.length === 0 ? {} : { notReady }),
+      ...(degraded.length === 0 ? {} : { degraded }),
+    };
   };
 }
+
+const publicPart = ({ part, reason }: Fault): Unready => ({ part, reason });
 
 /** The public part, and the error for the log. */
 interface Fault extends Unready {

@@ -133,6 +133,7 @@ it('credentials and secret fields that handlers expose appear in no log, page, r
     '/',
     '/healthz',
     '/readyz',
+    '/status',
     '/metrics',
     '/api/queues?activeQueue=leak&status=failed',
   ];

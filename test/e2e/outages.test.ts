@@ -84,10 +84,16 @@ describeOnRedis('a fleet that loses its stores', () => {
     const answer = await fetch(`http://127.0.0.1:${port}${path}`);
     return [answer.status, await answer.json()];
   };
-  const unready = (part: string) => [
-    503,
-    { ready: false, notReady: [{ part, reason: 'not_reachable' }] },
+  /** The process serves, and names the store that is unreachable. */
+  const degraded = (part: string) => [
+    200,
+    { ready: true, degraded: [{ part, reason: 'not_reachable' }] },
   ];
+  const problems = async (): Promise<[number, string[]]> => {
+    const answer = await fetch(`http://127.0.0.1:${port}/status`);
+    const found: { problems: { part: string; reason: string }[] } = JSON.parse(await answer.text());
+    return [answer.status, found.problems.map(({ part, reason }) => `${part}: ${reason}`)];
+  };
   /** Adds a tenant, whose first analysis is due at once, and waits for it. */
   const work = async (): Promise<number> => {
     await addTenant(sql);
@@ -122,8 +128,10 @@ describeOnRedis('a fleet that loses its stores', () => {
   it('waits while Postgres is stopped, and works again after its start', async () => {
     expect(await work()).toBe(1);
     expect(await page('/readyz')).toEqual([200, { ready: true }]);
+    await expect.poll(problems, patience).toEqual([200, []]);
     await postgres.stop();
-    await expect.poll(() => page('/readyz'), patience).toEqual(unready('postgres'));
+    await expect.poll(() => page('/readyz'), patience).toEqual(degraded('postgres'));
+    await expect.poll(problems, patience).toEqual([503, ['postgres: not_reachable']]);
     // Every loop of every role has failed by now.
     for (const role of fleet) await role.waitForLine(/"loop":"heartbeat".*"event":"loop_failed"/);
     expect(await page('/healthz')).toEqual([200, { alive: true }]);
@@ -144,7 +152,10 @@ describeOnRedis('a fleet that loses its stores', () => {
           select state from background_jobs where tenant_id = ${tenantId}`
       ).map(({ state }) => state);
     await expect.poll(states, patience).toEqual(['pending']);
-    await expect.poll(() => page('/readyz'), patience).toEqual(unready('queue_store'));
+    await expect.poll(() => page('/readyz'), patience).toEqual(degraded('queue_store'));
+    await expect
+      .poll(problems, patience)
+      .toMatchObject([503, expect.arrayContaining(['queue_store: not_reachable'])]);
     expect(await page('/healthz')).toEqual([200, { alive: true }]);
     expect(await states()).toEqual(['pending']);
     const away = logged(scheduler).filter(({ error }) => error?.code === 'queue_store_away');
@@ -152,6 +163,7 @@ describeOnRedis('a fleet that loses its stores', () => {
     await redis.start();
     await expect.poll(states, patience).toEqual(['completed']);
     await expect.poll(() => page('/readyz'), patience).toEqual([200, { ready: true }]);
+    await expect.poll(problems, patience).toEqual([200, []]);
   }, 180_000);
 
   it('still has its first processes, which stop in order', async () => {

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { defineHandler } from '../../src/handlers/define.ts';
@@ -82,6 +83,20 @@ describeOnRedis('dispatch to Redis', () => {
     await dispatched();
     await untilState(fleet.test.sql, jobId, 'completed');
     expect(ran).toEqual([jobId]);
+  });
+
+  it.each([
+    ['out of memory', ['CONFIG', 'SET', 'maxmemory', '1'], ['CONFIG', 'SET', 'maxmemory', '0']],
+    ['a read-only replica', ['REPLICAOF', '127.0.0.1', '1'], ['REPLICAOF', 'NO', 'ONE']],
+  ])('claims nothing while Redis is %s', async (_, refuse, accept) => {
+    const jobId = await addJob(fleet.test.sql, tenantId);
+    await redis.command(...refuse);
+    await sleep(1_100);
+    await expect(fleet.dispatch()).rejects.toMatchObject({ code: 'queue_store_away' });
+    expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ state: 'pending', dispatch_no: 0 });
+    await redis.command(...accept);
+    await dispatched();
+    await untilState(fleet.test.sql, jobId, 'completed');
   });
 
   it('reports that Redis is away, also without a live worker', async () => {

@@ -5,6 +5,7 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -26,6 +27,8 @@ export interface TestRedis {
   /** SIGKILL, as in a crash; start() brings an empty one back on the same port. */
   kill(): Promise<void>;
   start(): Promise<void>;
+  /** Sends one command over a connection of its own and returns the first line of the reply. */
+  command(...words: string[]): Promise<string>;
   /** Ends it and removes its folder. */
   stop(): Promise<void>;
 }
@@ -58,6 +61,7 @@ export async function startRedis(tls?: RedisTls): Promise<TestRedis> {
     start: async () => {
       child = await launch(listening, folder);
     },
+    command: (...words) => sendCommand(port, words),
     stop: async () => {
       await endChild(child, 'SIGTERM');
       await rm(folder, { recursive: true, force: true });
@@ -94,4 +98,16 @@ async function launch(
     });
   });
   return child;
+}
+
+async function sendCommand(port: number, words: readonly string[]): Promise<string> {
+  const socket = connect(port, '127.0.0.1');
+  const parts = words.map((word) => `$${Buffer.byteLength(word)}\r\n${word}\r\n`);
+  socket.write(`*${words.length}\r\n${parts.join('')}`);
+  try {
+    for await (const line of createInterface({ input: socket })) return line;
+  } finally {
+    socket.destroy();
+  }
+  throw new Error(`redis closed the connection on ${words.join(' ')}`);
 }

@@ -32,6 +32,19 @@ it('serves health and readiness without a login and without detail', async () =>
   expect([health.status, await health.json()]).toEqual([200, { alive: true }]);
   const ready = await fetch(`${fixture.url}/readyz`);
   expect([ready.status, await ready.json()]).toEqual([200, { ready: true }]);
+  const status = await fetch(`${fixture.url}/status`);
+  expect([status.status, await status.json()]).toEqual([
+    503,
+    {
+      working: false,
+      problems: [
+        { part: 'scheduler', reason: 'none_live' },
+        { part: 'worker', reason: 'none_live' },
+      ],
+      lastDispatchAt: null,
+      lastEndAt: null,
+    },
+  ]);
 });
 
 it.each([

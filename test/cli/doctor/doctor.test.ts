@@ -3,11 +3,13 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { addJob, addJobType } from '../../jobs/job-steps.ts';
 import { freePort } from '../../support/children.ts';
 import { emptyDatabase, freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
 import { runCli } from '../../support/process.ts';
 import { describeOnRedis, startRedis } from '../../support/redis.ts';
+import { addTenant } from '../../support/tenants.ts';
 import { invokeWith } from '../in-process.ts';
 
 interface Finding {
@@ -103,7 +105,61 @@ describe('doctor', () => {
   });
 });
 
+describe('doctor on a fleet that does not work', () => {
+  let test: TestDatabase;
+  beforeAll(async () => {
+    test = await freshDatabase();
+  });
+  afterAll(() => test.close());
+
+  const failures = async (): Promise<[string, string][]> => {
+    const { code, findings } = await examine({ DATABASE_URL: test.url });
+    const failed = findings.filter(({ level }) => level === 'fail');
+    expect(code).toBe(failed.length === 0 ? 0 : 1);
+    return failed.map(({ check, seen }) => [check, seen]);
+  };
+
+  it('fails for a database that accepts no writes', async () => {
+    const { sql, name } = test;
+    expect(await failures()).toEqual([]);
+    await sql`alter database ${sql(name)} set default_transaction_read_only = on`;
+    expect(await failures()).toEqual([
+      ['writes', 'the database is read-only'],
+      ['queues', 'the queue store is read-only'],
+    ]);
+    await sql`alter database ${sql(name)} reset default_transaction_read_only`;
+  });
+
+  it('fails for jobs of a type that no live worker runs, and names the type', async () => {
+    await addJobType(test.sql);
+    await test.sql`
+      insert into heartbeats (process_id, role, version, hostname, pid, job_types, type_slots, slots)
+      values ('worker-1', 'worker', '1', 'h', 1, '{another}', '{5}', 5)`;
+    const jobId = await addJob(test.sql, await addTenant(test.sql));
+    await test.sql`
+      update background_jobs set scheduled_for = now() - interval '2 minutes' where id = ${jobId}`;
+    expect(await failures()).toEqual([
+      ['job flow', 'no live worker runs jobs of test_step, and some are due'],
+    ]);
+  });
+});
+
 describeOnRedis('doctor on Redis', () => {
+  it('fails for a Redis that answers and accepts no writes', async () => {
+    const redis = await startRedis();
+    const env = { DATABASE_URL: fresh.url, REDIS_URL: redis.url };
+    try {
+      await redis.command('CONFIG', 'SET', 'maxmemory', '1');
+      const { code, findings } = await examine(env);
+      expect(code).toBe(1);
+      expect(findings.filter(({ level }) => level === 'fail')).toMatchObject([
+        { check: 'queues', seen: expect.stringContaining('refuses writes: OOM') },
+      ]);
+    } finally {
+      await redis.stop();
+    }
+  });
+
   it('passes with Redis, and fails at the queues when Redis is unreachable', async () => {
     const redis = await startRedis();
     const env = { DATABASE_URL: fresh.url, REDIS_URL: redis.url };

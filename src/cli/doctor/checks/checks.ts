@@ -13,10 +13,11 @@ import {
   checkPooler,
   checkPostgres,
   checkProtection,
+  checkWrites,
 } from './database.ts';
 import { fail, ok } from './finding.ts';
 import type { CheckResult, Finding } from './finding.ts';
-import { checkQueues, checkRole, checkSchedules } from './fleet.ts';
+import { checkFlow, checkQueues, checkRole, checkSchedules } from './fleet.ts';
 import { checkLlm } from './llm.ts';
 import { checkPauses } from './pauses.ts';
 
@@ -63,6 +64,7 @@ function databaseChecks(config: Config, database: Database): Check[] {
   return [
     ['postgres', () => checkPostgres(database)],
     ['migrations', () => checkMigrations(database)],
+    ['writes', () => checkWrites(sql)],
     ['tenancy level', () => checkLevel(database)],
     ['row-level security', () => checkProtection(sql)],
     ['connections', () => checkConnections(sql)],
@@ -71,6 +73,7 @@ function databaseChecks(config: Config, database: Database): Check[] {
     ['queues', () => checkQueues(config, database)],
     ['schedulers', () => checkRole(sql, 'scheduler')],
     ['workers', () => checkRole(sql, 'worker')],
+    ['job flow', () => checkFlow(sql)],
     ['schedules', () => checkSchedules(sql)],
     ['pauses', () => checkPauses(sql)],
     ['llm', () => checkLlm(config, sql)],

@@ -1,9 +1,11 @@
 /** Checks of the database: version, migrations, tenancy, connections, pooler and clock. */
 import type { Config } from '../../../config.ts';
-import type { Queryable } from '../../../db/connect.ts';
+import type { Queryable, Sql } from '../../../db/connect.ts';
 import type { Database } from '../../../db/database.ts';
 import { migrationStatus } from '../../../db/migrate.ts';
 import { findUnprotectedTables } from '../../../db/tenancy-walk.ts';
+import { probeDatabaseWrite } from '../../../db/write-probe.ts';
+import { PurserError } from '../../../errors.ts';
 import { fail, ok, warn } from './finding.ts';
 import type { CheckResult } from './finding.ts';
 
@@ -22,6 +24,20 @@ export async function checkMigrations({ system: sql }: Database): Promise<CheckR
   return missing.length === 0
     ? ok('all applied')
     : fail(`not applied: ${missing.map(({ name }) => name).join(', ')}`, 'run: purser migrate up');
+}
+
+/** A database that answers reads may refuse writes, for instance after a failover or with a full disk. */
+export async function checkWrites(sql: Sql): Promise<CheckResult> {
+  try {
+    await probeDatabaseWrite(sql);
+    return ok('accepted');
+  } catch (error) {
+    if (!(error instanceof PurserError)) throw error;
+    return fail(
+      error.message,
+      'connect DATABASE_URL to the primary, free disk space, or ask the provider: no job runs meanwhile',
+    );
+  }
 }
 
 export async function checkLevel({ system: sql, level }: Database): Promise<CheckResult> {

@@ -3,12 +3,15 @@ import type { Config } from '../../../config.ts';
 import type { Queryable } from '../../../db/connect.ts';
 import type { Database } from '../../../db/database.ts';
 import { listHeartbeats } from '../../../db/heartbeats.ts';
+import { PurserError } from '../../../errors.ts';
+import { readFlow } from '../../../jobs/flow.ts';
 import { createLogger } from '../../../log.ts';
 import { openQueueBackend } from '../../../queues/backend.ts';
 import { fail, ok, warn } from './finding.ts';
 import type { CheckResult } from './finding.ts';
 
 const heartbeatMaxAgeMs = 15_000;
+const stalledAfterMs = 60_000;
 
 export async function checkQueues(config: Config, database: Database): Promise<CheckResult> {
   const backend = openQueueBackend({
@@ -29,7 +32,14 @@ export async function checkQueues(config: Config, database: Database): Promise<C
         'set maxmemory-policy noeviction: evicted entries are lost work',
       );
     }
-    return ok(`${backend.kind} answers`);
+    await backend.probeWrite();
+    return ok(`${backend.kind} accepts writes`);
+  } catch (error) {
+    if (!(error instanceof PurserError) || !/^queue_store_/.test(error.code)) throw error;
+    return fail(
+      error.message,
+      'name the primary in the URL of the queue store, or give it memory or disk: no job runs meanwhile',
+    );
   } finally {
     await backend.close();
   }
@@ -45,6 +55,36 @@ export async function checkRole(
   return running.length === 0
     ? warn('none is running', `start one: purser start ${role}`)
     : ok(`${running.length} running`);
+}
+
+/** Whether due jobs are dispatched and begun. Without any worker this is a warning: the fleet may not run yet. */
+export async function checkFlow(sql: Queryable): Promise<CheckResult> {
+  const flow = await readFlow(sql, { heartbeatMaxAgeMs, stalledAfterMs });
+  const { withoutWorker, notDispatched, notBegun } = flow;
+  const live = (await listHeartbeats(sql, heartbeatMaxAgeMs)).map(({ role }) => role);
+  if (withoutWorker.length > 0) {
+    const report = live.includes('worker') ? fail : warn;
+    return report(
+      `no live worker runs jobs of ${withoutWorker.join(', ')}, and some are due`,
+      'start a worker with their handlers (PURSER_HANDLERS, PURSER_BUILTINS)',
+    );
+  }
+  if (notDispatched.length > 0 && live.includes('scheduler')) {
+    return fail(
+      `due jobs of ${notDispatched.join(', ')} are not dispatched`,
+      'see the log of the scheduler',
+    );
+  }
+  if (notBegun.length > 0) {
+    return fail(
+      `queued jobs of ${notBegun.join(', ')} are not begun, although a worker has a free slot`,
+      'see the logs of the workers, and restart them',
+    );
+  }
+  const at = (date: Date | null): string => date?.toISOString() ?? 'never';
+  return ok(
+    `last dispatch ${at(flow.lastDispatchAt)}, last end of an attempt ${at(flow.lastEndAt)}`,
+  );
 }
 
 export async function checkSchedules(sql: Queryable): Promise<CheckResult> {

@@ -1,0 +1,117 @@
+/**
+ * Whether jobs move: the last dispatch, the last end of an attempt, and the job types whose jobs stand still. All
+ * times are those of the database's clock.
+ */
+import type { Queryable } from '../db/connect.ts';
+
+export interface FlowOptions {
+  /** A process is live while its last heartbeat is younger than this. */
+  readonly heartbeatMaxAgeMs: number;
+  /** Due jobs of a type may stand still for this long. */
+  readonly stalledAfterMs: number;
+}
+
+export interface Flow {
+  readonly lastDispatchAt: Date | null;
+  /** End of the last attempt, whatever its outcome. */
+  readonly lastEndAt: Date | null;
+  /** Job types with due jobs that no live worker runs. */
+  readonly withoutWorker: readonly string[];
+  /** Job types with due jobs that are not dispatched, although their queue has room. */
+  readonly notDispatched: readonly string[];
+  /** Job types with queued jobs that are not begun, although a live worker has a free slot for them. */
+  readonly notBegun: readonly string[];
+}
+
+/** Entries that dispatch keeps per worker slot. */
+const entriesPerSlot = 2;
+
+/** Events that are read for the last begin and the last end. */
+const recentEvents = 10_000;
+
+interface TypeRow {
+  jobType: string;
+  /** Of live workers; 0 without one. */
+  slots: number;
+  /** Free slots of live workers that run this type; a slot can be of use to several types. */
+  freeSlots: number;
+  due: boolean;
+  queued: number;
+  running: number;
+  waitsInQueue: boolean;
+}
+
+interface RecentRow {
+  lastDispatchAt: Date | null;
+  lastEndAt: Date | null;
+  dispatched: boolean;
+  begun: boolean;
+}
+
+/** Paused job types and tenants do not count. */
+export async function readFlow(sql: Queryable, options: FlowOptions): Promise<Flow> {
+  const { stalledAfterMs } = options;
+  const [recent] = await sql<RecentRow[]>`
+    with recent as (
+      select from_state, to_state, at from public.job_events order by id desc limit ${recentEvents}
+    ), dispatch as (
+      select max(last_dispatched_at) as at from public.tenant_queues where isfinite(last_dispatched_at)
+    )
+    select (select at from dispatch) as "lastDispatchAt",
+           (select max(at) from recent where from_state = 'running') as "lastEndAt",
+           coalesce((select at from dispatch) > now() - ${stalledAfterMs} * interval '1 millisecond', false)
+             as dispatched,
+           exists (select from recent where to_state = 'running'
+                   and at > now() - ${stalledAfterMs} * interval '1 millisecond') as begun`;
+  const types = await readTypes(sql, options);
+  const names = (standing: (type: TypeRow) => boolean): string[] =>
+    types.filter(standing).map(({ jobType }) => jobType);
+  return {
+    lastDispatchAt: recent?.lastDispatchAt ?? null,
+    lastEndAt: recent?.lastEndAt ?? null,
+    withoutWorker: names(({ due, slots }) => due && slots === 0),
+    notDispatched: names(
+      ({ due, slots, queued }) =>
+        recent?.dispatched !== true && due && queued < slots * entriesPerSlot,
+    ),
+    notBegun: names(
+      ({ waitsInQueue, freeSlots, running, slots }) =>
+        recent?.begun !== true && waitsInQueue && freeSlots > 0 && running < slots,
+    ),
+  };
+}
+
+async function readTypes(
+  sql: Queryable,
+  { heartbeatMaxAgeMs, stalledAfterMs }: FlowOptions,
+): Promise<TypeRow[]> {
+  return sql<TypeRow[]>`
+    with worker as (
+      select t.job_type, sum(t.slots)::int as slots, sum(greatest(0, h.slots - h.running))::int as free_slots
+      from public.heartbeats h cross join lateral unnest(h.job_types, h.type_slots) t (job_type, slots)
+      where h.role = 'worker' and h.beat_at > now() - ${heartbeatMaxAgeMs} * interval '1 millisecond'
+      group by t.job_type
+    ), in_flight as (
+      select job_type, count(*) filter (where state = 'queued')::int as queued,
+             count(*) filter (where state = 'running')::int as running,
+             min(queued_at) filter (where state = 'queued') as queued_since
+      from public.background_jobs where state in ('queued', 'running') group by job_type
+    )
+    select t.job_type as "jobType", coalesce(w.slots, 0) as slots, coalesce(w.free_slots, 0) as "freeSlots",
+           coalesce(f.queued, 0) as queued, coalesce(f.running, 0) as running,
+           coalesce(f.queued_since < now() - ${stalledAfterMs} * interval '1 millisecond', false) as "waitsInQueue",
+           exists (
+             select from public.tenant_queues q
+             where not exists (select from public.pauses p where p.scope = 'tenant' and p.name = q.tenant_id)
+               and exists (
+                 select from public.background_jobs j
+                 where j.tenant_id = q.tenant_id and j.job_type = t.job_type and j.state in ('pending', 'failed')
+                   and j.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond')
+           ) as due
+    from public.job_types t
+    left join worker w on w.job_type = t.job_type
+    left join in_flight f on f.job_type = t.job_type
+    where not exists (
+      select from public.pauses p where p.scope = 'all' or (p.scope = 'job_type' and p.name = t.job_type))
+    order by t.job_type`;
+}

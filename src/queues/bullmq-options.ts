@@ -1,0 +1,22 @@
+/** BullMQ's options for every queue and worker, whatever the store. */
+import type { QueueOptions, WorkerOptions } from 'bullmq';
+
+const keepCompleted = { count: 100 };
+const keepFailed = { count: 500 };
+
+/** Finished entries are kept for Bull Board only; attempts and retries are in Postgres. */
+export const defaultJobOptions = {
+  attempts: 1,
+  removeOnComplete: keepCompleted,
+  removeOnFail: keepFailed,
+} satisfies QueueOptions['defaultJobOptions'];
+
+/** BullMQ needs two checks to find an expired lock. */
+export const workerDefaults = (leaseMs = 15_000) =>
+  ({
+    autorun: false,
+    removeOnComplete: keepCompleted,
+    removeOnFail: keepFailed,
+    lockDuration: Math.ceil((leaseMs * 2) / 3),
+    stalledInterval: Math.ceil(leaseMs / 6),
+  }) satisfies Partial<WorkerOptions>;

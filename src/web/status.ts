@@ -1,0 +1,153 @@
+/**
+ * Whether the fleet works: both stores accept writes, a scheduler and a worker are live, and jobs move. The result
+ * is public: it names parts and reasons; details go to the log and to `purser doctor`.
+ */
+import type { Database } from '../db/database.ts';
+import { listHeartbeats } from '../db/heartbeats.ts';
+import { probeDatabaseWrite } from '../db/write-probe.ts';
+import { PurserError } from '../errors.ts';
+import { readFlow } from '../jobs/flow.ts';
+import type { Flow } from '../jobs/flow.ts';
+import type { Logger } from '../log.ts';
+import type { QueueBackend } from '../queues/backend.ts';
+import { shared, within } from './time-limit.ts';
+
+export interface Problem {
+  readonly part: 'postgres' | 'queue_store' | 'scheduler' | 'worker' | 'job_types' | 'dispatch';
+  readonly reason:
+    | 'not_reachable'
+    | 'no_answer'
+    | 'read_only'
+    | 'refuses_writes'
+    | 'none_live'
+    | 'no_worker'
+    | 'stalled';
+}
+
+export interface FleetStatus {
+  /** false: jobs do not run, or only some of them. */
+  readonly working: boolean;
+  readonly problems: readonly Problem[];
+  /** null: none yet, or the database cannot be read. */
+  readonly lastDispatchAt: Date | null;
+  readonly lastEndAt: Date | null;
+}
+
+export interface FleetStatusOptions {
+  readonly database: Pick<Database, 'system'>;
+  readonly backend: Pick<QueueBackend, 'probeWrite'>;
+  readonly log: Logger;
+  /** Due jobs may stand still for this long. Default 60 s. */
+  readonly stalledAfterMs?: number | undefined;
+}
+
+const heartbeatMaxAgeMs = 15_000;
+const defaultStalledAfterMs = 60_000;
+const answerMs = 5_000;
+const keepMs = 1_000;
+
+/** Returns a function that reads the status, at most once a second. It never throws. */
+export function createFleetStatus(options: FleetStatusOptions): () => Promise<FleetStatus> {
+  let logged = '';
+  return shared(keepMs, async () => {
+    const { status, details } = await readFleetStatus(options);
+    const problems = status.problems.map(({ part, reason }) => `${part}: ${reason}`).join(', ');
+    if (problems !== logged) {
+      if (status.working) options.log.info('fleet_working_again');
+      else options.log.warn({ problems, ...details }, 'fleet_not_working');
+    }
+    logged = problems;
+    return status;
+  });
+}
+
+export interface FleetReport {
+  readonly status: FleetStatus;
+  readonly details: {
+    readonly databaseError?: unknown;
+    readonly queueStoreError?: unknown;
+    readonly flow?: Flow;
+  };
+}
+
+/** Reads the status once, with what is behind it. Never throws. */
+export async function readFleetStatus(options: FleetStatusOptions): Promise<FleetReport> {
+  const { backend } = options;
+  const sql = options.database.system;
+  const [databaseError, queueStoreError, fleet] = await Promise.all([
+    errorOf(() => probeDatabaseWrite(sql)),
+    errorOf(() => backend.probeWrite()),
+    within(answerMs, readFleet(options)).catch((error: unknown) => ({ error })),
+  ]);
+  const problems: Problem[] = [];
+  const unreadable = 'error' in fleet ? fleet.error : undefined;
+  const database = databaseError ?? unreadable;
+  if (database !== undefined) problems.push({ part: 'postgres', reason: reasonOf(database) });
+  if (queueStoreError !== undefined) {
+    problems.push({ part: 'queue_store', reason: reasonOf(queueStoreError) });
+  }
+  const flow = 'error' in fleet ? undefined : fleet.flow;
+  if (!('error' in fleet)) problems.push(...problemsOf(fleet));
+  return {
+    status: {
+      working: problems.length === 0,
+      problems,
+      lastDispatchAt: flow?.lastDispatchAt ?? null,
+      lastEndAt: flow?.lastEndAt ?? null,
+    },
+    details: {
+      ...(database === undefined ? {} : { databaseError: database }),
+      ...(queueStoreError === undefined ? {} : { queueStoreError }),
+      ...(flow === undefined ? {} : { flow }),
+    },
+  };
+}
+
+interface Fleet {
+  readonly flow: Flow;
+  readonly schedulers: number;
+  readonly workers: number;
+}
+
+async function readFleet(options: FleetStatusOptions): Promise<Fleet> {
+  const { stalledAfterMs = defaultStalledAfterMs } = options;
+  return options.database.system.begin(async (tx) => {
+    await tx`select set_config('statement_timeout', ${String(answerMs)}, true)`;
+    const live = await listHeartbeats(tx, heartbeatMaxAgeMs);
+    return {
+      flow: await readFlow(tx, { heartbeatMaxAgeMs, stalledAfterMs }),
+      schedulers: live.filter(({ role }) => role === 'scheduler').length,
+      workers: live.filter(({ role }) => role === 'worker').length,
+    };
+  });
+}
+
+function problemsOf({ flow, schedulers, workers }: Fleet): Problem[] {
+  const problems: Problem[] = [];
+  if (schedulers === 0) problems.push({ part: 'scheduler', reason: 'none_live' });
+  if (workers === 0) problems.push({ part: 'worker', reason: 'none_live' });
+  else if (flow.notBegun.length > 0) problems.push({ part: 'worker', reason: 'stalled' });
+  if (workers > 0 && flow.withoutWorker.length > 0) {
+    problems.push({ part: 'job_types', reason: 'no_worker' });
+  }
+  if (schedulers > 0 && flow.notDispatched.length > 0) {
+    problems.push({ part: 'dispatch', reason: 'stalled' });
+  }
+  return problems;
+}
+
+async function errorOf(run: () => Promise<void>): Promise<unknown> {
+  try {
+    await within(answerMs, run());
+    return undefined;
+  } catch (error) {
+    return error;
+  }
+}
+
+function reasonOf(error: unknown): Problem['reason'] {
+  if (!(error instanceof PurserError)) return 'not_reachable';
+  if (error.code === 'no_answer') return 'no_answer';
+  if (/_read_only$/.test(error.code)) return 'read_only';
+  return /_refuses_writes$/.test(error.code) ? 'refuses_writes' : 'not_reachable';
+}

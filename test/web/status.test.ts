@@ -1,0 +1,193 @@
+/** /status: whether the fleet works. 503 names the parts that do not; /readyz and reading pages stay up meanwhile. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { z } from 'zod';
+import { writeHeartbeat } from '../../src/db/heartbeats.ts';
+import { enqueue } from '../../src/jobs/enqueue.ts';
+import { describeOnRedis, startRedis } from '../support/redis.ts';
+import type { TestRedis } from '../support/redis.ts';
+import { startFixture } from './web-fixture.ts';
+import type { WebFixture } from './web-fixture.ts';
+
+const wait = { timeout: 20_000, interval: 200 };
+const stalledAfterMs = 1_500;
+/** A status is kept for 1 s. */
+const keptMs = 1_200;
+
+const answer = z.object({
+  working: z.boolean(),
+  problems: z.array(z.object({ part: z.string(), reason: z.string() })),
+  lastDispatchAt: z.iso.datetime().nullable(),
+  lastEndAt: z.iso.datetime().nullable(),
+});
+
+async function status(fixture: WebFixture): Promise<[number, string[]]> {
+  const response = await fetch(`${fixture.url}/status`);
+  const { working, problems } = answer.parse(await response.json());
+  expect(working).toBe(response.status === 200);
+  return [response.status, problems.map(({ part, reason }) => `${part}: ${reason}`)];
+}
+
+/** Status codes of /readyz and of the pages that only read. */
+async function readingPages(fixture: WebFixture): Promise<Record<string, number>> {
+  const paths = ['/readyz', '/queues', '/queues/api/queues?activeQueue=report', '/metrics'];
+  return Object.fromEntries(
+    await Promise.all(
+      paths.map(async (path) => [path, (await fixture.request(path)).status] as const),
+    ),
+  );
+}
+const allUp = {
+  '/readyz': 200,
+  '/queues': 200,
+  '/queues/api/queues?activeQueue=report': 200,
+  '/metrics': 200,
+};
+
+async function beat(
+  fixture: WebFixture,
+  role: 'scheduler' | 'worker',
+  jobTypes: readonly string[] = role === 'worker' ? ['report'] : [],
+): Promise<void> {
+  await writeHeartbeat(fixture.test.sql, {
+    processId: `${role}-1`,
+    role,
+    version: '1',
+    hostname: 'host',
+    pid: 1,
+    jobTypes,
+    typeSlots: jobTypes.map(() => 5),
+    slots: 5,
+    running: 0,
+    progressedAt: new Date(),
+    metrics: [],
+  });
+}
+
+describe('the status of a fleet', () => {
+  let fixture: WebFixture;
+  beforeAll(async () => {
+    fixture = await startFixture(undefined, { stalledAfterMs });
+  });
+  beforeEach(async () => {
+    await fixture.test.sql`delete from background_jobs`;
+    await beat(fixture, 'scheduler');
+    await beat(fixture, 'worker');
+    await expect.poll(() => status(fixture), wait).toEqual([200, []]);
+  });
+  afterAll(() => fixture.close());
+
+  const job = async (runAt = new Date(Date.now() - 60_000)): Promise<string> => {
+    const { tenantId } = fixture;
+    return (await enqueue(fixture.test.sql, { tenantId, jobType: 'report', runAt })).jobId;
+  };
+
+  it('names the role without a live process', async () => {
+    await fixture.test.sql`delete from heartbeats where role = 'scheduler'`;
+    await expect.poll(() => status(fixture), wait).toEqual([503, ['scheduler: none_live']]);
+    await fixture.test.sql`delete from heartbeats where role = 'worker'`;
+    await expect
+      .poll(() => status(fixture), wait)
+      .toEqual([503, ['scheduler: none_live', 'worker: none_live']]);
+  });
+
+  it('names jobs of a type that no live worker runs, unless the type is paused', async () => {
+    await beat(fixture, 'worker', ['another']);
+    await job();
+    await expect.poll(() => status(fixture), wait).toEqual([503, ['job_types: no_worker']]);
+    await fixture.test.sql`
+      insert into pauses (scope, name, reason, by) values ('job_type', 'report', 'r', 'alice')`;
+    await expect.poll(() => status(fixture), wait).toEqual([200, []]);
+    await fixture.test.sql`delete from pauses`;
+  });
+
+  it('names a dispatch that stands still while its queue has room', async () => {
+    await job();
+    await expect.poll(() => status(fixture), wait).toEqual([503, ['dispatch: stalled']]);
+    await fixture.test.sql`update tenant_queues set last_dispatched_at = now()`;
+    await expect.poll(() => status(fixture), wait).toEqual([200, []]);
+  });
+
+  it('counts no job that is not due yet, and none that waits for a full queue', async () => {
+    await job(new Date(Date.now() + 600_000));
+    const queued = await Promise.all(Array.from({ length: 10 }, () => job()));
+    await fixture.test.sql`
+      update background_jobs set state = 'queued', queued_at = now(), dispatch_no = 1
+      where id = any(${queued}::bigint[])`;
+    await job();
+    await sleep(keptMs);
+    expect(await status(fixture)).toEqual([200, []]);
+  });
+
+  it('names queued jobs that are not begun although a worker has a free slot', async () => {
+    const jobId = await job();
+    await fixture.test.sql`
+      update background_jobs set state = 'queued', queued_at = now() - interval '1 minute', dispatch_no = 1
+      where id = ${jobId}`;
+    await expect.poll(() => status(fixture), wait).toEqual([503, ['worker: stalled']]);
+    await fixture.test.sql`update heartbeats set running = slots where role = 'worker'`;
+    await expect.poll(() => status(fixture), wait).toEqual([200, []]);
+  });
+
+  it('is 503 on a database that became read-only, while reading pages stay up, and recovers', async () => {
+    const { sql, name } = fixture.test;
+    await sql`alter database ${sql(name)} set default_transaction_read_only = on`;
+    // The web process connects again; the sessions of the test stay able to write.
+    await sql`
+      select pg_terminate_backend(pid) from pg_stat_activity
+      where datname = current_database() and application_name <> 'purser test'
+        and backend_type = 'client backend'`;
+    await expect
+      .poll(() => status(fixture), wait)
+      .toEqual([503, ['postgres: read_only', 'queue_store: read_only']]);
+    await expect.poll(() => readingPages(fixture), wait).toEqual(allUp);
+    // Sessions keep the setting, as those to a demoted primary do: the process has to drop them itself.
+    await sql`alter database ${sql(name)} reset default_transaction_read_only`;
+    await beat(fixture, 'scheduler');
+    await beat(fixture, 'worker');
+    await expect.poll(() => status(fixture), wait).toEqual([200, []]);
+  });
+});
+
+describeOnRedis('the status of a fleet with queues in Redis', () => {
+  let redis: TestRedis;
+  let fixture: WebFixture;
+  beforeAll(async () => {
+    redis = await startRedis();
+    fixture = await startFixture(redis.url);
+  });
+  beforeEach(async () => {
+    await beat(fixture, 'scheduler');
+    await beat(fixture, 'worker');
+    await expect.poll(() => status(fixture), wait).toEqual([200, []]);
+    await expect.poll(() => readingPages(fixture), wait).toEqual(allUp);
+  });
+  afterAll(async () => {
+    await fixture.close();
+    await redis.stop();
+  });
+
+  it('is 503 while Redis is out of memory, and reading pages stay up', async () => {
+    await redis.command('CONFIG', 'SET', 'maxmemory', '1');
+    await expect.poll(() => status(fixture), wait).toEqual([503, ['queue_store: refuses_writes']]);
+    expect(await readingPages(fixture)).toEqual(allUp);
+    await redis.command('CONFIG', 'SET', 'maxmemory', '0');
+    await expect.poll(() => status(fixture), wait).toEqual([200, []]);
+  });
+
+  it('is 503 while Redis is a read-only replica, and reading pages stay up', async () => {
+    await redis.command('REPLICAOF', '127.0.0.1', '1');
+    await expect.poll(() => status(fixture), wait).toEqual([503, ['queue_store: read_only']]);
+    expect(await readingPages(fixture)).toEqual(allUp);
+    await redis.command('REPLICAOF', 'NO', 'ONE');
+    await expect.poll(() => status(fixture), wait).toEqual([200, []]);
+  });
+
+  it('is 503 while Redis is unreachable, and the process stays ready', async () => {
+    await redis.kill();
+    await expect.poll(() => status(fixture), wait).toEqual([503, ['queue_store: not_reachable']]);
+    expect((await fetch(`${fixture.url}/readyz`)).status).toBe(200);
+    await redis.start();
+    await expect.poll(() => status(fixture), wait).toEqual([200, []]);
+  });
+});
