@@ -79,7 +79,7 @@ it('keeps every secret out of logs, outputs, pages and tables while the fleet fa
       and application_name like 'purser all%'`;
   await fleet.waitForLine(/"level":"(warn|error)"/);
 
-  const paths = ['/', '/healthz', '/readyz', '/metrics', '/no-such-page'];
+  const paths = ['/', '/healthz', '/readyz', '/status', '/metrics', '/no-such-page'];
   const pages = await everyPage(env.PORT, `operator:${dashboardPassword}`, paths);
 
   const closedPort = await freePort();
