@@ -148,6 +148,6 @@ async function errorOf(run: () => Promise<void>): Promise<unknown> {
 function reasonOf(error: unknown): Problem['reason'] {
   if (!(error instanceof PurserError)) return 'not_reachable';
   if (error.code === 'no_answer') return 'no_answer';
-  if (/_read_only$/.test(error.code)) return 'read_only';
-  return /_refuses_writes$/.test(error.code) ? 'refuses_writes' : 'not_reachable';
+  if (error.code.endsWith('_read_only')) return 'read_only';
+  return error.code.endsWith('_refuses_writes') ? 'refuses_writes' : 'not_reachable';
 }

@@ -35,7 +35,7 @@ export async function checkQueues(config: Config, database: Database): Promise<C
     await backend.probeWrite();
     return ok(`${backend.kind} accepts writes`);
   } catch (error) {
-    if (!(error instanceof PurserError) || !/^queue_store_/.test(error.code)) throw error;
+    if (!(error instanceof PurserError) || !error.code.startsWith('queue_store_')) throw error;
     return fail(
       error.message,
       'name the primary in the URL of the queue store, or give it memory or disk: no job runs meanwhile',
@@ -56,6 +56,8 @@ export async function checkRole(
     ? warn('none is running', `start one: purser start ${role}`)
     : ok(`${running.length} running`);
 }
+
+const timeOf = (date: Date | null): string => date?.toISOString() ?? 'never';
 
 /** Whether due jobs are dispatched and begun. Without any worker this is a warning: the fleet may not run yet. */
 export async function checkFlow(sql: Queryable): Promise<CheckResult> {
@@ -81,9 +83,8 @@ export async function checkFlow(sql: Queryable): Promise<CheckResult> {
       'see the logs of the workers, and restart them',
     );
   }
-  const at = (date: Date | null): string => date?.toISOString() ?? 'never';
   return ok(
-    `last dispatch ${at(flow.lastDispatchAt)}, last end of an attempt ${at(flow.lastEndAt)}`,
+    `last dispatch ${timeOf(flow.lastDispatchAt)}, last end of an attempt ${timeOf(flow.lastEndAt)}`,
   );
 }
 
