@@ -61,7 +61,7 @@ export function createFleetStatus(options: FleetStatusOptions): () => Promise<Fl
   });
 }
 
-export interface FleetReport {
+interface FleetReport {
   readonly status: FleetStatus;
   readonly details: {
     readonly databaseError?: unknown;
@@ -71,7 +71,7 @@ export interface FleetReport {
 }
 
 /** Reads the status once, with what is behind it. Never throws. */
-export async function readFleetStatus(options: FleetStatusOptions): Promise<FleetReport> {
+async function readFleetStatus(options: FleetStatusOptions): Promise<FleetReport> {
   const { backend } = options;
   const sql = options.database.system;
   const [databaseError, queueStoreError, fleet] = await Promise.all([
