@@ -22,6 +22,8 @@ const settings: Readonly<Record<string, Setting>> = {
   ENCRYPTION_KEY: { generator: 'secret' },
   DASHBOARD_USER: { value: 'operator' },
   DASHBOARD_PASSWORD: { generator: 'secret' },
+  // The network of the platform's routers, which alone reach a web process.
+  TRUSTED_PROXIES: { value: '10.0.0.0/8' },
 };
 
 /** The platform sets the port of every web process. */

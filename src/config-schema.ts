@@ -6,7 +6,7 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { builtinsVariable } from './builtins.ts';
 import { httpUrl, postgresUrl, redisUrl } from './url-variables.ts';
-import { flag, salt, wholeNumber } from './variable-types.ts';
+import { flag, networks, salt, wholeNumber } from './variable-types.ts';
 
 const saltExample = 'the output of: purser keys generate-salt';
 const keyExample = 'the output of: purser keys generate-key';
@@ -111,6 +111,14 @@ export const environment = z.object({
       about(
         'Password of the dashboard. Required in production; elsewhere one is generated and printed at each start',
         keyExample,
+      ),
+    ),
+  TRUSTED_PROXIES: networks
+    .optional()
+    .meta(
+      about(
+        'Proxies in front of the web role whose X-Forwarded-For names the client: addresses and networks; default none',
+        '10.0.0.0/8',
       ),
     ),
   PURSER_DATA_DIR: z

@@ -1,4 +1,5 @@
 /** Types of environment variables other than URLs, each with the message for a wrong value. */
+import { isIP } from 'node:net';
 import { z } from 'zod';
 
 export const flag = z
@@ -14,3 +15,19 @@ export const wholeNumber = (min: number, max: number) =>
 export const salt = z
   .string()
   .refine((text) => /^[A-Za-z0-9+/]{43}=$/.test(text), { error: 'is not 32 bytes in base64' });
+
+/** A comma-separated list of addresses and networks; a network of all addresses would trust every client. */
+export const networks = z
+  .string()
+  .transform((text) => text.split(',').map((entry) => entry.trim()))
+  .refine((entries) => entries.every(isNetwork), {
+    error: 'must be a comma-separated list of IP addresses and networks',
+  });
+
+function isNetwork(entry: string): boolean {
+  const [address = '', prefix, ...more] = entry.split('/');
+  const version = isIP(address);
+  if (version === 0 || more.length > 0) return false;
+  if (prefix === undefined) return true;
+  return /^[1-9]\d{0,2}$/.test(prefix) && Number(prefix) <= (version === 4 ? 32 : 128);
+}

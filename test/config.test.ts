@@ -38,6 +38,7 @@ const wrong = {
   PORT: '65536',
   DASHBOARD_PASSWORD: 'CANARY',
   PURSER_BUILTINS: 'CANARY',
+  TRUSTED_PROXIES: '0.0.0.0/0',
   LLM_PROVIDER: 'CANARY',
   OPENAI_BASE_URL: 'file:///CANARY',
   WORKER_CONCURRENCY: '-1',
@@ -89,6 +90,20 @@ it('refuses a URL with its host in a parameter, which not every driver reads', (
   const error = faultsOf({ DATABASE_URL: 'postgres://user@localhost/purser?host=/run/postgresql' });
   expect(error.message).toContain('DATABASE_URL names its host in a parameter, which is not read');
 });
+
+it.each([
+  ['10.0.0.0/8', ['10.0.0.0/8']],
+  ['127.0.0.1, ::1 ,fd00::/8', ['127.0.0.1', '::1', 'fd00::/8']],
+])('reads TRUSTED_PROXIES=%s', (text, proxies) => {
+  expect(loadConfig({ TRUSTED_PROXIES: text }).TRUSTED_PROXIES).toEqual(proxies);
+});
+
+it.each(['CANARY', '10.0.0.0/33', '10.0.0.0/0', '::/0', '10.0.0.0/8/8', '10.0.0.1,', '300.1.1.1'])(
+  'refuses TRUSTED_PROXIES=%s',
+  (text) => {
+    expect(faultsOf({ TRUSTED_PROXIES: text }).message).toContain('list of IP addresses');
+  },
+);
 
 it('treats empty variables as unset', () => {
   const names = describeConfig().map(({ name }) => name);

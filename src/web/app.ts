@@ -29,6 +29,8 @@ export interface WebAppOptions {
   /** Registered job types: one queue each. */
   readonly jobTypes: () => Promise<readonly string[]>;
   readonly credentials: Credentials;
+  /** Addresses and networks of proxies whose X-Forwarded-For is read. Default none. */
+  readonly trustedProxies?: readonly string[] | undefined;
   readonly metrics: Metrics;
   readonly log: Logger;
   readonly version: string;
@@ -67,7 +69,10 @@ export function createWebApp(options: WebAppOptions): Hono<WebEnv> {
     return c.json(status, status.working ? 200 : 503);
   });
 
-  app.use(requireLogin(options.credentials, log), requireSameOrigin());
+  app.use(
+    requireLogin(options.credentials, options.trustedProxies ?? [], log),
+    requireSameOrigin(),
+  );
   app.use(bodyLimit({ maxSize: maxBodyBytes }));
   const jobTypes = knownJobTypes(options.jobTypes, log);
   const metricsPage = createMetricsPage({

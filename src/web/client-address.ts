@@ -1,24 +1,38 @@
 /**
- * The client address of a request. Behind a platform's router the peer is the router, which has a private
- * address and appends the client's address to X-Forwarded-For. The header of any other peer is ignored.
+ * The address of a client. X-Forwarded-For is text from the client; only what a trusted proxy appended to it counts.
  */
 import { BlockList, isIP } from 'node:net';
 
-const routers = new BlockList();
-routers.addSubnet('10.0.0.0', 8, 'ipv4');
-routers.addSubnet('172.16.0.0', 12, 'ipv4');
-routers.addSubnet('192.168.0.0', 16, 'ipv4');
-routers.addSubnet('100.64.0.0', 10, 'ipv4');
-routers.addSubnet('127.0.0.0', 8, 'ipv4');
-routers.addSubnet('fc00::', 7, 'ipv6');
-routers.addAddress('::1', 'ipv6');
+export type ClientAddress = (peer: string | undefined, forwardedFor: string | undefined) => string;
 
-/** `peer` is the socket's address, `forwardedFor` the value of X-Forwarded-For. */
-export function clientAddress(peer: string | undefined, forwardedFor: string | undefined): string {
-  if (peer === undefined) return 'unknown';
-  const direct = peer.startsWith('::ffff:') ? peer.slice('::ffff:'.length) : peer;
-  const family = isIP(direct) === 6 ? 'ipv6' : 'ipv4';
-  if (!routers.check(direct, family)) return direct;
-  const nearest = forwardedFor?.split(',').at(-1)?.trim() ?? '';
-  return isIP(nearest) === 0 ? direct : nearest;
+/** `trustedProxies` are addresses and networks as TRUSTED_PROXIES has them; without any, the peer is the client. */
+export function clientAddressReader(trustedProxies: readonly string[]): ClientAddress {
+  const trusted = new BlockList();
+  for (const proxy of trustedProxies) {
+    const [address = '', prefix] = proxy.split('/');
+    const family = familyOf(address);
+    if (prefix === undefined) trusted.addAddress(address, family);
+    else trusted.addSubnet(address, Number(prefix), family);
+  }
+  /** From the peer backwards, the first address that is not a trusted proxy. */
+  return (peer, forwardedFor) => {
+    if (peer === undefined) return 'unknown';
+    let address = plainAddress(peer);
+    for (const entry of (forwardedFor ?? '').split(',').toReversed()) {
+      const before = plainAddress(entry.trim());
+      if (isIP(before) === 0 || !trusted.check(address, familyOf(address))) return address;
+      address = before;
+    }
+    return address;
+  };
+}
+
+const familyOf = (address: string): 'ipv4' | 'ipv6' => (isIP(address) === 6 ? 'ipv6' : 'ipv4');
+
+/** Without a port, the brackets around an IPv6 address, and the IPv6 form of an IPv4 address. */
+function plainAddress(text: string): string {
+  const bracketed = /^\[([^\]]+)\](?::\d+)?$/.exec(text)?.[1];
+  const withPort = /^(\d+\.\d+\.\d+\.\d+):\d+$/.exec(text)?.[1];
+  const address = bracketed ?? withPort ?? text;
+  return /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i.exec(address)?.[1] ?? address;
 }

@@ -1,6 +1,6 @@
 /**
  * HTTP Basic login. Both sides are hashed with a key of this process before a constant-time comparison. Every
- * wrong password is answered with a delay; ten of them lock out their address for a minute.
+ * wrong password is answered with a delay and counted; too many are refused with 429 for the rest of a minute.
  */
 import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -8,8 +8,8 @@ import { createMiddleware } from 'hono/factory';
 import { auth } from 'hono/utils/basic-auth';
 import type { MiddlewareHandler } from 'hono';
 import type { Logger } from '../log.ts';
-import { clientAddress } from './client-address.ts';
-import { createFailedLogins } from './failed-logins.ts';
+import { clientAddressReader } from './client-address.ts';
+import { createLoginLimits } from './login-limits.ts';
 import type { WebEnv } from './web-env.ts';
 
 export interface Credentials {
@@ -17,7 +17,6 @@ export interface Credentials {
   readonly password: string;
 }
 
-const failureLimits = { limit: 10, windowMs: 60_000, addresses: 10_000 };
 const wrongPasswordDelayMs = 250;
 
 function matcher(expected: Credentials): (given: Credentials) => boolean {
@@ -33,9 +32,14 @@ function matcher(expected: Credentials): (given: Credentials) => boolean {
 }
 
 /** Answers 401 (429 after too many wrong passwords), or sets `operator` and calls the next handler. */
-export function requireLogin(expected: Credentials, log: Logger): MiddlewareHandler<WebEnv> {
+export function requireLogin(
+  expected: Credentials,
+  trustedProxies: readonly string[],
+  log: Logger,
+): MiddlewareHandler<WebEnv> {
   const matches = matcher(expected);
-  const failed = createFailedLogins(failureLimits);
+  const clientAddress = clientAddressReader(trustedProxies);
+  const limits = createLoginLimits();
   return createMiddleware<WebEnv>(async (c, next) => {
     const address = clientAddress(
       c.env.incoming?.socket.remoteAddress,
@@ -43,18 +47,19 @@ export function requireLogin(expected: Credentials, log: Logger): MiddlewareHand
     );
     const given = auth(c.req.raw);
     if (given !== undefined) {
-      const waitSeconds = failed.retryAfterSeconds(address, Date.now());
+      const attempt = { address, account: given.username };
+      const waitSeconds = limits.retryAfterSeconds(attempt, performance.now());
       if (waitSeconds > 0) {
         return c.text('Too many wrong passwords.\n', 429, { 'Retry-After': String(waitSeconds) });
       }
       if (matches({ user: given.username, password: given.password })) {
-        failed.forget(address);
+        limits.succeeded(attempt);
         c.set('operator', expected.user);
         await next();
         return undefined;
       }
       // Counted before the delay, so that parallel guesses cannot pass the limit.
-      failed.add(address, Date.now());
+      limits.failed(attempt, performance.now());
       log.warn({ address }, 'login_refused');
       await sleep(wrongPasswordDelayMs);
     }

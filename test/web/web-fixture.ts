@@ -55,7 +55,7 @@ function recordingLogger(logged: string[]): Logger {
 /** On the Postgres backend, or on Redis where `redisUrl` is given. */
 export async function startFixture(
   redisUrl?: string,
-  options: Pick<WebOptions, 'stalledAfterMs'> = {},
+  options: Pick<WebOptions, 'stalledAfterMs' | 'trustedProxies'> = {},
 ): Promise<WebFixture> {
   const test = await freshDatabase();
   const logged: string[] = [];

@@ -136,6 +136,7 @@ export async function startWebRole(context: RoleContext, port: number): Promise<
     database,
     ...queues,
     jobTypes: () => listJobTypes(database.system),
+    trustedProxies: config.TRUSTED_PROXIES,
     credentials: { user, password: config.DASHBOARD_PASSWORD ?? generatedPassword ?? '' },
     metrics: createMetrics(),
     log,
