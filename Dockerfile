@@ -1,5 +1,8 @@
 # The commands are those of .ci/run and the Procfile; test/platform/files.test.ts compares them.
-FROM node:22-bookworm-slim AS build
+# Pin it by digest where you deploy: docs/deployment.md says how.
+ARG NODE_IMAGE=node:22-bookworm-slim
+
+FROM ${NODE_IMAGE} AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
 # npm ci patches the Postgres driver with a script of this folder.
@@ -10,7 +13,7 @@ COPY src ./src
 RUN npm run build
 RUN npm prune --omit=dev
 
-FROM node:22-bookworm-slim
+FROM ${NODE_IMAGE}
 WORKDIR /app
 ENV ENVIRONMENT=production
 COPY --from=build /app/package.json ./

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { environment } from './config-schema.ts';
 import { exitCodes, PurserError } from './errors.ts';
+import { weakSecrets } from './weak-secrets.ts';
 
 export type Config = z.output<typeof environment> & {
   /** Names of the variables that are set; the others have their default. */
@@ -91,6 +92,7 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     for (const name of requiredInProduction) missing(name, 'is required in production');
   }
   if (stage === 'staging') missing('KDF_SALT', 'is required in staging');
+  issues.push(...weakSecretsOf(given, issues));
   if (given['LLM_PROVIDER'] === 'openai' && given['OPENAI_BASE_URL'] === undefined) {
     missing('OPENAI_API_KEY', 'is required with LLM_PROVIDER=openai');
   }
@@ -109,8 +111,16 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
 /** Reads only the variables of the keys, for programs that enqueue jobs. Throws like `loadConfig`. */
 export function loadKeyConfig(env: NodeJS.ProcessEnv = process.env): KeyConfig {
   const parsed = keyVariables.safeParse(givenIn(env, keyVariables.shape));
-  if (!parsed.success) throw invalid(issuesOf(parsed.error));
+  const issues = issuesOf(parsed.error);
+  issues.push(...weakSecretsOf(givenIn(env, keyVariables.shape), issues));
+  if (issues.length > 0 || !parsed.success) throw invalid(issues);
   return parsed.data;
+}
+
+/** Weak secrets in staging and production, except those of variables with another fault. */
+function weakSecretsOf(given: Partial<Record<string, string>>, issues: readonly Issue[]): Issue[] {
+  if (given['ENVIRONMENT'] !== 'production' && given['ENVIRONMENT'] !== 'staging') return [];
+  return weakSecrets(given).filter(({ name }) => !issues.some((issue) => issue.name === name));
 }
 
 /** Variables that are set; an empty one counts as not set. */

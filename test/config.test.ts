@@ -1,5 +1,7 @@
 /** The configuration: all faults at once, and no defaults for secrets in production. */
-import { expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
+import { generateKey } from '../src/crypto/derive.ts';
+import { generateSalt } from '../src/crypto/salt.ts';
 import { describeConfig, loadConfig } from '../src/config.ts';
 import type { PurserError } from '../src/errors.ts';
 
@@ -13,14 +15,14 @@ function faultsOf(env: NodeJS.ProcessEnv): PurserError {
   throw new Error('the environment was accepted');
 }
 
-const salt = Buffer.alloc(32, 7).toString('base64');
+const salt = generateSalt();
 const production = {
   ENVIRONMENT: 'production',
   DATABASE_URL: 'postgres://user:password@host:5432/purser',
   KDF_SALT: salt,
   ENCRYPTION_KEY: 'a passphrase of some length',
   DASHBOARD_USER: 'operator',
-  DASHBOARD_PASSWORD: 'correct horse',
+  DASHBOARD_PASSWORD: 'correct horse battery',
 };
 
 /** One wrong value each, with a word that must not come back. */
@@ -63,8 +65,8 @@ it('accepts its own examples', () => {
   const env = Object.fromEntries(examples.map(({ name, example }) => [name, example]));
   const made = {
     KDF_SALT: salt,
-    ENCRYPTION_KEY: 'x'.repeat(16),
-    DASHBOARD_PASSWORD: 'x'.repeat(8),
+    ENCRYPTION_KEY: generateKey(),
+    DASHBOARD_PASSWORD: generateKey(),
   };
   expect(() => loadConfig({ ...env, ...made })).not.toThrow();
 });
@@ -84,6 +86,72 @@ it.each(Object.keys(production).filter((name) => name !== 'ENVIRONMENT'))(
 
 it('requires a salt in staging, so that data can be decrypted after a restart', () => {
   expect(faultsOf({ ENVIRONMENT: 'staging' }).message).toContain('KDF_SALT is required in staging');
+});
+
+describe('weak secrets', () => {
+  const bytes = (byteAt: (index: number) => number): string =>
+    Buffer.from(Array.from({ length: 32 }, (_, index) => byteAt(index))).toString('base64');
+
+  it.each([
+    ['KDF_SALT', bytes(() => 0)],
+    ['KDF_SALT', bytes(() => 255)],
+    ['KDF_SALT', bytes((index) => index)],
+    ['KDF_SALT', bytes((index) => 255 - 3 * index)],
+    ['KDF_SALT', bytes((index) => [19, 4, 200, 77][index % 4] ?? 0)],
+    ['KDF_SALT', Buffer.from('0123456789abcdef0123456789abcdef').toString('base64')],
+    ['KDF_SALT', Buffer.from('The quick brown fox jumps over 2').toString('base64')],
+    ['ENCRYPTION_KEY', 'aaaaaaaaaaaaaaaaaaaaaaaa'],
+    ['ENCRYPTION_KEY', 'abababababababababab'],
+    ['ENCRYPTION_KEY', 'passwordpassword'],
+    ['ENCRYPTION_KEY', 'Password1234567890!'],
+    ['ENCRYPTION_KEY', 'purser-encryption-key'],
+    ['DASHBOARD_PASSWORD', 'password'],
+    ['DASHBOARD_PASSWORD', 'Passw0rd!2026'],
+    ['DASHBOARD_PASSWORD', 'operator-operator'],
+    ['DASHBOARD_PASSWORD', 'short-one'],
+    ['DASHBOARD_PASSWORD', 'purser-dashboard-1'],
+    ['DASHBOARD_PASSWORD', '123456789012345'],
+    ['DASHBOARD_PASSWORD', 'changeme-changeme'],
+  ])(
+    'are refused in production and staging, and named without their value: %s %s',
+    (name, value) => {
+      for (const ENVIRONMENT of ['production', 'staging']) {
+        const { message } = faultsOf({ ...production, ENVIRONMENT, [name]: value });
+        expect(message).toMatch(
+          new RegExp(`\n  ${name} .+Use the output of: purser keys generate-`),
+        );
+        expect(message).not.toContain(value);
+      }
+      expect(() =>
+        loadConfig({ ...production, ENVIRONMENT: 'development', [name]: value }),
+      ).not.toThrow();
+    },
+  );
+
+  it('include one value for two secrets, and a password that is the user name', () => {
+    const twice = generateKey();
+    const { message } = faultsOf({
+      ...production,
+      ENCRYPTION_KEY: twice,
+      DASHBOARD_PASSWORD: twice,
+    });
+    expect(message).toContain('DASHBOARD_PASSWORD is the same as ENCRYPTION_KEY');
+    const asSalt = faultsOf({ ...production, ENCRYPTION_KEY: salt });
+    expect(asSalt.message).toContain('ENCRYPTION_KEY is the same as KDF_SALT');
+    const named = { DASHBOARD_USER: 'grace.hopper@acme', DASHBOARD_PASSWORD: 'Grace.Hopper@acme1' };
+    expect(faultsOf({ ...production, ...named }).message).toContain('DASHBOARD_PASSWORD');
+  });
+
+  it('are never among those that purser generates', () => {
+    for (let round = 0; round < 300; round += 1) {
+      const generated = {
+        KDF_SALT: generateSalt(),
+        ENCRYPTION_KEY: generateKey(),
+        DASHBOARD_PASSWORD: generateKey(),
+      };
+      expect(() => loadConfig({ ...production, ...generated })).not.toThrow();
+    }
+  });
 });
 
 it('refuses a URL with its host in a parameter, which not every driver reads', () => {

@@ -101,3 +101,36 @@ it('app.json names exactly the variables of the schema, PORT apart (else: npm ru
   expect(Object.keys(formation).toSorted()).toEqual([...roleNames].toSorted());
   for (const { description } of Object.values(env)) expect(description).not.toBe('');
 });
+
+it('package-lock.json has an integrity for every package of the registry', () => {
+  const { packages } = JSON.parse(read('package-lock.json')) as {
+    packages: Record<string, { integrity?: string; link?: boolean }>;
+  };
+  const installed = Object.entries(packages).filter(([path, { link }]) => path !== '' && !link);
+  expect(installed.length).toBeGreaterThan(300);
+  const without = installed.filter(([, { integrity = '' }]) => !integrity.startsWith('sha512-'));
+  expect(without.map(([path]) => path)).toEqual([]);
+});
+
+it('compose.yaml gives the superuser and the login of the fleet different passwords', () => {
+  const superuser = /POSTGRES_PASSWORD: \$\{(\w+):\?\}/.exec(compose)?.[1];
+  const login = /create role purser login .*password '\$\{(\w+):\?\}'/.exec(compose)?.[1];
+  const used = /DATABASE_URL: postgres:\/\/purser:\$\{(\w+):\?\}@/.exec(compose)?.[1];
+  expect(superuser).toBe('POSTGRES_PASSWORD');
+  expect(login).toBe('PURSER_DATABASE_PASSWORD');
+  expect(used).toBe(login);
+});
+
+it('every base image can be pinned by digest, and both stages of the container file have the same', () => {
+  const stages = [...dockerfile.matchAll(/^FROM (\S+)/gm)].map(([, image]) => image);
+  expect(stages).toEqual(['${NODE_IMAGE}', '${NODE_IMAGE}']);
+  const [, fallback = ''] = /^ARG NODE_IMAGE=(\S+)$/m.exec(dockerfile) ?? [];
+  const images = [...compose.matchAll(/^ +(?:image|NODE_IMAGE): (\S+)$/gm)].map(
+    ([, image]) => image,
+  );
+  expect(images.toSorted()).toEqual([
+    `\${NODE_IMAGE:-${fallback}}`,
+    '${POSTGRES_IMAGE:-postgres:18}',
+    '${REDIS_IMAGE:-redis:7}',
+  ]);
+});
