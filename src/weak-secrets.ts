@@ -13,54 +13,12 @@ type Variables = Readonly<Partial<Record<string, string>>>;
 const minPasswordLength = 12;
 
 /** Words of guessed and of example passwords, in lower case and with digits and signs as the letters they stand for. */
-const commonWords = [
-  ...[
-    'password',
-    'passphrase',
-    'passwd',
-    'pass',
-    'secret',
-    'changeme',
-    'change',
-    'letmein',
-    'welcome',
-  ],
-  ...[
-    'admin',
-    'operator',
-    'user',
-    'root',
-    'login',
-    'dashboard',
-    'purser',
-    'postgres',
-    'redis',
-    'master',
-  ],
-  ...[
-    'encryption',
-    'encrypt',
-    'salt',
-    'key',
-    'token',
-    'default',
-    'example',
-    'test',
-    'demo',
-    'dummy',
-  ],
-  ...[
-    'production',
-    'staging',
-    'development',
-    'qwertyuiop',
-    'qwerty',
-    'asdfghjkl',
-    'asdf',
-    'abcdefgh',
-    'abcdef',
-  ],
-];
+const commonWords = (
+  'password passphrase passwd pass secret changeme change letmein welcome admin operator user ' +
+  'root login dashboard purser postgres redis master encryption encrypt salt key token ' +
+  'default example test demo dummy production staging development qwertyuiop qwerty asdfghjkl ' +
+  'asdf abcdefgh abcdef'
+).split(' ');
 
 /** All weak secrets among the variables. Faults never contain a value. */
 export function weakSecrets(variables: Variables): WeakSecret[] {

@@ -105,6 +105,7 @@ describe('weak secrets', () => {
     ['ENCRYPTION_KEY', 'passwordpassword'],
     ['ENCRYPTION_KEY', 'Password1234567890!'],
     ['ENCRYPTION_KEY', 'purser-encryption-key'],
+    ['ENCRYPTION_KEY', 'Password-qwerty-xyz'],
     ['DASHBOARD_PASSWORD', 'password'],
     ['DASHBOARD_PASSWORD', 'Passw0rd!2026'],
     ['DASHBOARD_PASSWORD', 'operator-operator'],

@@ -126,11 +126,13 @@ it('every base image can be pinned by digest, and both stages of the container f
   expect(stages).toEqual(['${NODE_IMAGE}', '${NODE_IMAGE}']);
   const [, fallback = ''] = /^ARG NODE_IMAGE=(\S+)$/m.exec(dockerfile) ?? [];
   const images = [...compose.matchAll(/^ +(?:image|NODE_IMAGE): (\S+)$/gm)].map(
-    ([, image]) => image,
+    ([, image = '']) => image,
   );
-  expect(images.toSorted()).toEqual([
-    `\${NODE_IMAGE:-${fallback}}`,
-    '${POSTGRES_IMAGE:-postgres:18}',
-    '${REDIS_IMAGE:-redis:7}',
-  ]);
+  expect(new Set(images)).toEqual(
+    new Set([
+      `\${NODE_IMAGE:-${fallback}}`,
+      '${POSTGRES_IMAGE:-postgres:18}',
+      '${REDIS_IMAGE:-redis:7}',
+    ]),
+  );
 });
