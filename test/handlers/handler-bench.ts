@@ -10,7 +10,7 @@ import { closeOperatorToken, openOperatorToken, tenantSql } from '../../src/db/t
 import type { TenantSql } from '../../src/db/tenant.ts';
 import type { Database } from '../../src/db/database.ts';
 import { costIngestion } from '../../src/handlers/cost-ingestion.ts';
-import type { IngestionResult } from '../../src/handlers/cost-ingestion.ts';
+import type { IngestionResult } from '../../src/costs/uploads/ingest.ts';
 import { parsePayload } from '../../src/handlers/define.ts';
 import type { Handler, JobContext } from '../../src/handlers/define.ts';
 import { toOutcome } from '../../src/handlers/outcome.ts';

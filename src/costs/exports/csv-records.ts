@@ -15,7 +15,10 @@ interface RecordFault {
 export interface CsvRecord {
   /** 1-based line of the file on which the record starts. */
   readonly line: number;
-  /** Text of each field; an unquoted NULL (any case) is null, a quoted one is text. */
+  /**
+   * Text of each field. An unquoted NULL (any case) is null, a quoted one is text; in a record whose fields are all
+   * quoted, the writer quotes everything, and a quoted NULL is null too.
+   */
   readonly fields: readonly (string | null)[];
   readonly faults: readonly RecordFault[];
   /** The record as it lies in the file, without its line end. Valid until the next batch. */
@@ -125,6 +128,7 @@ function decode(
   const whole = table.ascii ? buffer.toString('latin1', from, to) : '';
   const fields: (string | null)[] = [];
   let faults: RecordFault[] | undefined;
+  const quotesAll = table.count > 1 && !table.quoted.slice(0, table.count).includes(false);
   for (let field = 0; field < table.count; field += 1) {
     const start = table.starts[field] ?? 0;
     const end = table.ends[field] ?? 0;
@@ -144,8 +148,8 @@ function decode(
     }
     if (reason !== undefined) faults = [...(faults ?? []), { field, reason }];
     if (table.escaped[field] === true) text = text.replaceAll('""', '"');
-    const isNull = text.length === 4 && table.quoted[field] !== true && /^null$/i.test(text);
-    fields.push(isNull ? null : text);
+    const mayBeNull = text.length === 4 && (quotesAll || table.quoted[field] !== true);
+    fields.push(mayBeNull && /^null$/i.test(text) ? null : text);
   }
   return { line, fields, faults: faults ?? noFaults, bytes: buffer.subarray(from, to) };
 }

@@ -13,9 +13,15 @@ export interface RowFault {
   readonly reason: string;
 }
 
-/** `copyLine`: line, source, and the columns of `targets` in order. */
-export type RowReading = { readonly copyLine: string } | { readonly fault: RowFault };
+/**
+ * `copyLine`: line, source, and the columns of `targets` in order; `warning`: an optional value that cannot be read
+ * and is left out. `fault`: the row is rejected.
+ */
+export type RowReading =
+  | { readonly copyLine: string; readonly warning?: RowFault }
+  | { readonly fault: RowFault };
 
+const storedWithout = 'the row is stored without this value';
 const maxCached = 2000;
 const maxCachedLength = 1024;
 const needsEscape = /[\\\n\r\t]/;
@@ -72,7 +78,10 @@ export interface RowReaderOptions {
   readonly hasLineColumn: boolean;
 }
 
-/** Returns a function that reads one record. A row is stored whole or rejected; its first fault is reported. */
+/**
+ * Returns a function that reads one record. Only a fault in the record's shape or in a required column rejects the row:
+ * an optional value that cannot be read must not drop the row's cost. The first fault is reported.
+ */
 export function createRowReader(options: RowReaderOptions): (record: CsvRecord) => RowReading {
   const { columns, source, hasLineColumn } = options;
   const caches = columns.columns.map((column) =>
@@ -104,6 +113,7 @@ export function createRowReader(options: RowReaderOptions): (record: CsvRecord) 
       return fail(null, `${record.fields.length} fields where the header has ${columns.width}`);
     }
     const values: (string | null)[] = [];
+    let warning: RowFault | undefined;
     for (let index = 0; index < columns.columns.length; index += 1) {
       const column = columns.columns[index] ?? null;
       if (column === null) {
@@ -112,15 +122,19 @@ export function createRowReader(options: RowReaderOptions): (record: CsvRecord) 
       }
       const taken = readFieldText(column, record);
       const name = column.names[taken.from] ?? null;
-      if ('reason' in taken) return fail(name, taken.reason);
-      if (taken.text === null) {
+      if ('text' in taken && taken.text === null) {
         if (column.required) return fail(name, 'no value; every row needs one');
         values.push(null);
         continue;
       }
-      const reading = readField(index, column, taken.text);
-      if ('reason' in reading) return fail(name, reading.reason);
-      values.push(reading.value);
+      const reading = 'reason' in taken ? taken : readField(index, column, taken.text ?? '');
+      if ('value' in reading) {
+        values.push(reading.value);
+        continue;
+      }
+      if (column.required) return fail(name, reading.reason);
+      values.push(null);
+      warning ??= { line, column: name, reason: `${reading.reason}; ${storedWithout}` };
     }
     // The values are ISO texts of one form in UTC, so they sort like the instants.
     if ((values[periodEnd] ?? '') < (values[periodStart] ?? '')) {
@@ -133,6 +147,6 @@ export function createRowReader(options: RowReaderOptions): (record: CsvRecord) 
     const from = source ?? `${values[provider] ?? ''}/${values[billingAccount] ?? ''}`;
     let copyLine = `${line}\t${copyText(from)}`;
     for (const value of values) copyLine += value === null ? '\t\\N' : `\t${copyText(value)}`;
-    return { copyLine: `${copyLine}\n` };
+    return { copyLine: `${copyLine}\n`, ...(warning === undefined ? {} : { warning }) };
   };
 }

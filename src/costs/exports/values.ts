@@ -2,6 +2,7 @@
  * Reads single values of a cost export. Decimals stay texts, so that no cost passes through a float; a value that
  * cannot be read gives a reason that says how to correct it.
  */
+import { z } from 'zod';
 
 /** A value, or the reason why it cannot be read. */
 export type Reading = { readonly value: string } | { readonly reason: string };
@@ -147,27 +148,36 @@ function storable(value: unknown): boolean {
   return Object.entries(value).every(([key, item]) => storableText(key) && storable(item));
 }
 
-function parseObject(text: string): object | undefined {
+const tagPair = z.object({ key: z.string(), value: z.unknown() });
+
+function parseTags(text: string): object | undefined {
+  let parsed: unknown;
   try {
-    const parsed: unknown = JSON.parse(text);
-    return parsed !== null && typeof parsed === 'object' && !Array.isArray(parsed)
-      ? parsed
-      : undefined;
+    parsed = JSON.parse(text);
   } catch {
     return undefined;
   }
+  if (parsed === null || typeof parsed !== 'object') return undefined;
+  return Array.isArray(parsed) ? objectOfPairs(parsed) : parsed;
+}
+
+/** `[{"key": "a", "value": "b"}]`, the form of Google Cloud exports; undefined for any other array. */
+function objectOfPairs(items: readonly unknown[]): object | undefined {
+  const pairs = items.map((item) => tagPair.safeParse(item).data);
+  if (pairs.includes(undefined)) return undefined;
+  return Object.fromEntries(pairs.flatMap((pair) => (pair ? [[pair.key, pair.value]] : [])));
 }
 
 /**
  * Tags as the text of one JSON object with trimmed keys. Two keys that become equal are one tag when their values
- * agree; otherwise the untrimmed key stays, so that no tag is lost. Azure writes the object without its braces, which
- * is accepted.
+ * agree; otherwise the untrimmed key stays, so that no tag is lost. The object without its braces (Azure) and an array
+ * of keys and values (Google Cloud) are accepted.
  */
 export function readTags(text: string): Reading {
   const trimmed = text.trim();
   if (trimmed === '') return { value: '{}' };
-  const tags = parseObject(trimmed) ?? parseObject(`{${trimmed}}`);
-  if (tags === undefined) return { reason: `${shown(text)} is not a JSON object` };
+  const tags = parseTags(trimmed) ?? parseTags(`{${trimmed}}`);
+  if (tags === undefined) return { reason: `${shown(text)} is not a JSON object of tags` };
   if (!storable(tags)) return { reason: `${shown(text)} holds a character that cannot be stored` };
   // Without a prototype, a tag named __proto__ is stored like any other.
   const out: Record<string, unknown> = Object.setPrototypeOf({}, null);

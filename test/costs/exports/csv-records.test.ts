@@ -50,17 +50,27 @@ function randomFile(random: (below: number) => number): string {
   return rows.join(lineEnd) + (random(2) === 0 ? lineEnd : '');
 }
 
+const quotedMark = 'q';
+
+/** A record whose fields are all quoted was written by a program that quotes NULL too. */
+function textOf(marked: string, row: readonly string[]): string | null {
+  const quotesAll = row.length > 1 && row.every((field) => field.startsWith(quotedMark));
+  const text = marked.slice(1);
+  return text === 'NULL' && (quotesAll || !marked.startsWith(quotedMark)) ? null : text;
+}
+
 describe('the CSV reader', () => {
   it('agrees with csv-parse on 3,000 random files, split into chunks at random', async () => {
     const random = createRandom(7);
     for (let file = 0; file < 3000; file += 1) {
       const text = randomFile(random);
-      const expected: (string | null)[][] = parse(text, {
+      const marked: string[][] = parse(text, {
         relax_column_count: true,
         skip_empty_lines: true,
         record_delimiter: ['\n', '\r\n'],
-        cast: (value, { quoting }) => (value === 'NULL' && !quoting ? null : value),
+        cast: (value, { quoting }) => `${quoting ? quotedMark : ' '}${value}`,
       });
+      const expected = marked.map((row) => row.map((field) => textOf(field, row)));
       const sizes = [1 + random(5), 1 + random(9), 1 + random(40)];
       const records = await read(text, sizes);
       expect({ text, read: records.map(({ fields }) => fields) }).toEqual({ text, read: expected });

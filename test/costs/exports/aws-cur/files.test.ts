@@ -116,14 +116,14 @@ describe('one row with a fault between two valid ones', () => {
     ],
     [
       'the field is not UTF-8',
-      { 'lineItem/ResourceId': 'M\u00fcnch' },
-      'lineItem/ResourceId',
+      { 'product/ProductName': 'M\u00fcnch' },
+      'product/ProductName',
       /not UTF-8/,
     ],
     [
       'a field of 10 MB',
-      { 'resourceTags/user:team': 'x'.repeat(10_000_000) },
-      'resourceTags/user:team',
+      { 'product/ProductName': 'x'.repeat(10_000_000) },
+      'product/ProductName',
       /10000000 bytes/,
     ],
   ])('%s is reported with its line and column', async (_name, values, column, reason) => {

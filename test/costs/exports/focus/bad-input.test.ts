@@ -56,7 +56,6 @@ describe('one row with a fault between two valid ones', () => {
     ['hexadecimal', { BilledCost: '0x10' }, 'BilledCost', /not a decimal/],
     ['no cost', { BilledCost: '' }, 'BilledCost', /no value/],
     ['a NULL cost', { BilledCost: 'NULL' }, 'BilledCost', /no value/],
-    ['a bad optional number', { ConsumedQuantity: 'many' }, 'ConsumedQuantity', /"many"/],
     ['a date of another style', { ChargePeriodStart: '9/1/24' }, 'ChargePeriodStart', /"9\/1\/24"/],
     [
       'the 30th of February',
@@ -73,18 +72,9 @@ describe('one row with a fault between two valid ones', () => {
     ],
     ['a currency of four letters', { BillingCurrency: 'EURO' }, 'BillingCurrency', /ISO 4217/],
     ['a currency sign as currency', { BillingCurrency: '€' }, 'BillingCurrency', /ISO 4217/],
-    ['a text of 70,000 bytes', { ResourceId: 'x'.repeat(70_000) }, 'ResourceId', /70000 bytes/],
+    ['a text of 70,000 bytes', { ServiceName: 'x'.repeat(70_000) }, 'ServiceName', /70000 bytes/],
+    ['a NUL character', { ServiceName: 'a\u0000b' }, 'ServiceName', /NUL/],
     ['a key of 900 bytes', { BillingAccountId: 'x'.repeat(900) }, 'BillingAccountId', /800 bytes/],
-    ['a NUL character', { ChargeDescription: 'a\u0000b' }, 'ChargeDescription', /NUL/],
-    ['tags that are no JSON', { Tags: 'env=prod' }, 'Tags', /not a JSON object/],
-    ['tags that are a list', { Tags: '[1]' }, 'Tags', /not a JSON object/],
-    ['tags with a NUL', { Tags: String.raw`"{""a"": ""\u0000""}"` }, 'Tags', /cannot be stored/],
-    [
-      'tags with half a pair',
-      { Tags: String.raw`"{""a"": ""\ud800""}"` },
-      'Tags',
-      /cannot be stored/,
-    ],
   ])(
     '%s is reported with its line and column, and the others are kept',
     async (_name, values, column, reason) => {
@@ -106,9 +96,9 @@ describe('one row with a fault between two valid ones', () => {
   });
 
   it('bytes that are not UTF-8 are reported, and a replacement character in the file is not', async () => {
-    const latin1 = Buffer.from(focusRow({ ResourceId: 'Münch' }), 'latin1');
+    const latin1 = Buffer.from(focusRow({ ServiceName: 'Münch' }), 'latin1');
     expect(await between(latin1)).toEqual([
-      { line: 3, column_name: 'ResourceId', reason: expect.stringContaining('not UTF-8') },
+      { line: 3, column_name: 'ServiceName', reason: expect.stringContaining('not UTF-8') },
     ]);
     const tenantId = await bench.addTenant();
     const path = await bench.file('fffd.csv', focusFile([{ ResourceId: 'M\uFFFDnch' }]));
@@ -121,8 +111,8 @@ describe('one row with a fault between two valid ones', () => {
   });
 
   it('a field of 10 MB is refused without stopping the file', async () => {
-    const faults = await between(focusRow({ ChargeDescription: 'x'.repeat(10_000_000) }));
-    expect(faults).toMatchObject([{ line: 3, column_name: 'ChargeDescription' }]);
+    const faults = await between(focusRow({ ServiceName: 'x'.repeat(10_000_000) }));
+    expect(faults).toMatchObject([{ line: 3, column_name: 'ServiceName' }]);
   });
 
   it('has the right line number after quoted line breaks', async () => {
@@ -130,6 +120,60 @@ describe('one row with a fault between two valid ones', () => {
     const rows = [{ ChargeDescription: '"a\nb\nc"' }, { BilledCost: 'x' }];
     await bench.ingest(tenantId, await bench.file('lines.csv', focusFile(rows)));
     expect(await faultsOf(tenantId)).toMatchObject([{ line: 5, column_name: 'BilledCost' }]);
+  });
+});
+
+describe('an optional value that cannot be read', () => {
+  it.each([
+    ['a bad optional number', { ConsumedQuantity: 'many' }, 'ConsumedQuantity', /"many"/],
+    ['a text of 70,000 bytes', { ResourceId: 'x'.repeat(70_000) }, 'ResourceId', /70000 bytes/],
+    ['a NUL character', { ChargeDescription: 'a\u0000b' }, 'ChargeDescription', /NUL/],
+    ['tags that are no JSON', { Tags: 'env=prod' }, 'Tags', /not a JSON object/],
+    ['tags that are a list', { Tags: '[1]' }, 'Tags', /not a JSON object/],
+    ['tags with a NUL', { Tags: String.raw`"{""a"": ""\u0000""}"` }, 'Tags', /cannot be stored/],
+    [
+      'tags with half a pair',
+      { Tags: String.raw`"{""a"": ""\ud800""}"` },
+      'Tags',
+      /cannot be stored/,
+    ],
+    ['a text that is not UTF-8', { ResourceId: 'M\u00fcnch' }, 'ResourceId', /not UTF-8/],
+    ['an effective cost', { EffectiveCost: '1.25 EUR' }, 'EffectiveCost', /not a decimal/],
+  ])(
+    '%s: the row and its cost are stored, and the value is reported',
+    async (_name, values, column, reason) => {
+      const tenantId = await bench.addTenant();
+      const content = Buffer.from(focusFile([{}, values, {}]), 'latin1');
+      const result = await bench.ingest(tenantId, await bench.file(`${tenantId}.csv`, content));
+      expect(result).toMatchObject({
+        rows: 3,
+        errors: 0,
+        warnings: 1,
+        billedCost: [{ billedCost: '3.75' }],
+        note: expect.stringContaining(
+          `1 row was stored without a value that cannot be read, the first at line 3, ${column}; why`,
+        ),
+      });
+      expect(await faultsOf(tenantId)).toEqual([
+        { line: 3, column_name: column, reason: expect.stringMatching(reason) },
+      ]);
+    },
+  );
+
+  it('does not push rejected rows out of the report', async () => {
+    const tenantId = await bench.addTenant();
+    const rows = [
+      ...Array<Record<string, string>>(1100).fill({ Tags: 'none' }),
+      { BilledCost: 'x' },
+    ];
+    const result = await bench.ingest(tenantId, await bench.file('both.csv', focusFile(rows)));
+    expect(result).toMatchObject({ rows: 1100, errors: 1, warnings: 1100 });
+    expect(result.note).toMatch(/^1 row was left out, .*; 1100 rows were stored without a value/);
+    const faults = await faultsOf(tenantId);
+    expect(faults).toHaveLength(1000);
+    expect(faults).toContainEqual(
+      expect.objectContaining({ line: 1102, column_name: 'BilledCost' }),
+    );
   });
 });
 

@@ -27,6 +27,16 @@ describe('an unusual but valid file', () => {
     expect(await one(focusFile([{ ResourceId: '""' }]))).toMatchObject({ resource_id: null });
   });
 
+  it('takes a quoted "NULL" as no value where every field of the row is quoted', async () => {
+    const quoted = focusFile([{ ConsumedQuantity: 'NULL' }]).replaceAll(/"?([^",\n]+)"?/g, '"$1"');
+    expect(await one(quoted)).toMatchObject({
+      resource_id: null,
+      consumed_quantity: null,
+      tags: {},
+      billing_account_id: '123456789012',
+    });
+  });
+
   it.each([
     ['-12.50', '-12.50'],
     ['4e-10', '0.0000000004'],
@@ -65,6 +75,11 @@ describe('an unusual but valid file', () => {
     ['"{""__proto__"": ""x""}"', JSON.parse('{"__proto__": "x"}')],
     ['"""env"": ""prod"""', { env: 'prod' }],
     ['""', {}],
+    ['[]', {}],
+    [
+      '"[{""key"": ""env"", ""value"": ""prod""}, {""key"": ""n"", ""value"": null}]"',
+      { n: null, env: 'prod' },
+    ],
   ])('reads the tags %s', async (text, tags) => {
     const row = await one(focusFile([{ Tags: text }]));
     expect(JSON.stringify(row['tags'])).toBe(JSON.stringify(tags));

@@ -76,6 +76,24 @@ describe('the real FOCUS sample', () => {
     },
   );
 
+  it.skipIf(absent !== '')(`gives the same rows when every field is quoted${absent}`, async () => {
+    const records: string[][] = parse(await readFile(sample));
+    const quoted = records.map((fields) => fields.map((text) => `"${text.replaceAll('"', '""')}"`));
+    const path = await bench.file(
+      'quoted.csv',
+      quoted.map((fields) => fields.join(',')).join('\n'),
+    );
+    const [plain, all] = [await bench.addTenant(), await bench.addTenant()];
+    await bench.ingest(plain, sample);
+    expect(await bench.ingest(all, path)).toMatchObject({ rows: 589, errors: 0, warnings: 0 });
+    const [different] = await bench.test.sql`
+      select count(*)::int as rows from cost_records a join cost_records b on b.line = a.line
+      where a.tenant_id = ${plain} and b.tenant_id = ${all}
+        and to_jsonb(a) - '{id,tenant_id,delivery_id}'::text[]
+          is distinct from to_jsonb(b) - '{id,tenant_id,delivery_id}'::text[]`;
+    expect(different).toEqual({ rows: 0 });
+  });
+
   it.skipIf(absent !== '')(`names rows by provider and billing account${absent}`, async () => {
     const tenant = await bench.addTenant();
     const { deliveries } = await bench.ingest(tenant, sample);
