@@ -43,7 +43,12 @@ export interface HandlerBench {
   file(name: string, content: string | Buffer): Promise<string>;
   run(handler: Handler, tenantId: string, options?: RunOptions): Promise<Outcome>;
   /** Uploads and ingests; the result of the job. */
-  ingest(tenantId: string, path: string, source?: string): Promise<IngestionResult>;
+  ingest(
+    tenantId: string,
+    path: string | readonly string[],
+    source?: string,
+    complete?: boolean,
+  ): Promise<IngestionResult>;
   ingestUpload(tenantId: string, uploadId: string): Promise<IngestionResult>;
   asTenant<T>(tenantId: string, fn: (sql: TenantSql) => Promise<T>): Promise<T>;
   close(): Promise<void>;
@@ -128,8 +133,9 @@ export async function openBench(level: 'L2' | 'L3' = 'L2'): Promise<HandlerBench
       return path;
     },
     run,
-    ingest: async (tenantId, path, source) => {
-      const upload = await uploadFile({ database, tenantId, path, source, onReady: noJob });
+    ingest: async (tenantId, path, source, complete) => {
+      const request = { database, tenantId, path, source, complete, onReady: noJob };
+      const upload = await uploadFile(request);
       return ingestUpload(tenantId, upload.uploadId);
     },
     ingestUpload,

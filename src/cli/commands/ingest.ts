@@ -5,6 +5,7 @@ import { exitCodes, UsageError } from '../../errors.ts';
 import { formatChoices, isFormatChoice } from '../../costs/exports/formats.ts';
 import type { FormatChoice } from '../../costs/exports/formats.ts';
 import { uploadByTenantColumn } from '../../costs/uploads/tenants.ts';
+import { listedIn } from '../../costs/uploads/manifest.ts';
 import type { SplitResult } from '../../costs/uploads/tenants.ts';
 import { uploadFile } from '../../costs/uploads/uploads.ts';
 import type { ReadyUpload } from '../../costs/uploads/uploads.ts';
@@ -37,13 +38,19 @@ function formatOf(invocation: Invocation): FormatChoice {
   );
 }
 
-/** Returns the file's path; `--focus` is an alias of `--file`. */
-function fileOf(invocation: Invocation): Promise<string> {
-  const [focus, file] = [invocation.value('focus'), invocation.value('file')];
-  if ((focus === undefined) === (file === undefined)) {
+/** The paths of the export's files; `--focus` is an alias of `--file`. A manifest stands for the files it lists. */
+async function filesOf(invocation: Invocation): Promise<string[]> {
+  const [focus, file] = [invocation.values('focus'), invocation.values('file')];
+  if ((focus.length === 0) === (file.length === 0)) {
     throw new UsageError('name the export with either --file FILE or --focus FILE');
   }
-  return inputFile(file ?? focus ?? '', { option: file === undefined ? '--focus' : '--file' });
+  const option = file.length === 0 ? '--focus' : '--file';
+  const paths: string[] = [];
+  for (const given of [...file, ...focus]) {
+    const path = await inputFile(given, { option });
+    for (const part of await listedIn(path)) paths.push(await inputFile(part, { option }));
+  }
+  return paths;
 }
 
 async function run(invocation: Invocation): Promise<number> {
@@ -59,11 +66,12 @@ async function run(invocation: Invocation): Promise<number> {
     throw new UsageError('--create-tenants needs --tenant-column');
   }
   const format = formatOf(invocation);
-  const path = await fileOf(invocation);
+  const path = await filesOf(invocation);
   const bar = progressBar(invocation, 'uploading');
   const common = {
     path,
     format,
+    complete: invocation.flag('complete'),
     source: invocation.value('source'),
     onReady: enqueueIngestion,
     onProgress: bar.update,
@@ -119,8 +127,15 @@ export const ingestCommands: readonly Command[] = [
     summary:
       'upload a FOCUS or legacy AWS CUR export (CSV, plain or gzip) and enqueue its ingestion',
     options: {
-      file: { value: 'FILE', help: 'the export' },
-      focus: { value: 'FILE', help: 'alias of --file' },
+      file: {
+        value: 'FILE',
+        help: 'the export; repeat it, or name a manifest, for an export in several files',
+        repeats: true,
+      },
+      focus: { value: 'FILE', help: 'alias of --file', repeats: true },
+      complete: {
+        help: 'the file is a whole export: replace an earlier one, although name or rows look like a part',
+      },
       format: { value: 'FORMAT', help: 'focus, aws-cur, or auto: by the header (default)' },
       tenant: { value: 'T', help: 'tenant that owns all rows' },
       'tenant-column': {

@@ -9,6 +9,8 @@ export interface OptionSpec {
   readonly value?: string;
   readonly help: string;
   readonly required?: boolean;
+  /** May be given more than once; read by `values`. */
+  readonly repeats?: boolean;
 }
 
 export interface PositionalSpec {
@@ -31,6 +33,8 @@ export interface Invocation {
   readonly positionals: readonly string[];
   /** Value of an option, or undefined. */
   readonly value: (name: string) => string | undefined;
+  /** All values of an option that may be repeated. */
+  readonly values: (name: string) => readonly string[];
   /** Value of an option that the command declares as required. */
   readonly required: (name: string) => string;
   readonly flag: (name: string) => boolean;

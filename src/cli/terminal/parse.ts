@@ -35,7 +35,10 @@ export function parseInvocation(command: Command, rest: readonly string[]): Invo
       options: Object.fromEntries(
         Object.entries(options).map(([name, spec]) => [
           name,
-          { type: spec.value === undefined ? ('boolean' as const) : ('string' as const) },
+          {
+            type: spec.value === undefined ? ('boolean' as const) : ('string' as const),
+            multiple: spec.repeats === true,
+          },
         ]),
       ),
     });
@@ -63,9 +66,14 @@ export function parseInvocation(command: Command, rest: readonly string[]): Invo
     const found = values[name];
     return typeof found === 'string' ? found : undefined;
   };
+  const valuesOf = (name: string): readonly string[] => {
+    const found: unknown[] = [values[name]].flat();
+    return found.filter((each) => typeof each === 'string');
+  };
   return {
     positionals,
     value,
+    values: valuesOf,
     required: (name) => value(name) ?? '',
     flag: (name) => values[name] === true,
     config: () => loadConfig(),

@@ -10,8 +10,9 @@ import { createStaging, deliver, stageRows, sumStaged } from '../exports/deliver
 import type { CurrencySum, DeliveryOutcome } from '../exports/delivery.ts';
 import { lineColumnName, mapColumns } from '../exports/format.ts';
 import { formatNamed } from '../exports/formats.ts';
+import { checkReplacement } from '../exports/replacement.ts';
 import { createRowReader } from '../exports/rows.ts';
-import type { RowReading } from '../exports/rows.ts';
+import type { RowFault, RowReading } from '../exports/rows.ts';
 import type { IngestionReport } from './report.ts';
 import { endUpload, lockUpload, readChunks, storeFaults } from './rows.ts';
 import type { Upload } from './rows.ts';
@@ -53,6 +54,14 @@ function readerFor(header: CsvRecord, upload: Upload): (record: CsvRecord) => Ro
   return createRowReader({ columns, source, hasLineColumn });
 }
 
+/** A fault of an export in several files also names the file and its line. */
+function inPart({ parts }: Upload, fault: RowFault): RowFault {
+  const part = parts.findLast(({ firstLine }) => firstLine <= fault.line);
+  if (part === undefined) return fault;
+  const line = fault.line - part.firstLine + part.ownLine;
+  return { ...fault, reason: `${part.fileName}, line ${line}: ${fault.reason}` };
+}
+
 /** Reads, checks and stages chunk by chunk on one connection. Returns the number of rows staged. */
 async function stageFile(tx: Tx, upload: Upload, { report, signal }: Ingestion): Promise<number> {
   let read: ((record: CsvRecord) => RowReading) | undefined;
@@ -67,10 +76,10 @@ async function stageFile(tx: Tx, upload: Upload, { report, signal }: Ingestion):
       }
       const reading = read(record);
       if ('fault' in reading) {
-        report.rejected.add(reading.fault);
+        report.rejected.add(inPart(upload, reading.fault));
         continue;
       }
-      if (reading.warning !== undefined) report.warnings.add(reading.warning);
+      if (reading.warning !== undefined) report.warnings.add(inPart(upload, reading.warning));
       copyLines += reading.copyLine;
       rows += 1;
     }
@@ -103,6 +112,7 @@ export async function ingestUpload(
   }
   const billedCost = await sumStaged(tx);
   const { id: uploadId, fileHash, fileName } = upload;
+  if (!upload.complete) await checkReplacement(tx, fileName, { tenantId, uploadId, fileHash });
   const deliveries = await deliver(tx, { tenantId, uploadId, fileHash });
   const result: IngestionResult = {
     uploadId,

@@ -27,6 +27,11 @@ export interface FileSummary {
   readonly byteCount: number;
   readonly format: FormatName;
   readonly header: readonly (string | null)[];
+  /** Lines of the whole file, and those of its header. */
+  readonly lines: number;
+  readonly headerLines: number;
+  /** The last line has a line end. */
+  readonly endsLine: boolean;
 }
 
 const gib = 1024 ** 3;
@@ -113,18 +118,33 @@ export async function summariseFile(
   const header = await readHeader(path, limits, choice);
   const hash = createHash('sha256');
   let byteCount = 0;
+  let lines = 0;
+  let endsLine = true;
   for await (const chunk of plainBytes(path, limits)) {
     hash.update(chunk);
     byteCount += chunk.length;
+    lines += countLineFeeds(chunk);
+    endsLine = chunk.at(-1) === lineFeed;
   }
-  return { fileName: basename(path), fileHash: hash.digest('hex'), byteCount, ...header };
+  if (!endsLine) lines += 1;
+  const fileHash = hash.digest('hex');
+  return { fileName: basename(path), fileHash, byteCount, lines, endsLine, ...header };
+}
+
+const lineFeed = 0x0a;
+
+function countLineFeeds(bytes: Uint8Array): number {
+  let count = 0;
+  for (let at = bytes.indexOf(lineFeed); at !== -1; at = bytes.indexOf(lineFeed, at + 1))
+    count += 1;
+  return count;
 }
 
 async function readHeader(
   path: string,
   limits: FileLimits,
   choice: FormatChoice,
-): Promise<Pick<FileSummary, 'format' | 'header'>> {
+): Promise<Pick<FileSummary, 'format' | 'header' | 'headerLines'>> {
   const addName = (error: unknown): never => {
     if (!(error instanceof PurserError) || error.code.startsWith('file_')) throw error;
     if (error.message.startsWith(basename(path))) throw error;
@@ -139,7 +159,8 @@ async function readHeader(
     }
     const format = chooseFormat(choice, header.fields);
     mapColumns(format, header.fields);
-    return { format: format.name, header: header.fields };
+    const headerLines = header.line + countLineFeeds(header.bytes);
+    return { format: format.name, header: header.fields, headerLines };
   } catch (error) {
     return addName(error);
   } finally {

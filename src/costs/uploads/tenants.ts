@@ -10,11 +10,11 @@ import { csvRecords } from '../exports/csv-records.ts';
 import type { CsvRecord } from '../exports/csv-records.ts';
 import { lineColumnName } from '../exports/format.ts';
 import type { RowFault } from '../exports/rows.ts';
-import { summariseFile } from './source-file.ts';
+import { exportBytes, summariseExport } from './export-parts.ts';
 import { maxStoredFaults } from './rows.ts';
 import { openUpload } from './writer.ts';
 import type { UploadWriter } from './writer.ts';
-import { abandonUploads, checkSource, findSameUpload, makeReady, sameBytes } from './uploads.ts';
+import { abandonUploads, checkSource, findSameUpload, headOf, makeReady } from './uploads.ts';
 import type { UploadRequest } from './uploads.ts';
 
 interface TenantUpload {
@@ -81,7 +81,7 @@ function idFault(value: string): string | null {
 export async function uploadByTenantColumn(request: SplitRequest): Promise<SplitResult> {
   const { system, tenant: pool } = request.database;
   const source = checkSource(request.source);
-  const summary = await summariseFile(request.path, request.limits, request.format);
+  const summary = await summariseExport(request.path, request);
   const position = findColumn(summary.header, request.column);
   // One tenant's rows are not the whole file, so their upload gets a hash of its own.
   const fileHash = createHash('sha256')
@@ -103,13 +103,11 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
     await request.ensureTenant(system, tenantId);
     const token = await openOperatorToken(system, tenantId, sessionTtlMs);
     const sql = tenantSql(pool, { token });
-    const { fileName, format } = summary;
     const head = {
+      ...headOf(summary, request),
       tenantId,
       source,
-      fileName,
       fileHash,
-      format,
       hasLineColumn: true,
     };
     const same = await findSameUpload(sql, head);
@@ -168,7 +166,9 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
   };
 
   try {
-    for await (const records of csvRecords(sameBytes(request, summary))) {
+    for await (const records of csvRecords(
+      exportBytes(summary, request.limits, request.onProgress),
+    )) {
       for (const record of records) {
         if (headerLine === undefined) {
           headerLine = Buffer.concat([Buffer.from(`${lineColumnName},`), record.bytes, lineEnd]);

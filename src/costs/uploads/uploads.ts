@@ -2,14 +2,14 @@
  * The operator's side of ingestion: uploads a file of this machine for one tenant. An upload and its job become
  * visible together, or not at all.
  */
-import { createHash } from 'node:crypto';
 import type { Sql, Tx } from '../../db/connect.ts';
 import { closeOperatorToken, openOperatorToken, tenantSql } from '../../db/tenant.ts';
 import type { TenantPool, TenantSql } from '../../db/tenant.ts';
-import { messageOf, PurserError, UsageError } from '../../errors.ts';
+import { messageOf, UsageError } from '../../errors.ts';
 import type { FormatChoice } from '../exports/formats.ts';
-import { plainBytes, summariseFile } from './source-file.ts';
-import type { FileLimits, FileSummary } from './source-file.ts';
+import { exportBytes, summariseExport } from './export-parts.ts';
+import type { ExportSummary } from './export-parts.ts';
+import type { FileLimits } from './source-file.ts';
 import { openUpload } from './writer.ts';
 import type { UploadHead, UploadWriter } from './writer.ts';
 
@@ -26,12 +26,15 @@ export interface ReadyUpload {
 
 export interface UploadRequest {
   readonly database: UploadDatabase;
-  readonly path: string;
+  /** One file, or the files of one export. */
+  readonly path: string | readonly string[];
   /** The operator's name for the origin of the file; without it the source is `<provider>/<billing account>`. */
   readonly source?: string | undefined;
   readonly limits?: FileLimits | undefined;
   /** Default `auto`: detected from the header. */
   readonly format?: FormatChoice | undefined;
+  /** The export replaces an earlier one, although its name or rows look like those of a part. Default false. */
+  readonly complete?: boolean | undefined;
   /** Runs in the transaction that makes the upload ready: enqueue its cost_ingestion here. */
   readonly onReady: (tx: Tx, upload: ReadyUpload) => Promise<unknown>;
   /** Called with the uncompressed bytes read so far, and those of the whole file. */
@@ -55,6 +58,14 @@ export function checkSource(source: string | undefined): string | null {
   throw new UsageError(
     `the source ${JSON.stringify(source.slice(0, 40))} must have 1 to 200 characters and no control characters`,
   );
+}
+
+/** What an upload's row says of the export. */
+export function headOf(
+  { fileName, format, parts }: ExportSummary,
+  { complete = false }: Pick<UploadRequest, 'complete'>,
+): Omit<UploadHead, 'tenantId' | 'source' | 'fileHash'> {
+  return { fileName, format, parts, complete, hasLineColumn: false };
 }
 
 /** Runs `fn` in an operator's session for the tenant. Throws `unknown_tenant`. */
@@ -118,46 +129,25 @@ export async function abandonUploads(
     delete from public.ingest_chunks where upload_id in (select id from abandoned)`;
 }
 
-/** Reads the file again; throws `file_changed` when its bytes are not those of the summary. */
-export async function* sameBytes(
-  request: Pick<UploadRequest, 'path' | 'limits' | 'onProgress'>,
-  summary: FileSummary,
-): AsyncGenerator<Buffer, void, undefined> {
-  const hash = createHash('sha256');
-  let readBytes = 0;
-  for await (const bytes of plainBytes(request.path, request.limits)) {
-    hash.update(bytes);
-    readBytes += bytes.length;
-    request.onProgress?.(readBytes, summary.byteCount);
-    yield bytes;
-  }
-  if (hash.digest('hex') !== summary.fileHash) {
-    throw new PurserError(
-      'file_changed',
-      `${summary.fileName} changed while it was being read; upload it again when it is complete`,
-      { details: { class: 'fatal', file: summary.fileName } },
-    );
-  }
-}
-
 /**
- * Uploads an export (plain or gzip) for one tenant. Throws what `summariseFile` throws, `unknown_tenant`
- * and `file_changed`; an upload that was started is then marked failed.
+ * Uploads an export (plain or gzip) for one tenant. Throws what `summariseExport` and `exportBytes` throw, and
+ * `unknown_tenant`; an upload that was started is then marked failed.
  */
 export async function uploadFile(
   request: UploadRequest & { readonly tenantId: string },
 ): Promise<UploadResult> {
   const { database, tenantId } = request;
   const source = checkSource(request.source);
-  const summary = await summariseFile(request.path, request.limits, request.format);
-  const { fileName, fileHash, byteCount, format } = summary;
-  const head: UploadHead = { tenantId, source, fileName, fileHash, format, hasLineColumn: false };
+  const summary = await summariseExport(request.path, request);
+  const { fileHash, byteCount } = summary;
+  const head: UploadHead = { ...headOf(summary, request), tenantId, source, fileHash };
   return withOperatorSession(database, tenantId, async (sql) => {
     const same = await findSameUpload(sql, head);
     if (same !== null) return { uploadId: same, skipped: true, fileHash, byteCount };
     const writer = await openUpload(sql, head);
     try {
-      for await (const bytes of sameBytes(request, summary)) await writer.write(bytes);
+      const { limits, onProgress } = request;
+      for await (const bytes of exportBytes(summary, limits, onProgress)) await writer.write(bytes);
       await writer.flush();
       await makeReady(database.system, [writer], request.onReady);
     } catch (error) {

@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { gzip } from 'node:zlib';
 import type { TenantSql } from '../../db/tenant.ts';
 import type { FormatName } from '../exports/formats.ts';
+import type { ExportPart } from './export-parts.ts';
 import { chunkBytes } from './rows.ts';
 
 const gzipAsync = promisify(gzip);
@@ -19,6 +20,9 @@ export interface UploadHead {
   readonly fileHash: string;
   readonly format: FormatName;
   readonly hasLineColumn: boolean;
+  readonly parts: readonly ExportPart[];
+  /** Replaces an earlier delivery of whatever rows. */
+  readonly complete: boolean;
 }
 
 export interface UploadWriter {
@@ -39,9 +43,9 @@ export interface UploadWriter {
 export async function openUpload(sql: TenantSql, head: UploadHead): Promise<UploadWriter> {
   const [upload] = await sql<{ id: string }>`
     insert into public.ingest_uploads
-      (tenant_id, source, file_name, file_hash, format, has_line_column)
+      (tenant_id, source, file_name, file_hash, format, has_line_column, parts, complete)
     values (${head.tenantId}, ${head.source}, ${head.fileName}, ${head.fileHash}, ${head.format},
-            ${head.hasLineColumn})
+            ${head.hasLineColumn}, ${JSON.stringify(head.parts)}::text::jsonb, ${head.complete})
     returning id`;
   if (upload === undefined) throw new Error('the upload row was not written');
   const uploadId = upload.id;

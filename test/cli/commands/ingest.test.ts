@@ -77,6 +77,35 @@ it('splits a legacy CUR among tenants that it adds by lineItem/UsageAccountId', 
   );
 });
 
+it('takes the files of one export, named one by one or by their manifest', async () => {
+  for (const id of ['1', '2']) {
+    await writeFile(join(folder, `hourly-0000${id}.csv`), curFile([{ 'lineItem/ResourceId': id }]));
+  }
+  const manifest = join(folder, 'hourly-Manifest.json');
+  const keys = ['1', '2'].map((id) => `prefix/hourly-0000${id}.csv`);
+  await writeFile(manifest, JSON.stringify({ reportKeys: keys }));
+  const ingest = ['ingest', '--tenant', tenantId];
+  expect(await invoke(...ingest, '--file', manifest)).toMatchObject({ code: 0 });
+  const files = ['2', '1'].flatMap((id) => ['--file', join(folder, `hourly-0000${id}.csv`)]);
+  expect(await invoke(...ingest, ...files)).toMatchObject({
+    code: 0,
+    out: expect.stringContaining('already there'),
+  });
+  const alone = await invoke(...ingest, ...files.slice(0, 2));
+  expect(alone).toMatchObject({
+    code: 1,
+    err: expect.stringContaining('it is part 2 of an export'),
+  });
+  expect(await invoke(...ingest, ...files.slice(0, 2), '--complete')).toMatchObject({ code: 0 });
+  const uploads = await database.sql`
+    select file_name, jsonb_array_length(parts) as parts, complete from ingest_uploads
+    where tenant_id = ${tenantId} order by id`;
+  expect([...uploads]).toEqual([
+    { file_name: 'hourly-00001.csv and 1 more', parts: 2, complete: false },
+    { file_name: 'hourly-00002.csv', parts: 0, complete: true },
+  ]);
+});
+
 it('names what is wrong with a file before anything is uploaded', async () => {
   const empty = join(folder, 'empty.csv');
   const other = join(folder, 'other.csv');

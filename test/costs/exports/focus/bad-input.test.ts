@@ -162,10 +162,7 @@ describe('an optional value that cannot be read', () => {
 
   it('does not push rejected rows out of the report', async () => {
     const tenantId = await bench.addTenant();
-    const rows = [
-      ...Array<Record<string, string>>(1100).fill({ Tags: 'none' }),
-      { BilledCost: 'x' },
-    ];
+    const rows = [...Array.from({ length: 1100 }, () => ({ Tags: 'none' })), { BilledCost: 'x' }];
     const result = await bench.ingest(tenantId, await bench.file('both.csv', focusFile(rows)));
     expect(result).toMatchObject({ rows: 1100, errors: 1, warnings: 1100 });
     expect(result.note).toMatch(/^1 row was left out, .*; 1100 rows were stored without a value/);

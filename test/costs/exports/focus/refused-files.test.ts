@@ -27,6 +27,8 @@ async function ingestUnchecked(tenantId: string, content: string): Promise<unkno
       fileHash,
       format: 'focus' as const,
       hasLineColumn: false,
+      parts: [],
+      complete: false,
     };
     const writer = await openUpload(sql, head);
     await writer.write(Buffer.from(content));

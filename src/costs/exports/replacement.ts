@@ -1,0 +1,95 @@
+/**
+ * Whether a newer file may replace an earlier delivery of its billing period. A newer version of an export repeats most
+ * charges of the older one; a file that does not is most likely another part of it, or another export, and replacing
+ * would lose money silently.
+ */
+import type { Tx } from '../../db/connect.ts';
+import { PurserError } from '../../errors.ts';
+import type { Delivered } from './delivery.ts';
+
+/** Charges of the older file that are looked for in the newer one, spread evenly over it. */
+const sampleRows = 1000;
+const minRepeatedShare = 0.5;
+
+/** What identifies a charge across versions of an export; costs and quantities may be corrected. */
+const chargeColumns = [
+  'charge_period_start',
+  'charge_period_end',
+  'sub_account_id',
+  'service_name',
+  'region_id',
+  'resource_id',
+  'sku_id',
+  'charge_category',
+  'charge_description',
+].join(', ');
+
+interface Overlap {
+  billingPeriod: string;
+  otherUploadId: string;
+  otherFileName: string;
+  /** Distinct charges of the older file that were looked for, and those found in the newer one. */
+  looked: number;
+  repeated: number;
+}
+
+/** Staged rows against the delivery of the same period that another file made; by upload id, one of them is older. */
+async function measureOverlaps(
+  tx: Tx,
+  { tenantId, uploadId, fileHash }: Delivered,
+): Promise<Overlap[]> {
+  const charge = tx.unsafe(chargeColumns);
+  return tx<Overlap[]>`
+    with periods as (
+      select d.id, d.source, d.billing_period, d.upload_id, d.upload_id < ${uploadId}::bigint as known_is_older
+      from public.cost_deliveries d
+      join (select distinct source, billing_period from pg_temp.ingest_rows) s using (source, billing_period)
+      where d.tenant_id = ${tenantId} and d.file_hash <> ${fileHash} and d.row_count > 0
+    )
+    select p.billing_period::text as "billingPeriod", p.upload_id as "otherUploadId",
+           u.file_name as "otherFileName", o.looked, o.repeated
+    from periods p
+    join public.ingest_uploads u on u.id = p.upload_id
+    cross join lateral (
+      with known as (
+        select md5(line::text) as spread, ${charge} from public.cost_records where delivery_id = p.id
+      ), staged as (
+        select md5(line::text) as spread, ${charge} from pg_temp.ingest_rows s
+        where s.source = p.source and s.billing_period = p.billing_period
+      ), sample as (
+        select distinct ${charge} from (
+          (select * from known where p.known_is_older order by spread limit ${sampleRows})
+          union all
+          (select * from staged where not p.known_is_older order by spread limit ${sampleRows})
+        ) older
+      ), found as (
+        select * from sample
+        intersect
+        (select ${charge} from staged where p.known_is_older
+         union all select ${charge} from known where not p.known_is_older)
+      )
+      select (select count(*)::int from sample) as looked, (select count(*)::int from found) as repeated
+    ) o
+    order by p.billing_period`;
+}
+
+/** Throws `export_parts` (fatal) when the staged rows and an existing delivery do not look like two versions of one export. */
+export async function checkReplacement(
+  tx: Tx,
+  fileName: string,
+  delivered: Delivered,
+): Promise<void> {
+  for (const overlap of await measureOverlaps(tx, delivered)) {
+    const { billingPeriod, otherUploadId, otherFileName, looked, repeated } = overlap;
+    if (repeated >= looked * minRepeatedShare) continue;
+    throw new PurserError(
+      'export_parts',
+      `${fileName} and ${otherFileName} (upload ${otherUploadId}) have the same source and the billing period ` +
+        `${billingPeriod}, but the newer one repeats only ${repeated} of ${looked} charges of the older one, so it ` +
+        'would not replace it but lose them. Nothing was changed. If they are parts of one export, ingest them ' +
+        'together (--file PART --file PART); if they are different exports, give each a --source; if the newer one ' +
+        'is complete, ingest it with --complete',
+      { details: { class: 'fatal', billingPeriod, otherUploadId, looked, repeated } },
+    );
+  }
+}

@@ -1,0 +1,177 @@
+/**
+ * An export in one file or in several: the parts of one delivery are read as one file, with the header once, so that
+ * they replace an earlier delivery together. A part that is given alone is refused.
+ */
+import { createHash } from 'node:crypto';
+import { basename } from 'node:path';
+import { PurserError } from '../../errors.ts';
+import type { FormatChoice } from '../exports/formats.ts';
+import { positionInName } from './part-names.ts';
+import { plainBytes, summariseFile } from './source-file.ts';
+import type { FileLimits, FileSummary } from './source-file.ts';
+
+/** Where a part begins in the joined file, so that a fault can name the line of its own file. */
+export interface ExportPart {
+  readonly fileName: string;
+  /** Line of the joined file with the part's first row. */
+  readonly firstLine: number;
+  /** Line of that row in the part itself. */
+  readonly ownLine: number;
+}
+
+interface PartFile extends FileSummary {
+  readonly path: string;
+}
+
+export interface ExportSummary extends Pick<FileSummary, 'fileName' | 'fileHash' | 'byteCount'> {
+  readonly format: FileSummary['format'];
+  readonly header: FileSummary['header'];
+  readonly files: readonly PartFile[];
+  /** Empty for an export in one file. */
+  readonly parts: readonly ExportPart[];
+}
+
+export interface ExportOptions {
+  readonly limits?: FileLimits | undefined;
+  readonly format?: FormatChoice | undefined;
+  /** A file is a whole export, whatever its name says. */
+  readonly complete?: boolean | undefined;
+}
+
+const byName = new Intl.Collator('en', { numeric: true });
+
+function refuse(message: string): PurserError {
+  return new PurserError('export_parts', message, { details: { class: 'fatal' } });
+}
+
+const together =
+  'give all parts of the export in one command (--file PART --file PART, or --file with its manifest)';
+
+/** Throws `export_parts` when the names say that a part is missing. */
+function checkNames(names: readonly string[]): void {
+  const [name = ''] = names;
+  const position = positionInName(name);
+  if (names.length === 1) {
+    if (position === undefined) return;
+    const total = position.total === undefined ? '' : ` of ${position.total}`;
+    throw refuse(
+      `${name}: its name says that it is part ${position.part}${total} of an export, and a part alone would ` +
+        `replace the others; ${together}. If the file is the whole export, add --complete`,
+    );
+  }
+  const found = names.flatMap((each) => positionInName(each)?.part ?? []);
+  const missing = Array.from({ length: position?.total ?? 0 }, (_, index) => index + 1).filter(
+    (part) => !found.includes(part),
+  );
+  if (missing.length === 0) return;
+  throw refuse(
+    `part ${missing.join(', ')} of ${position?.total} is missing (${names.join(', ')} are given); ${together}`,
+  );
+}
+
+/** Throws `export_parts` for a file that is given twice or has other columns than the first. */
+function checkFiles([first, ...others]: readonly PartFile[]): void {
+  if (first === undefined) throw refuse('name a file');
+  const seen = new Map([[first.fileHash, first.fileName]]);
+  for (const { fileName, fileHash, header, format } of others) {
+    const same = seen.get(fileHash);
+    if (same !== undefined)
+      throw refuse(`${fileName} has the same content as ${same}; give it once`);
+    seen.set(fileHash, fileName);
+    if (format !== first.format || header.join('\n') !== first.header.join('\n')) {
+      throw refuse(
+        `${fileName} has other columns than ${first.fileName}; parts of one export have the same`,
+      );
+    }
+  }
+}
+
+function partsOf(files: readonly PartFile[]): ExportPart[] {
+  let firstLine = 1;
+  return files.map(({ fileName, lines, headerLines }, index) => {
+    const skipped = index === 0 ? 0 : headerLines;
+    const part = { fileName, firstLine, ownLine: skipped + 1 };
+    firstLine += lines - skipped;
+    return part;
+  });
+}
+
+/** Reads each file once. Throws what `summariseFile` throws, and `export_parts`. */
+export async function summariseExport(
+  path: string | readonly string[],
+  { limits, format, complete = false }: ExportOptions,
+): Promise<ExportSummary> {
+  const paths = typeof path === 'string' ? [path] : path;
+  const sorted = paths.toSorted((a, b) => byName.compare(basename(a), basename(b)));
+  if (!complete) checkNames(sorted.map((each) => basename(each)));
+  const files: PartFile[] = [];
+  for (const each of sorted)
+    files.push({ path: each, ...(await summariseFile(each, limits, format)) });
+  checkFiles(files);
+  const [first] = files;
+  if (first === undefined) throw refuse('name a file');
+  if (files.length === 1) return { ...first, files, parts: [] };
+  const hashes = files.map(({ fileHash }) => fileHash).join(' ');
+  return {
+    fileName: `${first.fileName} and ${files.length - 1} more`,
+    fileHash: createHash('sha256').update(hashes).digest('hex'),
+    byteCount: files.reduce((sum, { byteCount }) => sum + byteCount, 0),
+    format: first.format,
+    header: first.header,
+    files,
+    parts: partsOf(files),
+  };
+}
+
+/** Without the first `lines` lines. */
+async function* afterLines(
+  chunks: AsyncIterable<Buffer>,
+  lines: number,
+): AsyncGenerator<Buffer, void, undefined> {
+  let left = lines;
+  for await (const chunk of chunks) {
+    let from = 0;
+    for (; left > 0 && from < chunk.length; left -= 1) {
+      const end = chunk.indexOf(lineFeed, from);
+      if (end === -1) break;
+      from = end + 1;
+    }
+    if (left === 0 && from < chunk.length) yield chunk.subarray(from);
+  }
+}
+
+const lineFeed = 0x0a;
+
+/** The files once more, as one; throws `file_changed` when the bytes of one are not those of its summary. */
+export async function* exportBytes(
+  { files, byteCount }: ExportSummary,
+  limits: FileLimits | undefined,
+  onProgress: ((readBytes: number, totalBytes: number) => void) | undefined,
+): AsyncGenerator<Buffer, void, undefined> {
+  let readBytes = 0;
+  let endsLine = true;
+  for (const [index, file] of files.entries()) {
+    const hash = createHash('sha256');
+    const bytes = async function* (): AsyncGenerator<Buffer, void, undefined> {
+      for await (const chunk of plainBytes(file.path, limits)) {
+        hash.update(chunk);
+        readBytes += chunk.length;
+        onProgress?.(readBytes, byteCount);
+        yield chunk;
+      }
+    };
+    for await (const chunk of afterLines(bytes(), index === 0 ? 0 : file.headerLines)) {
+      if (!endsLine && index > 0) yield Buffer.from('\n');
+      yield chunk;
+      endsLine = true;
+    }
+    endsLine = file.endsLine;
+    if (hash.digest('hex') !== file.fileHash) {
+      throw new PurserError(
+        'file_changed',
+        `${file.fileName} changed while it was being read; upload it again when it is complete`,
+        { details: { class: 'fatal', file: file.fileName } },
+      );
+    }
+  }
+}
