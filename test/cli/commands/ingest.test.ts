@@ -89,7 +89,7 @@ it('takes the files of one export, named one by one or by their manifest', async
   const files = ['2', '1'].flatMap((id) => ['--file', join(folder, `hourly-0000${id}.csv`)]);
   expect(await invoke(...ingest, ...files)).toMatchObject({
     code: 0,
-    out: expect.stringContaining('already there'),
+    out: expect.stringContaining('already has this file'),
   });
   const alone = await invoke(...ingest, ...files.slice(0, 2));
   expect(alone).toMatchObject({
