@@ -25,6 +25,12 @@ export interface ConnectOptions {
   readonly idleInTransactionMs?: number | undefined;
   /** Level L1 only: marks the sessions of this pool as system sessions. */
   readonly systemMarker?: boolean | undefined;
+  /** Never close a connection for idleness or age. Default false. */
+  readonly keepOpen?: boolean | undefined;
+  /** Called with the SQLSTATE of every notice. */
+  readonly onNotice?: ((code: string) => void) | undefined;
+  /** Called when a connection has closed, or could not be opened. */
+  readonly onClose?: (() => void) | undefined;
 }
 
 /** Opens a lazy pool. numeric and int8 come back as strings, timestamptz as Date, jsonb parsed. */
@@ -37,9 +43,10 @@ export function connect(url: string, options: ConnectOptions): Sql {
     // PgBouncer assigns the server connection to another client when a transaction ends, even if the driver has
     // already sent another message (a Describe for parameter types). The answer is lost and the client waits for ever.
     ...(pooled ? { max_pipeline: 0 } : {}),
-    idle_timeout: 60,
     connect_timeout: 10,
-    onnotice: () => {},
+    onnotice: ({ code }) => options.onNotice?.(code ?? ''),
+    onclose: () => options.onClose?.(),
+    ...(options.keepOpen === true ? { idle_timeout: 0, max_lifetime: null } : { idle_timeout: 60 }),
     ssl: address.tls,
     connection: {
       application_name: options.applicationName,

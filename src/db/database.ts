@@ -200,7 +200,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     await Promise.all([tenant.close(), system.end({ timeout: 5 }), leases.end({ timeout: 5 })]);
   };
   if (level === 'L3' && (options.tenantConnections > 0 || options.tenantThreads === true)) {
-    await assertTenantLogin(tenant.sql, found.identity).catch(async (error: unknown) => {
+    const check = tenant.sessions.use(({ sql }) => assertTenantLogin(sql, found.identity));
+    await check.catch(async (error: unknown) => {
       await close();
       throw error;
     });

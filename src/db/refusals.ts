@@ -4,7 +4,6 @@
  */
 import { createHash } from 'node:crypto';
 import postgres from 'postgres';
-import type { Tx } from './connect.ts';
 
 export interface Refusal {
   /** SQLSTATE: PU001 without a valid context, 42501 for a row of another tenant. */
@@ -26,23 +25,6 @@ export function refusalOf(error: unknown, role: string): Refusal | undefined {
   if (!refused) return undefined;
   const text: unknown = Reflect.get(error, 'query');
   return { code, role, queryTag: queryTag(typeof text === 'string' ? text : '') };
-}
-
-type Body = (tx: Tx) => unknown;
-
-/** Calls `failed` with every error of a savepoint, also when the transaction continues after it. */
-export function watchSavepoints(tx: Tx, failed: (error: unknown) => void): Tx {
-  const begin = tx.savepoint.bind(tx);
-  const savepoint = async (first: string | Body, second?: Body): Promise<unknown> => {
-    const [name, body] = typeof first === 'string' ? [first, second] : ['', first];
-    try {
-      return await begin(name, (inner) => body?.(watchSavepoints(inner, failed)));
-    } catch (error) {
-      failed(error);
-      throw error;
-    }
-  };
-  return Object.assign(tx, { savepoint });
 }
 
 const named = /^\s*(?:\/\*\s*([\w.:-]{1,60})\s*\*\/|--\s*([\w.:-]{1,60})\s*\n)/;

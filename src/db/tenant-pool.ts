@@ -2,26 +2,29 @@
  * The tenant pool of a thread or process that runs handlers. `TenantAccess` is plain data, so that it can be posted
  * to a thread or passed to a process.
  */
-import { connect } from './connect.ts';
 import type { Sql } from './connect.ts';
+import { SessionPool } from './guard/session-pool.ts';
+import { Session } from './guard/session.ts';
 import type { TenantPool } from './tenant.ts';
 
 /** How tenant transactions reach the database. Contains a connection string. */
-export interface TenantAccess extends Omit<TenantPool, 'sql'> {
+export interface TenantAccess extends Omit<TenantPool, 'sessions'> {
   readonly url: string;
   readonly tlsVerify: boolean | undefined;
   readonly pooled: boolean;
 }
 
-/** Opens a lazy pool of at most `max` connections. */
+/** Opens a lazy pool of at most `max` sessions. */
 export function openTenantPool(
   access: TenantAccess,
   options: { readonly max: number; readonly applicationName: string },
 ): TenantPool & { close(): Promise<void> } {
   const { url, tlsVerify, pooled, ...pool } = access;
+  const { max, applicationName } = options;
   // With named prepared statements, SQL of one tenant could redefine a statement and read the next token with it.
-  const sql = connect(url, { ...options, tlsVerify, pooled, prepare: false });
-  return { ...pool, sql, close: () => sql.end({ timeout: 5 }) };
+  const open = () => Session.open(url, { applicationName, tlsVerify, pooled, prepare: false });
+  const sessions = new SessionPool(max, open);
+  return { ...pool, sessions, close: () => sessions.close() };
 }
 
 /**

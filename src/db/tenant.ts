@@ -5,10 +5,13 @@
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
-import type postgres from 'postgres';
+import postgres from 'postgres';
 import { codeOf, exitCodes, PurserError } from '../errors.ts';
 import type { Sql, Tx } from './connect.ts';
-import { refusalOf, watchSavepoints } from './refusals.ts';
+import type { SessionPool } from './guard/session-pool.ts';
+import { runTransaction } from './guard/transaction.ts';
+import type { Identity } from './guard/transaction.ts';
+import { refusalOf } from './refusals.ts';
 import type { Refusal } from './refusals.ts';
 
 type Parameter = postgres.ParameterOrFragment<never>;
@@ -37,7 +40,7 @@ export interface BeginOptions {
 }
 
 export interface TenantPool {
-  readonly sql: Sql;
+  readonly sessions: SessionPool;
   /** Level L2: the login becomes the tenant role for the transaction. L3 and L1 need no switch. */
   readonly switchRole: boolean;
   /** Whether the server can notice a client that went away while a statement runs. */
@@ -70,26 +73,54 @@ const forgetSession =
   'reset all; close all; deallocate all; discard sequences; discard temp; unlisten *; select pg_advisory_unlock_all()';
 const mode = 'isolation level read committed read write';
 /** In a transaction of its own: a ROLLBACK of the tenant's would bring back what was forgotten. */
-const beginAnew = `${forgetSession}; commit; begin ${mode}`;
+const beginAnew = `begin; ${forgetSession}; commit; begin ${mode}`;
 
-async function enter(tx: Tx, pool: TenantPool, context: TenantContext): Promise<void> {
+async function enter(
+  sql: postgres.ReservedSql,
+  pool: TenantPool,
+  context: TenantContext,
+): Promise<Identity> {
   const remainingMs =
     context.deadlineMs === undefined
       ? noDeadlineStatementMs
       : Math.max(1, Math.ceil(context.deadlineMs - Date.now()));
-  const entering = tx`
+  const entering = sql<Identity[]>`
     select set_config('role', ${pool.switchRole ? 'purser_tenant' : 'none'}, true),
            set_config('purser.token', ${context.token}, true),
            set_config('idle_in_transaction_session_timeout', ${String(idleInTransactionMs)}, true),
-           set_config('statement_timeout', ${String(remainingMs)}, true)
-           ${pool.checksConnection ? tx`, set_config('client_connection_check_interval', '1000', true)` : tx``}`;
+           set_config('statement_timeout', ${String(remainingMs)}, true),
+           ${pool.checksConnection ? sql`set_config('client_connection_check_interval', '1000', true),` : sql``}
+           pg_current_xact_id()::text as xid, pg_backend_pid() as pid`;
   // In this order (a query of postgres.js is sent when it is waited for), without a wait in between.
-  const [forgotten] = await Promise.allSettled([tx.unsafe(beginAnew), entering]);
-  // More temporary tables than there are locks, or a timeout of next to nothing: nobody is to have this session.
-  if (forgotten.status === 'rejected') {
-    await tx.unsafe('rollback; select pg_terminate_backend(pg_backend_pid())');
-  }
-  await entering;
+  const [begun] = await Promise.allSettled([sql.unsafe(beginAnew), entering]);
+  if (begun.status === 'rejected') throw asUnreset(begun.reason);
+  const [identity] = await entering;
+  return identity ?? { xid: null, pid: 0 };
+}
+
+/** More temporary tables than there are locks, or a timeout of next to nothing: the session is of no use. */
+function asUnreset(error: unknown): unknown {
+  return error instanceof postgres.PostgresError
+    ? databaseUnavailable(`a session could not be reset (${error.code})`, error)
+    : error;
+}
+
+/** Locks the attempt and refuses a stale token, as the last statement before COMMIT. */
+async function fence(
+  sql: postgres.ReservedSql,
+  completion: string | null | undefined,
+  { xid, pid }: Identity,
+): Promise<Identity | undefined> {
+  const [row] =
+    completion === undefined
+      ? await sql<Identity[]>`
+          select purser.commit_fence(), pg_catalog.pg_current_xact_id_if_assigned()::text as xid,
+                 pg_catalog.pg_backend_pid() as pid`
+      : await sql<Identity[]>`
+          select purser.complete_attempt(${completion}::text::jsonb), ${xid}::text as xid, ${pid}::int as pid
+          where pg_catalog.pg_current_xact_id_if_assigned()::text = ${xid}::text
+            and pg_catalog.pg_backend_pid() = ${pid}::int`;
+  return row;
 }
 
 /** The server leaves (57P...), has no connection to spare, or the driver lost its own. */
@@ -112,11 +143,15 @@ function asOutage(error: unknown, afterMs: number): unknown {
   const code = codeOf(error);
   const lost = lostConnection.has(code) && afterMs < idleInTransactionMs && isOfDriver(error);
   if (!lost && !outages.has(code)) return error;
-  return new PurserError(
-    'database_unavailable',
-    `the database went away during a tenant transaction (${code})`,
-    { cause: error, exitCode: exitCodes.unavailable, details: { class: 'snooze', retryAfterMs } },
-  );
+  return databaseUnavailable(`the database went away during a tenant transaction (${code})`, error);
+}
+
+function databaseUnavailable(message: string, cause: unknown): PurserError {
+  return new PurserError('database_unavailable', message, {
+    cause,
+    exitCode: exitCodes.unavailable,
+    details: { class: 'snooze', retryAfterMs },
+  });
 }
 
 /** A socket's error could also be of something that the transaction's code talked to; queries are named. */
@@ -146,7 +181,7 @@ export async function withTenant<T>(
     );
   }
   const begunAtMs = performance.now();
-  const role = pool.switchRole ? 'purser_tenant' : pool.sql.options.user;
+  let role = 'purser_tenant';
   const told = new Set<unknown>();
   const tell = (error: unknown): void => {
     const refusal = told.has(error) ? undefined : refusalOf(error, role);
@@ -154,17 +189,21 @@ export async function withTenant<T>(
     if (refusal !== undefined) onRefused?.(refusal);
   };
   try {
-    const result = await pool.sql.begin(mode, async (tx) => {
-      await enter(tx, pool, context);
-      const value = await entered.run(token, () => fn(watchSavepoints(tx, tell)));
-      if (options.complete === true) {
-        const result = JSON.stringify(storable(value)) ?? null;
-        await tx`select purser.complete_attempt(${result}::text::jsonb)`;
-      } else await tx`select purser.commit_fence()`;
-      if (pool.sharesSessions === true) await tx.unsafe(forgetSession);
-      return { value };
+    return await pool.sessions.use((session) => {
+      if (!pool.switchRole) role = session.login;
+      return runTransaction(session, {
+        enter: (sql) => enter(sql, pool, context),
+        body: (tx) => entered.run(token, () => fn(tx)),
+        fence: async (sql, value, identity) => {
+          const complete = options.complete === true;
+          const completion = complete ? (JSON.stringify(storable(value)) ?? null) : undefined;
+          const fenced = await fence(sql, completion, identity);
+          if (pool.sharesSessions === true) await sql.unsafe(forgetSession);
+          return fenced;
+        },
+        onSavepointError: tell,
+      });
     });
-    return result.value;
   } catch (error) {
     tell(error);
     throw asOutage(error, performance.now() - begunAtMs);

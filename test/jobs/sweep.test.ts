@@ -87,7 +87,7 @@ describe('rescue', () => {
 
   it('skips an attempt that is being committed, so that nothing is lost', async () => {
     const lost = await runningJob(test.sql, tenantId, {}, -1);
-    await database.tenant.sql.begin(async (tx) => {
+    await test.sql.begin(async (tx) => {
       await tx`select set_config('role', 'purser_tenant', true), set_config('purser.token', ${lost.token}, true)`;
       await tx`
         insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)

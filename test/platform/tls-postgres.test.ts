@@ -68,7 +68,7 @@ const systemPool: Driver = async (url, tlsVerify) => {
   });
   try {
     await database.system`select 1`;
-    await database.tenant.sql`select 1`;
+    await database.tenant.sessions.use(({ sql }) => sql`select 1`);
     return await isEncrypted(applicationName);
   } finally {
     await database.close();

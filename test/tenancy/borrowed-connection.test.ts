@@ -31,17 +31,21 @@ afterAll(() => test.close());
 
 /** What a statement outside any tenant transaction sees on the shared connection. */
 async function leftBehind() {
-  const [row] = await database.tenant.sql`
-    select coalesce(current_setting('purser.token', true), '') as token,
-           current_user = session_user as own_role,
-           current_setting('statement_timeout') as statement_timeout`;
+  const [row] = await database.tenant.sessions.use(
+    ({ sql }) => sql`
+      select coalesce(current_setting('purser.token', true), '') as token,
+             current_user = session_user as own_role,
+             current_setting('statement_timeout') as statement_timeout`,
+  );
   return row;
 }
 
 const clean = { token: '', own_role: true, statement_timeout: '0' };
 
 async function backendPid(): Promise<number> {
-  const [row] = await database.tenant.sql<{ pid: number }[]>`select pg_backend_pid() as pid`;
+  const [row] = await database.tenant.sessions.use(
+    ({ sql }) => sql<{ pid: number }[]>`select pg_backend_pid() as pid`,
+  );
   return row?.pid ?? 0;
 }
 
@@ -85,7 +89,9 @@ it("settings that a handler makes for the session do not become the next tenant'
             set_config('statement_timeout', '0', false)`,
   );
   expect(await second`select account_id from aws_accounts`).toEqual([]);
-  await database.tenant.sql`select set_config('purser.token', '', false)`;
+  await database.tenant.sessions.use(
+    ({ sql }) => sql`select set_config('purser.token', '', false)`,
+  );
 });
 
 it('a temporary table of one tenant is not there for the next', async () => {

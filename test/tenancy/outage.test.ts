@@ -1,8 +1,8 @@
 /** A lost database costs a job no attempt; a transaction that the server ended for idleness does. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { connect } from '../../src/db/connect.ts';
 import type { Tx } from '../../src/db/connect.ts';
+import { openTenantPool } from '../../src/db/tenant-pool.ts';
 import { tenantSql, withTenant } from '../../src/db/tenant.ts';
 import type { TenantSql } from '../../src/db/tenant.ts';
 import { freshDatabase } from '../support/database.ts';
@@ -38,11 +38,16 @@ it('a session that the server ends is an outage, also between two statements', a
 });
 
 it('a server that takes no connection is an outage', async () => {
-  const nowhere = connect('postgres://nobody@127.0.0.1:1/none', { max: 1, applicationName: 'x' });
-  const pool = { sql: nowhere, switchRole: false, checksConnection: false };
+  const pool = openTenantPool(
+    {
+      url: 'postgres://nobody@127.0.0.1:1/none',
+      ...{ tlsVerify: undefined, pooled: false, switchRole: false, checksConnection: false },
+    },
+    { max: 1, applicationName: 'x' },
+  );
   const refused = withTenant(pool, { token: 'any' }, (tx) => tx`select 1`);
   await expect(refused).rejects.toMatchObject(unavailable);
-  await nowhere.end();
+  await pool.close();
 });
 
 it('an error of another server inside the transaction is not an outage', async () => {

@@ -1,5 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { connect } from '../../src/db/connect.ts';
+import type { Sql } from '../../src/db/connect.ts';
 import type { Database } from '../../src/db/database.ts';
 import { closeOperatorToken, openOperatorToken, tenantSql } from '../../src/db/tenant.ts';
 import type { TenantSql } from '../../src/db/tenant.ts';
@@ -9,6 +11,8 @@ import { addTenant, endAttempt, startAttempt } from '../support/tenants.ts';
 
 let test: TestDatabase;
 let database: Database;
+/** The same login without the guard of withTenant. */
+let outside: Sql;
 let mine: string;
 let theirs: string;
 
@@ -25,16 +29,20 @@ async function as(tenantId: string): Promise<TenantSql> {
 beforeAll(async () => {
   test = await freshDatabase();
   database = await test.open({ tenantConnections: 1 });
+  outside = connect(test.url, { max: 1, applicationName: 'purser test outside' });
   mine = await addTenant(test.sql);
   theirs = await addTenant(test.sql);
   await addAccount(await as(mine), mine, 'mine');
   await addAccount(await as(theirs), theirs, 'theirs');
 });
-afterAll(() => test.close());
+afterAll(async () => {
+  await outside.end({ timeout: 5 });
+  await test.close();
+});
 
 describe('the tenant role', () => {
   it('without a context reads nothing but an exception: test_rls_missing_context_throws_exception', async () => {
-    const asRole = database.tenant.sql.begin(async (tx) => {
+    const asRole = outside.begin(async (tx) => {
       await tx`set local role purser_tenant`;
       return tx`select * from aws_accounts`;
     });
@@ -114,7 +122,7 @@ describe('a token', () => {
 
 it('a write that meets no row raises as well when there is no context', async () => {
   const nowhere = (statement: string) =>
-    database.tenant.sql.begin(async (tx) => {
+    outside.begin(async (tx) => {
       await tx`set local role purser_tenant`;
       await tx.unsafe(statement);
     });

@@ -148,8 +148,10 @@ describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
           await vanishing.end({ timeout: 0 });
         })
         .catch(() => {});
-      const [left] = await database.tenant.sql<{ token: string }[]>`
-        select coalesce(current_setting('purser.token', true), '') as token`;
+      const [left] = await database.tenant.sessions.use(
+        ({ sql }) => sql<{ token: string }[]>`
+          select coalesce(current_setting('purser.token', true), '') as token`,
+      );
       expect(left).toEqual({ token: '' });
     });
   });

@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { connect } from '../../../src/db/connect.ts';
 import type { Sql } from '../../../src/db/connect.ts';
+import { openTenantPool } from '../../../src/db/tenant-pool.ts';
 import { tenantSql } from '../../../src/db/tenant.ts';
 import { createLogger } from '../../../src/log.ts';
 import { createBatches } from '../../../src/worker/batches/attempt-batches.ts';
@@ -103,10 +104,17 @@ it('a completion whose answer was lost fails its handler, and its job stays comp
   const [attempt] = await running(1);
   if (attempt === undefined) throw new Error('no job');
   const { jobId, token } = attempt;
-  const pool = { sql: far, switchRole: true, checksConnection: true };
+  const pool = openTenantPool(
+    {
+      url: proxy.url,
+      ...{ tlsVerify: undefined, pooled: false, switchRole: true, checksConnection: true },
+    },
+    { max: 1, applicationName: 'purser test far' },
+  );
   const lost = proxy.loseAnswerTo('commit');
   const work = tenantSql(pool, { token }).begin(async () => 'done', { complete: true });
   await expect(work).rejects.toMatchObject({ code: 'database_unavailable' });
+  await pool.close();
   await lost;
   const error = { code: 'database_unavailable', message: 'lost' };
   const end = { ...completed, toState: 'failed', scheduledFor: new Date(), error } as const;
