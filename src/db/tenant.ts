@@ -6,9 +6,10 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import postgres from 'postgres';
-import { codeOf, exitCodes, PurserError } from '../errors.ts';
+import { PurserError } from '../errors.ts';
 import type { Sql, Tx } from './connect.ts';
 import type { SessionPool } from './guard/session-pool.ts';
+import { asOutage, databaseUnavailable, idleInTransactionMs } from './guard/outage.ts';
 import { runTransaction } from './guard/transaction.ts';
 import type { Identity } from './guard/transaction.ts';
 import { refusalOf } from './refusals.ts';
@@ -60,8 +61,6 @@ export interface TenantContext {
   readonly storable?: ((result: unknown) => unknown) | undefined;
 }
 
-/** A transaction that sits idle for longer than this is ended by the server. */
-const idleInTransactionMs = 5_000;
 const noDeadlineStatementMs = 600_000;
 
 /**
@@ -122,42 +121,6 @@ async function fence(
             and pg_catalog.pg_backend_pid() = ${pid}::int`;
   return row;
 }
-
-/** The server leaves (57P...), has no connection to spare, or the driver lost its own. */
-const outages = new Set(['57P01', '57P02', '57P03', '53300', 'CONNECT_TIMEOUT']);
-const lostConnection = new Set([
-  'CONNECTION_CLOSED',
-  'CONNECTION_DESTROYED',
-  'CONNECTION_ENDED',
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'EPIPE',
-]);
-const retryAfterMs = 2_000;
-
-/**
- * An outage is nobody's fault, so that it costs a job no attempt. A connection that was lost after a longer time
- * may have been ended for the transaction's own idleness: that stays an error of whoever was idle.
- */
-function asOutage(error: unknown, afterMs: number): unknown {
-  const code = codeOf(error);
-  const lost = lostConnection.has(code) && afterMs < idleInTransactionMs && isOfDriver(error);
-  if (!lost && !outages.has(code)) return error;
-  return databaseUnavailable(`the database went away during a tenant transaction (${code})`, error);
-}
-
-function databaseUnavailable(message: string, cause: unknown): PurserError {
-  return new PurserError('database_unavailable', message, {
-    cause,
-    exitCode: exitCodes.unavailable,
-    details: { class: 'snooze', retryAfterMs },
-  });
-}
-
-/** A socket's error could also be of something that the transaction's code talked to; queries are named. */
-const isOfDriver = (error: unknown): boolean =>
-  codeOf(error).startsWith('CONNECT') ||
-  (error instanceof Error && ('query' in error || Reflect.get(error, 'syscall') === 'connect'));
 
 /** Token of the transaction that the code which runs now is inside of. */
 const entered = new AsyncLocalStorage<string>();

@@ -72,9 +72,7 @@ describe('a statement that the handler leaves running', () => {
   it('and that succeeds before the fence is part of the transaction', async () => {
     let ran = false;
     const outcome = await outcomeOf((tx) => {
-      void tx`select pg_sleep(0.05)`.then(() => {
-        ran = true;
-      });
+      void tx`select pg_sleep(0.05)`.then(() => (ran = true));
     });
     expect(outcome).toEqual({ error: undefined, committed: true });
     expect(ran).toBe(true);
@@ -180,7 +178,7 @@ describe('what the handler leaves open', () => {
       'a cursor whose function does not end',
       (tx: Tx) => {
         void tx`select generate_series(1, 10)`
-          .cursor(1, () => new Promise<void>(ignore))
+          .cursor(1, () => new Promise<void>(ignore) as never)
           .catch(ignore);
       },
     ],
@@ -211,7 +209,7 @@ describe('what the handler leaves open', () => {
 
   it('a notification is sent by COMMIT and not before', async () => {
     const heard: string[] = [];
-    const { unlisten } = await test.sql.listen('truth', (payload) => heard.push(payload));
+    const listening = await test.sql.listen('truth', (payload) => heard.push(payload));
     const failed = sql.begin(async (tx) => {
       await tx.notify('truth', 'rolled back');
       throw new Error('changed my mind');
@@ -219,7 +217,7 @@ describe('what the handler leaves open', () => {
     await expect(failed).rejects.toThrow('changed my mind');
     await sql.begin((tx) => tx.notify('truth', 'committed'));
     await expect.poll(() => heard).toEqual(['committed']);
-    await unlisten();
+    await listening.unlisten();
   });
 });
 

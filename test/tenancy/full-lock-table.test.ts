@@ -44,17 +44,30 @@ afterAll(async () => {
   await rm(dataDir, { recursive: true, force: true });
 });
 
-it('costs the next tenant no attempt, and the one after it nothing', async () => {
-  const as = async () => {
-    const { token } = await startAttempt(database.system, await addTenant(database.system));
-    return tenantSql(database.tenant, { token });
-  };
+const as = async () => {
+  const { token } = await startAttempt(database.system, await addTenant(database.system));
+  return tenantSql(database.tenant, { token });
+};
+
+it('made by SQL that commits on its own, costs the next tenant nothing', async () => {
   const [hostile, next] = [await as(), await as()];
   const some = `do $$ begin for n in 1..100 loop
       execute format('create temporary table %I (a int)', gen_random_uuid()); end loop; end $$; commit;`;
   await expect(hostile.unsafe(some.repeat(20))).rejects.toMatchObject({
-    code: 'TRANSACTION_ENDED',
+    code: 'transaction_ended',
   });
-  await expect(next`select 1 as one`).rejects.toMatchObject({ code: 'database_unavailable' });
+  expect(await next`select 1 as one`).toEqual([{ one: 1 }]);
+});
+
+it('whose locks others hold when it is to be reset, costs the next tenant no attempt', async () => {
+  const [first, next] = [await as(), await as()];
+  await first.unsafe(`do $$ begin for n in 1..100 loop
+      execute format('create temporary table %I (a int)', gen_random_uuid()); end loop; end $$`);
+  await database.system.begin(async (tx) => {
+    await tx.unsafe(`do $$ begin for n in 1..9999 loop
+        begin perform pg_advisory_xact_lock(n); exception when out_of_memory then exit; end;
+      end loop; end $$`);
+    await expect(next`select 1 as one`).rejects.toMatchObject({ code: 'database_unavailable' });
+  });
   expect(await next`select 1 as one`).toEqual([{ one: 1 }]);
 });

@@ -41,7 +41,10 @@ it('a server that takes no connection is an outage', async () => {
   const pool = openTenantPool(
     {
       url: 'postgres://nobody@127.0.0.1:1/none',
-      ...{ tlsVerify: undefined, pooled: false, switchRole: false, checksConnection: false },
+      tlsVerify: undefined,
+      pooled: false,
+      switchRole: false,
+      checksConnection: false,
     },
     { max: 1, applicationName: 'x' },
   );

@@ -70,7 +70,7 @@ export class SessionPool {
       this.#idle.delete(idle);
       return idle;
     }
-    if (this.#lent.size + this.#opening < this.#max) return this.#openOne();
+    if (this.#mayOpen()) return this.#openOne();
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
   }
 
@@ -83,13 +83,19 @@ export class SessionPool {
       return session;
     } finally {
       this.#opening -= 1;
-      if (this.#lent.size + this.#opening < this.#max) this.#openForWaiter();
+      this.#openForWaiter();
     }
   }
 
+  #mayOpen(): boolean {
+    const open = this.#idle.size + this.#lent.size + this.#opening + this.#closing.size;
+    return open < this.#max && !this.#closed;
+  }
+
   #openForWaiter(): void {
-    const waiter = this.#waiting.shift();
-    if (waiter !== undefined) waiter.resolve(this.#openOne());
+    if (this.#waiting.length > 0 && this.#mayOpen()) {
+      this.#waiting.shift()?.resolve(this.#openOne());
+    }
   }
 
   #return(session: Session): void {
@@ -97,7 +103,6 @@ export class SessionPool {
     const old = performance.now() - session.openedAtMs > maxAgeMs;
     if (this.#closed || session.ended !== undefined || !session.reusable || old) {
       this.#end(session);
-      if (!this.#closed) this.#openForWaiter();
     } else {
       const waiter = this.#waiting.shift();
       if (waiter === undefined) this.#keep(session);
@@ -122,10 +127,15 @@ export class SessionPool {
     this.#end(session);
   }
 
+  /** The session counts until the server has closed it. */
   #end(session: Session): void {
     session.onEnd(() => {});
-    const closing = session.retire().finally(() => this.#closing.delete(closing));
+    const closing = session.retire();
     this.#closing.add(closing);
+    void closing.finally(() => {
+      this.#closing.delete(closing);
+      this.#openForWaiter();
+    });
   }
 }
 

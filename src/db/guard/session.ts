@@ -3,12 +3,14 @@
  * give it to nobody else, and when the server session ends this object ends too: it is never reconnected. Sessions
  * are lent to one transaction at a time by SessionPool.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type postgres from 'postgres';
 import { connect } from '../connect.ts';
 import type { ConnectOptions } from '../connect.ts';
 
 /** COMMIT and ROLLBACK outside a transaction succeed with this warning. */
 const noActiveTransaction = '25P01';
+const closeTimeoutMs = 1_000;
 
 export type SessionOptions = Omit<ConnectOptions, 'max' | 'onNotice' | 'onClose' | 'keepOpen'>;
 
@@ -41,7 +43,7 @@ export class Session {
       max: 1,
       keepOpen: true,
       onNotice: (code) => state.onNotice(code),
-      onClose: () => state.end(connectionClosed()),
+      onClose: () => state.close(),
     });
     try {
       return new Session(driver, await driver.reserve(), state);
@@ -61,31 +63,48 @@ export class Session {
     this.#state.listen(listener);
   }
 
-  /** Ends the session without waiting for the server, which rolls back what was not committed. */
+  /**
+   * Ends the session at once; the server rolls back what was not committed. Resolves when the server has closed the
+   * connection, which frees its locks, or after 1 s.
+   */
   async retire(): Promise<void> {
     this.reusable = false;
-    this.#state.end(connectionClosed());
-    await this.#driver.end({ timeout: 0 });
+    this.#state.end();
+    void this.#driver.end({ timeout: 0 });
+    const timeout = new AbortController();
+    const late = sleep(closeTimeoutMs, undefined, { signal: timeout.signal }).catch(() => {});
+    await Promise.race([this.#state.closed, late]);
+    timeout.abort();
   }
 }
 
 class SessionState {
   ended: Error | undefined;
+  readonly closed: Promise<void>;
   onNotice: (code: string) => void = () => {};
+  #closed: () => void = () => {};
   #listener: (error: Error) => void = () => {};
+
+  constructor() {
+    this.closed = new Promise((resolve) => {
+      this.#closed = resolve;
+    });
+  }
 
   listen(listener: (error: Error) => void): void {
     this.#listener = listener;
     if (this.ended !== undefined) listener(this.ended);
   }
 
-  end(error: Error): void {
+  end(): void {
     if (this.ended !== undefined) return;
-    this.ended = error;
-    this.#listener(error);
+    const code = 'CONNECTION_CLOSED';
+    this.ended = Object.assign(new Error('the database session has ended'), { code });
+    this.#listener(this.ended);
   }
-}
 
-function connectionClosed(): Error {
-  return Object.assign(new Error('the database session has ended'), { code: 'CONNECTION_CLOSED' });
+  close(): void {
+    this.#closed();
+    this.end();
+  }
 }

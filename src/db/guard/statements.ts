@@ -199,14 +199,13 @@ export class Statements {
 
   /** Checks, after `sent`, that the session is still inside the transaction. Statements wait meanwhile. */
   #startCheck(sent: Promise<void>): void {
-    const check = sent
-      .then(() => this.#isInside())
-      .then((inside) => {
-        if (this.#check === check) this.#check = undefined;
-        if (!inside)
-          this.#abort(transactionEnded('the transaction was ended by a statement of its own'));
-        this.#wake();
-      });
+    const check = (async () => {
+      await sent;
+      const inside = await this.#isInside();
+      if (this.#check === check) this.#check = undefined;
+      if (!inside) this.#abort(transactionEnded('a statement of the transaction ended it'));
+      this.#wake();
+    })();
     this.#check = check;
   }
 

@@ -129,7 +129,10 @@ function transactionSql(
     }
   };
   const members = {
-    ...{ types: sql.types, typed: sql.typed, json: sql.json, array: sql.array },
+    types: sql.types,
+    typed: sql.typed,
+    json: (...args: Parameters<typeof sql.json>) => sql.json(...args),
+    array: (...args: Parameters<typeof sql.array>) => sql.array(...args),
     unsafe: (...args: Parameters<typeof sql.unsafe>) => guarded(sql.unsafe(...args)),
     file: (...args: Parameters<typeof sql.file>) => guarded(sql.file(...args)),
     // The driver's own would run outside the transaction.

@@ -107,7 +107,10 @@ it('a completion whose answer was lost fails its handler, and its job stays comp
   const pool = openTenantPool(
     {
       url: proxy.url,
-      ...{ tlsVerify: undefined, pooled: false, switchRole: true, checksConnection: true },
+      tlsVerify: undefined,
+      pooled: false,
+      switchRole: true,
+      checksConnection: true,
     },
     { max: 1, applicationName: 'purser test far' },
   );
