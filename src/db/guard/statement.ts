@@ -92,9 +92,13 @@ export function isComplete(stream: CopyStream): boolean {
   return stream instanceof Writable ? stream.writableEnded : stream.readableEnded;
 }
 
-/** Lets the server send what is left, so that it can notice that the session ends. */
+/** Lets the server send what is left, without keeping it, so that it can notice that the session ends. */
 export function discard(stream: CopyStream): void {
-  if (stream instanceof Writable) stream.on('error', () => {}).destroy(new Error('COPY not ended'));
-  else if (stream.destroyed) stream._read(0);
-  else stream.on('error', () => {}).resume();
+  stream.on('error', () => {});
+  if (stream instanceof Writable) stream.destroy(new Error('the COPY was not ended'));
+  else {
+    // The driver stops reading from its socket while `push` says that the stream is full.
+    stream.push = () => true;
+    stream._read(0);
+  }
 }

@@ -33,6 +33,7 @@ export class Statements {
   #refusal: Error | undefined;
   /** Statements wait for it while it is checked that the transaction goes on. */
   #check: Promise<void> | undefined;
+  #checks = 0;
   #wake: () => void = () => {};
   #fail: (error: Error) => void = () => {};
   /** Rejects when the transaction has ended on the server, or the session has. */
@@ -199,14 +200,17 @@ export class Statements {
 
   /** Checks, after `sent`, that the session is still inside the transaction. Statements wait meanwhile. */
   #startCheck(sent: Promise<void>): void {
-    const check = (async () => {
-      await sent;
-      const inside = await this.#isInside();
-      if (this.#check === check) this.#check = undefined;
-      if (!inside) this.#abort(transactionEnded('a statement of the transaction ended it'));
-      this.#wake();
-    })();
-    this.#check = check;
+    this.#checks += 1;
+    this.#check = this.#runCheck(sent);
+  }
+
+  async #runCheck(sent: Promise<void>): Promise<void> {
+    await sent;
+    const inside = await this.#isInside();
+    this.#checks -= 1;
+    if (this.#checks === 0) this.#check = undefined;
+    if (!inside) this.#abort(transactionEnded('a statement of the transaction ended it'));
+    this.#wake();
   }
 
   async #isInside(): Promise<boolean> {
