@@ -221,7 +221,7 @@ export class Executors {
         const assignment = executor.find(message.token);
         if (assignment === undefined) return;
         void answerLlmCall(this.#options, assignment, message).then((answer) =>
-          executor.post(answer),
+          executor.answerLlmCall(answer),
         );
         return;
       }

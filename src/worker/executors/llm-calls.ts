@@ -14,7 +14,7 @@ export async function answerLlmCall(
   options: { readonly llm: LlmGateway; readonly log: Logger },
   { attempt, controller }: Assignment,
   { callId, call }: LlmCallMessage,
-): Promise<ToExecutor> {
+): Promise<Extract<ToExecutor, { readonly callId: number }>> {
   const { tenantId, jobId, token, jobType } = attempt;
   const log = options.log.child({ jobId, tenantId, jobType });
   const { signal } = controller;

@@ -4,9 +4,9 @@
  * before it has started.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { endOfThrow } from '../classify.ts';
+import { messageOf } from '../../errors.ts';
 import { AssignmentTable } from './assignment-table.ts';
-import { startDeadline, startGrace } from './assignment.ts';
+import { failAssignment, notDelivered, startDeadline, startGrace } from './assignment.ts';
 import type { Assignment } from './assignment.ts';
 import { endKilledAttempts } from './killed-attempts.ts';
 import type { Kill } from './killed-attempts.ts';
@@ -24,6 +24,7 @@ export class ManagedExecutor {
   /** draining: it takes no new attempts. ended: its code no longer runs, or is being terminated. */
   #phase: 'open' | 'draining' | 'ended' = 'open';
   #startedAttempts = 0;
+  #foreignLogged = false;
   /** undefined once it has loaded. */
   #loadTimer: NodeJS.Timeout | undefined;
   #drainTimer: NodeJS.Timeout | undefined;
@@ -66,15 +67,27 @@ export class ManagedExecutor {
     if (this.kind !== 'shared') this.#phase = 'draining';
     this.#assignments.add(assignment);
     const { slotIndex, attempt } = assignment;
-    this.post({ kind: 'run', slotIndex, attempt });
+    try {
+      this.post({ kind: 'run', slotIndex, attempt });
+    } catch (error) {
+      this.#fail(assignment, notDelivered(messageOf(error)));
+    }
+  }
+
+  /** Answers a call of a handler. An answer that cannot be cloned becomes an error of the call. */
+  answerLlmCall(answer: Extract<ToExecutor, { readonly callId: number }>): void {
+    try {
+      this.post(answer);
+    } catch (error) {
+      this.post({ kind: 'llm_error', callId: answer.callId, error: packError(error) });
+    }
   }
 
   /** The attempt's signal aborted: an attempt that has started gets the grace to stop. */
   abort(assignment: Assignment): void {
     const { attempt, controller } = assignment;
     if (this.#assignments.claim(assignment)) {
-      this.#endAborted(assignment);
-      this.#reportIdle();
+      this.#fail(assignment, controller.signal.reason);
       return;
     }
     const reason = packError(controller.signal.reason);
@@ -174,6 +187,16 @@ export class ManagedExecutor {
         this.#assignments.remove(message.token)?.resolve(message.end);
         this.#reportIdle();
         return;
+      case 'not_delivered':
+        this.#fail(this.find(message.token), notDelivered(message.reason));
+        return;
+      case 'foreign':
+        if (!this.#foreignLogged) {
+          const { applicationName, log } = this.#options;
+          log.warn({ executor: applicationName }, 'foreign_message_ignored');
+        }
+        this.#foreignLogged = true;
+        return;
       case 'retire':
         this.#options.log.warn({ reason: message.reason }, 'executor_retired');
         this.retire(message.reason, this.#options.timing.drainMs);
@@ -187,6 +210,7 @@ export class ManagedExecutor {
 
   /** Its code ended unasked. While its handlers load, no attempt is the cause; of a process that is not known. */
   #died({ how, text }: DeathCause): void {
+    if (this.#phase === 'ended') return;
     if (this.#loadTimer === undefined || how === 'process') void this.kill(how, text);
     else this.#options.events.message(this, loadFailed(text));
   }
@@ -208,14 +232,16 @@ export class ManagedExecutor {
     }
     const { jobId, jobType } = assignment.attempt;
     this.#options.log.warn({ jobId, jobType }, 'handler_still_running');
-    this.#endAborted(assignment);
+    this.#fail(assignment, assignment.controller.signal.reason);
     const reason = `the handler of job ${jobId} did not stop when it was aborted`;
     this.retire(reason, this.#options.timing.drainMs);
   }
 
-  #endAborted({ attempt, facts: handler, controller, resolve }: Assignment): void {
-    this.#assignments.remove(attempt.token);
-    resolve(endOfThrow(controller.signal.reason, { attempt, handler, now: new Date() }));
+  #fail(assignment: Assignment | undefined, thrown: unknown): void {
+    if (assignment === undefined) return;
+    this.#assignments.remove(assignment.attempt.token);
+    failAssignment(assignment, thrown);
+    this.#reportIdle();
   }
 
   #reportIdle(): void {

@@ -50,6 +50,21 @@ const maxDetails = 100;
 /** Approximate length of one detail's JSON. */
 const maxDetailLength = 50_000;
 
+/** Whether a message's value can be unpacked. */
+export function isPackedError(value: unknown): value is PackedError {
+  if (typeof value !== 'object' || value === null) return false;
+  const { kind, name, message, fields, cause }: Partial<Record<keyof PackedError, unknown>> = value;
+  return (
+    typeof kind === 'string' &&
+    Object.hasOwn(blanks, kind) &&
+    typeof name === 'string' &&
+    typeof message === 'string' &&
+    typeof fields === 'object' &&
+    fields !== null &&
+    (cause === undefined || isPackedError(cause))
+  );
+}
+
 /** Never throws. Fields that cannot be read are left out, or replaced by a note. */
 export function packError(thrown: unknown): PackedError {
   return packCause(thrown, 0);

@@ -5,9 +5,10 @@
 import { fork } from 'node:child_process';
 import { extname } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { Worker } from 'node:worker_threads';
+import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_threads';
 import { codeOf, messageOf } from '../../errors.ts';
 import { ClaimTable } from './claim-table.ts';
+import { isFromExecutor } from './message-shape.ts';
 import type { DeathCause, ExecutorSetup, FromExecutor, ToExecutor } from './protocol.ts';
 
 export interface ExecutorEvents {
@@ -17,6 +18,7 @@ export interface ExecutorEvents {
 }
 
 export interface ExecutorHandle {
+  /** Throws when the message cannot be cloned: its values are nested too deep, or are not data. */
   post(message: ToExecutor): void;
   /** undefined for a process: its attempts are given to no other executor. */
   readonly claimTable: ClaimTable | undefined;
@@ -32,20 +34,32 @@ export type SpawnExecutor = (setup: ExecutorSetup, events: ExecutorEvents) => Ex
 const sibling = (name: string): URL =>
   new URL(`./${name}${extname(import.meta.url)}`, import.meta.url);
 
+/** Hands on messages of the protocol; of any other only the fact. */
+const checked =
+  ({ message }: ExecutorEvents) =>
+  (received: unknown): void =>
+    message(isFromExecutor(received) ? received : { kind: 'foreign' });
+
+/** Handlers and libraries can use the thread's own port (parentPort), so the protocol has another one. */
 export const spawnThread: SpawnExecutor = (setup, events) => {
   const claimTable = new ClaimTable();
+  const { port1: port, port2: threadPort } = new MessageChannel();
+  const receive = checked(events);
   let thread: Worker;
   try {
     thread = new Worker(sibling('thread/main'), {
-      workerData: { setup, memory: claimTable.memory },
+      workerData: { setup, memory: claimTable.memory, port: threadPort },
+      transferList: [threadPort],
       resourceLimits: { maxOldGenerationSizeMb: setup.heapMb },
     });
   } catch (error) {
+    port.close();
     return notStarted(`its thread did not start: ${messageOf(error)}`, events);
   }
   let isExpected = false;
   let cause: DeathCause = { how: 'ended', text: 'its thread ended by itself' };
-  thread.on('message', events.message);
+  port.on('message', receive);
+  thread.on('message', () => events.message({ kind: 'foreign' }));
   thread.on('error', (error) => {
     cause =
       codeOf(error) === 'ERR_WORKER_OUT_OF_MEMORY'
@@ -54,6 +68,11 @@ export const spawnThread: SpawnExecutor = (setup, events) => {
   });
   const ended = new Promise<void>((resolve) => {
     thread.once('exit', () => {
+      // Messages that it sent before it ended.
+      for (let last = receiveMessageOnPort(port); last; last = receiveMessageOnPort(port)) {
+        receive(last.message);
+      }
+      port.close();
       resolve();
       if (!isExpected) events.died(cause);
     });
@@ -61,9 +80,9 @@ export const spawnThread: SpawnExecutor = (setup, events) => {
   return {
     claimTable,
     ended,
-    // A thread has no origin.
+    // A port has no origin.
     // oxlint-disable-next-line unicorn/require-post-message-target-origin
-    post: (message) => thread.postMessage(message),
+    post: (message) => port.postMessage(message),
     terminate: async () => {
       isExpected = true;
       void thread.terminate();
@@ -94,12 +113,16 @@ export const spawnProcess: SpawnExecutor = (setup, events) => {
     if (!isExpected) events.died(found);
     isExpected = true;
   };
-  child.on('message', (message: FromExecutor) => {
-    if (message.kind === 'died') {
-      cause = message.cause;
-      child.kill('SIGKILL');
-    } else events.message(message);
+  const receive = checked({
+    ...events,
+    message: (message) => {
+      if (message.kind === 'died') {
+        cause = message.cause;
+        child.kill('SIGKILL');
+      } else events.message(message);
+    },
   });
+  child.on('message', receive);
   // A message could not be sent because the process is ending; 'exit' reports that.
   child.on('error', () => {});
   const ended = new Promise<void>((resolve) => {

@@ -3,7 +3,8 @@
  * an unhandled rejection, an exception in a timer) ends one attempt.
  */
 import { createHook } from 'node:async_hooks';
-import { parentPort, workerData } from 'node:worker_threads';
+import { workerData } from 'node:worker_threads';
+import type { MessagePort } from 'node:worker_threads';
 import { destination } from 'pino';
 import { keysOf } from '../../../crypto/open-keyring.ts';
 import { openTenantPool } from '../../../db/tenant-pool.ts';
@@ -73,11 +74,15 @@ function trapFaults(executor: Executor, post: (message: FromExecutor) => void): 
 }
 
 async function main(): Promise<void> {
-  const port = parentPort;
-  if (port === null) throw new Error('thread/main runs in a thread');
   // spawn.ts starts it with exactly this.
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-  const { setup, memory } = workerData as { setup: ExecutorSetup; memory: SharedArrayBuffer };
+  const { setup, memory, port } = workerData as {
+    setup: ExecutorSetup;
+    memory: SharedArrayBuffer;
+    port: MessagePort;
+  };
+  // The supervisor's port is not for handlers.
+  Reflect.deleteProperty(workerData, 'port');
   const post = (message: FromExecutor): void => port.postMessage(message);
   const claimTable = new ClaimTable(memory);
   const openKeys = keysOf(setup.keys);

@@ -1,0 +1,99 @@
+/** A pool of the built executors, with handlers from a module that the test writes. */
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { connect } from '../../../src/db/connect.ts';
+import type { AttemptEnd, BegunAttempt } from '../../../src/jobs/attempts.ts';
+import { createLlm } from '../../../src/llm/create-llm.ts';
+import { createLogger } from '../../../src/log.ts';
+import { createMetrics } from '../../../src/metrics.ts';
+import { Executors } from '../../../src/worker/executors/executors.ts';
+import type { ExecutorsOptions } from '../../../src/worker/executors/executors.ts';
+import type { SpawnExecutor } from '../../../src/worker/executors/spawn.ts';
+
+// The built files: a thread cannot run TypeScript here.
+export const { spawnThread, spawnProcess }: Record<'spawnThread' | 'spawnProcess', SpawnExecutor> =
+  await import(join(import.meta.dirname, '../../../dist/worker/executors/spawn.js'));
+
+const nowhere = 'postgres://nobody@127.0.0.1:1/none';
+
+export interface BuiltPool {
+  readonly executors: Executors;
+  /** Events of its log. */
+  readonly events: () => string[];
+  run(
+    jobType: string,
+    more?: Partial<BegunAttempt>,
+    controller?: AbortController,
+  ): Promise<AttemptEnd>;
+  close(): Promise<void>;
+}
+
+/** `handlers` is the text of a module that exports them. */
+export async function openPool(
+  handlers: string,
+  overrides: Partial<ExecutorsOptions> = {},
+): Promise<BuiltPool> {
+  const folder = await mkdtemp(join(tmpdir(), 'purser-executors-'));
+  await writeFile(join(folder, 'handlers.mjs'), handlers);
+  const sql = connect(nowhere, { max: 1, applicationName: 'none' });
+  const lines: string[] = [];
+  const executors = await Executors.open({
+    setup: {
+      handlersModule: join(folder, 'handlers.mjs'),
+      tenantAccess: {
+        url: nowhere,
+        tlsVerify: undefined,
+        pooled: false,
+        switchRole: false,
+        checksConnection: false,
+      },
+      logLevel: 'silent',
+      heapMb: 64,
+      graceMs: 300,
+      silenceMs: 10_000,
+    },
+    applicationName: 'purser test',
+    threads: 1,
+    maxWaitingSuspects: 3,
+    llm: createLlm({ provider: { kind: 'offline' }, budgetSql: sql }),
+    log: createLogger({
+      level: 'debug',
+      role: 'test',
+      destination: { write: (line) => void lines.push(line) },
+    }),
+    metrics: createMetrics(),
+    spawn: { thread: spawnThread, process: spawnProcess },
+    endSessions: () => Promise.resolve(),
+    ...overrides,
+  });
+  let lastJobId = 0;
+  return {
+    executors,
+    events: () => lines.map((line) => String((JSON.parse(line) as { event: unknown }).event)),
+    run: (jobType, more = {}, controller = new AbortController()) => {
+      lastJobId += 1;
+      return executors.run({ ...attemptOf(jobType, String(lastJobId)), ...more }, controller);
+    },
+    close: async () => {
+      await executors.close();
+      await sql.end();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+export const attemptOf = (jobType: string, jobId = '1'): BegunAttempt => ({
+  jobId,
+  tenantId: 'acme',
+  jobType,
+  payload: {},
+  attempt: 1,
+  maxAttempts: 3,
+  token: randomUUID(),
+  isolated: false,
+  isolatedCrashes: 0,
+  createdAt: new Date(),
+  scheduledFor: new Date(),
+});
