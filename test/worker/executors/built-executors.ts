@@ -13,7 +13,7 @@ import type { ExecutorsOptions } from '../../../src/worker/executors/executors.t
 import type { SpawnExecutor } from '../../../src/worker/executors/spawn.ts';
 
 // The built files: a thread cannot run TypeScript here.
-export const { spawnThread, spawnProcess }: Record<'spawnThread' | 'spawnProcess', SpawnExecutor> =
+const { spawnThread, spawnProcess }: Record<'spawnThread' | 'spawnProcess', SpawnExecutor> =
   await import(join(import.meta.dirname, '../../../dist/worker/executors/spawn.js'));
 
 const nowhere = 'postgres://nobody@127.0.0.1:1/none';
