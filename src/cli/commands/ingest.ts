@@ -136,7 +136,10 @@ export const ingestCommands: readonly Command[] = [
       complete: {
         help: 'the file is a whole export: replace an earlier one, although name or rows look like a part',
       },
-      format: { value: 'FORMAT', help: 'focus, aws-cur, or auto: by the header (default)' },
+      format: {
+        value: 'FORMAT',
+        help: 'focus, aws-cur, aws-cur-2, or auto: by the header (default)',
+      },
       tenant: { value: 'T', help: 'tenant that owns all rows' },
       'tenant-column': {
         value: 'COLUMN',

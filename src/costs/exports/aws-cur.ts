@@ -2,6 +2,7 @@
  * The legacy AWS Cost and Usage Report as CSV, mapped onto the columns of FOCUS. Rules: the FinOps Foundation's
  * focus_converters (conversion_configs/aws), except that BilledCost is the unblended cost and a credit is a Credit.
  */
+import { column, repeating, required } from './format.ts';
 import type { Combined, CostFormat, SourceColumn } from './format.ts';
 import {
   readCurrency,
@@ -12,18 +13,6 @@ import {
   readTimestamp,
   sumDecimals,
 } from './values.ts';
-
-const required = { required: true, repeats: true } as const;
-const repeating = { required: false, repeats: true } as const;
-const distinct = { required: false, repeats: false } as const;
-
-function column(
-  names: readonly string[],
-  read: SourceColumn['read'],
-  kind: Pick<SourceColumn, 'required' | 'repeats'> = distinct,
-): SourceColumn {
-  return { names, read, ...kind };
-}
 
 const lineItemType = 'lineItem/LineItemType';
 

@@ -3,6 +3,7 @@
  * format; columns that a format does not name are ignored.
  */
 import { PurserError } from '../../errors.ts';
+import { recogniseForeign } from './foreign-formats.ts';
 import type { Reading } from './values.ts';
 
 /** Columns of cost_records, and `billing_period`, in the order in which a row is written. */
@@ -61,8 +62,20 @@ export interface SourceColumn {
   readonly read: (text: string) => Reading;
 }
 
+export const required = { required: true, repeats: true } as const;
+export const repeating = { required: false, repeats: true } as const;
+export const distinct = { required: false, repeats: false } as const;
+
+export function column(
+  names: readonly string[],
+  read: SourceColumn['read'],
+  kind: Pick<SourceColumn, 'required' | 'repeats'> = distinct,
+): SourceColumn {
+  return { names, read, ...kind };
+}
+
 export interface CostFormat {
-  readonly name: 'focus' | 'aws-cur';
+  readonly name: 'focus' | 'aws-cur' | 'aws-cur-2';
   /** Its name in messages. */
   readonly title: string;
   /** A target that is not listed stays empty. */
@@ -109,7 +122,8 @@ function mapColumn(column: SourceColumn, header: readonly string[]): MappedColum
 
 /**
  * Finds a format's columns in a header; names match whatever their case and surrounding blanks. Throws PurserError
- * `wrong_columns` (fatal) naming every required column that is missing, or one that appears twice.
+ * `wrong_columns` (fatal) naming every required column that is missing, or one that appears twice, and
+ * `unsupported_format` (fatal) for the columns of another provider's export.
  */
 export function mapColumns(format: CostFormat, header: Header): ColumnMap {
   const names = header.map((name) => (name ?? '').trim());
@@ -130,6 +144,14 @@ export function mapColumns(format: CostFormat, header: Header): ColumnMap {
       : [],
   );
   if (missing.length > 0) {
+    const foreign = recogniseForeign(names);
+    if (foreign !== undefined) {
+      throw new PurserError(
+        'unsupported_format',
+        `this is ${foreign.name}, which is not read: ${foreign.advice}`,
+        { details: { class: 'fatal' } },
+      );
+    }
     const found = header
       .slice(0, 5)
       .map((name) => (name ?? 'NULL').slice(0, 40))
@@ -144,18 +166,15 @@ export function mapColumns(format: CostFormat, header: Header): ColumnMap {
 }
 
 function adviceOn(names: readonly string[], format: CostFormat): string {
-  if (names.includes('line_item_unblended_cost')) {
-    return 'these are the column names of AWS CUR 2.0 or Athena; export FOCUS or the legacy CUR';
-  }
   const guess = guessFormatName(names);
   return guess === format.name
     ? 'export it again with these columns'
     : `it looks like format ${guess}; leave --format out, or export it again with these columns`;
 }
 
-/** The format that a header most likely has: names of the legacy CUR have a prefix, those of FOCUS none. */
+/** The format that a header most likely has, by the spelling of its names. */
 export function guessFormatName(header: Header): CostFormat['name'] {
-  return header.some((name) => /^\s*(?:identity|lineItem)\//i.test(name ?? ''))
-    ? 'aws-cur'
-    : 'focus';
+  const names = header.map((name) => (name ?? '').trim());
+  if (names.some((name) => /^(?:identity|lineItem)\//i.test(name))) return 'aws-cur';
+  return names.some((name) => /^(?:identity|line_item)_/i.test(name)) ? 'aws-cur-2' : 'focus';
 }

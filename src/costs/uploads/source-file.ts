@@ -10,7 +10,8 @@ import { createGunzip } from 'node:zlib';
 import { codeOf, messageOf, PurserError } from '../../errors.ts';
 import { csvRecords } from '../exports/csv-records.ts';
 import { mapColumns } from '../exports/format.ts';
-import { chooseFormat } from '../exports/formats.ts';
+import { faultOfContent, faultOfLayout, sniffedBytes } from '../exports/file-kind.ts';
+import { chooseFormat, isKnownHeader } from '../exports/formats.ts';
 import type { FormatChoice, FormatName } from '../exports/formats.ts';
 
 export interface FileLimits {
@@ -140,6 +141,30 @@ function countLineFeeds(bytes: Uint8Array): number {
   return count;
 }
 
+/** The file's bytes; throws `unsupported_file`, `csv_not_utf8` or `wrong_columns` when they do not begin a CSV. */
+async function* textBytes(
+  path: string,
+  limits: FileLimits,
+): AsyncGenerator<Buffer, void, undefined> {
+  const check = (bytes: Buffer): Buffer => {
+    const found = faultOfContent(bytes);
+    if (found !== undefined) throw fault(found.code, path, found.message);
+    return bytes;
+  };
+  let start: Buffer | undefined = Buffer.alloc(0);
+  for await (const chunk of plainBytes(path, limits)) {
+    if (start === undefined) {
+      yield chunk;
+      continue;
+    }
+    start = Buffer.concat([start, chunk]);
+    if (start.length < sniffedBytes) continue;
+    yield check(start);
+    start = undefined;
+  }
+  if (start !== undefined && start.length > 0) yield check(start);
+}
+
 async function readHeader(
   path: string,
   limits: FileLimits,
@@ -150,15 +175,20 @@ async function readHeader(
     if (error.message.startsWith(basename(path))) throw error;
     throw fault(error.code, path, error.message, error);
   };
-  const records = csvRecords(plainBytes(path, limits));
+  const records = csvRecords(textBytes(path, limits));
   try {
-    const { value } = await records.next().catch(addName);
+    const { value = [] } = await records.next().catch(addName);
     const [header] = value ?? [];
     if (header === undefined) {
       throw fault('file_empty', path, 'the file is empty; an export has a header line');
     }
     const format = chooseFormat(choice, header.fields);
-    mapColumns(format, header.fields);
+    try {
+      mapColumns(format, header.fields);
+    } catch (error) {
+      const layout = codeOf(error) === 'wrong_columns' && faultOfLayout(value ?? [], isKnownHeader);
+      throw layout ? fault(layout.code, path, layout.message, error) : error;
+    }
     const headerLines = header.line + countLineFeeds(header.bytes);
     return { format: format.name, header: header.fields, headerLines };
   } catch (error) {

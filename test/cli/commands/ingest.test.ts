@@ -115,7 +115,7 @@ it('names what is wrong with a file before anything is uploaded', async () => {
     [join(folder, 'missing.csv'), 'cannot be opened (ENOENT)'],
     [folder, 'is a folder; name a file'],
     [empty, 'the file is empty'],
-    [other, 'not a FOCUS 1.0 to 1.2 file: missing'],
+    [other, 'not a FOCUS 1.0 to 1.4 file: missing'],
   ] as const) {
     const { code, err } = await invoke('ingest', '--focus', path, '--tenant', tenantId);
     expect([path, code, err]).toEqual([path, 1, expect.stringContaining(says)]);

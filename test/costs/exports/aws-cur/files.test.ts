@@ -76,7 +76,9 @@ describe('a file of the format', () => {
   it('of CUR 2.0 is distinguished from the legacy one', async () => {
     const tenantId = await bench.addTenant();
     const path = await bench.file('cur2.csv', 'bill_bill_type,line_item_unblended_cost\n,1\n');
-    await expect(bench.ingest(tenantId, path)).rejects.toThrow('names of AWS CUR 2.0 or Athena');
+    await expect(bench.ingest(tenantId, path)).rejects.toThrow(
+      'not an AWS CUR 2.0 file: missing bill_payer_account_id',
+    );
   });
 
   it('with a tag column twice is refused', async () => {

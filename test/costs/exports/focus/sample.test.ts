@@ -126,7 +126,7 @@ describe('the real FOCUS sample', () => {
         code: 'wrong_columns',
         details: { class: 'fatal' },
         message: expect.stringContaining(
-          'missing ProviderName, BillingAccountId, ServiceName, BillingCurrency',
+          'missing ProviderName or ServiceProviderName or HostProviderName, BillingAccountId, ServiceName, BillingCurrency',
         ),
       });
     },
