@@ -177,7 +177,7 @@ async function readHeader(
   };
   const records = csvRecords(textBytes(path, limits));
   try {
-    const { value = [] } = await records.next().catch(addName);
+    const { value } = await records.next().catch(addName);
     const [header] = value ?? [];
     if (header === undefined) {
       throw fault('file_empty', path, 'the file is empty; an export has a header line');
