@@ -64,7 +64,7 @@ export interface SourceColumn {
 
 export const required = { required: true, repeats: true } as const;
 export const repeating = { required: false, repeats: true } as const;
-export const distinct = { required: false, repeats: false } as const;
+const distinct = { required: false, repeats: false } as const;
 
 export function column(
   names: readonly string[],
