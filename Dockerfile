@@ -5,8 +5,9 @@ ARG NODE_IMAGE=node:22-bookworm-slim
 FROM ${NODE_IMAGE} AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
-# npm ci patches the Postgres driver with a script of this folder.
-COPY scripts ./scripts
+# npm ci patches the Postgres driver.
+COPY scripts/apply-patches.mjs ./scripts/
+COPY patches ./patches
 RUN npm ci
 COPY tsconfig.json tsconfig.build.json ./
 COPY src ./src

@@ -4,6 +4,7 @@
  */
 import postgres from 'postgres';
 import { postgresAddress } from '../tls.ts';
+import { assertDriverPatched } from './driver.ts';
 
 export type Sql = postgres.Sql;
 export type Tx = postgres.TransactionSql;
@@ -33,8 +34,12 @@ export interface ConnectOptions {
   readonly onClose?: (() => void) | undefined;
 }
 
-/** Opens a lazy pool. numeric and int8 come back as strings, timestamptz as Date, jsonb parsed. */
+/**
+ * Opens a lazy pool. numeric and int8 come back as strings, timestamptz as Date, jsonb parsed.
+ * Throws `driver_not_patched` (exit 78).
+ */
 export function connect(url: string, options: ConnectOptions): Sql {
+  assertDriverPatched();
   const address = postgresAddress(url, options.tlsVerify);
   const { pooled = false, prepare = true, idleInTransactionMs } = options;
   return postgres(address.url, {

@@ -38,7 +38,7 @@ export interface Invocation {
   /** Value of an option that the command declares as required. */
   readonly required: (name: string) => string;
   readonly flag: (name: string) => boolean;
-  /** Reads the environment; throws `invalid_configuration` with every fault. */
+  /** Reads the environment; throws `driver_not_patched`, or `invalid_configuration` with every fault. */
   readonly config: () => Config;
   /** stdin. Secrets are read from here, never from argv. */
   readonly input: () => AsyncIterable<Uint8Array>;

@@ -3,6 +3,7 @@
  */
 import { parseArgs } from 'node:util';
 import { loadConfig } from '../../config.ts';
+import { assertDriverPatched } from '../../db/driver.ts';
 import { messageOf, UsageError } from '../../errors.ts';
 import type { Command, Invocation } from './command.ts';
 import { writeLine } from './output.ts';
@@ -76,7 +77,11 @@ export function parseInvocation(command: Command, rest: readonly string[]): Invo
     values: valuesOf,
     required: (name) => value(name) ?? '',
     flag: (name) => values[name] === true,
-    config: () => loadConfig(),
+    // A driver without its patches is told before any fault of the configuration.
+    config: () => {
+      assertDriverPatched();
+      return loadConfig();
+    },
     input: () => process.stdin,
     print: (line) => writeLine(process.stdout, line),
     note: (line) => writeLine(process.stderr, line),
