@@ -45,6 +45,37 @@ console.log(JSON.stringify({ jobId, afterRollback }));
 await sql.end();
 `;
 
+/** Prints the marks of the project's own driver and of the two copies that purser's code gets. */
+const printMarks = `
+  const own = require('postgres').patchedBy ?? null;
+  const entry = require.resolve('purser');
+  const commonJs = createRequire(entry)('postgres').patchedBy;
+  const driver = await import(pathToFileURL(join(dirname(entry), 'db', 'connect.js')).href);
+  const pool = driver.connect('postgres://localhost/none', { max: 1, applicationName: 'marks' });
+  await pool.end();
+  const esm = (await import(pathToFileURL(join(
+    dirname(createRequire(entry).resolve('postgres')), '..', '..', 'src', 'index.js')).href)).default.patchedBy;
+  console.log(JSON.stringify({ enqueue: typeof enqueue, own, purser: { esm, commonJs } }));
+`;
+
+export const esmConsumer = `
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { enqueue } from 'purser';
+const require = createRequire(import.meta.url);
+${printMarks}
+`;
+
+/** Node 20.19 and newer load purser's ES modules by require(). */
+export const commonJsConsumer = `
+const { createRequire } = require('node:module');
+const { dirname, join } = require('node:path');
+const { pathToFileURL } = require('node:url');
+const { enqueue } = require('purser');
+(async () => {${printMarks}})();
+`;
+
 /** Compiled, never run. Lines that must not compile are marked, so that a type that became loose is an error. */
 export const typedSource = `
 import postgres from 'postgres';

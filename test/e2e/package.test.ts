@@ -17,12 +17,21 @@ import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { driverMark } from '../../src/db/driver.ts';
 import { emptyDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { startNode } from '../support/process.ts';
 import type { CliProcess } from '../support/process.ts';
+import { copyPublishedDriver } from '../support/published-driver.ts';
 import { untilAllEnded } from './fleet.ts';
-import { application, handlersModule, typedSource, typedConfig } from './package-project.ts';
+import {
+  application,
+  commonJsConsumer,
+  esmConsumer,
+  handlersModule,
+  typedConfig,
+  typedSource,
+} from './package-project.ts';
 
 const run = promisify(execFile);
 const modules = resolve('node_modules');
@@ -60,7 +69,10 @@ async function installPacked(): Promise<void> {
   const manifest: { dependencies: Record<string, string> } = JSON.parse(
     await readFile(join(home, 'package.json'), 'utf8'),
   );
-  for (const name of [...Object.keys(manifest.dependencies), '@types/node', 'undici-types']) {
+  // The project's own driver is the published one: what purser runs has to be the copy that it carries.
+  await copyPublishedDriver(join(project, 'node_modules', 'postgres'));
+  const linked = Object.keys(manifest.dependencies).filter((name) => name !== 'postgres');
+  for (const name of [...linked, '@types/node', 'undici-types']) {
     const link = join(project, 'node_modules', name);
     await mkdir(dirname(link), { recursive: true });
     await symlink(join(modules, name), link);
@@ -73,21 +85,35 @@ function purser(...args: string[]): CliProcess {
   return startNode([bin, ...args], `npx purser ${args.join(' ')}`, { cwd: project, env });
 }
 
-it('carries what it needs at run time, the mended driver too, and nothing of its development', async () => {
+it('carries what it needs at run time, the patched driver too, and nothing of its development', async () => {
   const home = join(project, 'node_modules', 'purser');
-  const [carried, clone] = await Promise.all(
-    [join(home, 'node_modules'), modules].map((folder) =>
-      readFile(join(folder, 'postgres', 'src', 'connection.js'), 'utf8'),
-    ),
-  );
-  expect(carried).toContain('/* mended by purser, 3 */');
-  expect(carried).toBe(clone);
+  const drivers = [join(home, 'node_modules'), modules].map((folder) => join(folder, 'postgres'));
+  for (const path of ['src', 'cjs/src'].flatMap((f) => [`${f}/connection.js`, `${f}/index.js`])) {
+    const [carried, clone] = await Promise.all(
+      drivers.map((folder) => readFile(join(folder, path), 'utf8')),
+    );
+    expect(carried).toBe(clone);
+  }
   const { files }: { files: string[] } = JSON.parse(await readFile('package.json', 'utf8'));
   expect((await readdir(home)).toSorted()).toEqual(
     [...files, 'node_modules', 'package.json'].toSorted(),
   );
   expect(files).not.toContain('src');
   expect(await readdir(join(home, 'node_modules'))).toEqual(['postgres']);
+});
+
+it.each([
+  ['ES module', 'consumer.mjs', esmConsumer],
+  ['CommonJS module', 'consumer.cjs', commonJsConsumer],
+])('runs its own, patched driver for a consumer that is a %s', async (_, file, source) => {
+  await writeFile(join(project, file), source);
+  const consumer = startNode([file], file, { cwd: project, env });
+  expect(await consumer.waitForExit()).toMatchObject({ code: 0, stderr: '' });
+  expect(JSON.parse(consumer.stdout.join(''))).toEqual({
+    enqueue: 'function',
+    own: null,
+    purser: { esm: driverMark, commonJs: driverMark },
+  });
 });
 
 it('contains every page that its README links to', async () => {
