@@ -67,6 +67,16 @@ describe('npm ci --ignore-scripts', () => {
     },
   );
 
+  test('a pool opened without the command line is refused too', async () => {
+    const open = `import { connect } from './dist/db/connect.js';
+      connect('postgres://127.0.0.1:9/none', { max: 1, applicationName: 'none' });`;
+    const args = ['--input-type=module', '--eval', open];
+    expect(await startNode(args, 'connect', { cwd: clone, env: {} }).waitForExit()).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(`code: 'driver_not_patched'`),
+    });
+  });
+
   test('what opens no connection runs', async () => {
     expect(await purser('--version')).toMatchObject({ code: 0, stderr: '' });
   });
@@ -92,7 +102,7 @@ describe('npm ci --omit=dev', () => {
   beforeAll(() => npm('ci', '--omit=dev'), 180_000);
 
   test('patches the driver without a development dependency', async () => {
-    expect(await readdir(join(clone, 'node_modules'))).not.toContain('typescript');
+    expect(await readdir(join(clone, 'node_modules'))).not.toContain('vitest');
     expect(await mark()).toBe(driverMark);
     expect(await purser('start', 'worker')).toMatchObject(works);
   });
@@ -105,7 +115,7 @@ describe('npm ci, then npm prune --omit=dev', () => {
   }, 300_000);
 
   test('keeps the patches', async () => {
-    expect(await readdir(join(clone, 'node_modules'))).not.toContain('typescript');
+    expect(await readdir(join(clone, 'node_modules'))).not.toContain('vitest');
     expect(await mark()).toBe(driverMark);
     expect(await purser('start', 'worker')).toMatchObject(works);
   });
