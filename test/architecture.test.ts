@@ -10,8 +10,8 @@ import {
   packageImporters,
   readSources,
   sharedPrefixes,
-} from './support/source-tree.ts';
-import type { Source } from './support/source-tree.ts';
+} from './source-tree.ts';
+import type { Source } from './source-tree.ts';
 
 const root = join(import.meta.dirname, '..');
 const sources = readSources(join(root, 'src'));

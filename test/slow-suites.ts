@@ -10,6 +10,11 @@ interface SlowSuite {
 
 export const slowSuites: readonly SlowSuite[] = [
   {
+    file: 'e2e/installs.test.ts',
+    reason:
+      'installs the package in several ways for 45 s; db/patches and db/driver test the patched driver',
+  },
+  {
     file: 'e2e/leaks.test.ts',
     reason:
       'one fleet on each backend for 45 s; crypto/secrets and worker/secret-payload test redaction',
