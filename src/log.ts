@@ -2,7 +2,7 @@
  * The logger of every role: JSON lines on stderr, a stable event name in `event`, secrets redacted by key.
  * stdout is only for the output of commands.
  */
-import { pino, stdSerializers } from 'pino';
+import { destination, pino, stdSerializers } from 'pino';
 import type { DestinationStream, Logger as PinoLogger } from 'pino';
 
 export type Logger = PinoLogger;
@@ -21,13 +21,18 @@ const secretKeys = [
 
 /**
  * Redacts `user:password@` and `?password=` in every URL inside a text: drivers put connection strings into
- * messages. A password may contain `@`.
+ * messages. A password may contain `@`. A text longer than `maxLength` is cut first, so that the time is bounded; a
+ * URL that is cut is redacted whole.
  */
-export function redactUrls(text: string): string {
+export function redactUrls(text: string, maxLength = Number.POSITIVE_INFINITY): string {
+  const isCut = text.length > maxLength;
   // The length limit of the scheme keeps the time linear in the length of the text.
-  return text
+  const redacted = (isCut ? text.slice(0, maxLength) : text)
     .replace(/([a-z][a-z0-9+.-]{0,30}:\/\/)[^\s/]+@/gi, '$1[redacted]@')
     .replace(/([?&]password=)[^\s&]+/gi, '$1[redacted]');
+  if (!isCut) return redacted;
+  const whole = redacted.replace(/([a-z][a-z0-9+.-]{0,30}:\/\/)[^\s/]*$/i, '$1[redacted]');
+  return `${whole} [cut at ${maxLength}]`;
 }
 
 export interface LogOptions {
@@ -36,7 +41,24 @@ export interface LogOptions {
   readonly destination?: DestinationStream;
 }
 
-/** Every line carries `role`. Levels are pino's (`debug` ... `fatal`, `silent`). */
+const maxMessageLength = 10_000;
+const maxStackLength = 20_000;
+/** Of lines that could not be written yet. */
+const maxBufferedLength = 1_048_576;
+
+/** stderr of this process. A line that cannot be written, such as on a full disk, is lost; `write` never throws. */
+export function stderrDestination(): DestinationStream {
+  const stream = destination({ fd: 2, sync: true, maxLength: maxBufferedLength });
+  stream.on('error', () => {});
+  return stream;
+}
+
+let sharedStderr: DestinationStream | undefined;
+
+/**
+ * Every line carries `role`. Levels are pino's (`debug` ... `fatal`, `silent`). Logging never throws: a line that
+ * cannot be made is replaced by its event alone, and one that cannot be written is lost.
+ */
 export function createLogger(options: LogOptions): Logger {
   return pino(
     {
@@ -49,19 +71,37 @@ export function createLogger(options: LogOptions): Logger {
         paths: secretKeys.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]),
         censor: '[redacted]',
       },
-      serializers: {
-        error: (thrown: unknown) => {
-          if (!(thrown instanceof Error)) return { message: redactUrls(String(thrown)) };
-          const plain = stdSerializers.err(thrown);
-          return {
-            type: plain.type,
-            code: 'code' in thrown ? thrown.code : undefined,
-            message: redactUrls(plain.message),
-            stack: redactUrls(plain.stack),
-          };
+      serializers: { error: serialiseError },
+      hooks: {
+        logMethod(values, method) {
+          try {
+            method.apply(this, values);
+          } catch {
+            logEventAlone(values, (event) => method.call(this, { logFault: 'unreadable' }, event));
+          }
         },
       },
     },
-    options.destination ?? process.stderr,
+    options.destination ?? (sharedStderr ??= stderrDestination()),
   );
+}
+
+function logEventAlone(values: readonly unknown[], write: (event: string) => void): void {
+  try {
+    const event = values.find((value) => typeof value === 'string');
+    write(event ?? 'unreadable_line');
+  } catch {
+    // The destination refused it too.
+  }
+}
+
+function serialiseError(thrown: unknown): object {
+  if (!(thrown instanceof Error)) return { message: redactUrls(String(thrown), maxMessageLength) };
+  const plain = stdSerializers.err(thrown);
+  return {
+    type: plain.type,
+    code: 'code' in thrown ? thrown.code : undefined,
+    message: redactUrls(plain.message, maxMessageLength),
+    stack: redactUrls(plain.stack, maxStackLength),
+  };
 }

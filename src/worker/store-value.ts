@@ -56,13 +56,17 @@ export function storableResult(result: unknown): unknown {
   }
 }
 
+/** Cut before it is redacted: redacting a message of 10 MB would take longer than many timeouts. */
+const redactedText = (text: string, maxLength: number): string =>
+  storableText(redactUrls(text, maxLength), 2 * maxLength);
+
 /** The record of anything thrown: code, message, stack, without connection secrets. */
 export function storableFault(thrown: unknown, details?: Record<string, unknown>): JobFault {
   const stack = thrown instanceof Error ? thrown.stack : undefined;
   return {
     code: storableText(codeOf(thrown), 100),
-    message: storableText(redactUrls(messageOf(thrown)), maxMessageLength),
-    ...(stack === undefined ? {} : { stack: storableText(redactUrls(stack), maxStackLength) }),
+    message: redactedText(messageOf(thrown), maxMessageLength),
+    ...(stack === undefined ? {} : { stack: redactedText(stack, maxStackLength) }),
     ...(details === undefined ? {} : { details: storableResult(details) }),
   };
 }

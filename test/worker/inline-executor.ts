@@ -2,13 +2,13 @@
  * Executors in the test's own thread, so that handlers can be closures: the same code and the same messages, cloned as
  * between threads, but nothing can be terminated.
  */
-import { destination } from 'pino';
 import { keysOf } from '../../src/crypto/open-keyring.ts';
 import { openTenantPool } from '../../src/db/tenant-pool.ts';
 import type { HandlerRegistry } from '../../src/handlers/index.ts';
 import { Executor } from '../../src/worker/executors/thread/executor.ts';
 import { factsOf } from '../../src/worker/executors/thread/facts.ts';
 import { ClaimTable } from '../../src/worker/executors/claim-table.ts';
+import { stderrDestination } from '../../src/log.ts';
 import type { SpawnExecutor } from '../../src/worker/executors/spawn.ts';
 
 /** Messages after its end are dropped, as those of a terminated thread. */
@@ -33,7 +33,7 @@ export const spawnInline =
       claimTable,
       logLevel: setup.logLevel,
       graceMs: setup.graceMs,
-      stderr: destination({ fd: 2, sync: true }),
+      stderr: stderrDestination(),
       post: (message) => {
         const copy = structuredClone(message);
         later(() => events.message(copy));

@@ -5,10 +5,10 @@
 import { createHook } from 'node:async_hooks';
 import { workerData } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
-import { destination } from 'pino';
 import { keysOf } from '../../../crypto/open-keyring.ts';
 import { openTenantPool } from '../../../db/tenant-pool.ts';
 import { messageOf, PurserError } from '../../../errors.ts';
+import { stderrDestination } from '../../../log.ts';
 import { openRegistry } from '../../../handlers/index.ts';
 import type { HandlerRegistry } from '../../../handlers/index.ts';
 import { ClaimTable } from '../claim-table.ts';
@@ -103,7 +103,7 @@ async function main(): Promise<void> {
     openKeys,
     logLevel: setup.logLevel,
     graceMs: setup.graceMs,
-    stderr: destination({ fd: 2, sync: true }),
+    stderr: stderrDestination(),
     post,
     claimTable,
   });
