@@ -8,6 +8,7 @@ import { createLogger } from '../../log.ts';
 import type { Logger } from '../../log.ts';
 import { watchMainThread } from '../../process/main-thread-watch.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
+import { ignoreOutputErrors } from '../terminal/output.ts';
 import { prepareDatabase, prepareOptionsOf } from '../runtime/prepare-database.ts';
 import {
   knownKeysOf,
@@ -106,6 +107,7 @@ async function run(invocation: Invocation): Promise<number> {
   const given = invocation.config();
   const log = createLogger({ level: given.LOG_LEVEL, role: word });
   const lifecycle = new Lifecycle(log);
+  ignoreOutputErrors();
   // No handler runs in this thread, so an unhandled rejection is only logged. After an uncaught exception the state
   // is unknown: the process exits, and its leases expire.
   process.on('unhandledRejection', (error) => log.error({ error }, 'unhandled_rejection'));

@@ -32,3 +32,8 @@ export function ignoreClosedPipes(): void {
     process.exit(exitCodes.failed);
   });
 }
+
+/** A role goes on when its output cannot be written: lines are lost, jobs are not. */
+export function ignoreOutputErrors(): void {
+  process.stdout.removeAllListeners('error').on('error', () => {});
+}
