@@ -35,12 +35,27 @@ function storableJson(value: unknown, depth: number): unknown {
   );
 }
 
+/** Any JSON below this is within the limit, whatever Postgres adds to it. */
+const surelySmallBytes = 3_000;
+const jsonTexts = /"[^"\\]*(?:\\.[^"\\]*)*"/g;
+
+/** Size of JSON as Postgres writes a jsonb value: with blanks after separators and numbers without exponent. */
+function storedBytes(json: string): number {
+  const bytes = Buffer.byteLength(json);
+  if (bytes < surelySmallBytes || bytes > maxResultBytes) return bytes;
+  const structure = json.replace(jsonTexts, '');
+  const separators = structure.length - structure.replaceAll(/[,:]/g, '').length;
+  let digits = 0;
+  for (const [, exponent] of structure.matchAll(/e[+-](\d+)/g)) digits += Number(exponent);
+  return bytes + separators + digits;
+}
+
 /** A handler's result as a JSON value; a value that cannot be stored is replaced by a note with the reason. */
 export function storableResult(result: unknown): unknown {
   try {
     const text = JSON.stringify(result);
     if (text === undefined) return null;
-    const bytes = Buffer.byteLength(text);
+    const bytes = storedBytes(text);
     if (bytes > maxResultBytes) {
       return {
         purser: 'result cut',
