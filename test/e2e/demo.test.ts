@@ -1,8 +1,9 @@
 /** `purser demo` on a private Postgres, with generated data and with a file; no process stays behind. */
-import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { focusFileWith } from '../costs/exports/focus/file.ts';
 import { runCli, startCli } from '../support/process.ts';
 import { fileTitle, hasRealFile, writeCostFile } from './cost-file.ts';
 import { untilNoneRunsIn } from './fleet.ts';
@@ -51,6 +52,27 @@ it('prints its table with one refused tenant; a second run adds no job and stops
     break;
   }
 }, 240_000);
+
+it('--once ends with exit code 1 and the reasons when rows of the file were left out', async () => {
+  const path = join(folder, 'faulty.csv');
+  const columns = { SubAccountId: 'good' };
+  const rows = [
+    { ...columns, BilledCost: '1' },
+    { ...columns, BilledCost: 'one' },
+    { SubAccountId: '1.23457E+12' },
+    { SubAccountId: 'bad', BilledCost: 'one' },
+  ];
+  await writeFile(path, focusFileWith(['SubAccountId'], rows));
+  const args = ['demo', '--once', '--port', '0', '--data', data, '--focus', path];
+  const { code, stderr } = await runCli(args, { timeoutMs: 110_000 });
+  expect(stderr).toMatch(
+    /^tenant good: 1 row was left out, the first at line 3: BilledCost: "one"/m,
+  );
+  expect(stderr).toMatch(/^tenant bad: the file was not ingested: none of the 1 rows/m);
+  expect(stderr).toMatch(/^1 rows belong to no tenant/m);
+  expect(stderr).not.toContain('no row of the file was ingested');
+  expect(code).toBe(1);
+}, 120_000);
 
 it(`--json prints one line that describes ${fileTitle}`, async () => {
   const path = join(folder, 'export.csv');

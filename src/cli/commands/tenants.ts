@@ -1,5 +1,6 @@
 /** `purser tenants add|list|set-plan`. */
 import { codeOf, exitCodes, PurserError, UsageError } from '../../errors.ts';
+import { spreadsheetFault } from '../../spreadsheet-ids.ts';
 import type { Queryable } from '../../db/connect.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
@@ -17,6 +18,8 @@ export function checkTenantId(id: string): string {
       `a tenant id has 1 to ${maxIdLength} characters, no control characters, and is not only spaces; got ${id.length} characters`,
     );
   }
+  const fault = spreadsheetFault(id);
+  if (fault !== undefined) throw new UsageError(fault);
   return id;
 }
 

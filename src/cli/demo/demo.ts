@@ -15,6 +15,7 @@ import { chooseDatabase } from './database.ts';
 import type { DemoRun } from './database.ts';
 import { startFleet } from './fleet.ts';
 import { printReport } from './report.ts';
+import { readShortfall } from './shortfall.ts';
 import { untilDone } from './wait.ts';
 
 async function runDemo(demo: DemoRun): Promise<number> {
@@ -30,7 +31,9 @@ async function runDemo(demo: DemoRun): Promise<number> {
   const tenantIds = uploaded.uploads.map(({ tenantId }) => tenantId);
   await untilDone(demo, fleet.database, tenantIds);
   await printReport(invocation, fleet, uploaded);
-  if (invocation.flag('once')) return exitCodes.ok;
+  const shortfall = await readShortfall(fleet.database.system, uploaded);
+  for (const line of shortfall) invocation.note(line);
+  if (invocation.flag('once')) return shortfall.length === 0 ? exitCodes.ok : exitCodes.failed;
 
   const { web } = fleet;
   invocation.note(`\ndashboard: http://127.0.0.1:${web.port}/  login: ${web.user}`);
@@ -62,7 +65,7 @@ export const demoCommands: readonly Command[] = [
     path: 'demo',
     summary: 'run the whole fleet on this machine, on generated data or on your FOCUS file',
     options: {
-      once: { help: 'exit when the work is done' },
+      once: { help: 'exit when the work is done; 1 when rows of the file were left out' },
       focus: { value: 'FILE', help: 'a FOCUS CSV file; its column SubAccountId names the tenants' },
       json: { help: 'print one JSON object instead of the table' },
       port: { value: 'N', help: 'port of the dashboard (default PORT; 0: any free port)' },

@@ -5,6 +5,8 @@
 import { column, repeating, required } from './format.ts';
 import type { Combined, CostFormat, SourceColumn } from './format.ts';
 import {
+  readAccountId,
+  readAccountKey,
   readCurrency,
   readDecimal,
   readKey,
@@ -113,8 +115,8 @@ export const awsCurFormat: CostFormat = {
   columns: {
     provider_name: { ...column([], readKey, repeating), combine: () => ({ text: 'AWS', from: 0 }) },
     publisher_name: column(['lineItem/LegalEntity'], readText, repeating),
-    billing_account_id: column(['bill/PayerAccountId'], readKey, required),
-    sub_account_id: column(['lineItem/UsageAccountId'], readText, repeating),
+    billing_account_id: column(['bill/PayerAccountId'], readAccountKey, required),
+    sub_account_id: column(['lineItem/UsageAccountId'], readAccountId, repeating),
     sub_account_name: column(['lineItem/UsageAccountName'], readText, repeating),
     service_name: column(['product/ProductName', 'lineItem/ProductCode'], readText, required),
     region_id: column(['product/regionCode', 'product/region'], readText, repeating),

@@ -7,6 +7,8 @@ import { column, repeating, required } from './format.ts';
 import type { CostFormat } from './format.ts';
 import {
   canonicalWord,
+  readAccountId,
+  readAccountKey,
   readCurrency,
   readDecimal,
   readKey,
@@ -30,8 +32,8 @@ export const focusFormat: CostFormat = {
       required,
     ),
     publisher_name: column(['PublisherName', 'ServiceProviderName'], readText, repeating),
-    billing_account_id: column(['BillingAccountId'], readKey, required),
-    sub_account_id: column(['SubAccountId'], readText, repeating),
+    billing_account_id: column(['BillingAccountId'], readAccountKey, required),
+    sub_account_id: column(['SubAccountId'], readAccountId, repeating),
     sub_account_name: column(['SubAccountName'], readText, repeating),
     service_name: column(['ServiceName'], readText, required),
     service_category: column(['ServiceCategory'], readText, repeating),

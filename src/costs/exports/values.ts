@@ -3,6 +3,7 @@
  * cannot be read gives a reason that says how to correct it.
  */
 import { z } from 'zod';
+import { spreadsheetFault } from '../../spreadsheet-ids.ts';
 
 /** A value, or the reason why it cannot be read. */
 export type Reading = { readonly value: string } | { readonly reason: string };
@@ -140,6 +141,18 @@ const maxKeyBytes = 800;
 export function readKey(text: string): Reading {
   if (Buffer.byteLength(text) <= maxKeyBytes) return readText(text);
   return { reason: `${shown(text)} is longer than ${maxKeyBytes} bytes` };
+}
+
+/** The id of an account as part of the source's name. */
+export function readAccountKey(text: string): Reading {
+  const reason = spreadsheetFault(text);
+  return reason === undefined ? readKey(text) : { reason };
+}
+
+/** The id of an account. */
+export function readAccountId(text: string): Reading {
+  const reason = spreadsheetFault(text);
+  return reason === undefined ? readText(text) : { reason };
 }
 
 function storable(value: unknown): boolean {

@@ -6,6 +6,7 @@ import { createHash } from 'node:crypto';
 import type { Sql } from '../../db/connect.ts';
 import { closeOperatorToken, openOperatorToken, tenantSql } from '../../db/tenant.ts';
 import { messageOf, PurserError } from '../../errors.ts';
+import { spreadsheetFault } from '../../spreadsheet-ids.ts';
 import { csvRecords } from '../exports/csv-records.ts';
 import type { CsvRecord } from '../exports/csv-records.ts';
 import { lineColumnName } from '../exports/format.ts';
@@ -71,7 +72,8 @@ function findColumn(header: readonly (string | null)[], column: string): number 
 
 function idFault(value: string): string | null {
   if (value.length > 200) return `${value.length} characters; a tenant's id has at most 200`;
-  return /\p{Cc}/u.test(value) ? "holds control characters; a tenant's id has none" : null;
+  if (/\p{Cc}/u.test(value)) return "holds control characters; a tenant's id has none";
+  return spreadsheetFault(value) ?? null;
 }
 
 /**

@@ -48,6 +48,7 @@ it.each([
   { args: ['migrate', 'sideways'], says: 'there is no command "migrate sideways"' },
   { args: ['jobs'], says: '"jobs" is not a command by itself; choose one of these' },
   { args: ['start', 'foo'], says: 'there is no role "foo"; use scheduler, worker, web or all' },
+  { args: ['tenants', 'add', '1.23457E+12'], says: 'is an id that a spreadsheet has changed' },
   { args: ['tenants', 'add', 'a\u001b[31m'], says: 'no control characters' },
   { args: ['nonsense\u001b[31m\u202e'], says: 'there is no command' },
 ])('answers $args on stderr with exit 64 and nothing else', async ({ args, says }) => {
@@ -88,6 +89,7 @@ it.each([
   { args: ['tenants', 'add', '  '], says: 'is not only spaces' },
   { args: ['tenants', 'add', 'x'.repeat(300)], says: 'got 300 characters' },
   { args: ['tenants', 'add', 'a\nb'], says: 'no control characters' },
+  { args: ['tenants', 'add', '1.23457E+12'], says: 'is an id that a spreadsheet has changed' },
   { args: ['tenants', 'add', 'a\u001b[31m'], says: 'no control characters' },
   { args: ['tenants', 'add', 'a\u009b31m'], says: 'no control characters' },
   { args: ['tenants', 'add', 'a\u202eb'], says: 'no control characters' },

@@ -100,6 +100,20 @@ it('reports every rejected row: without tenant, of a refused tenant, with a wron
   ]);
 });
 
+it('rejects rows of a tenant whose id a spreadsheet has changed', async () => {
+  const path = await bench.file(
+    'mangled.csv',
+    fileOf(['1.23457E+12:1', 'ok-1:2', '"1,2E+11":3', '#REF!:4']),
+  );
+  const result = await split(path);
+  expect(result).toMatchObject({ rows: 1, errors: 3, uploads: [{ tenantId: 'ok-1' }] });
+  expect(result.faults[0]).toEqual({
+    line: 2,
+    column: 'SubAccountId',
+    reason: expect.stringMatching(/^"1.23457E\+12" is an id that a spreadsheet has changed/),
+  });
+});
+
 it('accepts tenant ids with quotes, spaces and emoji', async () => {
   const odd = `o'brien "x" 🚀`;
   const path = await bench.file('odd.csv', fileOf([`"${odd.replaceAll('"', '""')}":7`]));

@@ -72,6 +72,18 @@ describe('one row with a fault between two valid ones', () => {
     ],
     ['a currency of four letters', { BillingCurrency: 'EURO' }, 'BillingCurrency', /ISO 4217/],
     ['a currency sign as currency', { BillingCurrency: '€' }, 'BillingCurrency', /ISO 4217/],
+    [
+      'an account id of a spreadsheet',
+      { BillingAccountId: '1.23457E+12' },
+      'BillingAccountId',
+      /"1.23457E\+12" is an id that a spreadsheet has changed; use the file as it was/,
+    ],
+    [
+      'an account id as a float',
+      { BillingAccountId: '123456789012.0' },
+      'BillingAccountId',
+      /spreadsheet/,
+    ],
     ['a text of 70,000 bytes', { ServiceName: 'x'.repeat(70_000) }, 'ServiceName', /70000 bytes/],
     ['a NUL character', { ServiceName: 'a\u0000b' }, 'ServiceName', /NUL/],
     ['a key of 900 bytes', { BillingAccountId: 'x'.repeat(900) }, 'BillingAccountId', /800 bytes/],

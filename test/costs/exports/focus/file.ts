@@ -28,3 +28,14 @@ export function focusRow(values: Readonly<Record<string, string>> = {}): string 
 export function focusFile(rows: readonly Readonly<Record<string, string>>[]): string {
   return `${[focusHeader.join(','), ...rows.map((row) => focusRow(row))].join('\n')}\n`;
 }
+
+/** With more columns, empty where a row does not have them. */
+export function focusFileWith(
+  more: readonly string[],
+  rows: readonly Readonly<Record<string, string>>[],
+): string {
+  const lines = rows.map((row) =>
+    [focusRow(row), ...more.map((name) => row[name] ?? '')].join(','),
+  );
+  return `${[[...focusHeader, ...more].join(','), ...lines].join('\n')}\n`;
+}
