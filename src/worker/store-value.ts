@@ -8,6 +8,7 @@ import type { JobFault } from '../jobs/attempts.ts';
 
 const maxResultBytes = 1_048_576;
 const keptOfHugeResult = 10_000;
+const cutMark = 'result cut';
 const maxMessageLength = 4_000;
 const maxStackLength = 8_000;
 const replacement = '\uFFFD';
@@ -58,7 +59,7 @@ export function storableResult(result: unknown): unknown {
     const bytes = storedBytes(text);
     if (bytes > maxResultBytes) {
       return {
-        purser: 'result cut',
+        purser: cutMark,
         reason: 'too large',
         bytes,
         limitBytes: maxResultBytes,
@@ -74,6 +75,14 @@ export function storableResult(result: unknown): unknown {
 /** Cut before it is redacted: redacting a message of 10 MB would take longer than many timeouts. */
 const redactedText = (text: string, maxLength: number): string =>
   storableText(redactUrls(text, maxLength), 2 * maxLength);
+
+/** A stored result without the beginning that is kept of one that was too large. */
+export function withoutStart(stored: unknown): unknown {
+  if (stored === null || typeof stored !== 'object') return stored;
+  if (Reflect.get(stored, 'purser') !== cutMark || !('start' in stored)) return stored;
+  const { start: _start, ...rest } = stored;
+  return rest;
+}
 
 /** The record of anything thrown: code, message, stack, without connection secrets. */
 export function storableFault(thrown: unknown, details?: Record<string, unknown>): JobFault {

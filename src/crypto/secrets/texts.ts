@@ -17,6 +17,20 @@ const minNumberLength = 6;
 /** Maximum number of lines, and of words, per secret. */
 const maxParts = 200;
 const maxDepth = 100;
+const maxEscapeLevels = 16;
+const escapeSequence = /\\(u[0-9a-f]{4}|.)/gis;
+const controlEscapes: Readonly<Record<string, string>> = {
+  n: '\n',
+  r: '\r',
+  t: '\t',
+  b: '\b',
+  f: '\f',
+};
+
+function unescaped(_sequence: string, escaped: string): string {
+  if (escaped.length > 1) return String.fromCharCode(Number.parseInt(escaped.slice(1), 16));
+  return controlEscapes[escaped] ?? escaped;
+}
 
 export class SecretTexts {
   readonly #known = new Set<string>();
@@ -43,11 +57,21 @@ export class SecretTexts {
     }
   }
 
-  /** The text with secrets redacted. */
+  /** The text with secrets redacted; all of it where a secret is escaped several times (JSON inside JSON). */
   redact(text: string): string {
     let rest = text;
     for (const form of this.#forms) rest = rest.replaceAll(form, shown);
-    return this.#withoutCutEnds(rest);
+    return this.#hasEscaped(rest) ? shown : this.#withoutCutEnds(rest);
+  }
+
+  #hasEscaped(text: string): boolean {
+    let rest = text;
+    for (let level = 0; level < maxEscapeLevels && rest.includes('\\'); level += 1) {
+      rest = rest.replaceAll(escapeSequence, unescaped);
+      const unescapedText = rest;
+      if (this.#forms.some((form) => unescapedText.includes(form))) return true;
+    }
+    return false;
   }
 
   /** A JSON value with secrets redacted, keys included. */

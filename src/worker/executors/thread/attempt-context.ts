@@ -20,8 +20,10 @@ export interface ContextParts {
   readonly signal: AbortSignal;
   readonly reports: AttemptLog;
   readonly openLog: () => Logger;
-  /** Removes the attempt's secrets from a value. */
-  readonly redact: <T>(value: T) => T;
+  /** Removes the attempt's secrets from a stored result. */
+  readonly redactResult: (stored: unknown) => unknown;
+  /** Throws when a child job would store a secret of the attempt in plain text. */
+  readonly refuseSecrets: (jobType: string, payload: object, dedupKey: string | undefined) => void;
   /** Encrypts what the child's type marks as secret. */
   readonly seal: (sql: TenantSql, jobType: string, payload: object) => Promise<object>;
 }
@@ -33,7 +35,7 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
     token,
     signal,
     deadlineMs: Date.now() + handler.timeoutMs,
-    storable: (result) => parts.redact(storableResult(result)),
+    storable: (result) => parts.redactResult(storableResult(result)),
     onRefused: ({ code, role: databaseRole, queryTag }) => {
       reports.refused();
       context.log.warn({ code, databaseRole, queryTag }, 'rls_enforcement_failed');
@@ -51,6 +53,7 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
     llm: parts.llm,
     enqueue: async (jobType, childPayload = {}, child = {}) => {
       const payload = await parts.seal(sql, jobType, childPayload);
+      parts.refuseSecrets(jobType, payload, child.dedupKey);
       return enqueueChild(sql, { jobType, payload, ...child });
     },
     progress: (done, note) => reports.progress(done, note),

@@ -18,12 +18,13 @@ import type { AttemptEnd, BegunAttempt } from '../../../jobs/attempts.ts';
 import type { LlmCall, LlmReply } from '../../../llm/llm.ts';
 import { createHandlerLlm } from '../../../llm/handler-llm.ts';
 import { makeContext } from './attempt-context.ts';
+import type { ContextParts } from './attempt-context.ts';
 import { AttemptLog } from './attempt-log.ts';
 import { endOfReturn, endOfThrow } from '../../classify.ts';
 import type { ClaimTable } from '../claim-table.ts';
 import type { FromExecutor, ToExecutor } from '../protocol.ts';
 import { packError, unpackError } from '../packed-errors.ts';
-import { redactAttemptEnd, redactError } from './redact.ts';
+import { redactAttemptEnd, redactError, redactResult, refuseSecrets } from './redact.ts';
 
 export interface ExecutorOptions {
   readonly registry: HandlerRegistry;
@@ -177,8 +178,11 @@ export class Executor {
       const paths = registry.get(childType)?.secretPaths ?? [];
       return payloadSealer(sql, openKeys)({ tenantId, jobType: childType }, child, paths);
     };
-    const redact = <T>(value: T): T => secrets.redactValue(value);
-    const given = { attempt, handler, tenant, llm, signal, reports, openLog, redact, seal };
+    const given: ContextParts = {
+      ...{ attempt, handler, tenant, llm, signal, reports, openLog, seal },
+      redactResult: (stored) => redactResult(secrets, stored),
+      refuseSecrets: (...child) => refuseSecrets(secrets, ...child),
+    };
     return makeContext(given, payload);
   }
 

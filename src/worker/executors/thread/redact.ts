@@ -1,9 +1,13 @@
 /**
- * Removes the secrets that were opened for an attempt from its end and from its errors. Only texts for people are
- * redacted: states, codes and classes decide what happens next, so they stay even if a secret has the same text.
+ * Removes the secrets that were opened for an attempt from its end and from its errors, and refuses child jobs that
+ * would store them. Only texts for people are redacted: states, codes and classes decide what happens next, so they
+ * stay even if a secret has the same text.
  */
+import { hideSealed, nameStep } from '../../../crypto/secrets/fields.ts';
 import type { SecretTexts } from '../../../crypto/secrets/texts.ts';
 import type { AttemptEnd } from '../../../jobs/attempts.ts';
+import { PurserError } from '../../../errors.ts';
+import { withoutStart } from '../../store-value.ts';
 import type { PackedError } from '../packed-errors.ts';
 
 export function redactAttemptEnd(secrets: SecretTexts, end: AttemptEnd): AttemptEnd {
@@ -12,7 +16,7 @@ export function redactAttemptEnd(secrets: SecretTexts, end: AttemptEnd): Attempt
   return {
     ...end,
     detail: secrets.redactValue(detail),
-    ...(result === undefined ? {} : { result: secrets.redactValue(result) }),
+    ...(result === undefined ? {} : { result: redactResult(secrets, result) }),
     ...(error === undefined ? {} : { error: secrets.redactValue(error) }),
   };
 }
@@ -27,4 +31,55 @@ export function redactError(secrets: SecretTexts, packed: PackedError): PackedEr
     ...(stack === undefined ? {} : { stack: secrets.redact(stack) }),
     ...(cause === undefined ? {} : { cause: redactError(secrets, cause) }),
   };
+}
+
+/** A stored result. The beginning of one that was too large is cut text, in which secrets are not found for certain. */
+export function redactResult(secrets: SecretTexts, stored: unknown): unknown {
+  return secrets.empty ? stored : secrets.redactValue(withoutStart(stored));
+}
+
+/** Where a value would reveal a secret: a path, or a name of a field; undefined when it would not. */
+function placeOfSecret(secrets: SecretTexts, value: unknown, path: string): string | undefined {
+  if (value === null || typeof value !== 'object') {
+    return secrets.redactValue(value) === value ? undefined : path;
+  }
+  for (const [key, item] of Object.entries(value)) {
+    if (secrets.redact(key) !== key) return 'the name of a field';
+    const step = Array.isArray(value) ? `[${key}]` : nameStep(key);
+    const place = placeOfSecret(secrets, item, `${path}${step}`);
+    if (place !== undefined) return place;
+  }
+  return undefined;
+}
+
+/** The payload as JSON; null for what is not JSON, which the enqueue refuses. */
+function asStored(payload: object): unknown {
+  try {
+    return JSON.parse(JSON.stringify(payload));
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * Throws `secret_in_child_job` (fatal) when the payload of a child job, its secret fields encrypted already, or its
+ * dedup key contains a secret of this attempt.
+ */
+export function refuseSecrets(
+  secrets: SecretTexts,
+  jobType: string,
+  payload: object,
+  dedupKey: string | undefined,
+): void {
+  if (secrets.empty) return;
+  const place =
+    placeOfSecret(secrets, hideSealed(asStored(payload)), '$') ??
+    (dedupKey !== undefined && secrets.redact(dedupKey) !== dedupKey ? 'the dedup key' : undefined);
+  if (place === undefined) return;
+  throw new PurserError(
+    'secret_in_child_job',
+    `the child job ${jobType} would store a secret of this job in plain text (${place}); mark the field as secret ` +
+      'in the payload schema of its handler, or leave the value out',
+    { details: { class: 'fatal', jobType } },
+  );
 }

@@ -135,57 +135,6 @@ describe('one row with a fault between two valid ones', () => {
   });
 });
 
-describe('an optional value that cannot be read', () => {
-  it.each([
-    ['a bad optional number', { ConsumedQuantity: 'many' }, 'ConsumedQuantity', /"many"/],
-    ['a text of 70,000 bytes', { ResourceId: 'x'.repeat(70_000) }, 'ResourceId', /70000 bytes/],
-    ['a NUL character', { ChargeDescription: 'a\u0000b' }, 'ChargeDescription', /NUL/],
-    ['tags that are no JSON', { Tags: 'env=prod' }, 'Tags', /not a JSON object/],
-    ['tags that are a list', { Tags: '[1]' }, 'Tags', /not a JSON object/],
-    ['tags with a NUL', { Tags: String.raw`"{""a"": ""\u0000""}"` }, 'Tags', /cannot be stored/],
-    [
-      'tags with half a pair',
-      { Tags: String.raw`"{""a"": ""\ud800""}"` },
-      'Tags',
-      /cannot be stored/,
-    ],
-    ['a text that is not UTF-8', { ResourceId: 'M\u00fcnch' }, 'ResourceId', /not UTF-8/],
-    ['an effective cost', { EffectiveCost: '1.25 EUR' }, 'EffectiveCost', /not a decimal/],
-  ])(
-    '%s: the row and its cost are stored, and the value is reported',
-    async (_name, values, column, reason) => {
-      const tenantId = await bench.addTenant();
-      const content = Buffer.from(focusFile([{}, values, {}]), 'latin1');
-      const result = await bench.ingest(tenantId, await bench.file(`${tenantId}.csv`, content));
-      expect(result).toMatchObject({
-        rows: 3,
-        errors: 0,
-        warnings: 1,
-        billedCost: [{ billedCost: '3.75' }],
-        note: expect.stringContaining(
-          `1 row was stored without a value that cannot be read, the first at line 3, ${column}; why`,
-        ),
-      });
-      expect(await faultsOf(tenantId)).toEqual([
-        { line: 3, column_name: column, reason: expect.stringMatching(reason) },
-      ]);
-    },
-  );
-
-  it('does not push rejected rows out of the report', async () => {
-    const tenantId = await bench.addTenant();
-    const rows = [...Array.from({ length: 1100 }, () => ({ Tags: 'none' })), { BilledCost: 'x' }];
-    const result = await bench.ingest(tenantId, await bench.file('both.csv', focusFile(rows)));
-    expect(result).toMatchObject({ rows: 1100, errors: 1, warnings: 1100 });
-    expect(result.note).toMatch(/^1 row was left out, .*; 1100 rows were stored without a value/);
-    const faults = await faultsOf(tenantId);
-    expect(faults).toHaveLength(1000);
-    expect(faults).toContainEqual(
-      expect.objectContaining({ line: 1102, column_name: 'BilledCost' }),
-    );
-  });
-});
-
 it('more than 1,000 faults are all counted and the first 1,000 kept', async () => {
   const tenantId = await bench.addTenant();
   const rows = Array.from({ length: 1234 }, () => ({ BilledCost: 'x' }));
