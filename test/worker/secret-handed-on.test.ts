@@ -103,7 +103,12 @@ it.each([
 });
 
 it('a child job with the secret in a secret field of its own is accepted, and stored encrypted', async () => {
-  await run('sealed', 'completed');
+  const job = await run('sealed', 'completed');
+  const child: { jobId?: string } = { ...(job.result as object) };
+  expect((await jobRow(fleet.database.system, child.jobId ?? '')).payload).toEqual({
+    token: { $secret: expect.stringMatching(/^v2\.1\./) },
+    how: 'none',
+  });
   await expectNoCanary();
 });
 

@@ -179,7 +179,14 @@ export class Executor {
       return payloadSealer(sql, openKeys)({ tenantId, jobType: childType }, child, paths);
     };
     const given: ContextParts = {
-      ...{ attempt, handler, tenant, llm, signal, reports, openLog, seal },
+      attempt,
+      handler,
+      tenant,
+      llm,
+      signal,
+      reports,
+      openLog,
+      seal,
       redactResult: (stored) => redactResult(secrets, stored),
       refuseSecrets: (...child) => refuseSecrets(secrets, ...child),
     };
