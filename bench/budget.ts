@@ -7,7 +7,7 @@ import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import type { PinnedPrice } from '../src/budget/prices.ts';
+import type { PinnedPrice } from '../src/budget/pinned-price.ts';
 import { checkAndReserve, markSent } from '../src/budget/reserve.ts';
 import { recordUsage } from '../src/budget/settle.ts';
 import { verifyBudgets } from '../src/budget/verify.ts';
@@ -44,12 +44,12 @@ type Call = (sql: Sql, attempt: Attempt) => Promise<void>;
 const price: PinnedPrice = {
   source: 'bench',
   model: 'bench',
-  input: { usdPerMtok: '1' },
-  output: { usdPerMtok: '1' },
-  dearestInputUsdPerMtok: '1',
-  dearestOutputUsdPerMtok: '1',
+  rates: { input: { usd: '1' }, output: { usd: '1' } },
 };
-const usage = { inputTokens: 100, outputTokens: 50, cachedTokens: 0, reasoningTokens: 0 };
+const items = [
+  { class: 'input', count: 100, usd: '2', per: 1_000_000 },
+  { class: 'output', count: 50, usd: '4', per: 1_000_000 },
+] as const;
 
 /** Reserve, mark as sent, settle. */
 const reserveAndSettle: Call = async (sql, attempt) => {
@@ -63,7 +63,7 @@ const reserveAndSettle: Call = async (sql, attempt) => {
     price,
   });
   await markSent(sql, hold);
-  await recordUsage(sql, { reservationId: hold.reservationId, usage, costNanoUsd: 400n });
+  await recordUsage(sql, { reservationId: hold.reservationId, items });
 };
 
 /** A reserve that is refused. */

@@ -71,27 +71,38 @@ export function maxDecimal(first: string, ...rest: readonly string[]): string {
   }, first);
 }
 
-/** `tokens` at a price in USD per million tokens. */
-export interface PricedTokens {
-  readonly tokens: number;
-  readonly usdPerMtok: string;
+/** The exact product of two decimal strings, e.g. a rate and the factor of a service tier. */
+export function multiplyDecimals(first: string, second: string): string {
+  const a = parseDecimal(first);
+  const b = parseDecimal(second);
+  const scale = a.scale + b.scale;
+  const product = a.units * b.units;
+  const digits = (product < 0n ? -product : product).toString().padStart(scale + 1, '0');
+  const fraction = digits.slice(digits.length - scale).replace(/0+$/, '');
+  const whole = `${product < 0n ? '-' : ''}${digits.slice(0, digits.length - scale)}`;
+  return scale === 0 || fraction === '' ? whole : `${whole}.${fraction}`;
+}
+
+/** A count at a price of `usd` per `per` units: tokens per million, fees per thousand. */
+export interface PricedCount {
+  readonly count: number;
+  readonly usd: string;
+  readonly per: 1 | 1000 | 1_000_000;
 }
 
 /**
- * The cost of one call in nano-USD: `sum(tokens * usdPerMtok) * 10^3 + usdPerThousandRequests * 10^6`,
- * rounded up once at the end, so that a priced call is never free.
+ * The cost of one call in nano-USD: `sum(count * usd / per) * 10^9`, rounded up once at the end, so that a priced
+ * call is never free.
  */
-export function costNanoUsd(parts: readonly PricedTokens[], usdPerThousandRequests = '0'): bigint {
-  const request = parseDecimal(usdPerThousandRequests);
-  const terms = parts.map(({ tokens, usdPerMtok }) => {
-    if (!Number.isSafeInteger(tokens) || tokens < 0) {
-      throw new UsageError(`${tokens} is not a number of tokens`);
+export function costNanoUsd(parts: readonly PricedCount[]): bigint {
+  const terms = parts.map(({ count, usd, per }) => {
+    if (!Number.isSafeInteger(count) || count < 0) {
+      throw new UsageError(`${count} is not a count of tokens or requests`);
     }
-    const rate = parseDecimal(usdPerMtok);
-    return { units: rate.units * BigInt(tokens) * 1000n, scale: rate.scale };
+    const rate = parseDecimal(usd);
+    return { units: rate.units * BigInt(count) * (nanosPerUsd / BigInt(per)), scale: rate.scale };
   });
-  terms.push({ units: request.units * 10n ** 6n, scale: request.scale });
-  const scale = Math.max(...terms.map((term) => term.scale));
+  const scale = Math.max(0, ...terms.map((term) => term.scale));
   const units = terms.reduce((sum, t) => sum + t.units * 10n ** BigInt(scale - t.scale), 0n);
   if (units < 0n) throw new UsageError('a price must not be negative');
   const divisor = 10n ** BigInt(scale);

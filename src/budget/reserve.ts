@@ -6,7 +6,7 @@ import { PurserError } from '../errors.ts';
 import type { Queryable } from '../db/connect.ts';
 import { BudgetExceededError } from './budget-exceeded.ts';
 import { formatUsd, parseUsd } from './money.ts';
-import type { PinnedPrice } from './prices.ts';
+import type { PinnedPrice } from './pinned-price.ts';
 import { mapStoreErrors } from '../db/store-errors.ts';
 
 type ReservationStatus = 'RESERVED' | 'APPLIED' | 'RELEASED' | 'UNKNOWN';

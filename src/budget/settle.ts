@@ -4,21 +4,20 @@
  */
 import { PurserError } from '../errors.ts';
 import type { Queryable } from '../db/connect.ts';
+import { costOfItems } from './bill.ts';
+import type { BillItem } from './bill.ts';
 import { formatUsd, parseUsd } from './money.ts';
 import { mapStoreErrors } from '../db/store-errors.ts';
 
-/** Tokens as billed. `inputTokens` includes the cached ones, `outputTokens` the reasoning ones. */
-export interface TokenUsage {
-  readonly inputTokens: number;
-  readonly outputTokens: number;
-  readonly cachedTokens: number;
-  readonly reasoningTokens: number;
-}
-
 export interface SettleRequest {
   readonly reservationId: string;
-  readonly usage: TokenUsage;
-  readonly costNanoUsd: bigint;
+  /** One per class. Their sum, rounded up, is the cost. */
+  readonly items: readonly BillItem[];
+  /** The model and service tier that answered, where the provider names them. */
+  readonly servedModel?: string | undefined;
+  readonly serviceTier?: string | undefined;
+  /** What was used and has no rate in the price. */
+  readonly uncovered?: readonly string[];
   readonly now?: Date;
 }
 
@@ -65,12 +64,12 @@ export async function recordUsage(sql: Queryable, request: SettleRequest): Promi
 }
 
 async function settleHold(sql: Queryable, request: SettleRequest): Promise<SettleRow> {
-  const { inputTokens, outputTokens, cachedTokens, reasoningTokens } = request.usage;
+  const { reservationId, items, servedModel, serviceTier, uncovered = [], now } = request;
   const [row] = await sql<SettleRow[]>`
     select * from purser.budget_settle(
-      ${request.reservationId}::uuid, ${formatUsd(request.costNanoUsd)}::numeric,
-      ${inputTokens}::bigint, ${outputTokens}::bigint, ${cachedTokens}::bigint,
-      ${reasoningTokens}::bigint, ${request.now ?? null}::timestamptz)`;
+      ${reservationId}::uuid, ${formatUsd(costOfItems(items))}::numeric,
+      ${JSON.stringify(items)}::text::jsonb, ${servedModel ?? null}::text, ${serviceTier ?? null}::text,
+      ${[...uncovered]}::text[], ${now ?? null}::timestamptz)`;
   if (row === undefined) throw new Error('purser.budget_settle returned no row');
   return row;
 }

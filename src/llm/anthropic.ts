@@ -2,8 +2,7 @@
 import type { Protocol } from './protocol.ts';
 import { asObject } from './provider-body.ts';
 import type { JsonObject } from './provider-body.ts';
-import { tokenCount } from './usage.ts';
-import type { BilledUsage } from './usage.ts';
+import { anthropicUsage } from './usage/anthropic.ts';
 
 export const anthropicProtocol: Protocol = {
   kind: 'anthropic',
@@ -19,28 +18,10 @@ export const anthropicProtocol: Protocol = {
     const { createAnthropic } = await import('@ai-sdk/anthropic');
     return createAnthropic({ baseURL: baseUrl, apiKey, fetch }).messages(model);
   },
-  wireBody: (body) => body,
-  usageOf,
+  // The default, `auto`, may use priority capacity at another price.
+  wireBody: (body, { baseUrl }) =>
+    new URL(baseUrl).host === 'api.anthropic.com'
+      ? { ...body, service_tier: 'standard_only' }
+      : body,
+  usageOf: anthropicUsage,
 };
-
-/**
- * `input_tokens` excludes tokens that were read from the cache or written to it; `output_tokens` includes
- * thinking. docs.claude.com, "Messages", field `usage`.
- */
-function usageOf(body: JsonObject): BilledUsage | undefined {
-  const usage = asObject(body['usage']);
-  const fresh = tokenCount(usage?.['input_tokens']);
-  const output = tokenCount(usage?.['output_tokens']);
-  const written = tokenCount(usage?.['cache_creation_input_tokens'] ?? 0);
-  const read = tokenCount(usage?.['cache_read_input_tokens'] ?? 0);
-  if (fresh === undefined || output === undefined) return undefined;
-  if (written === undefined || read === undefined) return undefined;
-  return {
-    inputTokens: fresh + written + read,
-    outputTokens: output,
-    cachedTokens: read,
-    cacheWriteTokens: written,
-    reasoningTokens:
-      tokenCount(asObject(usage?.['output_tokens_details'])?.['thinking_tokens']) ?? 0,
-  };
-}

@@ -51,6 +51,7 @@ const noCredit = released(
   'snooze',
 );
 const tooLarge = released('llm_request_too_large', 'the request is too large; send less evidence');
+const billedTooLarge: StatusRule = { ...tooLarge, outcome: 'unknown' };
 const wrongRequest = released(
   'llm_bad_request',
   'the request is refused as wrong and would be again; check that LLM_MODEL takes chat requests',
@@ -94,6 +95,15 @@ const rulesByTopic: Readonly<Partial<Record<NonNullable<ProviderError['topic']>,
     'prompt and output do not fit into the context of the model; send less evidence',
   ),
 };
+/** Azure bills the prompt of a request that its content filter refuses, and of one above the input limit. */
+const refusedContent: StatusRule = {
+  code: 'llm_refused',
+  class: 'fatal',
+  outcome: 'unknown',
+  fix: 'the content filter refuses the request, and the provider may bill it, so its worst case stays charged; change the prompt',
+};
+const azureHost = /\.(azure\.com|azure-api\.net)$/;
+
 /** Statuses whose meaning depends on the body. */
 const ambiguousStatuses = new Set([400, 403, 413, 422, 429]);
 
@@ -101,7 +111,9 @@ const ambiguousStatuses = new Set([400, 403, 413, 422, 429]);
 const snoozedCodes = new Set(['llm_rate_limited', 'llm_overloaded']);
 const quotaWaitMs = 15 * 60_000;
 
-function ruleOf(status: number, error: ProviderError | undefined): StatusRule {
+function ruleOf(status: number, error: ProviderError | undefined, host: string): StatusRule {
+  if (error?.topic === 'content' && status === 400) return refusedContent;
+  if (error?.topic === 'size' && azureHost.test(host)) return billedTooLarge;
   const byTopic = error?.topic === undefined ? undefined : rulesByTopic[error.topic];
   const known = (ambiguousStatuses.has(status) ? byTopic : undefined) ?? rulesByStatus[status];
   if (known !== undefined) return known;
@@ -115,7 +127,7 @@ function ruleOf(status: number, error: ProviderError | undefined): StatusRule {
 /** The error of a response that is not 2xx. */
 export function failureOfStatus(status: number, context: FailureContext): LlmError {
   const { host, model, providerError, protocol } = context;
-  const rule = ruleOf(status, providerError);
+  const rule = ruleOf(status, providerError, host);
   const { code, outcome } = rule;
   const asked =
     parseRetryAfter(context.retryAfter, context.now ?? new Date()) ??

@@ -4,7 +4,7 @@
  */
 import { formatUsd } from '../budget/money.ts';
 import { priceOf } from '../budget/prices.ts';
-import type { PinnedPrice } from '../budget/prices.ts';
+import type { PinnedPrice } from '../budget/pinned-price.ts';
 import { UsageError } from '../errors.ts';
 import { exchange } from './exchange.ts';
 import type { Exchanged } from './exchange.ts';

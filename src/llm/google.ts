@@ -2,8 +2,7 @@
 import type { Protocol } from './protocol.ts';
 import { asObject, parseObject } from './provider-body.ts';
 import type { JsonObject } from './provider-body.ts';
-import { tokenCount } from './usage.ts';
-import type { BilledUsage } from './usage.ts';
+import { googleUsage } from './usage/google.ts';
 
 export const googleProtocol: Protocol = {
   kind: 'google',
@@ -28,34 +27,9 @@ export const googleProtocol: Protocol = {
           },
         }
       : body,
-  usageOf,
+  usageOf: googleUsage,
   readableAnswer: withoutContinuation,
 };
-
-/**
- * Thoughts are billed as output and not included in the candidates. Protobuf leaves zeros out of its JSON,
- * so a missing count is zero where the total is present; what the total has beyond the parts is output. ai.google.dev, GenerateContentResponse, UsageMetadata.
- */
-function usageOf(body: JsonObject): BilledUsage | undefined {
-  const usage = asObject(body['usageMetadata']);
-  if (usage === undefined) return undefined;
-  const count = (name: string) => tokenCount(usage[name] ?? 0);
-  const prompt = tokenCount(usage['promptTokenCount']);
-  const total = tokenCount(usage['totalTokenCount']);
-  const toolPrompt = count('toolUsePromptTokenCount');
-  const candidates = count('candidatesTokenCount');
-  const thoughts = count('thoughtsTokenCount');
-  if (prompt === undefined || toolPrompt === undefined) return undefined;
-  if (candidates === undefined || thoughts === undefined) return undefined;
-  if (usage['candidatesTokenCount'] === undefined && total === undefined) return undefined;
-  const input = prompt + toolPrompt;
-  return {
-    inputTokens: input,
-    outputTokens: Math.max(candidates + thoughts, (total ?? 0) - input),
-    cachedTokens: count('cachedContentTokenCount') ?? 0,
-    reasoningTokens: thoughts,
-  };
-}
 
 /** Without the token, because the SDK would send a second request for the continuation. */
 function withoutContinuation(text: string): string {

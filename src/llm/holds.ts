@@ -5,8 +5,8 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatUsd } from '../budget/money.ts';
-import { estimateCost } from '../budget/prices.ts';
-import type { PinnedPrice } from '../budget/prices.ts';
+import { estimateCost } from '../budget/bill.ts';
+import type { PinnedPrice } from '../budget/pinned-price.ts';
 import { checkAndReserve, markSent } from '../budget/reserve.ts';
 import { markUnknown, recordUsage, releaseReservation } from '../budget/settle.ts';
 import { isStoreUnavailable } from '../db/store-errors.ts';
@@ -14,8 +14,7 @@ import type { Sql } from '../db/connect.ts';
 import { codeOf, messageOf } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import { LlmError } from './llm.ts';
-import { costOfBilled } from './usage.ts';
-import type { BilledUsage } from './usage.ts';
+import type { Charge } from './usage/charge.ts';
 
 /** The attempt that pays for a call. */
 export interface Attempt {
@@ -104,25 +103,30 @@ export function abortedBeforeSending(cause: unknown): LlmError {
   );
 }
 
-/** Charges what was billed, at the pinned price. Returns the cost in nano-USD. */
+export interface Settlement {
+  readonly charge: Charge;
+  readonly servedModel?: string | undefined;
+  readonly serviceTier?: string | undefined;
+}
+
+/** Charges a bill in place of the hold. */
 export async function settleHold(
   account: Account,
   hold: Hold,
-  usage: BilledUsage,
-): Promise<bigint> {
-  const costNanoUsd = costOfBilled(hold.price, usage);
+  { charge, servedModel, serviceTier }: Settlement,
+): Promise<void> {
   const { reservationId } = hold;
+  const { items, uncovered } = charge;
   const { overageNanoUsd } = await retried(() =>
-    recordUsage(account.sql, { reservationId, usage, costNanoUsd }),
+    recordUsage(account.sql, { reservationId, items, uncovered, servedModel, serviceTier }),
   );
-  if (overageNanoUsd > 0n) {
-    const { tenantId } = account;
-    account.log.error(
-      { tenantId, reservationId, overage: formatUsd(overageNanoUsd) },
-      'budget_overage',
-    );
+  const { tenantId, log } = account;
+  if (uncovered.length > 0) {
+    log.error({ tenantId, reservationId, uncovered }, 'budget_price_incomplete');
   }
-  return costNanoUsd;
+  if (overageNanoUsd > 0n) {
+    log.error({ tenantId, reservationId, overage: formatUsd(overageNanoUsd) }, 'budget_overage');
+  }
 }
 
 /** Releases the hold. Where that fails, the hold expires as unknown and stays charged. */

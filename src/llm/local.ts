@@ -3,8 +3,9 @@
  * like those of any provider, and every answer is labelled as offline. Free, unless priced as a named model.
  */
 import { formatUsd } from '../budget/money.ts';
+import { billOf } from '../budget/bill.ts';
+import type { PinnedPrice } from '../budget/pinned-price.ts';
 import { priceOf } from '../budget/prices.ts';
-import type { PinnedPrice } from '../budget/prices.ts';
 import { openHold, releaseHold, settleHold } from './holds.ts';
 import type { Account } from './holds.ts';
 import { LlmError } from './llm.ts';
@@ -33,10 +34,7 @@ const noneSpecial = new Set<string>();
 const freePriceOf = (model: string): PinnedPrice => ({
   source: provider,
   model,
-  input: { usdPerMtok: '0' },
-  output: { usdPerMtok: '0' },
-  dearestInputUsdPerMtok: '0',
-  dearestOutputUsdPerMtok: '0',
+  rates: { input: { usd: '0' }, output: { usd: '0' } },
 });
 
 type CountTokens = (text: string) => number;
@@ -84,12 +82,12 @@ export function createLocalGateway(config: LocalProviderConfig): (account: Accou
       throw error;
     }
     const outputTokens = tokensIn(text);
-    const usage = { inputTokens, outputTokens, cachedTokens: 0, reasoningTokens: 0 };
-    const costNanoUsd = await settleHold(account, hold, usage);
+    const charge = billOf(price, { input: inputTokens, output: outputTokens });
+    await settleHold(account, hold, { charge });
     return {
       text,
       usage: { inputTokens, outputTokens },
-      costUsd: formatUsd(costNanoUsd),
+      costUsd: formatUsd(charge.costNanoUsd),
       analyst: { provider, model, offline: true },
     };
   };

@@ -4,7 +4,7 @@
  */
 import type { LanguageModel } from 'ai';
 import type { JsonObject } from './provider-body.ts';
-import type { BilledUsage } from './usage.ts';
+import type { ReportedUsage } from './usage/reported.ts';
 
 export type ProviderKind = 'openai' | 'anthropic' | 'google';
 
@@ -33,7 +33,7 @@ export interface Protocol {
   /** The body that is reserved for and sent, made from the SDK's. */
   wireBody(body: JsonObject, options: { baseUrl: string; jsonMode: boolean }): JsonObject;
   /** The usage in an answer; undefined where it is missing or invalid. */
-  usageOf(body: JsonObject): BilledUsage | undefined;
+  usageOf(body: JsonObject): ReportedUsage | undefined;
   /** Rewrites an answer before the SDK reads it. */
   readableAnswer?(text: string): string;
 }

@@ -6,7 +6,7 @@ import { asObject, asObjects, parseObject } from './provider-body.ts';
 import type { JsonObject } from './provider-body.ts';
 
 /** The subject of an error, where its status alone does not tell. */
-type ErrorTopic = 'key' | 'credit' | 'size' | 'json_mode';
+type ErrorTopic = 'key' | 'credit' | 'size' | 'json_mode' | 'content';
 
 export interface ProviderError {
   readonly topic?: ErrorTopic;
@@ -34,6 +34,11 @@ const topics: readonly { topic: ErrorTopic; codes: readonly string[]; phrases: R
     codes: ['context_length_exceeded'],
     phrases:
       /prompt is too long|maximum context length|input token count .{0,40}exceeds|exceeds the maximum number of tokens/i,
+  },
+  {
+    topic: 'content',
+    codes: ['content_filter'],
+    phrases: /content management policy|filtered due to the prompt/i,
   },
   {
     topic: 'json_mode',

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import {
   costNanoUsd,
+  multiplyDecimals,
   decimalOfNumber,
   formatUsd,
   maxDecimal,
@@ -49,33 +50,40 @@ describe('money', () => {
   });
 
   it('rounds the cost of a call up once, not each part', () => {
-    const third = { tokens: 1, usdPerMtok: '0.0003' };
+    const third = { count: 1, usd: '0.0003', per: 1_000_000 } as const;
     expect(costNanoUsd([third])).toBe(1n);
     expect(costNanoUsd([third, third, third])).toBe(1n);
     expect(costNanoUsd([third, third, third, third])).toBe(2n);
   });
 
   it('a call with a price is never free, and a call without tokens costs nothing', () => {
-    expect(costNanoUsd([{ tokens: 1, usdPerMtok: '1e-12' }])).toBe(1n);
-    expect(costNanoUsd([{ tokens: 0, usdPerMtok: '15' }])).toBe(0n);
-    expect(costNanoUsd([], '5')).toBe(5_000_000n);
+    expect(costNanoUsd([{ count: 1, usd: '1e-12', per: 1_000_000 }])).toBe(1n);
+    expect(costNanoUsd([{ count: 0, usd: '15', per: 1_000_000 }])).toBe(0n);
+    expect(costNanoUsd([{ count: 1, usd: '5', per: 1000 }])).toBe(5_000_000n);
   });
 
   it('is exact where floating point is not', () => {
     // 0.1 * 3 as doubles is 0.30000000000000004, which would round up to one nano-dollar more.
-    expect(costNanoUsd([{ tokens: 3_000_000, usdPerMtok: decimalOfNumber(0.1) }])).toBe(
+    expect(costNanoUsd([{ count: 3_000_000, usd: decimalOfNumber(0.1), per: 1_000_000 }])).toBe(
       300_000_000n,
     );
-    expect(costNanoUsd([{ tokens: 9_007_199_254_740_991, usdPerMtok: '0.15' }])).toBe(
+    expect(costNanoUsd([{ count: 9_007_199_254_740_991, usd: '0.15', per: 1_000_000 }])).toBe(
       1_351_079_888_211_148_650n,
     );
   });
 
   it('refuses fractional tokens, negative tokens and negative prices', () => {
-    for (const tokens of [1.5, -1, Number.NaN, 2 ** 53]) {
-      expect(() => costNanoUsd([{ tokens, usdPerMtok: '1' }])).toThrow(/number of tokens/);
+    for (const count of [1.5, -1, Number.NaN, 2 ** 53]) {
+      expect(() => costNanoUsd([{ count, usd: '1', per: 1 }])).toThrow(/not a count/);
     }
-    expect(() => costNanoUsd([{ tokens: 1, usdPerMtok: '-1' }])).toThrow(/must not be negative/);
+    expect(() => costNanoUsd([{ count: 1, usd: '-1', per: 1 }])).toThrow(/must not be negative/);
+  });
+
+  it('multiplies decimal strings exactly', () => {
+    expect(multiplyDecimals('0.1', '0.2')).toBe('0.02');
+    expect(multiplyDecimals('15', '2')).toBe('30');
+    expect(multiplyDecimals('1e-7', '0.5')).toBe('0.00000005');
+    expect(multiplyDecimals('0', '1.1')).toBe('0');
   });
 
   it('keeps the decimal text of published prices, small ones included', () => {

@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatUsd, parseUsd } from '../../src/budget/money.ts';
-import type { PinnedPrice } from '../../src/budget/prices.ts';
+import type { PinnedPrice } from '../../src/budget/pinned-price.ts';
 import { checkAndReserve } from '../../src/budget/reserve.ts';
 import type { Reservation, ReserveRequest } from '../../src/budget/reserve.ts';
 import type { Sql } from '../../src/db/connect.ts';
@@ -11,10 +11,7 @@ import type { TestAttempt } from './tenants.ts';
 const price: PinnedPrice = {
   source: 'test',
   model: 'test-model',
-  input: { usdPerMtok: '1' },
-  output: { usdPerMtok: '1' },
-  dearestInputUsdPerMtok: '1',
-  dearestOutputUsdPerMtok: '1',
+  rates: { input: { usd: '1' }, output: { usd: '1' } },
 };
 
 /** A hold of `usd` for this attempt. */
@@ -48,8 +45,11 @@ export function reserve(
 export function settlementOf(reservationId: string, usd: string, now?: Date) {
   return {
     reservationId,
-    usage: { inputTokens: 10, outputTokens: 5, cachedTokens: 0, reasoningTokens: 0 },
-    costNanoUsd: parseUsd(usd),
+    items: [
+      { class: 'input', count: 10, usd: '0', per: 1_000_000 },
+      { class: 'output', count: 5, usd: '0', per: 1_000_000 },
+      { class: 'request', count: 1, usd, per: 1 },
+    ] as const,
     ...(now === undefined ? {} : { now }),
   };
 }

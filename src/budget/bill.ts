@@ -1,0 +1,117 @@
+/**
+ * Prices the usage of one call item by item: class, count, rate, amount. The sum is rounded up once. What the price
+ * does not cover is named, never dropped.
+ */
+import { costNanoUsd, maxDecimal, multiplyDecimals } from './money.ts';
+import type { PricedCount } from './money.ts';
+import type { PinnedPrice, Rate } from './pinned-price.ts';
+import { classRules, tokensOf, usageClasses } from './usage-classes.ts';
+import type { UsageClass, UsageCounts } from './usage-classes.ts';
+
+/** One line of a bill, as stored in `llm_usage_items`. */
+export interface BillItem {
+  /** A `UsageClass`, or the reason of an amount that is no usage. */
+  readonly class: string;
+  readonly count: number;
+  /** USD per `per` units; null where the price has no rate for it. */
+  readonly usd: string | null;
+  readonly per: PricedCount['per'];
+}
+
+export interface Bill {
+  readonly items: readonly BillItem[];
+  readonly costNanoUsd: bigint;
+  /** What was used and has no rate of its own in the price. */
+  readonly uncovered: readonly string[];
+}
+
+/** Other media than text cost a multiple of it, so the rate of text does not cover them. */
+const needOwnRate: ReadonlySet<UsageClass> = new Set([
+  'input_audio',
+  'output_audio',
+  'output_image',
+  'output_video',
+]);
+
+/**
+ * The bill for `counts` at `price`. One `request` is added where the price has a fee per request. `factor` scales the
+ * rates of tokens, for a service tier.
+ */
+export function billOf(price: PinnedPrice, counts: UsageCounts, factor = '1'): Bill {
+  const all: UsageCounts = price.rates.request === undefined ? counts : { ...counts, request: 1 };
+  const { inputTokens } = tokensOf(counts);
+  const items: BillItem[] = [];
+  const uncovered: string[] = [];
+  for (const name of usageClasses) {
+    const count = all[name] ?? 0;
+    if (count === 0) continue;
+    const rate = rateOf(price, name);
+    if (rate === undefined || (needOwnRate.has(name) && price.rates[name] === undefined)) {
+      uncovered.push(name);
+    }
+    items.push(itemOf(name, count, rate, { inputTokens, factor }));
+  }
+  return { items, costNanoUsd: costOfItems(items), uncovered };
+}
+
+function itemOf(
+  name: UsageClass,
+  count: number,
+  rate: Rate | undefined,
+  { inputTokens, factor }: { inputTokens: number; factor: string },
+): BillItem {
+  const per = classRules[name].total === 'fee' ? 1000 : 1_000_000;
+  if (rate === undefined) return { class: name, count, usd: null, per };
+  const usd = tierAt(rate, inputTokens);
+  const scaled = per === 1000 || factor === '1' ? usd : multiplyDecimals(usd, factor);
+  return { class: name, count, usd: scaled, per };
+}
+
+export function costOfItems(items: readonly BillItem[]): bigint {
+  return costNanoUsd(items.map(({ count, usd, per }) => ({ count, usd: usd ?? '0', per })));
+}
+
+function rateOf(price: PinnedPrice, name: UsageClass): Rate | undefined {
+  const named = [name, ...classRules[name].fallback].find((one) => price.rates[one] !== undefined);
+  return named === undefined ? undefined : price.rates[named];
+}
+
+/** The tier with the highest start that `inputTokens` exceeds. */
+function tierAt(rate: Rate, inputTokens: number): string {
+  const reached = (rate.tiers ?? []).filter((tier) => inputTokens > tier.aboveInputTokens);
+  return reached.reduce(
+    (highest, tier) => (tier.aboveInputTokens >= highest.aboveInputTokens ? tier : highest),
+    { aboveInputTokens: -1, usd: rate.usd },
+  ).usd;
+}
+
+/** Classes of input that a request of text alone can have; output may be of any class that has a rate. */
+const inputClassesOfText = ['input', 'cache_read', 'cache_write'] as const;
+
+/**
+ * The worst case of one request of text in nano-USD: every input token at the highest input rate that the request can
+ * reach, every output token that the cap allows at the highest output rate, and the fee per request. `inputTokens`
+ * must itself be an upper bound; tiers above it cannot apply.
+ */
+export function estimateCost(
+  price: PinnedPrice,
+  bound: { readonly inputTokens: number; readonly maxOutputTokens: number },
+): bigint {
+  const { inputTokens, maxOutputTokens } = bound;
+  const outputClasses = usageClasses.filter((name) => classRules[name].total === 'output');
+  const highest = (names: readonly UsageClass[]) =>
+    maxDecimal('0', ...names.flatMap((name) => ratesUpTo(price.rates[name], inputTokens)));
+  const fee = price.rates.request;
+  return costNanoUsd([
+    { count: inputTokens, usd: highest(inputClassesOfText), per: 1_000_000 },
+    { count: maxOutputTokens, usd: highest(outputClasses), per: 1_000_000 },
+    ...(fee === undefined ? [] : [{ count: 1, usd: fee.usd, per: 1000 } as const]),
+  ]);
+}
+
+/** Fewer tokens than the bound may be used, so every tier below it can apply. */
+function ratesUpTo(rate: Rate | undefined, inputTokens: number): string[] {
+  if (rate === undefined) return [];
+  const tiers = (rate.tiers ?? []).filter((tier) => inputTokens > tier.aboveInputTokens);
+  return [rate.usd, ...tiers.map((tier) => tier.usd)];
+}
