@@ -1,7 +1,5 @@
 /** Anthropic's messages protocol. JSON is requested in the prompt only, which works with every model. */
 import type { Protocol } from './protocol.ts';
-import { asObject } from './provider-body.ts';
-import type { JsonObject } from './provider-body.ts';
 import { anthropicUsage } from './usage/anthropic.ts';
 
 export const anthropicProtocol: Protocol = {

@@ -1,7 +1,6 @@
 /** Google's generateContent protocol (the Gemini API). The key travels in a header, never in the URL. */
 import type { Protocol } from './protocol.ts';
 import { asObject, parseObject } from './provider-body.ts';
-import type { JsonObject } from './provider-body.ts';
 import { googleUsage } from './usage/google.ts';
 
 export const googleProtocol: Protocol = {

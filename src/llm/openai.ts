@@ -1,6 +1,5 @@
 /** The chat completions protocol: OpenAI and what is compatible (Groq, OpenRouter, vLLM, Ollama). */
 import type { Protocol } from './protocol.ts';
-import { asObject } from './provider-body.ts';
 import type { JsonObject } from './provider-body.ts';
 import { openAiUsage } from './usage/openai.ts';
 

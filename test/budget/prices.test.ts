@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { costOfUsage, estimateCost, priceOf, publishedPrice } from '../../src/budget/prices.ts';
+import { billOf, estimateCost } from '../../src/budget/bill.ts';
+import { priceOf } from '../../src/budget/prices.ts';
+import { publishedPrice } from '../../src/budget/published-prices.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 
@@ -9,39 +11,36 @@ beforeAll(async () => {
 });
 afterAll(() => database.close());
 
-const usage = { inputTokens: 0, outputTokens: 0, cachedTokens: 0, reasoningTokens: 0 };
-
 describe('prices', () => {
   it('a published price is exact, and cached tokens cost their own rate', async () => {
     const price = await priceOf(database.sql, { model: 'gpt-4o-mini' });
-    expect(price).toMatchObject({ source: 'genai-prices', dearestInputUsdPerMtok: '0.15' });
+    expect(price).toMatchObject({ source: 'genai-prices', rates: { input: { usd: '0.15' } } });
     // 800 * 0.15 + 200 * 0.075 + 100 * 0.6 USD per million tokens
-    const cost = costOfUsage(price, {
-      ...usage,
-      inputTokens: 1000,
-      cachedTokens: 200,
-      outputTokens: 100,
-    });
-    expect(cost).toBe(195_000n);
+    const { costNanoUsd } = billOf(price, { input: 800, cache_read: 200, output: 100 });
+    expect(costNanoUsd).toBe(195_000n);
   });
 
-  it('a hold uses the highest rate that could apply, cache writes and tiers included', () => {
+  it('a hold covers every rate that a request of text can reach, cache writes and tiers included', () => {
     const sonnet = publishedPrice({ model: 'claude-sonnet-4-5' });
     if (sonnet === undefined) throw new Error('claude-sonnet-4-5 has no published price');
-    expect(sonnet.dearestInputUsdPerMtok).toBe('7.5');
-    expect(sonnet.dearestOutputUsdPerMtok).toBe('22.5');
     const bound = estimateCost(sonnet, { inputTokens: 300_000, maxOutputTokens: 1000 });
-    for (const inputTokens of [1, 200_000, 200_001, 300_000]) {
-      const cost = costOfUsage(sonnet, { ...usage, inputTokens, outputTokens: 1000 });
-      expect(cost).toBeLessThanOrEqual(bound);
+    // 300,000 * 7.5 + 1,000 * 22.5 USD per million tokens: written to the cache, above 200,000 tokens
+    expect(bound).toBe(2_272_500_000n);
+    for (const count of [1, 200_000, 200_001, 300_000]) {
+      for (const name of ['input', 'cache_read', 'cache_write'] as const) {
+        const { costNanoUsd } = billOf(sonnet, { [name]: count, output: 1000 });
+        expect(costNanoUsd).toBeLessThanOrEqual(bound);
+      }
     }
   });
 
   it('a tier applies above its start, not at its start', () => {
     const price = publishedPrice({ model: 'gemini-2.5-pro' });
     if (price === undefined) throw new Error('gemini-2.5-pro has no published price');
-    expect(costOfUsage(price, { ...usage, inputTokens: 200_000 })).toBe(250_000_000n);
-    expect(costOfUsage(price, { ...usage, inputTokens: 200_001 })).toBe(500_002_500n);
+    expect(billOf(price, { input: 200_000 }).costNanoUsd).toBe(250_000_000n);
+    expect(billOf(price, { input: 200_001 }).costNanoUsd).toBe(500_002_500n);
+    // Cached tokens count towards the tier.
+    expect(billOf(price, { input: 1, cache_read: 200_000 }).costNanoUsd).toBe(50_002_500n);
   });
 
   it('the host of the provider selects the price; an unknown host is priced by the name of the model', () => {
@@ -49,9 +48,9 @@ describe('prices', () => {
       model: 'llama-3.1-8b-instant',
       baseUrl: 'https://api.groq.com/openai/v1',
     });
-    expect(groq?.input.usdPerMtok).toBe('0.05');
+    expect(groq?.rates.input?.usd).toBe('0.05');
     const proxy = publishedPrice({ model: 'gpt-4o-mini', baseUrl: 'http://127.0.0.1:9/v1' });
-    expect(proxy?.input.usdPerMtok).toBe('0.15');
+    expect(proxy?.rates.input?.usd).toBe('0.15');
   });
 
   it("the operator's newest valid price takes precedence over the published one", async () => {
@@ -61,9 +60,17 @@ describe('prices', () => {
     const price = await priceOf(database.sql, { model: 'gpt-4.1' });
     expect(price).toMatchObject({
       source: 'operator',
-      input: { usdPerMtok: '0.123' },
-      output: { usdPerMtok: '0.456' },
+      rates: { input: { usd: '0.123' }, output: { usd: '0.456' } },
     });
+  });
+
+  it('the fee per request of an operator is part of the hold and of the bill', async () => {
+    await database.sql`
+      insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok, usd_per_request)
+      values ('searching', '2020-01-01', 1, 1, 0.025)`;
+    const price = await priceOf(database.sql, { model: 'searching' });
+    expect(estimateCost(price, { inputTokens: 0, maxOutputTokens: 0 })).toBe(25_000_000n);
+    expect(billOf(price, { input: 1_000_000 }).costNanoUsd).toBe(1_025_000_000n);
   });
 
   it('a model without a price is refused with an error that names the model and the fix', async () => {

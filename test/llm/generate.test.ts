@@ -63,7 +63,7 @@ describe('generate', () => {
     const [row] = await database.sql<{ hold: string; price: unknown }[]>`
       select estimated_cost_usd as hold, price from llm_reservations where tenant_id = ${tenantId}`;
     expect(parseUsd(row?.hold ?? '0')).toBeGreaterThanOrEqual(parseUsd(answer.costUsd));
-    expect(row?.price).toMatchObject({ source: 'operator', input: { usdPerMtok: '1' } });
+    expect(row?.price).toMatchObject({ source: 'operator', rates: { input: { usd: '1' } } });
     expect(answer.usage.inputTokens).toBe(provider.billed[0]?.prompt_tokens);
   });
 

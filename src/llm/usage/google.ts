@@ -67,26 +67,30 @@ function byMedium(usage: JsonObject, ...names: readonly string[]): Record<Medium
   return sums;
 }
 
+function classesOf(
+  prefix: 'input' | 'cache_read' | 'output',
+  sums: Record<Medium, number>,
+): [UsageClass, number][] {
+  return media.map((medium) => [`${prefix}_${medium}`, sums[medium]]);
+}
+
 function inputCounts(usage: JsonObject, input: number, cached: number): UsageCounts {
   const all = byMedium(usage, 'promptTokensDetails', 'toolUsePromptTokensDetails');
   const fromCache = byMedium(usage, 'cacheTokensDetails');
-  const parts = (prefix: 'input' | 'cache_read', sums: Record<Medium, number>) =>
-    media.map((medium): [UsageClass, number] => [`${prefix}_${medium}`, sums[medium]]);
   const fresh = {
     audio: Math.max(0, all.audio - fromCache.audio),
     image: Math.max(0, all.image - fromCache.image),
     video: Math.max(0, all.video - fromCache.video),
   };
   return {
-    ...split(input - cached, 'input', parts('input', fresh)),
-    ...split(cached, 'cache_read', parts('cache_read', fromCache)),
+    ...split(input - cached, 'input', classesOf('input', fresh)),
+    ...split(cached, 'cache_read', classesOf('cache_read', fromCache)),
   };
 }
 
 function outputCounts(usage: JsonObject, candidates: number, unlisted: number): UsageCounts {
   const sums = byMedium(usage, 'candidatesTokensDetails');
-  const parts = media.map((medium): [UsageClass, number] => [`output_${medium}`, sums[medium]]);
-  return split(candidates + unlisted, 'output', parts);
+  return split(candidates + unlisted, 'output', classesOf('output', sums));
 }
 
 function queriesOf(grounding: JsonObject | undefined): number {

@@ -68,10 +68,6 @@ const known: readonly { readonly name: RegExp; readonly reason: string }[] = [
     name: /bedrock_mantle.*reused_tool_call_ids/,
     reason: 'the data leaves out cache writes of this seller, which its price names',
   },
-  {
-    name: /openrouter_file_annotation|thinking_false_profile_gated_model/,
-    reason: 'OpenRouter’s own figure for its charge is higher than the list price',
-  },
 ];
 
 function kindOf(body: Entry['body']): 'google' | 'anthropic' | 'openai' {
@@ -84,44 +80,48 @@ function kindOf(body: Entry['body']): 'google' | 'anthropic' | 'openai' {
 
 const readers = { google: googleUsage, anthropic: anthropicUsage, openai: openAiUsage };
 
-function sellerOf(entry: Entry): { baseUrl: string; priced: Priced; usage: object } | undefined {
-  const found = entry.extracted
-    .flatMap(({ extractors, usage }) => extractors.map((priced) => ({ priced, usage })))
-    .filter(({ priced }) => priced.input_price !== undefined && priced.api_flavor !== 'embeddings');
+interface Expectation {
+  readonly baseUrl: string;
+  /** Decimals in USD that add up to the cost. */
+  readonly usd: readonly string[];
+}
+
+/** OpenRouter's own figure for its charge, else the data's price of the first seller that has one. */
+function expectationOf({ body, extracted }: Entry): Expectation | undefined {
+  const charged = 'usage' in body ? openAiUsage(body)?.chargedUsd : undefined;
+  if (charged !== undefined) return { baseUrl: baseUrls['openrouter'] ?? '', usd: [charged] };
+  const priced = extracted
+    .flatMap(({ extractors }) => extractors)
+    .filter((one) => one.input_price !== undefined && one.api_flavor !== 'embeddings');
   for (const [provider, baseUrl] of Object.entries(baseUrls)) {
-    const named = found.find(({ priced }) => priced.provider_id === provider);
-    if (named !== undefined) return { baseUrl, ...named };
+    const named = priced.find((one) => one.provider_id === provider);
+    if (named === undefined) continue;
+    const parts = [named.input_price ?? '0', named.output_price ?? '0'];
+    return { baseUrl, usd: named.total_price === undefined ? parts : [named.total_price] };
   }
   return undefined;
 }
 
-/** undefined where the charge is the data's; without a price in the data, where the tokens are. */
+/** undefined where the charge is the expected one; without a price in the data, where the tokens are. */
 function differenceOf(entry: Entry): string | undefined {
   const kind = kindOf(entry.body);
   const usage: ReportedUsage | undefined = readers[kind](entry.body);
-  const tokens = usage === undefined ? undefined : tokensOf(usage.counts);
-  const seller = sellerOf(entry);
-  if (usage === undefined || tokens === undefined) return 'no usage was read';
-  if (seller === undefined) {
-    const expected = entry.extracted[0]?.usage ?? {};
-    const same =
-      tokens.inputTokens === (expected['input_tokens'] ?? 0) &&
-      tokens.outputTokens === (expected['output_tokens'] ?? 0);
-    return same ? undefined : `tokens ${JSON.stringify(tokens)}, not ${JSON.stringify(expected)}`;
+  if (usage === undefined) return 'no usage was read';
+  const expected = expectationOf(entry);
+  if (expected === undefined) {
+    const tokens = tokensOf(usage.counts);
+    const { input_tokens: input = 0, output_tokens: output = 0 } = entry.extracted[0]?.usage ?? {};
+    const same = tokens.inputTokens === input && tokens.outputTokens === output;
+    return same ? undefined : `tokens ${JSON.stringify(tokens)}, not ${input} and ${output}`;
   }
-  const { baseUrl, priced } = seller;
+  const { baseUrl, usd } = expected;
   const model = entry.model ?? '';
   const price = publishedPrice({ model, baseUrl, now: pricedAt });
   if (price === undefined) return `${model} has no price at ${baseUrl}`;
   const charge = chargeOf({ price, holdNanoUsd: 0n, model, provider: kind, baseUrl, usage });
-  const expected = costNanoUsd(
-    (priced.total_price === undefined
-      ? [priced.input_price ?? '0', priced.output_price ?? '0']
-      : [priced.total_price]
-    ).map((usd) => ({ count: 1, usd, per: 1 })),
-  );
-  if (charge.costNanoUsd === expected) return undefined;
-  return `${formatUsd(charge.costNanoUsd)} USD, not ${formatUsd(expected)}: ${JSON.stringify(charge.items)}`;
+  const cost = costNanoUsd(usd.map((part) => ({ count: 1, usd: part, per: 1 })));
+  if (charge.costNanoUsd === cost) return undefined;
+  return `${formatUsd(charge.costNanoUsd)} USD, not ${formatUsd(cost)}: ${JSON.stringify(charge.items)}`;
 }
 
 it.skipIf(!existsSync(file))('at least 870 of 884 real usage bodies are charged as priced', () => {
