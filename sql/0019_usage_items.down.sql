@@ -1,3 +1,7 @@
+drop trigger remember_deleted_budget on public.llm_budgets;
+drop function purser.remember_deleted_budget();
+select purser.forget_table('public.llm_deleted_budgets');
+drop table public.llm_deleted_budgets;
 drop function purser.budget_settle(uuid, numeric, jsonb, text, text, text[], timestamptz);
 select purser.forget_table('public.llm_usage_items');
 drop table public.llm_usage_items;

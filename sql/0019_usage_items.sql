@@ -1,6 +1,7 @@
 -- Usage is stored as items (class, count, rate, amount), so that a new class of usage is a row and not a column; with
 -- the model and service tier that answered, and what the price does not cover. The token columns of llm_usage are
--- sums of the items. The operator's prices get a fee per request.
+-- sums of the items. The operator's prices get a fee per request. Deleted budgets are remembered, so that a ledger
+-- row of a budget that never was is told from one of a deleted tenant.
 -- SQLSTATE: PU103 wrong_bill.
 alter table public.llm_prices
   add column usd_per_request numeric not null default 0 check (usd_per_request >= 0 and usd_per_request < 1e6);
@@ -109,4 +110,27 @@ begin
 end
 $$;
 
+-- No foreign keys: the rows, like the ledger, are kept after their tenant is deleted.
+create table public.llm_deleted_budgets (
+  budget_id uuid primary key,
+  tenant_id text not null,
+  deleted_at timestamptz not null default now()
+);
+insert into public.llm_deleted_budgets (budget_id, tenant_id)
+select distinct on (l.budget_id) l.budget_id, l.tenant_id from public.llm_ledger l
+where not exists (select from public.llm_budgets b where b.id = l.budget_id)
+order by l.budget_id, l.id;
+
+create function purser.remember_deleted_budget() returns trigger language plpgsql security definer
+set search_path = pg_catalog, public, purser, pg_temp as $$
+begin
+  insert into public.llm_deleted_budgets (budget_id, tenant_id) values (old.id, old.tenant_id)
+  on conflict (budget_id) do nothing;
+  return null;
+end
+$$;
+create trigger remember_deleted_budget after delete on public.llm_budgets
+  for each row execute function purser.remember_deleted_budget();
+
 select purser.protect_table('public.llm_usage_items', '');
+select purser.protect_table('public.llm_deleted_budgets', '');

@@ -3,6 +3,8 @@
  * movement is one transaction, so the result is correct beside a running fleet.
  */
 import type { Sql, Tx } from '../db/connect.ts';
+import { compareReservations, compareUsage, findOrphans } from './verify-records.ts';
+import type { DifferenceRow } from './verify-records.ts';
 
 interface BudgetDifference {
   readonly tenantId: string;
@@ -24,24 +26,23 @@ export interface BudgetVerification {
   readonly differences: readonly BudgetDifference[];
 }
 
-interface DifferenceRow {
-  tenant_id: string;
-  period_start: string;
-  name: string;
-  stored: string;
-  recomputed: string;
-}
-
 /** Reads only. `differences` is empty when every figure agrees. */
 export async function verifyBudgets(sql: Sql): Promise<BudgetVerification> {
   const result = await sql.begin('isolation level repeatable read read only', async (tx) => ({
     counts: await countRows(tx),
     counters: await compareCounters(tx),
     reservations: await compareReservations(tx),
+    usage: await compareUsage(tx),
+    ledger: await findOrphans(tx),
   }));
   return {
     ...result.counts,
-    differences: [...result.counters, ...result.reservations].map((row) => ({
+    differences: [
+      ...result.counters,
+      ...result.reservations,
+      ...result.usage,
+      ...result.ledger,
+    ].map((row) => ({
       tenantId: row.tenant_id,
       periodStart: row.period_start,
       name: row.name,
@@ -96,32 +97,4 @@ async function compareCounters(tx: Tx): Promise<DifferenceRow[]> {
     ) c (name, stored, recomputed)
     where c.stored <> c.recomputed
     order by p.tenant_id, p.period_start, c.name`;
-}
-
-/** Compares each reservation with its own ledger rows and usage, so that two faults cannot cancel out. */
-async function compareReservations(tx: Tx): Promise<DifferenceRow[]> {
-  return tx<DifferenceRow[]>`
-    with booked as (
-      select reservation_id, count(*) filter (where event = 'reserve') as opened,
-        sum(reserved_delta_usd) as reserved, sum(unknown_delta_usd) as unknown,
-        sum(spent_delta_usd) as spent
-      from llm_ledger group by reservation_id
-    )
-    select r.tenant_id, r.period_start::text, c.what || ' of reservation ' || r.id as name,
-      c.stored, c.recomputed
-    from llm_reservations r
-    left join llm_usage u on u.reservation_id = r.id
-    left join booked b on b.reservation_id = r.id
-    cross join lateral (values
-      ('usage', case when r.status = 'APPLIED' then 'present' else 'absent' end,
-        case when u.reservation_id is null then 'absent' else 'present' end),
-      ('ledger entries of opening', '1', coalesce(b.opened, 0)::text),
-      ('ledger reserved', trim_scale(case when r.status = 'RESERVED' then r.estimated_cost_usd else 0 end)::text,
-        trim_scale(coalesce(b.reserved, 0))::text),
-      ('ledger unknown', trim_scale(case when r.status = 'UNKNOWN' then r.estimated_cost_usd else 0 end)::text,
-        trim_scale(coalesce(b.unknown, 0))::text),
-      ('ledger spent', trim_scale(coalesce(u.cost_usd, 0))::text, trim_scale(coalesce(b.spent, 0))::text)
-    ) c (what, stored, recomputed)
-    where c.stored <> c.recomputed
-    order by r.tenant_id, r.period_start, r.id, c.what`;
 }

@@ -34,6 +34,13 @@ async function namesWith(plant: string, undo: string): Promise<string[]> {
   return differences.map(({ name }) => name);
 }
 
+/** The ledger refuses every change while its trigger is enabled. */
+async function forgeLedger(change: () => Promise<unknown>): Promise<void> {
+  await sql.unsafe('alter table llm_ledger disable trigger append_only');
+  await change();
+  await sql.unsafe('alter table llm_ledger enable trigger append_only');
+}
+
 describe('verify', () => {
   it('names a planted difference in each counter and each record', async () => {
     const tenantId = await addTenant(sql, { limitUsd: '10' });
@@ -75,7 +82,80 @@ describe('verify', () => {
         recomputed: '2',
       },
     ]);
+    await forgeLedger(() => sql`delete from llm_ledger where reservation_id = ${reservationId}`);
     await sql`delete from tenants where id = ${tenantId}`;
+  });
+
+  it('names a changed overage, token count, item and hold of a settled call', async () => {
+    const tenantId = await addTenant(sql, { limitUsd: '10' });
+    const attempt = await startAttempt(sql, tenantId);
+    const { reservationId } = await reserve(sql, attempt, '0.5');
+    await recordUsage(sql, settlementOf(reservationId, '0.7'));
+    const of = ` of reservation ${reservationId}`;
+    const usage = (change: string) =>
+      `update llm_usage set ${change} where reservation_id = '${reservationId}'`;
+    const item = (change: string) =>
+      `update llm_usage_items set ${change} where reservation_id = '${reservationId}' and class = 'input'`;
+    const cases: readonly (readonly [string, string, readonly string[]])[] = [
+      [usage('overage_usd = 0.1'), usage('overage_usd = 0.2'), ['usage overage']],
+      [usage('input_tokens = 11'), usage('input_tokens = 10'), ['usage input tokens']],
+      [usage('output_tokens = 6'), usage('output_tokens = 5'), ['usage output tokens']],
+      [usage('cached_tokens = 1'), usage('cached_tokens = 0'), ['usage cached tokens']],
+      [usage('reasoning_tokens = 1'), usage('reasoning_tokens = 0'), ['usage reasoning tokens']],
+      [usage('items = 4'), usage('items = 3'), ['usage items']],
+      [item('count = 9'), item('count = 10'), ['usage input tokens']],
+      [
+        item("class = 'cache_read'"),
+        "update llm_usage_items set class = 'input' where class = 'cache_read'",
+        ['usage cached tokens'],
+      ],
+      [item('usd = 1, amount_usd = 0.00001'), item('usd = 0, amount_usd = 0'), ['usage cost']],
+    ];
+    for (const [plant, undo, names] of cases) {
+      expect(await namesWith(plant, undo)).toEqual(names.map((name) => `${name}${of}`));
+    }
+    const estimate = (usd: string) =>
+      `update llm_reservations set estimated_cost_usd = ${usd} where id = '${reservationId}'`;
+    expect(await namesWith(estimate('0.4'), estimate('0.5'))).toEqual([
+      `ledger hold${of}`,
+      `usage overage${of}`,
+    ]);
+    expect((await verifyBudgets(sql)).differences).toEqual([]);
+    await sql`delete from tenants where id = ${tenantId}`;
+    expect((await verifyBudgets(sql)).differences).toEqual([]);
+  });
+
+  it('names a ledger row of a budget, a period or a reservation that does not exist', async () => {
+    const tenantId = await addTenant(sql, { limitUsd: '10' });
+    await reserve(sql, await startAttempt(sql, tenantId), '0.1');
+    const [budget] = await sql<{ id: string; period: string }[]>`
+      select budget_id as id, period_start::text as period from llm_budget_periods
+      where tenant_id = ${tenantId}`;
+    const nowhere = '00000000-0000-0000-0000-000000000000';
+    const plant = async (budgetId: string, period: string, tenant = tenantId) => {
+      await sql`
+        insert into llm_ledger (tenant_id, budget_id, period_start, reservation_id, event,
+          reserved_delta_usd, spent_delta_usd, unknown_delta_usd, available_delta_usd)
+        values (${tenant}, ${budgetId}, ${period}, ${nowhere}, 'settle', 0, 1, 0, -1)`;
+      const { differences } = await verifyBudgets(sql);
+      await forgeLedger(() => sql`delete from llm_ledger where reservation_id = ${nowhere}`);
+      return differences.map(({ name }) => name.replace(/entry \d+/, 'entry'));
+    };
+    const period = budget?.period ?? '';
+    expect(await plant(nowhere, period)).toEqual(['budget of ledger entry']);
+    expect(await plant(nowhere, period, 'never-was')).toEqual(['budget of ledger entry']);
+    expect(await plant(budget?.id ?? '', '1999-01-01')).toEqual([
+      'period of ledger entry',
+      'reservation of ledger entry',
+    ]);
+    expect(await plant(budget?.id ?? '', period)).toEqual([
+      'spent_usd from llm_ledger',
+      'reservation of ledger entry',
+    ]);
+    await sql`delete from tenants where id = ${tenantId}`;
+    expect(await plant(budget?.id ?? '', period)).toEqual([
+      `ledger entries of opening of reservation ${nowhere}`,
+    ]);
   });
 
   it('finds no difference during concurrent traffic or after it', async () => {
