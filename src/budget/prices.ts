@@ -11,7 +11,8 @@ import type { PriceQuery } from './published-prices.ts';
 
 /** The price of a model now. Throws `model_unpriced`, naming the model and the fix. */
 export async function priceOf(sql: Queryable, query: PriceQuery): Promise<PinnedPrice> {
-  const price = await findPrice(sql, query);
+  const own = await mapStoreErrors('read prices', () => operatorPrice(sql, query));
+  const price = own ?? publishedPrice(query);
   if (price !== undefined) return price;
   const model = query.model.slice(0, 200);
   throw new PurserError(
@@ -21,15 +22,6 @@ export async function priceOf(sql: Queryable, query: PriceQuery): Promise<Pinned
       `('${model.replaceAll("'", "''")}', ...)`,
     { details: { model, class: 'fatal' } },
   );
-}
-
-/** undefined for a model without a price. */
-export async function findPrice(
-  sql: Queryable,
-  query: PriceQuery,
-): Promise<PinnedPrice | undefined> {
-  const own = await mapStoreErrors('read prices', () => operatorPrice(sql, query));
-  return own ?? publishedPrice(query);
 }
 
 async function operatorPrice(sql: Queryable, query: PriceQuery): Promise<PinnedPrice | undefined> {

@@ -57,7 +57,7 @@ export type UsageCounts = Readonly<Partial<Record<UsageClass, number>>>;
 
 export const usageClasses = Object.keys(classRules).filter(isUsageClass);
 
-export function isUsageClass(name: string): name is UsageClass {
+function isUsageClass(name: string): name is UsageClass {
   return Object.hasOwn(classRules, name);
 }
 
