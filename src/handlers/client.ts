@@ -96,14 +96,15 @@ async function checkedRequest(
       details: { class: 'fatal' },
     });
   }
-  if (typeof handler !== 'string') await checkAsStored(handler, payload);
+  // Before secret fields are encrypted, so that those are checked too.
+  const stored: unknown = JSON.parse(serialise(payload));
+  if (typeof handler !== 'string') await checkAsStored(handler, stored);
   const { tenantId } = options;
   return { ...options, jobType, payload: await seal({ tenantId, jobType }, payload) };
 }
 
 /** The job reads the payload from JSON, where a Date is a string; what the schema would refuse then is refused now. */
-async function checkAsStored(handler: Handler, payload: object): Promise<void> {
-  const stored: unknown = JSON.parse(serialise(payload));
+async function checkAsStored(handler: Handler, stored: unknown): Promise<void> {
   await parsePayload(handler, stored).catch((error: unknown) => {
     throw new PurserError(
       'invalid_payload',

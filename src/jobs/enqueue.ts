@@ -83,6 +83,19 @@ function checkText(what: string, text: unknown): void {
   }
 }
 
+const isInexact = (value: unknown): boolean =>
+  typeof value === 'number' && Math.abs(value) > Number.MAX_SAFE_INTEGER;
+
+/** Beyond 2^53 a double is not the number that was meant, here or where the handler reads it. */
+function notExact(key: string): PurserError {
+  return new PurserError(
+    'invalid_payload',
+    `payload field ${JSON.stringify(key)} is a number beyond ${Number.MAX_SAFE_INTEGER} (2^53 - 1), which a handler ` +
+      'would not get exactly; pass it as a string',
+    { details: { class: 'fatal' } },
+  );
+}
+
 /** JSON.stringify would silently write null. */
 function notFinite(key: string): PurserError {
   return new PurserError(
@@ -99,6 +112,7 @@ export function serialise(payload: object): string {
       checkText('a payload key', key);
       if (typeof value === 'string') checkText(`payload field ${JSON.stringify(key)}`, value);
       if (typeof value === 'number' && !Number.isFinite(value)) throw notFinite(key);
+      if (typeof value === 'bigint' || isInexact(value)) throw notExact(key);
       return value;
     });
   } catch (error) {

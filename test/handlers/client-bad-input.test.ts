@@ -91,6 +91,50 @@ describe('a payload', () => {
   });
 });
 
+describe('a number beyond 2^53', () => {
+  const large = '12345678901234567890';
+  const places = [`{"id": ${large}}`, `{"list": [{"id": -${large}}]}`, '{"id": 9007199254740993}'];
+
+  it.each(places)('in %s is refused by the client, naming the field', async (text) => {
+    const payload: object = JSON.parse(text);
+    for (const type of [note, 'note'] as const) {
+      const given = { tenantId: 'acme', payload: { text: 'x', ...payload } };
+      await expect(enqueue(database.sql, type, given)).rejects.toMatchObject({
+        code: 'invalid_payload',
+        message: expect.stringMatching(
+          /field "id" is a number beyond 9007199254740991 .* as a string/,
+        ),
+      });
+    }
+    expect(await jobs()).toEqual([]);
+  });
+
+  it('as a bigint is refused with the same message', async () => {
+    const payload = { text: 'x', id: 1n };
+    await expect(enqueue(database.sql, 'note', { tenantId: 'acme', payload })).rejects.toThrow(
+      /field "id" is a number beyond/,
+    );
+  });
+
+  it.each([...places, '{"id": 1e300}'])('in %s is refused by SQL', async (text) => {
+    for (const statement of [
+      database.sql`select * from purser.enqueue('acme', 'note', ${text}::text::jsonb)`,
+      database.sql`
+        select * from purser.enqueue_many(${`[{"tenantId": "acme", "jobType": "note", "payload": ${text}}]`}::text::jsonb)`,
+    ]) {
+      await expect(statement).rejects.toThrow(/has a number beyond 9007199254740991/);
+    }
+    expect(await jobs()).toEqual([]);
+  });
+
+  it('up to it is stored exactly', async () => {
+    const text = '{"text": "x", "ids": [9007199254740991, -9007199254740991, 0.5]}';
+    await enqueue(database.sql, note, { tenantId: 'acme', payload: JSON.parse(text) });
+    await database.sql`select * from purser.enqueue('acme', 'note', ${text}::text::jsonb)`;
+    for (const { payload } of await jobs()) expect(payload).toEqual(JSON.parse(text));
+  });
+});
+
 describe('a payload that fits its schema only before it is stored', () => {
   it('is refused before anything is written, with a schema that would fit', async () => {
     const request = { tenantId: 'acme', payload: { at: new Date(0) } };

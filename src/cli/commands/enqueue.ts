@@ -6,7 +6,7 @@ import { parsePayload } from '../../handlers/define.ts';
 import { isBuiltin, openRegistry } from '../../handlers/index.ts';
 import { toJobType } from '../../handlers/job-types.ts';
 import { payloadSealer } from '../../handlers/seal.ts';
-import { enqueue } from '../../jobs/enqueue.ts';
+import { enqueue, serialise } from '../../jobs/enqueue.ts';
 import { listSecretPaths } from '../../jobs/key-versions.ts';
 import { registerJobTypes } from '../../jobs/registration.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
@@ -27,6 +27,8 @@ function parseJsonObject(text: string): object {
   if (value === null || typeof value !== 'object' || Array.isArray(value)) {
     throw new UsageError('--payload must be a JSON object, e.g. {"periodDays": 30}');
   }
+  // Before secret fields are encrypted: numbers that lost digits in the parser are refused.
+  serialise(value);
   return value;
 }
 
