@@ -61,7 +61,7 @@ export async function replayDeadLetter(
         (tenant_id, job_type, payload, max_attempts, priority, give_up_at, replay_of, state_detail)
       select j.tenant_id, j.job_type, j.payload, t.max_attempts, j.priority,
              now() + t.give_up_after_ms * interval '1 millisecond', j.id,
-             jsonb_build_object('replay_of', j.id, 'by', ${by.operator}::text, 'source', ${by.source}::text)
+             jsonb_build_object('replay_of', j.id::text, 'by', ${by.operator}::text, 'source', ${by.source}::text)
       from public.background_jobs j join public.job_types t on t.job_type = j.job_type
       where j.id = ${jobId} and j.state = 'dead_letter' and j.discarded_at is null
       on conflict (replay_of) where replay_of is not null do nothing

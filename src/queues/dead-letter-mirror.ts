@@ -2,6 +2,7 @@
  * The queue `dead-letter`: a copy of the newest dead letters for Bull Board. The table is the record; entries hold ids
  * and an error code, no worker opens this queue, and lost entries are added again.
  */
+import { isJobId } from '../job-id.ts';
 import type { Entry } from './backend.ts';
 import type { Transport } from './transport.ts';
 
@@ -47,7 +48,7 @@ export const deadLetterEntryId = (jobId: string): string => `${entryPrefix}${job
 /** The job of an entry of this queue, or undefined for an id of another form. */
 export function jobOfDeadLetterEntry(entryId: string): string | undefined {
   const jobId = entryId.startsWith(entryPrefix) ? entryId.slice(entryPrefix.length) : '';
-  return /^[1-9]\d{0,17}$/.test(jobId) ? jobId : undefined;
+  return isJobId(jobId) ? jobId : undefined;
 }
 
 /**

@@ -46,7 +46,7 @@ describe('replay', () => {
       priority: 7,
       attempt: 0,
       replayOf: original,
-      stateDetail: { replay_of: Number(original), by: 'ada', source: 'cli' },
+      stateDetail: { replay_of: original, by: 'ada', source: 'cli' },
     });
     expect(await jobRow(test.sql, original)).toEqual(before);
     expect(await listed()).not.toContain(original);

@@ -6,6 +6,7 @@ import { requestCancel } from '../../jobs/cancel.ts';
 import type { CancelAnswer, CancelRequest } from '../../jobs/cancel.ts';
 import { findJob, listJobs } from '../../jobs/inspect.ts';
 import { jobStates } from '../../jobs/states.ts';
+import { isJobId, maxJobId } from '../../job-id.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { jobFilter, jobFilterOptions } from '../reports/job-filter.ts';
@@ -17,8 +18,10 @@ import { withDatabase } from '../runtime/with-database.ts';
 
 /** Throws a usage error unless the text is a job id. */
 export function checkJobId(text: string): string {
-  if (!/^[1-9]\d{0,17}$/.test(text)) {
-    throw new UsageError(`a job id is a whole number, not ${JSON.stringify(text)}`);
+  if (!isJobId(text)) {
+    throw new UsageError(
+      `a job id is a whole number from 1 to ${maxJobId}, not ${JSON.stringify(text)}`,
+    );
   }
   return text;
 }
