@@ -87,7 +87,7 @@ it('a login that does not own the database is refused with exit code 78', async 
     env: { DATABASE_URL: url.href },
   });
   expect([code, stdout]).toEqual([78, '']);
-  expect(stderr).toContain('the login of DATABASE_URL may not do this: permission denied');
+  expect(stderr).toContain('the login of DATABASE_URL lacks a privilege: permission denied');
   expect(stderr).toContain('Use the login that owns the database');
 });
 
@@ -99,5 +99,5 @@ it('a server without free connections gives exit code 69 and advice', async () =
   await sql.end({ timeout: 5 });
   expect(code).toBe(69);
   expect(stderr).toContain('too many connections for database "nine"');
-  expect(stderr).toContain('Fewer processes, a larger plan, or a pooler');
+  expect(stderr).toContain('Run fewer processes, take a larger plan, or use a pooler');
 });

@@ -6,6 +6,7 @@ import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { terminalSafe } from '../terminal/output.ts';
 import { formatTable } from '../terminal/table.ts';
+import { insertTenant, refuseSimilar } from '../runtime/add-tenant.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 
 const maxIdLength = 200;
@@ -43,12 +44,12 @@ async function add(invocation: Invocation): Promise<number> {
   const plan = invocation.value('plan') ?? 'free';
   return withDatabase(invocation.config(), async ({ database }) => {
     const sql = database.system;
-    const added = await sql`
-      insert into public.tenants (id, plan, last_active_at) values (${id}, ${plan}, now())
-      on conflict (id) do nothing returning id`.catch(async (error: unknown) => {
-      throw await planError(sql, plan, error);
-    });
-    if (added.length === 0) {
+    const added = await refuseSimilar(sql, id, () => insertTenant(sql, { id, plan })).catch(
+      async (error: unknown) => {
+        throw await planError(sql, plan, error);
+      },
+    );
+    if (!added) {
       throw new PurserError('tenant_exists', `tenant ${JSON.stringify(id)} already exists`);
     }
     invocation.print(`tenant ${id} added with plan ${plan}`);

@@ -2,9 +2,10 @@
  * Finds or adds the tenant of an uploaded file. The first analysis of a new tenant is delayed until its upload is
  * ready, for at most 10 minutes.
  */
-import type { Sql } from '../../db/connect.ts';
+import type { Queryable, Sql } from '../../db/connect.ts';
 import { PurserError } from '../../errors.ts';
 import { delayFirstRuns } from '../../schedules/first-run.ts';
+import { insertTenant, refuseSimilar } from './add-tenant.ts';
 import { checkTenantId } from '../commands/tenants.ts';
 
 const firstRunDelayMs = 600_000;
@@ -30,13 +31,15 @@ export async function ensureTenant(
       `there is no tenant ${JSON.stringify(tenantId)}; add it, or use --create-tenants`,
     );
   }
-  return sql.begin(async (tx) => {
-    const added = await tx`
-      insert into public.tenants (id, plan, last_active_at)
-      values (${tenantId}, ${options.plan ?? 'free'}, ${options.lastActiveAt ?? new Date()})
-      on conflict (id) do nothing returning id`;
-    if (added.length === 0) return false;
+  const tenant = {
+    id: tenantId,
+    plan: options.plan ?? 'free',
+    lastActiveAt: options.lastActiveAt,
+  };
+  const add = async (tx: Queryable): Promise<boolean> => {
+    if (!(await insertTenant(tx, tenant))) return false;
     await delayFirstRuns(tx, tenantId, firstRunDelayMs);
     return true;
-  });
+  };
+  return refuseSimilar(sql, tenantId, () => sql.begin(add));
 }
