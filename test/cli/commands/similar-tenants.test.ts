@@ -65,10 +65,8 @@ describe('of two tenant ids that differ only in case, blanks or Unicode form', (
     const path = join(folder, 'many.csv');
     const rows = ['Acme', 'acme'].map((id) => ({ 'lineItem/UsageAccountId': id }));
     await writeFile(path, curFile(rows));
-    const { code, err } = await invoke(
-      ...['ingest', '--tenant-column', 'lineItem/UsageAccountId', '--create-tenants'],
-      ...['--file', path],
-    );
+    const ingest = ['ingest', '--tenant-column', 'lineItem/UsageAccountId', '--create-tenants'];
+    const { code, err } = await invoke(...ingest, '--file', path);
     await rm(folder, { recursive: true });
     expect([code, err]).toEqual([1, expect.stringContaining('too similar to tenant "Acme"')]);
   });
