@@ -3,7 +3,8 @@ import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
 import type { BegunAttempt } from '../../src/jobs/attempts.ts';
-import { keepLeases, storeHandlerOutput } from '../../src/worker/leases.ts';
+import { abortUnrenewed, keepLeases, storeHandlerOutput } from '../../src/worker/leases.ts';
+import { createLogger } from '../../src/log.ts';
 import { RunningJobs } from '../../src/worker/running-jobs.ts';
 import { addJobType, jobRow, runningJob } from '../jobs/job-steps.ts';
 import { freshDatabase } from '../support/database.ts';
@@ -83,4 +84,34 @@ it('a lease is renewed also while every other connection of the fleet waits for 
     expect(job.leasedUntilMs).toBeGreaterThan(0);
     void waiting.catch(() => {});
   });
+});
+
+it('only attempts whose lease is about to expire are aborted, once, and uncounted', async () => {
+  const nowMs = performance.now();
+  const leasedFor = async (ms: number) =>
+    Object.assign(runs(await runningJob(test.sql, tenantId)), { leasedUntilMs: nowMs + ms });
+  const expired = await leasedFor(-1_000);
+  const expiring = await leasedFor(leaseMs / 5 - 1_000);
+  const inTime = await leasedFor(leaseMs / 5 + 5_000);
+  const fresh = await leasedFor(leaseMs);
+  const cancelled = await leasedFor(-1_000);
+  cancelled.controller.abort('cancelled before');
+  const events: string[] = [];
+  const log = createLogger({
+    level: 'info',
+    role: 'test',
+    destination: { write: (line) => void events.push(line) },
+  });
+  for (let check = 0; check < 2; check += 1) {
+    abortUnrenewed({ database, running, workerId: 'worker-1', leaseMs, log });
+  }
+  const lost = { code: 'lease_lost', details: { class: 'hand_back' } };
+  expect(expired.controller.signal.reason).toMatchObject(lost);
+  expect(expiring.controller.signal.reason).toMatchObject(lost);
+  expect([inTime, fresh].map(({ controller }) => controller.signal.aborted)).toEqual([
+    false,
+    false,
+  ]);
+  expect(cancelled.controller.signal.reason).toBe('cancelled before');
+  expect(events).toHaveLength(2);
 });
