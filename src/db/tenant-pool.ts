@@ -3,8 +3,11 @@
  * to a thread or passed to a process.
  */
 import type { Sql } from './connect.ts';
+import { codeOf } from '../errors.ts';
+import { databaseUnavailable } from './guard/outage.ts';
 import { SessionPool } from './guard/session-pool.ts';
 import { Session } from './guard/session.ts';
+import { isStoreUnavailable } from './store-errors.ts';
 import type { TenantPool } from './tenant.ts';
 
 /** How tenant transactions reach the database. Contains a connection string. */
@@ -22,7 +25,13 @@ export function openTenantPool(
   const { url, tlsVerify, pooled, ...pool } = access;
   const { max, applicationName } = options;
   // With named prepared statements, SQL of one tenant could redefine a statement and read the next token with it.
-  const open = () => Session.open(url, { applicationName, tlsVerify, pooled, prepare: false });
+  const open = () =>
+    Session.open(url, { applicationName, tlsVerify, pooled, prepare: false }).catch(
+      (error: unknown) => {
+        if (!isStoreUnavailable(error)) throw error;
+        throw databaseUnavailable(`no session could be opened (${codeOf(error)})`, error);
+      },
+    );
   const sessions = new SessionPool(max, open);
   return { ...pool, sessions, close: () => sessions.close() };
 }

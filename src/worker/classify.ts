@@ -126,6 +126,8 @@ function classOf(thrown: unknown, now: Date): FailureClass {
     }
     if (named === 'retry') return { kind: 'retry' };
   }
+  const outage = outageIn(thrown);
+  if (outage !== undefined) return classOf(outage, now);
   const status = statusOf(thrown);
   const waitMs = status === 429 ? retryAfterOf(thrown, now) : undefined;
   if (waitMs !== undefined) return { kind: 'snooze', afterMs: waitMs };
@@ -133,6 +135,21 @@ function classOf(thrown: unknown, now: Date): FailureClass {
     status !== undefined && status >= 400 && status < 500 && !retryableStatus.has(status);
   return { kind: fatal ? 'fatal' : 'retry' };
 }
+
+const maxCauses = 5;
+
+/** The outage of a store of ours that a handler's own error wraps: it costs no attempt, whatever it is wrapped in. */
+function outageIn(thrown: unknown): PurserError | undefined {
+  let cause = fieldOf(thrown, 'cause');
+  for (let depth = 0; depth < maxCauses && cause !== undefined; depth += 1) {
+    if (cause instanceof PurserError && outageCodes.has(cause.code)) return cause;
+    cause = fieldOf(cause, 'cause');
+  }
+  return undefined;
+}
+
+/** Of ctx.sql; and of a call of the LLM, which needs the budget. */
+const outageCodes: ReadonlySet<string> = new Set(['database_unavailable', 'store_unavailable']);
 
 function statusOf(thrown: unknown): number | undefined {
   if (thrown === null || typeof thrown !== 'object') return undefined;

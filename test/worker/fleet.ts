@@ -32,7 +32,7 @@ export interface Fleet {
   startWorker(
     handlers: readonly Handler[],
     overrides?: Partial<WorkerServiceOptions>,
-    setup?: Pick<ExecutorSetup, 'keys'>,
+    setup?: Partial<ExecutorSetup>,
   ): Promise<WorkerService>;
   /** One round of dispatch; throws what it throws. */
   dispatch(): Promise<number>;

@@ -13,6 +13,7 @@ import type {
   FinishResult,
 } from '../../jobs/attempts.ts';
 import type { Logger } from '../../log.ts';
+import { endDuringOutage } from './outage-end.ts';
 import { createPipe } from './pipe.ts';
 import { storableText } from '../store-value.ts';
 
@@ -65,6 +66,7 @@ export function createBatches(options: BatchOptions): AttemptBatches {
         if (refusals === 1) return { ...request, end: withoutValues(end, error) };
         return refusals === 2 ? { ...request, end: notStored(error) } : undefined;
       },
+      afterOutage: (request) => ({ ...request, end: endDuringOutage(request.end) }),
     }),
   };
 }

@@ -21,6 +21,8 @@ export interface PipeOptions<Q, A> {
   readonly send: (requests: readonly Q[]) => Promise<(request: Q) => A>;
   /** The request to send in place of one that was refused; undefined rejects it. */
   readonly replace: (request: Q, error: unknown, refusals: number) => Q | undefined;
+  /** Replaces each request that waited while the database was unavailable. Default: the same request. */
+  readonly afterOutage?: (request: Q) => Q;
 }
 
 const firstBackoffMs = 50;
@@ -100,8 +102,9 @@ class Pipe<Q extends { readonly jobId: string }, A> {
   }
 
   async #repeatLater(batch: readonly PendingRequest<Q, A>[], error: unknown): Promise<void> {
-    const { log, name } = this.#options;
+    const { log, name, afterOutage } = this.#options;
     this.#queue.requeueFirst(batch);
+    if (afterOutage !== undefined) this.#queue.replaceAll(afterOutage);
     this.#queue.rejectOverdue(error);
     this.#failures += 1;
     const waiting = this.#queue.size;

@@ -54,6 +54,10 @@ export class RequestQueue<Q extends { readonly jobId: string }, A> {
     this.#pending = [...this.#pending, ...batch];
   }
 
+  replaceAll(replacementOf: (request: Q) => Q): void {
+    for (const pending of this.#pending) pending.request = replacementOf(pending.request);
+  }
+
   /** Rejects every request whose time is over. */
   rejectOverdue(error: unknown): void {
     const nowMs = performance.now();
