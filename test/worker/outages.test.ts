@@ -50,7 +50,8 @@ const doors: Record<string, Door> = {
     try {
       return await sql`select 1`;
     } catch (error) {
-      throw new Error('the report failed', { cause: new Error('it was read', { cause: error }) });
+      const read = new Error('it was read', { cause: error });
+      throw wrapped(read);
     }
   },
   'ctx.progress': async ({ progress }, away) => {
@@ -68,6 +69,8 @@ const doors: Record<string, Door> = {
     return 'done';
   },
 };
+
+const wrapped = (cause: unknown): Error => new Error('the report failed', { cause });
 
 const awayMs = 1_500;
 type Fault = (proxy: Proxy, fleet: Fleet) => Promise<void>;
