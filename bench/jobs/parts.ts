@@ -78,9 +78,7 @@ export async function openParts(setting: Setting, database: FleetDatabase) {
         await build.fleetSlots(sql, 15_000);
         await build.countQueued(sql);
         await backend.ping();
-        claimed.push(
-          ...(await build.claimWaitingJobs(sql, [{ jobType: type, capacity: room }], new Date())),
-        );
+        claimed.push(...(await build.claimWaitingJobs(sql, [{ jobType: type, capacity: room }])));
       }
       return claimed;
     },

@@ -10,6 +10,8 @@ export type Sql = postgres.Sql;
 export type Tx = postgres.TransactionSql;
 /** A pool or a transaction: what a statement needs. */
 export type Queryable = postgres.ISql;
+/** A part of a statement. */
+export type Fragment = postgres.PendingQuery<postgres.Row[]>;
 
 export interface ConnectOptions {
   /** Maximum number of connections. */

@@ -37,16 +37,18 @@ export async function writeHeartbeat(sql: Queryable, beat: Heartbeat): Promise<v
   await sql`
     insert into public.heartbeats as h
       (process_id, role, version, hostname, pid, job_types, type_slots, slots, running, progressed_at,
-       metrics, known_keys, primary_key_version)
+       metrics, known_keys, primary_key_version, process_clock_at)
     values (${beat.processId}, ${beat.role}, ${beat.version}, ${beat.hostname}, ${beat.pid},
-      ${[...beat.jobTypes]}::text[], ${[...beat.typeSlots]}::int[], ${beat.slots}, ${beat.running}, ${beat.progressedAt},
+      ${[...beat.jobTypes]}::text[], ${[...beat.typeSlots]}::int[], ${beat.slots}, ${beat.running},
+      now() - ${Math.max(0, Date.now() - beat.progressedAt.getTime())} * interval '1 millisecond',
       ${JSON.stringify(beat.metrics)}::text::jsonb, ${JSON.stringify(beat.knownKeys ?? {})}::text::jsonb,
-      ${beat.primaryVersion ?? null})
+      ${beat.primaryVersion ?? null}, ${new Date()})
     on conflict (process_id) do update set
       beat_at = now(), slots = excluded.slots, running = excluded.running, job_types = excluded.job_types,
       type_slots = excluded.type_slots,
       progressed_at = excluded.progressed_at, metrics = excluded.metrics,
-      known_keys = excluded.known_keys, primary_key_version = excluded.primary_key_version`;
+      known_keys = excluded.known_keys, primary_key_version = excluded.primary_key_version,
+      process_clock_at = excluded.process_clock_at`;
 }
 
 /** Called at an orderly shutdown. */

@@ -3,6 +3,7 @@
  * attempt's token and may be repeated. Both take many jobs and answer for each.
  */
 import type { Queryable } from '../db/connect.ts';
+import { lockTimeout } from '../db/row-faults.ts';
 import type { JobState } from './states.ts';
 
 export interface BeginRequest {
@@ -30,10 +31,6 @@ export interface BegunAttempt {
 
 const byJobId = (a: { readonly jobId: string }, b: { readonly jobId: string }): number =>
   Number(BigInt(a.jobId) - BigInt(b.jobId));
-
-/** A CTE that gives the statement a lock timeout: behind another transaction's lock it fails with 55P03. */
-const lockTimeout = (sql: Queryable) =>
-  sql`lock_timeout as materialized (select set_config('lock_timeout', '2s', true))`;
 
 /**
  * Starts attempts and leases them to `workerId` for `leaseMs`. Stale requests (job dispatched again, cancelled or

@@ -3,6 +3,7 @@
  * queues; a job whose entry is gone, or which a worker cannot take, goes back to pending.
  */
 import type { Queryable } from '../db/connect.ts';
+import { lockTimeout } from '../db/row-faults.ts';
 import type { DispatchedJob } from './dispatch.ts';
 
 /** Number of queued jobs per job type. */
@@ -25,15 +26,11 @@ export async function listTypesQueuedFor(sql: Queryable, ms: number): Promise<st
  * Up to 1,000 jobs that have been queued for longer than `olderThanMs`, for the comparison with the queue. A random
  * sample: in a fixed order, jobs that still stand in a long queue would hide the lost ones.
  */
-export async function listOldQueued(
-  sql: Queryable,
-  now: Date,
-  olderThanMs: number,
-): Promise<DispatchedJob[]> {
+export async function listOldQueued(sql: Queryable, olderThanMs: number): Promise<DispatchedJob[]> {
   return sql<DispatchedJob[]>`
     select id as "jobId", job_type as "jobType", tenant_id as "tenantId", dispatch_no as "dispatchNo", priority
     from public.background_jobs
-    where state = 'queued' and queued_at < ${now}::timestamptz - ${olderThanMs} * interval '1 millisecond'
+    where state = 'queued' and queued_at < now() - ${olderThanMs} * interval '1 millisecond'
     order by random() limit 1000`;
 }
 
@@ -43,17 +40,26 @@ export type ReturnReason =
   | 'worker full'
   | 'worker stopping';
 
-/** Moves queued jobs back to pending. A job that was dispatched again meanwhile (another number) stays as it is. */
+/**
+ * Moves queued jobs back to pending. A job that was dispatched again meanwhile (another number) stays as it is; one that
+ * another transaction has locked is left to the sweep.
+ */
 export async function returnToPending(
   sql: Queryable,
   jobs: readonly Pick<DispatchedJob, 'jobId' | 'dispatchNo'>[],
   reason: ReturnReason,
 ): Promise<number> {
   const returned = await sql`
+    with ${lockTimeout(sql)}, unlocked as materialized (
+      select j.id from public.background_jobs j
+      join unnest(${jobs.map(({ jobId }) => jobId)}::bigint[],
+        ${jobs.map(({ dispatchNo }) => dispatchNo)}::int[]) as r (id, dispatch_no)
+        on r.id = j.id and r.dispatch_no = j.dispatch_no
+      where exists (select from lock_timeout) and j.state = 'queued'
+      order by j.id for no key update of j skip locked
+    )
     update public.background_jobs j
     set state = 'pending', state_detail = jsonb_build_object('reason', ${reason}::text)
-    from unnest(${jobs.map(({ jobId }) => jobId)}::bigint[],
-      ${jobs.map(({ dispatchNo }) => dispatchNo)}::int[]) as r (id, dispatch_no)
-    where j.id = r.id and j.state = 'queued' and j.dispatch_no = r.dispatch_no`;
+    from unlocked u where j.id = u.id`;
   return returned.count;
 }

@@ -14,7 +14,7 @@ export interface LoopOptions {
   /** The same pause if a round within the last second found work. Default `everyMs`. */
   readonly busyEveryMs?: number;
   /** Runs one round and returns how much work it did; above 0, the next round follows without a pause. */
-  readonly runOnce: (now: Date) => Promise<number>;
+  readonly runOnce: () => Promise<number>;
   readonly log: Logger;
   /** Longest pause after failures. Default 10 s. */
   readonly maxBackoffMs?: number;
@@ -64,7 +64,7 @@ export function startLoop(options: LoopOptions): Loop {
     while (!stop.signal.aborted) {
       let work = 0;
       try {
-        work = await options.runOnce(new Date());
+        work = await options.runOnce();
         if (logged) log.info({ loop: name, failures, since: succeededAt }, 'loop_recovered');
         logged = false;
         failures = 0;

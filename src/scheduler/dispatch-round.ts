@@ -6,6 +6,7 @@ import { fleetSlots } from '../db/heartbeats.ts';
 import type { Sql } from '../db/connect.ts';
 import { messageOf, PurserError } from '../errors.ts';
 import { claimWaitingJobs } from '../jobs/dispatch.ts';
+import type { FailingTenants } from '../jobs/dispatch.ts';
 import { countQueued, returnToPending } from '../jobs/queued.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
@@ -22,10 +23,12 @@ export interface DispatchOptions {
   readonly transport: Transport;
   readonly log: Logger;
   readonly metrics: Metrics;
+  /** Tenants to skip. Default: a claim that one tenant's rows make fail throws. */
+  readonly failing?: FailingTenants | undefined;
 }
 
 /** Returns the number of dispatched jobs. Throws `queue_store_away` before anything is claimed. */
-export async function dispatchOnce(options: DispatchOptions, now: Date): Promise<number> {
+export async function dispatchOnce(options: DispatchOptions): Promise<number> {
   const { sql, transport, metrics, log } = options;
   // Before the workers are counted: when the store is away they stop beating too, and "no worker" would hide the cause.
   await pingStore(options.backend);
@@ -36,7 +39,7 @@ export async function dispatchOnce(options: DispatchOptions, now: Date): Promise
     jobType,
     capacity: count * entriesPerSlot - (queued.get(jobType) ?? 0),
   }));
-  const jobs = await claimWaitingJobs(sql, capacities, now);
+  const jobs = await claimWaitingJobs(sql, capacities, options.failing);
   if (jobs.length === 0) return 0;
   try {
     await transport.add(jobs);

@@ -1,6 +1,6 @@
 /**
- * The scheduler role: three loops (claim, dispatch, sweep) and a heartbeat. No leader is elected: any
- * number of schedulers may run, each claim is one short transaction.
+ * The scheduler role: the loops claim, dispatch and sweep, and a heartbeat. There is no leader: any number of schedulers
+ * may run, because each claim is one short transaction that skips locked rows.
  */
 import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
 import type { ProcessFacts } from '../db/heartbeats.ts';
@@ -9,13 +9,14 @@ import { claimDueTenants } from '../schedules/claim.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
 import { withDeadlockRetry } from './deadlock-retry.ts';
 import { dispatchOnce } from './dispatch-round.ts';
+import { createFailingTenants } from './failing-tenants.ts';
 import type { DispatchOptions } from './dispatch-round.ts';
 import { sweepOnce } from './sweep-round.ts';
 import type { SweepOptions } from './sweep-round.ts';
 
 export interface SchedulerOptions extends DispatchOptions, SweepOptions {
   readonly process: ProcessFacts;
-  /** Hears of every round that returned. */
+  /** Is told about every round that returns. */
   readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
   /** Job types whose schedules make no ticks here; default none. */
   readonly excludedJobTypes?: readonly string[];
@@ -33,13 +34,17 @@ export interface SchedulerService {
 /** One round of the claim. Returns how many schedules were due. */
 export async function claimOnce(
   options: Pick<SchedulerOptions, 'sql' | 'log' | 'metrics' | 'excludedJobTypes'>,
-  now: Date,
+  offsetMs = 0,
 ): Promise<number> {
   const result = await withDeadlockRetry(options, () =>
-    claimDueTenants(options.sql, now, {
+    claimDueTenants(options.sql, {
+      offsetMs,
       excludedJobTypes: options.excludedJobTypes,
       onInvalid: (schedule, error) => {
         options.log.error({ ...schedule, error }, 'schedule_invalid');
+      },
+      onTenantFault: (tenantId, error) => {
+        options.log.error({ tenantId, error }, 'schedule_not_claimed');
       },
     }),
   );
@@ -52,33 +57,34 @@ export async function claimOnce(
 
 export function startScheduler(options: SchedulerOptions): SchedulerService {
   const { log, sql, watchdog } = options;
+  const failing = createFailingTenants(log);
   const loops = [
     startLoop({
       name: 'claim',
       everyMs: options.claimEveryMs ?? 1_000,
       log,
       watchdog,
-      runOnce: (now) => claimOnce(options, now),
+      runOnce: () => claimOnce(options),
     }),
     startLoop({
       name: 'dispatch',
       everyMs: options.dispatchEveryMs ?? 300,
-      // Queues are kept shallow: a busy worker empties one in less than the pause.
+      // Queues are short: a busy worker empties one in less than the pause.
       busyEveryMs: busyDispatchEveryMs,
-      // As the drivers do: what waited through an outage need not wait longer.
+      // The same as the reconnection delay of the drivers, so that dispatch resumes with them after an outage.
       maxBackoffMs: 3_000,
       log,
       watchdog,
-      runOnce: (now) => dispatchOnce(options, now),
+      runOnce: () => dispatchOnce({ ...options, failing }),
     }),
     startLoop({
       name: 'sweep',
       everyMs: options.sweepEveryMs ?? 3_000,
       log,
       watchdog,
-      // A sweep that moved something is no reason to sweep again at once.
-      runOnce: async (now) => {
-        await sweepOnce(options, now);
+      // A sweep that found work does not need to run again at once.
+      runOnce: async () => {
+        await sweepOnce(options);
         return 0;
       },
     }),

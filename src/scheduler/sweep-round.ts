@@ -1,12 +1,14 @@
 /**
- * One round of the sweep: what crashed, expired, waited for money or was lost by a queue is brought back or
- * to its end. Every part is one short statement, so any number of schedulers may sweep.
+ * One round of the sweep: takes over lost attempts, ends what expired, wakes parked jobs, returns jobs with a lost queue
+ * entry, and removes what is no longer needed. Every part is short, and any number of schedulers may sweep.
  */
 import { releaseExpiredReservations } from '../budget/expire.ts';
-import { isStoreUnavailable } from '../db/store-errors.ts';
 import type { Sql } from '../db/connect.ts';
 import { removeOldHeartbeats } from '../db/heartbeats.ts';
+import type { OnRowFault, SweepStatementOptions } from '../db/row-faults.ts';
+import { isStoreUnavailable } from '../db/store-errors.ts';
 import { terminateStuckSessions } from '../db/tenant-pool.ts';
+import { terminateBlockingSessions, terminateOverdueSessions } from '../db/tenant-sessions.ts';
 import { listDeadLetters } from '../jobs/dead-letters.ts';
 import { listOldQueued, returnToPending } from '../jobs/queued.ts';
 import {
@@ -16,10 +18,17 @@ import {
   rescueLostAttempts,
   wakeParkedJobs,
 } from '../jobs/sweep.ts';
+import { codeOf } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { mirrorDeadLetters, mirroredDeadLetters } from '../queues/dead-letter-mirror.ts';
 import type { Transport } from '../queues/transport.ts';
+
+/** A part of the sweep that another folder provides. */
+export interface SweepPart {
+  readonly kind: string;
+  readonly run: (sql: Sql, options: SweepStatementOptions) => Promise<number>;
+}
 
 export interface SweepOptions {
   readonly sql: Sql;
@@ -29,57 +38,39 @@ export interface SweepOptions {
   readonly leaseMs: number;
   /** Queued entries younger than this are left alone. */
   readonly reconcileAfterMs: number;
-  /** Sweeps of parts that the scheduler does not know, by kind. */
-  readonly more: readonly { kind: string; run: (sql: Sql, now: Date) => Promise<number> }[];
+  readonly more: readonly SweepPart[];
 }
 
 const oldHeartbeatMs = 3_600_000;
+const maxReservations = 500;
 /** Longer than any commit. */
 const stuckSessionMs = 60_000;
+/** Longer than the lock timeouts of system statements; the queues in Postgres wait longer. */
+const blockingMs = 5_000;
+/** After the deadline of the attempt. */
+const overdueMs = 60_000;
 
 /**
- * Returns how many things were moved. A part that fails keeps no other one from its work; the first failure is
- * thrown when all are done, and at once where the database is away.
+ * Returns the number of changes. After a part that fails the others run; then the first failure is thrown. If the
+ * database is unavailable, the error is thrown at once.
  */
-export async function sweepOnce(options: SweepOptions, now: Date): Promise<number> {
+export async function sweepOnce(options: SweepOptions): Promise<number> {
   const { sql, metrics, log } = options;
   let total = 0;
-  const count = (kind: string, moved: number): void => {
-    if (moved === 0) return;
-    total += moved;
-    metrics.swept.inc({ kind }, moved);
-    log.info({ kind, moved }, 'swept');
+  const count = (kind: string, changes: number): void => {
+    if (changes === 0) return;
+    total += changes;
+    metrics.swept.inc({ kind }, changes);
+    log.info({ kind, changes }, 'swept');
   };
-  const parts: readonly (() => Promise<void>)[] = [
-    async () =>
-      count('stuck_session_terminated', await terminateStuckSessions(sql, stuckSessionMs)),
-    () => rescue(options, count),
-    async () => count('expired', await expireWaitingJobs(sql, now)),
-    async () => {
-      const holds = await releaseExpiredReservations({ sql, now, limit: 500 });
-      count('hold_released', holds.released);
-      count('hold_unknown', holds.unknown);
-    },
-    async () => count('woken', await wakeParkedJobs(sql, now)),
-    async () => count('key_removed', await removeExpiredKeys(sql, now)),
-    ...options.more.map(
-      ({ kind, run }) =>
-        async () =>
-          count(kind, await run(sql, now)),
-    ),
-    async () => void (await removeOldHeartbeats(sql, oldHeartbeatMs)),
-    async () => count('entry_lost', await reconcileQueues(options, now)),
-    async () => {
-      const newest = await listDeadLetters(sql, { limit: mirroredDeadLetters });
-      await mirrorDeadLetters(options.transport, newest);
-    },
-  ];
   const failures: unknown[] = [];
-  for (const part of parts) {
+  for (const { kind, run } of partsOf(options, count)) {
+    const onRowFault: OnRowFault = (id, error) =>
+      log.error({ kind, id, error }, 'sweep_row_failed');
     try {
-      await part();
+      count(kind, await run(sql, { onRowFault }));
     } catch (error) {
-      if (isStoreUnavailable(error)) throw error;
+      if (endsSweep(error)) throw error;
       failures.push(error);
     }
   }
@@ -87,36 +78,74 @@ export async function sweepOnce(options: SweepOptions, now: Date): Promise<numbe
   return total;
 }
 
-/** All of them, however many died at once: each waits for it. */
+/** Not a deadlock or a statement timeout, which concern one part. */
+const endsSweep = (error: unknown): boolean =>
+  isStoreUnavailable(error) && !/^(40|57014)/.test(codeOf(error));
+
+type Count = (kind: string, changes: number) => void;
+
+/** In this order: what holds locks ends before the statements that would meet them. */
+function partsOf(options: SweepOptions, count: Count): readonly SweepPart[] {
+  return [
+    { kind: 'stuck_session_terminated', run: (sql) => terminateStuckSessions(sql, stuckSessionMs) },
+    { kind: 'overdue_session_terminated', run: (sql) => terminateOverdueSessions(sql, overdueMs) },
+    {
+      kind: 'blocking_session_terminated',
+      run: (sql) => terminateBlockingSessions(sql, blockingMs),
+    },
+    { kind: 'rescued', run: (sql, each) => rescue(options, each, count) },
+    { kind: 'expired', run: expireWaitingJobs },
+    {
+      kind: 'hold_released',
+      run: async (sql, { onRowFault }) => {
+        const holds = await releaseExpiredReservations({ sql, limit: maxReservations, onRowFault });
+        count('hold_unknown', holds.unknown);
+        return holds.released;
+      },
+    },
+    { kind: 'woken', run: wakeParkedJobs },
+    { kind: 'key_removed', run: (sql) => removeExpiredKeys(sql) },
+    ...options.more,
+    { kind: 'heartbeat_removed', run: (sql) => removeOldHeartbeats(sql, oldHeartbeatMs) },
+    { kind: 'entry_lost', run: () => reconcileQueues(options) },
+    { kind: 'dead_letter_mirrored', run: () => mirrorNewestDeadLetters(options) },
+  ];
+}
+
+/** All expired leases, however many: returns the number of jobs that go back to pending. */
 async function rescue(
   options: SweepOptions,
-  count: (kind: string, moved: number) => void,
-): Promise<void> {
-  const judgedAt = await whenToJudgeLeases(options);
-  if (judgedAt === undefined) return;
+  each: SweepStatementOptions,
+  count: Count,
+): Promise<number> {
+  if (!(await mayJudgeLeases(options))) return 0;
+  let requeued = 0;
   for (let more = true; more;) {
-    const rescued = await rescueLostAttempts(options.sql, judgedAt);
-    count('rescued', rescued.requeued);
+    const rescued = await rescueLostAttempts(options.sql, each);
+    requeued += rescued.requeued;
     count('worker_lost', rescued.deadLettered);
     count('cancelled', rescued.cancelled);
     more = rescued.requeued + rescued.deadLettered + rescued.cancelled >= maxRowsPerSweep;
   }
+  return requeued;
 }
 
-/**
- * By the clock that dates leases, which is the database's: one of ours that is ahead would take jobs from workers
- * that live. While Postgres was away nobody could renew: after its start, one lease has to pass first.
- */
-async function whenToJudgeLeases({ sql, leaseMs }: SweepOptions): Promise<Date | undefined> {
-  const [row] = await sql<{ at: Date; judged: boolean }[]>`
-    select now() as at,
-           now() - pg_postmaster_start_time() > ${leaseMs} * interval '1 millisecond' as judged`;
-  return row?.judged === true ? row.at : undefined;
+/** While Postgres was down no worker could renew: after its start, one lease has to pass first. */
+async function mayJudgeLeases({ sql, leaseMs }: SweepOptions): Promise<boolean> {
+  const [row] = await sql<{ judged: boolean }[]>`
+    select now() - pg_postmaster_start_time() > ${leaseMs} * interval '1 millisecond' as judged`;
+  return row?.judged === true;
 }
 
-async function reconcileQueues(options: SweepOptions, now: Date): Promise<number> {
-  const old = await listOldQueued(options.sql, now, options.reconcileAfterMs);
+async function reconcileQueues(options: SweepOptions): Promise<number> {
+  const old = await listOldQueued(options.sql, options.reconcileAfterMs);
   if (old.length === 0) return 0;
   const lost = await options.transport.findLost(old);
   return lost.length === 0 ? 0 : returnToPending(options.sql, lost, 'queue entry lost');
+}
+
+/** Changes of the copy are not counted. */
+async function mirrorNewestDeadLetters({ sql, transport }: SweepOptions): Promise<number> {
+  await mirrorDeadLetters(transport, await listDeadLetters(sql, { limit: mirroredDeadLetters }));
+  return 0;
 }

@@ -50,7 +50,7 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
     everyMs: heartbeatMs,
     log: options.log,
     watchdog: options.watchdog,
-    runOnce: async (now) => {
+    runOnce: async () => {
       await writeHeartbeat(sql, {
         processId,
         role: 'web',
@@ -62,7 +62,7 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
         typeSlots: [],
         slots: 0,
         running: 0,
-        progressedAt: now,
+        progressedAt: new Date(),
         metrics: await options.metrics.registry.getMetricsAsJSON(),
       });
       return 0;

@@ -59,9 +59,8 @@ async function scans(): Promise<Record<string, string>> {
   return Object.fromEntries(rows.map(({ relname, seq_scan }) => [relname, seq_scan]));
 }
 
-const now = () => new Date();
 const hotOn = (sql: Sql): Record<string, () => Promise<unknown>> => ({
-  'claim due': () => claimDueTenants(sql, new Date(Date.now() + 600_000)),
+  'claim due': () => claimDueTenants(sql, { offsetMs: 600_000 }),
   dispatch: () => claim(sql, 8),
   begin: () =>
     beginAttempts(sql, [{ jobId: '17', dispatchNo: 1, token: randomUUID() }], 'worker', 1_000),
@@ -72,15 +71,15 @@ const hotOn = (sql: Sql): Record<string, () => Promise<unknown>> => ({
     const attempt = await begin(sql, job);
     await finishAttempts(sql, [{ ...attempt, end: completed }]);
   },
-  rescue: () => rescueLostAttempts(sql, now()),
-  expiry: () => expireWaitingJobs(sql, now()),
-  'waking the parked': () => wakeParkedJobs(sql, now()),
-  'old queued': () => listOldQueued(sql, now(), 10_000),
+  rescue: () => rescueLostAttempts(sql),
+  expiry: () => expireWaitingJobs(sql),
+  'waking the parked': () => wakeParkedJobs(sql),
+  'old queued': () => listOldQueued(sql, 10_000),
   'room in the queues': () => countQueued(sql),
   'taking back': () => returnToPending(sql, [{ jobId: '17', dispatchNo: 1 }], 'queue entry lost'),
   'dead letters': () => listDeadLetters(sql, { limit: 50 }),
   enqueue: () => enqueue(sql, { tenantId: 'scan-7', jobType: step, dedupKey: 'fresh' }),
-  'expired holds': () => releaseExpiredReservations({ sql, now: now(), limit: 100 }),
+  'expired holds': () => releaseExpiredReservations({ sql, limit: 100 }),
 });
 
 it.each(Object.keys(hotOn(sql)))('%s scans no table of jobs, keys or schedules', async (name) => {

@@ -130,7 +130,7 @@ describe('finish', () => {
 
   it('of an attempt that was rescued is stale, not repeated', async () => {
     const attempt = await runningJob(test.sql, tenantId, {}, -1);
-    await rescueLostAttempts(test.sql, new Date());
+    await rescueLostAttempts(test.sql);
     expect((await jobRow(test.sql, attempt.jobId)).state).toBe('pending');
     expect(await finish(test.sql, attempt)).toBe('stale');
     expect((await jobRow(test.sql, attempt.jobId)).state).toBe('pending');
@@ -197,7 +197,7 @@ describe('finish', () => {
       await tx`select from background_jobs where id = ${attempt.jobId} for update`;
       const finished = finish(test.sql, attempt);
       await untilWaiting(gate.system, 1);
-      const rescued = rescueLostAttempts(test.sql, new Date());
+      const rescued = rescueLostAttempts(test.sql);
       return { settled: Promise.allSettled([finished, rescued]), rescued: await rescued };
     });
     expect(outcomes.rescued).toEqual({ requeued: 0, deadLettered: 0, cancelled: 0 });
@@ -215,7 +215,7 @@ describe('renewing leases', () => {
       await runningJob(test.sql, tenantId),
       await runningJob(test.sql, tenantId, {}, -1),
     ];
-    await rescueLostAttempts(test.sql, new Date());
+    await rescueLostAttempts(test.sql);
     const tokens = [kept.token, taken.token];
     expect(await renewLeases(test.sql, 'worker-1', tokens, 60_000)).toEqual(
       new Map([[kept.token, 'renewed']]),

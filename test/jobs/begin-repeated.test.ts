@@ -73,7 +73,7 @@ it('is stale once the attempt was finished or taken over', async () => {
   await begin(ended);
   await finish(sql, ended);
   await beginAttempts(sql, [lost], 'worker-1', -1);
-  await rescueLostAttempts(sql, new Date());
+  await rescueLostAttempts(sql);
   expect(await begin(ended, lost)).toEqual([]);
   expect((await jobRow(sql, lost.jobId)).state).toBe('pending');
 });

@@ -109,7 +109,7 @@ describe.each(levels)('at level %s', (level) => {
     const late = sql.begin(
       async (tx) => {
         await write(tx, 'late');
-        await rescueLostAttempts(system, new Date());
+        await rescueLostAttempts(system);
       },
       { complete: true },
     );

@@ -37,7 +37,7 @@ const again = {
   scheduledFor: new Date(0),
 } as const;
 const lostJob = () => runningJob(sql, tenantId, {}, -1);
-const rescue = () => rescueLostAttempts(sql, new Date());
+const rescue = () => rescueLostAttempts(sql);
 
 /** Starts `acts` one after the other, each once the one before waits for the row that the gate holds. */
 async function atTheGate<T>(
@@ -54,6 +54,16 @@ async function atTheGate<T>(
     return { answers: Promise.all(started) };
   });
   return answers;
+}
+/** Starts `act` while a rescue has the attempt and is not committed. */
+async function afterRescue<T>(act: () => Promise<T>): Promise<[number, T]> {
+  const { requeued, late } = await gate.begin(async (tx) => {
+    const { requeued } = await rescueLostAttempts(tx);
+    const late = act();
+    await untilWaiting(gate, 1);
+    return { requeued, late: { answer: late } };
+  });
+  return [requeued, await late.answer];
 }
 const jobLocked = (jobId: string) => (tx: Sql) =>
   tx`select from background_jobs where id = ${jobId} for update`;
@@ -77,12 +87,7 @@ describe('a finish', () => {
     expect(await rescue()).toMatchObject({ requeued: 0 });
 
     const rescued = await lostJob();
-    const late = await atTheGate<unknown>(
-      jobLocked(rescued.jobId),
-      async () => (await rescue()).requeued,
-      () => finish(sql, rescued),
-    );
-    expect(late).toEqual([1, 'stale']);
+    expect(await afterRescue(() => finish(sql, rescued))).toEqual([1, 'stale']);
     expect(await jobRow(sql, rescued.jobId)).toMatchObject({ state: 'pending', result: null });
   });
 
@@ -123,12 +128,7 @@ describe('a completion by the handler', () => {
     expect((await jobRow(sql, finished.jobId)).result).toBe('of the handler');
 
     const rescued = await lostJob();
-    const late = await atTheGate<unknown>(
-      jobLocked(rescued.jobId),
-      async () => (await rescue()).requeued,
-      () => complete(rescued),
-    );
-    expect(late).toEqual([1, 'PU002']);
+    expect(await afterRescue(() => complete(rescued))).toEqual([1, 'PU002']);
     expect(await jobRow(sql, rescued.jobId)).toMatchObject({ state: 'pending', result: null });
   });
 

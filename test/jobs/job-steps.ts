@@ -48,7 +48,7 @@ export async function addJob(
 
 /** Claims the jobs that are due now, at most `capacity` of one type. */
 export function claim(sql: Sql, capacity = 1_000, jobType = step): Promise<DispatchedJob[]> {
-  return claimWaitingJobs(sql, [{ jobType, capacity }], new Date(Date.now() + 1_000));
+  return claimWaitingJobs(sql, [{ jobType, capacity }]);
 }
 
 /** A queued job's attempt begins, leased for `leaseMs`. */

@@ -30,7 +30,7 @@ const factsOf = async (jobId: string) => {
 /** Begins the job, whose worker then dies. */
 async function lose(jobId: string) {
   const { isolated } = await begin(sql, await claimJob(sql, jobId), -1);
-  const rescued = await rescueLostAttempts(sql, new Date());
+  const rescued = await rescueLostAttempts(sql);
   return { isolated, rescued };
 }
 
@@ -71,7 +71,7 @@ describe('a worker that died', () => {
     await sql`
       update background_jobs set started_at = started_at - interval '3 hours'
       where id = ${attempt.jobId}`;
-    await rescueLostAttempts(sql, new Date());
+    await rescueLostAttempts(sql);
     const after = (await jobRow(sql, attempt.jobId)).give_up_at;
     expect(after.getTime() - before.getTime()).toBeGreaterThanOrEqual(3 * 3_600_000);
   });
@@ -79,7 +79,7 @@ describe('a worker that died', () => {
   it('is counted by the lease, not by the current state of the job', async () => {
     const attempt = await runningJob(sql, tenantId, {}, -1);
     await sql`update background_jobs set suspect = true where id = ${attempt.jobId}`;
-    await rescueLostAttempts(sql, new Date());
+    await rescueLostAttempts(sql);
     expect(await factsOf(attempt.jobId)).toMatchObject({
       losses: 1,
       losses_alone: 0,

@@ -36,7 +36,7 @@ describe('rescue', () => {
   it('returns only attempts with an expired lease, without counting them', async () => {
     const lost = await runningJob(test.sql, tenantId, {}, -1);
     const held = await runningJob(test.sql, tenantId);
-    expect(await rescueLostAttempts(test.sql, new Date())).toEqual({
+    expect(await rescueLostAttempts(test.sql)).toEqual({
       requeued: 1,
       deadLettered: 0,
       cancelled: 0,
@@ -53,9 +53,7 @@ describe('rescue', () => {
 
   it('by five sweepers at once counts one loss', async () => {
     const lost = await runningJob(test.sql, tenantId, {}, -1);
-    const swept = await Promise.all(
-      Array.from({ length: 5 }, () => rescueLostAttempts(test.sql, new Date())),
-    );
+    const swept = await Promise.all(Array.from({ length: 5 }, () => rescueLostAttempts(test.sql)));
     expect(swept.reduce((sum, { requeued }) => sum + requeued, 0)).toBe(1);
     expect((await jobRow(test.sql, lost.jobId)).losses).toBe(1);
   });
@@ -79,7 +77,7 @@ describe('rescue', () => {
     });
     const outcome = work.catch((error: unknown) => error);
     await entered;
-    expect((await rescueLostAttempts(test.sql, new Date())).requeued).toBe(1);
+    expect((await rescueLostAttempts(test.sql)).requeued).toBe(1);
     proceed();
     expect(await outcome).toMatchObject({ code: 'PU002' });
     expect(await test.sql`select from aws_accounts where account_id = 'late'`).toEqual([]);
@@ -93,10 +91,10 @@ describe('rescue', () => {
         insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
         values (${tenantId}, 'in time', 'x', 1)`;
       await tx`select purser.commit_fence()`;
-      expect((await rescueLostAttempts(test.sql, new Date())).requeued).toBe(0);
+      expect((await rescueLostAttempts(test.sql)).requeued).toBe(0);
     });
     expect(await test.sql`select from aws_accounts where account_id = 'in time'`).toHaveLength(1);
-    expect((await rescueLostAttempts(test.sql, new Date())).requeued).toBe(1);
+    expect((await rescueLostAttempts(test.sql)).requeued).toBe(1);
   });
 });
 
@@ -118,7 +116,7 @@ describe('giveUpAfter', () => {
       }
       await test.sql`
         update background_jobs set give_up_at = now() - interval '1 second' where id = ${jobId}`;
-      expect(await expireWaitingJobs(test.sql, new Date())).toBe(1);
+      expect(await expireWaitingJobs(test.sql)).toBe(1);
       expect(await jobRow(test.sql, jobId)).toMatchObject({
         state: 'dead_letter',
         error: { code: 'expired', message: expect.stringContaining(state) },
@@ -128,7 +126,7 @@ describe('giveUpAfter', () => {
 
   it('does not apply to a running job', async () => {
     const attempt = await runningJob(test.sql, tenantId);
-    await expireWaitingJobs(test.sql, new Date(Date.now() + 10 * dayMs));
+    await expireWaitingJobs(test.sql, { offsetMs: 10 * dayMs });
     expect((await jobRow(test.sql, attempt.jobId)).state).toBe('running');
     await finish(test.sql, attempt);
   });
@@ -139,14 +137,14 @@ describe('giveUpAfter', () => {
     const park = { toState: 'parked', neededUsd: '1', scheduledFor: resetsAt } as const;
     await finish(test.sql, attempt, park);
     const first = (await jobRow(test.sql, attempt.jobId)).give_up_at;
-    expect(await expireWaitingJobs(test.sql, new Date(Date.now() + 50 * dayMs))).toBe(0);
+    expect(await expireWaitingJobs(test.sql, { offsetMs: 50 * dayMs })).toBe(0);
     await test.sql`
       update background_jobs set state = 'pending', scheduled_for = now() where id = ${attempt.jobId}`;
     const job = (await claim(test.sql)).find(({ jobId }) => jobId === attempt.jobId);
     if (job === undefined) throw new Error('not claimed');
     await finish(test.sql, await begin(test.sql, job), park);
     expect((await jobRow(test.sql, attempt.jobId)).give_up_at).toEqual(first);
-    expect(await expireWaitingJobs(test.sql, new Date(Date.now() + 63 * dayMs))).toBe(1);
+    expect(await expireWaitingJobs(test.sql, { offsetMs: 63 * dayMs })).toBe(1);
   });
 });
 
@@ -164,7 +162,7 @@ it('expired keys are removed when their job has ended, expired operator tokens a
       ? true
       : undefined,
   );
-  expect(await removeExpiredKeys(test.sql, new Date())).toBe(1);
+  expect(await removeExpiredKeys(test.sql)).toBe(1);
   const keys = await test.sql`select dedup_key from job_keys where tenant_id = ${tenantId}`;
   expect(keys.map(({ dedup_key }) => String(dedup_key)).toSorted()).toEqual(['kept', 'live']);
   const tokens =

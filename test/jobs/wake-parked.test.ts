@@ -40,9 +40,9 @@ const topUp = (limitUsd: string) => test.sql`
 
 it('a top-up wakes the jobs that it covers, highest priority first', async () => {
   const jobs = [await parkedJob('0.4', 1), await parkedJob('0.4', 5), await parkedJob('0.4', 3)];
-  expect(await wakeParkedJobs(test.sql, new Date())).toBe(0);
+  expect(await wakeParkedJobs(test.sql)).toBe(0);
   await topUp('1');
-  expect(await wakeParkedJobs(test.sql, new Date())).toBe(2);
+  expect(await wakeParkedJobs(test.sql)).toBe(2);
   expect(await statesOf(jobs)).toEqual(['parked', 'pending', 'pending']);
 });
 
@@ -51,19 +51,19 @@ it('a top-up wakes no further job while the woken ones have not reserved', async
   const ids: string[] = [...jobs];
   for (let n = 0; n < 4; n += 1) ids.push(await parkedJob('0.5'));
   await topUp('1');
-  expect(await wakeParkedJobs(test.sql, new Date())).toBe(2);
+  expect(await wakeParkedJobs(test.sql)).toBe(2);
   for (let sweeps = 0; sweeps < 3; sweeps += 1) {
-    expect(await wakeParkedJobs(test.sql, new Date())).toBe(0);
+    expect(await wakeParkedJobs(test.sql)).toBe(0);
   }
   // Also not while they are queued or running and have taken no hold yet.
   const claimed = await claim(test.sql);
-  expect(await wakeParkedJobs(test.sql, new Date())).toBe(0);
+  expect(await wakeParkedJobs(test.sql)).toBe(0);
   const attempts = [];
   for (const job of claimed) attempts.push(await begin(test.sql, job));
-  expect(await wakeParkedJobs(test.sql, new Date())).toBe(0);
+  expect(await wakeParkedJobs(test.sql)).toBe(0);
   // They end without having spent anything: the room is there again.
   for (const attempt of attempts) await finish(test.sql, attempt);
-  expect(await wakeParkedJobs(test.sql, new Date())).toBe(2);
+  expect(await wakeParkedJobs(test.sql)).toBe(2);
   expect(await statesOf(ids)).toEqual(['completed', 'completed', 'pending', 'pending']);
 });
 
@@ -72,29 +72,27 @@ it('reserved money wakes no job', async () => {
   const attempt = await runningJob(test.sql, tenantId);
   await reserve(test.sql, { ...attempt, tenantId }, '0.8');
   const jobId = await parkedJob('0.4');
-  expect(await wakeParkedJobs(test.sql, new Date())).toBe(0);
+  expect(await wakeParkedJobs(test.sql)).toBe(0);
   expect(await statesOf([jobId])).toEqual(['parked']);
 });
 
 it('a due job is woken whatever it needs', async () => {
   const due = await parkedJob('99', 0, new Date(Date.now() - 1));
   const waiting = await parkedJob('99');
-  expect(await wakeParkedJobs(test.sql, new Date())).toBe(1);
+  expect(await wakeParkedJobs(test.sql)).toBe(1);
   expect(await statesOf([due, waiting])).toEqual(['pending', 'parked']);
 });
 
 it('a change to a soft limit wakes all', async () => {
   const jobs = [await parkedJob('5'), await parkedJob('6')];
   await setBudget(test.sql, { tenantId, monthlyLimitUsd: '0.01', hard: false });
-  expect(await wakeParkedJobs(test.sql, new Date())).toBe(2);
+  expect(await wakeParkedJobs(test.sql)).toBe(2);
   expect(await statesOf(jobs)).toEqual(['pending', 'pending']);
 });
 
 it('four sweepers at once wake each job once', async () => {
   for (let n = 0; n < 10; n += 1) await parkedJob('0.1');
   await topUp('1');
-  const woken = await Promise.all(
-    Array.from({ length: 4 }, () => wakeParkedJobs(test.sql, new Date())),
-  );
+  const woken = await Promise.all(Array.from({ length: 4 }, () => wakeParkedJobs(test.sql)));
   expect(woken.reduce((sum, count) => sum + count, 0)).toBe(10);
 });

@@ -67,7 +67,7 @@ describeOnRedis('dispatch to Redis', () => {
       fleet.transport.findLost([job]).catch(() => undefined),
     );
     expect(lost).toEqual([job]);
-    const old = await listOldQueued(fleet.test.sql, new Date(Date.now() + 60_000), 10_000);
+    const old = await listOldQueued(fleet.test.sql, -50_000);
     expect(await returnToPending(fleet.test.sql, old, 'queue entry lost')).toBe(1);
     await dispatched();
     await untilState(fleet.test.sql, jobId, 'completed');

@@ -38,12 +38,12 @@ describe('a scheduler', () => {
       begin raise exception 'the disk is full' using errcode = '53100'; end $$;
       create trigger refuse_advance before update on tenant_schedules
         for each row execute function refuse_advance()`);
-    await expect(claimDueTenants(test.sql, new Date())).rejects.toMatchObject({ code: '53100' });
+    await expect(claimDueTenants(test.sql)).rejects.toMatchObject({ code: '53100' });
     expect(await jobs()).toEqual([]);
-    expect(await test.sql`select from job_keys`).toEqual([]);
+    expect(await test.sql`select from purser.tick_keys`).toEqual([]);
     expect(await schedule(tenantId)).toEqual(before);
     await test.sql.unsafe('drop function refuse_advance() cascade');
-    expect(await claimDueTenants(test.sql, new Date())).toMatchObject({ created: 1 });
+    expect(await claimDueTenants(test.sql)).toMatchObject({ created: 1 });
     expect(await jobs()).toHaveLength(1);
   });
 
@@ -51,18 +51,17 @@ describe('a scheduler', () => {
     const [held, free] = [await addTenant(test.sql), await addTenant(test.sql)];
     await database.system.begin(async (tx) => {
       await tx`select from tenant_schedules where tenant_id = ${held} for no key update`;
-      expect(await claimDueTenants(test.sql, new Date())).toMatchObject({ claimed: 1, created: 1 });
+      expect(await claimDueTenants(test.sql)).toMatchObject({ claimed: 1, created: 1 });
       expect(await jobs()).toMatchObject([{ tenant_id: free }]);
     });
-    expect(await claimDueTenants(test.sql, new Date())).toMatchObject({ claimed: 1, created: 1 });
+    expect(await claimDueTenants(test.sql)).toMatchObject({ claimed: 1, created: 1 });
     expect(await jobs()).toHaveLength(2);
   });
 
   it('survives two real deadlocks in a row, waiting longer each time: test_scheduler_deadlock_retry_exponential_backoff', async () => {
     const tenantId = await addTenant(test.sql);
     const metrics = createMetrics();
-    const now = new Date();
-    const { current } = ticksAround('0 */3 * * *', 'UTC', now);
+    const { current } = ticksAround('0 */3 * * *', 'UTC', new Date());
     const dedupKey = `${tenantId}:finops_analysis:${current.toISOString().replace('.000', '')}`;
 
     /** Has the tick's key, and wants the schedule that the claim has locked. */
@@ -70,8 +69,8 @@ describe('a scheduler', () => {
       database.system
         .begin(async (tx) => {
           await tx`
-            insert into job_keys (tenant_id, job_type, dedup_key, job_id, expires_at)
-            values (${tenantId}, 'finops_analysis', ${dedupKey}, 0, now())`;
+            insert into purser.tick_keys (tenant_id, job_type, bucket, job_id, expires_at)
+            values (${tenantId}, 'finops_analysis', ${current}, 0, now())`;
           provoked.push(claims);
           await untilWaiting(test.sql, 1);
           await tx`update tenant_schedules set next_due = next_due where tenant_id = ${tenantId}`;
@@ -81,7 +80,7 @@ describe('a scheduler', () => {
     const provoked: number[] = [];
     const first = provoke(1);
     while (provoked.length < 1) await new Promise((resolve) => setImmediate(resolve));
-    const claimed = claimOnce({ sql: database.system, log: silentLog, metrics }, now);
+    const claimed = claimOnce({ sql: database.system, log: silentLog, metrics });
     await first;
     await provoke(2);
     expect(await claimed).toBe(1);

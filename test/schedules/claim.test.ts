@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
+import type { ClaimOptions } from '../../src/schedules/claim.ts';
 import { ticksAround } from '../../src/schedules/ticks.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
@@ -18,6 +19,9 @@ beforeEach(async () => {
 afterAll(() => test.close());
 
 const at = (text: string) => new Date(text);
+/** A claim as if the database's clock showed `now`. */
+const claimAt = (now: Date, options: ClaimOptions = {}) =>
+  claimDueTenants(test.sql, { ...options, offsetMs: now.getTime() - Date.now() });
 const dueAt = (now: Date) => test.sql`update tenant_schedules set next_due = ${now}`;
 
 describe('ticks', () => {
@@ -52,7 +56,7 @@ describe('a claim', () => {
     const tenantId = await addTenant(test.sql, { plan: 'pro' });
     const now = at('2031-05-06T07:08:09Z');
     await dueAt(now);
-    expect(await claimDueTenants(test.sql, now)).toEqual({
+    expect(await claimAt(now)).toEqual({
       claimed: 1,
       created: 1,
       deduplicated: 0,
@@ -63,7 +67,7 @@ describe('a claim', () => {
       state_detail: { cohort: 'high_value', bucket: expect.stringContaining('2031-05-06') },
     });
     await dueAt(now);
-    expect(await claimDueTenants(test.sql, now)).toEqual({
+    expect(await claimAt(now)).toEqual({
       claimed: 1,
       created: 0,
       deduplicated: 1,
@@ -76,9 +80,9 @@ describe('a claim', () => {
     let open = true;
     const claimer = async () => {
       while (open) {
-        await claimDueTenants(database.system, now, { limit: 60 });
+        await claimDueTenants(database.system, { limit: 60 });
         const [due] = await test.sql`
-          select count(*)::int as n from tenant_schedules where next_due <= ${now}`;
+          select count(*)::int as n from tenant_schedules where next_due <= now()`;
         open = due?.['n'] !== 0;
       }
     };
@@ -92,10 +96,10 @@ describe('a claim', () => {
     await addTenant(test.sql, { plan: 'pro' });
     const now = at('2031-05-06T17:08:09Z');
     await dueAt(at('2031-05-06T02:00:00Z'));
-    expect(await claimDueTenants(test.sql, now)).toMatchObject({ created: 1 });
+    expect(await claimAt(now)).toMatchObject({ created: 1 });
     const [row] = await test.sql`select last_bucket from tenant_schedules`;
     expect(row?.['last_bucket']).toEqual(at('2031-05-06T17:00:00Z'));
-    expect(await claimDueTenants(test.sql, now)).toMatchObject({ claimed: 0 });
+    expect(await claimAt(now)).toMatchObject({ claimed: 0 });
   });
 
   it('leaves the schedules of excluded job types as they are, and makes one tick when they return', async () => {
@@ -103,19 +107,19 @@ describe('a claim', () => {
     await dueAt(at('2031-05-06T02:00:00Z'));
     const now = at('2031-05-06T17:08:09Z');
     const excluded = { excludedJobTypes: ['finops_analysis'] };
-    expect(await claimDueTenants(test.sql, now, excluded)).toMatchObject({ claimed: 0 });
+    expect(await claimAt(now, excluded)).toMatchObject({ claimed: 0 });
     const [row] = await test.sql`select next_due, last_bucket from tenant_schedules`;
     expect(row).toEqual({ next_due: at('2031-05-06T02:00:00Z'), last_bucket: null });
     const others = { excludedJobTypes: ['cost_ingestion'] };
-    expect(await claimDueTenants(test.sql, now, others)).toMatchObject({ created: 1 });
-    expect(await claimDueTenants(test.sql, now)).toMatchObject({ claimed: 0 });
+    expect(await claimAt(now, others)).toMatchObject({ created: 1 });
+    expect(await claimAt(now)).toMatchObject({ claimed: 0 });
   });
 
   it('gives each tenant a fixed splay below the bound', async () => {
     await test.sql`insert into tenants (id, plan) select 'splay-' || n, 'pro' from generate_series(1, 50) n`;
     const offsets = async (now: Date, next: Date) => {
       await dueAt(now);
-      await claimDueTenants(test.sql, now);
+      await claimAt(now);
       const rows = await test.sql<{ s: number }[]>`
         select extract(epoch from next_due - ${next})::int as s from tenant_schedules order by tenant_id`;
       return rows.map(({ s }) => s);
@@ -134,7 +138,7 @@ describe('a claim', () => {
       await tx`
         insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
         values (${tenantId}, 'open', 'x', 1)`;
-      expect(await claimDueTenants(test.sql, new Date())).toMatchObject({ created: 1 });
+      expect(await claimDueTenants(test.sql)).toMatchObject({ created: 1 });
     });
   });
 
@@ -144,12 +148,12 @@ describe('a claim', () => {
     const broken: string[] = [];
     await test.sql`update schedules set cron = 'nonsense' where cohort = 'high_value'`;
     const now = new Date();
-    const result = await claimDueTenants(test.sql, now, {
+    const result = await claimAt(now, {
       onInvalid: ({ cohort }) => broken.push(cohort),
     });
     expect([result.created, broken]).toEqual([1, ['high_value']]);
     expect(await test.sql`select tenant_id from background_jobs`).toEqual([{ tenant_id: other }]);
-    expect(await claimDueTenants(test.sql, now)).toMatchObject({ claimed: 0 });
+    expect(await claimAt(now)).toMatchObject({ claimed: 0 });
     await test.sql`update schedules set cron = '0 * * * *' where cohort = 'high_value'`;
   });
 });

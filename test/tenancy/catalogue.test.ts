@@ -53,6 +53,7 @@ describe('the role purser_tenant', () => {
       'complete_attempt',
       'current_tenant',
       'enqueue_child',
+      'guard_upload',
       'has_token',
       'is_system',
       'key_version_to_write',

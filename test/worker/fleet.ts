@@ -55,7 +55,7 @@ export async function openFleet(redisUrl: string | undefined, dispatching = true
   const transport = createTransport(backend);
   const workers = new Set<WorkerService>();
   const dispatch = () =>
-    dispatchOnce({ sql: database.system, backend, transport, log: silentLog, metrics }, new Date());
+    dispatchOnce({ sql: database.system, backend, transport, log: silentLog, metrics });
   const loop = dispatching
     ? startLoop({ name: 'dispatch', everyMs: 20, log: silentLog, runOnce: dispatch })
     : undefined;

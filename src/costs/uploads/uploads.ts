@@ -2,7 +2,9 @@
  * The operator's side of ingestion: uploads a file of this machine for one tenant. An upload and its job become
  * visible together, or not at all.
  */
-import type { Sql, Tx } from '../../db/connect.ts';
+import type { Fragment, Sql, Tx } from '../../db/connect.ts';
+import { lockTimeout, runBatch } from '../../db/row-faults.ts';
+import type { SweepStatementOptions } from '../../db/row-faults.ts';
 import { closeOperatorToken, openOperatorToken, tenantSql } from '../../db/tenant.ts';
 import type { TenantPool, TenantSql } from '../../db/tenant.ts';
 import { messageOf, UsageError } from '../../errors.ts';
@@ -160,10 +162,34 @@ export async function uploadFile(
 
 const staleAfterMs = 24 * 3_600_000;
 
-/** Deletes uploads that were started more than a day before `now` and not completed. Returns their number. */
-export async function removeStaleUploads(system: Sql, now: Date): Promise<number> {
+/** Deletes uploads that were started more than a day ago and not completed. Returns their number. */
+export async function removeStaleUploads(
+  system: Sql,
+  { offsetMs = 0, onRowFault }: SweepStatementOptions = {},
+): Promise<number> {
+  const stale = system`
+    state = 'uploading' and created_at < now() + ${offsetMs - staleAfterMs} * interval '1 millisecond'`;
+  const list = await system<{ id: string }[]>`
+    select id from public.ingest_uploads where ${stale} order by random() limit 500`;
+  return runBatch({
+    run: (ids) => deleteUploads(system, stale, ids ?? list.map(({ id }) => id)),
+    list: () => Promise.resolve(list.map(({ id }) => id)),
+    onRowFault,
+  });
+}
+
+/** Rows locked by a tenant are skipped; its chunks, which go with them, are waited for briefly. */
+async function deleteUploads(
+  system: Sql,
+  stale: Fragment,
+  ids: readonly string[],
+): Promise<number> {
   const removed = await system`
-    delete from public.ingest_uploads
-    where state = 'uploading' and created_at < ${new Date(now.getTime() - staleAfterMs)}`;
+    with ${lockTimeout(system, 200)}, unlocked as materialized (
+      select id from public.ingest_uploads
+      where exists (select from lock_timeout) and id = any(${[...ids]}::bigint[]) and ${stale}
+      order by id for update skip locked
+    )
+    delete from public.ingest_uploads u using unlocked l where u.id = l.id`;
   return removed.count;
 }

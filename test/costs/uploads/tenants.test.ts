@@ -46,10 +46,6 @@ function costsOf(tenantId: string): Promise<{ line: number; cost: string }[]> {
     where tenant_id = ${tenantId} order by line`.then((rows) => [...rows]);
 }
 
-function hoursFromNow(hours: number): Date {
-  return new Date(Date.now() + hours * 3_600_000);
-}
-
 it('gives each tenant its rows, with the lines of the original file', async () => {
   const path = await bench.file('split.csv', fileOf(['a1:1', 'b1:2', 'a1:3', '"b1":4']));
   const { uploads, rows, errors } = await split(path);
@@ -209,8 +205,8 @@ it('uploads that were not completed are removed after a day, with their chunks',
   await bench.test.sql`
     insert into ingest_chunks (upload_id, seq, tenant_id, bytes)
     values (${upload?.id ?? ''}::bigint, 0, ${tenantId}, 'x')`;
-  expect(await removeStaleUploads(bench.test.sql, hoursFromNow(23))).toBe(0);
-  expect(await removeStaleUploads(bench.test.sql, hoursFromNow(25))).toBe(1);
+  expect(await removeStaleUploads(bench.test.sql, { offsetMs: 23 * 3_600_000 })).toBe(0);
+  expect(await removeStaleUploads(bench.test.sql, { offsetMs: 25 * 3_600_000 })).toBe(1);
   expect(
     await bench.test.sql`select from ingest_chunks where tenant_id = ${tenantId}`,
   ).toHaveLength(0);

@@ -141,9 +141,9 @@ export function describeWorker(open: () => Promise<Fleet>): void {
         attempt: 0,
         error: { code: 'budget_exceeded' },
       });
-      expect(await wakeParkedJobs(sql, new Date())).toBe(0);
+      expect(await wakeParkedJobs(sql)).toBe(0);
       await sql`update llm_budgets set monthly_limit_usd = 2 where tenant_id = ${tenantId}`;
-      expect(await wakeParkedJobs(sql, new Date())).toBe(1);
+      expect(await wakeParkedJobs(sql)).toBe(1);
       expect(await ended(jobId)).toMatchObject({ state: 'completed', result: 'paid', attempt: 1 });
     });
   });
@@ -159,7 +159,7 @@ export function describeWorker(open: () => Promise<Fleet>): void {
         { leaseMs: 1_000 },
       );
       await untilState(fleet.test.sql, jobId, 'running');
-      await rescueLostAttempts(fleet.test.sql, new Date(Date.now() + 60_000));
+      await rescueLostAttempts(fleet.test.sql, { offsetMs: 60_000 });
       await eventually('the abort', async () => reasons[0]);
       expect(reasons[0]).toMatchObject({ code: 'lease_lost' });
       expect((await jobRow(fleet.test.sql, jobId)).losses).toBe(1);

@@ -1,0 +1,50 @@
+/**
+ * Ends tenant sessions that outlive their attempt or make system sessions wait, whatever locks they hold. At level L3
+ * they are recognised by their login, otherwise by the name of their pool, which SQL of a handler can change.
+ */
+import type { Queryable, Sql } from './connect.ts';
+
+/** CTE of the tenant sessions of this database that this login may terminate. */
+const tenantSession = (sql: Queryable) => sql`
+  tenant_session as materialized (
+    select a.pid, a.xact_start, a.state_change from pg_stat_activity a
+    where a.datname = current_database() and a.backend_type = 'client backend' and a.pid <> pg_backend_pid()
+      and (a.usesysid = current_user::regrole and a.application_name ~ '^purser .*tenant'
+        or exists (
+          select from pg_roles tenant join pg_roles fleet on fleet.rolname = 'purser_system'
+          where tenant.rolname = 'purser_tenant' and pg_has_role(a.usesysid, tenant.oid, 'member')
+            and not pg_has_role(a.usesysid, fleet.oid, 'member') and pg_has_role(current_user, a.usesysid, 'usage')))
+  )`;
+
+/**
+ * Ends transactions that are older than the deadline of every attempt that could own them: of the attempts and operator
+ * tokens that are older than the transaction, none is valid any more, or has been for `graceMs` after its deadline.
+ */
+export async function terminateOverdueSessions(system: Sql, graceMs: number): Promise<number> {
+  const ended = await system`
+    with ${tenantSession(system)}
+    select pg_terminate_backend(s.pid) from tenant_session s
+    where s.xact_start < now() - ${graceMs} * interval '1 millisecond'
+      and not exists (
+        select from public.background_jobs j join public.job_types t on t.job_type = j.job_type
+        where j.state = 'running' and j.started_at <= s.xact_start
+          and now() < j.started_at + (t.timeout_ms + ${graceMs}) * interval '1 millisecond')
+      and not exists (
+        select from purser.context_tokens o
+        where o.job_id is null and o.created_at <= s.xact_start and o.expires_at > now())`;
+  return ended.count;
+}
+
+/** Ends sessions that other sessions than tenants' have waited for, each for longer than `waitedMs`. */
+export async function terminateBlockingSessions(system: Sql, waitedMs: number): Promise<number> {
+  const ended = await system`
+    with ${tenantSession(system)}, blocking as (
+      select distinct b.pid
+      from pg_stat_activity w cross join lateral unnest(pg_blocking_pids(w.pid)) b (pid)
+      where w.datname = current_database() and w.wait_event_type = 'Lock'
+        and w.query_start < now() - ${waitedMs} * interval '1 millisecond'
+        and w.pid not in (select pid from tenant_session)
+    )
+    select pg_terminate_backend(s.pid) from tenant_session s join blocking b on b.pid = s.pid`;
+  return ended.count;
+}
