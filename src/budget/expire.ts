@@ -47,7 +47,8 @@ async function expireBatch({ sql, now, limit }: ExpireRequest): Promise<ExpiredR
   const [counts] = await sql<ExpiredReservations[]>`
     with ${lockTimeout(sql)}
     select e.released, e.unknown
-    from lock_timeout, purser.budget_expire(${now ?? null}::timestamptz, ${limit}::integer) e`;
+    from lock_timeout t, purser.budget_expire(
+      ${now ?? null}::timestamptz, case when t.set_config is not null then ${limit}::integer end) e`;
   return counts ?? { released: 0, unknown: 0 };
 }
 
@@ -67,6 +68,7 @@ async function expireReservations(
     with ${lockTimeout(sql)}
     select (count(*) filter (where c.closed_as = 'RELEASED'))::int as released,
            (count(*) filter (where c.closed_as = 'UNKNOWN'))::int as unknown
-    from lock_timeout, purser.budget_close(${[...ids]}::uuid[], null, ${now ?? null}::timestamptz) c`;
+    from lock_timeout t, purser.budget_close(
+      case when t.set_config is not null then ${[...ids]}::uuid[] end, null, ${now ?? null}::timestamptz) c`;
   return counts ?? { released: 0, unknown: 0 };
 }

@@ -7,6 +7,7 @@ import type { Queryable } from '../db/connect.ts';
 import { BudgetExceededError } from './budget-exceeded.ts';
 import { formatUsd, parseUsd } from './money.ts';
 import type { PinnedPrice } from './pinned-price.ts';
+import { lockTimeout } from '../db/row-faults.ts';
 import { mapStoreErrors } from '../db/store-errors.ts';
 
 type ReservationStatus = 'RESERVED' | 'APPLIED' | 'RELEASED' | 'UNKNOWN';
@@ -111,13 +112,14 @@ function refusalOf(row: ReserveRow, request: ReserveRequest): PurserError {
 
 async function reserveHold(sql: Queryable, request: ReserveRequest): Promise<ReserveRow> {
   const [row] = await sql<ReserveRow[]>`
-    select * from purser.budget_reserve(
-      ${request.tenantId}, ${request.jobId}::bigint, ${request.attempt}::integer,
+    with ${lockTimeout(sql)}
+    select r.* from lock_timeout t, purser.budget_reserve(
+      case when t.set_config is not null then ${request.tenantId} end, ${request.jobId}::bigint, ${request.attempt}::integer,
       ${request.token}::uuid, ${request.idempotencyKey},
       ${formatUsd(request.holdNanoUsd)}::numeric,
       ${request.ttlMs}::double precision * interval '1 millisecond',
       ${request.provider}, ${request.model}, ${JSON.stringify(request.price)}::text::jsonb,
-      ${request.now ?? null}::timestamptz)`;
+      ${request.now ?? null}::timestamptz) r`;
   if (row === undefined) throw new Error('purser.budget_reserve returned no row');
   return row;
 }

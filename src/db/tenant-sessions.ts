@@ -35,7 +35,10 @@ export async function terminateOverdueSessions(system: Sql, graceMs: number): Pr
   return ended.count;
 }
 
-/** Ends sessions that other sessions than tenants' have waited for, each for longer than `waitedMs`. */
+/**
+ * Ends sessions that another session than a tenant's has waited for, for longer than `waitedMs`; and at once those that
+ * hold a whole table against others, which a tenant may where it has the right to delete rows.
+ */
 export async function terminateBlockingSessions(system: Sql, waitedMs: number): Promise<number> {
   const ended = await system`
     with ${tenantSession(system)}, blocking as (
@@ -44,7 +47,12 @@ export async function terminateBlockingSessions(system: Sql, waitedMs: number): 
       where w.datname = current_database() and w.wait_event_type = 'Lock'
         and w.query_start < now() - ${waitedMs} * interval '1 millisecond'
         and w.pid not in (select pid from tenant_session)
+    ), table_lock as (
+      select l.pid from pg_locks l join purser.protected_tables t on l.relation = to_regclass(t.table_name)
+      where l.granted and l.locktype = 'relation' and l.mode in
+        ('AccessExclusiveLock', 'ExclusiveLock', 'ShareRowExclusiveLock', 'ShareLock', 'ShareUpdateExclusiveLock')
     )
-    select pg_terminate_backend(s.pid) from tenant_session s join blocking b on b.pid = s.pid`;
+    select pg_terminate_backend(s.pid) from tenant_session s
+    where s.pid in (select pid from blocking union select pid from table_lock)`;
   return ended.count;
 }

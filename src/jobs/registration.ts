@@ -1,5 +1,6 @@
 /** Job types in the database: what SQL callers, web and CLI need to know without loading a handler. */
 import type { Queryable } from '../db/connect.ts';
+import { lockTimeout } from '../db/row-faults.ts';
 
 export interface JobType {
   readonly type: string;
@@ -17,13 +18,14 @@ export interface JobType {
 export async function registerJobTypes(sql: Queryable, types: readonly JobType[]): Promise<number> {
   const rows = JSON.stringify(types);
   const written = await sql`
+    with ${lockTimeout(sql)}
     insert into public.job_types
       (job_type, payload_schema, timeout_ms, max_attempts, on_budget, give_up_after_ms, secret_paths,
        registered_at)
     select t->>'type', t->'payloadSchema', (t->>'timeoutMs')::int, (t->>'maxAttempts')::int,
            t->>'onBudget', (t->>'giveUpAfterMs')::bigint,
            array(select jsonb_array_elements_text(coalesce(t->'secretPaths', '[]'))), now()
-    from jsonb_array_elements(${rows}::text::jsonb) t
+    from lock_timeout, jsonb_array_elements(${rows}::text::jsonb) t
     order by 1
     on conflict (job_type) do update set
       payload_schema = excluded.payload_schema, timeout_ms = excluded.timeout_ms,

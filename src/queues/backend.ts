@@ -171,7 +171,8 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
     ...poolConfig(options),
     max: queueConnections(options.workers),
     keepAlive: true,
-    options: '-c search_path=bullmq -c idle_in_transaction_session_timeout=20s',
+    // BullMQ takes advisory locks, which SQL of a tenant can hold: a command fails, and the sweep ends the session.
+    options: '-c search_path=bullmq -c idle_in_transaction_session_timeout=20s -c lock_timeout=8s',
   });
   // Each queue and worker listens too.
   pool.setMaxListeners(100);

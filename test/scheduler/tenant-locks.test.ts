@@ -1,0 +1,90 @@
+/** A tenant that holds a lock for as long as it likes delays nobody else. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Database } from '../../src/db/database.ts';
+import { systemStatements } from '../../src/db/system-statements.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { addWalkedTypes, arrangeTenant, fleetStatements } from './fleet-statements.ts';
+import { holdLock, listTenantLocks } from './locking-tenant.ts';
+
+let test: TestDatabase;
+let database: Database;
+beforeAll(async () => {
+  test = await freshDatabase();
+  database = await test.open({ level: 'L3', systemConnections: 8 });
+  await addWalkedTypes(test.sql);
+});
+afterAll(() => test.close());
+
+const sources = fileURLToPath(new URL('../../src/', import.meta.url));
+const locks =
+  /\b(insert into|update (public|purser|llm_)|delete from|for (no key )?update|for (key )?share|lock table|purser\.(enqueue\w*|budget_\w+)\(|pg_advisory_lock)/i;
+
+/** Block comments, and lines that are comments. */
+const comments = /\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm;
+/** Messages that quote SQL. */
+const notStatements = ['budget/prices.ts priceOf', 'cli/doctor/checklist/database.ts (top level)'];
+
+/** `file function` of every function with a statement that writes or locks rows. */
+function lockingFunctions(): string[] {
+  const files = readdirSync(sources, { recursive: true, encoding: 'utf8' });
+  return files
+    .filter((name) => name.endsWith('.ts') && name !== 'db/system-statements.ts')
+    .flatMap((file) => {
+      const code = readFileSync(sources + file, 'utf8').replaceAll(comments, '');
+      const parts = code.split(/\n(?=(?:export )?(?:async )?function\*? )/);
+      return parts.flatMap((part) => {
+        const name = /^(?:export )?(?:async )?function\*? (\w+)/.exec(part)?.[1];
+        return locks.test(part) ? [`${file} ${name ?? '(top level)'}`] : [];
+      });
+    });
+}
+
+describe('the registry of system statements', () => {
+  it('has every function of the sources that writes or locks rows, and no other', () => {
+    const found = lockingFunctions().filter((name) => !notStatements.includes(name));
+    expect(found.length).toBeGreaterThan(50);
+    expect(found.toSorted()).toEqual(Object.keys(systemStatements).toSorted());
+  });
+
+  it('is walked: every statement that a fleet runs by itself is run against every lock', () => {
+    const covered = fleetStatements.flatMap(({ covers }) => covers);
+    const ofFleet = Object.entries(systemStatements)
+      .filter(([, rule]) => rule !== 'operator' && rule !== 'tenant')
+      .map(([name]) => name);
+    expect(covered.toSorted()).toEqual(ofFleet.toSorted());
+  });
+});
+
+/** More than the lock timeout of a batch and of its rows one by one. */
+const withinMs = 6_000;
+
+it('every statement of the fleet does its work while a tenant holds any lock that it can take', async () => {
+  const tenantLocks = await listTenantLocks(test.sql);
+  const failures: string[] = [];
+  let runs = 0;
+  for (const lock of tenantLocks) {
+    const [holder, free] = [await arrangeTenant(test.sql), await arrangeTenant(test.sql)];
+    const held = await holdLock(database.tenant, holder, lock);
+    try {
+      for (const { name, run } of fleetStatements) {
+        runs += 1;
+        const done = await Promise.race([
+          run(database.system, [holder, free], free).catch((error: unknown) => String(error)),
+          sleep(withinMs, 'waits'),
+        ]);
+        if (done !== true) failures.push(`${lock.name} | ${name}: ${String(done)}`);
+      }
+    } finally {
+      await held.release();
+    }
+    await test.sql`delete from tenants`;
+  }
+  console.log(
+    `${tenantLocks.length} locks of a tenant, ${fleetStatements.length} statements, ${runs} runs`,
+  );
+  expect(failures).toEqual([]);
+}, 300_000);
