@@ -97,7 +97,7 @@ export interface FleetStatement {
   /** Entries of `systemStatements` that it runs. */
   readonly covers: readonly string[];
   /** Does its work for `all`; resolves to whether it was done for `free`, whose rows nobody holds. */
-  run(sql: Sql, all: readonly Arranged[], free: Arranged): Promise<boolean>;
+  readonly run: (sql: Sql, all: readonly Arranged[], free: Arranged) => Promise<boolean>;
 }
 
 const stateIs = async (sql: Sql, jobId: string, ...states: string[]): Promise<boolean> => {

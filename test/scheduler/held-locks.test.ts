@@ -83,9 +83,10 @@ it('a child job with the key of a due tick does not delay the claim of any sched
     log: silentLog,
     metrics: createMetrics(),
   });
-  expect(await Promise.race([claimed, sleep(5_000, 'waits')])).toBe(2);
+  const answer = await Promise.race([claimed, sleep(5_000, 'waits')]);
   release();
   await ended;
+  expect(answer).toBe(2);
   const made = await sql`
     select tenant_id from background_jobs where job_type = 'finops_analysis' order by tenant_id`;
   expect(made.map((row) => row['tenant_id'])).toEqual([tenantId, other].toSorted());
@@ -100,9 +101,10 @@ it('a stale upload that a tenant has locked stays, and the sweep removes those o
   }
   const { token } = await runningJob(sql, tenantId);
   const { release, ended } = await hold(token, 'select from ingest_uploads for update');
-  expect(await Promise.race([removeStaleUploads(sql), sleep(5_000, 'waits')])).toBe(1);
+  const answer = await Promise.race([removeStaleUploads(sql), sleep(5_000, 'waits')]);
   release();
   await ended;
+  expect(answer).toBe(1);
   expect(await removeStaleUploads(sql)).toBe(1);
 });
 

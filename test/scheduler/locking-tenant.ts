@@ -143,7 +143,7 @@ export async function holdLock(
     })
     .catch((error: unknown) => error);
   const early = await Promise.race([holding.then(() => undefined), transaction]);
-  if (early !== undefined) throw new Error(`${lock.name}: ${String(early)}`);
+  if (early !== undefined) throw new Error(lock.name, { cause: early });
   return {
     release: async () => {
       release();

@@ -76,7 +76,6 @@ describe('a claim', () => {
 
   it('by four schedulers at once on 500 tenants makes exactly one job each', async () => {
     await test.sql`insert into tenants (id) select 'many-' || n from generate_series(1, 500) n`;
-    const now = new Date();
     let open = true;
     const claimer = async () => {
       while (open) {
