@@ -8,7 +8,7 @@ import { removeOldHeartbeats } from '../db/heartbeats.ts';
 import type { OnRowFault, SweepStatementOptions } from '../db/row-faults.ts';
 import { isStoreUnavailable } from '../db/store-errors.ts';
 import { terminateStuckSessions } from '../db/tenant-pool.ts';
-import { terminateBlockingSessions, terminateOverdueSessions } from '../db/tenant-sessions.ts';
+import { terminateBlockingSessions, terminateOverdueSessions } from '../db/session-limits.ts';
 import { listDeadLetters } from '../jobs/dead-letters.ts';
 import { listOldQueued, returnToPending } from '../jobs/queued.ts';
 import {

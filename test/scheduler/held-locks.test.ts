@@ -8,7 +8,7 @@ import { tenantSql } from '../../src/db/tenant.ts';
 import {
   terminateBlockingSessions,
   terminateOverdueSessions,
-} from '../../src/db/tenant-sessions.ts';
+} from '../../src/db/session-limits.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { claimOnce } from '../../src/scheduler/scheduler.ts';
 import { sweepOnce } from '../../src/scheduler/sweep-round.ts';

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { createMetrics } from '../../src/metrics.ts';
 import { sweepOnce } from '../../src/scheduler/sweep-round.ts';
 import type { SweepOptions } from '../../src/scheduler/sweep-round.ts';
-import { addJobType, jobRow, runningJob } from '../jobs/job-steps.ts';
+import { addJobType, runningJob } from '../jobs/job-steps.ts';
 import { silentLog } from '../support/llm-attempt.ts';
 import { addTenant } from '../support/tenants.ts';
 import { openFleet } from '../worker/fleet.ts';

@@ -5,19 +5,34 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';
 import { systemStatements } from '../../src/db/system-statements.ts';
+import { openQueueBackend } from '../../src/queues/backend.ts';
+import type { QueueBackend } from '../../src/queues/backend.ts';
+import { silentLog } from '../support/llm-attempt.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
-import { addWalkedTypes, arrangeTenant, fleetStatements } from './fleet-statements.ts';
+import { addWalkedTypes, arrangeTenant } from './arranged-tenant.ts';
+import { fleetStatements } from './fleet-statements.ts';
 import { holdLock, listTenantLocks } from './locking-tenant.ts';
 
 let test: TestDatabase;
 let database: Database;
+let backend: QueueBackend;
 beforeAll(async () => {
   test = await freshDatabase();
   database = await test.open({ level: 'L3', systemConnections: 8 });
   await addWalkedTypes(test.sql);
+  backend = openQueueBackend({
+    databaseUrl: test.url,
+    workers: 0,
+    fleetId: database.fleetId,
+    applicationName: 'purser test',
+    log: silentLog,
+  });
 });
-afterAll(() => test.close());
+afterAll(async () => {
+  await backend.close();
+  await test.close();
+});
 
 const sources = fileURLToPath(new URL('../../src/', import.meta.url));
 const locks =
@@ -73,7 +88,9 @@ it('every statement of the fleet does its work while a tenant holds any lock tha
       for (const { name, run } of fleetStatements) {
         runs += 1;
         const done = await Promise.race([
-          run(database.system, [holder, free], free).catch((error: unknown) => String(error)),
+          run(database.system, [holder, free], free, backend).catch((error: unknown) =>
+            String(error),
+          ),
           sleep(withinMs, 'waits'),
         ]);
         if (done !== true) failures.push(`${lock.name} | ${name}: ${String(done)}`);

@@ -1,0 +1,84 @@
+/** A tenant with work for every statement of the fleet. */
+import { markSent } from '../../src/budget/reserve.ts';
+import type { Sql } from '../../src/db/connect.ts';
+import {
+  addJob,
+  addJobType,
+  claimJob,
+  finish,
+  queuedRequest,
+  runningJob,
+  step,
+} from '../jobs/job-steps.ts';
+import { reserve } from '../support/holds.ts';
+import { addTenant } from '../support/tenants.ts';
+
+export const waitingStep = 'test_waiting';
+
+/** One tenant with something to do for every statement. */
+export async function arrangeTenant(sql: Sql) {
+  const tenantId = await addTenant(sql, { limitUsd: '100', plan: 'pro' });
+  const lost = await runningJob(sql, tenantId, {}, -1_000);
+  const running = await runningJob(sql, tenantId);
+  const ending = await runningJob(sql, tenantId);
+  const parked = await runningJob(sql, tenantId);
+  await finish(sql, parked, { toState: 'parked', neededUsd: '1', scheduledFor: new Date(0) });
+  const keyed = await runningJob(sql, tenantId, { dedupKey: 'expired' });
+  await finish(sql, keyed);
+  await sql`update job_keys set expires_at = now() - interval '1 minute' where tenant_id = ${tenantId}`;
+  const returned = await claimJob(sql, await addJob(sql, tenantId));
+  const beginning = await queuedRequest(sql, tenantId);
+  const attempt = { ...running, tenantId };
+  const expiredHold = await reserve(sql, attempt, '1');
+  await sql`
+    update llm_reservations set expires_at = now() - interval '1 minute' where id = ${expiredHold.reservationId}`;
+  const openHold = await reserve(sql, attempt, '1');
+  const settledHold = await reserve(sql, attempt, '1');
+  await markSent(sql, settledHold);
+  const [upload] = await sql<{ id: string }[]>`
+    insert into ingest_uploads (tenant_id, file_name, file_hash, created_at)
+    values (${tenantId}, 'stale.csv', ${'0'.repeat(64)}, now() - interval '2 days') returning id`;
+  await sql`
+    insert into ingest_chunks (upload_id, seq, tenant_id, bytes) values (${upload?.id ?? ''}, 0, ${tenantId}, 'x')`;
+  const late = await addJob(sql, tenantId);
+  await sql`update background_jobs set give_up_at = now() - interval '1 minute' where id = ${late}`;
+  const waiting = await addJob(sql, tenantId, { jobType: waitingStep });
+  // A rotation may rewrite every payload of its tenant, and has their rows until it commits.
+  await sql`
+    update background_jobs set payload = '{"sealed": "v2.1.old"}' where tenant_id = ${tenantId}`;
+  await sql`update background_jobs set job_type = 'key_rotation' where id = ${running.jobId}`;
+  const [rotated] = await sql<{ values: string }[]>`
+    select json_agg(json_build_object('rowId', id, 'token', 'v2.1.old', 'rotated', 'v2.2.new'))::text as values
+    from background_jobs where tenant_id = ${tenantId}`;
+  return {
+    tenantId,
+    rotated: rotated?.values ?? '',
+    token: running.token,
+    lost,
+    running,
+    ending,
+    parked,
+    returned,
+    beginning,
+    attempt,
+    openHold,
+    settledHold,
+    uploadId: upload?.id ?? '',
+    late,
+    waiting,
+  };
+}
+
+export type Arranged = Awaited<ReturnType<typeof arrangeTenant>>;
+
+export const stateIs = async (sql: Sql, jobId: string, ...states: string[]): Promise<boolean> => {
+  const [row] = await sql<
+    { state: string }[]
+  >`select state from background_jobs where id = ${jobId}`;
+  return states.includes(row?.state ?? '');
+};
+
+export async function addWalkedTypes(sql: Sql): Promise<void> {
+  await addJobType(sql, step);
+  await addJobType(sql, waitingStep);
+}

@@ -1,0 +1,74 @@
+/** The statements of the sweep, for a walk. */
+import { releaseExpiredReservations } from '../../src/budget/expire.ts';
+import { removeStaleUploads } from '../../src/costs/uploads/uploads.ts';
+import { terminateBlockingSessions } from '../../src/db/session-limits.ts';
+import {
+  expireWaitingJobs,
+  removeExpiredKeys,
+  rescueLostAttempts,
+  wakeParkedJobs,
+} from '../../src/jobs/sweep.ts';
+
+import { stateIs } from './arranged-tenant.ts';
+import type { FleetStatement } from './fleet-statements.ts';
+
+const ignoreFault = { onRowFault: () => {} };
+
+export const sweepStatements: readonly FleetStatement[] = [
+  {
+    name: 'rescue',
+    covers: ['jobs/sweep.ts endExpiredLeases'],
+    run: async (sql, _all, { lost }) => {
+      await rescueLostAttempts(sql, ignoreFault);
+      return stateIs(sql, lost.jobId, 'pending');
+    },
+  },
+  {
+    name: 'expire jobs',
+    covers: ['jobs/sweep.ts endWaitingJobs'],
+    run: async (sql, _all, { late }) => {
+      await expireWaitingJobs(sql, ignoreFault);
+      return stateIs(sql, late, 'dead_letter');
+    },
+  },
+  {
+    name: 'wake parked jobs',
+    covers: ['jobs/sweep.ts wakeFittingJobs'],
+    run: async (sql, _all, { parked }) => {
+      await wakeParkedJobs(sql, ignoreFault);
+      return stateIs(sql, parked.jobId, 'pending');
+    },
+  },
+  {
+    name: 'remove keys',
+    covers: ['jobs/sweep.ts removeExpiredKeys'],
+    run: async (sql, _all, { tenantId }) => {
+      await removeExpiredKeys(sql);
+      return (await sql`select from job_keys where tenant_id = ${tenantId}`).length === 0;
+    },
+  },
+  {
+    name: 'terminate sessions that hold a table',
+    covers: [],
+    run: async (sql) => (await terminateBlockingSessions(sql, 60_000)) >= 0,
+  },
+  {
+    name: 'remove stale uploads',
+    covers: ['costs/uploads/uploads.ts deleteUploads'],
+    run: async (sql, _all, { uploadId }) => {
+      await removeStaleUploads(sql, ignoreFault);
+      return (await sql`select from ingest_uploads where id = ${uploadId}`).length === 0;
+    },
+  },
+  {
+    name: 'expire holds',
+    covers: ['budget/expire.ts expireBatch', 'budget/expire.ts expireReservations'],
+    run: async (sql, _all, { tenantId }) => {
+      await releaseExpiredReservations({ sql, limit: 500, ...ignoreFault });
+      const left = await sql`
+        select from llm_reservations
+        where tenant_id = ${tenantId} and status = 'RESERVED' and expires_at < now()`;
+      return left.length === 0;
+    },
+  },
+];
