@@ -54,7 +54,10 @@ export interface Hold {
 
 /** Added to a call's own timeout: time to write the end of its hold, retries included, before it expires. */
 const graceMs = 60_000;
+/** For an end without a bill: expiry ends the hold as well, on the side of charging it. */
 const endRetriesMs = [200, 1000, 4000];
+/** For a bill, which only this process knows: as long as the hold cannot have expired. */
+const settleRetriesMs = [...endRetriesMs, 10_000, 20_000, 20_000];
 
 /**
  * Reserves the worst case and marks the request as sent. When this throws, nothing may be sent and nothing is
@@ -117,7 +120,7 @@ export async function settleHold(
 ): Promise<void> {
   const { reservationId } = hold;
   const { items, uncovered } = charge;
-  const { overageNanoUsd } = await retried(() =>
+  const { overageNanoUsd } = await retried(settleRetriesMs, () =>
     recordUsage(account.sql, { reservationId, items, uncovered, servedModel, serviceTier }),
   );
   const { tenantId, log } = account;
@@ -143,7 +146,7 @@ export async function keepUnknown(account: Account, hold: Hold): Promise<void> {
 
 async function endHold(account: Account, hold: Hold, end: () => Promise<boolean>): Promise<void> {
   try {
-    await retried(end);
+    await retried(endRetriesMs, end);
   } catch (error) {
     const { reservationId } = hold;
     account.log.error(
@@ -153,8 +156,8 @@ async function endHold(account: Account, hold: Hold, end: () => Promise<boolean>
   }
 }
 
-async function retried<T>(run: () => Promise<T>): Promise<T> {
-  for (const delayMs of endRetriesMs) {
+async function retried<T>(delaysMs: readonly number[], run: () => Promise<T>): Promise<T> {
+  for (const delayMs of delaysMs) {
     try {
       return await run();
     } catch (error) {

@@ -74,6 +74,8 @@ describe('nothing is sent', () => {
     await expect(llm.generate(question)).rejects.toMatchObject({
       code: 'store_unavailable',
       status: 503,
+      // The job waits and its attempt does not count.
+      details: { class: 'snooze', retryAfterMs: expect.any(Number) },
     });
     await away.end();
     expect(provider.received).toHaveLength(0);
