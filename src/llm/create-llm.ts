@@ -6,10 +6,12 @@ import type { Sql } from '../db/connect.ts';
 import { codeOf } from '../errors.ts';
 import type { Metrics } from '../metrics.ts';
 import { anthropicProtocol } from './anthropic.ts';
-import { checkCall } from './check-call.ts';
+import { createByteLimit } from './byte-limit.ts';
+import { bytesOfCall, checkCall } from './check-call.ts';
 import { createProviderGateway } from './gateway.ts';
 import type { ProviderConfig } from './gateway.ts';
 import { googleProtocol } from './google.ts';
+import { abortedBeforeSending } from './holds.ts';
 import type { Attempt } from './holds.ts';
 import type { Analyst, CallLlm } from './llm.ts';
 import { createLocalGateway } from './local.ts';
@@ -29,6 +31,8 @@ export interface LlmOptions {
   /** The system's pool: a tenant role has no access to budgets. */
   readonly budgetSql: Sql;
   readonly metrics?: Pick<Metrics, 'budgetCheckSeconds' | 'llmCalls'>;
+  /** Bound of the text of all calls in flight; further calls wait. Default 64 MiB. */
+  readonly maxInFlightBytes?: number;
 }
 
 export interface LlmGateway {
@@ -49,6 +53,7 @@ export function createLlm(options: LlmOptions): LlmGateway {
   const open = offline
     ? createLocalGateway(provider)
     : createProviderGateway(protocols[provider.kind], provider);
+  const limit = createByteLimit(options.maxInFlightBytes ?? 64 * 1024 * 1024);
   const onBudgetCheck = (seconds: number) => metrics?.budgetCheckSeconds.observe(seconds);
   const count = (status: string) => metrics?.llmCalls.inc({ status });
   return {
@@ -63,7 +68,11 @@ export function createLlm(options: LlmOptions): LlmGateway {
         call: async (call) => {
           checkCall(call);
           try {
-            const reply = await ask(call);
+            const reply = await limit
+              .run(bytesOfCall(call), attempt.signal, () => ask(call))
+              .catch((error: unknown) => {
+                throw error === attempt.signal.reason ? abortedBeforeSending(error) : error;
+              });
             if (!call.json) count('ok');
             return reply;
           } catch (error) {

@@ -3,9 +3,13 @@
  * executor thread; `call` runs in the supervisor. Imports neither providers nor budgets.
  */
 import { UsageError } from '../errors.ts';
-import { checkCall } from './check-call.ts';
+import { createByteLimit } from './byte-limit.ts';
+import { bytesOfCall, checkCall } from './check-call.ts';
 import type { CallLlm, Llm, LlmAnswer, LlmCall, LlmRequest } from './llm.ts';
 import { jsonInstructions, parseAnswer } from './structured.ts';
+
+/** Of the calls of this thread: a call is copied to the supervisor, which cannot refuse it before. */
+const inFlight = createByteLimit(32 * 1024 * 1024);
 
 /** `onValidated` is called for every answer to a request with a schema: `LlmGateway.countAnswer`. */
 export function createHandlerLlm(
@@ -14,7 +18,10 @@ export function createHandlerLlm(
 ): Llm {
   return {
     generate: async <T>(request: LlmRequest<T>): Promise<LlmAnswer<T>> => {
-      const { hint, ...answer } = await call(callOf(request));
+      const asked = callOf(request);
+      const { hint, ...answer } = await inFlight.run(bytesOfCall(asked), undefined, () =>
+        call(asked),
+      );
       if (request.schema === undefined) return answer;
       let valid = false;
       try {

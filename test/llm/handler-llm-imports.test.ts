@@ -22,6 +22,7 @@ function loads(entry: string, seen = new Set<string>()): Set<string> {
 it('the Llm of a handler imports no provider and no budget', () => {
   expect([...loads('llm/handler-llm.ts')].toSorted()).toEqual([
     'errors.ts',
+    'llm/byte-limit.ts',
     'llm/check-call.ts',
     'llm/handler-llm.ts',
     'llm/llm.ts',
