@@ -215,7 +215,7 @@ describe('reserve', () => {
     await expect(reserve(nowhere, attempt, '0.1')).rejects.toMatchObject({
       code: 'store_unavailable',
       status: 503,
-      details: { class: 'retry' },
+      details: { class: 'snooze' },
     });
     await nowhere.end();
   });
