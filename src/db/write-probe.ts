@@ -13,6 +13,19 @@ const diskFull = '53100';
 class Rollback extends Error {}
 
 /**
+ * Runs `write`. When a read-only session refuses it, closes such a session, so that the next call has a new one,
+ * and throws the refusal.
+ */
+export async function writeOrReconnect<T>(sql: Sql, write: () => Promise<T>): Promise<T> {
+  try {
+    return await write();
+  } catch (error) {
+    if (codeOf(error) === readOnlyTransaction) await probeDatabaseWrite(sql).catch(() => undefined);
+    throw error;
+  }
+}
+
+/**
  * Inserts a row and rolls back. Throws `database_read_only` or `database_refuses_writes` (503), or the driver's
  * error when the database is unavailable. A read-only session is closed, so that the pool connects again, to the
  * new primary if there is one.

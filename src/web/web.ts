@@ -5,7 +5,8 @@ import { once } from 'node:events';
 import { Server } from 'node:http';
 import { hostname } from 'node:os';
 import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
-import type { KnownKeys } from '../db/heartbeats.ts';
+import type { Heartbeat, KnownKeys } from '../db/heartbeats.ts';
+import { writeOrReconnect } from '../db/write-probe.ts';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { startLoop } from '../process/loop.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
@@ -51,7 +52,8 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
     log: options.log,
     watchdog: options.watchdog,
     runOnce: async () => {
-      await writeHeartbeat(sql, {
+      const metrics = await options.metrics.registry.getMetricsAsJSON();
+      const beat: Heartbeat = {
         processId,
         role: 'web',
         ...options.keys,
@@ -63,8 +65,9 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
         slots: 0,
         running: 0,
         progressedAt: new Date(),
-        metrics: await options.metrics.registry.getMetricsAsJSON(),
-      });
+        metrics,
+      };
+      await writeOrReconnect(sql, () => writeHeartbeat(sql, beat));
       return 0;
     },
   });

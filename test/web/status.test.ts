@@ -152,6 +152,30 @@ describe('the status of a fleet', () => {
   });
 });
 
+describe('a web process whose sessions became read-only', () => {
+  it('drops them and writes its heartbeat again, although nobody asks for the status', async () => {
+    const fixture = await startFixture();
+    const { sql, name } = fixture.test;
+    const age = async (): Promise<number> => {
+      const [row] = await sql<{ seconds: number }[]>`
+        select extract(epoch from now() - beat_at)::float8 as seconds from heartbeats`;
+      return row?.seconds ?? Infinity;
+    };
+    try {
+      await sql`alter database ${sql(name)} set default_transaction_read_only = on`;
+      await sql`
+        select pg_terminate_backend(pid) from pg_stat_activity
+        where datname = current_database() and application_name like 'purser test role%'`;
+      await expect.poll(() => fixture.logged.join(''), wait).toContain('"code":"25006"');
+      await sql`alter database ${sql(name)} reset default_transaction_read_only`;
+      await expect.poll(age, wait).toBeGreaterThan(3);
+      await expect.poll(age, wait).toBeLessThan(3);
+    } finally {
+      await fixture.close();
+    }
+  });
+});
+
 describeOnRedis('the status of a fleet with queues in Redis', () => {
   let redis: TestRedis;
   let fixture: WebFixture;
