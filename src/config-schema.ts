@@ -117,7 +117,7 @@ export const environment = z.object({
     .optional()
     .meta(
       about(
-        'Proxies in front of the web role whose X-Forwarded-For names the client: addresses and networks; default none',
+        'Proxies in front of the web role whose X-Forwarded-For header is trusted: addresses and networks; default none',
         '10.0.0.0/8',
       ),
     ),
@@ -199,7 +199,7 @@ export const environment = z.object({
     .default('https://api.anthropic.com/v1')
     .meta(
       about(
-        'Base URL of Anthropic or of a gateway that speaks its protocol; `/messages` is appended',
+        'Base URL of Anthropic or of a compatible gateway; `/messages` is appended',
         'https://llm-gateway.internal/v1',
       ),
     ),
@@ -212,7 +212,7 @@ export const environment = z.object({
     .default('https://generativelanguage.googleapis.com/v1beta')
     .meta(
       about(
-        'Base URL of the Gemini API or of a gateway that speaks its protocol; `/models/MODEL:generateContent` is appended',
+        'Base URL of the Gemini API or of a compatible gateway; `/models/MODEL:generateContent` is appended',
         'https://llm-gateway.internal/v1beta',
       ),
     ),

@@ -1,4 +1,4 @@
-/** The shapes of variables that hold a URL: what is no URL of the right kind is refused at start. */
+/** Types of environment variables that are URLs, each with the message for a wrong value. */
 import { z } from 'zod';
 
 export const postgresUrl = z
@@ -7,10 +7,10 @@ export const postgresUrl = z
     (text) => isUrl(text, ['postgres:', 'postgresql:']) && new URL(text).pathname.length > 1,
     { error: 'is not a Postgres URL with a database name' },
   )
-  // libpq reads it, the drivers for Node do not agree on it: the pools and the queues would part.
+  // libpq reads this parameter, but of the Node drivers only some do: pools and queues would use different hosts.
   .refine((text) => !URL.canParse(text) || !new URL(text).searchParams.has('host'), {
     error:
-      'names its host in a parameter, which is not read; put it between the @ and the database',
+      'has its host in a query parameter, which is not supported; write it between the @ and the database',
   });
 export const redisUrl = z
   .string()

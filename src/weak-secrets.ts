@@ -12,7 +12,7 @@ type Variables = Readonly<Partial<Record<string, string>>>;
 
 const minPasswordLength = 12;
 
-/** Words of guessed and of example passwords, in lower case and with digits and signs as the letters they stand for. */
+/** Words of common and of example passwords, in the form that `lettersOf` returns. */
 const commonWords = (
   'password passphrase passwd pass secret changeme change letmein welcome admin operator user ' +
   'root login dashboard purser postgres redis master encryption encrypt salt key token ' +

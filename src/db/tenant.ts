@@ -46,7 +46,7 @@ export interface TenantPool {
   readonly switchRole: boolean;
   /** Whether the server can notice a client that went away while a statement runs. */
   readonly checksConnection: boolean;
-  /** A pooler lends the same server sessions to the fleet's own statements, which forget nothing first. */
+  /** A pooler uses the same server sessions for the fleet's own statements, which do not reset them first. */
   readonly sharesSessions?: boolean;
 }
 
@@ -55,7 +55,7 @@ export interface TenantContext {
   readonly signal?: AbortSignal | undefined;
   /** Milliseconds since the epoch after which no statement may still run. */
   readonly deadlineMs?: number | undefined;
-  /** Hears of every transaction that row-level security refused, also when the handler swallows the error. */
+  /** Called for every refusal by row-level security, also when the handler catches the error. */
   readonly onRefused?: ((refusal: Refusal) => void) | undefined;
   /** Makes the result of a completing transaction fit for jsonb. Default: as JSON has it. */
   readonly storable?: ((result: unknown) => unknown) | undefined;
@@ -97,7 +97,7 @@ async function enter(
   return identity ?? { xid: null, pid: 0 };
 }
 
-/** More temporary tables than there are locks, or a timeout of next to nothing: the session is of no use. */
+/** The reset fails with more temporary tables than locks, or a very short timeout; the session is then unusable. */
 function asUnreset(error: unknown): unknown {
   return error instanceof postgres.PostgresError
     ? databaseUnavailable(`a session could not be reset (${error.code})`, error)
@@ -173,7 +173,7 @@ export async function withTenant<T>(
   }
 }
 
-/** `ctx.sql` for one attempt (or one operator's door). */
+/** `ctx.sql` for one attempt, or for one command of an operator. */
 export function tenantSql(pool: TenantPool, context: TenantContext): TenantSql {
   const query = <R extends object>(
     strings: TemplateStringsArray,
@@ -192,7 +192,7 @@ export function tenantSql(pool: TenantPool, context: TenantContext): TenantSql {
 }
 
 /**
- * A token for an operator's door (the CLI): valid for `ttlMs`, for one tenant.
+ * A token for an operator's command: valid for `ttlMs`, for one tenant.
  * Throws `unknown_tenant` when there is no such tenant.
  */
 export async function openOperatorToken(
@@ -215,7 +215,7 @@ export async function openOperatorToken(
   return token;
 }
 
-/** Ends an operator's door. */
+/** Deletes an operator's token. */
 export async function closeOperatorToken(system: Sql, token: string): Promise<void> {
   await system`delete from purser.context_tokens where token = ${token} and job_id is null`;
 }

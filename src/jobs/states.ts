@@ -1,6 +1,6 @@
 /**
- * The states of a job and the allowed transitions. The database has the same table (purser.job_transitions) and
- * refuses all others; a test compares the two.
+ * The states of a job and the allowed transitions. The database has the same table (purser.job_transitions), which a
+ * migration changes, and refuses all other transitions; a test compares the two.
  */
 
 export const jobStates = [

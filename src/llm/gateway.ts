@@ -104,8 +104,8 @@ async function callOnce(call: Call): Promise<LlmReply> {
       { class: 'fatal', outcome: 'settled' },
     );
   }
-  const thought = reasoningTokens > 0 ? `, ${reasoningTokens} of them for thinking` : '';
-  const cut = `the answer was cut at maxOutputTokens (${asked.maxOutputTokens})${thought}`;
+  const thought = reasoningTokens > 0 ? `, ${reasoningTokens} of them for reasoning` : '';
+  const cut = `the answer was truncated at maxOutputTokens (${asked.maxOutputTokens})${thought}`;
   return {
     text,
     usage: { inputTokens, outputTokens },

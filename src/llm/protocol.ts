@@ -1,6 +1,6 @@
 /**
- * What differs between the wire protocols of providers. Holds, failures and the reading of answers are the
- * same for all.
+ * What differs between the wire protocols of providers; holds, failures and the reading of answers are the same for
+ * all. To add one: a file that exports a `Protocol`, its entry in create-llm.ts, and its variables in config-schema.ts.
  */
 import type { LanguageModel } from 'ai';
 import type { JsonObject } from './provider-body.ts';

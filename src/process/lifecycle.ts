@@ -1,5 +1,5 @@
 /**
- * Closes what a process opened, once, in reverse order, whatever ends the process. SIGTERM or SIGINT, also repeated or
+ * Closes what a process opened, once, in reverse order, however the process ends. SIGTERM or SIGINT, also repeated or
  * during start-up, lead to one orderly close that ends before a platform kills the process. This file imports nothing
  * at run time, so that the CLI can handle signals before it loads anything else.
  */

@@ -1,5 +1,5 @@
 /**
- * Renews the leases of running attempts and obeys requests to cancel, on a connection of their own. A handler whose
+ * Renews the leases of running attempts and carries out cancel requests, on a separate connection. A handler whose
  * lease is lost or about to expire is aborted. Progress and log lines are stored separately.
  */
 import type { Database } from '../db/database.ts';
@@ -18,7 +18,7 @@ export interface LeaseOptions {
   readonly log: Logger;
 }
 
-/** Renews all leases; an attempt whose lease is gone has been taken over, so its handler is told to stop. */
+/** Renews all leases; an attempt whose lease is missing has been replaced, so its handler is aborted. */
 export async function keepLeases(options: LeaseOptions): Promise<void> {
   const { running, workerId, leaseMs, log } = options;
   const { leases } = options.database;
@@ -36,14 +36,16 @@ export async function keepLeases(options: LeaseOptions): Promise<void> {
         job.controller.abort(lost(`the lease of job ${jobId} passed to another attempt`));
       }
     }
-    const wishes = await listCancelRequests(leases, tokens);
+    const requests = await listCancelRequests(leases, tokens);
     for (const { attempt, controller } of jobs) {
-      const wish = wishes.get(attempt.token);
-      if (wish === undefined || controller.signal.aborted) continue;
-      log.info({ jobId: attempt.jobId, ...wish }, 'job_cancelling');
-      const details = { class: 'cancel', ...wish };
+      const request = requests.get(attempt.token);
+      if (request === undefined || controller.signal.aborted) continue;
+      log.info({ jobId: attempt.jobId, ...request }, 'job_cancelling');
+      const details = { class: 'cancel', ...request };
       controller.abort(
-        new PurserError('job_cancelled', `cancelled by ${wish.by}: ${wish.reason}`, { details }),
+        new PurserError('job_cancelled', `cancelled by ${request.by}: ${request.reason}`, {
+          details,
+        }),
       );
     }
   }

@@ -40,7 +40,7 @@ export interface WorkerServiceOptions {
   /** Time that running jobs get to finish after a request to stop. */
   readonly shutdownGraceMs: number;
   readonly process: ProcessFacts;
-  /** Is told of every finished round of a loop, and of every entry that was taken. */
+  /** Receives the progress of every loop and the entries that were taken. */
   readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
   readonly queueWatch?: QueueWatchTiming | undefined;
   /** A thread cannot be terminated: the worker has to stop, and its process to end by SIGKILL. */
@@ -70,7 +70,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
       running.report(token, report);
     },
     threadStuck: (text) => {
-      log.fatal({ text }, 'thread_does_not_die');
+      log.fatal({ text }, 'thread_stuck');
       options.onThreadStuck(text);
     },
   });

@@ -27,7 +27,7 @@ function faultOf(token: string, place: EncryptionContext = context): unknown {
   } catch (error) {
     return error;
   }
-  throw new Error(`the token opened: ${token}`);
+  throw new Error(`the token was decrypted: ${token}`);
 }
 
 test('a token contains its key version in the clear and is decrypted in its context', () => {
@@ -92,7 +92,7 @@ test.each([
   `v2.1.${'A'.repeat(36)}`,
   `v2.1.${'A'.repeat(40)}\n`,
   `v2.1.${'A'.repeat(1_500_000)}`,
-])('rubbish is refused like any other token (case %#)', (token) => {
+])('a malformed token is refused with the same error (case %#)', (token) => {
   expect(faultOf(token)).toEqual(failed);
 });
 

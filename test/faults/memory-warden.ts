@@ -5,17 +5,17 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import type { KeptProcess } from './respawner.ts';
 
-const lookEveryMs = 50;
+const pollMs = 50;
 const pageBytes = 4_096;
 
-export interface Warden {
-  /** How many processes it has killed. */
+export interface MemoryLimit {
+  /** Number of processes that were killed. */
   killed(): number;
   stop(): void;
 }
 
 /** A number from a process's files in /proc; 0 when the process has ended. */
-function look(read: () => string): number {
+function readNumber(read: () => string): number {
   try {
     return Number(read());
   } catch {
@@ -25,27 +25,29 @@ function look(read: () => string): number {
 
 const parentOf = (pid: number): number =>
   // The name of the program, in parentheses, may contain any character.
-  look(() => readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1] ?? '');
+  readNumber(
+    () => readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ').at(-1)?.split(' ')[1] ?? '',
+  );
 
 const residentBytes = (pid: number): number =>
-  pageBytes * look(() => readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1] ?? '');
+  pageBytes * readNumber(() => readFileSync(`/proc/${pid}/statm`, 'utf8').split(' ')[1] ?? '');
 
-export function watchMemory(worker: KeptProcess, limitMb: number): Warden {
+export function watchMemory(worker: KeptProcess, limitMb: number): MemoryLimit {
   let killed = 0;
   const timer = setInterval(() => {
     const { pid } = worker.current();
     const children = readdirSync('/proc')
       .map(Number)
       .filter((candidate) => candidate > 0 && parentOf(candidate) === pid);
-    for (const each of [...children, pid]) {
-      if (residentBytes(each) < limitMb * 1024 * 1024) continue;
+    for (const child of [...children, pid]) {
+      if (residentBytes(child) < limitMb * 1024 * 1024) continue;
       killed += 1;
       try {
-        process.kill(each, 'SIGKILL');
+        process.kill(child, 'SIGKILL');
       } catch {
         // It has already ended.
       }
     }
-  }, lookEveryMs);
+  }, pollMs);
   return { killed: () => killed, stop: () => clearInterval(timer) };
 }

@@ -1,4 +1,4 @@
-/** Two keys, the older of which is to go, and rotations that run as their worker would run them. */
+/** An old and a new encryption key, and a function that runs waiting `key_rotation` jobs as a worker would. */
 import { EncryptionKeyManager } from '../../src/crypto/keyring.ts';
 import { generateSalt } from '../../src/crypto/salt.ts';
 import type { Database } from '../../src/db/database.ts';
@@ -19,7 +19,7 @@ export const oldKeys = new EncryptionKeyManager({ primary: one });
 export const bothKeys = new EncryptionKeyManager({ primary: two, legacy: [one] });
 export const newKeys = new EncryptionKeyManager({ primary: two });
 
-/** Runs every rotation that waits, over both keys. */
+/** Runs every waiting `key_rotation` job with both keys. */
 export async function rotateAll({ system, tenant }: Database): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   for (const job of await claim(system, 1_000, 'key_rotation')) {

@@ -73,7 +73,7 @@ describe.each(wireProtocols)('an answer of no use, in the protocol of %s', (kind
     const { outcome, tenantId } = await ask();
     expect(outcome).toMatchObject({
       code: 'llm_output_invalid',
-      message: expect.stringContaining('cut at maxOutputTokens (100)'),
+      message: expect.stringContaining('truncated at maxOutputTokens (100)'),
     });
     expect(await countersOf(database.sql, tenantId)).toEqual(paid);
   });
@@ -92,7 +92,7 @@ describe.each(wireProtocols)('an answer of no use, in the protocol of %s', (kind
     provider.script({ kind: 'answer', content: '', finishReason: 'length', usage });
     const { outcome, tenantId } = await ask();
     expect(outcome).toMatchObject({
-      message: expect.stringContaining('maxOutputTokens (100), 40 of them for thinking'),
+      message: expect.stringContaining('maxOutputTokens (100), 40 of them for reasoning'),
     });
     expect(await countersOf(database.sql, tenantId)).toEqual(paid);
   });

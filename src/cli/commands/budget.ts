@@ -90,7 +90,7 @@ async function verify(invocation: Invocation): Promise<number> {
 export const budgetCommands: readonly Command[] = [
   {
     path: 'budget show',
-    summary: "list each tenant's limit, usage, reserved and available money of this month",
+    summary: "list each tenant's budget of this month: limit, used, reserved and available",
     options: { tenant: { value: 'T', help: 'only this tenant' }, json: jsonOption },
     run: show,
   },

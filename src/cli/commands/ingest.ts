@@ -124,17 +124,16 @@ function reportSplit(invocation: Invocation, split: SplitResult): number {
 export const ingestCommands: readonly Command[] = [
   {
     path: 'ingest',
-    summary:
-      'upload a FOCUS or legacy AWS CUR export (CSV, plain or gzip) and enqueue its ingestion',
+    summary: 'upload a FOCUS or AWS CUR export (CSV, plain or gzip) and enqueue its ingestion',
     options: {
       file: {
         value: 'FILE',
-        help: 'the export; repeat it, or name a manifest, for an export in several files',
+        help: 'the export file; for an export in several files repeat the option, or give the manifest',
         repeats: true,
       },
       focus: { value: 'FILE', help: 'alias of --file', repeats: true },
       complete: {
-        help: 'the file is a whole export: replace an earlier one, although name or rows look like a part',
+        help: 'the file is a complete export; replace the earlier one even if name or rows suggest a part',
       },
       format: {
         value: 'FORMAT',

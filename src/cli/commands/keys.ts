@@ -121,7 +121,7 @@ export const keyCommands: readonly Command[] = [
   {
     path: 'keys status',
     summary:
-      'list encrypted values per key version and table, which processes have each key, and which keys are removable',
+      'count encrypted values per key version and table, and list which processes have each key and which keys can be removed',
     options: { json: jsonOption },
     run: status,
   },

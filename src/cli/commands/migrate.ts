@@ -18,7 +18,7 @@ async function up(invocation: Invocation): Promise<number> {
   if (!result.usesRoles) {
     invocation.note(
       'warning: this login can neither create nor use the roles purser_system and purser_tenant: tenancy is at level L1\n' +
-        '  (stops mistakes, not malice). Give the login CREATEROLE, or grant it the two roles, and migrate again.',
+        '  (prevents mistakes, not attacks). Give the login CREATEROLE, or grant it the two roles, and migrate again.',
     );
   }
   if (result.tenantLoginRefused) {
@@ -80,7 +80,7 @@ export const migrateCommands: readonly Command[] = [
   },
   {
     path: 'migrate down',
-    summary: 'revert the newest migrations; drops their data',
+    summary: 'revert the newest migrations and drop their data',
     options: {
       steps: { value: 'N', help: 'number of migrations (default 1)' },
       yes: { help: 'confirm that the data is dropped' },

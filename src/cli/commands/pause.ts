@@ -102,7 +102,7 @@ export const pauseCommands: readonly Command[] = [
   {
     path: 'pause',
     summary:
-      'stop dispatching jobs of a type, of a tenant, or all jobs; queued and running jobs continue, waiting jobs still expire (giveUpAfter)',
+      'stop dispatching jobs of a type, of a tenant, or all jobs; queued and running jobs continue, and waiting jobs still expire after giveUpAfterMs',
     options: { ...targets, reason: reasonOption, by: byOption, json: jsonOption },
     run: pause,
   },

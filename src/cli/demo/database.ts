@@ -1,4 +1,4 @@
-/** The demo's database: the one of DATABASE_URL, or a private Postgres in the data folder. */
+/** The demo's database: the one of DATABASE_URL, or an embedded Postgres in the data folder. */
 import { resolve } from 'node:path';
 import type { Config } from '../../config.ts';
 import { startEmbeddedPostgres } from '../../db/embedded/embedded.ts';
@@ -13,7 +13,7 @@ export interface DemoRun {
   readonly lifecycle: Lifecycle;
 }
 
-/** Returns the configuration with the database's URL. Refuses production; --data always starts a private Postgres. */
+/** Returns the configuration with the database's URL. Refuses production; --data always starts an embedded Postgres. */
 export async function chooseDatabase({ invocation, config, lifecycle }: DemoRun): Promise<Config> {
   if (config.ENVIRONMENT === 'production') {
     throw new UsageError(
@@ -27,7 +27,7 @@ export async function chooseDatabase({ invocation, config, lifecycle }: DemoRun)
     await prepareDatabase(prepareOptionsOf(config, config.DATABASE_URL));
     return { ...config, PURSER_DATA_DIR: dataDir };
   }
-  invocation.note('starting a private Postgres ...');
+  invocation.note('starting an embedded Postgres ...');
   const embedded = await startEmbeddedPostgres({ dataDir });
   lifecycle.opened('embedded Postgres', () => embedded.stop());
   invocation.note(embedded.description);

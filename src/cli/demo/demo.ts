@@ -69,7 +69,10 @@ export const demoCommands: readonly Command[] = [
       focus: { value: 'FILE', help: 'a FOCUS CSV file; its column SubAccountId names the tenants' },
       json: { help: 'print one JSON object instead of the table' },
       port: { value: 'N', help: 'port of the dashboard (default PORT; 0: any free port)' },
-      data: { value: 'DIR', help: 'data folder of the private Postgres (default PURSER_DATA_DIR)' },
+      data: {
+        value: 'DIR',
+        help: 'data folder of the embedded Postgres (default PURSER_DATA_DIR)',
+      },
     },
     run,
   },

@@ -28,7 +28,7 @@ export async function printReport(
   for (const line of summary(state)) invocation.print(line);
   if (offline) {
     invocation.print(
-      `No LLM was called: the offline analyst is statistics. Its tokens are priced like ${offlinePriceModel}'s, so that budgets change.`,
+      `No LLM was called: the offline analyst computes statistics. Its tokens are priced like ${offlinePriceModel}'s, so that budgets change.`,
     );
   }
   for (const refusal of state.refused) invocation.print(`refused (402): ${refusal.reason}`);

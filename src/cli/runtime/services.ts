@@ -32,7 +32,7 @@ export function databaseUrl(config: Config): string {
   throw new PurserError(
     'invalid_configuration',
     'DATABASE_URL is not set. Example: DATABASE_URL=postgres://user:password@host:5432/purser\n' +
-      '  Only `purser demo` and `purser start all` bring a database of their own.',
+      '  Only `purser demo` and `purser start all` can start an embedded database.',
     { exitCode: exitCodes.configuration },
   );
 }
@@ -71,7 +71,7 @@ export function openQueues(
 ): Queues {
   const inPostgres = config.REDIS_URL === undefined && config.DATABASE_DIRECT_URL === undefined;
   if (inPostgres && options.database.pooler === 'transaction') {
-    throw directUrlRequired('queues in Postgres, which LISTEN,');
+    throw directUrlRequired('queues in Postgres, which use LISTEN,');
   }
   const backend = openQueueBackend({
     redisUrl: config.REDIS_URL,

@@ -50,4 +50,4 @@ export interface Invocation {
   readonly interactive: boolean;
 }
 
-export const jsonOption = { help: 'print JSON instead of a table' } satisfies OptionSpec;
+export const jsonOption = { help: 'print JSON' } satisfies OptionSpec;

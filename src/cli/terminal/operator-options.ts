@@ -8,7 +8,7 @@ const maxLength = 500;
 
 export const byOption = {
   value: 'NAME',
-  help: 'name to record (default: your login on this machine)',
+  help: 'operator name to record (default: your login on this machine)',
 } satisfies OptionSpec;
 
 export const reasonOption = {

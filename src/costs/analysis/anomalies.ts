@@ -1,5 +1,6 @@
 /**
- * Finds the days on which the cost of a service is an outlier of its own history.
+ * Finds the days on which the cost of a service is an outlier of its own history, as evidence for the analysis. The offline
+ * analyst has its own search (analyst/statistics.ts).
  */
 import type { Periods, ServiceDay } from './queries.ts';
 import { clipped, rounded } from './evidence-values.ts';

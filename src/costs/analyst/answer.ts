@@ -2,7 +2,7 @@
  * The offline analyst's answer: a summary, anomalies and recommendations worked out from the evidence by
  * statistics alone. The same evidence always gives the same answer.
  */
-import { findAnomalies, perMonth } from './statistics.ts';
+import { findUnusualDays, perMonth } from './statistics.ts';
 import type { CostAnomaly } from './statistics.ts';
 import { readEvidence } from './evidence.ts';
 import type { Evidence, ServiceEvidence } from './evidence.ts';
@@ -41,7 +41,7 @@ export function analyseOffline(prompt: string): OfflineAnalysis {
   }
   const material = (materialShare * Math.abs(evidence.totalCost)) / evidence.periodDays;
   const anomalies = evidence.services
-    .flatMap((service) => findAnomalies(service, material))
+    .flatMap((service) => findUnusualDays(service, material))
     .toSorted((a, b) => b.cost - b.expected - (a.cost - a.expected) || order(a, b));
   const movers = evidence.services
     .filter((service) => {

@@ -32,7 +32,7 @@ export function modifiedZScore(value: number, history: readonly number[]): numbe
  * Days that cost far more than the 28 days before them, and more than the same weekday did lately (a
  * weekly batch is no anomaly). A run of such days is one finding, named by its dearest day.
  */
-export function findAnomalies(service: ServiceEvidence, materialCost: number): CostAnomaly[] {
+export function findUnusualDays(service: ServiceEvidence, materialCost: number): CostAnomaly[] {
   const found: CostAnomaly[] = [];
   let run: { at: number; anomaly: CostAnomaly } | undefined;
   for (const [at, { day, cost }] of service.daily.entries()) {

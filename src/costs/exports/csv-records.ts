@@ -1,5 +1,5 @@
 /**
- * Reads CSV (RFC 4180, LF or CRLF, optional BOM) from byte chunks with bounded memory. Unlike CSV libraries it keeps
+ * Reads CSV (RFC 4180, commas only, LF or CRLF, optional BOM) from byte chunks with bounded memory; file-kind.ts refuses other separators. Unlike CSV libraries it keeps
  * whether a field was quoted, the line on which a record starts and the record's bytes, reports bytes that are not
  * UTF-8, and a record with a fault does not affect the records around it.
  */

@@ -1,6 +1,6 @@
 /**
- * Recognises files that are not CSV text by their first bytes, and CSV that is written in a way that is not read, so
- * that a refusal can say what the file is and how to make one that is read.
+ * Refuses files that are not CSV by their first bytes, and CSV with another delimiter than the comma (semicolon, tab)
+ * or with lines before the header. The message says what the file is and which file to make instead.
  */
 
 import type { CsvRecord } from './csv-records.ts';

@@ -1,6 +1,6 @@
 /**
- * Ends an executor by force. A thread inside native code (a synchronous read, execSync) cannot be terminated: it is
- * stuck, and then its worker has to return its jobs and end its own process by SIGKILL.
+ * Terminates an executor. A thread in native code (a synchronous read, execSync) cannot be terminated: then the worker
+ * gets `threadStuck`, returns its jobs, and cli/commands/start.ts ends the process by SIGKILL (Lifecycle.byForce).
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ExecutorHandle } from './spawn.ts';

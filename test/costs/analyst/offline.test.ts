@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { findAnomalies, modifiedZScore } from '../../../src/costs/analyst/statistics.ts';
+import { findUnusualDays, modifiedZScore } from '../../../src/costs/analyst/statistics.ts';
 import { readEvidence } from '../../../src/costs/analyst/evidence.ts';
 import { analyseOffline } from '../../../src/costs/analyst/answer.ts';
 import { offlineAnalyst } from '../../../src/costs/analyst/local-analyst.ts';
@@ -65,7 +65,7 @@ const promptOf = (value: unknown) =>
   `Look.\n\n\`\`\`json\n${JSON.stringify(value)}\n\`\`\`\nThanks.`;
 
 function find(daily: readonly { day: string; cost: number }[]) {
-  return findAnomalies({ service: 's', daily, total: 0, previousTotal: undefined }, 0);
+  return findUnusualDays({ service: 's', daily, total: 0, previousTotal: undefined }, 0);
 }
 
 describe('the statistics', () => {
@@ -129,7 +129,7 @@ describe('the offline analysis', () => {
     });
   });
 
-  it('reads what it can of evidence that is incomplete or absurd', () => {
+  it('reads the valid parts of evidence that is incomplete or invalid', () => {
     for (const value of [
       {},
       { services: null, idle: 'none', totalCost: 'NaN', periodDays: -3 },
@@ -176,7 +176,7 @@ describe('the offline analyst', () => {
     expect([...rows]).toEqual([{ status: 'APPLIED', provider: 'offline', counted: true }]);
   });
 
-  it('priced like a named model it moves the budget, and a zero budget refuses it', async () => {
+  it('with the price of a named model it is charged to the budget, and a budget of zero refuses it', async () => {
     const priced = { ...offline, priceAs: 'gpt-4o-mini' } as const;
     const tenantId = await addTenant(database.sql, { limitUsd: '1' });
     const { llm } = await llmAttempt(database.sql, tenantId, priced);
@@ -189,7 +189,7 @@ describe('the offline analyst', () => {
     await expect(refused.llm.generate(ask)).rejects.toMatchObject({ status: 402, fatal: true });
   });
 
-  it('drops findings to stay within the cap, and gives the hold back where not even that helps', async () => {
+  it('drops findings to stay within the output cap, and releases the hold where no answer fits', async () => {
     const tenantId = await addTenant(database.sql, { limitUsd: '1' });
     const { llm } = await llmAttempt(database.sql, tenantId, offline);
     const short = await llm.generate({ ...ask, maxOutputTokens: 200 });
@@ -201,7 +201,7 @@ describe('the offline analyst', () => {
     });
   });
 
-  it('a prompt made to choke the tokenizer does not: 200 KB without a break', async () => {
+  it('a prompt of 200 KB without a word break is counted by its length', async () => {
     const tenantId = await addTenant(database.sql, { limitUsd: '1' });
     const { llm } = await llmAttempt(database.sql, tenantId, offline);
     const prompt = 'a'.repeat(200_000);

@@ -88,14 +88,14 @@ describe.each(borders)('across %s', (_border, cross) => {
     expect(endOfThrow(over(error), facts)).toEqual(endOfThrow(error, facts));
   });
 
-  it("a subclass of a handler's own keeps its name and what it is", () => {
+  it("a handler's own subclass of PurserError keeps its name and its failure class", () => {
     const error = new HandlerError('mine', 'of my own', { details: { class: 'fatal' } });
     const revived = over(error);
     expect(revived).toBeInstanceOf(PurserError);
     expect(revived).toMatchObject({ name: 'HandlerError', details: { class: 'fatal' } });
   });
 
-  it('an error of others keeps name, message, stack, code and status', () => {
+  it('an error of a foreign class keeps name, message, stack, code and status', () => {
     const error = Object.assign(new TypeError('bad'), { code: 'ECONNRESET', statusCode: 422 });
     const revived = over(error);
     expect(revived).toBeInstanceOf(Error);
@@ -133,7 +133,7 @@ describe.each(borders)('across %s', (_border, cross) => {
     ['an object', { reason: 'odd', n: 1n }, '{"reason":"odd","n":"1"}'],
     ['an object with a message', { message: 'hm', code: 'E1' }, 'hm'],
     ['an error without prototype', Object.assign(Object.create(null), { message: 'm' }), 'm'],
-  ])('%s that was thrown is an Error that says so', (_name, thrown, message) => {
+  ])('%s that was thrown becomes an Error with its text', (_name, thrown, message) => {
     const revived = over(thrown);
     expect(revived).toBeInstanceOf(Error);
     expect(revived.message).toBe(message);
@@ -224,7 +224,7 @@ describe('packing ends, with a bounded size, whatever is thrown', () => {
     expect(revived).toMatchObject({ details: { class: 'fatal', retryAfterMs: 7 } });
   });
 
-  it('a long message is cut, and the frames behind it in the stack are kept', () => {
+  it('a long message is truncated, and the frames of the stack are kept', () => {
     const error = new Error('m'.repeat(1_000_000));
     const { message, stack } = unpackError(packError(error));
     expect(message).toMatch(/^m{10000} \[cut at 10000\]$/);

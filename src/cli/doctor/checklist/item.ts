@@ -4,7 +4,7 @@ import type { Queryable } from '../../../db/connect.ts';
 
 export interface Measurement {
   readonly seen: string;
-  /** undefined: only the item's own command can tell. */
+  /** undefined: not measured; the operator has to run the item's command. */
   readonly met: boolean | undefined;
 }
 

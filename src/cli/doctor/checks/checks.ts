@@ -33,7 +33,7 @@ export async function examine(config: Config): Promise<Finding[]> {
   if (config.DATABASE_URL === undefined) {
     const unset = fail(
       'DATABASE_URL is not set',
-      'set it; only demo and `start all` bring a database of their own',
+      'set it; only `demo` and `start all` can start an embedded database',
     );
     return [...findings, { check: 'database', ...unset }];
   }

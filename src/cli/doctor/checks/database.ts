@@ -35,7 +35,7 @@ export async function checkWrites(sql: Sql): Promise<CheckResult> {
     if (!(error instanceof PurserError)) throw error;
     return fail(
       error.message,
-      'connect DATABASE_URL to the primary, free disk space, or ask the provider: no job runs meanwhile',
+      'connect DATABASE_URL to the primary, free disk space, or ask the provider; until then no job runs',
     );
   }
 }
@@ -52,12 +52,12 @@ export async function checkLevel({ system: sql, level }: Database): Promise<Chec
   if (level === 'L3') return ok('L3: handlers log in as the tenant role');
   if (level === 'L2') {
     return warn(
-      'L2: one login, SET LOCAL ROLE. Stops wrong code; hostile SQL in a handler could RESET ROLE',
-      'set TENANT_DATABASE_URL to a login of its own and migrate again (level L3)',
+      'L2: one login, SET LOCAL ROLE. Prevents mistakes; hostile SQL in a handler can RESET ROLE',
+      'set TENANT_DATABASE_URL to a separate login and migrate again (level L3)',
     );
   }
   return warn(
-    'L1: one plain login. Stops mistakes, not malice',
+    'L1: one plain login. Prevents mistakes, not attacks',
     'give the login CREATEROLE, or have purser_system and purser_tenant granted to it, and migrate again',
   );
 }
@@ -96,6 +96,6 @@ export async function checkClock(sql: Queryable): Promise<CheckResult> {
   const before = Date.now();
   const [row] = await sql<{ at: Date }[]>`select clock_timestamp() as at`;
   const offMs = Math.abs((row?.at.getTime() ?? 0) - (before + Date.now()) / 2);
-  const seen = `${Math.round(offMs)} ms from the database's`;
+  const seen = `differs from the database clock by ${Math.round(offMs)} ms`;
   return offMs > clockToleranceMs ? warn(seen, 'synchronise the clocks (NTP)') : ok(seen);
 }

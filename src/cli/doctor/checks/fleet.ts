@@ -29,7 +29,7 @@ export async function checkQueues(config: Config, database: Database): Promise<C
     if (policy !== undefined && policy !== 'noeviction') {
       return fail(
         `Redis evicts keys (maxmemory-policy ${policy})`,
-        'set maxmemory-policy noeviction: evicted entries are lost work',
+        'set maxmemory-policy noeviction: Redis must not evict queue entries',
       );
     }
     await backend.probeWrite();
@@ -38,7 +38,7 @@ export async function checkQueues(config: Config, database: Database): Promise<C
     if (!(error instanceof PurserError) || !error.code.startsWith('queue_store_')) throw error;
     return fail(
       error.message,
-      'name the primary in the URL of the queue store, or give it memory or disk: no job runs meanwhile',
+      'connect to the primary of the queue store, or free memory or disk space; until then no job runs',
     );
   } finally {
     await backend.close();

@@ -1,4 +1,4 @@
-/** The check of pauses: an operator paused each, and a pause is easily forgotten. */
+/** Warns while anything is paused, because a pause is easily forgotten. */
 import type { Queryable } from '../../../db/connect.ts';
 import { listPauses } from '../../../jobs/pauses.ts';
 import { pauseTitle, resumeCommand } from '../../reports/pauses.ts';

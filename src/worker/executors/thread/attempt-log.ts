@@ -1,5 +1,5 @@
 /**
- * The log lines and progress of one attempt: lines go to stderr like the worker's own, and both go to the supervisor,
+ * The log lines and progress of one attempt, without its secrets: lines go to stderr like the worker's own, and both go to the supervisor,
  * which stores them, a few times a second.
  */
 import { multistream } from 'pino';

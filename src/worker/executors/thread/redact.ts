@@ -1,6 +1,6 @@
 /**
- * Removes the secrets that were opened for an attempt from its end and from its errors, and refuses child jobs that
- * would store them. Only texts for people are redacted: states, codes and classes decide what happens next, so they
+ * Redacts the secrets of an attempt in its end and its errors (in its log lines: attempt-log.ts), and refuses child
+ * jobs that would store them. Only texts for people are redacted: states, codes and classes decide what happens next, so they
  * stay even if a secret has the same text.
  */
 import { hideSealed, nameStep } from '../../../crypto/secrets/fields.ts';
