@@ -8,8 +8,8 @@ import { lockTimeout, runBatch } from '../db/row-faults.ts';
 import type { SweepStatementOptions } from '../db/row-faults.ts';
 import { sharedCrashesOfSuspect } from './attempts.ts';
 
-/** Crashes of a process of its own after which a job becomes a dead letter. */
-const maxIsolatedCrashes = 3;
+/** Longest wait of a job that ran alone when its worker died. */
+const maxIsolatedDelaySeconds = 600;
 /** Maximum rows per statement. */
 export const maxRowsPerSweep = 500;
 
@@ -19,15 +19,14 @@ const idsOf = (rows: readonly { readonly id: string }[]): string[] => rows.map((
 
 export interface Rescued {
   readonly requeued: number;
-  readonly deadLettered: number;
   /** Their cancellation had been requested. */
   readonly cancelled: number;
 }
 
 /**
- * Returns running jobs with an expired lease to pending, without counting the attempt. The crash of a shared process is
- * counted, and the second makes the job a suspect; the third crash of a process of its own ends the job as
- * `worker_lost`.
+ * Returns running jobs with an expired lease to pending, without counting the attempt. The second death of a worker
+ * makes a job a suspect. A job that ran alone is not blamed for the death of its worker (only for that of its own
+ * process, which the worker reports); as it may still be the cause, by its memory, it waits longer each time.
  */
 export async function rescueLostAttempts(
   sql: Queryable,
@@ -52,7 +51,6 @@ export async function rescueLostAttempts(
   const count = (wanted: string): number => states.filter((state) => state === wanted).length;
   return {
     requeued: count('pending'),
-    deadLettered: count('dead_letter'),
     cancelled: count('cancelled'),
   };
 }
@@ -69,27 +67,23 @@ async function endExpiredLeases(sql: Queryable, offsetMs: number, ids: Ids): Pro
         ${ids === undefined ? sql`` : sql`and l.job_id = any(${[...ids]}::bigint[])`}
       order by l.job_id limit ${maxRowsPerSweep} for update of l, t skip locked
     ), lost as materialized (
-      select e.*, j.losses_alone from expired e cross join lateral (
-        select losses_alone from public.background_jobs where id = e.job_id for no key update skip locked) j
+      select e.* from expired e cross join lateral (
+        select from public.background_jobs where id = e.job_id for no key update skip locked) j
     ), closed as (
       delete from purser.context_tokens t using lost where t.token = lost.token
     ), released as (
       delete from purser.job_leases l using lost where l.job_id = lost.job_id and l.token = lost.token
     ), outcome as (
-      select lost.*, case when cancel_requested is not null then 'cancelled'
-        when alone and losses_alone + 1 >= ${maxIsolatedCrashes} then 'dead_letter' else 'pending' end as state
-      from lost
+      select lost.*, case when cancel_requested is not null then 'cancelled' else 'pending' end as state from lost
     )
     update public.background_jobs j
     set state = o.state, lease_owner = null, attempt_token = null,
         attempt = j.attempt - case when o.state = 'cancelled' then 0 else 1 end,
-        losses = j.losses + case when o.alone then 0 else 1 end,
-        losses_alone = j.losses_alone + case when o.alone then 1 else 0 end,
-        suspect = j.suspect or o.alone or j.losses + 1 >= ${sharedCrashesOfSuspect},
+        losses = j.losses + 1, suspect = j.suspect or o.alone or j.losses + 1 >= ${sharedCrashesOfSuspect},
+        scheduled_for = case when o.alone
+          then now() + least(2 ^ least(j.losses, 20), ${maxIsolatedDelaySeconds}) * interval '1 second'
+          else j.scheduled_for end,
         give_up_at = j.give_up_at + (clock_timestamp() - j.started_at),
-        error = case when o.state = 'dead_letter' then jsonb_build_object('code', 'worker_lost', 'message',
-            format('the process that ran only this job crashed or lost its lease %s times', j.losses_alone + 1))
-          else j.error end,
         finished_at = case when o.state <> 'pending' then clock_timestamp() end,
         state_detail = case when o.state = 'cancelled'
           then jsonb_build_object('by', o.cancel_requested->'by', 'reason', o.cancel_requested->'reason')

@@ -123,9 +123,8 @@ async function rescue(
   for (let more = true; more;) {
     const rescued = await rescueLostAttempts(options.sql, each);
     requeued += rescued.requeued;
-    count('worker_lost', rescued.deadLettered);
     count('cancelled', rescued.cancelled);
-    more = rescued.requeued + rescued.deadLettered + rescued.cancelled >= maxRowsPerSweep;
+    more = rescued.requeued + rescued.cancelled >= maxRowsPerSweep;
   }
   return requeued;
 }

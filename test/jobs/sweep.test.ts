@@ -38,7 +38,6 @@ describe('rescue', () => {
     const held = await runningJob(test.sql, tenantId);
     expect(await rescueLostAttempts(test.sql)).toEqual({
       requeued: 1,
-      deadLettered: 0,
       cancelled: 0,
     });
     expect(await jobRow(test.sql, lost.jobId)).toMatchObject({
