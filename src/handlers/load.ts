@@ -8,6 +8,7 @@ import { z } from 'zod';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { defineHandler } from './define.ts';
 import { locationOfError } from './error-location.ts';
+import { importModule } from './import-module.ts';
 import type { Handler, JobContext } from './define.ts';
 
 type Run = (ctx: JobContext<unknown>) => Promise<unknown>;
@@ -57,9 +58,9 @@ export async function loadHandlers(path: string): Promise<Handler[]> {
   const url = pathToFileURL(resolve(path)).href;
   let module: unknown;
   try {
-    module = await withLoadTimeout(import(url));
+    module = await withLoadTimeout(importModule(url));
   } catch (error) {
-    const place = await locationOfError(error, url);
+    const place = error instanceof PurserError ? undefined : await locationOfError(error, url);
     const where = place === undefined ? '' : ` (${place})`;
     throw invalidModule(path, `the module cannot be loaded: ${messageOf(error)}${where}`, error);
   }

@@ -1,5 +1,5 @@
 /** PURSER_HANDLERS: a module outside the repository, without any import, runs jobs. */
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -99,6 +99,39 @@ it('an unhandled rejection of a handler fails its job and not the worker', async
     message: expect.stringContaining('division by zero'),
   });
   expect(await stopAll([scheduler, worker])).toEqual([0, 0]);
+}, 60_000);
+
+it('runs a module in TypeScript where its project has tsx, and names tsx where it has not', async () => {
+  await write('work.ts', 'export const answer = (kind: number): object => ({ kind });');
+  const text = `import { answer } from './work.ts';
+    enum Kind { first = 7 }
+    export const handlers = [{
+      type: 'typed', timeoutMs: 20_000 as number, maxAttempts: 1,
+      run: async (): Promise<object> => answer(Kind.first),
+    }];`;
+  await write('typed.ts', text);
+  const env = { DATABASE_URL: database.url, PURSER_HANDLERS: join(folder, 'typed.ts') };
+  const without = await runCli(['start', 'worker'], { env, cwd: folder });
+  expect(without).toMatchObject({
+    code: 78,
+    stderr: expect.stringMatching(
+      /this Node .* does not run TypeScript: install tsx beside the module/,
+    ),
+  });
+  await mkdir(join(folder, 'node_modules'));
+  const tsx = join(import.meta.dirname, '../../node_modules/tsx');
+  await symlink(tsx, join(folder, 'node_modules/tsx'));
+  const tenantId = await addTenant(database.sql);
+  const fleet = await Promise.all([
+    startRole('scheduler', { DATABASE_URL: database.url }),
+    startRole('worker', env),
+  ]);
+  const args = ['enqueue', 'typed', '--tenant', tenantId, '--json'];
+  const { jobId }: { jobId: string } = JSON.parse((await runCli(args, { env })).stdout);
+  await untilState(jobId, 'completed');
+  const [job] = await database.sql`select result from background_jobs where id = ${jobId}`;
+  expect(job?.['result']).toEqual({ kind: 7 });
+  expect(await stopAll(fleet)).toEqual([0, 0]);
 }, 60_000);
 
 it.each([

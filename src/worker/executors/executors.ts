@@ -171,6 +171,7 @@ export class Executors {
     const executor = new ManagedExecutor({
       kind,
       applicationName,
+      handlersModule: setup.handlersModule,
       graceMs: setup.graceMs,
       timing: this.#timing,
       log,

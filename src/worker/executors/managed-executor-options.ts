@@ -32,6 +32,8 @@ export interface ManagedExecutorEvents<E> {
 export interface ManagedExecutorOptions<E> {
   readonly kind: ExecutorKind;
   readonly applicationName: string;
+  /** For messages. */
+  readonly handlersModule: string | undefined;
   readonly graceMs: number;
   readonly timing: ExecutorTiming;
   readonly log: Logger;

@@ -38,7 +38,8 @@ export class ManagedExecutor {
     this.#assignments = new AssignmentTable(this.#handle.claimTable);
     const { readyWithinMs } = options.timing;
     this.#loadTimer = setTimeout(() => {
-      options.events.message(this, loadFailed(`not within ${readyWithinMs} ms`));
+      const text = `code at its top level has not ended within ${readyWithinMs} ms`;
+      options.events.message(this, loadFailed(options.handlersModule, text));
     }, readyWithinMs);
   }
 
@@ -212,7 +213,7 @@ export class ManagedExecutor {
   #died({ how, text }: DeathCause): void {
     if (this.#phase === 'ended') return;
     if (this.#loadTimer === undefined || how === 'process') void this.kill(how, text);
-    else this.#options.events.message(this, loadFailed(text));
+    else this.#options.events.message(this, loadFailed(this.#options.handlersModule, text));
   }
 
   #started(token: string): void {

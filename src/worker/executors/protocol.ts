@@ -85,8 +85,10 @@ export type FromExecutor =
   | { readonly kind: 'died'; readonly cause: DeathCause };
 
 /** Sent in place of an executor that could not start. */
-export function loadFailed(text: string): FromExecutor {
-  const error = new PurserError('invalid_handlers', `the handlers did not load: ${text}`, {
+export function loadFailed(handlersModule: string | undefined, text: string): FromExecutor {
+  const what =
+    handlersModule === undefined ? 'the handlers' : `PURSER_HANDLERS=${handlersModule}: the module`;
+  const error = new PurserError('invalid_handlers', `${what} did not load: ${text}`, {
     exitCode: exitCodes.configuration,
   });
   return { kind: 'load_failed', error: packError(error) };

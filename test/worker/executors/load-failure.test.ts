@@ -17,6 +17,7 @@ const fickle = `
 import { existsSync, readFileSync } from 'node:fs';
 const moved = new URL('moved', import.meta.url);
 if (existsSync(moved)) {
+  if (readFileSync(moved, 'utf8') === 'loop') for (;;);
   if (readFileSync(moved, 'utf8') === 'exit') process.exit(3);
   throw new Error('moved away');
 }
@@ -39,9 +40,10 @@ let executors: Executors | undefined;
 let threads: number;
 let canStart: boolean;
 let diesSlowly: boolean;
+let readyWithinMs: number;
 let stuck: string[];
 
-const move = (how: 'exit' | 'throw') => writeFile(join(folder, 'moved'), how);
+const move = (how: 'exit' | 'throw' | 'loop') => writeFile(join(folder, 'moved'), how);
 
 async function open(): Promise<Executors> {
   const tenantAccess = {
@@ -86,7 +88,7 @@ async function open(): Promise<Executors> {
       },
     },
     endSessions: () => Promise.resolve(),
-    timing: diesSlowly ? { terminateWithinMs: 200 } : {},
+    timing: { readyWithinMs, ...(diesSlowly ? { terminateWithinMs: 200 } : {}) },
   });
   executors.listen({ report: () => {}, threadStuck: (text) => stuck.push(text) });
   return executors;
@@ -98,6 +100,7 @@ beforeEach(async () => {
   threads = 0;
   canStart = true;
   diesSlowly = false;
+  readyWithinMs = 60_000;
   stuck = [];
 });
 afterEach(async () => {
@@ -167,6 +170,16 @@ it('a thread that ends while it loads its handlers is not restarted at once', as
 it('a module that ends its thread while it loads is named as the cause', async () => {
   await move('exit');
   await expect(open()).rejects.toMatchObject({ code: 'invalid_handlers', exitCode: 78 });
+});
+
+it('a module whose top level never ends is named as the cause', async () => {
+  readyWithinMs = 500;
+  await move('loop');
+  await expect(open()).rejects.toMatchObject({
+    code: 'invalid_handlers',
+    exitCode: 78,
+    message: `PURSER_HANDLERS=${join(folder, 'fickle.mjs')}: the module did not load: code at its top level has not ended within 500 ms`,
+  });
 });
 
 it('a process that ends slowly does not count as a stuck thread', async () => {
