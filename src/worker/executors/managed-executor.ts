@@ -12,7 +12,7 @@ import { endKilledAttempts } from './killed-attempts.ts';
 import type { Kill } from './killed-attempts.ts';
 import type { ExecutorKind, ManagedExecutorOptions } from './managed-executor-options.ts';
 import { packError, unpackError } from './packed-errors.ts';
-import { loadFailed } from './protocol.ts';
+import { loadedTooLate, loadFailed } from './protocol.ts';
 import type { DeathCause, FromExecutor, ToExecutor } from './protocol.ts';
 import type { ExecutorHandle } from './spawn.ts';
 import { terminate } from './stuck-thread.ts';
@@ -36,11 +36,10 @@ export class ManagedExecutor {
       died: (cause) => this.#died(cause),
     });
     this.#assignments = new AssignmentTable(this.#handle.claimTable);
-    const { readyWithinMs } = options.timing;
+    const { timing, handlersModule } = options;
     this.#loadTimer = setTimeout(() => {
-      const text = `code at its top level has not ended within ${readyWithinMs} ms`;
-      options.events.message(this, loadFailed(options.handlersModule, text));
-    }, readyWithinMs);
+      options.events.message(this, loadedTooLate(handlersModule, timing.readyWithinMs));
+    }, timing.readyWithinMs);
   }
 
   get kind(): ExecutorKind {

@@ -94,6 +94,9 @@ export function loadFailed(handlersModule: string | undefined, text: string): Fr
   return { kind: 'load_failed', error: packError(error) };
 }
 
+export const loadedTooLate = (handlersModule: string | undefined, withinMs: number) =>
+  loadFailed(handlersModule, `code at its top level has not ended within ${withinMs} ms`);
+
 /** heap: its heap was full. ended: its thread ended for an unknown reason. process: its process ended. */
 export interface DeathCause {
   readonly how: 'heap' | 'ended' | 'process';
