@@ -5,6 +5,7 @@
 import postgres from 'postgres';
 import { postgresAddress } from '../tls.ts';
 import { assertDriverPatched } from './driver.ts';
+import { startupParameters } from '../session-settings.ts';
 
 export type Sql = postgres.Sql;
 export type Tx = postgres.TransactionSql;
@@ -24,6 +25,10 @@ export interface ConnectOptions {
   readonly prepare?: boolean | undefined;
   /** Whether the connection goes, or may go, through a pooler. Default false. */
   readonly pooled?: boolean | undefined;
+  /** Send every session setting although a pooler may stand between, which refuses the connection. Default false. */
+  readonly allSettings?: boolean | undefined;
+  /** Major version of the server, once it is known. */
+  readonly serverVersion?: number | undefined;
   /** The server ends a transaction that is idle for longer. PgBouncer refuses this setting. */
   readonly idleInTransactionMs?: number | undefined;
   /** Level L1 only: marks the sessions of this pool as system sessions. */
@@ -57,6 +62,10 @@ export function connect(url: string, options: ConnectOptions): Sql {
     ssl: address.tls,
     connection: {
       application_name: options.applicationName,
+      ...startupParameters(
+        pooled && options.allSettings !== true ? 'pooler' : 'server',
+        options.serverVersion,
+      ),
       ...(idleInTransactionMs === undefined
         ? {}
         : { idle_in_transaction_session_timeout: idleInTransactionMs }),

@@ -7,8 +7,10 @@ import { redactUrls } from '../log.ts';
 import { explainTls } from '../tls.ts';
 import { connect } from './connect.ts';
 import type { Sql } from './connect.ts';
-import { detectPooler } from './pooler.ts';
-import type { Pooler } from './pooler.ts';
+import { detectPooler, openWithSettings } from './pooler.ts';
+import type { Pooler, SettingsToSend } from './pooler.ts';
+import { assertSessionSettings } from './check-settings.ts';
+import { superuserSettings } from '../session-settings.ts';
 import { openTenantPool } from './tenant-pool.ts';
 import type { TenantAccess } from './tenant-pool.ts';
 import type { TenantPool } from './tenant.ts';
@@ -88,9 +90,14 @@ async function probe(
   };
 }
 
-async function probeThrough(first: Sql, second: () => Sql) {
+async function probeThrough(open: (settings: SettingsToSend) => Sql) {
+  const first = await openWithSettings(open);
   try {
-    return { found: await probe(first), pooler: await detectPooler(first, second) };
+    const found = await probe(first);
+    const pooler = await detectPooler(first, () => open({ allSettings: false }));
+    // A pooler that ignores what it was sent leaves the server's own values.
+    await assertSessionSettings(first);
+    return { found, pooler };
   } finally {
     await first.end({ timeout: 5 });
   }
@@ -121,12 +128,7 @@ async function assertTenantLogin(tenant: Sql, identity: string): Promise<void> {
              union all
              select rolname::text from pg_roles
              where rolname ~ '^pg_' and pg_has_role(current_user, oid, 'member')
-           ) as powers`.catch((error: unknown) =>
-    refuseTenantLogin(
-      `its login cannot use this database as a tenant (${redactUrls(messageOf(error))}); check it and run: purser migrate up`,
-      error,
-    ),
-  );
+           ) as powers`;
   if (login === undefined || login.identity !== identity)
     refuseTenantLogin('names a different database than DATABASE_URL');
   else if (login.system)
@@ -141,14 +143,14 @@ async function assertTenantLogin(tenant: Sql, identity: string): Promise<void> {
 }
 
 /**
- * Opens both pools. Throws `not_migrated`, `login_unbound` or `pooler_refused` (exit 78), `certificate_refused` (exit 69),
+ * Opens both pools. Throws `not_migrated`, `login_unbound`, `session_settings_refused` or `pooler_refused` (exit 78), `certificate_refused` (exit 69),
  * or the driver's error when the server is unavailable.
  */
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const { applicationName, tlsVerify } = options;
-  const single = () => connect(options.url, { max: 1, applicationName, tlsVerify, pooled: true });
-  const first = single();
-  const { found, pooler } = await probeThrough(first, single).catch((error: unknown) => {
+  const { found, pooler } = await probeThrough((settings) =>
+    connect(options.url, { max: 1, applicationName, tlsVerify, pooled: true, ...settings }),
+  ).catch((error: unknown) => {
     throw explainTls(error, 'Postgres');
   });
   const pooled = options.pooled === true || pooler !== 'none';
@@ -177,6 +179,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     connect(options.url, {
       tlsVerify,
       pooled,
+      serverVersion: found.version,
       idleInTransactionMs: pooled ? undefined : idleInTransactionMs,
       max,
       applicationName,
@@ -188,6 +191,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     url: level === 'L3' ? (options.tenantUrl ?? options.url) : options.url,
     tlsVerify,
     pooled,
+    serverVersion: found.version,
     switchRole: level === 'L2',
     checksConnection: found.checks,
     sharesSessions: level === 'L2' && pooler === 'transaction',
@@ -200,11 +204,19 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     await Promise.all([tenant.close(), system.end({ timeout: 5 }), leases.end({ timeout: 5 })]);
   };
   if (level === 'L3' && (options.tenantConnections > 0 || options.tenantThreads === true)) {
-    const check = tenant.sessions.use(({ sql }) => assertTenantLogin(sql, found.identity));
-    await check.catch(async (error: unknown) => {
+    try {
+      await tenant.sessions.use(async ({ sql }) => {
+        await assertTenantLogin(sql, found.identity);
+        await assertSessionSettings(sql, superuserSettings);
+      });
+    } catch (error) {
       await close();
-      throw error;
-    });
+      if (error instanceof PurserError) throw error;
+      refuseTenantLogin(
+        `its login cannot use this database as a tenant (${redactUrls(messageOf(error))}); check it and run: purser migrate up`,
+        error,
+      );
+    }
   }
   return {
     system,

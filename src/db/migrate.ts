@@ -7,10 +7,10 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
-import { connect } from './connect.ts';
 import type { ConnectOptions, Queryable, Sql } from './connect.ts';
 import { explainTls } from '../tls.ts';
-import { detectPooler, directUrlRequired } from './pooler.ts';
+import { detectPooler, directUrlRequired, openWithSettings, singleConnection } from './pooler.ts';
+import { assertEncoding, assertSessionSettings, majorVersion } from './check-settings.ts';
 import { admitTenantLogin, ensureRoles } from './roles.ts';
 
 const defaultFolder = fileURLToPath(new URL('../../sql/', import.meta.url));
@@ -42,6 +42,7 @@ export interface MigrateOptions extends Pick<ConnectOptions, 'tlsVerify'> {
 export interface MigrateResult {
   readonly applied: readonly string[];
   readonly usesRoles: boolean;
+  readonly serverVersion: number;
   /** True when this login may not grant purser_tenant to the tenant login. */
   readonly tenantLoginRefused: boolean;
 }
@@ -116,20 +117,17 @@ async function withLock<T>(
   options: MigrateOptions,
   run: (sql: Sql) => Promise<T>,
 ): Promise<T> {
-  const single = () =>
-    connect(url, {
-      max: 1,
-      applicationName: 'purser migrate',
-      tlsVerify: options.tlsVerify,
-      prepare: false,
-    });
-  const sql = single();
+  const { tlsVerify } = options;
+  const single = singleConnection(url, { applicationName: 'purser migrate', tlsVerify });
+  const sql = await openWithSettings(single).catch((error: unknown) => {
+    throw explainTls(error, 'Postgres');
+  });
   try {
-    const pooler = await detectPooler(sql, single).catch((error: unknown) => {
-      throw explainTls(error, 'Postgres');
-    });
+    const pooler = await detectPooler(sql, () => single({ allSettings: false }));
     if (pooler === 'transaction')
       throw directUrlRequired('a migration, which holds a session lock,');
+    await assertSessionSettings(sql);
+    await assertEncoding(sql);
     await sql`select pg_advisory_lock(${advisoryLock})`;
     await sql`select set_config('purser.system', 'on', false)`;
     return await run(sql);
@@ -182,7 +180,8 @@ export async function migrateUp(url: string, options: MigrateOptions = {}): Prom
     const { tenantLogin } = options;
     const admitted =
       tenantLogin === undefined || (usesRoles && (await admitTenantLogin(sql, tenantLogin)));
-    return { applied, usesRoles, tenantLoginRefused: !admitted };
+    const serverVersion = await majorVersion(sql);
+    return { applied, usesRoles, serverVersion, tenantLoginRefused: !admitted };
   });
 }
 

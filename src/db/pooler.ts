@@ -2,8 +2,9 @@
  * Detects a pooler such as PgBouncer between this process and Postgres, and whether it assigns server connections
  * per session or per transaction.
  */
-import { exitCodes, PurserError } from '../errors.ts';
-import type { Sql } from './connect.ts';
+import { exitCodes, messageOf, PurserError } from '../errors.ts';
+import { connect } from './connect.ts';
+import type { ConnectOptions, Sql } from './connect.ts';
 
 /** `transaction`: the pooler assigns a server connection per transaction, so session state does not persist. */
 export type Pooler = 'none' | 'session' | 'transaction';
@@ -37,6 +38,47 @@ export async function detectPooler(first: Sql, second: () => Sql): Promise<Poole
     return mine.size > 1 || theirs.size > 1 ? 'transaction' : 'session';
   } finally {
     await other.end({ timeout: 5 });
+  }
+}
+
+export interface SettingsToSend {
+  readonly allSettings: boolean;
+  readonly serverVersion?: number | undefined;
+}
+
+/** Every setting, those that servers before 17 do not know, and those that PgBouncer does not take. */
+const attempts = [
+  {
+    settings: { allSettings: true, serverVersion: 17 },
+    refusal: /unrecognized configuration parameter/,
+  },
+  { settings: { allSettings: true }, refusal: /unsupported startup parameter/ },
+] as const;
+
+/** For tools: a pool of one connection, without named statements. */
+export const singleConnection =
+  (url: string, options: Pick<ConnectOptions, 'applicationName' | 'tlsVerify'>) =>
+  ({ allSettings, serverVersion }: SettingsToSend): Sql =>
+    connect(url, { ...options, max: 1, prepare: false, serverVersion, pooled: !allSettings });
+
+/** A pool of one connection that sends as many session settings as the server, or a pooler before it, takes. */
+export async function openWithSettings(open: (settings: SettingsToSend) => Sql): Promise<Sql> {
+  const refused = new Set<RegExp>();
+  for (;;) {
+    const attempt = attempts.find(({ refusal }) => !refused.has(refusal));
+    if (attempt === undefined) return open({ allSettings: false });
+    const sql = open(attempt.settings);
+    try {
+      await sql`select 1`;
+      return sql;
+    } catch (error) {
+      await sql.end({ timeout: 0 });
+      const message = messageOf(error);
+      const found = attempts.find(({ refusal }) => refusal.test(message));
+      if (found === undefined) throw error;
+      for (const { refusal } of attempts.slice(0, attempts.indexOf(found) + 1))
+        refused.add(refusal);
+    }
   }
 }
 

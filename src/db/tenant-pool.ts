@@ -8,13 +8,15 @@ import { databaseUnavailable } from './guard/outage.ts';
 import { SessionPool } from './guard/session-pool.ts';
 import { Session } from './guard/session.ts';
 import { isStoreUnavailable } from './store-errors.ts';
+import { setLocalStatements } from '../session-settings.ts';
 import type { TenantPool } from './tenant.ts';
 
 /** How tenant transactions reach the database. Contains a connection string. */
-export interface TenantAccess extends Omit<TenantPool, 'sessions'> {
+export interface TenantAccess extends Omit<TenantPool, 'sessions' | 'settings'> {
   readonly url: string;
   readonly tlsVerify: boolean | undefined;
   readonly pooled: boolean;
+  readonly serverVersion: number;
 }
 
 /** Opens a lazy pool of at most `max` sessions. */
@@ -22,18 +24,19 @@ export function openTenantPool(
   access: TenantAccess,
   options: { readonly max: number; readonly applicationName: string },
 ): TenantPool & { close(): Promise<void> } {
-  const { url, tlsVerify, pooled, ...pool } = access;
+  const { url, tlsVerify, pooled, serverVersion, ...pool } = access;
   const { max, applicationName } = options;
   // With named prepared statements, SQL of one tenant could redefine a statement and read the next token with it.
   const open = () =>
-    Session.open(url, { applicationName, tlsVerify, pooled, prepare: false }).catch(
+    Session.open(url, { applicationName, tlsVerify, pooled, serverVersion, prepare: false }).catch(
       (error: unknown) => {
         if (!isStoreUnavailable(error)) throw error;
         throw databaseUnavailable(`no session could be opened (${codeOf(error)})`, error);
       },
     );
   const sessions = new SessionPool(max, open);
-  return { ...pool, sessions, close: () => sessions.close() };
+  const settings = pooled ? setLocalStatements(serverVersion) : '';
+  return { ...pool, sessions, settings, close: () => sessions.close() };
 }
 
 /**

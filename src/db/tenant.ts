@@ -42,6 +42,8 @@ export interface BeginOptions {
 
 export interface TenantPool {
   readonly sessions: SessionPool;
+  /** SQL for the beginning of a transaction: session settings that a connection could not send. */
+  readonly settings: string;
   /** Level L2: the login becomes the tenant role for the transaction. L3 and L1 need no switch. */
   readonly switchRole: boolean;
   /** Whether the server can notice a client that went away while a statement runs. */
@@ -90,8 +92,9 @@ async function enter(
            set_config('statement_timeout', ${String(remainingMs)}, true),
            ${pool.checksConnection ? sql`set_config('client_connection_check_interval', '1000', true),` : sql``}
            pg_current_xact_id()::text as xid, pg_backend_pid() as pid`;
+  const begin = [beginAnew, pool.settings].join('; ');
   // In this order (a query of postgres.js is sent when it is waited for), without a wait in between.
-  const [begun] = await Promise.allSettled([sql.unsafe(beginAnew), entering]);
+  const [begun] = await Promise.allSettled([sql.unsafe(begin), entering]);
   if (begun.status === 'rejected') throw asUnreset(begun.reason);
   const [identity] = await entering;
   return identity ?? { xid: null, pid: 0 };

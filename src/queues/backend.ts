@@ -13,8 +13,9 @@ import { Pool } from 'pg';
 import type { PoolConfig } from 'pg';
 import type { Logger } from '../log.ts';
 import { warnThrottled } from '../process/log-throttle.ts';
+import { startupOptions } from '../session-settings.ts';
 import { explainTls, postgresAddress } from '../tls.ts';
-import { defaultJobOptions, workerDefaults } from './bullmq-options.ts';
+import { defaultJobOptions, queueSession, workerDefaults } from './bullmq-options.ts';
 import { probePool, redisRefusal, throttledWrite } from './write-probe.ts';
 
 export interface QueueBackendOptions {
@@ -23,6 +24,7 @@ export interface QueueBackendOptions {
   /** Without a pooler in transaction mode, because of LISTEN. */
   readonly databaseUrl: string;
   readonly databaseTlsVerify?: boolean | undefined;
+  readonly serverVersion?: number | undefined;
   /** Number of BullMQ workers that this process opens; each has a connection of its own. */
   readonly workers: number;
   /** About the time after which entries of a dead worker go to another one. */
@@ -168,11 +170,9 @@ function disconnect(client: Redis): void {
 function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
   const log = warnThrottled(options.log);
   const pool = new Pool({
-    ...poolConfig(options),
+    ...poolConfig(options, queueSession),
     max: queueConnections(options.workers),
     keepAlive: true,
-    // BullMQ takes advisory locks, which SQL of a tenant can hold: a command fails, and the sweep ends the session.
-    options: '-c search_path=bullmq -c idle_in_transaction_session_timeout=20s -c lock_timeout=8s',
   });
   // Each queue and worker listens too.
   pool.setMaxListeners(100);
@@ -217,22 +217,24 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
   };
 }
 
-function poolConfig(
-  options: Pick<QueueBackendOptions, 'databaseUrl' | 'databaseTlsVerify' | 'applicationName'>,
-): PoolConfig {
+type DatabaseOptions = Pick<
+  QueueBackendOptions,
+  'databaseUrl' | 'databaseTlsVerify' | 'applicationName' | 'serverVersion'
+>;
+
+function poolConfig(options: DatabaseOptions, settings: Record<string, string> = {}): PoolConfig {
   const address = postgresAddress(options.databaseUrl, options.databaseTlsVerify);
   return {
     connectionString: address.url,
     application_name: `${options.applicationName} queues`,
     connectionTimeoutMillis: 10_000,
     ssl: address.tls,
+    options: startupOptions(options.serverVersion, settings),
   };
 }
 
 /** Creates or updates the tables of BullMQ's Postgres backend (schema bullmq). */
-export async function migrateQueueTables(
-  options: Pick<QueueBackendOptions, 'databaseUrl' | 'databaseTlsVerify' | 'applicationName'>,
-): Promise<number> {
+export async function migrateQueueTables(options: DatabaseOptions): Promise<number> {
   const pool = new Pool({ ...poolConfig(options), max: 1 });
   try {
     const client = await pool.connect();

@@ -20,3 +20,10 @@ export const workerDefaults = (leaseMs = 15_000) =>
     lockDuration: Math.ceil((leaseMs * 2) / 3),
     stalledInterval: Math.ceil(leaseMs / 6),
   }) satisfies Partial<WorkerOptions>;
+
+/** BullMQ takes advisory locks, which SQL of a tenant can hold: a command fails, and the sweep ends the session. */
+export const queueSession = {
+  search_path: 'bullmq',
+  idle_in_transaction_session_timeout: '20s',
+  lock_timeout: '8s',
+};

@@ -5,7 +5,7 @@
 import { connect } from '../../src/db/connect.ts';
 import type { EmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
 
-async function administer(
+export async function administer(
   server: Pick<EmbeddedPostgres, 'bootstrapUrl'>,
   statement: string,
 ): Promise<void> {

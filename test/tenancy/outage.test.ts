@@ -43,6 +43,7 @@ it('a server that takes no connection is an outage', async () => {
       url: 'postgres://nobody@127.0.0.1:1/none',
       tlsVerify: undefined,
       pooled: false,
+      serverVersion: 15,
       switchRole: false,
       checksConnection: false,
     },

@@ -1,5 +1,5 @@
 /** `purser migrate up|down|status`: the release phase of a deployment. */
-import { connect } from '../../db/connect.ts';
+import { openWithSettings, singleConnection } from '../../db/pooler.ts';
 import { migrateDown, migrationStatus } from '../../db/migrate.ts';
 import { exitCodes, UsageError } from '../../errors.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
@@ -54,7 +54,9 @@ async function down(invocation: Invocation): Promise<number> {
 async function status(invocation: Invocation): Promise<number> {
   const config = invocation.config();
   const { url, tlsVerify } = prepareOptionsOf(config, databaseUrl(config));
-  const sql = connect(url, { max: 1, applicationName: 'purser migrate', tlsVerify });
+  const sql = await openWithSettings(
+    singleConnection(url, { applicationName: 'purser migrate', tlsVerify }),
+  );
   try {
     const migrations = await migrationStatus(sql);
     if (invocation.flag('json')) invocation.print(JSON.stringify(migrations));

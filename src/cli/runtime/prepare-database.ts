@@ -34,12 +34,14 @@ export async function prepareDatabase(options: PrepareOptions): Promise<MigrateR
   await migrateQueueTables({
     databaseUrl: url,
     databaseTlsVerify: tlsVerify,
+    serverVersion: result.serverVersion,
     applicationName: 'purser migrate',
   });
   const sql = connect(url, {
     max: 1,
     applicationName: 'purser migrate',
     tlsVerify,
+    serverVersion: result.serverVersion,
     systemMarker: !result.usesRoles,
   });
   try {

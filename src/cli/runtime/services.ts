@@ -78,6 +78,7 @@ export function openQueues(
     redisTlsVerify: config.REDIS_TLS_VERIFY,
     databaseUrl: config.DATABASE_DIRECT_URL ?? databaseUrl(config),
     databaseTlsVerify: config.DATABASE_TLS_VERIFY,
+    serverVersion: options.database.serverVersion,
     workers: options.workers,
     leaseMs: config.PURSER_LEASE_MS,
     fleetId: options.database.fleetId,

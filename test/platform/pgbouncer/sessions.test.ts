@@ -48,7 +48,7 @@ describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
         select pg_backend_pid() as pid, purser.current_tenant() as tenant`;
       expect(mine?.tenant).toBe(tenantId);
       await act(sql).catch(() => {});
-      const next = connect(tenantUrl(), { max: 1, applicationName: 'next', prepare: false });
+      const next = connect(tenantUrl(), { max: 1, applicationName: 'next', pooled: true });
       try {
         const [left] = await next<{ pid: number; role: string; token: string; own: boolean }[]>`
           select pg_backend_pid() as pid, current_user as role, current_user = session_user as own,
@@ -141,7 +141,7 @@ describeThroughPgBouncer('through PgBouncer in transaction mode', () => {
     it('the next client inherits nothing of a client that disconnected inside its transaction', async () => {
       const tenantId = await addTenant(test.sql);
       const { token } = await startAttempt(test.sql, tenantId);
-      const vanishing = connect(tenantUrl(), { max: 1, applicationName: 'gone', prepare: false });
+      const vanishing = connect(tenantUrl(), { max: 1, applicationName: 'gone', pooled: true });
       await vanishing
         .begin(async (tx) => {
           await tx`select set_config('purser.token', ${token}, true)`;

@@ -109,6 +109,7 @@ it('a completion whose answer was lost fails its handler, and its job stays comp
       url: proxy.url,
       tlsVerify: undefined,
       pooled: false,
+      serverVersion: 15,
       switchRole: true,
       checksConnection: true,
     },

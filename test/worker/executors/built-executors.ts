@@ -46,6 +46,7 @@ export async function openPool(
         url: nowhere,
         tlsVerify: undefined,
         pooled: false,
+        serverVersion: 15,
         switchRole: false,
         checksConnection: false,
       },

@@ -34,7 +34,6 @@ export const handlers = [
   h('says', async ({ log, progress }) => { log.info({ n: 1 }, 'one'); log.debug('not'); progress(0.5, 'half'); }),
 ];
 `;
-
 // The built files: a thread cannot run TypeScript here.
 const spawnModule: { spawnThread: SpawnExecutor; spawnProcess: SpawnExecutor } = await import(
   join(import.meta.dirname, '../../../dist/worker/executors/spawn.js')
@@ -52,6 +51,7 @@ const open = (modulePath = join(folder, 'handlers.mjs'), maxWaitingSuspects = 3)
         url: 'postgres://nobody@127.0.0.1:1/none',
         tlsVerify: undefined,
         pooled: false,
+        serverVersion: 15,
         switchRole: false,
         checksConnection: false,
       },

@@ -56,6 +56,7 @@ async function open(): Promise<Executors> {
     switchRole: false,
     checksConnection: false,
     pooled: false,
+    serverVersion: 15,
   };
   executors = await Executors.open({
     setup: {

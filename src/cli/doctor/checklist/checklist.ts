@@ -3,7 +3,7 @@
  * what was measured on this deployment. Items that only a test can show name the test.
  */
 import type { Config } from '../../../config.ts';
-import { connect } from '../../../db/connect.ts';
+import { openWithSettings, singleConnection } from '../../../db/pooler.ts';
 import { configurationItems } from './configuration.ts';
 import { databaseItems } from './database.ts';
 import type { ChecklistItem } from './item.ts';
@@ -16,11 +16,12 @@ export async function readChecklist(config: Config): Promise<ChecklistItem[]> {
   const sql =
     config.DATABASE_URL === undefined
       ? undefined
-      : connect(config.DATABASE_DIRECT_URL ?? config.DATABASE_URL, {
-          max: 1,
-          applicationName: 'purser doctor',
-          tlsVerify: config.DATABASE_TLS_VERIFY,
-        });
+      : await openWithSettings(
+          singleConnection(config.DATABASE_DIRECT_URL ?? config.DATABASE_URL, {
+            applicationName: 'purser doctor',
+            tlsVerify: config.DATABASE_TLS_VERIFY,
+          }),
+        );
   try {
     const items: ChecklistItem[] = [];
     for (const { measure, ...definition } of definitions) {

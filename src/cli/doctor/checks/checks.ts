@@ -13,6 +13,7 @@ import {
   checkPooler,
   checkPostgres,
   checkProtection,
+  checkSettings,
   checkWrites,
 } from './database.ts';
 import { fail, ok } from './finding.ts';
@@ -68,6 +69,7 @@ function databaseChecks(config: Config, database: Database): Check[] {
     ['tenancy level', () => checkLevel(database)],
     ['row-level security', () => checkProtection(sql)],
     ['connections', () => checkConnections(sql)],
+    ['session settings', () => checkSettings(sql, config.TENANT_DATABASE_URL)],
     ['pooler', () => checkPooler(config, database)],
     ['clock', () => checkClock(sql)],
     ['queues', () => checkQueues(config, database)],

@@ -3,6 +3,8 @@ import type { Config } from '../../../config.ts';
 import type { Queryable, Sql } from '../../../db/connect.ts';
 import type { Database } from '../../../db/database.ts';
 import { migrationStatus } from '../../../db/migrate.ts';
+import { listChangedSettings } from '../../../db/check-settings.ts';
+import { keptSettings } from '../../../session-settings.ts';
 import { findUnprotectedTables } from '../../../db/tenancy-walk.ts';
 import { probeDatabaseWrite } from '../../../db/write-probe.ts';
 import { PurserError } from '../../../errors.ts';
@@ -67,6 +69,23 @@ export async function checkProtection(sql: Queryable): Promise<CheckResult> {
   return unprotected.length === 0
     ? ok('every table with a tenant has forced policies')
     : fail(`unprotected: ${unprotected.join(', ')}`, 'run: purser migrate up');
+}
+
+/** Purser's own connections override these; other programs with the login do not. */
+export async function checkSettings(
+  sql: Queryable,
+  tenantUrl: string | undefined,
+): Promise<CheckResult> {
+  const tenantLogin =
+    tenantUrl === undefined ? undefined : decodeURIComponent(new URL(tenantUrl).username);
+  const found = await listChangedSettings(sql, tenantLogin);
+  if (found.length === 0) return ok('no role or database setting that Purser depends on');
+  const list = found.map(({ owner, setting }) => `${owner}: ${setting}`).join('; ');
+  return warn(
+    `set for a role or database: ${list}`,
+    `Purser's connections use their own values, except for ${keptSettings.join(' and ')}; for other programs ` +
+      'run: alter role ... reset, or alter database ... reset',
+  );
 }
 
 export async function checkConnections(sql: Queryable): Promise<CheckResult> {

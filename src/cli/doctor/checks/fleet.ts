@@ -19,6 +19,7 @@ export async function checkQueues(config: Config, database: Database): Promise<C
     redisTlsVerify: config.REDIS_TLS_VERIFY,
     databaseUrl: config.DATABASE_DIRECT_URL ?? config.DATABASE_URL ?? '',
     databaseTlsVerify: config.DATABASE_TLS_VERIFY,
+    serverVersion: database.serverVersion,
     workers: 0,
     fleetId: database.fleetId,
     applicationName: 'purser doctor',
