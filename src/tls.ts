@@ -72,7 +72,7 @@ function tlsOf(
   const cert = read('sslcert', files.cert);
   const key = read('sslkey', files.key);
   const host = url.hostname.replace(/^\[|\]$/g, '');
-  // libpq: `require` with an authority's file is `verify-ca`, which checks who signed, not the host's name.
+  // libpq: `require` with an authority's file is `verify-ca`, which checks the issuer, not the host name.
   const checksName = verify ?? (mode === 'verify-full' || files.ca === 'system');
   const checks = verify ?? (mode.startsWith('verify-') || files.ca !== null);
   return {

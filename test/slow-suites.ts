@@ -50,7 +50,7 @@ export const slowSuites: readonly SlowSuite[] = [
   {
     file: 'db/embedded/root.test.ts',
     reason:
-      'needs root and a second user; db/embedded/embedded tests the private Postgres as this user',
+      'needs root and a second user; db/embedded/embedded tests the embedded Postgres as this user',
   },
   {
     file: 'platform/connections.test.ts',

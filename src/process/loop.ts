@@ -18,7 +18,7 @@ export interface LoopOptions {
   readonly log: Logger;
   /** Longest pause after failures. Default 10 s. */
   readonly maxBackoffMs?: number;
-  /** Is told about every round that returns. */
+  /** Receives progress after every round that returns. */
   readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
   /** How long `stop` waits for the current round. Default 10 s. */
   readonly stopWithinMs?: number;

@@ -16,7 +16,7 @@ import type { SweepOptions } from './sweep-round.ts';
 
 export interface SchedulerOptions extends DispatchOptions, SweepOptions {
   readonly process: ProcessFacts;
-  /** Is told about every round that returns. */
+  /** Receives progress after every round that returns. */
   readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
   /** Job types whose schedules make no ticks here; default none. */
   readonly excludedJobTypes?: readonly string[];

@@ -20,7 +20,7 @@ export interface WebOptions extends WebAppOptions {
   readonly keys?: KnownKeys | undefined;
   /** 0 chooses a free port. */
   readonly port: number;
-  /** Is told of every heartbeat, written or failed. */
+  /** Receives progress after every heartbeat, written or failed. */
   readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
 }
 

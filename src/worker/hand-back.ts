@@ -1,5 +1,5 @@
 /**
- * The end of a shutdown's grace: every handler that still runs is told to stop, and its job becomes pending again
+ * The end of a shutdown's grace: every handler that still runs is aborted, and its job becomes pending again
  * without counting the attempt.
  */
 import type { Database } from '../db/database.ts';

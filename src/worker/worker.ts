@@ -40,7 +40,7 @@ export interface WorkerServiceOptions {
   /** Time that running jobs get to finish after a request to stop. */
   readonly shutdownGraceMs: number;
   readonly process: ProcessFacts;
-  /** Receives the progress of every loop and the entries that were taken. */
+  /** Receives progress after every round of a loop and every entry that was taken. */
   readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
   readonly queueWatch?: QueueWatchTiming | undefined;
   /** A thread cannot be terminated: the worker has to stop, and its process to end by SIGKILL. */

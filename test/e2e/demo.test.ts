@@ -1,4 +1,4 @@
-/** `purser demo` on a private Postgres, with generated data and with a file; no process stays behind. */
+/** `purser demo` on an embedded Postgres, with generated data and with a file; no process stays behind. */
 import { chmod, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

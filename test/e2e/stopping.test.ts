@@ -60,7 +60,7 @@ it('ends on SIGTERM during a start that waits for a database that does not answe
   });
 });
 
-it('ends `start all` with its private Postgres, leaving no process', async () => {
+it('ends `start all` with its embedded Postgres, leaving no process', async () => {
   const env = { PURSER_DATA_DIR: join(folder, 'data'), PORT: '0' };
   const started = await startRole('all', env, folder);
   expect(started.stderr.join('\n')).toContain('password for this start:');
@@ -70,7 +70,7 @@ it('ends `start all` with its private Postgres, leaving no process', async () =>
   await untilNoneRunsIn(folder);
 }, 60_000);
 
-it('ends `start all` on SIGTERM while its private Postgres starts, leaving no process', async () => {
+it('ends `start all` on SIGTERM while its embedded Postgres starts, leaving no process', async () => {
   const env = { PURSER_DATA_DIR: join(folder, 'early'), PORT: '0' };
   const started = startCli(['start', 'all'], { env, cwd: folder });
   await started.waitForLine(/^Postgres .* on 127\.0\.0\.1/);

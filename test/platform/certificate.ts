@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { chooseRunUser } from '../../src/db/embedded/user.ts';
 
 export interface Certificate {
-  /** Paths of PEM files. The user of the private Postgres can read the key. */
+  /** Paths of PEM files. The user of the embedded Postgres can read the key. */
   readonly certificate: string;
   readonly key: string;
   remove(): Promise<void>;

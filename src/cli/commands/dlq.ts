@@ -60,9 +60,9 @@ async function replay(invocation: Invocation): Promise<number> {
 
 async function discard(invocation: Invocation): Promise<number> {
   const jobId = checkJobId(invocation.positionals[0] ?? '');
-  const { reason, by: who } = operatorRecord(invocation);
+  const { reason, by: operator } = operatorRecord(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    await discardDeadLetter(database.system, jobId, { operator: who, source: 'cli', reason });
+    await discardDeadLetter(database.system, jobId, { operator, source: 'cli', reason });
     invocation.print(`dead letter ${jobId} discarded`);
     return exitCodes.ok;
   });

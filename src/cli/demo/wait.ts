@@ -10,7 +10,7 @@ const pollMs = 200;
 /** After this long without progress the demo prints what jobs wait for. */
 const noProgressMs = 15_000;
 
-/** Throws `interrupted` when the process is told to stop. */
+/** Throws `interrupted` when a stop was requested. */
 export async function untilDone(
   { invocation, lifecycle }: DemoRun,
   { system: sql }: Database,

@@ -77,7 +77,7 @@ export function parseInvocation(command: Command, rest: readonly string[]): Invo
     values: valuesOf,
     required: (name) => value(name) ?? '',
     flag: (name) => values[name] === true,
-    // A driver without its patches is told before any fault of the configuration.
+    // A driver without its patches is reported before any fault of the configuration.
     config: () => {
       assertDriverPatched();
       return loadConfig();

@@ -1,6 +1,6 @@
 /**
- * Which days of a series of daily costs stand out from the days before them, and what a period costs per
- * month. One parameter set for every series.
+ * The search of the offline analyst for unusual days in a series of daily costs, and the cost of a period per month.
+ * All series use the same parameters.
  */
 import { median, outlierScore, spreadOf } from '../analysis/robust-statistics.ts';
 import type { DailyCost, ServiceEvidence } from './evidence.ts';
@@ -17,7 +17,7 @@ export interface CostAnomaly {
   readonly cost: number;
   readonly expected: number;
   readonly score: number;
-  /** Days in a row, this one being the dearest. */
+  /** Length of the run of days; `day` is the one with the highest cost. */
   readonly days: number;
 }
 
@@ -30,7 +30,7 @@ export function modifiedZScore(value: number, history: readonly number[]): numbe
 
 /**
  * Days that cost far more than the 28 days before them, and more than the same weekday did lately (a
- * weekly batch is no anomaly). A run of such days is one finding, named by its dearest day.
+ * weekly batch is no anomaly). A run of such days is one finding, named by its day of highest cost.
  */
 export function findUnusualDays(service: ServiceEvidence, materialCost: number): CostAnomaly[] {
   const found: CostAnomaly[] = [];
@@ -47,12 +47,12 @@ export function findUnusualDays(service: ServiceEvidence, materialCost: number):
     const material = excess > Math.max(materialCost, minExcessShare * Math.abs(expected));
     if (score <= outlierScore || !material || isUsualForWeekday(day, cost, history)) continue;
     const inARow = run?.at === at - 1 ? run.anomaly : undefined;
-    const dearest = inARow !== undefined && inARow.cost >= cost ? inARow : undefined;
+    const highest = inARow !== undefined && inARow.cost >= cost ? inARow : undefined;
     const days = (inARow?.days ?? 0) + 1;
     const anomaly =
-      dearest === undefined
+      highest === undefined
         ? { service: service.service, day, cost, expected, score, days }
-        : { ...dearest, days };
+        : { ...highest, days };
     if (inARow !== undefined) found.pop();
     found.push(anomaly);
     run = { at, anomaly };

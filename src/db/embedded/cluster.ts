@@ -1,5 +1,5 @@
 /**
- * A private Postgres in a folder: initialised on first use, started under its guardian on a free port of 127.0.0.1,
+ * An embedded Postgres in a folder: initialised on first use, started under its guardian on a free port of 127.0.0.1,
  * stopped by `stop` or when this process ends, however it ends.
  */
 import { execFile, spawn } from 'node:child_process';
@@ -124,7 +124,7 @@ export async function launch(options: LaunchOptions): Promise<RunningCluster> {
       if (attempt < portAttempts && /Address already in use/.test(messageOf(error))) continue;
       throw new PurserError(
         'embedded_postgres_failed',
-        `the private Postgres in ${options.place.clusterDir} did not start: ${messageOf(error)}`,
+        `the embedded Postgres in ${options.place.clusterDir} did not start: ${messageOf(error)}`,
         { cause: error, exitCode: exitCodes.unavailable },
       );
     }

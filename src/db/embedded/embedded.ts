@@ -1,5 +1,5 @@
 /**
- * A private Postgres for `demo` and `start all`. Nothing has to be installed; data is kept in the data folder, and
+ * An embedded Postgres for `demo` and `start all`. Nothing has to be installed; data is kept in the data folder, and
  * after a crash the next start continues with the committed data.
  */
 import { chmod, realpath, rename, rm, stat } from 'node:fs/promises';

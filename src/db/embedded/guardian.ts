@@ -1,5 +1,5 @@
 /**
- * The process between Purser and its private Postgres: it starts the postmaster, restarts it after a crash, and shuts
+ * The process between Purser and its embedded Postgres: it starts the postmaster, restarts it after a crash, and shuts
  * it down cleanly when its standard input closes. That happens when the parent closes it and when the parent dies,
  * also by `kill -9`.
  */

@@ -1,5 +1,5 @@
 /**
- * One process at a time owns a private Postgres folder; a second one is refused with the owner's pid. Ownership ends
+ * One process at a time owns an embedded Postgres folder; a second one is refused with the owner's pid. Ownership ends
  * with its process, however it ends: a record counts only while the process that wrote it runs (same pid and start
  * time), so a reused pid never keeps a folder locked.
  */
@@ -96,7 +96,7 @@ export async function takeOwnership(folder: string): Promise<Ownership> {
 function inUse(folder: string, pid: number): PurserError {
   return new PurserError(
     'data_folder_in_use',
-    `the private Postgres in ${folder} is in use by process ${pid}. ` +
+    `the embedded Postgres in ${folder} is in use by process ${pid}. ` +
       'Stop that process, or choose another folder with PURSER_DATA_DIR, ' +
       'or set DATABASE_URL so that several processes can share one Postgres.',
     { details: { folder, pid }, exitCode: exitCodes.unavailable },

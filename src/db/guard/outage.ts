@@ -17,8 +17,8 @@ const lostConnection = new Set([
 const retryAfterMs = 2_000;
 
 /**
- * An outage is nobody's fault, so that it costs a job no attempt. A connection that was lost after a longer time
- * may have been ended for the transaction's own idleness: that stays an error of whoever was idle.
+ * An outage is not counted as an attempt. A connection that was lost after a longer time may have been ended because
+ * the transaction was idle: that stays an error of the handler.
  */
 export function asOutage(error: unknown, afterMs: number): unknown {
   const code = codeOf(error);

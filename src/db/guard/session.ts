@@ -1,6 +1,6 @@
 /**
- * One server session for tenant transactions. It is the only connection of its own driver pool, so the driver can
- * give it to nobody else, and when the server session ends this object ends too: it is never reconnected. Sessions
+ * One server session for tenant transactions. It is the only connection of its own driver pool, so the driver
+ * cannot lend it again, and when the server session ends this object ends too: it is never reconnected. Sessions
  * are lent to one transaction at a time by SessionPool.
  */
 import { setTimeout as sleep } from 'node:timers/promises';

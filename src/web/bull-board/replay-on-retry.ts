@@ -37,10 +37,10 @@ export async function replayOnRetry(
       404,
     );
   }
-  const who = c.get('operator');
-  const replayed = await replayDeadLetter(sql, jobId, { operator: who, source: 'bull_board' });
+  const operator = c.get('operator');
+  const replayed = await replayDeadLetter(sql, jobId, { operator, source: 'bull_board' });
   log.info(
-    { jobId, newJobId: replayed.jobId, created: replayed.created, who },
+    { jobId, newJobId: replayed.jobId, created: replayed.created, operator },
     'dead_letter_replayed',
   );
   try {
