@@ -69,6 +69,22 @@ export async function listHeartbeats(
     order by role, process_id`;
 }
 
+export interface ProcessClock {
+  readonly processId: string;
+  /** How far the process's clock is ahead of the database's; negative if behind. */
+  readonly aheadMs: number;
+}
+
+/** Clocks of the processes whose last heartbeat is younger than `withinMs`, as of that heartbeat. */
+export async function listProcessClocks(sql: Queryable, withinMs: number): Promise<ProcessClock[]> {
+  return sql<ProcessClock[]>`
+    select process_id as "processId",
+           (extract(epoch from process_clock_at - beat_at) * 1000)::float8 as "aheadMs"
+    from public.heartbeats
+    where process_clock_at is not null and beat_at > now() - ${withinMs} * interval '1 millisecond'
+    order by process_id`;
+}
+
 /** Slots of live workers per job type. A type that no live worker runs is absent. */
 export async function fleetSlots(sql: Queryable, withinMs: number): Promise<Map<string, number>> {
   const rows = await sql<{ jobType: string; slots: number }[]>`

@@ -99,7 +99,10 @@ export interface AttemptEnd {
   /** JSON; only for completed. */
   readonly result?: unknown;
   readonly error?: JobFault;
-  /** Earliest time of the next attempt (failed, pending, parked). */
+  /**
+   * Earliest time of the next attempt (failed, pending, parked). For failed and pending its distance from the present
+   * of this process is what counts, so that the database's clock decides when it is due.
+   */
   readonly scheduledFor?: Date;
   /** false: returned or snoozed; the attempt is not counted. */
   readonly countsAttempt: boolean;
@@ -135,7 +138,11 @@ export async function finishAttempts(
     to_state: end.toState,
     result: end.result ?? null,
     error: end.error ?? null,
-    scheduled_for: end.scheduledFor?.toISOString() ?? null,
+    scheduled_for: end.toState === 'parked' ? (end.scheduledFor?.toISOString() ?? null) : null,
+    delay_ms:
+      end.toState === 'parked' || end.scheduledFor === undefined
+        ? null
+        : Date.parse(end.scheduledFor.toISOString()) - Date.now(),
     counts: end.countsAttempt,
     detail: end.detail,
     needed_usd: end.neededUsd ?? null,
@@ -146,7 +153,7 @@ export async function finishAttempts(
   const answered = await sql<{ jobId: string; result: FinishResult }[]>`
     with ${lockTimeout(sql)}, request as materialized (
       select * from jsonb_to_recordset(${JSON.stringify(rows)}::text::jsonb) as r (
-        job_id bigint, token uuid, to_state text, result jsonb, error jsonb, scheduled_for timestamptz,
+        job_id bigint, token uuid, to_state text, result jsonb, error jsonb, scheduled_for timestamptz, delay_ms float8,
         counts boolean, detail jsonb, needed_usd numeric, suspect boolean, shared_loss int, isolated_loss int)
     ), gate as materialized (
       select t.token from purser.context_tokens t join request r on t.token = r.token and t.job_id = r.job_id
@@ -173,7 +180,7 @@ export async function finishAttempts(
       update public.background_jobs j
       set state = o.end_state, result = o.result, error = coalesce(o.error, j.error),
           state_detail = case when o.end_state = o.to_state then o.detail else o.request end,
-          scheduled_for = coalesce(o.scheduled_for, j.scheduled_for), needed_usd = o.needed_usd,
+          scheduled_for = coalesce(o.scheduled_for, now() + o.delay_ms * interval '1 millisecond', j.scheduled_for), needed_usd = o.needed_usd,
           -- A parked job may wait for two budget periods, counted from the first parking. Running time is no
           -- waiting time.
           give_up_at = case when o.end_state = 'parked'

@@ -76,6 +76,14 @@ describe('dispatch order', () => {
   });
 });
 
+it('every tenant gets its first job before any tenant gets its second, also in the order of the queue', async () => {
+  const tenants = [await addTenant(test.sql), await addTenant(test.sql)].toSorted();
+  for (const tenantId of tenants) await flood(tenantId, 10);
+  const served = (await claim(test.sql, 5)).map(({ tenantId }) => tenantId);
+  const [first, second] = tenants;
+  expect(served).toEqual([first, second, first, second, first]);
+});
+
 it('no more jobs are claimed than the capacity of their type', async () => {
   for (let n = 0; n < 3; n += 1) {
     const tenantId = await addTenant(test.sql);

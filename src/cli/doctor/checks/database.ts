@@ -2,6 +2,8 @@
 import type { Config } from '../../../config.ts';
 import type { Queryable, Sql } from '../../../db/connect.ts';
 import type { Database } from '../../../db/database.ts';
+import { listProcessClocks } from '../../../db/heartbeats.ts';
+import type { ProcessClock } from '../../../db/heartbeats.ts';
 import { migrationStatus } from '../../../db/migrate.ts';
 import { listChangedSettings } from '../../../db/check-settings.ts';
 import { keptSettings } from '../../../session-settings.ts';
@@ -13,6 +15,7 @@ import type { CheckResult } from './finding.ts';
 
 const minimumPostgres = 15;
 const clockToleranceMs = 2_000;
+const liveWithinMs = 15_000;
 
 export function checkPostgres({ serverVersion }: Database): CheckResult {
   const seen = `Postgres ${serverVersion}`;
@@ -111,10 +114,20 @@ export function checkPooler(config: Config, { pooler }: Database): CheckResult {
     : ok('transaction mode; migrations and queues in Postgres use DATABASE_DIRECT_URL');
 }
 
+const describeClock = ({ processId, aheadMs }: ProcessClock): string =>
+  `${processId} is ${Math.round(Math.abs(aheadMs))} ms ${aheadMs > 0 ? 'ahead' : 'behind'}`;
+
+/** The clocks of this process and of every live one. */
 export async function checkClock(sql: Queryable): Promise<CheckResult> {
   const before = Date.now();
   const [row] = await sql<{ at: Date }[]>`select clock_timestamp() as at`;
   const offMs = Math.abs((row?.at.getTime() ?? 0) - (before + Date.now()) / 2);
-  const seen = `differs from the database clock by ${Math.round(offMs)} ms`;
-  return offMs > clockToleranceMs ? warn(seen, 'synchronise the clocks (NTP)') : ok(seen);
+  const wrong = (await listProcessClocks(sql, liveWithinMs)).filter(
+    ({ aheadMs }) => Math.abs(aheadMs) > clockToleranceMs,
+  );
+  const own = `differs from the database clock by ${Math.round(offMs)} ms`;
+  const seen = [own, ...wrong.map(describeClock)].join('; ');
+  return offMs > clockToleranceMs || wrong.length > 0
+    ? warn(seen, 'synchronise the clocks (NTP); the database decides what is due')
+    : ok(seen);
 }
