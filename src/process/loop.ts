@@ -20,6 +20,8 @@ export interface LoopOptions {
   readonly maxBackoffMs?: number;
   /** Receives progress after every round that returns. */
   readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
+  /** Called after a round that failed, before the pause. Its own failure is ignored. */
+  readonly onFailure?: ((error: unknown) => Promise<void>) | undefined;
   /** How long `stop` waits for the current round. Default 10 s. */
   readonly stopWithinMs?: number;
 }
@@ -75,6 +77,7 @@ export function startLoop(options: LoopOptions): Loop {
           log.error({ loop: name, failures, error }, 'loop_failed');
           logged = true;
         }
+        await options.onFailure?.(error).catch(() => {});
       }
       task?.progressed();
       if (failures > 0) await pause(Math.min(maxBackoffMs, everyMs * 2 ** failures));

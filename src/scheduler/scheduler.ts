@@ -4,6 +4,7 @@
  */
 import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
 import type { ProcessFacts } from '../db/heartbeats.ts';
+import { closeReadOnlySessions } from '../db/read-only-sessions.ts';
 import { startLoop } from '../process/loop.ts';
 import { claimDueTenants } from '../schedules/claim.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
@@ -58,12 +59,14 @@ export async function claimOnce(
 export function startScheduler(options: SchedulerOptions): SchedulerService {
   const { log, sql, watchdog } = options;
   const failing = createFailingTenants(log);
+  const onFailure = (error: unknown) => closeReadOnlySessions(error, sql);
   const loops = [
     startLoop({
       name: 'claim',
       everyMs: options.claimEveryMs ?? 1_000,
       log,
       watchdog,
+      onFailure,
       runOnce: () => claimOnce(options),
     }),
     startLoop({
@@ -75,6 +78,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
       maxBackoffMs: 3_000,
       log,
       watchdog,
+      onFailure,
       runOnce: () => dispatchOnce({ ...options, failing }),
     }),
     startLoop({
@@ -82,6 +86,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
       everyMs: options.sweepEveryMs ?? 3_000,
       log,
       watchdog,
+      onFailure,
       // A sweep that found work does not need to run again at once.
       runOnce: async () => {
         await sweepOnce(options);
@@ -94,6 +99,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
     everyMs: 2_000,
     log,
     watchdog,
+    onFailure,
     runOnce: async () => {
       const oldest = Math.min(...loops.map((loop) => loop.succeededAt().getTime()));
       await writeHeartbeat(sql, {

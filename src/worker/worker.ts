@@ -7,6 +7,7 @@ import type { Worker } from 'bullmq';
 import type { Database } from '../db/database.ts';
 import { writeHeartbeat, removeHeartbeat } from '../db/heartbeats.ts';
 import type { ProcessFacts } from '../db/heartbeats.ts';
+import { closeReadOnlySessions } from '../db/read-only-sessions.ts';
 import { returnToPending } from '../jobs/queued.ts';
 import type { Logger } from '../log.ts';
 import { startLoop } from '../process/loop.ts';
@@ -130,12 +131,15 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
       metrics: await metrics.registry.getMetricsAsJSON(),
     });
   };
+  const onFailure = (error: unknown) =>
+    closeReadOnlySessions(error, database.system, database.leases);
   const leases = startLoop({
     name: 'leases',
     everyMs: Math.max(50, Math.floor(leaseMs / 5)),
     maxBackoffMs: leaseMs / 5,
     log,
     watchdog,
+    onFailure,
     runOnce: async () => {
       await keepLeases(lease);
       return 0;
@@ -146,6 +150,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     everyMs: Math.max(50, Math.floor(leaseMs / 5)),
     log,
     watchdog,
+    onFailure,
     runOnce: async () => {
       await storeHandlerOutput(lease);
       return 0;
@@ -157,6 +162,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     everyMs: 2_000,
     log,
     watchdog,
+    onFailure,
     runOnce: async () => {
       await backend.ping();
       progressedAt = new Date();
