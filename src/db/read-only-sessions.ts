@@ -13,10 +13,7 @@ const isReadOnly = (error: unknown): boolean =>
   (error instanceof Error && error.cause !== undefined && isReadOnly(error.cause));
 
 /** After a failure by a read-only session: ends those sessions of the pools that are read-only. */
-export async function closeReadOnlySessions(
-  error: unknown,
-  ...pools: readonly Sql[]
-): Promise<void> {
+export async function closeReadOnlySessions(pools: readonly Sql[], error: unknown): Promise<void> {
   if (!isReadOnly(error)) return;
   const closing = pools.flatMap((sql) =>
     // As many at once as the pool has connections, so that each takes one.

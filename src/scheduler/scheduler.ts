@@ -59,7 +59,7 @@ export async function claimOnce(
 export function startScheduler(options: SchedulerOptions): SchedulerService {
   const { log, sql, watchdog } = options;
   const failing = createFailingTenants(log);
-  const onFailure = (error: unknown) => closeReadOnlySessions(error, sql);
+  const onFailure = (error: unknown) => closeReadOnlySessions([sql], error);
   const loops = [
     startLoop({
       name: 'claim',

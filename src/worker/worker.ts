@@ -132,7 +132,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     });
   };
   const onFailure = (error: unknown) =>
-    closeReadOnlySessions(error, database.system, database.leases);
+    closeReadOnlySessions([database.system, database.leases], error);
   const leases = startLoop({
     name: 'leases',
     everyMs: Math.max(50, Math.floor(leaseMs / 5)),
