@@ -1,6 +1,6 @@
 /** `purser jobs cancel`, and cancel requests, pauses, progress and log lines in `jobs show`. */
 import { userInfo } from 'node:os';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it } from 'vitest';
 import { storeProgress } from '../../../src/jobs/leases.ts';
 import type { BegunAttempt } from '../../../src/jobs/attempts.ts';
 import { listCancelRequests } from '../../../src/jobs/cancel.ts';
@@ -14,24 +14,12 @@ import {
   runningJob,
   step,
 } from '../../jobs/job-steps.ts';
-import { freshDatabase } from '../../support/database.ts';
-import type { TestDatabase } from '../../support/database.ts';
 import { addTenant } from '../../support/tenants.ts';
-import { invokeWith } from '../in-process.ts';
-import type { Invoke } from '../in-process.ts';
+import { useCliDatabase } from '../cli-database.ts';
 
-let test: TestDatabase;
-let invoke: Invoke;
-let tenantId: string;
-beforeAll(async () => {
-  test = await freshDatabase();
-  invoke = invokeWith({ DATABASE_URL: test.url });
-  await addJobType(test.sql);
-});
-beforeEach(async () => {
-  tenantId = await addTenant(test.sql);
-});
-afterAll(() => test.close());
+const cli = useCliDatabase();
+const { invoke } = cli;
+beforeAll(() => addJobType(cli.sql));
 
 const cancel = (jobId: string, ...more: string[]) =>
   invoke('jobs', 'cancel', jobId, '--reason', 'wrong file', ...more);
@@ -39,52 +27,52 @@ const cancel = (jobId: string, ...more: string[]) =>
 /** Runs `act` as the worker would, once it has found the cancel request of its attempt. */
 async function whenAsked(attempt: BegunAttempt, act: () => Promise<unknown>): Promise<void> {
   await eventually('the cancel request', async () =>
-    (await listCancelRequests(test.sql, [attempt.token])).get(attempt.token),
+    (await listCancelRequests(cli.sql, [attempt.token])).get(attempt.token),
   );
   await act();
 }
 
 describe('jobs cancel', () => {
   it('cancels a waiting job and records the login, or the name given by --by', async () => {
-    const jobId = await addJob(test.sql, tenantId);
+    const jobId = await addJob(cli.sql, cli.tenantId);
     expect(await cancel(jobId)).toEqual({ code: 0, out: `job ${jobId} is cancelled`, err: '' });
-    expect(await jobRow(test.sql, jobId)).toMatchObject({
+    expect(await jobRow(cli.sql, jobId)).toMatchObject({
       state: 'cancelled',
       state_detail: { by: userInfo().username, reason: 'wrong file' },
     });
-    const other = await addJob(test.sql, tenantId);
+    const other = await addJob(cli.sql, cli.tenantId);
     await cancel(other, '--by', 'Alice M\u00fcller');
-    expect(await jobRow(test.sql, other)).toMatchObject({
+    expect(await jobRow(cli.sql, other)).toMatchObject({
       state_detail: { by: 'Alice M\u00fcller', reason: 'wrong file' },
     });
   });
 
   it('waits until the worker has stopped a running job', async () => {
-    const attempt = await runningJob(test.sql, tenantId);
+    const attempt = await runningJob(cli.sql, cli.tenantId);
     const [{ code, out }] = await Promise.all([
       cancel(attempt.jobId),
-      whenAsked(attempt, () => finish(test.sql, attempt, { toState: 'cancelled' })),
+      whenAsked(attempt, () => finish(cli.sql, attempt, { toState: 'cancelled' })),
     ]);
     expect([code, out]).toEqual([0, `job ${attempt.jobId} is cancelled`]);
   });
 
   it('cancels a running job that returned to waiting', async () => {
-    const attempt = await runningJob(test.sql, tenantId);
+    const attempt = await runningJob(cli.sql, cli.tenantId);
     const [{ code }] = await Promise.all([
       cancel(attempt.jobId),
       whenAsked(attempt, () =>
-        finish(test.sql, attempt, { toState: 'pending', countsAttempt: false }),
+        finish(cli.sql, attempt, { toState: 'pending', countsAttempt: false }),
       ),
     ]);
     expect(code).toBe(0);
-    expect(await jobRow(test.sql, attempt.jobId)).toMatchObject({ state: 'cancelled' });
+    expect(await jobRow(cli.sql, attempt.jobId)).toMatchObject({ state: 'cancelled' });
   });
 
   it('exits 1 when the job completed first', async () => {
-    const attempt = await runningJob(test.sql, tenantId);
+    const attempt = await runningJob(cli.sql, cli.tenantId);
     const [{ code, out }] = await Promise.all([
       cancel(attempt.jobId),
-      whenAsked(attempt, () => finish(test.sql, attempt)),
+      whenAsked(attempt, () => finish(cli.sql, attempt)),
     ]);
     expect([code, out]).toEqual([
       1,
@@ -93,7 +81,7 @@ describe('jobs cancel', () => {
   });
 
   it('does not wait with --wait 0, and exits 1 when the job still runs after the wait', async () => {
-    const attempt = await runningJob(test.sql, tenantId);
+    const attempt = await runningJob(cli.sql, cli.tenantId);
     const asked = await cancel(attempt.jobId, '--wait', '0');
     expect(asked).toMatchObject({
       code: 0,
@@ -106,8 +94,8 @@ describe('jobs cancel', () => {
   });
 
   it('prints JSON: the job, the outcome and the state', async () => {
-    const waiting = await addJob(test.sql, tenantId);
-    const running = await runningJob(test.sql, tenantId);
+    const waiting = await addJob(cli.sql, cli.tenantId);
+    const running = await runningJob(cli.sql, cli.tenantId);
     const said = async (jobId: string, ...more: string[]): Promise<unknown> =>
       JSON.parse((await cancel(jobId, '--json', ...more)).out);
     expect(await said(waiting)).toEqual({
@@ -124,7 +112,7 @@ describe('jobs cancel', () => {
   });
 
   it('succeeds for a job that was already cancelled', async () => {
-    const jobId = await addJob(test.sql, tenantId);
+    const jobId = await addJob(cli.sql, cli.tenantId);
     await cancel(jobId);
     expect(await cancel(jobId)).toEqual({
       code: 0,
@@ -135,7 +123,7 @@ describe('jobs cancel', () => {
 
   it('refuses an unknown job, and an empty or unprintable reason or name', async () => {
     expect(await cancel('999999999')).toMatchObject({ code: 1, err: 'there is no job 999999999' });
-    const jobId = await addJob(test.sql, tenantId);
+    const jobId = await addJob(cli.sql, cli.tenantId);
     const bad = [
       ['--reason', '  '],
       ['--reason', 'two\nlines'],
@@ -151,21 +139,21 @@ describe('jobs cancel', () => {
       const { code, err } = await invoke('jobs', 'cancel', jobId, ...args);
       expect([args, code, err]).toEqual([args, 64, expect.stringMatching(/--(reason|by|wait)/)]);
     }
-    expect(await jobRow(test.sql, jobId)).toMatchObject({ state: 'pending' });
+    expect(await jobRow(cli.sql, jobId)).toMatchObject({ state: 'pending' });
   });
 });
 
 describe('jobs show', () => {
   it('lists the pauses that apply to a waiting job, and no others', async () => {
-    const jobId = await addJob(test.sql, tenantId);
-    const other = await addTenant(test.sql);
+    const jobId = await addJob(cli.sql, cli.tenantId);
+    const other = await addTenant(cli.sql);
     await invoke('pause', '--type', step, '--reason', 'bad release', '--by', 'alice');
-    await invoke('pause', '--tenant', tenantId, '--reason', 'unpaid', '--by', 'bob');
+    await invoke('pause', '--tenant', cli.tenantId, '--reason', 'unpaid', '--by', 'bob');
     await invoke('pause', '--tenant', other, '--reason', 'elsewhere');
     const { out } = await invoke('jobs', 'show', jobId);
     expect(out.match(/^paused .*$/gm)).toEqual([
       `paused         job type ${step}, by alice: bad release`,
-      `paused         tenant ${tenantId}, by bob: unpaid`,
+      `paused         tenant ${cli.tenantId}, by bob: unpaid`,
     ]);
     await cancel(jobId);
     expect((await invoke('jobs', 'show', jobId)).out).not.toMatch(/^paused/m);
@@ -173,16 +161,16 @@ describe('jobs show', () => {
   });
 
   it('prints progress and the newest log lines, with control characters escaped', async () => {
-    const attempt = await runningJob(test.sql, tenantId);
+    const attempt = await runningJob(cli.sql, cli.tenantId);
     const { jobId, token } = attempt;
-    await storeProgress(test.sql, [{ token, done: 0.4, note: '4 of 10' }]);
+    await storeProgress(cli.sql, [{ token, done: 0.4, note: '4 of 10' }]);
     const at = '2026-03-04T05:06:07.089Z';
     const lines = Array.from({ length: 60 }, (_, n) => ({
       at,
       level: 'info',
       text: `row ${n + 1} \u001b[2J\nforged`,
     }));
-    await storeLogLines(test.sql, [{ jobId, tenantId, attempt: 1, lines }]);
+    await storeLogLines(cli.sql, [{ jobId, tenantId: cli.tenantId, attempt: 1, lines }]);
     const rowsIn = (text: string) => text.match(/ info +row \d+/g)?.length ?? 0;
 
     const shown = await invoke('jobs', 'show', jobId);

@@ -1,26 +1,11 @@
 /** What an operator types on a day with a database: tenants, jobs, dead letters, budgets. */
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { freshDatabase } from '../../support/database.ts';
-import type { TestDatabase } from '../../support/database.ts';
+import { describe, expect, it } from 'vitest';
 import { runCli } from '../../support/process.ts';
-import { addTenant } from '../../support/tenants.ts';
 import { invokeWith } from '../in-process.ts';
-import type { Invoke } from '../in-process.ts';
+import { useCliDatabase } from '../cli-database.ts';
 
-let database: TestDatabase;
-let invoke: Invoke;
-let tenantId: string;
-beforeAll(async () => {
-  database = await freshDatabase();
-  invoke = invokeWith({ DATABASE_URL: database.url });
-});
-beforeEach(async () => {
-  tenantId = await addTenant(database.sql);
-});
-afterAll(() => database.close());
-
-const json = async (...args: string[]): Promise<unknown> =>
-  JSON.parse((await invoke(...args, '--json')).out);
+const cli = useCliDatabase();
+const { invoke, json } = cli;
 
 describe('tenants', () => {
   it.each([
@@ -42,7 +27,7 @@ describe('tenants', () => {
   it('names the plans there are when a plan is not one of them', async () => {
     for (const args of [
       ['tenants', 'add', 'new', '--plan', 'platinum'],
-      ['tenants', 'set-plan', tenantId, 'platinum'],
+      ['tenants', 'set-plan', cli.tenantId, 'platinum'],
     ]) {
       expect(await invoke(...args)).toEqual({
         code: 64,
@@ -69,15 +54,18 @@ describe('tenants', () => {
 
 describe('jobs', () => {
   it('accepts a job once per dedup key and shows it with its history', async () => {
-    const args = ['enqueue', 'finops_analysis', '--tenant', tenantId, '--dedup-key', 'once'];
+    const args = ['enqueue', 'finops_analysis', '--tenant', cli.tenantId, '--dedup-key', 'once'];
     const first = await json(...args);
     const second = await json(...args);
     expect(first).toMatchObject({ created: true });
     expect(second).toMatchObject({ created: false });
     const { jobId } = first as { jobId: string };
     expect(second).toMatchObject({ jobId });
-    expect(await json('jobs', 'list', '--tenant', tenantId)).toHaveLength(1);
-    expect(await json('jobs', 'show', jobId)).toMatchObject({ tenantId, state: 'pending' });
+    expect(await json('jobs', 'list', '--tenant', cli.tenantId)).toHaveLength(1);
+    expect(await json('jobs', 'show', jobId)).toMatchObject({
+      tenantId: cli.tenantId,
+      state: 'pending',
+    });
     const shown = await invoke('jobs', 'show', jobId);
     expect(shown.out).toMatch(/state +pending/);
     expect(shown.out).toMatch(/dedup key +once/);
@@ -88,16 +76,16 @@ describe('jobs', () => {
     { payload: '{"note":"\\ud800"}', says: 'half of a surrogate pair' },
     { payload: '{"id":12345678901234567890}', says: 'field "id" is a number beyond' },
   ])('refuses the payload $payload and names the field', async ({ payload, says }) => {
-    const args = ['enqueue', 'finops_analysis', '--tenant', tenantId, '--payload', payload];
+    const args = ['enqueue', 'finops_analysis', '--tenant', cli.tenantId, '--payload', payload];
     const { code, err } = await invoke(...args);
     expect(code).toBe(1);
     expect(err).toContain(says);
-    expect(await json('jobs', 'list', '--tenant', tenantId)).toEqual([]);
+    expect(await json('jobs', 'list', '--tenant', cli.tenantId)).toEqual([]);
   });
 
   it('refuses an unusable dedup key without a word of SQL', async () => {
     for (const key of ['', 'k'.repeat(3_000), 'nul\u0000']) {
-      const args = ['enqueue', 'finops_analysis', '--tenant', tenantId, '--dedup-key', key];
+      const args = ['enqueue', 'finops_analysis', '--tenant', cli.tenantId, '--dedup-key', key];
       const { code, err } = await invoke(...args);
       expect(code).not.toBe(0);
       expect(err).toMatch(/dedup key/i);
@@ -106,7 +94,7 @@ describe('jobs', () => {
   });
 
   it('says how a job type becomes known', async () => {
-    const { code, err } = await invoke('enqueue', 'no_such_type', '--tenant', tenantId);
+    const { code, err } = await invoke('enqueue', 'no_such_type', '--tenant', cli.tenantId);
     expect(code).toBe(1);
     expect(err).toMatch(/no job type "no_such_type".*PURSER_HANDLERS/);
   });
@@ -114,16 +102,16 @@ describe('jobs', () => {
 
 describe('a payload on stdin', () => {
   const pipe = (bytes: Buffer) =>
-    invokeWith({ DATABASE_URL: database.url }, [bytes])(
+    invokeWith({ DATABASE_URL: cli.url }, [bytes])(
       'enqueue',
       'finops_analysis',
       '--tenant',
-      tenantId,
+      cli.tenantId,
       '--payload',
       '-',
     );
-  const stored = () => database.sql`
-    select payload from background_jobs where tenant_id = ${tenantId}`;
+  const stored = () => cli.sql`
+    select payload from background_jobs where tenant_id = ${cli.tenantId}`;
 
   it('is taken with the mark that some editors put before it', async () => {
     const { code } = await pipe(Buffer.from('\uFEFF{"note": "caf\u00e9"}'));
@@ -141,12 +129,12 @@ describe('a payload on stdin', () => {
 describe('dead letters', () => {
   /** A dead letter whose error tries to move the cursor. */
   async function deadLetter(message = 'bad \u001b[2J\u009b2J news'): Promise<string> {
-    const { jobId } = (await json('enqueue', 'finops_analysis', '--tenant', tenantId)) as {
+    const { jobId } = (await json('enqueue', 'finops_analysis', '--tenant', cli.tenantId)) as {
       jobId: string;
     };
-    await database.sql`
+    await cli.sql`
       update background_jobs set state = 'dead_letter', finished_at = now(),
-        error = ${database.sql.json({ code: 'boom', message })}
+        error = ${cli.sql.json({ code: 'boom', message })}
       where id = ${jobId}::bigint`;
     return jobId;
   }
@@ -160,12 +148,12 @@ describe('dead letters', () => {
 
   it('replays once, however often it is asked', async () => {
     const jobId = await deadLetter();
-    expect(await json('dlq', 'list', '--tenant', tenantId)).toHaveLength(1);
+    expect(await json('dlq', 'list', '--tenant', cli.tenantId)).toHaveLength(1);
     const first = await json('dlq', 'replay', jobId);
     const second = await json('dlq', 'replay', jobId);
     expect(first).toMatchObject({ created: true });
     expect(second).toMatchObject({ created: false, jobId: (first as { jobId: string }).jobId });
-    expect(await json('dlq', 'list', '--tenant', tenantId)).toEqual([]);
+    expect(await json('dlq', 'list', '--tenant', cli.tenantId)).toEqual([]);
     expect((await invoke('dlq', 'replay', jobId)).out).toContain('was already replayed, by job');
   });
 
@@ -173,9 +161,14 @@ describe('dead letters', () => {
     const jobId = await deadLetter();
     const discarded = await invoke('dlq', 'discard', jobId, '--reason', 'tenant left');
     expect(discarded.code).toBe(0);
-    expect(await json('dlq', 'list', '--tenant', tenantId)).toEqual([]);
-    expect(await json('jobs', 'list', '--tenant', tenantId)).toHaveLength(1);
-    const { jobId: alive } = (await json('enqueue', 'finops_analysis', '--tenant', tenantId)) as {
+    expect(await json('dlq', 'list', '--tenant', cli.tenantId)).toEqual([]);
+    expect(await json('jobs', 'list', '--tenant', cli.tenantId)).toHaveLength(1);
+    const { jobId: alive } = (await json(
+      'enqueue',
+      'finops_analysis',
+      '--tenant',
+      cli.tenantId,
+    )) as {
       jobId: string;
     };
     const forged = await invoke('dlq', 'discard', jobId, '--reason', 'gone\nby root');
@@ -194,11 +187,11 @@ describe('dead letters', () => {
 
   it('keeps control characters of an error away from the terminal', async () => {
     const jobId = await deadLetter();
-    const env = { DATABASE_URL: database.url };
+    const env = { DATABASE_URL: cli.url };
     const [text, asJson, list] = await Promise.all([
       runCli(['jobs', 'show', jobId], { env }),
       runCli(['jobs', 'show', jobId, '--json'], { env }),
-      runCli(['dlq', 'list', '--tenant', tenantId], { env }),
+      runCli(['dlq', 'list', '--tenant', cli.tenantId], { env }),
     ]);
     for (const { code, stdout } of [text, asJson, list]) {
       expect(code).toBe(0);
@@ -214,30 +207,30 @@ describe('dead letters', () => {
 describe('budgets', () => {
   it('sets a limit exactly and shows it', async () => {
     for (const limit of ['25.00', '0', '0.000000001', '999999999']) {
-      const set = ['budget', 'set', '--tenant', tenantId, '--monthly-limit', limit];
+      const set = ['budget', 'set', '--tenant', cli.tenantId, '--monthly-limit', limit];
       expect(await invoke(...set)).toMatchObject({ code: 0 });
-      expect(await json('budget', 'show', '--tenant', tenantId)).toMatchObject([
-        { tenantId, monthlyLimitUsd: limit.replace(/\.00$/, ''), hardLimit: true },
+      expect(await json('budget', 'show', '--tenant', cli.tenantId)).toMatchObject([
+        { tenantId: cli.tenantId, monthlyLimitUsd: limit.replace(/\.00$/, ''), hardLimit: true },
       ]);
     }
   });
 
   it('verifies the books, and names a planted difference with exit 1', async () => {
-    await json('budget', 'set', '--tenant', tenantId, '--monthly-limit', '5');
+    await json('budget', 'set', '--tenant', cli.tenantId, '--monthly-limit', '5');
     expect(await invoke('budget', 'verify')).toMatchObject({ code: 0 });
-    await database.sql`
+    await cli.sql`
       insert into llm_budget_periods (budget_id, tenant_id, period_start, spent_usd)
       select id, tenant_id, date_trunc('month', now())::date, 0.5 from llm_budgets
-      where tenant_id = ${tenantId}`;
+      where tenant_id = ${cli.tenantId}`;
     const text = await invoke('budget', 'verify');
     expect(text.code).toBe(1);
-    expect(text.out).toContain(tenantId);
+    expect(text.out).toContain(cli.tenantId);
     expect(text.out).toMatch(/spent/);
     expect(await json('budget', 'verify')).toMatchObject({
       differences: expect.arrayContaining([
-        expect.objectContaining({ tenantId, stored: '0.500000000' }),
+        expect.objectContaining({ tenantId: cli.tenantId, stored: '0.500000000' }),
       ]),
     });
-    await database.sql`delete from llm_budget_periods where tenant_id = ${tenantId}`;
+    await cli.sql`delete from llm_budget_periods where tenant_id = ${cli.tenantId}`;
   });
 });

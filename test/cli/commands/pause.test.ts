@@ -1,27 +1,14 @@
 /** `purser pause|resume|pauses`, and the warning of `doctor`. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { addJob, addJobType, claim, step } from '../../jobs/job-steps.ts';
-import { freshDatabase } from '../../support/database.ts';
-import type { TestDatabase } from '../../support/database.ts';
-import { addTenant } from '../../support/tenants.ts';
-import { invokeWith } from '../in-process.ts';
-import type { Invoke } from '../in-process.ts';
+import { useCliDatabase } from '../cli-database.ts';
 
-let test: TestDatabase;
-let invoke: Invoke;
-let tenantId: string;
-beforeAll(async () => {
-  test = await freshDatabase();
-  invoke = invokeWith({ DATABASE_URL: test.url });
-  await addJobType(test.sql);
-});
-beforeEach(async () => {
-  tenantId = await addTenant(test.sql);
-});
+const cli = useCliDatabase();
+const { invoke } = cli;
+beforeAll(() => addJobType(cli.sql));
 afterEach(async () => {
-  await test.sql`delete from pauses`;
+  await cli.sql`delete from pauses`;
 });
-afterAll(() => test.close());
 
 const pause = (...args: string[]) => invoke('pause', ...args, '--reason', 'bad release');
 const doctor = async (): Promise<{ level: string; seen: string; fix?: string }> => {
@@ -33,16 +20,16 @@ describe('pause and resume', () => {
   it('stop and resume dispatch of a type, of a tenant and of everything', async () => {
     for (const [args, title, again] of [
       [['--type', step], `job type ${step}`, `--type=${step}`],
-      [['--tenant', tenantId], `tenant ${tenantId}`, `--tenant=${tenantId}`],
+      [['--tenant', cli.tenantId], `tenant ${cli.tenantId}`, `--tenant=${cli.tenantId}`],
       [['--all'], 'everything', '--all'],
     ] as const) {
-      const jobId = await addJob(test.sql, tenantId);
+      const jobId = await addJob(cli.sql, cli.tenantId);
       expect(await pause(...args)).toEqual({
         code: 0,
         out: `${title} is paused; jobs already in a queue still run; to resume: purser resume ${again}`,
         err: '',
       });
-      expect(await claim(test.sql)).toEqual([]);
+      expect(await claim(cli.sql)).toEqual([]);
       const resumed = await invoke('resume', again);
       expect(resumed).toMatchObject({
         code: 0,
@@ -50,7 +37,7 @@ describe('pause and resume', () => {
           new RegExp(`^${title} is resumed; it was paused by .+ since 2\\S+: bad release$`),
         ),
       });
-      expect((await claim(test.sql)).map((job) => job.jobId)).toEqual([jobId]);
+      expect((await claim(cli.sql)).map((job) => job.jobId)).toEqual([jobId]);
       expect(await invoke('resume', ...args)).toEqual({
         code: 0,
         out: `${title} was not paused`,
@@ -72,7 +59,11 @@ describe('pause and resume', () => {
   it('accept exactly one existing target', async () => {
     for (const command of ['pause', 'resume']) {
       const reason = command === 'pause' ? ['--reason', 'x'] : [];
-      for (const args of [[], ['--all', '--type', step], ['--type', step, '--tenant', tenantId]]) {
+      for (const args of [
+        [],
+        ['--all', '--type', step],
+        ['--type', step, '--tenant', cli.tenantId],
+      ]) {
         expect(await invoke(command, ...args, ...reason)).toEqual({
           code: 64,
           out: '',
@@ -108,16 +99,16 @@ describe('pause and resume', () => {
 describe('pauses', () => {
   it('lists pauses with time, operator and reason, oldest first', async () => {
     expect((await invoke('pauses')).out).toBe('nothing is paused');
-    await pause('--tenant', tenantId, '--by', 'alice');
+    await pause('--tenant', cli.tenantId, '--by', 'alice');
     await pause('--all', '--by', 'bob');
     const { out } = await invoke('pauses');
     expect(out.split('\n').slice(2)).toEqual([
-      expect.stringMatching(new RegExp(`^tenant ${tenantId} +2\\S+Z +alice +bad release$`)),
+      expect.stringMatching(new RegExp(`^tenant ${cli.tenantId} +2\\S+Z +alice +bad release$`)),
       expect.stringMatching(/^everything +2\S+Z +bob +bad release$/),
     ]);
     const json = JSON.parse((await invoke('pauses', '--json')).out);
     expect(json).toMatchObject([
-      { scope: 'tenant', name: tenantId, by: 'alice', reason: 'bad release' },
+      { scope: 'tenant', name: cli.tenantId, by: 'alice', reason: 'bad release' },
       { scope: 'all', name: '', by: 'bob' },
     ]);
   });
@@ -127,7 +118,7 @@ describe('doctor', () => {
   it('warns of every pause with its reason and the command that removes it', async () => {
     expect(await doctor()).toMatchObject({ level: 'ok', seen: 'nothing is paused' });
     const odd = `-it's; $(odd)`;
-    await test.sql`insert into tenants (id) values (${odd})`;
+    await cli.sql`insert into tenants (id) values (${odd})`;
     await invoke('pause', `--tenant=${odd}`, '--reason', 'unpaid', '--by', 'alice');
     await pause('--type', step);
     const found = await doctor();
@@ -139,8 +130,8 @@ describe('doctor', () => {
   });
 
   it('names five pauses and counts the others', async () => {
-    await test.sql`insert into tenants (id) select 'many-' || n from generate_series(1, 9) n`;
-    await test.sql`
+    await cli.sql`insert into tenants (id) select 'many-' || n from generate_series(1, 9) n`;
+    await cli.sql`
       insert into pauses (scope, name, reason, by)
       select 'tenant', 'many-' || n, 'unpaid', 'alice' from generate_series(1, 9) n`;
     const { seen } = await doctor();
