@@ -54,7 +54,7 @@ describe.each(wireProtocols)('an answer of no use, in the protocol of %s', (kind
     ['the wrong schema', '{"summary": 7}', /summary: .*; score: /],
     ['nothing', '', /the answer is empty/],
     ['a list', '[1, 2]', /object/],
-  ])('%s is an LlmOutputError with text and issues, and paid for', async (_name, content, says) => {
+  ])('%s is an LlmOutputError with text and issues, and charged', async (_name, content, says) => {
     provider.answerWith(content, bill);
     const { outcome, tenantId } = await ask();
     expect(outcome).toBeInstanceOf(LlmOutputError);

@@ -74,7 +74,7 @@ const anthropicTypes: Readonly<Record<number, string>> = {
   500: 'api_error',
   529: 'overloaded_error',
 };
-const said = (status: number) => `This is scripted: ${status}.`;
+const scriptedMessage = (status: number) => `This is scripted: ${status}.`;
 
 export const speakers: Readonly<Record<WireProtocol, Speaker>> = {
   openai: {
@@ -96,7 +96,7 @@ export const speakers: Readonly<Record<WireProtocol, Speaker>> = {
       ...(usage === null ? {} : { usage }),
     }),
     usage: (billed) => billed,
-    error: (status) => ({ error: { message: said(status), type: 'scripted_error' } }),
+    error: (status) => ({ error: { message: scriptedMessage(status), type: 'scripted_error' } }),
   },
   anthropic: {
     basePath: '/anthropic/v1',
@@ -120,7 +120,7 @@ export const speakers: Readonly<Record<WireProtocol, Speaker>> = {
     }),
     error: (status) => ({
       type: 'error',
-      error: { type: anthropicTypes[status] ?? 'api_error', message: said(status) },
+      error: { type: anthropicTypes[status] ?? 'api_error', message: scriptedMessage(status) },
       request_id: 'req_test',
     }),
   },
@@ -147,7 +147,11 @@ export const speakers: Readonly<Record<WireProtocol, Speaker>> = {
       totalTokenCount: prompt_tokens + completion_tokens,
     }),
     error: (status) => ({
-      error: { code: status, message: said(status), status: googleStatuses[status] ?? 'UNKNOWN' },
+      error: {
+        code: status,
+        message: scriptedMessage(status),
+        status: googleStatuses[status] ?? 'UNKNOWN',
+      },
     }),
   },
 };

@@ -1,6 +1,6 @@
 /**
- * A provider on the loopback that speaks all wire protocols (test/support/provider-protocols.ts), fails
- * as scripted, and keeps its own book of what it would bill: every request that it started to work on.
+ * A provider on the loopback interface with all wire protocols (test/support/provider-protocols.ts). It fails
+ * as scripted, and records what it would bill: every request that it began to process.
  */
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
@@ -60,7 +60,7 @@ export interface TestProvider {
   readonly hugeBytesSent: () => number;
   /** Used once each, in order; then `answer`. */
   script(...next: readonly Scripted[]): void;
-  /** What `answer` says when its script says nothing. */
+  /** The content of `answer` when its script has none. */
   answerWith(content: string, usage?: WireUsage): void;
   stop(): Promise<void>;
 }
@@ -107,7 +107,7 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
     await work(next, response, answerTo(next, body, speaker));
   }
 
-  /** Says what it would bill, and returns the body of the answer. */
+  /** Records what it would bill, and returns the body of the answer. */
   function answerTo(next: Scripted, body: Received['body'], speaker: Speaker): string {
     const scriptedAnswer = next.kind === 'answer' ? next : undefined;
     const content = scriptedAnswer?.content ?? usual.content;

@@ -87,7 +87,7 @@ describe('the error body', () => {
       { code: 'llm_auth', details: { class: 'fatal' } },
     ],
     [
-      'Google: an exhausted quota says in its body how long to wait',
+      'Google: an exhausted quota has its retry delay in the body',
       'google',
       429,
       exhausted({ '@type': 'type.googleapis.com/google.rpc.Help' }, retryInfo('37s')),
@@ -111,7 +111,7 @@ describe('the error body', () => {
       { details: { class: 'snooze', retryAfterMs: 3_600_000 } },
     ],
     [
-      'Google: a delay that nobody can read is none',
+      'Google: an invalid delay is ignored',
       'google',
       429,
       exhausted(retryInfo('a while')),

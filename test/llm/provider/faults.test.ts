@@ -98,7 +98,7 @@ const faults: [string, Scripted, Expected][] = [
     snooze('llm_rate_limited', 3_600_000, 'too many'),
   ],
   [
-    '429 with a Retry-After that nobody can read',
+    '429 with an invalid Retry-After',
     status(429, { 'retry-after': 'soon' }),
     retry('llm_rate_limited', 'too many'),
   ],

@@ -91,7 +91,7 @@ describe.each(wireProtocols)('a call without an answer, in the protocol of %s', 
   it.each([
     ['a port that fetch never connects to', 'http://127.0.0.1:1/v1', /bad port/],
     ['a host that does not exist', 'http://provider.invalid/v1', /ENOTFOUND|EAI_AGAIN/],
-  ])('%s gives the hold back', async (_name, baseUrl, says) => {
+  ])('%s releases the hold', async (_name, baseUrl, says) => {
     const { tenantId, failure } = await callOnce(kind, { baseUrl });
     const error = await failure;
     expect(error).toMatchObject({
