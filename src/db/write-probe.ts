@@ -13,40 +13,18 @@ const diskFull = '53100';
 class Rollback extends Error {}
 
 /**
- * Runs `write`. When a read-only session refuses it, closes such a session, so that the next call has a new one,
- * and throws the refusal.
- */
-export async function writeOrReconnect<T>(sql: Sql, write: () => Promise<T>): Promise<T> {
-  try {
-    return await write();
-  } catch (error) {
-    if (codeOf(error) === readOnlyTransaction) await probeDatabaseWrite(sql).catch(() => undefined);
-    throw error;
-  }
-}
-
-/**
  * Inserts a row and rolls back. Throws `database_read_only` or `database_refuses_writes` (503), or the driver's
- * error when the database is unavailable. A read-only session is closed, so that the pool connects again, to the
- * new primary if there is one.
+ * error when the database is unavailable.
  */
 export async function probeDatabaseWrite(sql: Sql): Promise<void> {
   let refusal: unknown;
   await sql
     .begin(async (tx) => {
-      try {
-        await tx.savepoint(insertHeartbeat);
-      } catch (error) {
-        refusal = error;
-        if (codeOf(error) === readOnlyTransaction) {
-          await tx`select pg_terminate_backend(pg_backend_pid())`.catch(() => undefined);
-        }
-        throw error;
-      }
+      await insertHeartbeat(tx);
       throw new Rollback();
     })
     .catch((error: unknown) => {
-      if (refusal === undefined && !(error instanceof Rollback)) throw error;
+      if (!(error instanceof Rollback)) refusal = error;
     });
   if (refusal === undefined) return;
   const code = codeOf(refusal);

@@ -6,7 +6,7 @@ import { Server } from 'node:http';
 import { hostname } from 'node:os';
 import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
 import type { Heartbeat, KnownKeys } from '../db/heartbeats.ts';
-import { writeOrReconnect } from '../db/write-probe.ts';
+import { closeReadOnlySessions } from '../db/read-only-sessions.ts';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { startLoop } from '../process/loop.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
@@ -51,6 +51,7 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
     everyMs: heartbeatMs,
     log: options.log,
     watchdog: options.watchdog,
+    onFailure: (error) => closeReadOnlySessions([sql], error),
     runOnce: async () => {
       const metrics = await options.metrics.registry.getMetricsAsJSON();
       const beat: Heartbeat = {
@@ -67,7 +68,7 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
         progressedAt: new Date(),
         metrics,
       };
-      await writeOrReconnect(sql, () => writeHeartbeat(sql, beat));
+      await writeHeartbeat(sql, beat);
       return 0;
     },
   });
