@@ -13,6 +13,7 @@ import { Pool } from 'pg';
 import type { PoolConfig } from 'pg';
 import type { Logger } from '../log.ts';
 import { warnThrottled } from '../process/log-throttle.ts';
+import { waitingPool } from './waiting-pool.ts';
 import { startupOptions } from '../session-settings.ts';
 import { explainTls, postgresAddress } from '../tls.ts';
 import { defaultJobOptions, queueSession, workerDefaults } from './bullmq-options.ts';
@@ -174,8 +175,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
     max: queueConnections(options.workers),
     keepAlive: true,
   });
-  // Each queue and worker listens too.
-  pool.setMaxListeners(100);
+  pool.setMaxListeners(100); // Each queue and worker listens too.
   pool.on('error', (error) => log.warn({ error }, 'queue_database_error'));
   const ping = async (): Promise<void> => {
     await pool.query('select 1').catch((error: unknown) => {
@@ -185,12 +185,13 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
   const classes = withBackend(createPostgresBackend);
   // A pg.Pool has every method that BullMQ uses; only the overloads of `on` differ.
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-  const connection = pool as unknown as PostgresConnectionOptions;
-  // The classes are the same; only the connection option's type differs between the two backends.
+  const asConnection = (given: Pool) => given as unknown as PostgresConnectionOptions;
+  const queueConnection = { connection: asConnection(waitingPool(pool, commandTimeoutMs)) };
+  const workerConnection = { connection: asConnection(waitingPool(pool)) };
   return {
     kind: 'postgres',
     queue: (name) => {
-      const queue = new classes.Queue<Entry>(name, { connection, defaultJobOptions });
+      const queue = new classes.Queue<Entry>(name, { ...queueConnection, defaultJobOptions });
       queue.on('error', (error) => log.warn({ queue: name, error }, 'queue_error'));
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion
       return queue as unknown as Queue<Entry>;
@@ -199,7 +200,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
       const worker = new classes.Worker<Entry>(name, processor, {
         ...workerDefaults(options.leaseMs),
         ...workerOptions,
-        connection,
+        ...workerConnection,
       });
       worker.on('error', (error) => log.warn({ queue: name, error }, 'worker_error'));
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion
