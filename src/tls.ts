@@ -7,48 +7,127 @@ import { checkServerIdentity } from 'node:tls';
 import type { ConnectionOptions, PeerCertificate } from 'node:tls';
 import { codeOf, exitCodes, messageOf, PurserError } from './errors.ts';
 
+/** What a URL of Postgres names, the same for every driver: none of them parses it. */
 export interface PostgresAddress {
-  /** Without what only libpq understands: drivers would read it differently, or send it to the server. */
-  readonly url: string;
+  /** A name, an address (IPv6 without brackets), or the folder of a socket. */
+  readonly host: string;
+  readonly port: number;
+  readonly user?: string;
+  readonly password?: string;
+  readonly database?: string;
   readonly tls: ConnectionOptions | false;
 }
 
-/** libpq's parameters that are read here, or that no driver for Node supports. */
-const libpqOnly = [
-  'sslmode',
+const modes = ['disable', 'allow', 'prefer', 'require', 'no-verify', 'verify-ca', 'verify-full'];
+const modeOfSsl: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(['true', '1', 'on', 'yes'].map((word) => [word, 'verify-full'])),
+  ...Object.fromEntries(['false', '0', 'off', 'no'].map((word) => [word, 'disable'])),
+  ...Object.fromEntries(modes.map((mode) => [mode, mode])),
+};
+
+/** Parameters that are read here. */
+const read = [
   'ssl',
+  'sslmode',
   'sslrootcert',
   'sslcert',
   'sslkey',
-  'channel_binding',
-  'gssencmode',
-  'uselibpqcompat',
+  'host',
+  'port',
+  'user',
+  'password',
+  'dbname',
 ];
+/** Parameters of other clients that change nothing here: Purser has its own value, or no driver for Node has it. */
+const ignored =
+  'application_name channel_binding client_encoding connect_timeout connection_limit fallback_application_name ' +
+  'gssencmode keepalives keepalives_count keepalives_idle keepalives_interval pgbouncer pool_timeout schema ' +
+  'sslsni statement_cache_size tcp_user_timeout uselibpqcompat';
+const ignoredNames = new Set(ignored.split(' '));
 
 /**
  * The address and the TLS of a Postgres URL. `verify`: undefined follows `sslmode` as libpq does (`prefer`
  * and `allow` are taken as `require`, so that encryption is never lost silently); true is TLS with the
- * certificate checked; false is TLS with any certificate.
+ * certificate checked; false is TLS with any certificate. Throws `invalid_configuration` (exit 78) for whatever
+ * would otherwise be ignored.
  */
 export function postgresAddress(text: string, verify: boolean | undefined): PostgresAddress {
-  const url = new URL(text);
+  const url = parse(text);
   const given = url.searchParams;
-  const mode = given.get('sslmode') ?? (given.get('ssl') === 'true' ? 'verify-full' : 'disable');
+  for (const [name, value] of given) {
+    const harmless =
+      name === 'target_session_attrs' && ['any', 'primary', 'read-write'].includes(value);
+    if (given.getAll(name).length > 1) refuse(`the parameter ${name} is given twice`);
+    if (read.includes(name) || ignoredNames.has(name) || harmless) continue;
+    refuse(`the parameter ${name} is not supported; remove it`);
+  }
+  const host = given.get('host') ?? decode(url.hostname).replace(/^\[|\]$/g, '');
+  if (host.includes(',')) refuse('several hosts are not supported; name the primary or a proxy');
+  const mode = modeOf(given);
   const files = {
     ca: given.get('sslrootcert'),
     cert: given.get('sslcert'),
     key: given.get('sslkey'),
   };
-  const named = libpqOnly.filter((name) => given.has(name));
-  for (const name of named) given.delete(name);
+  const inClear = host.startsWith('/') || (verify === undefined && mode === 'disable');
   return {
-    url: named.length === 0 ? text : url.href,
-    tls: verify === undefined && mode === 'disable' ? false : tlsOf(url, mode, verify, files),
+    host: host === '' ? 'localhost' : host,
+    port: Number(given.get('port') ?? (url.port === '' ? 5432 : url.port)),
+    ...named('user', given.get('user') ?? decode(url.username)),
+    ...named('password', given.get('password') ?? decode(url.password)),
+    ...named('database', given.get('dbname') ?? decode(url.pathname.slice(1))),
+    tls: inClear ? false : tlsOf(host, mode, verify, files),
   };
 }
 
+const named = (name: 'user' | 'password' | 'database', value: string) =>
+  value === '' ? {} : { [name]: value };
+
+function parse(text: string): URL {
+  if (/^postgres(?:ql)?:\/\/[^/?#]*,/i.test(text.replace(/\/\/[^/?#]*@/, '//'))) {
+    refuse('several hosts are not supported; name the primary or a proxy');
+  }
+  // A scheme that URL knows nothing of takes no empty host with a user or a port.
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url === undefined || !/^postgres(?:ql)?:$/.test(url.protocol)) {
+    refuse('it is not a URL such as postgres://user:password@host:5432/database');
+  }
+  return url;
+}
+
+/** TLS is on or off by one word only; two that differ are a mistake. */
+function modeOf(given: URLSearchParams): string {
+  const [mode, ssl] = [given.get('sslmode'), given.get('ssl')];
+  if (mode !== null && !modes.includes(mode)) {
+    refuse(`sslmode is none of ${modes.join(', ')}`);
+  }
+  const ofSsl = ssl === null ? undefined : modeOfSsl[ssl];
+  if (ssl !== null && ofSsl === undefined) {
+    refuse(`ssl is none of ${Object.keys(modeOfSsl).join(', ')}`);
+  }
+  if (mode !== null && ofSsl !== undefined && (mode === 'disable') !== (ofSsl === 'disable')) {
+    refuse('ssl and sslmode contradict each other; use sslmode alone');
+  }
+  return mode ?? ofSsl ?? 'disable';
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return refuse('it has a % that is not followed by two hexadecimal digits; write % as %25');
+  }
+}
+
+/** The URL holds a password, so it is not repeated. */
+function refuse(fault: string): never {
+  throw new PurserError('invalid_configuration', `the database's URL: ${fault}`, {
+    exitCode: exitCodes.configuration,
+  });
+}
+
 /** The file that a parameter of the URL names. Throws `invalid_configuration` (exit 78) where it cannot be read. */
-function read(name: string, path: string | null): string | undefined {
+function readFile(name: string, path: string | null): string | undefined {
   if (path === null) return undefined;
   try {
     return readFileSync(path, 'utf8');
@@ -62,16 +141,15 @@ function read(name: string, path: string | null): string | undefined {
 }
 
 function tlsOf(
-  url: URL,
+  host: string,
   mode: string,
   verify: boolean | undefined,
   files: Readonly<Record<'ca' | 'cert' | 'key', string | null>>,
 ): ConnectionOptions {
   // `system` names the authorities of the machine, which are Node's default.
-  const ca = files.ca === 'system' ? undefined : read('sslrootcert', files.ca);
-  const cert = read('sslcert', files.cert);
-  const key = read('sslkey', files.key);
-  const host = url.hostname.replace(/^\[|\]$/g, '');
+  const ca = files.ca === 'system' ? undefined : readFile('sslrootcert', files.ca);
+  const cert = readFile('sslcert', files.cert);
+  const key = readFile('sslkey', files.key);
   // libpq: `require` with an authority's file is `verify-ca`, which checks the issuer, not the host name.
   const checksName = verify ?? (mode === 'verify-full' || files.ca === 'system');
   const checks = verify ?? (mode.startsWith('verify-') || files.ca !== null);

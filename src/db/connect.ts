@@ -47,9 +47,15 @@ export interface ConnectOptions {
  */
 export function connect(url: string, options: ConnectOptions): Sql {
   assertDriverPatched();
-  const address = postgresAddress(url, options.tlsVerify);
+  const { tls, host, port, ...login } = postgresAddress(url, options.tlsVerify);
   const { pooled = false, prepare = true, idleInTransactionMs } = options;
-  return postgres(address.url, {
+  // In lists, which its types lack: the driver would take what follows a colon of an IPv6 address for a port.
+  const place: object = host.startsWith('/')
+    ? { path: `${host}/.s.PGSQL.${port}` }
+    : { host: [host], port: [port] };
+  return postgres({
+    ...login,
+    ...place,
     max: options.max,
     prepare: prepare && !pooled,
     // PgBouncer assigns the server connection to another client when a transaction ends, even if the driver has
@@ -59,7 +65,7 @@ export function connect(url: string, options: ConnectOptions): Sql {
     onnotice: ({ code }) => options.onNotice?.(code ?? ''),
     onclose: () => options.onClose?.(),
     ...(options.keepOpen === true ? { idle_timeout: 0, max_lifetime: null } : { idle_timeout: 60 }),
-    ssl: address.tls,
+    ssl: tls,
     connection: {
       application_name: options.applicationName,
       ...startupParameters(

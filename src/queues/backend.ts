@@ -224,12 +224,12 @@ type DatabaseOptions = Pick<
 >;
 
 function poolConfig(options: DatabaseOptions, settings: Record<string, string> = {}): PoolConfig {
-  const address = postgresAddress(options.databaseUrl, options.databaseTlsVerify);
+  const { tls, ...address } = postgresAddress(options.databaseUrl, options.databaseTlsVerify);
   return {
-    connectionString: address.url,
+    ...address,
     application_name: `${options.applicationName} queues`,
     connectionTimeoutMillis: 10_000,
-    ssl: address.tls,
+    ssl: tls,
     options: startupOptions(options.serverVersion, settings),
   };
 }

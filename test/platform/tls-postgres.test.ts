@@ -1,4 +1,6 @@
-import { chmod, mkdtemp } from 'node:fs/promises';
+import { once } from 'node:events';
+import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { connect as connectTcp, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -103,6 +105,7 @@ describe.each([
     ['DATABASE_TLS_VERIFY=false is encrypted', '', false],
     ['DATABASE_TLS_VERIFY=false is encrypted whatever sslmode says', 'sslmode=verify-full', false],
     ['sslmode=require is encrypted', 'sslmode=require', undefined],
+    ['ssl=require is encrypted', 'ssl=require', undefined],
     ['sslmode=no-verify is encrypted', 'sslmode=no-verify', undefined],
     [
       'parameters for libpq only are not sent to the server',
@@ -124,6 +127,8 @@ describe.each([
     ['DATABASE_TLS_VERIFY=true', '', true],
     ['DATABASE_TLS_VERIFY=true beside sslmode=require', 'sslmode=require', true],
     ['sslmode=verify-full', 'sslmode=verify-full', undefined],
+    ['ssl=verify-full', 'ssl=verify-full', undefined],
+    ['ssl=1', 'ssl=1', undefined],
     ['sslmode=verify-ca', 'sslmode=verify-ca', undefined],
   ])('%s refuses it and names the setting', async (__, query, verify) => {
     await expect(open(at(query), verify)).rejects.toMatchObject({
@@ -141,6 +146,31 @@ describe.each([
   ])('%s accepts it with its own authority as sslrootcert', async (__, query, verify) => {
     const root = encodeURIComponent(certificate.certificate);
     expect(await open(at(`${query}sslrootcert=${root}`), verify)).toBe(true);
+  });
+
+  it.each([
+    ['an IPv6 address', '[::1]', { host: '::1', port: 0 }],
+    ['the folder of a socket', '%2Ftmp%2Fpurser-socket', { path: '/tmp/purser-socket/.s.PGSQL.' }],
+  ])('%s is connected to', async (__, host, listen) => {
+    const to = new URL(server.url);
+    const forward = createServer((client) => {
+      const upstream = connectTcp(Number(to.port), to.hostname);
+      client.pipe(upstream).pipe(client);
+      for (const socket of [client, upstream]) socket.on('error', () => {});
+    });
+    await mkdir('/tmp/purser-socket', { recursive: true });
+    const path = 'path' in listen ? `${listen.path}${to.port}` : undefined;
+    if (path !== undefined) await rm(path, { force: true });
+    forward.listen(path === undefined ? listen : { path });
+    await once(forward, 'listening');
+    const bound = forward.address();
+    const port = typeof bound === 'object' && bound !== null ? bound.port : to.port;
+    try {
+      const address = server.url.replace(to.host, `${host}:${port}`);
+      expect(await open(address, undefined)).toBe(false);
+    } finally {
+      forward.close();
+    }
   });
 
   it('a host name that is not in the certificate is refused by verify-full, not by verify-ca', async () => {
