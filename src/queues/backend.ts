@@ -168,6 +168,9 @@ function disconnect(client: Redis): void {
   client.disconnect();
 }
 
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion -- only the overloads of `on` differ
+const asConnection = (given: Pool) => given as unknown as PostgresConnectionOptions;
+
 function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
   const log = warnThrottled(options.log);
   const pool = new Pool({
@@ -183,9 +186,6 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
     });
   };
   const classes = withBackend(createPostgresBackend);
-  // A pg.Pool has every method that BullMQ uses; only the overloads of `on` differ.
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-  const asConnection = (given: Pool) => given as unknown as PostgresConnectionOptions;
   const queueConnection = { connection: asConnection(waitingPool(pool, commandTimeoutMs)) };
   const workerConnection = { connection: asConnection(waitingPool(pool)) };
   return {

@@ -37,12 +37,19 @@ export function waitingPool<P extends ConnectablePool>(pool: P, giveUpMs = Infin
       }
     }
   };
+  const deliver = async (callback: ConnectCallback): Promise<void> => {
+    let client: Client;
+    try {
+      client = await connect();
+    } catch (error) {
+      callback(error instanceof Error ? error : new Error(String(error)), undefined, () => {});
+      return;
+    }
+    callback(undefined, client, (destroy) => client.release(destroy));
+  };
   const connectOrCall = (callback?: ConnectCallback): Promise<Client> | undefined => {
     if (callback === undefined) return connect();
-    connect().then(
-      (client) => callback(undefined, client, (destroy) => client.release(destroy)),
-      (error: Error) => callback(error, undefined, () => {}),
-    );
+    void deliver(callback);
     return undefined;
   };
   return new Proxy(pool, {
