@@ -159,7 +159,7 @@ it(`re-encrypts ${rows} rows while jobs read them and their worker is killed thr
   const rotate = async (): Promise<void> => {
     expect(await runCli(['keys', 'rotate'], { env, timeoutMs: 120_000 })).toMatchObject({
       code: 0,
-      stdout: `${rows + 10} values to encrypt anew under key version 2: 2 jobs; see purser keys status`,
+      stdout: `${rows + 10} values to re-encrypt under key version 2: 2 jobs; see purser keys status`,
     });
     rotated = untilRotated(rows + 10, busy);
   };
