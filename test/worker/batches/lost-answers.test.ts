@@ -115,7 +115,7 @@ it('a completion whose answer was lost fails its handler, and its job stays comp
     },
     { max: 1, applicationName: 'purser test far' },
   );
-  const lost = proxy.loseAnswerTo('commit');
+  const lost = proxy.loseAnswerTo('complete_attempt');
   const work = tenantSql(pool, { token }).begin(async () => 'done', { complete: true });
   await expect(work).rejects.toMatchObject({ code: 'database_unavailable' });
   await pool.close();
