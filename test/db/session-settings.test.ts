@@ -9,7 +9,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { prepareDatabase } from '../../src/cli/runtime/prepare-database.ts';
-import { connect } from '../../src/db/connect.ts';
 import type { Queryable, Sql } from '../../src/db/connect.ts';
 import { openDatabase } from '../../src/db/database.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
@@ -17,7 +16,12 @@ import type { EmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
 import { sessionSettings } from '../../src/session-settings.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
 import { ingestSample, leave, startRole, untilWorkIsDone } from '../platform/fleet.ts';
-import { administer, makeDatabase, makeLogin } from '../support/administrator.ts';
+import {
+  administer,
+  inspectAsAdministrator,
+  makeDatabase,
+  makeLogin,
+} from '../support/administrator.ts';
 import { runCli } from '../support/process.ts';
 import type { CliProcess } from '../support/process.ts';
 import { addTenant, startAttempt } from '../support/tenants.ts';
@@ -88,16 +92,8 @@ afterAll(async () => {
 });
 
 /** The role's own connections would be as wrong as it is. */
-async function asAdministrator(run: (sql: Sql) => Promise<void>): Promise<void> {
-  const address = new URL(server.bootstrapUrl);
-  address.pathname = '/wrong';
-  const sql = connect(address.href, { max: 1, applicationName: 'purser test look' });
-  try {
-    await run(sql);
-  } finally {
-    await sql.end({ timeout: 5 });
-  }
-}
+const asAdministrator = (run: (sql: Sql) => Promise<void>): Promise<void> =>
+  inspectAsAdministrator(server, 'wrong', run);
 
 const tenantUrl = (): string => {
   const address = new URL(url);

@@ -1,8 +1,9 @@
 /**
- * The administrator of a server that a test started for itself: makes logins and databases for it, and is
- * nobody that the test's own statements run as.
+ * The administrator of a server that a test started for itself: makes logins and databases, and inspects a database
+ * from outside. Statements under test never run as this login.
  */
 import { connect } from '../../src/db/connect.ts';
+import type { Sql } from '../../src/db/connect.ts';
 import type { EmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
 
 export async function administer(
@@ -47,4 +48,20 @@ export async function makeDatabase(
   url.password = owner.password;
   url.pathname = `/${name}`;
   return url.href;
+}
+
+/** Runs `run` on a connection of the administrator to `database`. */
+export async function inspectAsAdministrator(
+  server: Pick<EmbeddedPostgres, 'bootstrapUrl'>,
+  database: string,
+  run: (sql: Sql) => Promise<void>,
+): Promise<void> {
+  const url = new URL(server.bootstrapUrl);
+  url.pathname = `/${database}`;
+  const sql = connect(url.href, { max: 1, applicationName: 'purser test inspection' });
+  try {
+    await run(sql);
+  } finally {
+    await sql.end({ timeout: 5 });
+  }
 }
