@@ -1,6 +1,6 @@
 /**
  * The built-in FinOps job types by name, and which of them a deployment runs (PURSER_BUILTINS). Names alone:
- * nothing of their code is loaded here.
+ * nothing of their code is loaded here. handlers/index.ts loads them, cli/runtime excludes their schedules.
  */
 import { z } from 'zod';
 import { exitCodes, PurserError } from './errors.ts';

@@ -7,9 +7,9 @@ const maxMs = 60 * 60_000;
 export function parseRetryAfter(header: string | null | undefined, now: Date): number | undefined {
   const text = header?.trim() ?? '';
   if (text === '') return undefined;
-  return boundedRetryMs(
-    /^\d+(\.\d+)?$/.test(text) ? Number(text) * 1000 : Date.parse(text) - now.getTime(),
-  );
+  if (/^\d+(\.\d+)?$/.test(text)) return boundedRetryMs(Number(text) * 1000);
+  // An HTTP date begins with a weekday; Date.parse would also read "-5" as a date.
+  return /^[a-z]/i.test(text) ? boundedRetryMs(Date.parse(text) - now.getTime()) : undefined;
 }
 
 /** Applies the same bounds to a wait in milliseconds. */

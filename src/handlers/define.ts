@@ -1,6 +1,6 @@
 /**
- * A handler implements one job type: its payload schema, timeout and attempts, and the function that runs. The
- * function gets its tenant's rows and the LLM gateway, never a queue.
+ * A handler implements one job type: its payload schema, timeout and attempts, and the function that runs; parsePayload
+ * checks a payload. The function gets its tenant's rows and the LLM gateway, never a queue.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { SecretTexts } from '../crypto/secrets/texts.ts';

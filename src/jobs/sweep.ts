@@ -1,5 +1,5 @@
 /**
- * Statements of the sweep: takes over attempts with an expired lease, wakes parked jobs, ends jobs that waited too
+ * Statements of the sweep: takes over attempts with an expired lease (their jobs are suspects after two dead workers), wakes parked jobs, ends jobs that waited too
  * long, and removes expired dedup keys and operator tokens. The database's clock decides what is due. Rows locked by
  * another transaction are skipped, and a row that cannot be changed does not keep the others.
  */

@@ -1,7 +1,8 @@
 /**
  * FOCUS 1.0 to 1.4: which columns are kept and how each is read. Columns of a provider's own and those of other FOCUS
  * versions are ignored. FOCUS 1.3 deprecates ProviderName and PublisherName in favour of ServiceProviderName and
- * HostProviderName; 1.4 has the new names only.
+ * HostProviderName; 1.4 has the new names only. A column that is stored
+ * anew also needs `targets` in format.ts and a migration.
  */
 import { column, repeating, required } from './format.ts';
 import type { CostFormat } from './format.ts';
