@@ -72,6 +72,40 @@ export const slowSuites: readonly SlowSuite[] = [
     file: 'worker/queue-watch.test.ts',
     reason: 'waits until a queue that hands nothing over is noticed',
   },
+  {
+    file: 'db/embedded/embedded.test.ts',
+    reason:
+      'kills and recovers the embedded Postgres many times; e2e/demo and platform/files start it once',
+  },
+  {
+    file: 'llm/store-outage.test.ts',
+    reason:
+      'waits out outages of the database; db/store-errors tests how their errors are classified',
+  },
+  {
+    file: 'platform/pgbouncer/fleet.test.ts',
+    reason: 'runs fleets through PgBouncer',
+  },
+  {
+    file: 'platform/pgbouncer/sessions.test.ts',
+    reason: 'needs PgBouncer; tenancy/borrowed-connection tests sessions without it',
+  },
+  {
+    file: 'platform/pgbouncer/settings.test.ts',
+    reason: 'needs PgBouncer; db/session-settings tests the settings without it',
+  },
+  {
+    file: 'web/status.test.ts',
+    reason: 'waits until health notices a stalled fleet; web/readiness tests one process',
+  },
+  {
+    file: 'worker/backends/postgres.test.ts',
+    reason: 'the suite of worker/backends/redis on the other queue store',
+  },
+  {
+    file: 'worker/outages.test.ts',
+    reason: '40 outages at 8 calls; db/store-errors tests how their errors are classified',
+  },
 ];
 
 /** Promise (section 1 of the design) -> suites of `npm test`. */
