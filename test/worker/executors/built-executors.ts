@@ -4,6 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { connect } from '../../../src/db/connect.ts';
+import type { Sql } from '../../../src/db/connect.ts';
 import type { AttemptEnd, BegunAttempt } from '../../../src/jobs/attempts.ts';
 import { createLlm } from '../../../src/llm/create-llm.ts';
 import { createLogger } from '../../../src/log.ts';
@@ -11,12 +12,40 @@ import { createMetrics } from '../../../src/metrics.ts';
 import { Executors } from '../../../src/worker/executors/executors.ts';
 import type { ExecutorsOptions } from '../../../src/worker/executors/executors.ts';
 import type { SpawnExecutor } from '../../../src/worker/executors/spawn.ts';
+import { silentLog } from '../../support/llm-attempt.ts';
 
 // The built files: a thread cannot run TypeScript here.
-const { spawnThread, spawnProcess }: Record<'spawnThread' | 'spawnProcess', SpawnExecutor> =
+export const { spawnThread, spawnProcess }: Record<'spawnThread' | 'spawnProcess', SpawnExecutor> =
   await import(join(import.meta.dirname, '../../../dist/worker/executors/spawn.js'));
 
-const nowhere = 'postgres://nobody@127.0.0.1:1/none';
+export const nowhere = 'postgres://nobody@127.0.0.1:1/none';
+
+/** One built thread without a database, a log or an LLM provider. */
+export const builtOptions = (handlersModule: string, sql: Sql): ExecutorsOptions => ({
+  setup: {
+    handlersModule,
+    tenantAccess: {
+      url: nowhere,
+      tlsVerify: undefined,
+      pooled: false,
+      serverVersion: 15,
+      switchRole: false,
+      checksConnection: false,
+    },
+    logLevel: 'silent',
+    heapMb: 64,
+    graceMs: 300,
+    silenceMs: 10_000,
+  },
+  applicationName: 'purser test',
+  threads: 1,
+  maxWaitingSuspects: 3,
+  llm: createLlm({ provider: { kind: 'offline' }, budgetSql: sql }),
+  log: silentLog,
+  metrics: createMetrics(),
+  spawn: { thread: spawnThread, process: spawnProcess },
+  endSessions: () => Promise.resolve(),
+});
 
 export interface BuiltPool {
   readonly executors: Executors;
@@ -40,33 +69,12 @@ export async function openPool(
   const sql = connect(nowhere, { max: 1, applicationName: 'none' });
   const lines: string[] = [];
   const executors = await Executors.open({
-    setup: {
-      handlersModule: join(folder, 'handlers.mjs'),
-      tenantAccess: {
-        url: nowhere,
-        tlsVerify: undefined,
-        pooled: false,
-        serverVersion: 15,
-        switchRole: false,
-        checksConnection: false,
-      },
-      logLevel: 'silent',
-      heapMb: 64,
-      graceMs: 300,
-      silenceMs: 10_000,
-    },
-    applicationName: 'purser test',
-    threads: 1,
-    maxWaitingSuspects: 3,
-    llm: createLlm({ provider: { kind: 'offline' }, budgetSql: sql }),
+    ...builtOptions(join(folder, 'handlers.mjs'), sql),
     log: createLogger({
       level: 'debug',
       role: 'test',
       destination: { write: (line) => void lines.push(line) },
     }),
-    metrics: createMetrics(),
-    spawn: { thread: spawnThread, process: spawnProcess },
-    endSessions: () => Promise.resolve(),
     ...overrides,
   });
   let lastJobId = 0;

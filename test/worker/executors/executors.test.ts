@@ -1,5 +1,4 @@
 /** The built executor threads and processes: which one is terminated, which job is blamed, and which jobs continue. */
-import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,12 +6,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { connect } from '../../../src/db/connect.ts';
 import { PurserError } from '../../../src/errors.ts';
 import type { BegunAttempt } from '../../../src/jobs/attempts.ts';
-import { createLlm } from '../../../src/llm/create-llm.ts';
-import { createMetrics } from '../../../src/metrics.ts';
 import type { Report } from '../../../src/worker/executors/thread/attempt-log.ts';
-import type { SpawnExecutor } from '../../../src/worker/executors/spawn.ts';
 import { Executors } from '../../../src/worker/executors/executors.ts';
-import { silentLog } from '../../support/llm-attempt.ts';
+import { attemptOf, builtOptions, nowhere } from './built-executors.ts';
 
 const handlers = `
 const until = (signal) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
@@ -34,40 +30,14 @@ export const handlers = [
   h('says', async ({ log, progress }) => { log.info({ n: 1 }, 'one'); log.debug('not'); progress(0.5, 'half'); }),
 ];
 `;
-// The built files: a thread cannot run TypeScript here.
-const spawnModule: { spawnThread: SpawnExecutor; spawnProcess: SpawnExecutor } = await import(
-  join(import.meta.dirname, '../../../dist/worker/executors/spawn.js')
-);
-
 let folder: string;
-const sql = connect('postgres://nobody@127.0.0.1:1/none', { max: 1, applicationName: 'none' });
+const sql = connect(nowhere, { max: 1, applicationName: 'none' });
 let executors: Executors;
 let reports: Report[];
 const open = (modulePath = join(folder, 'handlers.mjs'), maxWaitingSuspects = 3) =>
   Executors.open({
-    setup: {
-      handlersModule: modulePath,
-      tenantAccess: {
-        url: 'postgres://nobody@127.0.0.1:1/none',
-        tlsVerify: undefined,
-        pooled: false,
-        serverVersion: 15,
-        switchRole: false,
-        checksConnection: false,
-      },
-      logLevel: 'silent',
-      heapMb: 64,
-      graceMs: 300,
-      silenceMs: 10_000,
-    },
-    applicationName: 'purser test',
-    threads: 1,
+    ...builtOptions(modulePath, sql),
     maxWaitingSuspects,
-    llm: createLlm({ provider: { kind: 'offline' }, budgetSql: sql }),
-    log: silentLog,
-    metrics: createMetrics(),
-    spawn: { thread: spawnModule.spawnThread, process: spawnModule.spawnProcess },
-    endSessions: () => Promise.resolve(),
     timing: { drainMs: 2_000 },
   });
 
@@ -97,21 +67,7 @@ function run(
   controller = new AbortController(),
 ) {
   lastJobId += 1;
-  const attempt: BegunAttempt = {
-    jobId: String(lastJobId),
-    tenantId: 'acme',
-    jobType,
-    payload: {},
-    attempt: 1,
-    maxAttempts: 3,
-    token: randomUUID(),
-    isolated: false,
-    isolatedCrashes: 0,
-    createdAt: new Date(),
-    scheduledFor: new Date(),
-    ...more,
-  };
-  return executors.run(attempt, controller);
+  return executors.run({ ...attemptOf(jobType, String(lastJobId)), ...more }, controller);
 }
 const alone = { isolated: true };
 

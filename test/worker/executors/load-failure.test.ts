@@ -1,16 +1,12 @@
 /** Executors that can no longer start: no job is blamed, every attempt ends, and starts are not retried in a loop. */
-import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, expect, it } from 'vitest';
 import { connect } from '../../../src/db/connect.ts';
 import type { BegunAttempt } from '../../../src/jobs/attempts.ts';
-import { createLlm } from '../../../src/llm/create-llm.ts';
-import { createMetrics } from '../../../src/metrics.ts';
-import type { SpawnExecutor } from '../../../src/worker/executors/spawn.ts';
 import { Executors } from '../../../src/worker/executors/executors.ts';
-import { silentLog } from '../../support/llm-attempt.ts';
+import { attemptOf, builtOptions, nowhere, spawnProcess, spawnThread } from './built-executors.ts';
 
 /** Loads until the file `moved` exists beside it; then it does what that file says. */
 const fickle = `
@@ -28,12 +24,6 @@ export const handlers = [
 ];
 `;
 
-// The built files: a thread cannot run TypeScript here.
-const spawnModule: { spawnThread: SpawnExecutor; spawnProcess: SpawnExecutor } = await import(
-  join(import.meta.dirname, '../../../dist/worker/executors/spawn.js')
-);
-
-const nowhere = 'postgres://nobody@127.0.0.1:1/none';
 const sql = connect(nowhere, { max: 1, applicationName: 'none' });
 let folder: string;
 let executors: Executors | undefined;
@@ -46,40 +36,25 @@ let stuck: string[];
 const move = (how: 'exit' | 'throw' | 'loop') => writeFile(join(folder, 'moved'), how);
 
 async function open(): Promise<Executors> {
+  const options = builtOptions(join(folder, 'fickle.mjs'), sql);
   const tenantAccess = {
+    ...options.setup.tenantAccess,
     // Read on every start of a thread.
     get url() {
       if (!canStart) throw new Error('no thread left');
       return nowhere;
     },
-    tlsVerify: undefined,
-    switchRole: false,
-    checksConnection: false,
-    pooled: false,
-    serverVersion: 15,
   };
   executors = await Executors.open({
-    setup: {
-      handlersModule: join(folder, 'fickle.mjs'),
-      tenantAccess,
-      logLevel: 'silent',
-      heapMb: 64,
-      graceMs: 300,
-      silenceMs: 10_000,
-    },
-    applicationName: 'purser test',
-    threads: 1,
-    maxWaitingSuspects: 3,
-    llm: createLlm({ provider: { kind: 'offline' }, budgetSql: sql }),
-    log: silentLog,
-    metrics: createMetrics(),
+    ...options,
+    setup: { ...options.setup, tenantAccess },
     spawn: {
       thread: (...given) => {
         threads += 1;
-        return spawnModule.spawnThread(...given);
+        return spawnThread(...given);
       },
       process: (...given) => {
-        const handle = spawnModule.spawnProcess(...given);
+        const handle = spawnProcess(...given);
         if (!diesSlowly) return handle;
         const terminate = async () => {
           await handle.terminate();
@@ -88,7 +63,6 @@ async function open(): Promise<Executors> {
         return { ...handle, terminate };
       },
     },
-    endSessions: () => Promise.resolve(),
     timing: { readyWithinMs, ...(diesSlowly ? { terminateWithinMs: 200 } : {}) },
   });
   executors.listen({ report: () => {}, threadStuck: (text) => stuck.push(text) });
@@ -112,25 +86,11 @@ afterEach(async () => {
 afterAll(() => sql.end());
 
 let lastJobId = 0;
-function attemptOf(jobType: string, more: Partial<BegunAttempt> = {}): BegunAttempt {
+const run = (pool: Executors, jobType: string, more: Partial<BegunAttempt> = {}) => {
   lastJobId += 1;
-  return {
-    jobId: String(lastJobId),
-    tenantId: 'acme',
-    jobType,
-    payload: {},
-    attempt: 1,
-    maxAttempts: 3,
-    token: randomUUID(),
-    isolated: false,
-    isolatedCrashes: 0,
-    createdAt: new Date(),
-    scheduledFor: new Date(),
-    ...more,
-  };
-}
-const run = (pool: Executors, jobType: string, more: Partial<BegunAttempt> = {}) =>
-  pool.run(attemptOf(jobType, more), new AbortController());
+  const attempt = { ...attemptOf(jobType, String(lastJobId)), ...more };
+  return pool.run(attempt, new AbortController());
+};
 const innocent = { toState: 'pending', countsAttempt: false };
 
 it('waiting suspects are returned when the handlers no longer load', async () => {
