@@ -1,39 +1,24 @@
 /** kill -9 at each step of a call. Whatever happens, no hold leaks and no bill is lost. */
 import { fileURLToPath } from 'node:url';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { releaseExpiredReservations } from '../../src/budget/expire.ts';
 import { connect } from '../../src/db/connect.ts';
-import { assertBooksRight } from '../support/ledger.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
 import { countersOf, untilWaiting } from '../support/holds.ts';
+import { useProvider } from '../support/llm-attempt.ts';
 import { startNode } from '../support/process.ts';
-import { startProvider } from '../support/provider.ts';
-import type { TestProvider } from '../support/provider.ts';
 import { addTenant, startAttempt } from '../support/tenants.ts';
 
 const script = fileURLToPath(new URL('crash-child.ts', import.meta.url));
-let database: TestDatabase;
-let provider: TestProvider;
-beforeAll(async () => {
-  database = await freshDatabase();
-  await database.sql`
-    insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok)
-    values ('ten-cents', '2020-01-01', 0, 1000)`;
-});
-afterAll(() => database.close());
-beforeEach(async () => {
-  provider = await startProvider();
-});
-afterEach(async () => {
-  await provider.stop();
-  await assertBooksRight(database.sql);
-});
+const fixture = useProvider({ price: { model: 'ten-cents', input: 0, output: 1000 } });
 
 async function startCall(act: 'reserve' | 'generate') {
-  const tenantId = await addTenant(database.sql, { limitUsd: '1' });
-  const attempt = await startAttempt(database.sql, tenantId);
-  const argument = JSON.stringify({ url: database.url, baseUrl: provider.url, attempt });
+  const tenantId = await addTenant(fixture.database.sql, { limitUsd: '1' });
+  const attempt = await startAttempt(fixture.database.sql, tenantId);
+  const argument = JSON.stringify({
+    url: fixture.database.url,
+    baseUrl: fixture.provider.url,
+    attempt,
+  });
   const child = startNode(['--import', 'tsx', script, act, argument], `crash-child ${act}`);
   return { tenantId, child };
 }
@@ -41,8 +26,8 @@ async function startCall(act: 'reserve' | 'generate') {
 /** What the sweep leaves, hours after the process died. */
 async function countersAfterSweep(tenantId: string) {
   const now = new Date(Date.now() + 3_600_000);
-  await releaseExpiredReservations({ sql: database.sql, now, limit: 100 });
-  return countersOf(database.sql, tenantId);
+  await releaseExpiredReservations({ sql: fixture.database.sql, now, limit: 100 });
+  return countersOf(fixture.database.sql, tenantId);
 }
 
 describe('a process that is killed', () => {
@@ -50,14 +35,14 @@ describe('a process that is killed', () => {
     const { tenantId, child } = await startCall('reserve');
     await child.waitForLine(/reserved/);
     await child.kill();
-    expect(await countersOf(database.sql, tenantId)).toMatchObject({ reserved: '0.1' });
+    expect(await countersOf(fixture.database.sql, tenantId)).toMatchObject({ reserved: '0.1' });
     expect(await countersAfterSweep(tenantId)).toEqual({ reserved: '0', spent: '0', unknown: '0' });
   });
 
   it('between send and answer stays charged at its hold', async () => {
-    provider.script({ kind: 'hang' });
+    fixture.provider.script({ kind: 'hang' });
     const { tenantId, child } = await startCall('generate');
-    await expect.poll(() => provider.received.length, { timeout: 20_000 }).toBe(1);
+    await expect.poll(() => fixture.provider.received.length, { timeout: 20_000 }).toBe(1);
     await child.kill();
     expect(await countersAfterSweep(tenantId)).toEqual({
       reserved: '0',
@@ -68,19 +53,19 @@ describe('a process that is killed', () => {
 
   it('while it settles is charged once: the cost or the hold', async () => {
     const usage = { prompt_tokens: 10, completion_tokens: 40 };
-    provider.script({ kind: 'answer', usage, delayMs: 500 });
+    fixture.provider.script({ kind: 'answer', usage, delayMs: 500 });
     const { tenantId, child } = await startCall('generate');
-    await expect.poll(() => provider.received.length, { timeout: 20_000 }).toBe(1);
-    const locker = connect(database.url, { max: 1, applicationName: 'purser test locker' });
+    await expect.poll(() => fixture.provider.received.length, { timeout: 20_000 }).toBe(1);
+    const locker = connect(fixture.database.url, { max: 1, applicationName: 'purser test locker' });
     await locker.begin(async (tx) => {
       await tx`select from llm_budget_periods where tenant_id = ${tenantId} for update`;
-      await untilWaiting(database.sql, 1);
+      await untilWaiting(fixture.database.sql, 1);
       await child.kill();
     });
     await locker.end({ timeout: 5 });
     await expect
       .poll(async () => {
-        const [row] = await database.sql<{ left: number }[]>`
+        const [row] = await fixture.database.sql<{ left: number }[]>`
           select count(*)::int as left from pg_stat_activity
           where datname = current_database() and application_name = 'purser test crashing'`;
         return row?.left;
@@ -95,6 +80,9 @@ describe('a process that is killed', () => {
   it('never: the same call ends settled', async () => {
     const { tenantId, child } = await startCall('generate');
     expect(await child.waitForExit()).toMatchObject({ code: 0 });
-    expect(await countersOf(database.sql, tenantId)).toMatchObject({ reserved: '0', unknown: '0' });
+    expect(await countersOf(fixture.database.sql, tenantId)).toMatchObject({
+      reserved: '0',
+      unknown: '0',
+    });
   });
 });

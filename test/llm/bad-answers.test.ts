@@ -1,45 +1,28 @@
 /** Answers that arrived, were paid for, and are of no use; in each wire protocol. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { LlmOutputError } from '../../src/llm/llm.ts';
-import { assertBooksRight } from '../support/ledger.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
 import { countersOf } from '../support/holds.ts';
-import { faultyCall, llmAttempt } from '../support/llm-attempt.ts';
+import { faultyCall, llmAttempt, useProvider } from '../support/llm-attempt.ts';
 import { wireProtocols } from '../support/provider-protocols.ts';
-import { startProvider } from '../support/provider.ts';
-import type { TestProvider } from '../support/provider.ts';
 import { addTenant } from '../support/tenants.ts';
 
 const schema = z.object({ summary: z.string(), score: z.number() });
 const bill = { prompt_tokens: 1000, completion_tokens: 50 };
 
-let database: TestDatabase;
-let provider: TestProvider;
-beforeAll(async () => {
-  database = await freshDatabase();
-  await database.sql`
-    insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok)
-    values ('a-dollar-per-mtok', '2020-01-01', 1, 1)`;
-});
-afterAll(() => database.close());
-beforeEach(async () => {
-  provider = await startProvider(faultyCall.apiKey);
-});
-afterEach(async () => {
-  await provider.stop();
-  await assertBooksRight(database.sql);
+const fixture = useProvider({
+  apiKey: faultyCall.apiKey,
+  price: { model: 'a-dollar-per-mtok', input: 1, output: 1 },
 });
 
 describe.each(wireProtocols)('an answer of no use, in the protocol of %s', (kind) => {
   async function ask(withSchema = true) {
-    const tenantId = await addTenant(database.sql, { limitUsd: '1' });
-    const { llm } = await llmAttempt(database.sql, tenantId, {
+    const tenantId = await addTenant(fixture.database.sql, { limitUsd: '1' });
+    const { llm } = await llmAttempt(fixture.database.sql, tenantId, {
       kind,
       model: 'a-dollar-per-mtok',
       apiKey: faultyCall.apiKey,
-      baseUrl: provider.urls[kind],
+      baseUrl: fixture.provider.urls[kind],
     });
     const request = { ...faultyCall, ...(withSchema ? { schema } : {}) };
     const outcome = await llm.generate(request).catch((error: unknown) => error);
@@ -55,7 +38,7 @@ describe.each(wireProtocols)('an answer of no use, in the protocol of %s', (kind
     ['nothing', '', /the answer is empty/],
     ['a list', '[1, 2]', /object/],
   ])('%s is an LlmOutputError with text and issues, and charged', async (_name, content, says) => {
-    provider.answerWith(content, bill);
+    fixture.provider.answerWith(content, bill);
     const { outcome, tenantId } = await ask();
     expect(outcome).toBeInstanceOf(LlmOutputError);
     expect(outcome).toMatchObject({
@@ -64,18 +47,18 @@ describe.each(wireProtocols)('an answer of no use, in the protocol of %s', (kind
       message: expect.stringMatching(says),
       details: { class: 'retry', outcome: 'settled' },
     });
-    expect(await countersOf(database.sql, tenantId)).toEqual(paid);
+    expect(await countersOf(fixture.database.sql, tenantId)).toEqual(paid);
   });
 
   it('one that was cut at the cap names the cap in its error', async () => {
-    provider.answerWith('{"summary": "a long', bill);
-    provider.script({ kind: 'answer', finishReason: 'length' });
+    fixture.provider.answerWith('{"summary": "a long', bill);
+    fixture.provider.script({ kind: 'answer', finishReason: 'length' });
     const { outcome, tenantId } = await ask();
     expect(outcome).toMatchObject({
       code: 'llm_output_invalid',
       message: expect.stringContaining('truncated at maxOutputTokens (100)'),
     });
-    expect(await countersOf(database.sql, tenantId)).toEqual(paid);
+    expect(await countersOf(fixture.database.sql, tenantId)).toEqual(paid);
   });
 
   it('one that was cut after thinking names the tokens that thinking used', async () => {
@@ -89,33 +72,33 @@ describe.each(wireProtocols)('an answer of no use, in the protocol of %s', (kind
       candidatesTokenCount: 10,
       thoughtsTokenCount: 40,
     };
-    provider.script({ kind: 'answer', content: '', finishReason: 'length', usage });
+    fixture.provider.script({ kind: 'answer', content: '', finishReason: 'length', usage });
     const { outcome, tenantId } = await ask();
     expect(outcome).toMatchObject({
       message: expect.stringContaining('maxOutputTokens (100), 40 of them for reasoning'),
     });
-    expect(await countersOf(database.sql, tenantId)).toEqual(paid);
+    expect(await countersOf(fixture.database.sql, tenantId)).toEqual(paid);
   });
 
   it.each([true, false])(
     'a refusal by a content filter is fatal and charged; schema: %s',
     async (withSchema) => {
-      provider.answerWith('', bill);
-      provider.script({ kind: 'answer', finishReason: 'refused' });
+      fixture.provider.answerWith('', bill);
+      fixture.provider.script({ kind: 'answer', finishReason: 'refused' });
       const { outcome, tenantId } = await ask(withSchema);
       expect(outcome).toMatchObject({
         code: 'llm_refused',
         message: expect.stringMatching(/content filter.*change the prompt/),
         details: { class: 'fatal', outcome: 'settled' },
       });
-      expect(await countersOf(database.sql, tenantId)).toEqual(paid);
+      expect(await countersOf(fixture.database.sql, tenantId)).toEqual(paid);
     },
   );
 
   it('a body of another protocol is refused, and settled where it has usage', async () => {
     const usage = { input_tokens: 1000, output_tokens: 50, ...bill };
     const usageMetadata = { promptTokenCount: 1000, candidatesTokenCount: 50 };
-    provider.script({
+    fixture.provider.script({
       kind: 'raw',
       body: JSON.stringify({ usage, usageMetadata, content: 7, candidates: 7 }),
     });
@@ -125,6 +108,6 @@ describe.each(wireProtocols)('an answer of no use, in the protocol of %s', (kind
       message: expect.stringMatching(/a body that is not a valid answer in the .* protocol/),
       details: { class: 'retry', outcome: 'settled' },
     });
-    expect(await countersOf(database.sql, tenantId)).toEqual(paid);
+    expect(await countersOf(fixture.database.sql, tenantId)).toEqual(paid);
   });
 });

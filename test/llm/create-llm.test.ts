@@ -1,51 +1,34 @@
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import { connect } from '../../src/db/connect.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
 import { createHandlerLlm } from '../../src/llm/handler-llm.ts';
 import { createMetrics } from '../../src/metrics.ts';
-import { assertBooksRight } from '../support/ledger.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { llmAttempt, silentLog } from '../support/llm-attempt.ts';
-import { startProvider } from '../support/provider.ts';
-import type { TestProvider } from '../support/provider.ts';
+import { llmAttempt, silentLog, useProvider } from '../support/llm-attempt.ts';
 import { addTenant, endAttempt, startAttempt } from '../support/tenants.ts';
 
 const apiKey = 'sk-test-0123456789abcdef';
 const question = { system: 'Be brief.', prompt: 'How are the costs?', maxOutputTokens: 200 };
 
-let database: TestDatabase;
-let provider: TestProvider;
-beforeAll(async () => {
-  database = await freshDatabase();
-});
-afterAll(() => database.close());
-beforeEach(async () => {
-  provider = await startProvider(apiKey);
-});
-afterEach(async () => {
-  await provider.stop();
-  await assertBooksRight(database.sql);
-});
+const fixture = useProvider({ apiKey });
 
 async function open(model = 'gpt-4o-mini') {
-  const tenantId = await addTenant(database.sql, { limitUsd: '1' });
-  const config = { kind: 'openai', model, apiKey, baseUrl: provider.url } as const;
-  return llmAttempt(database.sql, tenantId, config);
+  const tenantId = await addTenant(fixture.database.sql, { limitUsd: '1' });
+  const config = { kind: 'openai', model, apiKey, baseUrl: fixture.provider.url } as const;
+  return llmAttempt(fixture.database.sql, tenantId, config);
 }
 
 describe('nothing is sent', () => {
   it('when the model has no price', async () => {
     const { llm } = await open('my-own-model');
     await expect(llm.generate(question)).rejects.toMatchObject({ code: 'model_unpriced' });
-    expect(provider.received).toHaveLength(0);
+    expect(fixture.provider.received).toHaveLength(0);
   });
 
   it('when the attempt is no longer the running one', async () => {
     const attempt = await open();
-    await endAttempt(database.sql, attempt);
+    await endAttempt(fixture.database.sql, attempt);
     await expect(attempt.llm.generate(question)).rejects.toMatchObject({ code: 'stale_token' });
-    expect(provider.received).toHaveLength(0);
+    expect(fixture.provider.received).toHaveLength(0);
   });
 
   it('when the cap is not a positive whole number', async () => {
@@ -53,17 +36,17 @@ describe('nothing is sent', () => {
     for (const maxOutputTokens of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY]) {
       await expect(llm.generate({ ...question, maxOutputTokens })).rejects.toThrow(/at least 1/);
     }
-    expect(provider.received).toHaveLength(0);
+    expect(fixture.provider.received).toHaveLength(0);
   });
 
   it('when the database is unavailable', async () => {
-    const attempt = await startAttempt(database.sql, await addTenant(database.sql));
+    const attempt = await startAttempt(fixture.database.sql, await addTenant(fixture.database.sql));
     const away = connect('postgres://nobody@127.0.0.1:1/none', {
       max: 1,
       applicationName: 'purser test',
     });
     const gateway = createLlm({
-      provider: { kind: 'openai', model: 'gpt-4o-mini', apiKey, baseUrl: provider.url },
+      provider: { kind: 'openai', model: 'gpt-4o-mini', apiKey, baseUrl: fixture.provider.url },
       budgetSql: away,
     });
     const signal = new AbortController().signal;
@@ -78,7 +61,7 @@ describe('nothing is sent', () => {
       details: { class: 'snooze', retryAfterMs: expect.any(Number) },
     });
     await away.end();
-    expect(provider.received).toHaveLength(0);
+    expect(fixture.provider.received).toHaveLength(0);
   });
 });
 
@@ -86,21 +69,21 @@ describe('the gateway', () => {
   it('counts calls, measures budget checks, and prints nothing', async () => {
     const printed = vi.spyOn(console, 'warn');
     const metrics = createMetrics();
-    const tenantId = await addTenant(database.sql, { limitUsd: '1' });
+    const tenantId = await addTenant(fixture.database.sql, { limitUsd: '1' });
     const gateway = createLlm({
-      provider: { kind: 'openai', model: 'gpt-4o-mini', apiKey, baseUrl: provider.url },
-      budgetSql: database.sql,
+      provider: { kind: 'openai', model: 'gpt-4o-mini', apiKey, baseUrl: fixture.provider.url },
+      budgetSql: fixture.database.sql,
       metrics,
     });
     expect(gateway.analyst).toEqual({ provider: 'openai', model: 'gpt-4o-mini', offline: false });
-    const attempt = await startAttempt(database.sql, tenantId);
+    const attempt = await startAttempt(fixture.database.sql, tenantId);
     const signal = new AbortController().signal;
     const llm = createHandlerLlm(
       gateway.forAttempt({ ...attempt, signal, log: silentLog }).call,
       gateway.countAnswer,
     );
     await llm.generate(question);
-    provider.script({ kind: 'status', status: 500 });
+    fixture.provider.script({ kind: 'status', status: 500 });
     await llm.generate(question).catch(() => {});
     const text = await metrics.registry.metrics();
     expect(text).toContain('llm_api_calls_total{status="ok"} 1');

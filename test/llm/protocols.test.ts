@@ -1,15 +1,10 @@
 /** What goes over the wire to Anthropic and Google, and what their usage costs. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { parseUsd } from '../../src/budget/money.ts';
-import { assertBooksRight } from '../support/ledger.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { llmAttempt } from '../support/llm-attempt.ts';
+import { llmAttempt, useProvider } from '../support/llm-attempt.ts';
 import { wireProtocols } from '../support/provider-protocols.ts';
 import type { WireProtocol } from '../support/provider-protocols.ts';
-import { startProvider } from '../support/provider.ts';
-import type { TestProvider } from '../support/provider.ts';
 import { addTenant } from '../support/tenants.ts';
 
 const apiKey = 'test-key-0123456789abcdef';
@@ -18,31 +13,16 @@ const schema = z.object({ summary: z.string() });
 /** Published prices: input, output, read and write of the cache, per million tokens. */
 const models = { openai: 'gpt-4o-mini', anthropic: 'claude-haiku-4-5', google: 'gemini-2.5-flash' };
 
-let database: TestDatabase;
-let provider: TestProvider;
-beforeAll(async () => {
-  database = await freshDatabase();
-  await database.sql`
-    insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok)
-    values ('input-only', '2020-01-01', 1, 0)`;
-});
-afterAll(() => database.close());
-beforeEach(async () => {
-  provider = await startProvider(apiKey);
-});
-afterEach(async () => {
-  await provider.stop();
-  await assertBooksRight(database.sql);
-});
+const fixture = useProvider({ apiKey, price: { model: 'input-only', input: 1, output: 0 } });
 
 async function open(kind: WireProtocol, options: { model?: string; baseUrl?: string } = {}) {
-  const tenantId = await addTenant(database.sql, { limitUsd: '1' });
-  const { model = models[kind], baseUrl = provider.urls[kind] } = options;
-  return llmAttempt(database.sql, tenantId, { kind, model, apiKey, baseUrl });
+  const tenantId = await addTenant(fixture.database.sql, { limitUsd: '1' });
+  const { model = models[kind], baseUrl = fixture.provider.urls[kind] } = options;
+  return llmAttempt(fixture.database.sql, tenantId, { kind, model, apiKey, baseUrl });
 }
 
 async function holdsOf(tenantId: string) {
-  const rows = await database.sql<{ hold: string; status: string; provider: string }[]>`
+  const rows = await fixture.database.sql<{ hold: string; status: string; provider: string }[]>`
     select estimated_cost_usd as hold, status, provider from llm_reservations
     where tenant_id = ${tenantId} order by created_at`;
   return [...rows];
@@ -52,7 +32,7 @@ describe('the request', () => {
   it('to Anthropic has the key in a header, the cap that was reserved for, and a separate system prompt', async () => {
     const { llm } = await open('anthropic');
     const answer = await llm.generate(question);
-    const [request] = provider.received;
+    const [request] = fixture.provider.received;
     expect(request?.headers['x-api-key']).toBe(apiKey);
     expect(request?.headers['anthropic-version']).toBe('2023-06-01');
     expect(request?.headers.authorization).toBeUndefined();
@@ -71,7 +51,7 @@ describe('the request', () => {
   it('to Google has the key in a header and not in the URL, and the cap that was reserved for', async () => {
     const { llm } = await open('google');
     const answer = await llm.generate(question);
-    const [request] = provider.received;
+    const [request] = fixture.provider.received;
     expect(request?.path).toBe('/google/v1beta/models/gemini-2.5-flash:generateContent');
     expect(request?.headers['x-goog-api-key']).toBe(apiKey);
     expect(request?.body).toEqual({
@@ -87,10 +67,10 @@ describe('the request', () => {
 
   it.each(wireProtocols)('asks %s for JSON and parses it', async (kind) => {
     const { llm } = await open(kind);
-    provider.answerWith('```json\n{"summary": "ok"}\n```');
+    fixture.provider.answerWith('```json\n{"summary": "ok"}\n```');
     const { object } = await llm.generate({ ...question, schema });
     expect(object).toEqual({ summary: 'ok' });
-    const [request] = provider.received;
+    const [request] = fixture.provider.received;
     expect(request?.text).toMatch(/one JSON object.*summary/s);
     expect(request?.body.response_format?.type).toBe(kind === 'openai' ? 'json_object' : undefined);
     expect(request?.body.generationConfig?.responseMimeType).toBe(
@@ -102,12 +82,12 @@ describe('the request', () => {
     const { llm, tenantId } = await open('google');
     const message = 'JSON mode is not enabled for models/gemma-3-27b-it';
     const body = JSON.stringify({ error: { code: 400, message, status: 'INVALID_ARGUMENT' } });
-    provider.script({ kind: 'status', status: 400, body });
-    provider.answerWith('{"summary": "ok"}');
+    fixture.provider.script({ kind: 'status', status: 400, body });
+    fixture.provider.answerWith('{"summary": "ok"}');
     await llm.generate({ ...question, schema });
     await llm.generate({ ...question, schema });
     expect(
-      provider.received.map((request) => request.body.generationConfig?.responseMimeType),
+      fixture.provider.received.map((request) => request.body.generationConfig?.responseMimeType),
     ).toEqual(['application/json', undefined, undefined]);
     expect((await holdsOf(tenantId)).map(({ status }) => status)).toEqual([
       'RELEASED',
@@ -121,12 +101,12 @@ describe('the request', () => {
     const usageMetadata = { promptTokenCount: 9, candidatesTokenCount: 3, totalTokenCount: 12 };
     const content = { role: 'model', parts: [{ text: 'The first half' }] };
     const candidate = { content, finishReason: 'CONTINUATION', continuationToken: 'more' };
-    provider.script({
+    fixture.provider.script({
       kind: 'raw',
       body: JSON.stringify({ candidates: [candidate], usageMetadata }),
     });
     expect((await llm.generate(question)).text).toBe('The first half');
-    expect(provider.received).toHaveLength(1);
+    expect(fixture.provider.received).toHaveLength(1);
     expect(await holdsOf(tenantId)).toMatchObject([{ status: 'APPLIED', provider: 'google' }]);
   });
 });
@@ -139,7 +119,7 @@ describe('the base URL', () => {
     ['google', '/', '/v1beta/models/gemini-2.5-flash:generateContent'],
     ['openai', '/api/v1//', '/api/v1/chat/completions'],
   ] as const)('of %s ending in "%s" leads to %s', async (kind, path, route) => {
-    const baseUrl = `${new URL(provider.url).origin}${path}`;
+    const baseUrl = `${new URL(fixture.provider.url).origin}${path}`;
     const { llm } = await open(kind, { baseUrl });
     await expect(llm.generate(question)).rejects.toMatchObject({
       code: 'llm_model_not_found',
@@ -159,7 +139,7 @@ describe.each(wireProtocols)('the hold, in the protocol of %s', (kind) => {
     const answer = await llm.generate({ ...question, prompt });
     const [row] = await holdsOf(tenantId);
     expect(parseUsd(row?.hold ?? '0')).toBeGreaterThanOrEqual(parseUsd(answer.costUsd));
-    expect(answer.usage.inputTokens).toBe(provider.billed[0]?.prompt_tokens);
+    expect(answer.usage.inputTokens).toBe(fixture.provider.billed[0]?.prompt_tokens);
     expect(row?.provider).toBe(kind);
   });
 });
@@ -227,7 +207,7 @@ describe('usage', () => {
     ],
   ])('%s', async (_name, kind, usage, expected) => {
     const { llm } = await open(kind);
-    provider.script({ kind: 'answer', usage });
+    fixture.provider.script({ kind: 'answer', usage });
     expect(await llm.generate(question)).toMatchObject(expected);
   });
 
@@ -240,7 +220,7 @@ describe('usage', () => {
     ['google', { promptTokenCount: 1, candidatesTokenCount: 1, thoughtsTokenCount: 1e15 }],
   ])('of %s as %j is missing: the hold stays charged', async (kind, usage) => {
     const { llm, tenantId } = await open(kind);
-    provider.script({ kind: 'answer', usage });
+    fixture.provider.script({ kind: 'answer', usage });
     await expect(llm.generate(question)).rejects.toMatchObject({
       code: 'llm_bad_response',
       details: { outcome: 'unknown' },

@@ -1,4 +1,5 @@
-/** One attempt of a tenant with an open LLM gateway, for tests that begin below the worker. */
+/** A provider and a database for a test file, and attempts of tenants with an open LLM gateway, below the worker. */
+import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import type { Sql } from '../../src/db/connect.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
 import type { LlmProviderConfig } from '../../src/llm/create-llm.ts';
@@ -6,6 +7,11 @@ import { createHandlerLlm } from '../../src/llm/handler-llm.ts';
 import type { Llm, LlmError } from '../../src/llm/llm.ts';
 import { createLogger } from '../../src/log.ts';
 import type { Logger } from '../../src/log.ts';
+import { freshDatabase } from './database.ts';
+import type { TestDatabase } from './database.ts';
+import { assertBooksRight } from './ledger.ts';
+import { startProvider } from './provider.ts';
+import type { TestProvider } from './provider.ts';
 import type { WireProtocol } from './provider-protocols.ts';
 import { addTenant, startAttempt } from './tenants.ts';
 import type { TestAttempt } from './tenants.ts';
@@ -16,6 +22,50 @@ export interface LlmAttempt extends TestAttempt {
 }
 
 export const silentLog: Logger = createLogger({ level: 'silent', role: 'test' });
+
+export interface ProviderFixture {
+  readonly database: TestDatabase;
+  /** A new one for every test. */
+  readonly provider: TestProvider;
+}
+
+/**
+ * A database for the file with one priced model (USD per million tokens), a provider for each test, and after each
+ * test the check that the ledger adds up.
+ */
+export function useProvider(
+  options: {
+    readonly apiKey?: string;
+    readonly price?: { readonly model: string; readonly input: number; readonly output: number };
+  } = {},
+): ProviderFixture {
+  let database: TestDatabase;
+  let provider: TestProvider;
+  beforeAll(async () => {
+    database = await freshDatabase();
+    if (options.price === undefined) return;
+    const { model, input, output } = options.price;
+    await database.sql`
+      insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok)
+      values (${model}, '2020-01-01', ${input}, ${output})`;
+  });
+  afterAll(() => database.close());
+  beforeEach(async () => {
+    provider = await startProvider(options.apiKey);
+  });
+  afterEach(async () => {
+    await provider.stop();
+    await assertBooksRight(database.sql);
+  });
+  return {
+    get database() {
+      return database;
+    },
+    get provider() {
+      return provider;
+    },
+  };
+}
 
 export async function llmAttempt(
   sql: Sql,

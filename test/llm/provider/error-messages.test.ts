@@ -1,28 +1,11 @@
 /** What providers say beside their status: bodies as Anthropic, Google and OpenAI write them. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { assertBooksRight } from '../../support/ledger.ts';
-import { freshDatabase } from '../../support/database.ts';
-import type { TestDatabase } from '../../support/database.ts';
+import { describe, expect, it } from 'vitest';
 import { countersOf } from '../../support/holds.ts';
-import { failingCall, faultyCall } from '../../support/llm-attempt.ts';
+import { failingCall, faultyCall, useProvider } from '../../support/llm-attempt.ts';
 import { wireProtocols } from '../../support/provider-protocols.ts';
 import type { WireProtocol } from '../../support/provider-protocols.ts';
-import { startProvider } from '../../support/provider.ts';
-import type { TestProvider } from '../../support/provider.ts';
 
-let database: TestDatabase;
-let provider: TestProvider;
-beforeAll(async () => {
-  database = await freshDatabase();
-});
-afterAll(() => database.close());
-beforeEach(async () => {
-  provider = await startProvider();
-});
-afterEach(async () => {
-  await provider.stop();
-  await assertBooksRight(database.sql);
-});
+const fixture = useProvider();
 
 async function failureOf(
   kind: WireProtocol,
@@ -30,14 +13,14 @@ async function failureOf(
   body: unknown,
   { headers = {}, apiKey }: { headers?: Record<string, string>; apiKey?: string } = {},
 ) {
-  provider.script({ kind: 'status', status, headers, body: JSON.stringify(body) });
-  const { tenantId, failure } = await failingCall(database.sql, {
+  fixture.provider.script({ kind: 'status', status, headers, body: JSON.stringify(body) });
+  const { tenantId, failure } = await failingCall(fixture.database.sql, {
     kind,
-    baseUrl: provider.urls[kind],
+    baseUrl: fixture.provider.urls[kind],
     ...(apiKey === undefined ? {} : { apiKey }),
   });
   const error = await failure;
-  expect(await countersOf(database.sql, tenantId)).toEqual({
+  expect(await countersOf(fixture.database.sql, tenantId)).toEqual({
     reserved: '0',
     spent: '0',
     unknown: '0',
@@ -209,10 +192,13 @@ describe('the error body', () => {
   it('a prompt that Google blocks has no candidate: it is fatal and charged', async () => {
     const promptFeedback = { blockReason: 'PROHIBITED_CONTENT' };
     const usageMetadata = { promptTokenCount: 20, totalTokenCount: 20 };
-    provider.script({ kind: 'raw', body: JSON.stringify({ promptFeedback, usageMetadata }) });
-    const { failure } = await failingCall(database.sql, {
+    fixture.provider.script({
+      kind: 'raw',
+      body: JSON.stringify({ promptFeedback, usageMetadata }),
+    });
+    const { failure } = await failingCall(fixture.database.sql, {
       kind: 'google',
-      baseUrl: provider.urls.google,
+      baseUrl: fixture.provider.urls.google,
     });
     expect(await failure).toMatchObject({
       code: 'llm_refused',

@@ -1,41 +1,21 @@
 /** A failed request that was billed, or may have been, is never released. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { failureOfStatus } from '../../../src/llm/failures.ts';
-import { assertBooksRight } from '../../support/ledger.ts';
-import { freshDatabase } from '../../support/database.ts';
-import type { TestDatabase } from '../../support/database.ts';
 import { countersOf } from '../../support/holds.ts';
-import { failingCall } from '../../support/llm-attempt.ts';
-import { startProvider } from '../../support/provider.ts';
-import type { TestProvider } from '../../support/provider.ts';
+import { failingCall, useProvider } from '../../support/llm-attempt.ts';
 import type { WireProtocol } from '../../support/provider-protocols.ts';
 
-let database: TestDatabase;
-let provider: TestProvider;
-beforeAll(async () => {
-  database = await freshDatabase();
-  await database.sql`
-    insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok)
-    values ('dollar', '2020-01-01', 1, 1)`;
-});
-afterAll(() => database.close());
-beforeEach(async () => {
-  provider = await startProvider();
-});
-afterEach(async () => {
-  await provider.stop();
-  await assertBooksRight(database.sql);
-});
+const fixture = useProvider({ price: { model: 'dollar', input: 1, output: 1 } });
 
 async function fail(kind: WireProtocol, status: number, body: object) {
-  provider.script({ kind: 'status', status, body: JSON.stringify(body) });
-  const call = await failingCall(database.sql, {
+  fixture.provider.script({ kind: 'status', status, body: JSON.stringify(body) });
+  const call = await failingCall(fixture.database.sql, {
     kind,
-    baseUrl: provider.urls[kind],
+    baseUrl: fixture.provider.urls[kind],
     model: 'dollar',
   });
   const error = await call.failure;
-  const { reserved, spent, unknown } = await countersOf(database.sql, call.tenantId);
+  const { reserved, spent, unknown } = await countersOf(fixture.database.sql, call.tenantId);
   expect(reserved).toBe('0');
   return { error, spent, unknown };
 }

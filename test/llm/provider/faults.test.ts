@@ -2,29 +2,14 @@
  * A provider on a bad day, in each wire protocol: every fault with its class for the job, its outcome
  * for the money, and the words that an operator reads.
  */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { assertBooksRight } from '../../support/ledger.ts';
-import { freshDatabase } from '../../support/database.ts';
-import type { TestDatabase } from '../../support/database.ts';
+import { describe, expect, it } from 'vitest';
 import { countersOf } from '../../support/holds.ts';
-import { failingCall } from '../../support/llm-attempt.ts';
+import { failingCall, useProvider } from '../../support/llm-attempt.ts';
 import { wireProtocols } from '../../support/provider-protocols.ts';
-import { hugeBytes, startProvider } from '../../support/provider.ts';
-import type { Scripted, TestProvider } from '../../support/provider.ts';
+import { hugeBytes } from '../../support/provider.ts';
+import type { Scripted } from '../../support/provider.ts';
 
-let database: TestDatabase;
-let provider: TestProvider;
-beforeAll(async () => {
-  database = await freshDatabase();
-});
-afterAll(() => database.close());
-beforeEach(async () => {
-  provider = await startProvider();
-});
-afterEach(async () => {
-  await provider.stop();
-  await assertBooksRight(database.sql);
-});
+const fixture = useProvider();
 
 const released = { reserved: '0', spent: '0', unknown: '0' };
 const unknown = { reserved: '0', spent: '0', unknown: '0.1' };
@@ -159,10 +144,10 @@ describe.each(wireProtocols)('a provider on a bad day, in the protocol of %s', (
   const variable = kind.toUpperCase();
 
   it.each(faults)('%s', async (_name, scripted, expected) => {
-    provider.script(scripted);
-    const { tenantId, failure } = await failingCall(database.sql, {
+    fixture.provider.script(scripted);
+    const { tenantId, failure } = await failingCall(fixture.database.sql, {
       kind,
-      baseUrl: provider.urls[kind],
+      baseUrl: fixture.provider.urls[kind],
     });
     const error = await failure;
     expect(error).toMatchObject({
@@ -175,19 +160,24 @@ describe.each(wireProtocols)('a provider on a bad day, in the protocol of %s', (
       .replace('{key}', `${variable}_API_KEY`)
       .replace('{url}', `${variable}_BASE_URL`);
     expect(error.message).toContain(says);
-    expect(error.message).toContain(new URL(provider.url).host);
+    expect(error.message).toContain(new URL(fixture.provider.url).host);
     expect(`${error.stack}${JSON.stringify(error)}`).not.toMatch(/sk-test|umbrellas/);
     expect(error.cause).toBeUndefined();
-    expect(await countersOf(database.sql, tenantId)).toEqual(
+    expect(await countersOf(fixture.database.sql, tenantId)).toEqual(
       expected.outcome === 'unknown' ? unknown : released,
     );
-    expect(provider.received).toHaveLength(1);
-    expect(provider.hugeBytesSent()).toBeLessThan(hugeBytes / 2);
+    expect(fixture.provider.received).toHaveLength(1);
+    expect(fixture.provider.hugeBytesSent()).toBeLessThan(hugeBytes / 2);
   });
 
   it('429 with Retry-After as a date snoozes until that date', async () => {
-    provider.script(status(429, { 'retry-after': new Date(Date.now() + 120_000).toUTCString() }));
-    const { failure } = await failingCall(database.sql, { kind, baseUrl: provider.urls[kind] });
+    fixture.provider.script(
+      status(429, { 'retry-after': new Date(Date.now() + 120_000).toUTCString() }),
+    );
+    const { failure } = await failingCall(fixture.database.sql, {
+      kind,
+      baseUrl: fixture.provider.urls[kind],
+    });
     const { details } = await failure;
     expect(details['class']).toBe('snooze');
     expect(details['retryAfterMs']).toBeGreaterThan(60_000);
@@ -195,19 +185,22 @@ describe.each(wireProtocols)('a provider on a bad day, in the protocol of %s', (
   });
 
   it('the message of the provider is part of the error', async () => {
-    provider.script(status(500));
-    const { failure } = await failingCall(database.sql, { kind, baseUrl: provider.urls[kind] });
+    fixture.provider.script(status(500));
+    const { failure } = await failingCall(fixture.database.sql, {
+      kind,
+      baseUrl: fixture.provider.urls[kind],
+    });
     expect((await failure).message).toContain('(the provider says: This is scripted: 500.)');
   });
 
   it('a message of the provider that names the model is kept', async () => {
     const model = 'a-model-with-a-name-of-some-length';
     const body = JSON.stringify({ error: { message: `No access to ${model} in this region.` } });
-    provider.script({ kind: 'status', status: 404, body });
-    const { failure } = await failingCall(database.sql, {
+    fixture.provider.script({ kind: 'status', status: 404, body });
+    const { failure } = await failingCall(fixture.database.sql, {
       kind,
       model,
-      baseUrl: provider.urls[kind],
+      baseUrl: fixture.provider.urls[kind],
     });
     expect((await failure).message).toContain(`says: No access to ${model} in this region.)`);
   });

@@ -1,33 +1,17 @@
 /** Calls that get no answer, or none in time: what was sent, and what it may have cost. */
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { createLlm } from '../../../src/llm/create-llm.ts';
-import { assertBooksRight } from '../../support/ledger.ts';
-import { freshDatabase } from '../../support/database.ts';
-import type { TestDatabase } from '../../support/database.ts';
 import { countersOf } from '../../support/holds.ts';
-import { failingCall, faultyCall, llmAttempt } from '../../support/llm-attempt.ts';
+import { failingCall, faultyCall, llmAttempt, useProvider } from '../../support/llm-attempt.ts';
 import { wireProtocols } from '../../support/provider-protocols.ts';
 import type { WireProtocol } from '../../support/provider-protocols.ts';
-import { startProvider } from '../../support/provider.ts';
-import type { Scripted, TestProvider } from '../../support/provider.ts';
+import type { Scripted } from '../../support/provider.ts';
 import { addTenant } from '../../support/tenants.ts';
 
-let database: TestDatabase;
-let provider: TestProvider;
-beforeAll(async () => {
-  database = await freshDatabase();
-});
-afterAll(() => database.close());
-beforeEach(async () => {
-  provider = await startProvider();
-});
-afterEach(async () => {
-  await provider.stop();
-  await assertBooksRight(database.sql);
-});
+const fixture = useProvider();
 
 const callOnce = (kind: WireProtocol, options: { baseUrl?: string; timeoutMs?: number } = {}) =>
-  failingCall(database.sql, { kind, baseUrl: provider.urls[kind], ...options });
+  failingCall(fixture.database.sql, { kind, baseUrl: fixture.provider.urls[kind], ...options });
 
 const released = { reserved: '0', spent: '0', unknown: '0' };
 const unknown = { reserved: '0', spent: '0', unknown: '0.1' };
@@ -38,45 +22,46 @@ describe.each(wireProtocols)('a call without an answer, in the protocol of %s', 
     ['an answer that comes too late', { kind: 'answer', delayMs: 3000 }],
     ['a slow stream', { kind: 'slow', pauseMs: 50 }],
   ])('%s ends at the timeout, and its cost is unknown', async (_name, scripted) => {
-    provider.script(scripted);
+    fixture.provider.script(scripted);
     const { tenantId, failure } = await callOnce(kind, { timeoutMs: 300 });
     expect(await failure).toMatchObject({
       code: 'llm_timeout',
       details: { class: 'retry', outcome: 'unknown' },
       message: expect.stringMatching(/within 300 ms;.*raise LLM_TIMEOUT_SECONDS/),
     });
-    expect(await countersOf(database.sql, tenantId)).toEqual(unknown);
+    expect(await countersOf(fixture.database.sql, tenantId)).toEqual(unknown);
   });
 
   it('an attempt that is aborted while the provider works leaves its cost unknown', async () => {
-    provider.script({ kind: 'hang' });
+    fixture.provider.script({ kind: 'hang' });
     const { tenantId, failure, controller } = await callOnce(kind);
-    await expect.poll(() => provider.received.length).toBe(1);
+    await expect.poll(() => fixture.provider.received.length).toBe(1);
     controller.abort(new Error('deadline'));
     expect(await failure).toMatchObject({ code: 'llm_aborted', details: { outcome: 'unknown' } });
-    expect(await countersOf(database.sql, tenantId)).toEqual(unknown);
+    expect(await countersOf(fixture.database.sql, tenantId)).toEqual(unknown);
   });
 
   it('an attempt that is aborted already sends nothing and holds nothing', async () => {
-    const tenantId = await addTenant(database.sql, { limitUsd: '1' });
-    const { llm, controller } = await llmAttempt(database.sql, tenantId, {
+    const tenantId = await addTenant(fixture.database.sql, { limitUsd: '1' });
+    const { llm, controller } = await llmAttempt(fixture.database.sql, tenantId, {
       kind,
       model: 'ten-cents',
       apiKey: faultyCall.apiKey,
-      baseUrl: provider.urls[kind],
+      baseUrl: fixture.provider.urls[kind],
     });
     controller.abort();
     await expect(llm.generate(faultyCall)).rejects.toMatchObject({
       code: 'llm_aborted',
       details: { outcome: 'released' },
     });
-    expect(provider.received).toHaveLength(0);
-    const rows = await database.sql`select from llm_reservations where tenant_id = ${tenantId}`;
+    expect(fixture.provider.received).toHaveLength(0);
+    const rows = await fixture.database
+      .sql`select from llm_reservations where tenant_id = ${tenantId}`;
     expect(rows).toHaveLength(0);
   });
 
   it('a refused connection releases the hold', async () => {
-    await provider.stop();
+    await fixture.provider.stop();
     const { tenantId, failure } = await callOnce(kind);
     expect(await failure).toMatchObject({
       code: 'llm_unreachable',
@@ -85,7 +70,7 @@ describe.each(wireProtocols)('a call without an answer, in the protocol of %s', 
         new RegExp(`ECONNREFUSED.*nothing was sent; check ${kind.toUpperCase()}_BASE_URL`),
       ),
     });
-    expect(await countersOf(database.sql, tenantId)).toEqual(released);
+    expect(await countersOf(fixture.database.sql, tenantId)).toEqual(released);
   });
 
   it.each([
@@ -99,7 +84,7 @@ describe.each(wireProtocols)('a call without an answer, in the protocol of %s', 
       details: { class: 'snooze', outcome: 'released' },
     });
     expect(error.message).toMatch(says);
-    expect(await countersOf(database.sql, tenantId)).toEqual(released);
+    expect(await countersOf(fixture.database.sql, tenantId)).toEqual(released);
   });
 
   it.each([
@@ -107,7 +92,7 @@ describe.each(wireProtocols)('a call without an answer, in the protocol of %s', 
     ['that is empty', ''],
   ])('a key %s is named at the start, without being shown', (_name, apiKey) => {
     const provider = { kind, model: 'ten-cents', apiKey };
-    expect(() => createLlm({ provider, budgetSql: database.sql })).toThrow(
+    expect(() => createLlm({ provider, budgetSql: fixture.database.sql })).toThrow(
       new RegExp(`^${kind.toUpperCase()}_API_KEY(?!.*sk-test)`, 's'),
     );
   });
