@@ -54,6 +54,20 @@ export interface HandlerBench {
   close(): Promise<void>;
 }
 
+export interface StoredFault {
+  readonly line: number;
+  readonly column_name: string | null;
+  readonly reason: string;
+}
+
+/** What the ingestions of a tenant reported, by line. */
+export async function storedFaults(bench: HandlerBench, tenantId: string): Promise<StoredFault[]> {
+  const rows = await bench.test.sql<StoredFault[]>`
+    select line::int, column_name, reason from ingest_errors
+    where tenant_id = ${tenantId} order by line`;
+  return [...rows];
+}
+
 let lastJobId = 0;
 
 /** For uploads whose job the test runs by itself. */

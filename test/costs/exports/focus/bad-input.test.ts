@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { curFile, curHeader } from '../aws-cur/file.ts';
 import { focusFile, focusHeader, focusRow } from './file.ts';
-import { openBench } from '../../../handlers/handler-bench.ts';
-import type { HandlerBench } from '../../../handlers/handler-bench.ts';
+import { openBench, storedFaults } from '../../../handlers/handler-bench.ts';
+import type { HandlerBench, StoredFault } from '../../../handlers/handler-bench.ts';
 
 let bench: HandlerBench;
 
@@ -13,17 +13,7 @@ afterAll(async () => {
   await bench.close();
 });
 
-interface StoredFault {
-  line: number;
-  column_name: string | null;
-  reason: string;
-}
-
-function faultsOf(tenantId: string): Promise<StoredFault[]> {
-  return bench.test.sql<StoredFault[]>`
-    select line::int, column_name, reason from ingest_errors
-    where tenant_id = ${tenantId} order by line`.then((rows) => [...rows]);
-}
+const faultsOf = (tenantId: string) => storedFaults(bench, tenantId);
 
 /** Ingests a good row, the faulty one and a good row; the file's own lines are 2, 3 and after. */
 async function between(faulty: Buffer | string): Promise<StoredFault[]> {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { focusFile } from './file.ts';
-import { openBench } from '../../../handlers/handler-bench.ts';
+import { openBench, storedFaults } from '../../../handlers/handler-bench.ts';
 import type { HandlerBench } from '../../../handlers/handler-bench.ts';
 
 let bench: HandlerBench;
@@ -12,17 +12,7 @@ afterAll(async () => {
   await bench.close();
 });
 
-interface StoredFault {
-  line: number;
-  column_name: string | null;
-  reason: string;
-}
-
-function faultsOf(tenantId: string): Promise<StoredFault[]> {
-  return bench.test.sql<StoredFault[]>`
-    select line::int, column_name, reason from ingest_errors
-    where tenant_id = ${tenantId} order by line`.then((rows) => [...rows]);
-}
+const faultsOf = (tenantId: string) => storedFaults(bench, tenantId);
 
 describe('an optional value that cannot be read', () => {
   it.each([
