@@ -125,8 +125,14 @@ async function fence(
   return row;
 }
 
-/** Token of the transaction that the code which runs now is inside of. */
-const entered = new AsyncLocalStorage<string>();
+/** The transaction that the code which runs now is inside of. */
+const entered = new AsyncLocalStorage<{ readonly token: string; readonly tx: Tx }>();
+
+/** The transaction of this token that the calling code is inside of; undefined outside of any. */
+export function openTransaction(token: string): Tx | undefined {
+  const open = entered.getStore();
+  return open?.token === token ? open.tx : undefined;
+}
 
 /**
  * Runs `fn` in one transaction of the token's tenant. Throws PU001 or PU002 (SQLSTATE) without a valid token,
@@ -140,7 +146,7 @@ export async function withTenant<T>(
 ): Promise<T> {
   const { signal, token, onRefused, storable = (result) => result } = context;
   signal?.throwIfAborted();
-  if ((entered.getStore() ?? token) !== token) {
+  if ((entered.getStore()?.token ?? token) !== token) {
     throw new PurserError(
       'nested_tenant',
       'a tenant transaction was begun inside one of another context; end the first before the second',
@@ -159,7 +165,7 @@ export async function withTenant<T>(
       if (!pool.switchRole) role = session.login;
       return runTransaction(session, {
         enter: (sql) => enter(sql, pool, context),
-        body: (tx) => entered.run(token, () => fn(tx)),
+        body: (tx) => entered.run({ token, tx }, () => fn(tx)),
         fence: async (sql, value, identity) => {
           const complete = options.complete === true;
           const completion = complete ? (JSON.stringify(storable(value)) ?? null) : undefined;

@@ -2,8 +2,9 @@
  * The context of one attempt, made where its handler runs: its tenant's rows through a pool of this thread,
  * the LLM gateway through the supervisor.
  */
+import type { Tx } from '../../../db/connect.ts';
 import type { TenantPool, TenantSql } from '../../../db/tenant.ts';
-import { tenantSql } from '../../../db/tenant.ts';
+import { openTransaction, tenantSql } from '../../../db/tenant.ts';
 import type { Handler, JobContext } from '../../../handlers/define.ts';
 import type { BegunAttempt } from '../../../jobs/attempts.ts';
 import { enqueueChild } from '../../../jobs/enqueue.ts';
@@ -25,7 +26,7 @@ export interface ContextParts {
   /** Throws when a child job would store a secret of the attempt in plain text. */
   readonly refuseSecrets: (jobType: string, payload: object, dedupKey: string | undefined) => void;
   /** Encrypts what the child's type marks as secret. */
-  readonly seal: (sql: TenantSql, jobType: string, payload: object) => Promise<object>;
+  readonly seal: (sql: TenantSql | Tx, jobType: string, payload: object) => Promise<object>;
 }
 
 export function makeContext(parts: ContextParts, payload: unknown): JobContext<unknown> {
@@ -52,9 +53,11 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
     sql,
     llm: parts.llm,
     enqueue: async (jobType, childPayload = {}, child = {}) => {
-      const payload = await parts.seal(sql, jobType, childPayload);
+      // Inside sql.begin() the child commits with that transaction, on its session.
+      const connection = openTransaction(token) ?? sql;
+      const payload = await parts.seal(connection, jobType, childPayload);
       parts.refuseSecrets(jobType, payload, child.dedupKey);
-      return enqueueChild(sql, { jobType, payload, ...child });
+      return enqueueChild(connection, { jobType, payload, ...child });
     },
     progress: (done, note) => reports.progress(done, note),
     get log() {

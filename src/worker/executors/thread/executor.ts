@@ -8,6 +8,7 @@ import type { OpenKeys } from '../../../crypto/open-keyring.ts';
 import { openFields } from '../../../crypto/secrets/fields.ts';
 import { SecretTexts } from '../../../crypto/secrets/texts.ts';
 import { secretWatch } from '../../../crypto/secrets/watch.ts';
+import type { Tx } from '../../../db/connect.ts';
 import type { TenantPool, TenantSql } from '../../../db/tenant.ts';
 import type { PurserError } from '../../../errors.ts';
 import { parsePayload } from '../../../handlers/define.ts';
@@ -174,7 +175,7 @@ export class Executor {
       (call) => this.#call(token, call),
       (fits) => post({ kind: 'llm_output_checked', fits }),
     );
-    const seal = (sql: TenantSql, childType: string, child: object): Promise<object> => {
+    const seal = (sql: TenantSql | Tx, childType: string, child: object): Promise<object> => {
       const paths = registry.get(childType)?.secretPaths ?? [];
       return payloadSealer(sql, openKeys)({ tenantId, jobType: childType }, child, paths);
     };
