@@ -16,6 +16,7 @@ import { currentAttempt, Executor } from './executor.ts';
 import { factsOf } from './facts.ts';
 import type { ExecutorSetup, FromExecutor, ToExecutor } from '../protocol.ts';
 import { packError } from '../packed-errors.ts';
+import { readableThrown } from '../../store-value.ts';
 
 const heartbeatEveryMs = 100;
 
@@ -58,14 +59,16 @@ function trapFaults(executor: Executor, post: (message: FromExecutor) => void): 
       `the handler called process.exit(${exitCode ?? ''}); a handler ends by returning or throwing`,
     );
   };
-  process.on('unhandledRejection', (reason: unknown) => {
+  process.on('unhandledRejection', (thrown: unknown) => {
+    const reason = readableThrown(thrown);
     blame(
       'unhandled_rejection',
       `the handler did not handle the rejection of a promise: ${messageOf(reason)}`,
       reason,
     );
   });
-  process.on('uncaughtException', (error: unknown) => {
+  process.on('uncaughtException', (thrown: unknown) => {
+    const error = readableThrown(thrown);
     if (error instanceof PurserError && error.code === 'handler_exit') return;
     const text = `the handler did not catch an exception in a callback: ${messageOf(error)}`;
     blame('uncaught_exception', text, error);
