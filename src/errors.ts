@@ -3,6 +3,8 @@
  * and HTTP status for the CLI and the web role.
  */
 
+import { jsonWithin } from './bounded-text.ts';
+
 /** Exit codes of the CLI; 78 is EX_CONFIG of sysexits.h, 64 EX_USAGE, 69 EX_UNAVAILABLE. */
 export const exitCodes = {
   ok: 0,
@@ -59,12 +61,15 @@ export class JobTimeoutError extends PurserError {
   }
 }
 
+/** Of a value that is no Error. */
+const maxMessageLength = 100_000;
+
 /** The message of any thrown value, including `null` and objects without a message. */
 export function messageOf(thrown: unknown): string {
   if (thrown instanceof Error) return thrown.message;
   if (typeof thrown === 'string') return thrown;
   try {
-    return JSON.stringify(thrown) ?? String(thrown);
+    return jsonWithin(thrown, maxMessageLength) ?? String(thrown);
   } catch {
     return Object.prototype.toString.call(thrown);
   }

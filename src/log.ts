@@ -2,6 +2,8 @@
  * The logger of every role: JSON lines on stderr, a stable event name in `event`, secrets redacted by key.
  * stdout is only for the output of commands.
  */
+import { readableStack, readableText } from './bounded-text.ts';
+import { messageOf } from './errors.ts';
 import { destination, pino, stdSerializers } from 'pino';
 import type { DestinationStream, Logger as PinoLogger } from 'pino';
 
@@ -24,7 +26,8 @@ const secretKeys = [
  * messages. A password may contain `@`. A text longer than `maxLength` is cut first, so that the time is bounded; a
  * URL that is cut is redacted whole.
  */
-export function redactUrls(text: string, maxLength = Number.POSITIVE_INFINITY): string {
+export function redactUrls(given: string, maxLength = Number.POSITIVE_INFINITY): string {
+  const text = readableText(given);
   const isCut = text.length > maxLength;
   // The length limit of the scheme keeps the time linear in the length of the text.
   const redacted = (isCut ? text.slice(0, maxLength) : text)
@@ -39,10 +42,14 @@ export interface LogOptions {
   readonly level: string;
   readonly role: string;
   readonly destination?: DestinationStream;
+  /** Applied to every argument of a line, where these may have any size. */
+  readonly bound?: (value: unknown) => unknown;
 }
 
 const maxMessageLength = 10_000;
 const maxStackLength = 20_000;
+const maxCodeLength = 200;
+const maxCauses = 20;
 /** Of lines that could not be written yet. */
 const maxBufferedLength = 1_048_576;
 
@@ -60,6 +67,7 @@ let sharedStderr: DestinationStream | undefined;
  * cannot be made is replaced by its event alone, and one that cannot be written is lost.
  */
 export function createLogger(options: LogOptions): Logger {
+  const { bound } = options;
   return pino(
     {
       level: options.level,
@@ -71,11 +79,12 @@ export function createLogger(options: LogOptions): Logger {
         paths: secretKeys.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]),
         censor: '[redacted]',
       },
-      serializers: { error: serialiseError },
+      serializers: { error: serialiseError, err: serialiseError },
       hooks: {
         logMethod(values, method) {
           try {
-            method.apply(this, values);
+            // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- as any list of arguments
+            method.apply(this, (bound === undefined ? values : values.map(bound)) as typeof values);
           } catch {
             logEventAlone(values, (event) => method.call(this, { logFault: 'unreadable' }, event));
           }
@@ -86,6 +95,13 @@ export function createLogger(options: LogOptions): Logger {
   );
 }
 
+const codeText = (code: unknown): unknown =>
+  typeof code === 'string'
+    ? redactUrls(code, maxCodeLength)
+    : typeof code === 'number'
+      ? code
+      : undefined;
+
 function logEventAlone(values: readonly unknown[], write: (event: string) => void): void {
   try {
     const event = values.find((value) => typeof value === 'string');
@@ -95,12 +111,29 @@ function logEventAlone(values: readonly unknown[], write: (event: string) => voi
   }
 }
 
+/** Also of its causes, whose stacks the serialiser adds. */
+function hasReadableStacks(thrown: Error): boolean {
+  let error: unknown = thrown;
+  for (let depth = 0; depth < maxCauses && error instanceof Error; depth += 1) {
+    if (readableStack(error) === undefined) return false;
+    error = error.cause;
+  }
+  return !(error instanceof Error);
+}
+
 function serialiseError(thrown: unknown): object {
-  if (!(thrown instanceof Error)) return { message: redactUrls(String(thrown), maxMessageLength) };
+  if (!(thrown instanceof Error)) {
+    return { message: redactUrls(messageOf(thrown), maxMessageLength) };
+  }
+  if (!hasReadableStacks(thrown)) {
+    const text: unknown = thrown.message;
+    const message = typeof text === 'string' ? text : 'an error whose message is not a text';
+    return { type: 'Error', message: redactUrls(message, maxMessageLength) };
+  }
   const plain = stdSerializers.err(thrown);
   return {
     type: plain.type,
-    code: 'code' in thrown ? thrown.code : undefined,
+    code: 'code' in thrown ? codeText(thrown.code) : undefined,
     message: redactUrls(plain.message, maxMessageLength),
     stack: redactUrls(plain.stack, maxStackLength),
   };

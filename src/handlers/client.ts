@@ -5,12 +5,10 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import type { EncryptionKeyManager } from '../crypto/keyring.ts';
 import { keysOf } from '../crypto/open-keyring.ts';
-import {
-  enqueue as enqueueByType,
-  enqueueMany as enqueueManyByType,
-  serialise,
-} from '../jobs/enqueue.ts';
-import type { Connection, Enqueued, EnqueueRequest } from '../jobs/enqueue.ts';
+import { enqueue as enqueueByType, enqueueMany as enqueueManyByType } from '../jobs/enqueue.ts';
+import type { Connection, Enqueued } from '../jobs/enqueue.ts';
+import { serialise } from '../jobs/request.ts';
+import type { EnqueueRequest } from '../jobs/request.ts';
 import { messageOf, PurserError } from '../errors.ts';
 import type { Handler } from './define.ts';
 import { parsePayload } from './define.ts';

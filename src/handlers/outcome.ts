@@ -1,6 +1,7 @@
 /**
  * How an attempt ends, as a value that a handler returns. Unexpected failures are thrown instead.
  */
+import { readableText } from '../bounded-text.ts';
 import { PurserError } from '../errors.ts';
 
 export interface Done {
@@ -45,33 +46,65 @@ function outcome<T extends Outcome>(value: T): T {
 /** Completes the job; `result` must be JSON. Returning a plain value does the same. */
 export const done = (result: unknown = null): Done => outcome({ kind: 'done', result });
 
-export const retry = (options: { reason: string; afterMs?: number }): Retry =>
-  outcome({ kind: 'retry', reason: options.reason, afterMs: options.afterMs });
+/** Callers in plain JavaScript have no type check. Throws `invalid_outcome`. */
+function checkedReason(kind: string, options: { readonly reason: string }): string {
+  const given: unknown = options;
+  const reason: unknown =
+    given !== null && typeof given === 'object' && 'reason' in given ? given.reason : undefined;
+  if (typeof reason === 'string') return readableText(reason);
+  throw new PurserError(
+    'invalid_outcome',
+    `${kind}: reason must be a string, e.g. ${kind}({ reason: 'why' }), not ${typeof reason}`,
+  );
+}
 
-export const snooze = (options: { reason: string; afterMs: number }): Snooze =>
-  outcome({ kind: 'snooze', reason: options.reason, afterMs: Math.max(0, options.afterMs) });
+function checkedMs(kind: string, afterMs: unknown): void {
+  if (typeof afterMs === 'number') return;
+  throw new PurserError(
+    'invalid_outcome',
+    `${kind}: afterMs must be a number of milliseconds, not ${typeof afterMs}`,
+  );
+}
+
+export const retry = (options: { reason: string; afterMs?: number }): Retry => {
+  const reason = checkedReason('retry', options);
+  if (options.afterMs !== undefined) checkedMs('retry', options.afterMs);
+  return outcome({ kind: 'retry', reason, afterMs: options.afterMs });
+};
+
+export const snooze = (options: { reason: string; afterMs: number }): Snooze => {
+  const reason = checkedReason('snooze', options);
+  checkedMs('snooze', options.afterMs);
+  return outcome({ kind: 'snooze', reason, afterMs: Math.max(0, options.afterMs) });
+};
+
+const maxAmountLength = 20;
 
 /**
  * Parks the job until the tenant's budget has `neededUsd` available, at the latest until `until` (default: the start
  * of the next UTC month, when budgets reset). Throws `invalid_outcome` if `neededUsd` is not an amount.
  */
 export const park = (options: { reason: string; neededUsd: string; until?: Date }): Park => {
-  if (!/^\d{1,9}(\.\d{1,9})?$/.test(options.neededUsd)) {
+  const reason = checkedReason('park', options);
+  const needed: unknown = options.neededUsd;
+  const isShort = typeof needed === 'string' && needed.length <= maxAmountLength;
+  if (!isShort || !/^\d{1,9}(\.\d{1,9})?$/.test(needed)) {
     throw new PurserError(
       'invalid_outcome',
-      `park: neededUsd must be decimal dollars with at most 9 decimals, e.g. '0.25', not ${JSON.stringify(options.neededUsd)}`,
+      'park: neededUsd must be decimal dollars with at most 9 decimals as a string, e.g. ' +
+        `'0.25', not ${isShort ? JSON.stringify(needed) : typeof needed}`,
     );
   }
   return outcome({
     kind: 'park',
-    reason: options.reason,
-    neededUsd: options.neededUsd,
+    reason,
+    neededUsd: needed,
     until: options.until,
   });
 };
 
 export const cancel = (options: { reason: string }): Cancel =>
-  outcome({ kind: 'cancel', reason: options.reason });
+  outcome({ kind: 'cancel', reason: checkedReason('cancel', options) });
 
 /** The outcome that a handler returned; any other value is the result of a completed job. */
 export function toOutcome(returned: unknown): Outcome {

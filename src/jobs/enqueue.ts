@@ -4,7 +4,9 @@
  */
 import type { Tx } from '../db/connect.ts';
 import type { TenantSql } from '../db/tenant.ts';
-import { messageOf, PurserError } from '../errors.ts';
+import { PurserError } from '../errors.ts';
+import { checkRequest, checkText, maxRequestsCharacters, serialise } from './request.ts';
+import type { EnqueueRequest } from './request.ts';
 
 /** A postgres.js pool or transaction, or a `pg` pool or client: whatever the caller's transaction runs on. */
 export type Connection =
@@ -23,22 +25,6 @@ export async function runOn<R extends object>(
       : (await connection.query(text, parameters)).rows;
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion
   return [...rows] as R[];
-}
-
-export interface EnqueueRequest {
-  readonly tenantId: string;
-  readonly jobType: string;
-  readonly payload?: object;
-  /** Unique per tenant and job type until the job has ended and `dedupWindowMs` from now have passed. */
-  readonly dedupKey?: string | undefined;
-  readonly dedupWindowMs?: number | undefined;
-  /**
-   * If the key is taken: `ignore` (default) returns the job that has it, `replace` gives that job the new payload,
-   * time and priority if it is still waiting, `reject` throws `duplicate_job`.
-   */
-  readonly onDuplicate?: 'ignore' | 'replace' | 'reject' | undefined;
-  readonly runAt?: Date | undefined;
-  readonly priority?: number | undefined;
 }
 
 export interface Enqueued {
@@ -68,91 +54,6 @@ function translate(error: unknown): unknown {
   const hint = 'hint' in error && typeof error.hint === 'string' ? ` (${error.hint})` : '';
   const text = error.message.replace(`${code}: `, '');
   return new PurserError(code, `${text}${hint}`, { cause: error, details: { class: 'fatal' } });
-}
-
-/** Postgres cannot store NUL characters and lone surrogates. */
-function checkText(what: string, text: unknown): void {
-  // Callers in plain JavaScript have no type check.
-  if (typeof text !== 'string') refuse(`${what} must be a string, not ${typeof text}`);
-  if (text.includes('\u0000') || !text.isWellFormed()) {
-    throw new PurserError(
-      'invalid_payload',
-      `${what} contains a NUL character or half of a surrogate pair, which Postgres cannot store; remove it`,
-      { details: { class: 'fatal' } },
-    );
-  }
-}
-
-const isInexact = (value: unknown): boolean =>
-  typeof value === 'number' && Math.abs(value) > Number.MAX_SAFE_INTEGER;
-
-/** Beyond 2^53 a double is not the number that was meant, here or where the handler reads it. */
-function notExact(key: string): PurserError {
-  return new PurserError(
-    'invalid_payload',
-    `payload field ${JSON.stringify(key)} is a number beyond ${Number.MAX_SAFE_INTEGER} (2^53 - 1), which a handler ` +
-      'would not get exactly; pass it as a string',
-    { details: { class: 'fatal' } },
-  );
-}
-
-/** JSON.stringify would silently write null. */
-function notFinite(key: string): PurserError {
-  return new PurserError(
-    'invalid_payload',
-    `payload field ${JSON.stringify(key)} is not a finite number, which JSON cannot represent; omit the field or send a string`,
-    { details: { class: 'fatal' } },
-  );
-}
-
-/** The payload as JSON text. Throws `invalid_payload` for what JSON or Postgres cannot hold. */
-export function serialise(payload: object): string {
-  try {
-    return JSON.stringify(payload, (key, value: unknown) => {
-      checkText('a payload key', key);
-      if (typeof value === 'string') checkText(`payload field ${JSON.stringify(key)}`, value);
-      if (typeof value === 'number' && !Number.isFinite(value)) throw notFinite(key);
-      if (typeof value === 'bigint' || isInexact(value)) throw notExact(key);
-      return value;
-    });
-  } catch (error) {
-    if (error instanceof PurserError) throw error;
-    throw new PurserError('invalid_payload', `the payload is not JSON: ${messageOf(error)}`, {
-      cause: error,
-      details: { class: 'fatal' },
-    });
-  }
-}
-
-const maxDedupKeyLength = 500;
-const maxPriority = 1_000;
-const maxDedupWindowMs = 10 * 365 * 86_400_000;
-/** Postgres does not read years of more than four digits. */
-const lastRunAt = Date.UTC(9999, 0, 1);
-
-function refuse(fault: string): never {
-  throw new PurserError('invalid_request', fault, { details: { class: 'fatal' } });
-}
-
-/** Throws `invalid_request` for values that a constraint of the table would refuse without a useful message. */
-function checkRequest(request: Omit<EnqueueRequest, 'tenantId'>): void {
-  const { dedupKey, dedupWindowMs = 0, priority = 0, runAt } = request;
-  if (!Number.isInteger(priority) || Math.abs(priority) > maxPriority) {
-    refuse(`the priority must be a whole number from -${maxPriority} to ${maxPriority}`);
-  }
-  if (runAt !== undefined && !(runAt instanceof Date && runAt.getTime() < lastRunAt)) {
-    refuse('runAt must be a valid Date before the year 9999');
-  }
-  if (!(dedupWindowMs >= 0 && dedupWindowMs <= maxDedupWindowMs)) {
-    refuse(`dedupWindowMs must be a number of milliseconds from 0 to ${maxDedupWindowMs}`);
-  }
-  if (dedupKey === undefined) return;
-  checkText('the dedup key', dedupKey);
-  // Code points, as Postgres counts them.
-  const { length } = Array.from(dedupKey);
-  if (length < 1 || length > maxDedupKeyLength) {
-    refuse(`the dedup key must have 1 to ${maxDedupKeyLength} characters; it has ${length}`);
-  }
 }
 
 /**
@@ -211,7 +112,7 @@ export async function enqueueMany(
     return await runOn<Enqueued>(
       connection,
       'select job_id::text as "jobId", created from purser.enqueue_many($1::text::jsonb) order by place',
-      [serialise(requests)],
+      [serialise(requests, maxRequestsCharacters)],
     );
   } catch (error) {
     throw translate(error);

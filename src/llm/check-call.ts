@@ -5,10 +5,15 @@ import type { LlmCall } from './llm.ts';
 /** Of system and prompt together. More than any model reads, and few enough to be copied between threads. */
 export const maxCallBytes = 8 * 1024 * 1024;
 
+const maxModelLength = 500;
+
 /** Bytes of a call's text in UTF-8. */
 export function bytesOfCall({ system, prompt }: Pick<LlmCall, 'system' | 'prompt'>): number {
   return Buffer.byteLength(system) + Buffer.byteLength(prompt);
 }
+
+const isModelName = (model: unknown): boolean =>
+  typeof model === 'string' && model.length > 0 && model.length <= maxModelLength;
 
 /** Throws a `UsageError` that names the field. */
 export function checkCall(call: { readonly [Field in keyof LlmCall]?: unknown }): void {
@@ -17,14 +22,15 @@ export function checkCall(call: { readonly [Field in keyof LlmCall]?: unknown })
   for (const [name, value] of Object.entries({ system, prompt })) {
     if (typeof value !== 'string')
       throw new UsageError(`${name} must be text, not ${typeof value}`);
-    bytes += Buffer.byteLength(value);
+    // The length is known without reading the text.
+    bytes += value.length > maxCallBytes ? value.length : Buffer.byteLength(value);
   }
   if (bytes > maxCallBytes) {
     throw new UsageError(
-      `system and prompt have ${bytes} bytes together; a call has at most ${maxCallBytes}: send less evidence`,
+      `system and prompt have ${bytes} bytes or more together; a call has at most ${maxCallBytes}: send less evidence`,
     );
   }
-  if (model !== undefined && (typeof model !== 'string' || model === '')) {
+  if (model !== undefined && !isModelName(model)) {
     throw new UsageError('model must be the name of a model, or absent to use the configured one');
   }
   if (!Number.isSafeInteger(maxOutputTokens) || Number(maxOutputTokens) < 1) {

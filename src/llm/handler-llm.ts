@@ -49,7 +49,9 @@ function callOf({ system, prompt, schema, model, maxOutputTokens }: LlmRequest<u
   if (!canValidate(schema)) {
     throw new UsageError('schema must be a Standard Schema (of zod, valibot, arktype ...)');
   }
-  return { ...call, system: `${system}\n\n${jsonInstructions(schema)}` };
+  const withShape = { ...call, system: `${system}\n\n${jsonInstructions(schema)}` };
+  checkCall(withShape);
+  return withShape;
 }
 
 /** For handlers in plain JavaScript. */

@@ -1,5 +1,7 @@
 /** Asks for JSON in the prompt, and extracts and validates it from the answer. */
 import type { StandardJSONSchemaV1, StandardSchemaV1 } from '@standard-schema/spec';
+import { jsonWithin } from '../bounded-text.ts';
+import { maxCallBytes } from './check-call.ts';
 import { LlmOutputError } from './llm.ts';
 
 const maxIssues = 20;
@@ -8,7 +10,9 @@ const maxIssues = 20;
 export function jsonInstructions(schema: StandardSchemaV1): string {
   const described = jsonSchemaOf(schema);
   const shape =
-    described === undefined ? '' : ` that matches this JSON Schema:\n${JSON.stringify(described)}`;
+    described === undefined
+      ? ''
+      : ` that matches this JSON Schema:\n${jsonWithin(described, maxCallBytes)}`;
   return `Answer with one JSON object and nothing else: no prose, no code fence${shape}`;
 }
 

@@ -7,7 +7,7 @@ import type { Handler } from '../handlers/define.ts';
 import { toOutcome } from '../handlers/outcome.ts';
 import { parseRetryAfter } from '../retry-after.ts';
 import { backoffMs } from './backoff.ts';
-import { read } from './executors/bounded-json.ts';
+import { read } from '../bounded-json.ts';
 import { readableThrown, storableFault, storableResult, storableText } from './store-value.ts';
 
 export interface AttemptFacts {
@@ -20,6 +20,7 @@ const maxSnoozeMs = 3_600_000;
 /** Longer than any giveUpAfter: such a job ends as expired. */
 const maxRetryMs = 365 * 86_400_000;
 const maxReasonLength = 1_000;
+const maxHeaderLength = 100;
 const retryableStatus = new Set([402, 408, 409, 425, 429]);
 
 const after = (facts: AttemptFacts, ms: number): Date => new Date(facts.now.getTime() + ms);
@@ -166,9 +167,8 @@ function retryAfterOf(thrown: unknown, now: Date): number | undefined {
   const header: unknown =
     headers instanceof Headers ? headers.get('retry-after') : fieldOf(headers, 'retry-after');
   const value = header ?? fieldOf(thrown, 'retryAfter');
-  return typeof value === 'string' || typeof value === 'number'
-    ? parseRetryAfter(String(value), now)
-    : undefined;
+  const isShort = typeof value === 'string' && value.length <= maxHeaderLength;
+  return isShort || typeof value === 'number' ? parseRetryAfter(String(value), now) : undefined;
 }
 
 function fieldOf(value: unknown, name: string): unknown {

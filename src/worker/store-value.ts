@@ -2,11 +2,14 @@
  * Converts what a handler returned or threw to JSON that Postgres can store: no NUL, no lone surrogates, no cycles,
  * bounded size and depth. One bad value must not fail the statement that stores a whole batch.
  */
+import { JsonTooLongError, jsonWithin, readableStack, readableText } from '../bounded-text.ts';
 import { codeOf, messageOf, PurserError } from '../errors.ts';
 import { redactUrls } from '../log.ts';
 import type { JobFault } from '../jobs/attempts.ts';
 
 const maxResultBytes = 1_048_576;
+/** Of a larger result neither the size is measured nor the beginning kept. */
+const maxMeasuredCharacters = 4 * maxResultBytes;
 const keptOfHugeResult = 10_000;
 const cutMark = 'result cut';
 const maxMessageLength = 4_000;
@@ -14,7 +17,8 @@ const maxStackLength = 8_000;
 const replacement = '\uFFFD';
 
 /** Text that Postgres can store: NUL and lone surrogates become U+FFFD. */
-export function storableText(text: string, maxLength: number): string {
+export function storableText(whole: string, maxLength: number): string {
+  const text = readableText(whole);
   const cut = text.length > maxLength ? `${text.slice(0, maxLength)} [cut at ${maxLength}]` : text;
   return cut.replaceAll('\u0000', replacement).toWellFormed();
 }
@@ -54,7 +58,7 @@ function storedBytes(json: string): number {
 /** A handler's result as a JSON value; a value that cannot be stored is replaced by a note with the reason. */
 export function storableResult(result: unknown): unknown {
   try {
-    const text = JSON.stringify(result);
+    const text = jsonWithin(result, maxMeasuredCharacters);
     if (text === undefined) return null;
     const bytes = storedBytes(text);
     if (bytes > maxResultBytes) {
@@ -68,6 +72,9 @@ export function storableResult(result: unknown): unknown {
     }
     return storableJson(JSON.parse(text), 0);
   } catch (error) {
+    if (error instanceof JsonTooLongError) {
+      return { purser: cutMark, reason: 'too large', limitBytes: maxResultBytes };
+    }
     return { purser: 'result not stored', reason: storableText(messageOf(error), 500) };
   }
 }
@@ -86,7 +93,7 @@ export function withoutStart(stored: unknown): unknown {
 
 /** The record of anything thrown: code, message, stack, without connection secrets. */
 export function storableFault(thrown: unknown, details?: Record<string, unknown>): JobFault {
-  const stack = thrown instanceof Error ? thrown.stack : undefined;
+  const stack = thrown instanceof Error ? readableStack(thrown) : undefined;
   return {
     code: storableText(codeOf(thrown), 100),
     message: redactedText(messageOf(thrown), maxMessageLength),

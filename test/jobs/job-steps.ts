@@ -12,7 +12,7 @@ import type {
 import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
 import type { DispatchedJob } from '../../src/jobs/dispatch.ts';
 import { enqueue } from '../../src/jobs/enqueue.ts';
-import type { EnqueueRequest } from '../../src/jobs/enqueue.ts';
+import type { EnqueueRequest } from '../../src/jobs/request.ts';
 import { registerJobTypes } from '../../src/jobs/registration.ts';
 import type { JobType } from '../../src/jobs/registration.ts';
 import type { JobState } from '../../src/jobs/states.ts';

@@ -21,22 +21,26 @@ function loads(entry: string, seen = new Set<string>()): Set<string> {
 
 it('the Llm of a handler imports no provider and no budget', () => {
   expect([...loads('llm/handler-llm.ts')].toSorted()).toEqual([
+    'bounded-text.ts',
     'errors.ts',
     'llm/byte-limit.ts',
     'llm/check-call.ts',
     'llm/handler-llm.ts',
     'llm/llm.ts',
     'llm/structured.ts',
+    'node:util',
   ]);
 });
 
 it('packed errors import no provider', () => {
   expect([...loads('worker/executors/packed-errors.ts')].toSorted()).toEqual([
+    'bounded-json.ts',
+    'bounded-text.ts',
     'budget/budget-exceeded.ts',
     'budget/money.ts',
     'errors.ts',
     'llm/llm.ts',
-    'worker/executors/bounded-json.ts',
+    'node:util',
     'worker/executors/packed-errors.ts',
   ]);
 });

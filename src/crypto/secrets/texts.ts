@@ -3,6 +3,7 @@
  * text was truncated. Secrets shorter than four characters are not redacted: they would match ordinary words.
  */
 import { inspect } from 'node:util';
+import { readableText } from '../../bounded-text.ts';
 
 const shown = '[redacted]';
 const minLength = 4;
@@ -59,7 +60,7 @@ export class SecretTexts {
 
   /** The text with secrets redacted; all of it where a secret is escaped several times (JSON inside JSON). */
   redact(text: string): string {
-    let rest = text;
+    let rest = readableText(text);
     for (const form of this.#forms) rest = rest.replaceAll(form, shown);
     return this.#hasEscaped(rest) ? shown : this.#withoutCutEnds(rest);
   }

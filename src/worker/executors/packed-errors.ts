@@ -5,7 +5,8 @@
 import { BudgetExceededError } from '../../budget/budget-exceeded.ts';
 import { JobTimeoutError, PurserError, UsageError } from '../../errors.ts';
 import { LlmError, LlmOutputError } from '../../llm/llm.ts';
-import { boundedJson, cut, read } from './bounded-json.ts';
+import { maxReadCharacters, readableStack } from '../../bounded-text.ts';
+import { boundedJson, cut, read } from '../../bounded-json.ts';
 
 /** Makes an instance of each class; unpacking overwrites its fields. */
 const blanks = {
@@ -94,7 +95,7 @@ function pack(thrown: unknown, depth: number): PackedError {
     };
   }
   const message = messageFrom(thrown);
-  const stack = textOf(thrown, 'stack');
+  const stack = stackOf(thrown);
   const cause = read(thrown, 'cause');
   return {
     kind: kindOf(thrown),
@@ -163,7 +164,8 @@ function messageFrom(thrown: object): string {
 
 /** A stack begins with the whole message: the message is cut, the frames after it are kept. */
 function packStack(stack: string, message: string): string {
-  const at = message.length > maxMessageLength ? stack.indexOf(message) : -1;
+  const isCut = message.length > maxMessageLength && stack.length <= maxReadCharacters;
+  const at = isCut ? stack.indexOf(message) : -1;
   if (at < 0) return cut(stack, maxStackLength);
   const frames = stack.slice(at + message.length);
   return cut(`${stack.slice(0, at)}${cut(message, maxMessageLength)}${frames}`, maxStackLength);
@@ -172,6 +174,17 @@ function packStack(stack: string, message: string): string {
 function textOf(from: object, key: string): string | undefined {
   const value = read(from, key);
   return typeof value === 'string' ? value : undefined;
+}
+
+/** Not every object has one that V8 makes. */
+function stackOf(thrown: object): string | undefined {
+  if (!(thrown instanceof Error)) return textOf(thrown, 'stack');
+  try {
+    const stack: unknown = readableStack(thrown);
+    return typeof stack === 'string' ? stack : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 function numberOf(from: object, key: string): number | undefined {

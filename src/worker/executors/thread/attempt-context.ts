@@ -8,6 +8,7 @@ import { openTransaction, tenantSql } from '../../../db/tenant.ts';
 import type { Handler, JobContext } from '../../../handlers/define.ts';
 import type { BegunAttempt } from '../../../jobs/attempts.ts';
 import { enqueueChild } from '../../../jobs/enqueue.ts';
+import { asStoredPayload, checkRequest } from '../../../jobs/request.ts';
 import type { Llm } from '../../../llm/llm.ts';
 import type { Logger } from '../../../log.ts';
 import type { AttemptLog } from './attempt-log.ts';
@@ -55,7 +56,9 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
     enqueue: async (jobType, childPayload = {}, child = {}) => {
       // Inside sql.begin() the child commits with that transaction, on its session.
       const connection = openTransaction(token) ?? sql;
-      const payload = await parts.seal(connection, jobType, childPayload);
+      const plain = asStoredPayload(childPayload);
+      checkRequest({ jobType, ...child });
+      const payload = await parts.seal(connection, jobType, plain);
       parts.refuseSecrets(jobType, payload, child.dedupKey);
       return enqueueChild(connection, { jobType, payload, ...child });
     },

@@ -9,6 +9,7 @@ import { createLogger } from '../../../log.ts';
 import type { Logger } from '../../../log.ts';
 import type { LogLine } from '../protocol.ts';
 import { storableText } from '../../store-value.ts';
+import { boundedLogValue, withBoundedBindings } from './bounded-log.ts';
 
 export interface Report {
   readonly progress: { readonly done: number; readonly note: string | null } | undefined;
@@ -58,11 +59,13 @@ export class AttemptLog {
       { level: stored, stream: capture },
     ];
     const lowest = shown !== undefined && levels.indexOf(shown) < 2 ? shown : stored;
-    return createLogger({
+    const logger = createLogger({
       level: lowest,
       role: 'worker',
       destination: multistream(streams),
-    }).child(options.about);
+      bound: boundedLogValue,
+    });
+    return withBoundedBindings(logger.child(options.about));
   }
 
   progress(done: number, note: string | undefined): void {

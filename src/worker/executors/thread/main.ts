@@ -6,6 +6,7 @@ import { createHook } from 'node:async_hooks';
 import { workerData } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
 import { keysOf } from '../../../crypto/open-keyring.ts';
+import { maxReadCharacters, readableText } from '../../../bounded-text.ts';
 import { openTenantPool } from '../../../db/tenant-pool.ts';
 import { messageOf, PurserError } from '../../../errors.ts';
 import { stderrDestination } from '../../../log.ts';
@@ -16,9 +17,10 @@ import { currentAttempt, Executor } from './executor.ts';
 import { factsOf } from './facts.ts';
 import type { ExecutorSetup, FromExecutor, ToExecutor } from '../protocol.ts';
 import { packError } from '../packed-errors.ts';
-import { readableThrown } from '../../store-value.ts';
+import { readableThrown, storableText } from '../../store-value.ts';
 
 const heartbeatEveryMs = 100;
+const maxMessageLength = 4_000;
 
 /** Records before each callback which attempt's code runs, so that the supervisor sees which one blocks the loop. */
 function recordRunningAttempt(claimTable: ClaimTable): void {
@@ -29,8 +31,10 @@ function recordRunningAttempt(claimTable: ClaimTable): void {
 
 /** Removes secrets from text and from bytes that contain them; other bytes are not changed. */
 function redactChunk(executor: Executor, chunk: unknown): unknown {
-  if (typeof chunk === 'string') return executor.redact(chunk);
+  if (typeof chunk === 'string') return executor.redact(readableText(chunk));
   if (!(chunk instanceof Uint8Array)) return chunk;
+  if (chunk.byteLength > maxReadCharacters)
+    return `[${chunk.byteLength} bytes, which are not read]`;
   const text = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength).toString('utf8');
   const clean = executor.redact(text);
   return clean === text ? chunk : Buffer.from(clean);
@@ -56,21 +60,22 @@ function trapFaults(executor: Executor, post: (message: FromExecutor) => void): 
   process.exit = (exitCode?: number | string | null): never => {
     throw blame(
       'handler_exit',
-      `the handler called process.exit(${exitCode ?? ''}); a handler ends by returning or throwing`,
+      `the handler called process.exit(${typeof exitCode === 'number' ? exitCode : ''}); a handler ends by returning or throwing`,
     );
   };
   process.on('unhandledRejection', (thrown: unknown) => {
     const reason = readableThrown(thrown);
     blame(
       'unhandled_rejection',
-      `the handler did not handle the rejection of a promise: ${messageOf(reason)}`,
+      `the handler did not handle the rejection of a promise: ${storableText(messageOf(reason), maxMessageLength)}`,
       reason,
     );
   });
   process.on('uncaughtException', (thrown: unknown) => {
     const error = readableThrown(thrown);
     if (error instanceof PurserError && error.code === 'handler_exit') return;
-    const text = `the handler did not catch an exception in a callback: ${messageOf(error)}`;
+    const message = storableText(messageOf(error), maxMessageLength);
+    const text = `the handler did not catch an exception in a callback: ${message}`;
     blame('uncaught_exception', text, error);
     post({ kind: 'retire', reason: executor.redact(text) });
   });

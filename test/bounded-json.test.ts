@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { boundedJson } from '../../../src/worker/executors/bounded-json.ts';
+import { boundedJson } from '../src/bounded-json.ts';
 
 it('keeps a value that fits as its JSON', () => {
   const value = {

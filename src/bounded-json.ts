@@ -1,5 +1,8 @@
 /** Converts any value that a handler may throw to JSON of bounded size, in bounded time. */
 
+import { types } from 'node:util';
+import { readableText } from './bounded-text.ts';
+
 const maxTextLength = 10_000;
 const maxDepth = 20;
 
@@ -30,20 +33,26 @@ function convertReadable(value: unknown, left: Budget, depth: number): unknown {
   // For a number, or for the quotes and brackets around another value.
   left.characters -= 20;
   if (typeof value === 'string') return text(value);
+  if (types.isStringObject(value)) return text(String.prototype.valueOf.call(value));
   if (typeof value === 'bigint') return text(value.toString());
   if (typeof value === 'number') return Number.isFinite(value) ? value : null;
   if (value === null || typeof value === 'boolean') return value;
   if (typeof value !== 'object') return undefined;
   if (value instanceof Date) return value.toJSON();
   if (ArrayBuffer.isView(value)) return `[${value.byteLength} bytes]`;
+  if (Array.isArray(value)) {
+    const items: unknown[] = [];
+    for (let index = 0; index < value.length && left.characters > 0; index += 1) {
+      items.push(convert(read(value, String(index)), left, depth + 1) ?? null);
+    }
+    return items;
+  }
   const entries: [string, unknown][] = [];
   for (const key of Object.keys(value)) {
     if (left.characters <= 0) break;
     entries.push([text(key), convert(read(value, key), left, depth + 1)]);
   }
-  return Array.isArray(value)
-    ? entries.map(([, item]) => item ?? null)
-    : Object.fromEntries(entries);
+  return Object.fromEntries(entries);
 }
 
 /** A field, or undefined where reading it throws. */
@@ -56,6 +65,7 @@ export function read(from: object, key: string): unknown {
   }
 }
 
-export function cut(text: string, maxLength: number): string {
+export function cut(whole: string, maxLength: number): string {
+  const text = readableText(whole);
   return text.length > maxLength ? `${text.slice(0, maxLength)} [cut at ${maxLength}]` : text;
 }
