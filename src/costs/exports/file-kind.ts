@@ -30,20 +30,30 @@ const signatures: readonly (readonly [string, string, string])[] = [
   ],
 ];
 
-/** UTF-16 text of mostly Latin letters has a NUL in every other byte. */
-function looksLikeUtf16(bytes: Buffer): boolean {
-  const pairs = Math.min(bytes.length, 512) >> 1;
-  let low = 0;
-  let high = 0;
-  for (let at = 0; at < pairs * 2; at += 2) {
-    if (bytes[at] === 0) high += 1;
-    if (bytes[at + 1] === 0) low += 1;
+/** Text of mostly Latin letters has a NUL in every other byte in UTF-16, in three of four in UTF-32. */
+function wideEncoding(bytes: Buffer): string | undefined {
+  const groups = Math.min(bytes.length, 512) >> 2;
+  const nuls = [0, 0, 0, 0];
+  for (let at = 0; at < groups * 4; at += 1) {
+    if (bytes[at] === 0) nuls[at % 4] = (nuls[at % 4] ?? 0) + 1;
   }
-  return pairs >= 4 && Math.max(low, high) > pairs * 0.7;
+  if (groups < 2) return undefined;
+  const places = nuls.map((count) => (count > groups * 0.7 ? '0' : 'x')).join('');
+  if (places === 'x0x0' || places === '0x0x') return 'UTF-16';
+  return places === 'x000' || places === '000x' ? 'UTF-32' : undefined;
 }
+
+/** The magic of a tar archive follows the name, mode, owner and size of its first file. */
+const isTar = (bytes: Buffer): boolean => bytes.toString('latin1', 257, 262) === 'ustar';
 
 function zipFault(bytes: Buffer): Fault {
   const text = bytes.toString('latin1');
+  if (text.includes('application/vnd.oasis.opendocument.spreadsheet')) {
+    return unsupported(
+      'a spreadsheet (.ods)',
+      `${fromSource}; a spreadsheet changes long ids and dates`,
+    );
+  }
   const workbook = /\[Content_Types\]\.xml|xl\/|_rels\//.test(text);
   return workbook
     ? unsupported(
@@ -58,21 +68,32 @@ function unsupported(kind: string, advice: string): Fault {
 }
 
 export function faultOfContent(bytes: Buffer): Fault {
-  if (bytes.subarray(0, 4).toString('hex') === '504b0304') return zipFault(bytes);
+  if (['504b0304', '504b0506'].includes(bytes.subarray(0, 4).toString('hex'))) {
+    return zipFault(bytes);
+  }
   for (const [signature, kind, advice] of signatures) {
     if (bytes.subarray(0, signature.length / 2).toString('hex') === signature) {
       return unsupported(kind, advice);
     }
   }
   const [a, b] = bytes;
+  if (isTar(bytes)) return unsupported('a tar archive', 'unpack it');
   const marked = (a === 0xff && b === 0xfe) || (a === 0xfe && b === 0xff);
-  if (marked || looksLikeUtf16(bytes)) {
-    return { code: 'csv_not_utf8', message: 'the file is UTF-16; export it as UTF-8' };
+  const encoding = wideEncoding(bytes) ?? (marked ? 'UTF-16' : undefined);
+  if (encoding !== undefined) {
+    return { code: 'csv_not_utf8', message: `the file is ${encoding}; export it as UTF-8` };
+  }
+  if (bytes.subarray(0, 16).every((byte) => byte === 0)) {
+    return unsupported(
+      'a file of NUL bytes',
+      'it is damaged, or no file; export or download it again',
+    );
   }
   const start = bytes
     .toString('utf8')
     .replace(/^\uFEFF/, '')
     .trimStart();
+  if (start.startsWith(String.raw`{\rtf`)) return unsupported('a text document (RTF)', fromSource);
   if (start.startsWith('{') || start.startsWith('[')) {
     return unsupported(
       'JSON',

@@ -4,6 +4,7 @@
  */
 import { PurserError } from '../../errors.ts';
 import { recogniseForeign } from './foreign-formats.ts';
+import { printable } from './values.ts';
 import type { Reading } from './values.ts';
 
 /** Columns of cost_records, and `billing_period`, in the order in which a row is written. */
@@ -113,7 +114,9 @@ function mapColumn(column: SourceColumn, header: readonly string[]): MappedColum
       index < column.names.length ? [folded, name.toLowerCase()] : [header, name];
     const position = all.indexOf(wanted);
     if (position !== -1 && all.lastIndexOf(wanted) !== position) {
-      throw wrongColumns(`line 1: the column ${name} appears twice; keep one`, { column: name });
+      throw wrongColumns(`line 1: the column ${printable(name)} appears twice; keep one`, {
+        column: name,
+      });
     }
     return position;
   });
@@ -154,7 +157,7 @@ export function mapColumns(format: CostFormat, header: Header): ColumnMap {
     }
     const found = header
       .slice(0, 5)
-      .map((name) => (name ?? 'NULL').slice(0, 40))
+      .map((name) => printable(name ?? 'NULL', 40))
       .join(', ');
     throw wrongColumns(
       `line 1: not ${format.title} file: missing ${missing.join(', ')} ` +

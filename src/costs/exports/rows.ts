@@ -5,6 +5,7 @@
 import type { CsvRecord } from './csv-records.ts';
 import { targets } from './format.ts';
 import type { ColumnMap, MappedColumn, Target } from './format.ts';
+import { printable } from './values.ts';
 import type { Reading } from './values.ts';
 
 export interface RowFault {
@@ -105,7 +106,7 @@ export function createRowReader(options: RowReaderOptions): (record: CsvRecord) 
   return (record) => {
     const line = hasLineColumn ? Number(record.fields[0]) : record.line;
     const fail = (column: string | null, reason: string): RowReading => ({
-      fault: { line, column, reason },
+      fault: { line, column: column === null ? null : printable(column), reason },
     });
     const broken = record.faults.find(({ field }) => field === null);
     if (broken !== undefined) return fail(null, broken.reason);
@@ -134,7 +135,11 @@ export function createRowReader(options: RowReaderOptions): (record: CsvRecord) 
       }
       if (column.required) return fail(name, reading.reason);
       values.push(null);
-      warning ??= { line, column: name, reason: `${reading.reason}; ${storedWithout}` };
+      warning ??= {
+        line,
+        column: name === null ? null : printable(name),
+        reason: `${reading.reason}; ${storedWithout}`,
+      };
     }
     // The values are ISO texts of one form in UTC, so they sort like the instants.
     if ((values[periodEnd] ?? '') < (values[periodStart] ?? '')) {

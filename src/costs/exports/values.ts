@@ -8,10 +8,14 @@ import { spreadsheetFault } from '../../spreadsheet-ids.ts';
 /** A value, or the reason why it cannot be read. */
 export type Reading = { readonly value: string } | { readonly reason: string };
 
+/** The beginning of a text from a file as a message can contain it and Postgres can store it. */
+export function printable(text: string, maxLength = 200): string {
+  return text.slice(0, maxLength).replaceAll(/[\p{Cc}\p{Surrogate}]/gu, '?');
+}
+
 /** A value as a reason quotes it: shortened and printable. */
 function shown(text: string): string {
-  const printable = text.slice(0, 40).replaceAll(/[\p{Cc}\p{Surrogate}]/gu, '?');
-  return `"${printable}${text.length > 40 ? '...' : ''}"`;
+  return `"${printable(text, 40)}${text.length > 40 ? '...' : ''}"`;
 }
 
 const decimalPattern = /^[+-]?(?:(\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d{1,4}))?$/;
@@ -76,6 +80,8 @@ export function sumDecimals(a: string, b: string, sign: 1 | -1): string {
 const timestampPattern =
   /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.\d{1,9})?)?(?:\s?(Z|UTC|[+-]\d{2}(?::?\d{2})?))?)?$/;
 
+const isoLength = '2024-09-01T00:00:00.000Z'.length;
+
 /**
  * An instant as ISO 8601 UTC, to the second. Accepts `2024-09-01`, `2024-09-01 00:00:00` and ISO forms with Z or an
  * offset; without a zone it is UTC, as FOCUS requires.
@@ -91,12 +97,13 @@ export function readTimestamp(text: string): Reading {
   if (Number.isNaN(utc.getTime()) || utc.getUTCDate() !== Number(day) || Number(year) < 1900) {
     return fault;
   }
-  if (zone === 'Z' || zone === 'UTC') return { value: utc.toISOString() };
   const sign = zone.startsWith('-') ? 1 : -1;
-  const [, hours = '0', minutes = '0'] = /^.(\d{2}):?(\d{2})?$/.exec(zone) ?? [];
+  const [, hours = '0', minutes = '0'] = /^[+-](\d{2}):?(\d{2})?$/.exec(zone) ?? [];
   if (Number(hours) > 15 || Number(minutes) > 59) return fault;
   const offsetMs = sign * (Number(hours) * 60 + Number(minutes)) * 60_000;
-  return { value: new Date(utc.getTime() + offsetMs).toISOString() };
+  const value = new Date(utc.getTime() + offsetMs).toISOString();
+  // The year 10000 has a sign, which Postgres does not read.
+  return value.length === isoLength ? { value } : fault;
 }
 
 /** The codes of ISO 4217 that this Node has, and one that its list does not contain. */
@@ -181,6 +188,19 @@ function objectOfPairs(items: readonly unknown[]): object | undefined {
   return Object.fromEntries(pairs.flatMap((pair) => (pair ? [[pair.key, pair.value]] : [])));
 }
 
+const maxTagLevels = 100;
+
+/** Deeper JSON ends in a stack overflow, here or in Postgres. */
+function isTooDeep(json: string): boolean {
+  let level = 0;
+  for (const [mark] of json.matchAll(/"(?:[^"\\]|\\.)*"|[[\]{}]/gs)) {
+    if (mark === '[' || mark === '{') level += 1;
+    if (mark === ']' || mark === '}') level -= 1;
+    if (level > maxTagLevels) return true;
+  }
+  return false;
+}
+
 /**
  * Tags as the text of one JSON object with trimmed keys. Two keys that become equal are one tag when their values
  * agree; otherwise the untrimmed key stays, so that no tag is lost. The object without its braces (Azure) and an array
@@ -189,6 +209,9 @@ function objectOfPairs(items: readonly unknown[]): object | undefined {
 export function readTags(text: string): Reading {
   const trimmed = text.trim();
   if (trimmed === '') return { value: '{}' };
+  if (isTooDeep(trimmed)) {
+    return { reason: `${shown(text)} is nested more than ${maxTagLevels} levels deep` };
+  }
   const tags = parseTags(trimmed) ?? parseTags(`{${trimmed}}`);
   if (tags === undefined) return { reason: `${shown(text)} is not a JSON object of tags` };
   if (!storable(tags)) return { reason: `${shown(text)} holds a character that cannot be stored` };

@@ -20,7 +20,10 @@ async function readManifest(path: string): Promise<readonly string[] | undefined
   if (!path.toLowerCase().endsWith('.json')) return undefined;
   if ((await stat(path)).size > maxManifestBytes) return undefined;
   try {
-    return manifest.safeParse(JSON.parse(await readFile(path, 'utf8'))).data;
+    const bytes = await readFile(path);
+    // A decoder drops the BOM.
+    const encoding = bytes[0] === 0xff && bytes[1] === 0xfe ? 'utf-16le' : 'utf-8';
+    return manifest.safeParse(JSON.parse(new TextDecoder(encoding).decode(bytes))).data;
   } catch {
     return undefined;
   }

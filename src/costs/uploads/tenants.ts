@@ -11,6 +11,7 @@ import { csvRecords } from '../exports/csv-records.ts';
 import type { CsvRecord } from '../exports/csv-records.ts';
 import { lineColumnName } from '../exports/format.ts';
 import type { RowFault } from '../exports/rows.ts';
+import { printable } from '../exports/values.ts';
 import { exportBytes, summariseExport } from './export-parts.ts';
 import { maxStoredFaults } from './rows.ts';
 import { openUpload } from './writer.ts';
@@ -61,11 +62,19 @@ interface Destination {
 
 function findColumn(header: readonly (string | null)[], column: string): number {
   const names = header.map((name) => (name ?? '').trim().toLowerCase());
-  const position = names.indexOf(column.trim().toLowerCase());
+  const wanted = column.trim().toLowerCase();
+  const position = names.indexOf(wanted);
+  if (position !== -1 && names.lastIndexOf(wanted) !== position) {
+    throw new PurserError(
+      'wrong_columns',
+      `the column ${JSON.stringify(column)} appears twice, so its rows could go to the wrong tenant; keep one`,
+      { details: { class: 'fatal', column } },
+    );
+  }
   if (position !== -1) return position;
   throw new PurserError(
     'unknown_column',
-    `the file has no column ${JSON.stringify(column)}; it has ${header.join(', ').slice(0, 2000)}`,
+    `the file has no column ${JSON.stringify(column)}; it has ${printable(header.join(', '), 2000)}`,
     { details: { class: 'fatal', column } },
   );
 }
@@ -156,7 +165,8 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
     const { writer } = destination;
     if (writer === null) return undefined;
     const before = writer.bufferedBytes;
-    await writer.write(Buffer.concat([Buffer.from(`${record.line},`), record.bytes, lineEnd]));
+    // Quoted, because a row whose fields are all quoted has another NULL than one with an unquoted field.
+    await writer.write(Buffer.concat([Buffer.from(`"${record.line}",`), record.bytes, lineEnd]));
     bufferedBytes += writer.bufferedBytes - before;
     return undefined;
   };

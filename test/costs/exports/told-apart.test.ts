@@ -42,6 +42,15 @@ describe('a file that is not CSV', () => {
     ['JSON lines', '\uFEFF\n[{"cost": 1}]', /JSON, not CSV/],
     ['HTML', '<!DOCTYPE html><title>Sign in</title>', /an HTML or XML page/],
     ['gzip twice', gzipSync(gzipSync(focus)), /gzip inside gzip, not CSV: unpack it once/],
+    [
+      'ODS',
+      bytes('504b0304', 'mimetypeapplication/vnd.oasis.opendocument.spreadsheet'),
+      /\(\.ods\)/,
+    ],
+    ['an empty zip', bytes('504b0506', '\0'.repeat(18)), /a zip archive/],
+    ['tar', bytes('', `a.csv${'\0'.repeat(252)}ustar`), /a tar archive, not CSV: unpack it/],
+    ['zeros', Buffer.alloc(5000), /NUL bytes/],
+    ['RTF', '{\\rtf1 x}', /a text document \(RTF\)/],
     ['Zstandard', bytes('28b52ffd'), /a Zstandard file/],
   ])('%s is named', async (name, content, message) => {
     expect(await refusalOf(`${name}.csv`, content)).toMatchObject({
@@ -52,12 +61,13 @@ describe('a file that is not CSV', () => {
   });
 
   it.each([
+    ['32 bits', Buffer.from(Array.from(focus).flatMap((c) => [c.charCodeAt(0), 0, 0, 0]))],
     ['little endian', Buffer.from(focus, 'utf16le')],
     ['big endian', Buffer.from(focus, 'utf16le').swap16()],
   ])('UTF-16 without a BOM is named, %s', async (name, content) => {
     expect(await refusalOf(`${name}.csv`, content)).toMatchObject({
       code: 'csv_not_utf8',
-      message: expect.stringContaining('the file is UTF-16; export it as UTF-8'),
+      message: expect.stringMatching(/^.*: the file is UTF-(16|32); export it as UTF-8$/),
     });
   });
 });
@@ -154,4 +164,9 @@ describe('FOCUS of newer versions', () => {
       publisher_name: values.split(',')[version === '1.3' ? 1 : 0],
     });
   });
+});
+
+it('the names that a refusal quotes are printable', async () => {
+  const refusal = await refusalOf('escape.csv', 'a\u001b[31m,b\u0007\n1,2\n');
+  expect(refusal).toMatchObject({ message: expect.stringContaining('begins with a?[31m, b?)') });
 });

@@ -26,6 +26,15 @@ it.each([
   expect(await listedIn(path)).toEqual(['a-1.csv', 'a-2.csv'].map((each) => join(folder, each)));
 });
 
+it.each([
+  ['a BOM', (text: string) => `\uFEFF${text}`],
+  ['UTF-16', (text: string) => Buffer.from(`\uFEFF${text}`, 'utf16le')],
+])('a manifest with %s is read', async (name, encode) => {
+  const path = join(folder, `${name}.json`);
+  await writeFile(path, encode(JSON.stringify({ reportKeys: ['a-1.csv', 'a-2.csv'] })));
+  expect(await listedIn(path)).toHaveLength(2);
+});
+
 it('files that are missing are named', async () => {
   const path = await manifestOf('missing.json', { reportKeys: ['p/a-1.csv', 'p/a-3.csv'] });
   await expect(listedIn(path)).rejects.toMatchObject({

@@ -65,6 +65,31 @@ it('gives each tenant its rows, with the lines of the original file', async () =
   ]);
 });
 
+it('keeps what a row without unquoted fields means: its quoted NULL is no value', async () => {
+  const row = focusRow({ EffectiveCost: 'NULL', ResourceId: 'NULL', Tags: 'NULL' });
+  const quoted = [...row.replaceAll('"', '').split(','), 'q1'].map((field) => `"${field}"`);
+  const path = await bench.file('quoted.csv', `${fileOf([])}${quoted.join(',')}\n`);
+  const { uploads } = await split(path);
+  const [upload] = uploads;
+  expect(await bench.ingestUpload('q1', upload?.uploadId ?? '')).toMatchObject({
+    rows: 1,
+    errors: 0,
+    warnings: 0,
+  });
+  const [stored] = await bench.test.sql`
+    select effective_cost, resource_id, tags::text from cost_records where tenant_id = 'q1'`;
+  expect(stored).toEqual({ effective_cost: null, resource_id: null, tags: '{}' });
+});
+
+it('refuses a column that the file has twice', async () => {
+  const path = await bench.file('twice.csv', fileOf(['a9:1']).replace('ResourceId', 'x_T,X_t '));
+  await expect(split(path, { column: ' x_t' })).rejects.toMatchObject({
+    code: 'wrong_columns',
+    message: expect.stringContaining('appears twice'),
+    details: { class: 'fatal' },
+  });
+});
+
 it('reports faults by the line of the original file', async () => {
   const path = await bench.file('fault.csv', fileOf(['a2:1', 'b2:2', 'a2:x']));
   const { uploads } = await split(path);

@@ -140,3 +140,18 @@ describe('one row with a fault between two valid ones', () => {
     ]);
   });
 });
+
+it('a name of a tag that cannot be stored costs its row only the tags', async () => {
+  const tenantId = await bench.addTenant();
+  const content = curFile([{ 'resourceTags/user:team': 'a' }]).replace(
+    'user:team',
+    'user\u0000team',
+  );
+  const result = await bench.ingest(tenantId, await bench.file('nul.csv', content));
+  expect(result).toMatchObject({ rows: 1, errors: 0, warnings: 1 });
+  const faults = await bench.test.sql`
+    select column_name, reason from ingest_errors where tenant_id = ${tenantId}`;
+  expect([...faults]).toEqual([
+    { column_name: 'resourceTags/user?team', reason: expect.stringMatching(/cannot be stored/) },
+  ]);
+});

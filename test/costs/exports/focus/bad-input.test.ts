@@ -53,6 +53,12 @@ describe('one row with a fault between two valid ones', () => {
       'ChargePeriodStart',
       /not a date/,
     ],
+    [
+      'a date that is in the year 10000 in UTC',
+      { ChargePeriodEnd: '9999-12-31T23:00:00-12:00' },
+      'ChargePeriodEnd',
+      /not a date/,
+    ],
     ['the hour 30', { ChargePeriodEnd: '2024-09-03T30:00:00Z' }, 'ChargePeriodEnd', /not a date/],
     [
       'an inverted period',

@@ -12,6 +12,8 @@ afterAll(async () => {
   await bench.close();
 });
 
+/** Tags in JSON with arrays inside arrays. */
+const nested = (levels: number) => `"{""a"": ${'['.repeat(levels - 1)}${']'.repeat(levels - 1)}}"`;
 const faultsOf = (tenantId: string) => storedFaults(bench, tenantId);
 
 describe('an optional value that cannot be read', () => {
@@ -28,6 +30,7 @@ describe('an optional value that cannot be read', () => {
       'Tags',
       /cannot be stored/,
     ],
+    ['tags that are nested deep', { Tags: nested(8_000) }, 'Tags', /nested more than 100 levels/],
     ['a text that is not UTF-8', { ResourceId: 'M\u00fcnch' }, 'ResourceId', /not UTF-8/],
     ['an effective cost', { EffectiveCost: '1.25 EUR' }, 'EffectiveCost', /not a decimal/],
   ])(
@@ -50,6 +53,13 @@ describe('an optional value that cannot be read', () => {
       ]);
     },
   );
+
+  it('is none in tags of 100 levels, whatever brackets their texts have', async () => {
+    const tenantId = await bench.addTenant();
+    const rows = [{ Tags: nested(100) }, { Tags: `"{""a"": ""${'[{'.repeat(200)}""}"` }];
+    const path = await bench.file('nested.csv', focusFile(rows));
+    expect(await bench.ingest(tenantId, path)).toMatchObject({ rows: 2, errors: 0, warnings: 0 });
+  });
 
   it('does not push rejected rows out of the report', async () => {
     const tenantId = await bench.addTenant();
