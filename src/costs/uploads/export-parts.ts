@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import { PurserError } from '../../errors.ts';
 import type { FormatChoice } from '../exports/formats.ts';
-import { positionInName } from './part-names.ts';
+import { faultOfPartNames, positionInName } from './part-names.ts';
 import { plainBytes, summariseFile } from './source-file.ts';
 import type { FileLimits, FileSummary } from './source-file.ts';
 
@@ -47,7 +47,7 @@ function refuse(message: string): PurserError {
 const together =
   'give all parts of the export in one command (--file PART --file PART, or --file with its manifest)';
 
-/** Throws `export_parts` when the names say that a part is missing. */
+/** Throws `export_parts` when the names say that the files are not one whole export. */
 function checkNames(names: readonly string[]): void {
   const [name = ''] = names;
   const position = positionInName(name);
@@ -59,13 +59,10 @@ function checkNames(names: readonly string[]): void {
         `replace the others; ${together}. If the file is the whole export, add --complete`,
     );
   }
-  const found = names.flatMap((each) => positionInName(each)?.part ?? []);
-  const missing = Array.from({ length: position?.total ?? 0 }, (_, index) => index + 1).filter(
-    (part) => !found.includes(part),
-  );
-  if (missing.length === 0) return;
+  const fault = faultOfPartNames(names);
+  if (fault === undefined) return;
   throw refuse(
-    `part ${missing.join(', ')} of ${position?.total} is missing (${names.join(', ')} are given); ${together}`,
+    `${fault} (${names.join(', ')} are given); ${together}. If the files are the whole export, add --complete`,
   );
 }
 
@@ -73,9 +70,10 @@ function checkNames(names: readonly string[]): void {
 function checkFiles([first, ...others]: readonly PartFile[]): void {
   if (first === undefined) throw refuse('name a file');
   const seen = new Map([[first.fileHash, first.fileName]]);
-  for (const { fileName, fileHash, header, format } of others) {
+  for (const { fileName, fileHash, header, format, lines, headerLines } of others) {
     const same = seen.get(fileHash);
-    if (same !== undefined)
+    // Programs that write a fixed number of parts leave some without rows; these are all alike.
+    if (same !== undefined && lines > headerLines)
       throw refuse(`${fileName} has the same content as ${same}; give it once`);
     seen.set(fileHash, fileName);
     if (format !== first.format || header.join('\n') !== first.header.join('\n')) {
@@ -160,12 +158,13 @@ export async function* exportBytes(
         yield chunk;
       }
     };
+    let isFirstChunk = true;
     for await (const chunk of afterLines(bytes(), index === 0 ? 0 : file.headerLines)) {
-      if (!endsLine && index > 0) yield Buffer.from('\n');
+      if (isFirstChunk && !endsLine) yield Buffer.from('\n');
+      isFirstChunk = false;
+      endsLine = chunk.at(-1) === lineFeed;
       yield chunk;
-      endsLine = true;
     }
-    endsLine = file.endsLine;
     if (hash.digest('hex') !== file.fileHash) {
       throw new PurserError(
         'file_changed',

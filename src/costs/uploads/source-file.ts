@@ -31,8 +31,6 @@ export interface FileSummary {
   /** Lines of the whole file, and those of its header. */
   readonly lines: number;
   readonly headerLines: number;
-  /** The last line has a line end. */
-  readonly endsLine: boolean;
 }
 
 const gib = 1024 ** 3;
@@ -129,7 +127,7 @@ export async function summariseFile(
   }
   if (!endsLine) lines += 1;
   const fileHash = hash.digest('hex');
-  return { fileName: basename(path), fileHash, byteCount, lines, endsLine, ...header };
+  return { fileName: basename(path), fileHash, byteCount, lines, ...header };
 }
 
 const lineFeed = 0x0a;

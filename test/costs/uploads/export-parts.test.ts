@@ -63,6 +63,28 @@ describe('parts that are given together', () => {
     });
   });
 
+  it.each([
+    ['ends its header line', '\n', '\n'],
+    ['ends no line', '', ''],
+    ['ends its header line, after a part that ends no line', '', '\n'],
+  ])(
+    'keep every row and its line around parts without rows: one %s',
+    async (_name, row, header) => {
+      const tenantId = await bench.addTenant();
+      const empty = `${focusFile([]).trimEnd()}${header}`;
+      const result = await bench.ingest(tenantId, [
+        await bench.file('e-1.csv', `${focusFile(days(1, 2)).trimEnd()}${row}`),
+        await bench.file('e-2.csv', empty),
+        await bench.file('e-3.csv', empty),
+        await bench.file('e-4.csv', focusFile([...days(3, 3), { BilledCost: 'x' }])),
+      ]);
+      expect(result).toMatchObject({ rows: 3, errors: 1 });
+      const [fault] = await bench.test.sql<{ reason: string }[]>`
+      select reason from ingest_errors where tenant_id = ${tenantId}`;
+      expect(fault?.reason).toMatch(/^e-4\.csv, line 3: /);
+    },
+  );
+
   it('have their faults named by file and line', async () => {
     const tenantId = await bench.addTenant();
     const bad = [...days(2, 2), { BilledCost: 'x' }, { Tags: 'y' }];
