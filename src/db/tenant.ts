@@ -3,13 +3,14 @@
  * the commit fence or the attempt's completion, so that effects of an attempt that is no longer the running one
  * never commit.
  */
-import { AsyncLocalStorage } from 'node:async_hooks';
 import { randomUUID } from 'node:crypto';
 import postgres from 'postgres';
 import { PurserError } from '../errors.ts';
 import type { Sql, Tx } from './connect.ts';
 import type { SessionPool } from './guard/session-pool.ts';
 import { asOutage, databaseUnavailable, idleInTransactionMs } from './guard/outage.ts';
+import { refuseNested, runInside } from './guard/nesting.ts';
+import type { Entered } from './guard/nesting.ts';
 import { runTransaction } from './guard/transaction.ts';
 import type { Identity } from './guard/transaction.ts';
 import { refusalOf } from './refusals.ts';
@@ -125,18 +126,9 @@ async function fence(
   return row;
 }
 
-/** The transaction that the code which runs now is inside of. */
-const entered = new AsyncLocalStorage<{ readonly token: string; readonly tx: Tx }>();
-
-/** The transaction of this token that the calling code is inside of; undefined outside of any. */
-export function openTransaction(token: string): Tx | undefined {
-  const open = entered.getStore();
-  return open?.token === token ? open.tx : undefined;
-}
-
 /**
  * Runs `fn` in one transaction of the token's tenant. Throws PU001 or PU002 (SQLSTATE) without a valid token,
- * and `nested_tenant` inside a transaction of another token: one piece of work is for one tenant.
+ * `nested_transaction` inside a transaction of this token, and `nested_tenant` inside one of another token.
  */
 export async function withTenant<T>(
   pool: TenantPool,
@@ -146,14 +138,11 @@ export async function withTenant<T>(
 ): Promise<T> {
   const { signal, token, onRefused, storable = (result) => result } = context;
   signal?.throwIfAborted();
-  if ((entered.getStore()?.token ?? token) !== token) {
-    throw new PurserError(
-      'nested_tenant',
-      'a tenant transaction was begun inside one of another context; end the first before the second',
-    );
-  }
+  checkFunction(fn);
+  refuseNested(token);
   const begunAtMs = performance.now();
   let role = 'purser_tenant';
+  let transaction: Entered | undefined;
   const told = new Set<unknown>();
   const tell = (error: unknown): void => {
     const refusal = told.has(error) ? undefined : refusalOf(error, role);
@@ -165,7 +154,10 @@ export async function withTenant<T>(
       if (!pool.switchRole) role = session.login;
       return runTransaction(session, {
         enter: (sql) => enter(sql, pool, context),
-        body: (tx) => entered.run({ token, tx }, () => fn(tx)),
+        body: (tx) => {
+          transaction = { token, tx, isOpen: true };
+          return runInside(transaction, () => fn(tx));
+        },
         fence: async (sql, value, identity) => {
           const complete = options.complete === true;
           const completion = complete ? (JSON.stringify(storable(value)) ?? null) : undefined;
@@ -179,7 +171,20 @@ export async function withTenant<T>(
   } catch (error) {
     tell(error);
     throw asOutage(error, performance.now() - begunAtMs);
+  } finally {
+    if (transaction !== undefined) transaction.isOpen = false;
   }
+}
+
+/** Callers in plain JavaScript have no type check, and the driver's own `begin` takes a mode first. */
+function checkFunction(fn: unknown): void {
+  if (typeof fn === 'function') return;
+  throw new PurserError(
+    'invalid_argument',
+    `ctx.sql.begin: its first argument must be the function of the transaction, not ${fn === null ? 'null' : typeof fn}: ` +
+      'ctx.sql.begin(async (tx) => { await tx`...` }); the isolation level cannot be chosen',
+    { details: { class: 'fatal' } },
+  );
 }
 
 /** `ctx.sql` for one attempt, or for one command of an operator. */

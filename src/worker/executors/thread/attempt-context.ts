@@ -4,7 +4,8 @@
  */
 import type { Tx } from '../../../db/connect.ts';
 import type { TenantPool, TenantSql } from '../../../db/tenant.ts';
-import { openTransaction, tenantSql } from '../../../db/tenant.ts';
+import { openTransaction } from '../../../db/guard/nesting.ts';
+import { tenantSql } from '../../../db/tenant.ts';
 import type { Handler, JobContext } from '../../../handlers/define.ts';
 import type { BegunAttempt } from '../../../jobs/attempts.ts';
 import { enqueueChild } from '../../../jobs/enqueue.ts';
