@@ -1,4 +1,5 @@
 /** Checks what an enqueue is given before the database sees it, and makes the JSON of its payload. */
+import { types } from 'node:util';
 import { JsonTooLongError, jsonWithin, maxReadCharacters } from '../bounded-text.ts';
 import { messageOf, PurserError } from '../errors.ts';
 
@@ -105,6 +106,15 @@ const maxPriority = 1_000;
 const maxDedupWindowMs = 10 * 365 * 86_400_000;
 /** Postgres does not read years of more than four digits. */
 const lastRunAt = Date.UTC(9999, 0, 1);
+/** The year 1: years before it have a sign. */
+const firstRunAt = -62_135_596_800_000;
+
+function isRunTime(value: unknown): boolean {
+  // `instanceof` asks a proxy.
+  if (!types.isDate(value)) return false;
+  const ms = value.getTime();
+  return ms >= firstRunAt && ms < lastRunAt;
+}
 
 function refuse(fault: string): never {
   throw new PurserError('invalid_request', fault, { details: { class: 'fatal' } });
@@ -117,7 +127,7 @@ export function checkRequest(request: Omit<EnqueueRequest, 'tenantId'>): void {
   if (!Number.isInteger(priority) || Math.abs(priority) > maxPriority) {
     refuse(`the priority must be a whole number from -${maxPriority} to ${maxPriority}`);
   }
-  if (runAt !== undefined && !(runAt instanceof Date && runAt.getTime() < lastRunAt)) {
+  if (runAt !== undefined && !isRunTime(runAt)) {
     refuse('runAt must be a valid Date before the year 9999');
   }
   if (!(dedupWindowMs >= 0 && dedupWindowMs <= maxDedupWindowMs)) {

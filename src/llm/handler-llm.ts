@@ -17,7 +17,8 @@ export function createHandlerLlm(
   onValidated: (valid: boolean) => void = () => {},
 ): Llm {
   return {
-    generate: async <T>(request: LlmRequest<T>): Promise<LlmAnswer<T>> => {
+    generate: async <T>(given: LlmRequest<T>): Promise<LlmAnswer<T>> => {
+      const request = readRequest(given);
       const asked = callOf(request);
       const { hint, ...answer } = await inFlight.run(bytesOfCall(asked), undefined, () =>
         call(asked),
@@ -33,6 +34,25 @@ export function createHandlerLlm(
       }
     },
   };
+}
+
+/** The fields, each read once. For handlers in plain JavaScript. */
+function readRequest<T>(given: LlmRequest<T>): LlmRequest<T> {
+  try {
+    const { system, prompt, schema, model, maxOutputTokens } = given;
+    return {
+      system,
+      prompt,
+      maxOutputTokens,
+      ...(schema === undefined ? {} : { schema }),
+      ...(model === undefined ? {} : { model }),
+    };
+  } catch (cause) {
+    throw new UsageError(
+      'ctx.llm.generate: its argument must be an object { system, prompt, maxOutputTokens, schema?, model? }',
+      { cause },
+    );
+  }
 }
 
 /** Validates the request before it costs money. */

@@ -107,8 +107,7 @@ it.each([undefined, 'read only', null, {}])('sql.begin(%j) names what it takes',
   const sql = await as();
   // What a compiler would not let through.
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-  const given = fn as unknown as () => Promise<void>;
-  await expect(sql.begin(given)).rejects.toMatchObject({
+  await expect(sql.begin(fn as never)).rejects.toMatchObject({
     code: 'invalid_argument',
     message: expect.stringMatching(/^ctx\.sql\.begin: .* function/),
     details: { class: 'fatal' },

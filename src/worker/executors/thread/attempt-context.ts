@@ -6,6 +6,7 @@ import type { Tx } from '../../../db/connect.ts';
 import type { TenantPool, TenantSql } from '../../../db/tenant.ts';
 import { openTransaction } from '../../../db/guard/nesting.ts';
 import { tenantSql } from '../../../db/tenant.ts';
+import { PurserError } from '../../../errors.ts';
 import type { Handler, JobContext } from '../../../handlers/define.ts';
 import type { BegunAttempt } from '../../../jobs/attempts.ts';
 import { enqueueChild } from '../../../jobs/enqueue.ts';
@@ -31,6 +32,23 @@ export interface ContextParts {
   readonly seal: (sql: TenantSql | Tx, jobType: string, payload: object) => Promise<object>;
 }
 
+/** Callers in plain JavaScript have no type check. */
+function readOptions<T extends object>(method: string, options: T): T {
+  const given: unknown = options;
+  try {
+    if (given !== null && typeof given === 'object') return { ...options };
+  } catch {
+    // A getter or a proxy of the handler threw.
+  }
+  throw new PurserError(
+    'invalid_argument',
+    `${method}: its options must be an object of plain values`,
+    {
+      details: { class: 'fatal' },
+    },
+  );
+}
+
 export function makeContext(parts: ContextParts, payload: unknown): JobContext<unknown> {
   const { attempt, handler, signal, reports } = parts;
   const { jobId, tenantId, token } = attempt;
@@ -54,7 +72,8 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
     signal,
     sql,
     llm: parts.llm,
-    enqueue: async (jobType, childPayload = {}, child = {}) => {
+    enqueue: async (jobType, childPayload = {}, options = {}) => {
+      const child = readOptions('ctx.enqueue', options);
       // Inside sql.begin() the child commits with that transaction, on its session.
       const connection = openTransaction(token) ?? sql;
       const plain = asStoredPayload(childPayload);

@@ -5,6 +5,7 @@
 import { multistream } from 'pino';
 import type { DestinationStream, Level } from 'pino';
 import { SecretTexts } from '../../../crypto/secrets/texts.ts';
+import { PurserError } from '../../../errors.ts';
 import { createLogger } from '../../../log.ts';
 import type { Logger } from '../../../log.ts';
 import type { LogLine } from '../protocol.ts';
@@ -69,6 +70,14 @@ export class AttemptLog {
   }
 
   progress(done: number, note: string | undefined): void {
+    const given: unknown = note;
+    if (given !== undefined && typeof given !== 'string') {
+      throw new PurserError(
+        'invalid_argument',
+        `ctx.progress: the note must be a string, not ${given === null ? 'null' : typeof given}`,
+        { details: { class: 'fatal' } },
+      );
+    }
     const fraction = Number.isFinite(done) ? Math.min(1, Math.max(0, done)) : 0;
     this.#progress = {
       done: fraction,

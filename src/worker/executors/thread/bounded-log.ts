@@ -42,13 +42,15 @@ export function withBoundedBindings(logger: Logger): Logger {
 }
 
 function boundedBindings(bindings: unknown): object {
-  if (bindings === null || typeof bindings !== 'object') {
-    throw new PurserError(
-      'invalid_argument',
-      `ctx.log.child: the bindings must be an object, not ${bindings === null ? 'null' : typeof bindings}`,
-    );
+  try {
+    if (bindings !== null && typeof bindings === 'object') return Object(boundedLogValue(bindings));
+  } catch {
+    // A getter or a proxy of the handler threw.
   }
-  return Object(boundedLogValue(bindings));
+  throw new PurserError(
+    'invalid_argument',
+    'ctx.log.child: the bindings must be an object of plain values',
+  );
 }
 
 function fits(value: object): boolean {
