@@ -33,3 +33,25 @@ it('is the bytes as they are for ASCII, and for OpenAI, whose tokenizers do not 
   expect(tokenBound(korean, 'https://api.openai.com/v1/chat/completions')).toBe(900 + 256);
   expect(tokenBound(korean, 'https://api.anthropic.com/v1/messages')).toBe(900 + 256);
 });
+
+it('covers marks that join, part and reorder the characters before them', () => {
+  const texts = [
+    '\u00E9\u0323',
+    '\u01D6\u0327',
+    '\u1FA7\u0323',
+    '\u304B\u3099',
+    '\u110B\u1175\u11B8',
+  ];
+  for (const text of texts) {
+    for (const form of ['NFC', 'NFKC'] as const) {
+      const bound = tokenBound(text.repeat(1000), 'https://api.anthropic.com/v1/messages');
+      expect(bound).toBeGreaterThanOrEqual(bytes(text.repeat(1000).normalize(form)));
+    }
+  }
+});
+
+// A normalisation sorts a run of marks by insertion: of this text it takes minutes, in the thread of the supervisor.
+it('of a megabyte of marks on one letter is found in one pass', () => {
+  const marks = `a${'\u0300\u0316'.repeat(250_000)}`;
+  expect(tokenBound(marks, server)).toBe(1_000_001 + 256);
+}, 10_000);
