@@ -4,6 +4,7 @@
  */
 import { asObject, asObjects, parseObject } from './provider-body.ts';
 import type { JsonObject } from './provider-body.ts';
+import { sharesPassage } from './shared-text.ts';
 
 /** The subject of an error, where its status alone does not tell. */
 type ErrorTopic = 'key' | 'credit' | 'size' | 'json_mode' | 'content';
@@ -118,9 +119,5 @@ function quotable(message: string, apiKey: string | undefined): string {
 }
 
 function repeatsRequest(message: string, request: string): boolean {
-  const head = message.slice(0, maxQuoted * 4);
-  for (let at = 0; at + echoWindow <= head.length; at += 1) {
-    if (request.includes(head.slice(at, at + echoWindow))) return true;
-  }
-  return false;
+  return sharesPassage(message.slice(0, maxQuoted * 4), request, echoWindow);
 }
