@@ -106,3 +106,11 @@ export class LlmOutputError extends PurserError {
     this.issues = issues;
   }
 }
+
+/** Of a call whose attempt has ended. The supervisor settles what was sent, whatever becomes of its answer. */
+export const lateCall = (): LlmError =>
+  new LlmError(
+    'llm_aborted',
+    'the attempt ended before this LLM call was answered; await every call before the handler returns',
+    { class: 'retry', outcome: 'unknown' },
+  );

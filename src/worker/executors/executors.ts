@@ -220,7 +220,6 @@ export class Executors {
         return;
       case 'llm_call': {
         const assignment = executor.find(message.token);
-        if (assignment === undefined) return;
         void answerLlmCall(this.#options, assignment, message).then((answer) =>
           executor.answerLlmCall(answer),
         );

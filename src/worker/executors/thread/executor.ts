@@ -16,6 +16,7 @@ import type { Handler } from '../../../handlers/define.ts';
 import type { HandlerRegistry } from '../../../handlers/index.ts';
 import { payloadSealer } from '../../../handlers/seal.ts';
 import type { AttemptEnd, BegunAttempt } from '../../../jobs/attempts.ts';
+import { lateCall } from '../../../llm/llm.ts';
 import type { LlmCall, LlmReply } from '../../../llm/llm.ts';
 import { createHandlerLlm } from '../../../llm/handler-llm.ts';
 import { makeContext } from './attempt-context.ts';
@@ -48,6 +49,7 @@ interface Running {
 }
 
 interface PendingCall {
+  readonly token: string;
   readonly resolve: (reply: LlmReply) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -135,6 +137,7 @@ export class Executor {
       .run(running, () => secretWatch.run(watch, () => this.#endOf(attempt, running, reports)))
       .then((end) => {
         this.#running.delete(token);
+        this.#endCalls(token);
         reports.flush();
         return post({ kind: 'ended', token, end: redactAttemptEnd(secrets, end) });
       });
@@ -195,12 +198,20 @@ export class Executor {
   }
 
   #call(token: string, call: LlmCall): Promise<LlmReply> {
+    if (!this.#running.has(token)) return Promise.reject(lateCall());
     this.#lastCallId += 1;
     const callId = this.#lastCallId;
     return new Promise((resolve, reject) => {
-      this.#calls.set(callId, { resolve, reject });
+      this.#calls.set(callId, { token, resolve, reject });
       this.#options.post({ kind: 'llm_call', token, callId, call });
     });
+  }
+
+  /** A call without an answer would keep its room among the calls in flight. */
+  #endCalls(token: string): void {
+    for (const [callId, call] of this.#calls) {
+      if (call.token === token) this.#takeCall(callId)?.reject(lateCall());
+    }
   }
 
   #takeCall(callId: number): PendingCall | undefined {
