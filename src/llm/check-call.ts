@@ -5,15 +5,17 @@ import type { LlmCall } from './llm.ts';
 /** Of system and prompt together. More than any model reads, and few enough to be copied between threads. */
 export const maxCallBytes = 8 * 1024 * 1024;
 
+/** A usage report with more is an error, too (usage/reported.ts). */
+const maxOutputCap = 1e9;
 const maxModelLength = 500;
+
+const isModelName = (model: unknown): boolean =>
+  typeof model === 'string' && model.length <= maxModelLength && /^[^\p{Cc}\p{Cs}]+$/u.test(model);
 
 /** Bytes of a call's text in UTF-8. */
 export function bytesOfCall({ system, prompt }: Pick<LlmCall, 'system' | 'prompt'>): number {
   return Buffer.byteLength(system) + Buffer.byteLength(prompt);
 }
-
-const isModelName = (model: unknown): boolean =>
-  typeof model === 'string' && model.length > 0 && model.length <= maxModelLength;
 
 /** Throws a `UsageError` that names the field. */
 export function checkCall(call: { readonly [Field in keyof LlmCall]?: unknown }): void {
@@ -31,11 +33,19 @@ export function checkCall(call: { readonly [Field in keyof LlmCall]?: unknown })
     );
   }
   if (model !== undefined && !isModelName(model)) {
-    throw new UsageError('model must be the name of a model, or absent to use the configured one');
+    throw new UsageError(
+      `model must be the name of a model, of at most ${maxModelLength} characters and without control ` +
+        'characters, or absent to use the configured one',
+    );
   }
   if (!Number.isSafeInteger(maxOutputTokens) || Number(maxOutputTokens) < 1) {
     throw new UsageError(
       `maxOutputTokens must be a whole number of at least 1, not ${String(maxOutputTokens)}`,
+    );
+  }
+  if (Number(maxOutputTokens) > maxOutputCap) {
+    throw new UsageError(
+      `maxOutputTokens is ${Number(maxOutputTokens)}; no model writes more than ${maxOutputCap} tokens`,
     );
   }
 }

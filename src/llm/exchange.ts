@@ -2,13 +2,16 @@
  * One HTTP exchange with a provider under its own hold: reserve for the exact bytes, mark as sent, send, and end the
  * hold according to the response.
  */
+import { formatUsd } from '../budget/money.ts';
 import type { PinnedPrice } from '../budget/pinned-price.ts';
 import { tokensOf } from '../budget/usage-classes.ts';
 import type { TokenUsage } from '../budget/usage-classes.ts';
+import { isStoreUnavailable } from '../db/store-errors.ts';
+import { codeOf } from '../errors.ts';
 import { abortedBeforeSending, keepUnknown, openHold, releaseHold, settleHold } from './holds.ts';
 import type { Account, Hold } from './holds.ts';
 import { LlmError } from './llm.ts';
-import { parseObject } from './provider-body.ts';
+import { hasManyValues, parseObject } from './provider-body.ts';
 import { send } from './send.ts';
 import type { Answer, Failure, SendRequest } from './send.ts';
 import { tokenBound } from './token-bound.ts';
@@ -75,6 +78,16 @@ async function settleAnswer(
     );
   }
   const costNanoUsd = await settleUsage(account, request, hold, usage);
+  // The SDK validates and describes every value, in the thread that renews the leases.
+  if (hasManyValues(body)) {
+    const { host } = new URL(request.url);
+    throw new LlmError(
+      'llm_bad_response',
+      `${host} answered with an object of too many values; it was charged; check that ` +
+        `${protocol.baseUrlVariable} speaks ${protocol.name}`,
+      { class: 'retry', outcome: 'settled', host },
+    );
+  }
   const headers = { 'content-type': 'application/json' };
   const { status } = answer;
   const text = protocol.readableAnswer?.(answer.text) ?? answer.text;
@@ -100,6 +113,18 @@ async function settleUsage(
     baseUrl: url,
     usage,
   });
-  await settleHold(account, hold, { charge, servedModel: usage.model, serviceTier: usage.tier });
+  try {
+    await settleHold(account, hold, { charge, servedModel: usage.model, serviceTier: usage.tier });
+  } catch (error) {
+    if (isStoreUnavailable(error)) throw error;
+    await keepUnknown(account, hold);
+    throw new LlmError(
+      'llm_charge_refused',
+      `the charge of $${formatUsd(charge.costNanoUsd)} for a call of model ${model} cannot be recorded ` +
+        `(${codeOf(error)}); the worst case stays charged; check the price of the model`,
+      { class: 'fatal', outcome: 'unknown' },
+      error,
+    );
+  }
   return charge.costNanoUsd;
 }

@@ -2,6 +2,7 @@
  * Maps a failed exchange to its consequences: for the job (fatal, retry, snooze), for the hold (released
  * where the request was certainly not billed, unknown otherwise), and a message with the fix.
  */
+import { subscribe } from 'node:diagnostics_channel';
 import { boundedRetryMs, parseRetryAfter } from '../retry-after.ts';
 import { LlmError } from './llm.ts';
 import type { LlmFailureClass, LlmMoneyOutcome } from './llm.ts';
@@ -172,6 +173,14 @@ const connectFailureCodes = new Set([
   'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
 ]);
 
+/** What fetch could not connect for, a failed TLS handshake among them: its codes alone do not tell when it failed. */
+const connectErrors = new WeakSet<Error>();
+subscribe('undici:client:connectError', (message) => {
+  const error: unknown =
+    typeof message === 'object' && message !== null ? Reflect.get(message, 'error') : undefined;
+  if (error instanceof Error) connectErrors.add(error);
+});
+
 /** Nothing was sent, so an outage of the provider or of the network uses no attempt: the job waits. */
 const unreachableRetryMs = 30_000;
 
@@ -191,8 +200,11 @@ export function failureOfNetwork(
     causes.find((cause) => cause.code !== undefined)?.code ?? causes.at(-1)?.message ?? 'no code';
   // "bad port": fetch refuses some ports before it connects (fetch.spec.whatwg.org, section 2.9).
   const unsent = causes.some(
-    ({ code, syscall, message }) =>
-      connectFailureCodes.has(code ?? '') || syscall === 'connect' || message === 'bad port',
+    ({ error, code, syscall, message }) =>
+      connectErrors.has(error) ||
+      connectFailureCodes.has(code ?? '') ||
+      syscall === 'connect' ||
+      message === 'bad port',
   );
   if (unsent) {
     return new LlmError(
@@ -210,6 +222,7 @@ export function failureOfNetwork(
 }
 
 interface Cause {
+  readonly error: Error;
   readonly code: string | undefined;
   readonly syscall: string | undefined;
   readonly message: string;
@@ -223,7 +236,12 @@ function causesOf(thrown: unknown): Cause[] {
       const field: unknown = Reflect.get(value, key);
       return typeof field === 'string' ? field : undefined;
     };
-    found.push({ code: text('code'), syscall: text('syscall'), message: value.message });
+    found.push({
+      error: value,
+      code: text('code'),
+      syscall: text('syscall'),
+      message: value.message,
+    });
     visit(value.cause, depth + 1);
     if (value instanceof AggregateError) for (const one of value.errors) visit(one, depth + 1);
   };

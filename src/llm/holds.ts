@@ -52,6 +52,8 @@ export interface Hold {
   readonly holdNanoUsd: bigint;
 }
 
+/** Of a column of type numeric(18,9). */
+const maxAmountNanoUsd = 10n ** 18n - 1n;
 /** Added to a call's own timeout: time to write the end of its hold, retries included, before it expires. */
 const graceMs = 60_000;
 /** For an end without a bill: expiry ends the hold as well, on the side of charging it. */
@@ -66,6 +68,14 @@ const settleRetriesMs = [...endRetriesMs, 10_000, 20_000, 20_000];
 export async function openHold(account: Account, request: HoldRequest): Promise<Hold> {
   const { provider, model, price, timeoutMs } = request;
   const holdNanoUsd = estimateCost(price, request);
+  if (holdNanoUsd > maxAmountNanoUsd) {
+    throw new LlmError(
+      'llm_request_too_large',
+      `a call of model ${model} with maxOutputTokens ${request.maxOutputTokens} may cost ` +
+        `$${formatUsd(holdNanoUsd)}, and no budget holds as much; lower the cap or check the price`,
+      { class: 'fatal', outcome: 'released' },
+    );
+  }
   const { tenantId, jobId, token } = account;
   const startedAt = performance.now();
   const reservation = await checkAndReserve(account.sql, {

@@ -28,6 +28,23 @@ export function parseObject(text: string): JsonObject | undefined {
   }
 }
 
+/** Of an answer with its lists of parts, annotations and sources. */
+const maxValues = 20_000;
+
+/** Whether it has more objects, lists and fields than an answer has. Stops counting there. */
+export function hasManyValues(value: unknown): boolean {
+  const open: unknown[] = [value];
+  let count = 0;
+  for (let next = open.pop(); next !== undefined || open.length > 0; next = open.pop()) {
+    if (typeof next !== 'object' || next === null) continue;
+    const inner: unknown[] = Object.values(next);
+    count += inner.length;
+    if (count > maxValues) return true;
+    open.push(...inner);
+  }
+  return false;
+}
+
 export function asObject(value: unknown): JsonObject | undefined {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
     ? Object.fromEntries(Object.entries(value))

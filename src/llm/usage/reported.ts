@@ -25,8 +25,13 @@ export function optionalCount(value: unknown): number {
   return tokenCount(value) ?? 0;
 }
 
+/** Long enough for every model and tier; the text is stored and logged. */
+const maxTextLength = 200;
+
+/** Text that a column can hold: bounded, without the NUL and the lone surrogates that JSON can contain. */
 export function optionalText(value: unknown): string | undefined {
-  return typeof value === 'string' && value !== '' ? value : undefined;
+  if (typeof value !== 'string' || value === '') return undefined;
+  return value.slice(0, maxTextLength).replaceAll('\u0000', '\uFFFD').toWellFormed();
 }
 
 /** Names of the standard tier, which a response may contain. */
