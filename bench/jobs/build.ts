@@ -25,9 +25,9 @@ import type * as workerBatches from '../../src/worker/batches/attempt-batches.ts
 export async function loadBuild(dist: string) {
   const load = (path: string): Promise<unknown> => import(pathToFileURL(join(dist, path)).href);
   return {
-    ...((await load('cli/prepare-database.js')) as typeof cliPrepareDatabase),
-    ...((await load('cli/services.js')) as typeof cliServices),
-    ...((await load('cli/worker-parts.js')) as typeof cliWorkerParts),
+    ...((await load('cli/runtime/prepare-database.js')) as typeof cliPrepareDatabase),
+    ...((await load('cli/runtime/services.js')) as typeof cliServices),
+    ...((await load('cli/runtime/worker-parts.js')) as typeof cliWorkerParts),
     ...((await load('config.js')) as typeof config),
     ...((await load('db/connect.js')) as typeof dbConnect),
     ...((await load('db/heartbeats.js')) as typeof dbHeartbeats),
@@ -38,7 +38,7 @@ export async function loadBuild(dist: string) {
     ...((await load('jobs/enqueue.js')) as typeof jobsEnqueue),
     ...((await load('jobs/pauses.js')) as typeof jobsPauses),
     ...((await load('jobs/registration.js')) as typeof jobsRegistration),
-    ...((await load('lifecycle.js')) as typeof lifecycle),
+    ...((await load('process/lifecycle.js')) as typeof lifecycle),
     ...((await load('log.js')) as typeof log),
     ...((await load('queues/transport.js')) as typeof queuesTransport),
     ...((await load('worker/batches/attempt-batches.js')) as typeof workerBatches),
