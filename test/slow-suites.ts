@@ -10,6 +10,10 @@ interface SlowSuite {
 
 export const slowSuites: readonly SlowSuite[] = [
   {
+    file: 'db/stable-plans-million.test.ts',
+    reason: 'fills a table with 1,000,000 jobs; db/stable-plans does the same on 10,000',
+  },
+  {
     file: 'e2e/installs.test.ts',
     reason:
       'installs the package in several ways for 45 s; db/patches and db/driver test the patched driver',

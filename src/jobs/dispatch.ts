@@ -2,9 +2,8 @@
  * Claims waiting jobs for the queues: state pending or failed becomes queued. The caller adds the queue entries after
  * the commit; a job whose entry is lost goes back to pending (see queued.ts).
  */
-import type { Queryable, Sql } from '../db/connect.ts';
-import { isRowFault, lockTimeout } from '../db/row-faults.ts';
-import { pausesDuringClaim } from './pauses.ts';
+import type { Queryable } from '../db/connect.ts';
+import { isRowFault } from '../db/row-faults.ts';
 
 export interface DispatchedJob {
   readonly jobId: string;
@@ -29,7 +28,7 @@ const maxTenantsPerClaim = 200;
  * run at once; each skips the tenants and jobs that another transaction has locked.
  */
 export async function claimWaitingJobs(
-  sql: Sql,
+  sql: Queryable,
   capacities: readonly TypeCapacity[],
   failing?: FailingTenants,
 ): Promise<DispatchedJob[]> {
@@ -57,26 +56,19 @@ interface TenantChoice {
 }
 
 async function claimJobs(
-  sql: Sql,
+  sql: Queryable,
   capacities: readonly TypeCapacity[],
-  choice: TenantChoice,
+  { skipped, only }: TenantChoice,
 ): Promise<DispatchedJob[]> {
-  return sql.begin(async (tx) => {
-    const paused = await pausesDuringClaim(tx);
-    const types = capacities.filter(({ jobType }) => !paused.jobTypes.has(jobType));
-    if (paused.all || types.length === 0) return [];
-    const skipped = [...choice.skipped, ...paused.tenantIds];
-    const tenantIds = await lockTenantsWithWork(tx, types, { ...choice, skipped });
-    if (tenantIds.length === 0) return [];
-    const jobs = await queueJobsRoundRobin(tx, types, tenantIds);
-    await recordDispatchTime(tx, jobs);
-    return jobs;
-  });
+  return sql<DispatchedJob[]>`
+    select job_id as "jobId", job_type as "jobType", tenant_id as "tenantId", dispatch_no as "dispatchNo", priority
+    from purser.dispatch_jobs(${capacities.map(({ jobType }) => jobType)}::text[],
+      ${capacities.map(({ capacity }) => capacity)}::int[], ${skipped}::text[], ${only ?? null})`;
 }
 
 /** After a claim that failed by the fault of a row: each tenant gets an equal share, and only those that fail again get none. */
 async function claimTenantByTenant(
-  sql: Sql,
+  sql: Queryable,
   capacities: readonly TypeCapacity[],
   skipped: readonly string[],
   failing: FailingTenants,
@@ -106,88 +98,4 @@ async function claimTenantByTenant(
     }
   }
   return claimed;
-}
-
-/**
- * Locks the queue rows of tenants that have due work of these types and returns their ids, longest unserved first.
- * The recursive CTE is a loose index scan: one index probe per tenant, however many jobs the tenant has.
- */
-async function lockTenantsWithWork(
-  tx: Queryable,
-  types: readonly TypeCapacity[],
-  { skipped, only }: TenantChoice,
-): Promise<string[]> {
-  const rows = await tx<{ tenant_id: string }[]>`
-    with recursive ${lockTimeout(tx)}, waiting_tenant as (
-      (select tenant_id from public.background_jobs where state in ('pending', 'failed')
-       order by tenant_id limit 1)
-      union all
-      select (select j.tenant_id from public.background_jobs j
-              where j.state in ('pending', 'failed') and j.tenant_id > w.tenant_id
-              order by j.tenant_id limit 1)
-      from waiting_tenant w where w.tenant_id is not null
-    )
-    select q.tenant_id from public.tenant_queues q
-    join waiting_tenant w on w.tenant_id = q.tenant_id
-    where exists (select from lock_timeout) and q.tenant_id <> all(${skipped}::text[])
-      and (${only ?? null}::text is null or q.tenant_id = ${only ?? null}) and exists (
-      select from public.background_jobs j
-      where j.tenant_id = q.tenant_id and j.state in ('pending', 'failed')
-        and j.job_type = any(${types.map(({ jobType }) => jobType)}::text[]) and j.scheduled_for <= now())
-    order by q.last_dispatched_at, q.tenant_id
-    limit ${maxTenantsPerClaim}
-    for no key update of q skip locked`;
-  return rows.map(({ tenant_id }) => tenant_id);
-}
-
-/**
- * tenant_rank: position of the tenant in `tenantIds`. job_rank: position of the job within its tenant and type.
- * type_rank: position of the job within its type, over all tenants; the first `capacity` of them are queued, and
- * returned in this order.
- */
-async function queueJobsRoundRobin(
-  tx: Queryable,
-  types: readonly TypeCapacity[],
-  tenantIds: readonly string[],
-): Promise<DispatchedJob[]> {
-  return tx<DispatchedJob[]>`
-    with capacity as (
-      select * from unnest(${types.map(({ jobType }) => jobType)}::text[],
-        ${types.map(({ capacity }) => capacity)}::int[]) as c (job_type, jobs)
-    ), candidate as (
-      select due.*, t.tenant_rank from unnest(${tenantIds}::text[]) with ordinality as t (tenant_id, tenant_rank)
-      cross join capacity c
-      cross join lateral (
-        select j.id, j.job_type,
-               row_number() over (order by j.priority desc, j.scheduled_for, j.id) as job_rank
-        from public.background_jobs j
-        where j.tenant_id = t.tenant_id and j.job_type = c.job_type
-          and j.state in ('pending', 'failed') and j.scheduled_for <= now()
-        order by j.priority desc, j.scheduled_for, j.id
-        limit c.jobs
-      ) due
-    ), ranked as (
-      select id, job_type, row_number() over (partition by job_type order by job_rank, tenant_rank) as type_rank
-      from candidate
-    ), unlocked as (
-      -- Skip rows locked by another transaction.
-      select j.id from public.background_jobs j
-      join ranked r on r.id = j.id join capacity c on c.job_type = r.job_type
-      where r.type_rank <= c.jobs and j.state in ('pending', 'failed')
-      for no key update of j skip locked
-    ), queued as (
-      update public.background_jobs j
-      set state = 'queued', dispatch_no = j.dispatch_no + 1, queued_at = now(), state_detail = '{}'
-      from unlocked u
-      where j.id = u.id
-      returning j.id, j.job_type, j.tenant_id, j.dispatch_no, j.priority
-    )
-    select q.id as "jobId", q.job_type as "jobType", q.tenant_id as "tenantId", q.dispatch_no as "dispatchNo", q.priority
-    from queued q join ranked r on r.id = q.id order by r.type_rank, q.job_type`;
-}
-
-async function recordDispatchTime(tx: Queryable, jobs: readonly DispatchedJob[]): Promise<void> {
-  const tenantIds = [...new Set(jobs.map(({ tenantId }) => tenantId))];
-  await tx`
-    update public.tenant_queues set last_dispatched_at = now() where tenant_id = any(${tenantIds}::text[])`;
 }

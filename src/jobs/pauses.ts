@@ -74,29 +74,6 @@ export async function pausesOver(
     order by at, scope, name`;
 }
 
-export interface PausedNames {
-  readonly all: boolean;
-  readonly jobTypes: ReadonlySet<string>;
-  readonly tenantIds: readonly string[];
-}
-
-/**
- * Reads the pauses inside a claim's transaction. Claims share the table lock; `pauseWork` takes it exclusively, which
- * waits for all open claims. It is not an advisory lock, which any SQL could take. The lock is a statement of its own,
- * so that the read that follows has a snapshot that is newer than the lock.
- */
-export async function pausesDuringClaim(tx: Queryable): Promise<PausedNames> {
-  await tx`lock table public.pauses in row share mode`;
-  const pauses = await tx<PauseTarget[]>`select scope, name from public.pauses`;
-  const names = (scope: PauseTarget['scope']): string[] =>
-    pauses.filter((pause) => pause.scope === scope).map(({ name }) => name);
-  return {
-    all: names('all').length > 0,
-    jobTypes: new Set(names('job_type')),
-    tenantIds: names('tenant'),
-  };
-}
-
 /** Whether every claim that had begun has ended, after at most `claimWaitMs`. */
 async function waitForOpenClaims(sql: Sql): Promise<boolean> {
   try {

@@ -3,8 +3,8 @@
  * run: rows locked by another one are skipped, and the tick's key makes its job unique. The database's clock decides
  * what is due.
  */
-import type { Sql, Tx } from '../db/connect.ts';
-import { isRowFault, lockTimeout } from '../db/row-faults.ts';
+import type { Queryable, Sql } from '../db/connect.ts';
+import { isRowFault } from '../db/row-faults.ts';
 import { listSchedules } from './defaults.ts';
 import type { Schedule } from './defaults.ts';
 import { ticksAround } from './ticks.ts';
@@ -17,17 +17,9 @@ export interface ClaimResult {
   readonly deduplicated: number;
 }
 
-interface DueTenant {
-  tenantId: string;
-  jobType: string;
-  cohort: string;
-}
-
 interface Tick extends Schedule, Ticks {}
 
 const nothing: ClaimResult = { claimed: 0, created: 0, deduplicated: 0 };
-const dueJson = (due: readonly DueTenant[]): string => JSON.stringify(due);
-const tickJson = (ticks: readonly Tick[]): string => JSON.stringify(ticks);
 
 export interface ClaimOptions {
   /** Called with a schedule that cannot be computed, which is then left out. */
@@ -94,19 +86,17 @@ async function claimTenantByTenant(
 
 /** Claims the due rows of all tenants, or of one. */
 async function claimTicks(
-  sql: Sql,
+  sql: Queryable,
   ticks: readonly Tick[],
   now: Date,
   limit: number,
   tenantId: string | null = null,
 ): Promise<ClaimResult> {
-  return sql.begin(async (tx) => {
-    const due = await lockDueTenants(tx, ticks, now, limit, tenantId);
-    if (due.length === 0) return nothing;
-    const created = await insertTickJobs(tx, due, ticks);
-    await advanceSchedules(tx, due, ticks);
-    return { claimed: due.length, created, deduplicated: due.length - created };
-  });
+  const [row] = await sql<{ claimed: number; created: number }[]>`
+    select claimed, created
+    from purser.claim_schedules(${JSON.stringify(ticks)}::text::jsonb, ${now}, ${limit}, ${tenantId})`;
+  if (row === undefined) throw new Error('the claim gave no answer');
+  return { ...row, deduplicated: row.claimed - row.created };
 }
 
 /** A schedule that cannot be computed is reported and left out. */
@@ -127,82 +117,4 @@ function ticksOf(
       return [];
     }
   });
-}
-
-/** NO KEY UPDATE does not conflict with the foreign-key check of an open insert (a long ingestion). */
-async function lockDueTenants(
-  tx: Tx,
-  ticks: readonly Tick[],
-  now: Date,
-  limit: number,
-  tenantId: string | null,
-): Promise<DueTenant[]> {
-  return tx<DueTenant[]>`
-    with ${lockTimeout(tx)}
-    select s.tenant_id as "tenantId", s.job_type as "jobType",
-           purser.cohort_of(t.plan, t.last_active_at, ${now}) as cohort
-    from public.tenant_schedules s join public.tenants t on t.id = s.tenant_id
-    where exists (select from lock_timeout) and s.enabled and s.next_due <= ${now}
-      and (${tenantId}::text is null or s.tenant_id = ${tenantId})
-      and (s.job_type, purser.cohort_of(t.plan, t.last_active_at, ${now})) in (
-        select k."jobType", k.cohort
-        from jsonb_to_recordset(${tickJson(ticks)}::text::jsonb) as k ("jobType" text, cohort text))
-    order by s.next_due
-    limit ${limit}
-    for no key update of s skip locked`;
-}
-
-/**
- * The key is (tenant, job type, tick), kept for two intervals past the tick, in a table that tenants cannot write.
- * Returns how many were new.
- */
-async function insertTickJobs(
-  tx: Tx,
-  due: readonly DueTenant[],
-  ticks: readonly Tick[],
-): Promise<number> {
-  const inserted = await tx`
-    with wanted as (
-      select d."tenantId" as tenant_id, d."jobType" as job_type, d.cohort, k.current, k.next
-      from jsonb_to_recordset(${dueJson(due)}::text::jsonb) as d ("tenantId" text, "jobType" text, cohort text)
-      join jsonb_to_recordset(${tickJson(ticks)}::text::jsonb)
-        as k ("jobType" text, cohort text, current timestamptz, next timestamptz)
-        on k."jobType" = d."jobType" and k.cohort = d.cohort
-    ), keyed as (
-      insert into purser.tick_keys (tenant_id, job_type, bucket, job_id, expires_at)
-      select tenant_id, job_type, current, nextval(pg_get_serial_sequence('public.background_jobs', 'id')),
-             next + 2 * (next - current)
-      from wanted order by tenant_id, job_type
-      on conflict do nothing
-      returning tenant_id, job_type, bucket, job_id
-    )
-    insert into public.background_jobs
-      (id, tenant_id, job_type, dedup_key, max_attempts, scheduled_for, give_up_at, state_detail)
-    select k.job_id, k.tenant_id, k.job_type,
-           format('%s:%s:%s', k.tenant_id, k.job_type,
-             to_char(k.bucket at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
-           t.max_attempts, now(), now() + t.give_up_after_ms * interval '1 millisecond',
-           jsonb_build_object('cohort', w.cohort, 'bucket', w.current)
-    from keyed k
-    join wanted w on w.tenant_id = k.tenant_id and w.job_type = k.job_type
-    join public.job_types t on t.job_type = k.job_type`;
-  return inserted.count;
-}
-
-/** Next due = the cohort's next tick plus the tenant's splay. */
-async function advanceSchedules(
-  tx: Tx,
-  due: readonly DueTenant[],
-  ticks: readonly Tick[],
-): Promise<void> {
-  await tx`
-    update public.tenant_schedules s
-    set last_bucket = k.current,
-        next_due = k.next + interval '1 second' * case when k."splaySeconds" = 0 then 0
-          else ('x' || substr(md5(s.tenant_id), 1, 8))::bit(32)::bigint % k."splaySeconds" end
-    from jsonb_to_recordset(${dueJson(due)}::text::jsonb) as d ("tenantId" text, "jobType" text, cohort text)
-    join jsonb_to_recordset(${tickJson(ticks)}::text::jsonb)
-      as k ("jobType" text, cohort text, current timestamptz, next timestamptz, "splaySeconds" int)
-      on k."jobType" = d."jobType" and k.cohort = d.cohort
-    where s.tenant_id = d."tenantId" and s.job_type = d."jobType"`;
 }

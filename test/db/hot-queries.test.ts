@@ -141,8 +141,6 @@ it('EXPLAIN of every statement that they send names an index, and no sequential 
     }
     expect([...used]).toEqual(
       expect.arrayContaining([
-        'ix_tenant_schedules_next_due',
-        'ix_background_jobs_waiting',
         'ix_background_jobs_give_up_at',
         'ix_background_jobs_dead_letters',
         'background_jobs_pkey',

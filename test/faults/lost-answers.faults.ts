@@ -12,10 +12,8 @@ import { until } from './until.ts';
 import { onStage } from './fleet.ts';
 import type { BackendKind } from './fleet.ts';
 
-/** Compared by what they write. */
-const isBegin: StatementTest = (text) => /insert into purser\.job_leases/i.test(text);
-const isFinish: StatementTest = (text) =>
-  /delete from purser\.context_tokens/i.test(text) && /jsonb_to_recordset/i.test(text);
+const isBegin: StatementTest = (text) => /purser\.begin_attempts/.test(text);
+const isFinish: StatementTest = (text) => /purser\.finish_attempts/.test(text);
 const isCompletion: StatementTest = (text) => /complete_attempt/i.test(text);
 const isCommit: StatementTest = (text) => /^\s*commit\b/i.test(text);
 const isCommitOfCompletion: StatementTest = (text, before) =>

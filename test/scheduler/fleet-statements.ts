@@ -50,11 +50,7 @@ async function answerFor<T>(
 export const fleetStatements: readonly FleetStatement[] = [
   {
     name: 'claim schedules',
-    covers: [
-      'schedules/claim.ts lockDueTenants',
-      'schedules/claim.ts insertTickJobs',
-      'schedules/claim.ts advanceSchedules',
-    ],
+    covers: ['schedules/claim.ts claimTicks'],
     run: async (sql, _all, { tenantId }) => {
       await claimDueTenants(sql, { onTenantFault: () => {} });
       const made = await sql`
@@ -64,12 +60,7 @@ export const fleetStatements: readonly FleetStatement[] = [
   },
   {
     name: 'dispatch',
-    covers: [
-      'jobs/dispatch.ts lockTenantsWithWork',
-      'jobs/dispatch.ts queueJobsRoundRobin',
-      'jobs/dispatch.ts recordDispatchTime',
-      'jobs/pauses.ts pausesDuringClaim',
-    ],
+    covers: ['jobs/dispatch.ts claimJobs'],
     run: async (sql, _all, { waiting }) => {
       await claimWaitingJobs(sql, [{ jobType: waitingStep, capacity: 100 }]);
       return stateIs(sql, waiting, 'queued');

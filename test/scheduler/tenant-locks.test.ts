@@ -36,8 +36,31 @@ afterAll(async () => {
 });
 
 const sources = fileURLToPath(new URL('../../src/', import.meta.url));
-const locks =
-  /\b(insert into|update (public|purser|llm_)|delete from|for (no key )?update|for (key )?share|lock table|purser\.(enqueue\w*|budget_\w+)\(|pg_advisory_lock)/i;
+const migrations = fileURLToPath(new URL('../../sql/', import.meta.url));
+const writes =
+  /\b(insert into|update (public|purser|llm_)|delete from|for (no key )?update|for (key )?share|lock table)/i;
+
+/** Functions of the migrations that write or lock rows, or call one that does. */
+function lockingSqlFunctions(): string[] {
+  const text = readdirSync(migrations)
+    .filter((name) => !name.endsWith('.down.sql'))
+    .map((name) => readFileSync(migrations + name, 'utf8'))
+    .join('\n');
+  const bodies = [
+    ...text.matchAll(/create (?:or replace )?function purser\.(\w+)\(([\s\S]*?)\$\$;/g),
+  ].map(([, name = '', body = '']) => ({ name, body: body.replaceAll(/--.*$/gm, '') }));
+  const found = new Set(bodies.filter(({ body }) => writes.test(body)).map(({ name }) => name));
+  for (let size = -1; size !== found.size;) {
+    size = found.size;
+    const calls = new RegExp(`purser\\.(${[...found].join('|')})\\(`);
+    for (const { name, body } of bodies) if (calls.test(body)) found.add(name);
+  }
+  return [...found];
+}
+const locks = new RegExp(
+  `${writes.source}|purser\\.(${lockingSqlFunctions().join('|')})\\(|pg_advisory_lock`,
+  'i',
+);
 
 /** Block comments, and lines that are comments. */
 const comments = /\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm;

@@ -2,7 +2,7 @@
 import { connect } from '../../../src/db/connect.ts';
 import type { Sql, Tx } from '../../../src/db/connect.ts';
 import { terminateSessions } from '../../../src/db/tenant-pool.ts';
-import { pausesDuringClaim } from '../../../src/jobs/pauses.ts';
+import { claimWaitingJobs } from '../../../src/jobs/dispatch.ts';
 import { createLogger } from '../../../src/log.ts';
 import { openQueueBackend } from '../../../src/queues/backend.ts';
 import { createTransport } from '../../../src/queues/transport.ts';
@@ -130,7 +130,9 @@ export const sessionAttacks = [
     blocks(s, 'select pg_advisory_lock(1886745203)', 'select pg_advisory_xact_lock(1886745203)'),
   ),
   attack('advisory lock against claims', 'own rows, own rows, own rows', (s) =>
-    blocks(s, 'select pg_advisory_lock(1886741345)', pausesDuringClaim),
+    blocks(s, 'select pg_advisory_lock(1886741345)', (sql) =>
+      claimWaitingJobs(sql, [{ jobType: 'no_such_type', capacity: 1 }]),
+    ),
   ),
   attack("pg_stat_activity: a running statement's text", 'open, own rows, open', (s) =>
     withSession(s, 'tenant', async (session) => {

@@ -71,7 +71,7 @@ describe.each([
   it('to a begin is asked for again: every attempt began once, under its first token', async () => {
     const batches = open({ answerWithinMs: 500 });
     const jobs = await queued(12);
-    const lost = lose('begun as');
+    const lost = lose('purser.begin_attempts');
     const attempts = await Promise.all(jobs.map((job) => batches.begin(job)));
     await lost;
     expect(attempts.map((attempt) => attempt?.token)).toEqual(jobs.map(({ token }) => token));
@@ -85,7 +85,7 @@ describe.each([
   it('to a finish is asked for again: what was lost is answered as repeated', async () => {
     const batches = open({ answerWithinMs: 500 });
     const attempts = await running(12);
-    const lost = lose('ended as');
+    const lost = lose('purser.finish_attempts');
     const answers = await Promise.all(
       attempts.map(({ jobId, token }) => batches.finish({ jobId, token, end: completed })),
     );
