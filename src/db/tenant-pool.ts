@@ -30,8 +30,15 @@ export function openTenantPool(
   const open = () =>
     Session.open(url, { applicationName, tlsVerify, pooled, serverVersion, prepare: false }).catch(
       (error: unknown) => {
-        if (!isStoreUnavailable(error)) throw error;
-        throw databaseUnavailable(`no session could be opened (${codeOf(error)})`, error);
+        if (isStoreUnavailable(error))
+          throw databaseUnavailable(`no session could be opened (${codeOf(error)})`, error);
+        // A SQLSTATE: no fault of the attempt, which would end as a dead letter. SQL of a tenant can cause it (L3).
+        if (!/^[0-9A-Z]{5}$/.test(codeOf(error))) throw error;
+        throw databaseUnavailable(
+          `the server refuses sessions to the login of handlers (${codeOf(error)}); check its password, its ` +
+            'settings (alter role ... reset all) and TENANT_DATABASE_URL',
+          error,
+        );
       },
     );
   const sessions = new SessionPool(max, open);

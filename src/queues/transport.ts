@@ -4,6 +4,7 @@
  */
 import type { Queue } from 'bullmq';
 import type { Entry, QueueBackend } from './backend.ts';
+import { isErrorReply } from './write-probe.ts';
 
 export interface TransportJob {
   readonly jobId: string;
@@ -11,11 +12,19 @@ export interface TransportJob {
   readonly dispatchNo: number;
 }
 
+export interface RefusingQueue {
+  readonly jobType: string;
+  readonly error: Error;
+}
+
 export interface Transport {
   queue(jobType: string): Queue<Entry>;
-  /** Adds entries; an existing entry stays as it is. Throws if the store is unavailable. */
-  add(jobs: readonly TransportJob[]): Promise<void>;
-  /** Those of `jobs` whose entry is neither waiting nor active. */
+  /**
+   * Adds entries; an existing entry stays as it is. Returns the queues that refused theirs: one with a damaged key
+   * must not hold up the others. Throws if the store is unavailable.
+   */
+  add(jobs: readonly TransportJob[]): Promise<RefusingQueue[]>;
+  /** Those of `jobs` whose entry is neither waiting nor active; without those that the store refuses to read. */
   findLost<T extends TransportJob>(jobs: readonly T[]): Promise<T[]>;
   close(): Promise<void>;
 }
@@ -37,20 +46,33 @@ export function createTransport(backend: QueueBackend): Transport {
   return {
     queue,
     add: async (jobs) => {
+      const refusing: RefusingQueue[] = [];
       for (const jobType of new Set(jobs.map((job) => job.jobType))) {
         const group = jobs.filter((job) => job.jobType === jobType);
-        await queue(jobType).addBulk(
-          group.map((job) => ({
-            name: jobType,
-            data: { jobId: job.jobId, dispatchNo: job.dispatchNo },
-            opts: { jobId: entryId(job) },
-          })),
-        );
+        const entries = group.map((job) => ({
+          name: jobType,
+          data: { jobId: job.jobId, dispatchNo: job.dispatchNo },
+          opts: { jobId: entryId(job) },
+        }));
+        try {
+          await queue(jobType).addBulk(entries);
+        } catch (error) {
+          if (!isErrorReply(error)) throw error;
+          refusing.push({ jobType, error });
+        }
       }
+      return refusing;
     },
     findLost: async (jobs) => {
       const states = await Promise.all(
-        jobs.map((job) => queue(job.jobType).getJobState(entryId(job))),
+        jobs.map(async (job) => {
+          try {
+            return await queue(job.jobType).getJobState(entryId(job));
+          } catch (error) {
+            if (isErrorReply(error)) return 'waiting';
+            throw error;
+          }
+        }),
       );
       return jobs.filter((_, index) => !liveStates.has(states[index] ?? 'unknown'));
     },

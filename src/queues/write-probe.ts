@@ -17,9 +17,12 @@ export function throttledWrite(
   };
 }
 
-/** Redis answers a refused write with an error reply; any other error means that it could not be reached. */
+/** Redis answers a command that it refuses with an error reply; any other error means that it could not be reached. */
+export const isErrorReply = (error: unknown): error is Error =>
+  error instanceof Error && error.name === 'ReplyError';
+
 export function redisRefusal(error: unknown): unknown {
-  if (!(error instanceof Error) || error.name !== 'ReplyError') return error;
+  if (!isErrorReply(error)) return error;
   return refusal(error.message.startsWith('READONLY'), error);
 }
 

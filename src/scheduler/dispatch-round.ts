@@ -6,12 +6,13 @@ import { fleetSlots } from '../db/heartbeats.ts';
 import type { Sql } from '../db/connect.ts';
 import { messageOf, PurserError } from '../errors.ts';
 import { claimWaitingJobs } from '../jobs/dispatch.ts';
-import type { FailingTenants } from '../jobs/dispatch.ts';
+import type { DispatchedJob, FailingTenants } from '../jobs/dispatch.ts';
 import { countQueued, returnToPending } from '../jobs/queued.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { QueueBackend } from '../queues/backend.ts';
-import type { Transport } from '../queues/transport.ts';
+import type { RefusingQueue, Transport } from '../queues/transport.ts';
+import type { SkipList } from './skip-list.ts';
 
 /** Queue entries per worker slot: enough to keep workers busy, few enough to stay fair. */
 const entriesPerSlot = 2;
@@ -25,32 +26,66 @@ export interface DispatchOptions {
   readonly metrics: Metrics;
   /** Tenants to skip. Default: a claim that one tenant's rows make fail throws. */
   readonly failing?: FailingTenants | undefined;
+  /** Queues to skip. Default: none is. */
+  readonly refusing?: SkipList | undefined;
 }
 
-/** Returns the number of dispatched jobs. Throws `queue_store_away` before anything is claimed. */
+/**
+ * Returns the number of dispatched jobs. Throws `queue_store_away` before anything is claimed, and
+ * `queue_refuses_entries` where every claimed job went back because its queue refused it.
+ */
 export async function dispatchOnce(options: DispatchOptions): Promise<number> {
-  const { sql, transport, metrics, log } = options;
+  const { sql, metrics } = options;
   // Before the workers are counted: when the store is away they stop beating too, and "no worker" would hide the cause.
   await pingStore(options.backend);
   const slots = await fleetSlots(sql, workerAliveMs);
   if (slots.size === 0) return 0;
   const queued = await countQueued(sql);
-  const capacities = [...slots].map(([jobType, count]) => ({
+  const skipped = options.refusing?.list() ?? [];
+  const open = [...slots].filter(([jobType]) => !skipped.includes(jobType));
+  const capacities = open.map(([jobType, count]) => ({
     jobType,
     capacity: count * entriesPerSlot - (queued.get(jobType) ?? 0),
   }));
   const jobs = await claimWaitingJobs(sql, capacities, options.failing);
   if (jobs.length === 0) return 0;
+  const refusing = await addEntries(options, jobs);
+  const refused = new Set(refusing.map(({ jobType }) => jobType));
+  const dispatched = jobs.filter(({ jobType }) => !refused.has(jobType));
+  for (const { jobType } of dispatched) metrics.dispatched.inc({ job_type: jobType });
+  const [first] = refusing;
+  if (dispatched.length === 0 && first !== undefined) {
+    throw new PurserError(
+      'queue_refuses_entries',
+      `the queues of ${[...refused].join(', ')} in ${options.backend.kind} take no entries; their jobs wait in the ` +
+        `database: ${messageOf(first.error)}; delete the damaged key, or all keys of the queue`,
+      { cause: first.error },
+    );
+  }
+  return dispatched.length;
+}
+
+/** Entries that did arrive of jobs that go back begin nothing: the next dispatch gives the job another number. */
+async function addEntries(
+  { sql, transport, log, refusing: skipList }: DispatchOptions,
+  jobs: readonly DispatchedJob[],
+): Promise<RefusingQueue[]> {
+  const goBack = async (back: readonly DispatchedJob[], error: unknown) => {
+    const returned = await returnToPending(sql, back, 'queue store refused');
+    log.warn({ jobs: back.length, returned, error }, 'dispatch_reverted');
+  };
   try {
-    await transport.add(jobs);
+    const refusing = await transport.add(jobs);
+    for (const { jobType, error } of refusing) {
+      const back = jobs.filter((job) => job.jobType === jobType);
+      await goBack(back, error);
+      skipList?.add(jobType, error);
+    }
+    return refusing;
   } catch (error) {
-    // Entries that did arrive begin nothing: the next dispatch gives the job another number.
-    const returned = await returnToPending(sql, jobs, 'queue store refused');
-    log.warn({ jobs: jobs.length, returned, error }, 'dispatch_reverted');
+    await goBack(jobs, error);
     throw error;
   }
-  for (const { jobType } of jobs) metrics.dispatched.inc({ job_type: jobType });
-  return jobs.length;
 }
 
 async function pingStore(backend: QueueBackend): Promise<void> {

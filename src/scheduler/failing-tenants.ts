@@ -1,24 +1,21 @@
 /**
- * Tenants whose rows made a statement over many tenants fail. Dispatch skips them for a minute, so that it need not
- * search for them again in every round.
+ * What dispatch skips after a failure: for a minute the tenants whose rows made a statement over many tenants fail, and
+ * for ten seconds the queues that refused their entries.
  */
 import type { Logger } from '../log.ts';
 import type { FailingTenants } from '../jobs/dispatch.ts';
+import { createSkipList } from './skip-list.ts';
+import type { SkipList } from './skip-list.ts';
 
-const skipMs = 60_000;
+const skipTenantMs = 60_000;
+const skipQueueMs = 10_000;
 
-export function createFailingTenants(log: Pick<Logger, 'error'>): FailingTenants {
-  const failedAtMs = new Map<string, number>();
-  return {
-    list: () => {
-      for (const [tenantId, atMs] of failedAtMs) {
-        if (performance.now() - atMs >= skipMs) failedAtMs.delete(tenantId);
-      }
-      return [...failedAtMs.keys()];
-    },
-    add: (tenantId, error) => {
-      failedAtMs.set(tenantId, performance.now());
-      log.error({ tenantId, skipMs, error }, 'dispatch_tenant_skipped');
-    },
-  };
-}
+export const createFailingTenants = (log: Pick<Logger, 'error'>): FailingTenants =>
+  createSkipList(skipTenantMs, (tenantId, error) =>
+    log.error({ tenantId, skipMs: skipTenantMs, error }, 'dispatch_tenant_skipped'),
+  );
+
+export const createRefusingQueues = (log: Pick<Logger, 'error'>): SkipList =>
+  createSkipList(skipQueueMs, (queue, error) =>
+    log.error({ queue, skipMs: skipQueueMs, error }, 'dispatch_queue_skipped'),
+  );

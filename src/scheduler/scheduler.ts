@@ -10,7 +10,7 @@ import { claimDueTenants } from '../schedules/claim.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
 import { withDeadlockRetry } from './deadlock-retry.ts';
 import { dispatchOnce } from './dispatch-round.ts';
-import { createFailingTenants } from './failing-tenants.ts';
+import { createFailingTenants, createRefusingQueues } from './failing-tenants.ts';
 import type { DispatchOptions } from './dispatch-round.ts';
 import { sweepOnce } from './sweep-round.ts';
 import type { SweepOptions } from './sweep-round.ts';
@@ -58,7 +58,10 @@ export async function claimOnce(
 
 export function startScheduler(options: SchedulerOptions): SchedulerService {
   const { log, sql, watchdog } = options;
-  const failing = createFailingTenants(log);
+  const skipped = {
+    failing: createFailingTenants(log),
+    refusing: createRefusingQueues(log),
+  };
   const onFailure = (error: unknown) => closeReadOnlySessions([sql], error);
   const loops = [
     startLoop({
@@ -79,7 +82,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
       log,
       watchdog,
       onFailure,
-      runOnce: () => dispatchOnce({ ...options, failing }),
+      runOnce: () => dispatchOnce({ ...options, ...skipped }),
     }),
     startLoop({
       name: 'sweep',

@@ -15,6 +15,9 @@ it('finds every passage of the request, wherever it stands in either text', () =
 it('finds none where a shorter one is shared, or where a text is shorter than a passage', () => {
   expect(sharesPassage('the secret plan', request, 16)).toBe(false);
   expect(sharesPassage('the secret plan? None', request, 16)).toBe(false);
+  // Long enough for passages of equal hash.
+  const numbers = Array.from({ length: 100_000 }, (_, index) => index).join(' ');
+  expect(sharesPassage('a passage of words alone '.repeat(30), numbers, 16)).toBe(false);
   expect(sharesPassage('', request, 16)).toBe(false);
   expect(sharesPassage(request, 'the secret', 16)).toBe(false);
 });

@@ -2,8 +2,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { defineHandler } from '../../src/handlers/define.ts';
+import type { Handler } from '../../src/handlers/define.ts';
 import { listOldQueued, returnToPending } from '../../src/jobs/queued.ts';
+import { createLogger } from '../../src/log.ts';
 import { entryId } from '../../src/queues/transport.ts';
+import { dispatchOnce } from '../../src/scheduler/dispatch-round.ts';
+import { createRefusingQueues } from '../../src/scheduler/failing-tenants.ts';
 import type { Fleet } from '../worker/fleet.ts';
 import { openFleet } from '../worker/fleet.ts';
 import {
@@ -16,6 +20,7 @@ import {
   jobRow,
   untilState,
 } from '../jobs/job-steps.ts';
+import { silentLog } from '../support/llm-attempt.ts';
 import { describeOnRedis, startRedis } from '../support/redis.ts';
 import type { TestRedis } from '../support/redis.ts';
 import { addTenant } from '../support/tenants.ts';
@@ -31,6 +36,8 @@ const handler = defineHandler({
   },
 });
 
+const other: Handler = { ...handler, type: 'other_step' };
+
 describeOnRedis('dispatch to Redis', () => {
   let redis: TestRedis;
   let fleet: Fleet;
@@ -38,7 +45,7 @@ describeOnRedis('dispatch to Redis', () => {
   beforeAll(async () => {
     redis = await startRedis();
     fleet = await openFleet(redis.url, false);
-    await fleet.startWorker([handler]);
+    await fleet.startWorker([handler, other]);
     tenantId = await addTenant(fleet.test.sql);
   });
   beforeEach(() => {
@@ -97,6 +104,64 @@ describeOnRedis('dispatch to Redis', () => {
     await redis.command(...accept);
     await dispatched();
     await untilState(fleet.test.sql, jobId, 'completed');
+  });
+
+  it.each(['wait', 'marker', 'events', 'meta'])(
+    'dispatches the other job types while Redis refuses the entries of one (its key %s)',
+    async (name) => {
+      const { sql } = fleet.test;
+      const queue = fleet.transport.queue('test_step');
+      const key = queue.toKey(name);
+      const type = name === 'meta' ? 'LPUSH' : 'SET';
+      await redis.command('DEL', key);
+      expect(await redis.command(type, key, 'x')).toMatch(/OK|:1/);
+      const refused = await addJob(sql, tenantId);
+      const taken = await addJob(sql, tenantId, { jobType: 'other_step' });
+      expect(await fleet.dispatch()).toBe(1);
+      expect(await jobRow(sql, refused)).toMatchObject({ state: 'pending' });
+      await untilState(sql, taken, 'completed');
+      await expect(fleet.dispatch()).rejects.toMatchObject({
+        code: 'queue_refuses_entries',
+        message: expect.stringMatching(/the queues? of test_step .*WRONGTYPE/),
+      });
+      await redis.command('DEL', key);
+      await dispatched();
+      await untilState(sql, refused, 'completed');
+    },
+  );
+
+  it('leaves a queue that refused its entries alone for a while', async () => {
+    const { transport, backend, metrics, database } = fleet;
+    const events: string[] = [];
+    const log = createLogger({
+      level: 'error',
+      role: 'test',
+      destination: { write: (line) => void events.push(line) },
+    });
+    const refusing = createRefusingQueues(log);
+    const options = { sql: database.system, backend, transport, metrics, log: silentLog, refusing };
+    const key = transport.queue('test_step').toKey('wait');
+    await redis.command('DEL', key);
+    await redis.command('SET', key, 'x');
+    const jobId = await addJob(fleet.test.sql, tenantId);
+    await expect(dispatchOnce(options)).rejects.toMatchObject({ code: 'queue_refuses_entries' });
+    const { dispatch_no: number } = await jobRow(fleet.test.sql, jobId);
+    expect(await dispatchOnce(options)).toBe(0);
+    expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ dispatch_no: number });
+    expect(events).toEqual([expect.stringContaining('dispatch_queue_skipped')]);
+    await redis.command('DEL', key);
+    await dispatched();
+    await untilState(fleet.test.sql, jobId, 'completed');
+  });
+
+  it('finds the lost entries of the other job types while Redis refuses to read one', async () => {
+    const queue = fleet.transport.queue('unread_step');
+    const unread = { jobId: '1', jobType: 'unread_step', dispatchNo: 9 };
+    const lost = { jobId: '2', jobType: 'other_step', dispatchNo: 9 };
+    await fleet.transport.add([unread]);
+    await redis.command('DEL', queue.toKey('wait'));
+    await redis.command('SET', queue.toKey('wait'), 'x');
+    expect(await fleet.transport.findLost([unread, lost])).toEqual([lost]);
   });
 
   it('reports that Redis is away, also without a live worker', async () => {

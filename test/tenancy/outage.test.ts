@@ -54,6 +54,33 @@ it('a server that takes no connection is an outage', async () => {
   await pool.close();
 });
 
+it('a login that cannot open a session any more is an outage, and names the variable to check', async () => {
+  const own = await freshDatabase();
+  try {
+    const database = await own.open({ level: 'L3', tenantConnections: 2 });
+    const { token } = await startAttempt(own.sql, await addTenant(own.sql));
+    // SQL of a tenant may do so: a role may change the settings of its own sessions.
+    await withTenant(database.tenant, { token }, (tx) =>
+      tx.unsafe(
+        `alter role current_user in database "${own.name}" set local_preload_libraries = 'none'`,
+      ),
+    );
+    const pool = await own.open({ level: 'L3' }).catch((error: unknown) => error);
+    expect(pool).toBeInstanceOf(Error);
+    const second = [1, 2].map(() =>
+      withTenant(database.tenant, { token }, (tx) => tx`select pg_sleep(0.2)`),
+    );
+    const [failed] = (await Promise.allSettled(second)).filter(
+      ({ status }) => status === 'rejected',
+    );
+    expect(failed).toMatchObject({
+      reason: { ...unavailable, message: expect.stringMatching(/\(58P01\).*TENANT_DATABASE_URL/) },
+    });
+  } finally {
+    await own.close();
+  }
+});
+
 it('an error of another server inside the transaction is not an outage', async () => {
   const reset = Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' });
   await expect(sql.begin(() => Promise.reject(reset))).rejects.toBe(reset);

@@ -7,6 +7,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type postgres from 'postgres';
 import { connect } from '../connect.ts';
 import type { ConnectOptions } from '../connect.ts';
+import { idleInTransactionMs } from './outage.ts';
 
 /** COMMIT and ROLLBACK outside a transaction succeed with this warning. */
 const noActiveTransaction = '25P01';
@@ -99,7 +100,14 @@ class SessionState {
   end(): void {
     if (this.ended !== undefined) return;
     const code = 'CONNECTION_CLOSED';
-    this.ended = Object.assign(new Error('the database session has ended'), { code });
+    const idleSeconds = idleInTransactionMs / 1_000;
+    this.ended = Object.assign(
+      new Error(
+        'the database session has ended; the server ends a transaction that waits for more than ' +
+          `${idleSeconds} s between two statements, or that blocks the fleet`,
+      ),
+      { code },
+    );
     this.#listener(this.ended);
   }
 
