@@ -14,6 +14,11 @@ export const slowSuites: readonly SlowSuite[] = [
     reason: 'fills a table with 1,000,000 jobs; db/stable-plans does the same on 10,000',
   },
   {
+    file: 'cli/startup/walk/faults.test.ts',
+    reason:
+      'starts a process for every start-up step and fault; cli/startup/run-steps tests the runner',
+  },
+  {
     file: 'e2e/installs.test.ts',
     reason:
       'installs the package in several ways for 45 s; db/patches and db/driver test the patched driver',

@@ -7,10 +7,12 @@ import { redactUrls } from '../log.ts';
 import { explainTls } from '../tls.ts';
 import { connect } from './connect.ts';
 import type { Sql } from './connect.ts';
+import { isStoreUnavailable } from './store-errors.ts';
 import { detectPooler, openWithSettings } from './pooler.ts';
 import type { Pooler, SettingsToSend } from './pooler.ts';
 import { assertSessionSettings } from './check-settings.ts';
 import { superuserSettings } from '../session-settings.ts';
+import { assertTenantLogin, refuseTenantLogin } from './login-rights.ts';
 import { openTenantPool } from './tenant-pool.ts';
 import type { TenantAccess } from './tenant-pool.ts';
 import type { TenantPool } from './tenant.ts';
@@ -30,6 +32,8 @@ export interface DatabaseOptions {
   readonly tenantConnections: number;
   /** Other threads run tenant code, so the tenant login of level L3 is checked for them. */
   readonly tenantThreads?: boolean | undefined;
+  /** Aborted when the caller no longer waits: what was opened is closed. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface Database {
@@ -45,6 +49,8 @@ export interface Database {
   readonly fleetId: string;
   /** The kind of pooler between `system` and the server. */
   readonly pooler: Pooler;
+  /** Runs `fn` on a connection of its own, as one of `system`, which is closed after it or when `signal` aborts. */
+  once<T>(signal: AbortSignal, fn: (sql: Sql) => Promise<T>): Promise<T>;
   close(): Promise<void>;
 }
 
@@ -80,7 +86,10 @@ async function probe(
     from purser.tenancy_mode(), pg_roles where rolname = current_user`;
   const checks = await sql`select set_config('client_connection_check_interval', '1000', true)`
     .then(() => true)
-    .catch(() => false);
+    .catch((error: unknown) => {
+      if (isStoreUnavailable(error)) throw error;
+      return false;
+    });
   return {
     ...found,
     usesRoles: tenancy?.uses_roles === true,
@@ -88,6 +97,12 @@ async function probe(
     bound: tenancy?.bound === true,
     checks,
   };
+}
+
+/** A connection whose other side does not answer would hold its statement without an end. */
+function endOnAbort(signal: AbortSignal | undefined, sql: Sql): Sql {
+  signal?.addEventListener('abort', () => void sql.end({ timeout: 0 }), { once: true });
+  return sql;
 }
 
 async function probeThrough(open: (settings: SettingsToSend) => Sql) {
@@ -103,45 +118,6 @@ async function probeThrough(open: (settings: SettingsToSend) => Sql) {
   }
 }
 
-function refuseTenantLogin(fault: string, cause?: unknown): never {
-  throw new PurserError('tenant_login_unfit', `TENANT_DATABASE_URL: ${fault}`, {
-    exitCode: exitCodes.configuration,
-    cause,
-  });
-}
-
-/** Throws `tenant_login_unfit` (exit 78) unless the login is a tenant of this database and has no further rights. */
-async function assertTenantLogin(tenant: Sql, identity: string): Promise<void> {
-  const [login] = await tenant<
-    { identity: string; tenant: boolean; system: boolean; powers: string[] }[]
-  >`
-    select (current_database(), pg_postmaster_start_time())::text as identity,
-           pg_has_role(current_user, 'purser_tenant', 'usage') as tenant,
-           pg_has_role(current_user, 'purser_system', 'member') as system,
-           array(
-             select p.power from pg_roles r cross join lateral (values
-               ('BYPASSRLS', r.rolbypassrls), ('CREATEROLE', r.rolcreaterole), ('REPLICATION', r.rolreplication),
-               ('CREATE on the database', has_database_privilege(current_database(), 'create')),
-               ('CREATE on schema public', has_schema_privilege(to_regnamespace('public'), 'create')),
-               ('CREATE on schema purser', has_schema_privilege(to_regnamespace('purser'), 'create'))
-             ) as p (power, held) where r.rolname = current_user and p.held
-             union all
-             select rolname::text from pg_roles
-             where rolname ~ '^pg_' and pg_has_role(current_user, oid, 'member')
-           ) as powers`;
-  if (login === undefined || login.identity !== identity)
-    refuseTenantLogin('names a different database than DATABASE_URL');
-  else if (login.system)
-    refuseTenantLogin('its login is a member of purser_system; create a separate login');
-  else if (!login.tenant) {
-    refuseTenantLogin('its login is not a member of purser_tenant; run: purser migrate up');
-  } else if (login.powers.length > 0) {
-    refuseTenantLogin(
-      `its login has more rights than a tenant may have; revoke: ${login.powers.join(', ')}`,
-    );
-  }
-}
-
 /**
  * Opens both pools. Throws `not_migrated`, `login_unbound`, `session_settings_refused` or `pooler_refused` (exit 78), `certificate_refused` (exit 69),
  * or the driver's error when the server is unavailable.
@@ -149,7 +125,10 @@ async function assertTenantLogin(tenant: Sql, identity: string): Promise<void> {
 export async function openDatabase(options: DatabaseOptions): Promise<Database> {
   const { applicationName, tlsVerify } = options;
   const { found, pooler } = await probeThrough((settings) =>
-    connect(options.url, { max: 1, applicationName, tlsVerify, pooled: true, ...settings }),
+    endOnAbort(
+      options.signal,
+      connect(options.url, { max: 1, applicationName, tlsVerify, pooled: true, ...settings }),
+    ),
   ).catch((error: unknown) => {
     throw explainTls(error, 'Postgres');
   });
@@ -203,6 +182,8 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
   const close = async (): Promise<void> => {
     await Promise.all([tenant.close(), system.end({ timeout: 5 }), leases.end({ timeout: 5 })]);
   };
+  options.signal?.addEventListener('abort', () => void close(), { once: true });
+  options.signal?.throwIfAborted();
   if (level === 'L3' && (options.tenantConnections > 0 || options.tenantThreads === true)) {
     try {
       await tenant.sessions.use(async ({ sql }) => {
@@ -211,13 +192,14 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       });
     } catch (error) {
       await close();
-      if (error instanceof PurserError) throw error;
+      if (error instanceof PurserError || isStoreUnavailable(error)) throw error;
       refuseTenantLogin(
         `its login cannot use this database as a tenant (${redactUrls(messageOf(error))}); check it and run: purser migrate up`,
         error,
       );
     }
   }
+  options.signal?.throwIfAborted();
   return {
     system,
     leases,
@@ -227,6 +209,14 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     serverVersion: found.version,
     fleetId: found.fleetId,
     pooler,
+    once: async (signal, fn) => {
+      const own = endOnAbort(signal, openSystem(1));
+      try {
+        return await fn(own);
+      } finally {
+        await own.end({ timeout: 1 });
+      }
+    },
     close,
   };
 }

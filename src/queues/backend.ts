@@ -2,7 +2,6 @@
  * The only file that knows the queue store: Redis if REDIS_URL is set, otherwise BullMQ's Postgres backend on the same
  * database. No other file imports `ioredis` or `pg`.
  */
-import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue, Worker } from 'bullmq';
 import type { Processor, WorkerOptions } from 'bullmq';
@@ -13,11 +12,12 @@ import { Pool } from 'pg';
 import type { PoolConfig } from 'pg';
 import type { Logger } from '../log.ts';
 import { warnThrottled } from '../process/log-throttle.ts';
+import { untilReady, withinOrAway } from './first-connection.ts';
 import { waitingPool } from './waiting-pool.ts';
 import { startupOptions } from '../session-settings.ts';
 import { explainTls, postgresAddress } from '../tls.ts';
 import { defaultJobOptions, queueSession, workerDefaults } from './bullmq-options.ts';
-import { probePool, redisRefusal, throttledWrite } from './write-probe.ts';
+import { pingPool, probePool, redisRefusal, throttledWrite } from './write-probe.ts';
 
 export interface QueueBackendOptions {
   readonly redisUrl?: string | undefined;
@@ -50,7 +50,10 @@ export interface QueueBackend {
     processor: Processor<Entry>,
     options: Pick<WorkerOptions, 'concurrency'>,
   ): Worker<Entry>;
-  /** Resolves when connected, or after `timeoutMs`: a role also starts without the store. */
+  /**
+   * Resolves when connected, or after `timeoutMs`: a role also starts without the store. Rejects when the store refuses
+   * the login.
+   */
   ready(timeoutMs: number): Promise<void>;
   /** Rejects if the store is unavailable. */
   ping(): Promise<void>;
@@ -130,11 +133,7 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
     },
     ready: async (timeoutMs) => {
       const clients = consumer === undefined ? [producer] : [producer, consumer];
-      const waiting = clients.filter((client) => client.status !== 'ready');
-      await Promise.race([
-        Promise.allSettled(waiting.map((client) => once(client, 'ready'))),
-        sleep(timeoutMs, undefined, { ref: false }),
-      ]);
+      await withinOrAway(timeoutMs, Promise.all(clients.map(untilReady)));
     },
     ping,
     probeWrite: throttledWrite(ping, async () => {
@@ -181,7 +180,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
   pool.setMaxListeners(100); // Each queue and worker listens too.
   pool.on('error', (error) => log.warn({ error }, 'queue_database_error'));
   const ping = async (): Promise<void> => {
-    await pool.query('select 1').catch((error: unknown) => {
+    await pingPool(pool, commandTimeoutMs).catch((error: unknown) => {
       throw explainTls(error, 'Postgres');
     });
   };
@@ -206,7 +205,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
       // oxlint-disable-next-line typescript/no-unsafe-type-assertion
       return worker as unknown as Worker<Entry>;
     },
-    ready: () => Promise.resolve(),
+    ready: (timeoutMs) => withinOrAway(timeoutMs, ping()),
     ping,
     probeWrite: throttledWrite(ping, () => probePool(pool)),
     evictionPolicy: async () => {

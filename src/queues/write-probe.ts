@@ -26,6 +26,16 @@ export function redisRefusal(error: unknown): unknown {
   return refusal(error.message.startsWith('READONLY'), error);
 }
 
+/** The part of a pg.Pool that a ping uses. `query_timeout` is an option of pg that its types lack. */
+interface PingedPool {
+  query(statement: { readonly text: string; readonly query_timeout: number }): Promise<unknown>;
+}
+
+/** After the limit the connection is closed: a half-open one must not keep its place in the pool. */
+export async function pingPool(pool: PingedPool, limitMs: number): Promise<void> {
+  await pool.query({ text: 'select 1', query_timeout: limitMs });
+}
+
 /** The part of a pg.Pool that a probe uses. */
 interface Pool {
   connect(): Promise<{

@@ -1,21 +1,21 @@
 /** The web role: serves the application on a port and writes heartbeats. */
-import { createAdaptorServer } from '@hono/node-server';
 import { randomBytes } from 'node:crypto';
-import { once } from 'node:events';
-import { Server } from 'node:http';
 import { hostname } from 'node:os';
 import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
 import type { Heartbeat, KnownKeys } from '../db/heartbeats.ts';
 import { closeReadOnlySessions } from '../db/read-only-sessions.ts';
-import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { startLoop } from '../process/loop.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
 import { createWebApp } from './app.ts';
 import type { WebAppOptions } from './app.ts';
+import { openDoor } from './door.ts';
+import type { Door } from './door.ts';
 
 export interface WebOptions extends WebAppOptions {
   /** Default: all interfaces, as a platform's router expects. */
   readonly host?: string;
+  /** Open already; closed by the web role when it stops. Default: it listens on `port`. */
+  readonly door?: Door | undefined;
   /** For the heartbeat. */
   readonly keys?: KnownKeys | undefined;
   /** 0 chooses a free port. */
@@ -31,7 +31,6 @@ export interface WebService {
 }
 
 const heartbeatMs = 2_000;
-const closeGraceMs = 3_000;
 
 /** Throws `port_unavailable` (exit 69) when it cannot listen. */
 export async function startWeb(options: WebOptions): Promise<WebService> {
@@ -39,12 +38,9 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
   const processId =
     options.processId ?? `web-${host}-${process.pid}-${randomBytes(4).toString('hex')}`;
   const sql = options.database.system;
-  const server = createAdaptorServer({
-    fetch: createWebApp({ ...options, processId }).fetch,
-    serverOptions: { requestTimeout: 30_000, headersTimeout: 10_000 },
-  });
-  if (!(server instanceof Server)) throw new Error('the adaptor made no HTTP/1 server');
-  const port = await listen(server, options);
+  const door = options.door ?? (await openDoor(options));
+  door.serve(createWebApp({ ...options, processId }).fetch);
+  const { port } = door;
   const startedAt = Date.now();
   const heartbeat = startLoop({
     name: 'heartbeat',
@@ -76,7 +72,7 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
   return {
     port,
     stop: async () => {
-      await close(server);
+      await door.close();
       await heartbeat.stop();
       await removeHeartbeat(sql, processId).catch((error: unknown) => {
         // While Postgres is unreachable the row stays until the sweep removes it.
@@ -85,28 +81,4 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
       options.log.info({ servedMs: Date.now() - startedAt }, 'web_stopped');
     },
   };
-}
-
-async function listen(server: Server, { host, port }: WebOptions): Promise<number> {
-  try {
-    server.listen({ port, ...(host === undefined ? {} : { host }) });
-    await once(server, 'listening');
-  } catch (error) {
-    throw new PurserError(
-      'port_unavailable',
-      `cannot listen on port ${port}: ${messageOf(error)}; set PORT to a free port`,
-      { cause: error, exitCode: exitCodes.unavailable },
-    );
-  }
-  const address = server.address();
-  return address !== null && typeof address === 'object' ? address.port : port;
-}
-
-async function close(server: Server): Promise<void> {
-  const closed = once(server, 'close');
-  server.close();
-  server.closeIdleConnections();
-  const timer = setTimeout(() => server.closeAllConnections(), closeGraceMs);
-  await closed;
-  clearTimeout(timer);
 }

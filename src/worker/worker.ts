@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'bullmq';
 import type { Database } from '../db/database.ts';
-import { writeHeartbeat, removeHeartbeat } from '../db/heartbeats.ts';
+import { removeHeartbeat } from '../db/heartbeats.ts';
 import type { ProcessFacts } from '../db/heartbeats.ts';
 import { closeReadOnlySessions } from '../db/read-only-sessions.ts';
 import { returnToPending } from '../jobs/queued.ts';
@@ -15,6 +15,7 @@ import type { Metrics } from '../metrics.ts';
 import type { Entry, QueueBackend } from '../queues/backend.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
 import { createBatches } from './batches/attempt-batches.ts';
+import { slotsOfType, writeWorkerHeartbeat } from './heartbeat.ts';
 import { handBack } from './hand-back.ts';
 import { executeEntry } from './execute.ts';
 import type { ExecuteOptions } from './execute.ts';
@@ -56,7 +57,7 @@ export interface WorkerService {
 /** How long an entry waits for a slot of this worker. */
 const slotWaitMs = 1_000;
 
-export async function startWorker(options: WorkerServiceOptions): Promise<WorkerService> {
+export function startWorker(options: WorkerServiceOptions): WorkerService {
   const { backend, log, database, leaseMs, executors, concurrency, metrics, watchdog } = options;
   const workerId = options.process.processId;
   const running = new RunningJobs();
@@ -76,8 +77,7 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     },
   });
   const types = [...executors.jobTypes.values()];
-  const typeSlots = (facts: JobTypeFacts): number =>
-    Math.min(concurrency, facts.concurrency ?? concurrency);
+  const typeSlots = (facts: JobTypeFacts): number => slotsOfType(concurrency, facts);
   // A full worker pauses its queues, so that another worker can take their entries.
   const slots = new Slots(concurrency, {
     full: () => void pause(workers),
@@ -119,18 +119,6 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     }),
   );
   let progressedAt = new Date();
-  const sendHeartbeat = async (): Promise<void> => {
-    await writeHeartbeat(database.system, {
-      ...options.process,
-      role: 'worker',
-      jobTypes: types.map(({ type }) => type),
-      typeSlots: types.map(typeSlots),
-      slots: concurrency,
-      running: running.size,
-      progressedAt,
-      metrics: await metrics.registry.getMetricsAsJSON(),
-    });
-  };
   const onFailure = (error: unknown) =>
     closeReadOnlySessions([database.system, database.leases], error);
   const leases = startLoop({
@@ -166,11 +154,10 @@ export async function startWorker(options: WorkerServiceOptions): Promise<Worker
     runOnce: async () => {
       await backend.ping();
       progressedAt = new Date();
-      await sendHeartbeat();
+      await writeWorkerHeartbeat(database.system, options, { running: running.size, progressedAt });
       return 0;
     },
   });
-  await sendHeartbeat();
   for (const worker of workers) {
     worker.run().catch((error: unknown) => log.error({ error }, 'queue_worker_ended'));
   }

@@ -21,10 +21,12 @@ export interface Proxy {
   through(url: string): string;
   /** Connections open now. */
   size(): number;
+  /** Connections so far. */
+  accepted(): number;
   /** Resets every connection; the next ones come through. */
   cut(): void;
-  /** Resets every connection and refuses new ones until pass(). */
-  refuse(): void;
+  /** Resets every connection and refuses new ones until pass(), after `answer` to what the client says first. */
+  refuse(answer?: Buffer): void;
   /** From now on bytes of all connections are dropped, both ways, without an error. */
   halfOpen(): void;
   /** Back to normal. Connections that lost bytes are reset, or with `forgetMute: false` stay mute for good. */
@@ -50,7 +52,9 @@ export interface ProxyOptions {
 export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   const links = new Set<Link>();
   let mode: Mode = 'pass';
+  let refusal: Buffer | undefined;
   let delayMs = 0;
+  let accepted = 0;
   let wanted: { isWanted: StatementTest; lost: (statement: string) => void } | undefined;
 
   const end = (link: Link): void => {
@@ -65,8 +69,12 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
   };
 
   const accept = (client: Socket): void => {
+    accepted += 1;
     if (mode === 'refuse') {
-      client.resetAndDestroy();
+      const answer = refusal;
+      client.on('error', () => {});
+      if (answer === undefined) client.resetAndDestroy();
+      else client.once('data', () => client.end(answer));
       return;
     }
     const server = connectTo({ host: options.host ?? '127.0.0.1', port: options.port });
@@ -125,9 +133,11 @@ export async function startProxy(options: ProxyOptions): Promise<Proxy> {
       return through.href;
     },
     size: () => links.size,
+    accepted: () => accepted,
     cut,
-    refuse: () => {
+    refuse: (answer) => {
       mode = 'refuse';
+      refusal = answer;
       cut();
     },
     halfOpen: () => {

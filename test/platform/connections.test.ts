@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { roleNames, systemConnections } from '../../src/cli/runtime/roles.ts';
+import { systemConnections } from '../../src/cli/runtime/roles.ts';
+import { roleNames } from '../../src/cli/startup/steps.ts';
 import { workerTenantConnections } from '../../src/cli/runtime/worker-parts.ts';
 import { finopsJobTypes } from '../../src/builtins.ts';
 import { loadBuiltins } from '../../src/handlers/index.ts';

@@ -5,7 +5,7 @@ import { expect, it } from 'vitest';
 import { appJson } from '../../scripts/app-json.ts';
 import { commands } from '../../src/cli/commands.ts';
 import { matchCommand, parseInvocation } from '../../src/cli/terminal/parse.ts';
-import { roleNames } from '../../src/cli/runtime/roles.ts';
+import { roleNames } from '../../src/cli/startup/steps.ts';
 import { describeConfig } from '../../src/config.ts';
 
 const read = (name: string): string =>

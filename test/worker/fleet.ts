@@ -91,7 +91,7 @@ export async function openFleet(redisUrl: string | undefined, dispatching = true
         spawn: { thread: spawn, process: spawn },
         endSessions: () => Promise.resolve(),
       });
-      const service = await startWorker({
+      const service = startWorker({
         database,
         backend,
         metrics,

@@ -2,9 +2,11 @@
 import type { Config } from '../../config.ts';
 import type { Database } from '../../db/database.ts';
 import { codeOf } from '../../errors.ts';
+import { registerJobTypes } from '../../jobs/registration.ts';
 import type { LlmProviderConfig } from '../../llm/create-llm.ts';
 import { createLogger } from '../../log.ts';
 import {
+  announceWorker,
   llmProviderOf,
   startSchedulerRole,
   startWebRole,
@@ -14,7 +16,7 @@ import {
 import type { WebAddress } from '../runtime/roles.ts';
 import { openQueues, openServiceDatabase } from '../runtime/services.ts';
 import type { Queues } from '../runtime/services.ts';
-import { openWorkerParts } from '../runtime/worker-parts.ts';
+import { openWorkerParts, ownJobTypes } from '../runtime/worker-parts.ts';
 import type { DemoRun } from './database.ts';
 
 /** The offline analyst is free; the demo charges its tokens at this model's price, so that budgets change. */
@@ -42,6 +44,7 @@ export async function startFleet(
   const provider = llmProviderOf(config);
   const llm = provider.kind === 'offline' ? { ...provider, priceAs: offlinePriceModel } : provider;
   const parts = await openWorkerParts(config, lifecycle, { database, llm });
+  await registerJobTypes(database.system, ownJobTypes(parts));
   const queues = openQueues(config, lifecycle, {
     database,
     workers: parts.executors.jobTypes.size,
@@ -50,11 +53,12 @@ export async function startFleet(
   });
   const context = { config, lifecycle, database, queues };
   startSchedulerRole(context);
-  await startWorkerRole(context, parts);
-  const web = await startWebRole(context, port).catch((error: unknown) => {
+  await announceWorker(context, parts, database.system);
+  startWorkerRole(context, parts);
+  const web = await startWebRole(context, { port }).catch((error: unknown) => {
     if (invocation.value('port') !== undefined || codeOf(error) !== 'port_unavailable') throw error;
     invocation.note(`port ${port} is in use; the dashboard gets a free port`);
-    return startWebRole(context, 0);
+    return startWebRole(context, { port: 0 });
   });
   invocation.note(`scheduler, worker and web are running (queues in ${queues.backend.kind})`);
   return { database, queues, llm, web };

@@ -6,6 +6,7 @@ import { randomBytes } from 'node:crypto';
 import { disabledBuiltins } from '../../builtins.ts';
 import type { Config } from '../../config.ts';
 import { keyringSourceOf, keysOf } from '../../crypto/open-keyring.ts';
+import type { Queryable } from '../../db/connect.ts';
 import type { Database } from '../../db/database.ts';
 import type { KnownKeys } from '../../db/heartbeats.ts';
 import { offlineAnalyst } from '../../costs/analyst/local-analyst.ts';
@@ -17,16 +18,16 @@ import { createLogger } from '../../log.ts';
 import { createMetrics } from '../../metrics.ts';
 import { startScheduler } from '../../scheduler/scheduler.ts';
 import { watchForStalls } from '../../process/stall-watchdog.ts';
+import type { Door } from '../../web/door.ts';
 import { startWeb } from '../../web/web.ts';
+import { writeWorkerHeartbeat } from '../../worker/heartbeat.ts';
 import { startWorker } from '../../worker/worker.ts';
+import type { RoleName } from '../startup/steps.ts';
 import type { Queues } from './services.ts';
 import { handlerGraceMs } from './worker-parts.ts';
 import type { WorkerParts } from './worker-parts.ts';
 import { thisProcess } from './services.ts';
 import { version } from '../version.ts';
-
-export const roleNames = ['scheduler', 'worker', 'web'] as const;
-export type RoleName = (typeof roleNames)[number];
 
 export interface RoleContext {
   readonly config: Config;
@@ -94,14 +95,32 @@ export function startSchedulerRole(context: RoleContext): void {
   lifecycle.opened('scheduler', () => service.stop());
 }
 
-export async function startWorkerRole(
-  context: RoleContext,
-  { executors, metrics }: WorkerParts,
-  shutdownGraceMs = 20_000,
+/** The first heartbeat, under the identity that `startWorkerRole` is given. */
+export async function announceWorker(
+  { config, keys }: Pick<RoleContext, 'config' | 'keys'>,
+  { executors, metrics, identity }: WorkerParts,
+  sql: Queryable,
 ): Promise<void> {
+  await writeWorkerHeartbeat(
+    sql,
+    {
+      executors,
+      metrics,
+      concurrency: config.WORKER_CONCURRENCY,
+      process: { ...identity, ...keys },
+    },
+    { running: 0, progressedAt: new Date() },
+  );
+}
+
+export function startWorkerRole(
+  context: RoleContext,
+  { executors, metrics, identity }: WorkerParts,
+  shutdownGraceMs = 20_000,
+): void {
   const { config, database, queues, lifecycle } = context;
   const log = createLogger({ level: config.LOG_LEVEL, role: 'worker' });
-  const service = await startWorker({
+  const service = startWorker({
     database,
     executors,
     backend: queues.backend,
@@ -112,7 +131,7 @@ export async function startWorkerRole(
     graceMs: handlerGraceMs,
     concurrency: config.WORKER_CONCURRENCY,
     shutdownGraceMs,
-    process: { ...thisProcess('worker'), ...context.keys },
+    process: { ...identity, ...context.keys },
     onThreadStuck: (text) => lifecycle.requestStop(`a thread is stuck: ${text}`, { byForce: true }),
   });
   lifecycle.opened('worker', () => service.stop());
@@ -126,7 +145,10 @@ export interface WebAddress {
 }
 
 /** Outside production a missing password is generated for this start and returned. */
-export async function startWebRole(context: RoleContext, port: number): Promise<WebAddress> {
+export async function startWebRole(
+  context: RoleContext,
+  listening: { readonly port: number; readonly door?: Door | undefined },
+): Promise<WebAddress> {
   const { config, database, queues, lifecycle } = context;
   const generatedPassword =
     config.DASHBOARD_PASSWORD === undefined ? randomBytes(12).toString('base64url') : undefined;
@@ -143,7 +165,7 @@ export async function startWebRole(context: RoleContext, port: number): Promise<
     watchdog: watchForStalls(lifecycle, log),
     version,
     keys: context.keys,
-    port,
+    ...listening,
   });
   lifecycle.opened('web', () => service.stop());
   return { port: service.port, user, generatedPassword };

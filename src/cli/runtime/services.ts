@@ -15,6 +15,8 @@ import { openQueueBackend } from '../../queues/backend.ts';
 import type { QueueBackend } from '../../queues/backend.ts';
 import { createTransport } from '../../queues/transport.ts';
 import type { Transport } from '../../queues/transport.ts';
+import { runOnce } from '../startup/run-steps.ts';
+import type { RunStep } from '../startup/run-steps.ts';
 import { version } from '../version.ts';
 
 export interface ServiceNeeds {
@@ -37,24 +39,31 @@ export function databaseUrl(config: Config): string {
   );
 }
 
-/** Opens both pools; closed by the lifecycle. Throws `not_migrated` (exit 78) where a migration is missing. */
+/**
+ * Opens both pools; closed by the lifecycle. Throws `not_migrated` (exit 78) where a migration is missing. `step`: how
+ * a role runs its start-up steps; a command makes one attempt.
+ */
 export async function openServiceDatabase(
   config: Config,
   lifecycle: Lifecycle,
   needs: ServiceNeeds,
+  step: RunStep = runOnce,
 ): Promise<Database> {
-  const database = await openDatabase({
-    url: databaseUrl(config),
-    tenantUrl: config.TENANT_DATABASE_URL,
-    pooled: config.DATABASE_DIRECT_URL !== undefined,
-    tlsVerify: config.DATABASE_TLS_VERIFY,
-    applicationName: `purser ${needs.name}`,
-    systemConnections: needs.systemConnections,
-    tenantConnections: needs.tenantConnections ?? 0,
-    tenantThreads: needs.tenantThreads,
-  });
+  const database = await step('connect_database', (signal) =>
+    openDatabase({
+      url: databaseUrl(config),
+      tenantUrl: config.TENANT_DATABASE_URL,
+      pooled: config.DATABASE_DIRECT_URL !== undefined,
+      tlsVerify: config.DATABASE_TLS_VERIFY,
+      applicationName: `purser ${needs.name}`,
+      systemConnections: needs.systemConnections,
+      tenantConnections: needs.tenantConnections ?? 0,
+      tenantThreads: needs.tenantThreads,
+      signal,
+    }),
+  );
   lifecycle.opened('database', () => database.close());
-  await assertMigrated(database.system);
+  await step('check_migrations', (signal) => database.once(signal, assertMigrated));
   return database;
 }
 

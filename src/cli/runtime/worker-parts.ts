@@ -7,7 +7,7 @@ import type { Config } from '../../config.ts';
 import { keyringSourceOf } from '../../crypto/open-keyring.ts';
 import type { Database } from '../../db/database.ts';
 import { terminateSessions } from '../../db/tenant-pool.ts';
-import { registerJobTypes } from '../../jobs/registration.ts';
+import type { JobType } from '../../jobs/registration.ts';
 import type { Lifecycle } from '../../process/lifecycle.ts';
 import { createLlm } from '../../llm/create-llm.ts';
 import type { LlmProviderConfig } from '../../llm/create-llm.ts';
@@ -16,6 +16,7 @@ import { createMetrics } from '../../metrics.ts';
 import type { Metrics } from '../../metrics.ts';
 import { Executors } from '../../worker/executors/executors.ts';
 import { spawnProcess, spawnThread } from '../../worker/executors/spawn.ts';
+import { thisProcess } from './services.ts';
 import { executorConnections } from '../../worker/executors/managed-executor-options.ts';
 
 /** A handler that does not stop within this time after its signal is terminated. */
@@ -24,13 +25,15 @@ export const handlerGraceMs = 1_000;
 export interface WorkerParts {
   readonly executors: Executors;
   readonly metrics: Metrics;
+  /** Of this process as a worker, in heartbeats and leases. */
+  readonly identity: ReturnType<typeof thisProcess>;
 }
 
 /** Maximum tenant connections of a worker: those of its threads and one of a suspect. Each exclusive job adds one. */
 export const workerTenantConnections = (threads: number): number =>
   threads * executorConnections.shared + executorConnections.alone;
 
-/** Starts the executors and registers the job types of PURSER_HANDLERS. Throws `invalid_handlers` (exit 78). */
+/** Starts the executors, which load the handlers. Throws `invalid_handlers` (exit 78). */
 export async function openWorkerParts(
   config: Config,
   lifecycle: Lifecycle,
@@ -62,7 +65,9 @@ export async function openWorkerParts(
       pooler === 'none' ? terminateSessions(system, name) : Promise.resolve(),
   });
   lifecycle.opened('executors', () => executors.close());
-  const own = [...executors.jobTypes.values()].filter(({ builtin }) => !builtin);
-  if (own.length > 0) await registerJobTypes(system, own);
-  return { executors, metrics };
+  return { executors, metrics, identity: thisProcess('worker') };
 }
+
+/** The job types of PURSER_HANDLERS; `migrate` registers the built-in ones. */
+export const ownJobTypes = ({ executors }: WorkerParts): readonly JobType[] =>
+  [...executors.jobTypes.values()].filter(({ builtin }) => !builtin);
