@@ -26,6 +26,17 @@ let lanes: readonly Lane[];
 const nameOf = ({ role, step, target, fault }: WalkCase): string =>
   `${role} ${step} ${target} ${fault}`;
 
+/** Failures of many cases are collected, so that one does not hide the others. */
+function must(isTrue: boolean, what: string): void {
+  if (!isTrue) throw new Error(`not true: ${what}`);
+}
+
+async function stops({ role }: Started): Promise<void> {
+  role.signal('SIGTERM');
+  const { code, signal, stderr } = await role.waitForExit(longWait);
+  must(code === 0, `SIGTERM ends it with 0, not ${code ?? signal}:\n${stderr.slice(-1_500)}`);
+}
+
 async function until(what: string, isTrue: () => Promise<boolean>): Promise<void> {
   const deadline = Date.now() + longWait.timeoutMs;
   for (;;) {
@@ -91,7 +102,8 @@ async function walkFault(lane: Lane, each: WalkCase): Promise<void> {
     await started.release();
     if (each.ends) {
       const { code, stderr } = await role.waitForExit(longWait);
-      expect([code, stderr.includes(`purser: ${variableOf(each)}: `)]).toEqual([78, true]);
+      const named = stderr.includes(`purser: ${variableOf(each)}: `);
+      must(code === 78 && named, `it ends with 78 and names the variable, not ${code}:\n${stderr}`);
       return;
     }
     // Code that runs for the first time is not counted.
@@ -99,17 +111,17 @@ async function walkFault(lane: Lane, each: WalkCase): Promise<void> {
     const [usedBefore, beganMs] = [cpuSeconds(role.pid), performance.now()];
     await sleep(faultMs);
     const used = cpuSeconds(role.pid) - usedBefore;
-    expect((used * 1_000) / (performance.now() - beganMs)).toBeLessThan(mostOfTheTime);
+    const share = (used * 1_000) / (performance.now() - beganMs);
+    must(share < mostOfTheTime, `it waits, instead of using ${share} of a core`);
     if (each.holdsUp) {
-      expect([...role.stdout, ...role.stderr].filter((line) => running.test(line))).toEqual([]);
+      must(!role.stderr.some((line) => running.test(line)), 'the step waits for the store');
       if (each.role === 'web') await answersWhileStarting(each, started);
     }
     // What is slow works while it is slow.
     if (each.fault !== 'slow') await lane.end(each.target, each.fault);
     await role.waitForLine(running, longWait);
     await works(lane, each, started);
-    role.signal('SIGTERM');
-    expect((await role.waitForExit(longWait)).code).toBe(0);
+    await stops(started);
   } finally {
     await role.kill();
     await lane.end(each.target, each.fault);
@@ -117,11 +129,15 @@ async function walkFault(lane: Lane, each: WalkCase): Promise<void> {
 }
 
 async function answersWhileStarting({ step }: WalkCase, { port }: Started): Promise<void> {
-  const alive = await fetch(`http://127.0.0.1:${port}/healthz`);
-  expect([alive.status, await alive.json()]).toEqual([200, { alive: true }]);
-  const ready = await fetch(`http://127.0.0.1:${port}/readyz`);
-  const notReady = [{ part: 'startup', reason: step }];
-  expect([ready.status, await ready.json()]).toEqual([503, { ready: false, notReady }]);
+  const page = async (path: string): Promise<string> => {
+    const answer = await fetch(`http://127.0.0.1:${port}${path}`);
+    return `${answer.status} ${await answer.text()}`;
+  };
+  const alive = await page('/healthz');
+  must(alive === '200 {"alive":true}', `/healthz answers, not with ${alive}`);
+  const ready = await page('/readyz');
+  const notReady = JSON.stringify({ ready: false, notReady: [{ part: 'startup', reason: step }] });
+  must(ready === `503 ${notReady}`, `/readyz names the step, not ${ready}`);
 }
 
 async function walkStop(lane: Lane, each: WalkCase): Promise<void> {
@@ -130,8 +146,7 @@ async function walkStop(lane: Lane, each: WalkCase): Promise<void> {
     await lane.begin(each.target, each.fault);
     await started.release();
     await sleep(400);
-    started.role.signal('SIGTERM');
-    expect((await started.role.waitForExit(longWait)).code).toBe(0);
+    await stops(started);
   } finally {
     await started.role.kill();
     await lane.end(each.target, each.fault);
