@@ -8,7 +8,8 @@ import type { Sql } from './connect.ts';
 /** SQLSTATE of a write in a read-only transaction. */
 const readOnlyTransaction = '25006';
 
-const isReadOnly = (error: unknown): boolean =>
+/** Whether it, or a cause of it, is a write that a read-only session refused. */
+export const isReadOnly = (error: unknown): boolean =>
   codeOf(error) === readOnlyTransaction ||
   (error instanceof Error && error.cause !== undefined && isReadOnly(error.cause));
 

@@ -37,6 +37,21 @@ it('a session that the server ends is an outage, also between two statements', a
   expect(await sql`select 1 as one`).toEqual([{ one: 1 }]);
 });
 
+it('a session that refused a write as read-only is not used again', async () => {
+  const pidOf = async (): Promise<number | undefined> => {
+    const [row] = await sql<{ pid: number }>`select pg_backend_pid() as pid`;
+    return row?.pid;
+  };
+  const before = await pidOf();
+  expect(await pidOf()).toBe(before);
+  const refused = sql.begin(async (tx) => {
+    await tx`set transaction read only`;
+    await tx`delete from aws_accounts`;
+  });
+  await expect(refused).rejects.toMatchObject({ code: '25006' });
+  expect(await pidOf()).not.toBe(before);
+});
+
 it('a server that takes no connection is an outage', async () => {
   const pool = openTenantPool(
     {

@@ -6,6 +6,7 @@
 import type postgres from 'postgres';
 import { codeOf, PurserError } from '../../errors.ts';
 import type { Tx } from '../connect.ts';
+import { isReadOnly } from '../read-only-sessions.ts';
 import type { Session } from './session.ts';
 import { isDriverQuery } from './statement.ts';
 import { Statements, transactionEnded } from './statements.ts';
@@ -65,6 +66,8 @@ export async function runTransaction<T>(session: Session, steps: Steps<T>): Prom
   } catch (error) {
     statements.close();
     await rollBack(session, statements);
+    // The server became read-only, such as the old primary after a failover: the next session may reach the new one.
+    if (isReadOnly(error)) session.reusable = false;
     throw error;
   }
 }

@@ -4,6 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { messageOf } from '../../../../src/errors.ts';
 import { enqueue } from '../../../../src/jobs/enqueue.ts';
 import { writeHeartbeat } from '../../../../src/db/heartbeats.ts';
 import { addJobType } from '../../../jobs/job-steps.ts';
