@@ -180,9 +180,8 @@ describeOnRedis('a start in a fault of a store', () => {
       lanes.map(async (lane) => {
         for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
           await next.run(lane).catch((error: unknown) => {
-            failures.push(
-              `${next?.name}: ${error instanceof Error ? error.message : String(error)}`,
-            );
+            failures.push(`${next?.name}: ${messageOf(error)}`);
+            process.stdout.write(`${failures.at(-1)}\n`);
           });
         }
       }),
