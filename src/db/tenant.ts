@@ -112,7 +112,7 @@ function asUnreset(error: unknown): unknown {
 async function fence(
   sql: postgres.ReservedSql,
   completion: string | null | undefined,
-  { xid, pid }: Identity,
+  { xid }: Identity,
 ): Promise<Identity | undefined> {
   const [row] =
     completion === undefined
@@ -120,9 +120,9 @@ async function fence(
           select purser.commit_fence(), pg_catalog.pg_current_xact_id_if_assigned()::text as xid,
                  pg_catalog.pg_backend_pid() as pid`
       : await sql<Identity[]>`
-          select purser.complete_attempt(${completion}::text::jsonb), ${xid}::text as xid, ${pid}::int as pid
-          where pg_catalog.pg_current_xact_id_if_assigned()::text = ${xid}::text
-            and pg_catalog.pg_backend_pid() = ${pid}::int`;
+          select purser.complete_attempt(${completion}::text::jsonb), ${xid}::text as xid,
+                 pg_catalog.pg_backend_pid() as pid
+          where pg_catalog.pg_current_xact_id_if_assigned()::text = ${xid}::text`;
   return row;
 }
 

@@ -187,9 +187,6 @@ export class ManagedExecutor {
         this.#assignments.remove(message.token)?.resolve(message.end);
         this.#reportIdle();
         return;
-      case 'not_delivered':
-        this.#fail(this.find(message.token), notDelivered(message.reason));
-        return;
       case 'foreign':
         if (!this.#foreignLogged) {
           const { applicationName, log } = this.#options;

@@ -54,7 +54,6 @@ const checks: Readonly<Record<FromExecutor['kind'], (message: Fields) => boolean
   aborting: ({ token, reason }) => isText(token) && isPackedError(reason),
   abort_ignored: ({ token }) => isText(token),
   ended: ({ token, end }) => isText(token) && isEnd(end),
-  not_delivered: ({ token, reason }) => isText(token) && isText(reason),
   report: ({ token, lines, progress, refusals, decryptionFailures }) =>
     isText(token) &&
     Array.isArray(lines) &&

@@ -2,9 +2,7 @@
  * The process in which one suspect runs: an executor thread, and a main thread that only forwards messages, so that it
  * can end the process when its worker is gone.
  */
-import { messageOf } from '../../errors.ts';
 import type { ExecutorSetup, FromExecutor, ToExecutor } from './protocol.ts';
-import { packError } from './packed-errors.ts';
 import { spawnThread } from './spawn.ts';
 import type { ExecutorHandle } from './spawn.ts';
 
@@ -20,29 +18,9 @@ function send(message: FromExecutor): void {
   if (process.connected) process.send?.(message);
 }
 
-/** Answers in place of a message that cannot be cloned, so that only its own attempt or call fails. */
-function deliver(thread: ExecutorHandle, message: ToExecutor): void {
-  try {
-    thread.post(message);
-  } catch (error) {
-    if (message.kind === 'run') {
-      send({ kind: 'not_delivered', token: message.attempt.token, reason: messageOf(error) });
-    } else if (message.kind === 'llm_reply') {
-      thread.post({ kind: 'llm_error', callId: message.callId, error: packError(error) });
-    } else throw error;
-  }
-}
-
 function start(setup: ExecutorSetup): void {
   const thread: ExecutorHandle = spawnThread(setup, {
-    message: (message) => {
-      try {
-        send(message);
-      } catch (error) {
-        if (message.kind !== 'llm_call') throw error;
-        thread.post({ kind: 'llm_error', callId: message.callId, error: packError(error) });
-      }
-    },
+    message: send,
     // The worker receives this before the process ends.
     died: (cause) => send({ kind: 'died', cause }),
   });
@@ -50,9 +28,9 @@ function start(setup: ExecutorSetup): void {
   process.on('message', (message: FromWorker) => {
     clearTimeout(silenceTimer);
     silenceTimer = setTimeout(end, setup.silenceMs);
-    // No other executor can claim it.
+    // No other executor can claim it. What arrived here can be cloned again: spawn.ts refuses what is nested deep.
     if (message.kind === 'run') thread.claimTable?.offer(message.slotIndex);
-    if (message.kind !== 'alive' && message.kind !== 'setup') deliver(thread, message);
+    if (message.kind !== 'alive' && message.kind !== 'setup') thread.post(message);
   });
 }
 

@@ -77,8 +77,6 @@ export type FromExecutor =
   | { readonly kind: 'llm_output_checked'; readonly fits: boolean }
   /** The state of its code is unknown since an uncaught exception: it must take no new attempts. */
   | { readonly kind: 'retire'; readonly reason: string }
-  /** Only from a process of one suspect: the attempt could not be sent to its thread. */
-  | { readonly kind: 'not_delivered'; readonly token: string; readonly reason: string }
   /** A handler or a library sent a message that is not of this protocol; it was dropped. */
   | { readonly kind: 'foreign' }
   /** Only from a process of one suspect: how its thread ended. */

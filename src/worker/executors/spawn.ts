@@ -102,6 +102,14 @@ function notStarted(text: string, events: ExecutorEvents): ExecutorHandle {
   };
 }
 
+/** A process that receives more ends without an answer: reading a message needs more stack than writing it. */
+const maxSentLevels = 1_000;
+
+function isNestedDeeper(value: unknown, levels: number): boolean {
+  if (value === null || typeof value !== 'object') return false;
+  return levels === 0 || Object.values(value).some((item) => isNestedDeeper(item, levels - 1));
+}
+
 export const spawnProcess: SpawnExecutor = (setup, events) => {
   const child = fork(fileURLToPath(sibling('process')), {
     serialization: 'advanced',
@@ -139,11 +147,17 @@ export const spawnProcess: SpawnExecutor = (setup, events) => {
       died({ how: 'ended', text: `its process did not start: ${messageOf(error)}` });
     });
   });
-  const post = (message: object): void => {
+  const send = (message: object): void => {
     if (child.connected) child.send(message);
   };
-  post({ kind: 'setup', setup });
-  const alive = setInterval(() => post({ kind: 'alive' }), setup.silenceMs / 5);
+  const post = (message: ToExecutor): void => {
+    if (message.kind === 'run' && isNestedDeeper(message.attempt.payload, maxSentLevels)) {
+      throw new Error(`nested more than ${maxSentLevels} levels deep`);
+    }
+    send(message);
+  };
+  send({ kind: 'setup', setup });
+  const alive = setInterval(() => send({ kind: 'alive' }), setup.silenceMs / 5);
   void ended.then(() => clearInterval(alive));
   return {
     claimTable: undefined,

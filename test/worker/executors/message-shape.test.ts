@@ -28,7 +28,6 @@ const messages: { [K in FromExecutor['kind']]: Extract<FromExecutor, { readonly 
   aborting: { kind: 'aborting', token, reason: packError(new Error('x', { cause: 'y' })) },
   abort_ignored: { kind: 'abort_ignored', token },
   ended: { kind: 'ended', token, end },
-  not_delivered: { kind: 'not_delivered', token, reason: 'x' },
   report: { ...report, kind: 'report', lines: [line] },
   llm_call: { kind: 'llm_call', token, callId: 1, call },
   llm_output_checked: { kind: 'llm_output_checked', fits: true },

@@ -46,6 +46,22 @@ describe.each([
   });
 });
 
+it.each([1_001, 2_500, 3_500])(
+  'a payload nested %d deep ends as a dead letter in a process of its own, which could not read it',
+  async (levels) => {
+    const end = await pool.run('nap', { payload: nested(levels), isolated: true });
+    expect(end).toMatchObject({
+      toState: 'dead_letter',
+      error: { code: 'payload_not_delivered', message: expect.stringMatching(/flatter/) },
+    });
+  },
+);
+
+it('one nested 100 deep, the most that is enqueued, arrives in a process of its own', async () => {
+  const end = await pool.run('nap', { payload: nested(100), isolated: true });
+  expect(end).toMatchObject({ toState: 'completed' });
+});
+
 it('no executor was killed for it', () => {
   expect(pool.events()).not.toContain('executor_killed');
 });
