@@ -57,6 +57,15 @@ export const slowSuites: readonly SlowSuite[] = [
     reason: 'stops roles while a store is away; process/lifecycle tests the order of closing',
   },
   {
+    file: 'cli/locks/tenant-locks.test.ts',
+    reason:
+      'runs every command against every lock of a tenant for four minutes; cli/locks/lock-held tests three',
+  },
+  {
+    file: 'db/locks/migrate-walk.test.ts',
+    reason: 'migrates beside every lock of a tenant for minutes; db/locks/migrate tests some',
+  },
+  {
     file: 'db/embedded/root.test.ts',
     reason:
       'needs root and a second user; db/embedded/embedded tests the embedded Postgres as this user',

@@ -31,6 +31,8 @@ export interface ConnectOptions {
   readonly serverVersion?: number | undefined;
   /** The server ends a transaction that is idle for longer. PgBouncer refuses this setting. */
   readonly idleInTransactionMs?: number | undefined;
+  /** A statement that waits longer for a lock fails (55P03). PgBouncer refuses this setting. */
+  readonly lockTimeoutMs?: number | undefined;
   /** Level L1 only: marks the sessions of this pool as system sessions. */
   readonly systemMarker?: boolean | undefined;
   /** Never close a connection for idleness or age. Default false. */
@@ -48,7 +50,7 @@ export interface ConnectOptions {
 export function connect(url: string, options: ConnectOptions): Sql {
   assertDriverPatched();
   const { tls, host, port, ...login } = postgresAddress(url, options.tlsVerify);
-  const { pooled = false, prepare = true, idleInTransactionMs } = options;
+  const { pooled = false, prepare = true, idleInTransactionMs, lockTimeoutMs } = options;
   // In lists, which its types lack: the driver would take what follows a colon of an IPv6 address for a port.
   const place: object = host.startsWith('/')
     ? { path: `${host}/.s.PGSQL.${port}` }
@@ -75,6 +77,7 @@ export function connect(url: string, options: ConnectOptions): Sql {
       ...(idleInTransactionMs === undefined
         ? {}
         : { idle_in_transaction_session_timeout: idleInTransactionMs }),
+      ...(lockTimeoutMs === undefined ? {} : { lock_timeout: lockTimeoutMs }),
       ...(options.systemMarker === true ? { 'purser.system': 'on' } : {}),
     },
   });

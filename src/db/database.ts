@@ -34,6 +34,8 @@ export interface DatabaseOptions {
   readonly tenantThreads?: boolean | undefined;
   /** Aborted when the caller no longer waits: what was opened is closed. */
   readonly signal?: AbortSignal | undefined;
+  /** Of the system statements, where no pooler stands between. Default none. */
+  readonly lockTimeoutMs?: number | undefined;
 }
 
 export interface Database {
@@ -160,6 +162,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       pooled,
       serverVersion: found.version,
       idleInTransactionMs: pooled ? undefined : idleInTransactionMs,
+      lockTimeoutMs: pooled ? undefined : options.lockTimeoutMs,
       max,
       applicationName,
       systemMarker: level === 'L1',

@@ -1,5 +1,5 @@
 /**
- * Migrations: SQL files applied in order under an advisory lock and recorded with their checksums. A file that
+ * Migrations: SQL files applied in order, one migration at a time, and recorded with their checksums. A file that
  * changed after it was applied is refused, and so is a database that is newer than this release.
  */
 import { createHash } from 'node:crypto';
@@ -7,15 +7,14 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
-import type { ConnectOptions, Queryable, Sql } from './connect.ts';
-import { explainTls } from '../tls.ts';
-import { detectPooler, directUrlRequired, openWithSettings, singleConnection } from './pooler.ts';
-import { assertEncoding, assertSessionSettings, majorVersion } from './check-settings.ts';
+import type { Queryable, Sql } from './connect.ts';
+import { majorVersion } from './check-settings.ts';
+import { hasLedger } from './locks/migration.ts';
+import { withMigrationLock } from './locks/migration-sessions.ts';
+import type { MigrationSessionOptions } from './locks/migration-sessions.ts';
 import { admitTenantLogin, ensureRoles } from './roles.ts';
 
 const defaultFolder = fileURLToPath(new URL('../../sql/', import.meta.url));
-/** ASCII of "purs". One migration at a time per database. */
-const advisoryLock = 0x70757273;
 const noTransaction = /^--\s*purser:\s*no-transaction\s*$/m;
 
 export interface Migration {
@@ -32,7 +31,7 @@ export interface MigrationStatus {
   readonly appliedAt: Date | null;
 }
 
-export interface MigrateOptions extends Pick<ConnectOptions, 'tlsVerify'> {
+export interface MigrateOptions extends MigrationSessionOptions {
   readonly folder?: string;
   /** Login of TENANT_DATABASE_URL, which becomes a member of purser_tenant (level L3). */
   readonly tenantLogin?: string | undefined;
@@ -66,17 +65,6 @@ export async function loadMigrations(folder = defaultFolder): Promise<Migration[
   );
 }
 
-async function ensureLedger(sql: Sql): Promise<void> {
-  await sql`create schema if not exists purser`;
-  await sql`
-    create table if not exists purser.migrations (
-      version integer primary key,
-      name text not null,
-      checksum text not null,
-      applied_at timestamptz not null default now()
-    )`;
-}
-
 interface LedgerRow {
   version: number;
   name: string;
@@ -85,9 +73,7 @@ interface LedgerRow {
 }
 
 async function readLedger(sql: Sql): Promise<LedgerRow[]> {
-  const [known] = await sql<{ known: boolean }[]>`
-    select to_regclass('purser.migrations') is not null as known`;
-  if (known?.known !== true) return [];
+  if (!(await hasLedger(sql))) return [];
   return sql<LedgerRow[]>`select * from purser.migrations order by version`;
 }
 
@@ -112,31 +98,8 @@ function assertLedgerFits(migrations: readonly Migration[], ledger: readonly Led
   }
 }
 
-async function withLock<T>(
-  url: string,
-  options: MigrateOptions,
-  run: (sql: Sql) => Promise<T>,
-): Promise<T> {
-  const { tlsVerify } = options;
-  const single = singleConnection(url, { applicationName: 'purser migrate', tlsVerify });
-  const sql = await openWithSettings(single).catch((error: unknown) => {
-    throw explainTls(error, 'Postgres');
-  });
-  try {
-    const pooler = await detectPooler(sql, () => single({ allSettings: false }));
-    if (pooler === 'transaction')
-      throw directUrlRequired('a migration, which holds a session lock,');
-    await assertSessionSettings(sql);
-    await assertEncoding(sql);
-    await sql`select pg_advisory_lock(${advisoryLock})`;
-    await sql`select set_config('purser.system', 'on', false)`;
-    return await run(sql);
-  } finally {
-    await sql.end({ timeout: 5 });
-  }
-}
-
 function failed(name: string, error: unknown): PurserError {
+  if (error instanceof PurserError) return error;
   return new PurserError('migration_failed', `sql/${name}.sql failed: ${messageOf(error)}`, {
     cause: error,
   });
@@ -145,11 +108,10 @@ function failed(name: string, error: unknown): PurserError {
 /** Applies missing migrations, then sets roles, policies, triggers and grants on every table. */
 export async function migrateUp(url: string, options: MigrateOptions = {}): Promise<MigrateResult> {
   const migrations = await loadMigrations(options.folder);
-  return withLock(url, options, async (sql) => {
-    await ensureLedger(sql);
+  return withMigrationLock(url, { ...options, creates: true }, async (sql, retry) => {
     const ledger = await readLedger(sql);
     assertLedgerFits(migrations, ledger);
-    const usesRoles = await ensureRoles(sql);
+    const usesRoles = await retry('the roles', () => ensureRoles(sql));
     const applied: string[] = [];
     const known = new Set(ledger.map((row) => row.version));
     for (const migration of migrations.filter(({ version }) => !known.has(version))) {
@@ -157,11 +119,13 @@ export async function migrateUp(url: string, options: MigrateOptions = {}): Prom
       const record = (on: Queryable) =>
         on`insert into purser.migrations (version, name, checksum) values (${version}, ${name}, ${checksum})`;
       try {
-        if (noTransaction.test(migration.up)) {
-          // A single statement that cannot run in a transaction; it must be repeatable.
-          await sql.unsafe(migration.up);
-          await record(sql);
-        } else {
+        await retry(`sql/${name}.sql`, async () => {
+          if (noTransaction.test(migration.up)) {
+            // A single statement that cannot run in a transaction; it must be repeatable.
+            await sql.unsafe(migration.up);
+            await record(sql);
+            return;
+          }
           await sql.begin(async (tx) => {
             await tx.unsafe(migration.up);
             // Postgres grants execute on new functions to everyone. apply_tenancy revokes it too, but would not run if
@@ -169,17 +133,18 @@ export async function migrateUp(url: string, options: MigrateOptions = {}): Prom
             await tx`revoke execute on all functions in schema purser from public`;
             await record(tx);
           });
-        }
+        });
       } catch (error) {
         throw failed(name, error);
       }
       applied.push(name);
       options.onApplied?.(name);
     }
-    await sql`select purser.apply_tenancy(${usesRoles})`;
+    await retry('the policies', () => sql`select purser.apply_tenancy(${usesRoles})`);
     const { tenantLogin } = options;
     const admitted =
-      tenantLogin === undefined || (usesRoles && (await admitTenantLogin(sql, tenantLogin)));
+      tenantLogin === undefined ||
+      (usesRoles && (await retry('the grant', () => admitTenantLogin(sql, tenantLogin))));
     const serverVersion = await majorVersion(sql);
     return { applied, usesRoles, serverVersion, tenantLoginRefused: !admitted };
   });
@@ -192,7 +157,7 @@ export async function migrateDown(
   options: MigrateOptions = {},
 ): Promise<string[]> {
   const migrations = await loadMigrations(options.folder);
-  return withLock(url, options, async (sql) => {
+  return withMigrationLock(url, { ...options, creates: false }, async (sql, retry) => {
     const ledger = await readLedger(sql);
     assertLedgerFits(migrations, ledger);
     const undone: string[] = [];
@@ -200,10 +165,12 @@ export async function migrateDown(
       const migration = migrations.find((candidate) => candidate.version === row.version);
       if (migration === undefined) break;
       try {
-        await sql.begin(async (tx) => {
-          await tx.unsafe(migration.down);
-          await tx`delete from purser.migrations where version = ${row.version}`;
-        });
+        await retry(`sql/${row.name}.down.sql`, () =>
+          sql.begin(async (tx) => {
+            await tx.unsafe(migration.down);
+            await tx`delete from purser.migrations where version = ${row.version}`;
+          }),
+        );
       } catch (error) {
         throw failed(`${row.name}.down`, error);
       }

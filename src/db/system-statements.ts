@@ -35,7 +35,7 @@ export const systemStatements: Readonly<Record<string, LockRule>> = {
   'db/heartbeats.ts writeHeartbeat': 'unshared',
   'db/migrate.ts migrateDown': 'operator',
   'db/migrate.ts migrateUp': 'operator',
-  'db/migrate.ts withLock': 'operator',
+  'db/locks/migration.ts lockMigrations': 'operator',
   'db/tenant.ts closeOperatorToken': 'operator',
   'db/tenant.ts fence': 'tenant',
   'db/tenant.ts openOperatorToken': 'operator',

@@ -5,7 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Queue, Worker } from 'bullmq';
 import type { Processor, WorkerOptions } from 'bullmq';
-import { createPostgresBackend, runMigrations, withBackend } from 'bullmq';
+import { createPostgresBackend, withBackend } from 'bullmq';
 import type { PostgresConnectionOptions } from 'bullmq';
 import { Redis } from 'ioredis';
 import { Pool } from 'pg';
@@ -17,6 +17,7 @@ import { waitingPool } from './waiting-pool.ts';
 import { startupOptions } from '../session-settings.ts';
 import { explainTls, postgresAddress } from '../tls.ts';
 import { defaultJobOptions, queueSession, workerDefaults } from './bullmq-options.ts';
+import { migrateTables } from './migrate-tables.ts';
 import { pingPool, probePool, redisRefusal, throttledWrite } from './write-probe.ts';
 
 export interface QueueBackendOptions {
@@ -233,17 +234,10 @@ function poolConfig(options: DatabaseOptions, settings: Record<string, string> =
   };
 }
 
-/** Creates or updates the tables of BullMQ's Postgres backend (schema bullmq). */
-export async function migrateQueueTables(options: DatabaseOptions): Promise<number> {
-  const pool = new Pool({ ...poolConfig(options), max: 1 });
-  try {
-    const client = await pool.connect();
-    try {
-      return await runMigrations(client);
-    } finally {
-      client.release();
-    }
-  } finally {
-    await pool.end();
-  }
+/** Creates or updates the tables of the queues in Postgres. */
+export async function migrateQueueTables(
+  options: DatabaseOptions & { readonly lockTimeoutMs?: number },
+): Promise<void> {
+  const settings = { lock_timeout: String(options.lockTimeoutMs ?? 0) };
+  await migrateTables(new Pool({ ...poolConfig(options, settings), max: 1 }));
 }

@@ -15,6 +15,16 @@ import { addTenant } from '../support/tenants.ts';
 
 export const waitingStep = 'test_waiting';
 
+/** A rotation may rewrite every payload of its tenant, and has their rows until it commits. */
+export async function rotateAll(sql: Sql, tenantId: string): Promise<string> {
+  await sql`
+    update background_jobs set payload = '{"sealed": "v2.1.old"}' where tenant_id = ${tenantId}`;
+  const [rotated] = await sql<{ values: string }[]>`
+    select json_agg(json_build_object('rowId', id, 'token', 'v2.1.old', 'rotated', 'v2.2.new'))::text as values
+    from background_jobs where tenant_id = ${tenantId}`;
+  return rotated?.values ?? '';
+}
+
 /** One tenant with something to do for every statement. */
 export async function arrangeTenant(sql: Sql) {
   const tenantId = await addTenant(sql, { limitUsd: '100', plan: 'pro' });
@@ -43,16 +53,10 @@ export async function arrangeTenant(sql: Sql) {
   const late = await addJob(sql, tenantId);
   await sql`update background_jobs set give_up_at = now() - interval '1 minute' where id = ${late}`;
   const waiting = await addJob(sql, tenantId, { jobType: waitingStep });
-  // A rotation may rewrite every payload of its tenant, and has their rows until it commits.
-  await sql`
-    update background_jobs set payload = '{"sealed": "v2.1.old"}' where tenant_id = ${tenantId}`;
   await sql`update background_jobs set job_type = 'key_rotation' where id = ${running.jobId}`;
-  const [rotated] = await sql<{ values: string }[]>`
-    select json_agg(json_build_object('rowId', id, 'token', 'v2.1.old', 'rotated', 'v2.2.new'))::text as values
-    from background_jobs where tenant_id = ${tenantId}`;
   return {
     tenantId,
-    rotated: rotated?.values ?? '',
+    rotated: await rotateAll(sql, tenantId),
     token: running.token,
     lost,
     running,

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { removeStaleUploads } from '../../src/costs/uploads/uploads.ts';
 import type { Sql } from '../../src/db/connect.ts';
 import type { Database } from '../../src/db/database.ts';
-import { tenantSql } from '../../src/db/tenant.ts';
+import { openOperatorToken, tenantSql } from '../../src/db/tenant.ts';
 import {
   terminateBlockingSessions,
   terminateOverdueSessions,
@@ -154,6 +154,16 @@ describe('a transaction of a tenant', () => {
     expect(await terminateOverdueSessions(sql, 1)).toBe(0);
     release();
     expect(await ended).toBe('rolled back');
+  });
+
+  it('of an operator is left alone until the token of the command has expired', async () => {
+    const token = await openOperatorToken(sql, tenantId, 60_000);
+    const { ended } = await hold(token, 'select 1');
+    await sleep(20);
+    expect(await terminateOverdueSessions(sql, 1)).toBe(0);
+    await sql`update purser.context_tokens set expires_at = now() where token = ${token}`;
+    expect(await terminateOverdueSessions(sql, 1)).toBe(1);
+    expect(await ended).not.toBe('rolled back');
   });
 
   it('is ended when the queues in Postgres wait for it, also for a lock that anybody can take', async () => {

@@ -1,10 +1,14 @@
 /** Every lock that a tenant can take, found in the catalogue, and held in a transaction without timeouts. */
+import { MIGRATION_ADVISORY_LOCK_KEY } from 'bullmq';
 import type { Sql, Tx } from '../../src/db/connect.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
 import type { TenantPool } from '../../src/db/tenant.ts';
+import { eventually } from '../jobs/job-steps.ts';
 
 export interface TenantLock {
   readonly name: string;
+  /** Whether it keeps others from reading: the lock of a table, or an advisory one. */
+  readonly keepsReaders?: boolean;
   /** Takes the lock inside the tenant's transaction. */
   take(tx: Tx): Promise<unknown>;
 }
@@ -76,6 +80,7 @@ export async function listTenantLocks(sql: Sql): Promise<TenantLock[]> {
   const ofTables = tables.flatMap(({ name }): TenantLock[] => [
     {
       name: `table ${name}`,
+      keepsReaders: true,
       take: (tx) =>
         takeFirst(
           tx,
@@ -103,7 +108,7 @@ export async function listTenantLocks(sql: Sql): Promise<TenantLock[]> {
     ...ofFunctions,
     { name: 'a new upload', take: (tx) => tx.unsafe(newUpload) },
     { name: 'a foreign key to the tenant', take: (tx) => tx.unsafe(newAccount) },
-    { name: 'advisory locks', take: (tx) => tx.unsafe(advisoryLocks) },
+    { name: 'advisory locks', keepsReaders: true, take: (tx) => tx.unsafe(advisoryLocks) },
   ];
 }
 
@@ -111,7 +116,10 @@ const newUpload = `insert into ingest_uploads (tenant_id, file_name, file_hash, 
   values (current_setting('test.tenant'), 'x', repeat('0', 64), now() - interval '2 days', 'uploading')`;
 const newAccount = `insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
   values (current_setting('test.tenant'), 'x', 'x', 1)`;
-const advisoryLocks = `select pg_advisory_lock(n) from generate_series(0, 50) n`;
+/** Small keys, that of Purser's earlier migrations, and that of BullMQ's. */
+const advisoryLocks = `
+  select pg_advisory_lock(n) from generate_series(0, 50) n;
+  select pg_advisory_lock(1886745203), pg_advisory_lock(${MIGRATION_ADVISORY_LOCK_KEY}, hashtext('bullmq'))`;
 
 export interface HeldLock {
   release(): Promise<void>;
@@ -150,4 +158,17 @@ export async function holdLock(
       await transaction;
     },
   };
+}
+
+/** Statements of the holder that its lock kept may run now and deadlock with the deletion. */
+export async function deleteTenants(sql: Sql): Promise<void> {
+  await eventually('the tenants to be deleted', () =>
+    sql
+      .begin(async (tx) => {
+        await tx`set local lock_timeout = '1s'`;
+        await tx`delete from tenants`;
+        return true;
+      })
+      .catch(() => undefined),
+  );
 }

@@ -1,6 +1,5 @@
 /** A tenant that holds a lock for as long as it likes delays nobody else. */
 import { readdirSync, readFileSync } from 'node:fs';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';
@@ -8,12 +7,12 @@ import { systemStatements } from '../../src/db/system-statements.ts';
 import { openQueueBackend } from '../../src/queues/backend.ts';
 import type { QueueBackend } from '../../src/queues/backend.ts';
 import { silentLog } from '../support/llm-attempt.ts';
-import { eventually } from '../jobs/job-steps.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { addWalkedTypes, arrangeTenant } from './arranged-tenant.ts';
 import { fleetStatements } from './fleet-statements.ts';
-import { holdLock, listTenantLocks } from './locking-tenant.ts';
+import { deleteTenants, holdLock, listTenantLocks } from './locking-tenant.ts';
+import { startWalk, within } from './walk.ts';
 
 let test: TestDatabase;
 let database: Database;
@@ -103,35 +102,23 @@ const withinMs = 6_000;
 
 it('every statement of the fleet does its work while a tenant holds any lock that it can take', async () => {
   const tenantLocks = await listTenantLocks(test.sql);
-  const failures: string[] = [];
-  let runs = 0;
+  const walk = startWalk();
   for (const lock of tenantLocks) {
-    const [holder, free] = [await arrangeTenant(test.sql), await arrangeTenant(test.sql)];
+    if (walk.hasEnough()) break;
+    const holder = await within('arranging a tenant', withinMs, arrangeTenant(test.sql));
+    const free = await within('arranging a tenant', withinMs, arrangeTenant(test.sql));
     const held = await holdLock(database.tenant, holder, lock);
-    try {
-      for (const { name, run } of fleetStatements) {
-        runs += 1;
-        const done = await Promise.race([
-          run(database.system, [holder, free], free, backend).catch((error: unknown) =>
-            String(error),
-          ),
-          sleep(withinMs, 'waits'),
-        ]);
-        if (done !== true) failures.push(`${lock.name} | ${name}: ${String(done)}`);
-      }
-    } finally {
-      await held.release();
+    for (const { name, run } of fleetStatements) {
+      if (walk.hasEnough()) break;
+      await walk.step(`${lock.name} | ${name}`, withinMs, () =>
+        run(database.system, [holder, free], free, backend),
+      );
     }
-    // Requests of the holder that its lock kept may run now and deadlock with the deletion.
-    await eventually('the tenants to be deleted', () =>
-      test.sql`delete from tenants`.then(
-        () => true,
-        () => undefined,
-      ),
-    );
+    await held.release();
+    await deleteTenants(test.sql);
   }
-  console.log(
-    `${tenantLocks.length} locks of a tenant, ${fleetStatements.length} statements, ${runs} runs`,
+  process.stderr.write(
+    `  ${tenantLocks.length} locks of a tenant, ${fleetStatements.length} statements, ${walk.runs()} runs\n`,
   );
-  expect(failures).toEqual([]);
+  expect(walk.failures).toEqual([]);
 }, 300_000);

@@ -1,6 +1,7 @@
 /** `purser migrate up|down|status`: the release phase of a deployment. */
 import { openWithSettings, singleConnection } from '../../db/pooler.ts';
 import { migrateDown, migrationStatus } from '../../db/migrate.ts';
+import type { LockHolder } from '../../db/locks/holders.ts';
 import { exitCodes, UsageError } from '../../errors.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
@@ -9,11 +10,29 @@ import { prepareDatabase, prepareOptionsOf } from '../runtime/prepare-database.t
 import { databaseUrl } from '../runtime/services.ts';
 import { formatTable } from '../terminal/table.ts';
 
+const pidsOf = (holders: readonly LockHolder[]): string =>
+  holders.length === 0 ? 'another session' : `pid ${holders.map(({ pid }) => pid).join(', ')}`;
+
+/** `--wait`: for how long a migration is tried again that meets the locks of open transactions. */
+function lockOptions(invocation: Invocation) {
+  return {
+    lockWaitMs: wholeNumber(invocation, 'wait', 120, { min: 0, max: 86_400 }) * 1_000,
+    onWait: (what: string, holders: readonly LockHolder[]) =>
+      invocation.note(`${what} waits for a lock of ${pidsOf(holders)}; trying again`),
+  };
+}
+
+const waitOption = {
+  value: 'SECONDS',
+  help: 'how long to try again while open transactions hold locks (default 120)',
+};
+
 async function up(invocation: Invocation): Promise<number> {
   const config = invocation.config();
   const result = await prepareDatabase({
     ...prepareOptionsOf(config, databaseUrl(config)),
     onApplied: (name) => invocation.print(`applied ${name}`),
+    ...lockOptions(invocation),
   });
   if (!result.usesRoles) {
     invocation.note(
@@ -45,7 +64,7 @@ async function down(invocation: Invocation): Promise<number> {
     );
   }
   const { url, tlsVerify } = prepareOptionsOf(config, databaseUrl(config));
-  const undone = await migrateDown(url, steps, { tlsVerify });
+  const undone = await migrateDown(url, steps, { tlsVerify, ...lockOptions(invocation) });
   for (const name of undone) invocation.print(`reverted ${name}`);
   if (undone.length === 0) invocation.print('nothing to revert');
   return exitCodes.ok;
@@ -78,6 +97,7 @@ export const migrateCommands: readonly Command[] = [
   {
     path: 'migrate up',
     summary: 'migrate the database to this release: tables, roles, policies, job types, schedules',
+    options: { wait: waitOption },
     run: up,
   },
   {
@@ -85,6 +105,7 @@ export const migrateCommands: readonly Command[] = [
     summary: 'revert the newest migrations and drop their data',
     options: {
       steps: { value: 'N', help: 'number of migrations (default 1)' },
+      wait: waitOption,
       yes: { help: 'confirm that the data is dropped' },
     },
     run: down,

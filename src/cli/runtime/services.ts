@@ -26,6 +26,8 @@ export interface ServiceNeeds {
   readonly tenantConnections?: number;
   /** Whether worker threads of this process run tenant code. */
   readonly tenantThreads?: boolean;
+  /** Of its system statements; default none: those of the fleet have their own. */
+  readonly lockTimeoutMs?: number;
 }
 
 /** Returns DATABASE_URL. Throws `invalid_configuration` (exit 78) when it is not set. */
@@ -59,6 +61,7 @@ export async function openServiceDatabase(
       systemConnections: needs.systemConnections,
       tenantConnections: needs.tenantConnections ?? 0,
       tenantThreads: needs.tenantThreads,
+      lockTimeoutMs: needs.lockTimeoutMs,
       signal,
     }),
   );

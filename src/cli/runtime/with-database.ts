@@ -1,9 +1,23 @@
-/** Opens the database for one command and always closes it. */
+/**
+ * Opens the database for one command and always closes it. A command never waits without a limit for a lock, such as
+ * that of a tenant's open transaction: its error names who holds it.
+ */
+import { randomBytes } from 'node:crypto';
 import type { Config } from '../../config.ts';
+import type { Queryable } from '../../db/connect.ts';
 import type { Database } from '../../db/database.ts';
+import {
+  isLockFailure,
+  lockHeld,
+  operatorLockTimeoutMs,
+  watchLocks,
+} from '../../db/locks/holders.ts';
 import { Lifecycle } from '../../process/lifecycle.ts';
 import { createLogger } from '../../log.ts';
 import { openServiceDatabase } from './services.ts';
+
+/** After the lock timeout of the sessions that have one. */
+const cancelAfterMs = operatorLockTimeoutMs + 1_000;
 
 export interface CommandServices {
   readonly database: Database;
@@ -21,14 +35,40 @@ export async function withDatabase<T>(
     role: 'cli',
   });
   const lifecycle = new Lifecycle(log);
+  // Of this command only, so that it is told from others that run at the same time.
+  const name = `cli ${randomBytes(4).toString('hex')}`;
   try {
     const database = await openServiceDatabase(config, lifecycle, {
-      name: 'cli',
+      name,
       systemConnections: 2,
       tenantConnections,
+      lockTimeoutMs: operatorLockTimeoutMs,
     });
-    return await fn({ database, lifecycle });
+    return await withLockWatch(database.leases, `purser ${name}`, () =>
+      fn({ database, lifecycle }),
+    );
   } finally {
     await lifecycle.close();
+  }
+}
+
+/**
+ * Runs `run` on sessions that have this name, and watches them from `watcher`, another session. Throws `lock_held`
+ * (exit 69) instead of a lock timeout.
+ */
+export async function withLockWatch<T>(
+  watcher: Queryable,
+  name: string,
+  run: () => Promise<T>,
+): Promise<T> {
+  const watch = watchLocks(watcher, [name, `${name} tenant`], cancelAfterMs);
+  try {
+    return await run();
+  } catch (error) {
+    throw isLockFailure(error, watch.holders())
+      ? lockHeld('the command', watch.holders(), error)
+      : error;
+  } finally {
+    await watch.stop();
   }
 }

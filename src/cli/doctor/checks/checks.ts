@@ -1,9 +1,12 @@
 /** The checks of `doctor`, in order. A check that cannot run is a failed check. */
 import type { Config } from '../../../config.ts';
+import { randomBytes } from 'node:crypto';
 import { openDatabase } from '../../../db/database.ts';
 import type { Database } from '../../../db/database.ts';
+import { operatorLockTimeoutMs } from '../../../db/locks/holders.ts';
 import { messageOf } from '../../../errors.ts';
 import { redactUrls } from '../../../log.ts';
+import { withLockWatch } from '../../runtime/with-database.ts';
 import { checkDashboard, checkKeys } from './configuration.ts';
 import {
   checkClock,
@@ -38,6 +41,7 @@ export async function examine(config: Config): Promise<Finding[]> {
     );
     return [...findings, { check: 'database', ...unset }];
   }
+  const name = `purser doctor ${randomBytes(4).toString('hex')}`;
   let database: Database;
   try {
     database = await openDatabase({
@@ -45,16 +49,18 @@ export async function examine(config: Config): Promise<Finding[]> {
       tenantUrl: config.TENANT_DATABASE_URL,
       pooled: config.DATABASE_DIRECT_URL !== undefined,
       tlsVerify: config.DATABASE_TLS_VERIFY,
-      applicationName: 'purser doctor',
+      applicationName: name,
       systemConnections: 2,
       tenantConnections: 1,
+      lockTimeoutMs: operatorLockTimeoutMs,
     });
   } catch (error) {
     const fix = 'check DATABASE_URL, then run: purser migrate up';
     return [...findings, { check: 'database', ...fail(redactUrls(messageOf(error)), fix) }];
   }
   try {
-    return [...findings, ...(await runAll(databaseChecks(config, database)))];
+    const watched: Run = (check) => withLockWatch(database.leases, name, check);
+    return [...findings, ...(await runAll(databaseChecks(config, database), watched))];
   } finally {
     await database.close();
   }
@@ -82,12 +88,18 @@ function databaseChecks(config: Config, database: Database): Check[] {
   ];
 }
 
+/** Runs one check. */
+type Run = (check: () => Promise<CheckResult>) => Promise<CheckResult>;
+
 /** One after the other: the pool is small. */
-async function runAll(checks: readonly Check[]): Promise<Finding[]> {
+async function runAll(
+  checks: readonly Check[],
+  watched: Run = (check) => check(),
+): Promise<Finding[]> {
   const findings: Finding[] = [];
   for (const [check, run] of checks) {
     try {
-      findings.push({ check, ...(await run()) });
+      findings.push({ check, ...(await watched(async () => run())) });
     } catch (error) {
       const seen = `the check could not run: ${redactUrls(messageOf(error))}`;
       findings.push({ check, ...fail(seen, 'see the message; a service may be unreachable') });

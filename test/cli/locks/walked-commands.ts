@@ -1,0 +1,153 @@
+/** Every command that uses the database, on a tenant that has something for it to do. */
+import { EncryptionKeyManager } from '../../../src/crypto/keyring.ts';
+import { generateSalt } from '../../../src/crypto/salt.ts';
+import type { Sql } from '../../../src/db/connect.ts';
+import { addJob, finish, runningJob } from '../../jobs/job-steps.ts';
+import { arrangeTenant, rotateAll } from '../../scheduler/arranged-tenant.ts';
+
+export const keys = {
+  ENCRYPTION_KEY: 'the second passphrase',
+  ENCRYPTION_KEY_VERSION: '2',
+  LEGACY_ENCRYPTION_KEYS: JSON.stringify([{ version: 1, key: 'the first passphrase' }]),
+  KDF_SALT: generateSalt(),
+};
+const oldKeys = new EncryptionKeyManager({
+  primary: { version: 1, key: 'the first passphrase', salt: keys.KDF_SALT },
+});
+
+const accountId = '000000000001';
+
+/** A tenant with work for the fleet and for every command. */
+export async function arrangeForOperator(sql: Sql) {
+  const arranged = await arrangeTenant(sql);
+  const { tenantId } = arranged;
+  const deadLetter = async (): Promise<string> => {
+    const attempt = await runningJob(sql, tenantId);
+    const error = { class: 'fatal', code: 'test', message: 'test' } as const;
+    await finish(sql, attempt, { toState: 'dead_letter', error });
+    return attempt.jobId;
+  };
+  const place = { tenantId, column: 'aws_accounts.credentials', purpose: 'api_key' } as const;
+  const { ciphertext } = await oldKeys.encryptString('old', place);
+  await sql`
+    insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
+    values (${tenantId}, ${accountId}, ${ciphertext}, 1)`;
+  const made = {
+    toCancel: await addJob(sql, tenantId),
+    toReplay: await deadLetter(),
+    toDiscard: await deadLetter(),
+  };
+  return { ...arranged, ...made, rotated: await rotateAll(sql, tenantId) };
+}
+
+export type ForOperator = Awaited<ReturnType<typeof arrangeForOperator>>;
+
+export interface WalkedCommand {
+  readonly path: string;
+  /** Only reads: no lock of a row can keep it, so it is run against the locks of tables only. */
+  readonly reads?: boolean;
+  /** Entries of `systemStatements` that it runs. */
+  readonly covers?: readonly string[];
+  readonly args?: (tenant: ForOperator, file: string) => readonly string[];
+}
+
+const ofTenant = ({ tenantId }: ForOperator): string[] => ['--tenant', tenantId];
+
+export const walkedCommands: readonly WalkedCommand[] = [
+  {
+    path: 'tenants add',
+    covers: ['cli/runtime/add-tenant.ts insertTenant'],
+    args: ({ tenantId }) => [`${tenantId}-branch`, '--plan', 'pro'],
+  },
+  { path: 'tenants list', reads: true },
+  {
+    path: 'tenants set-plan',
+    covers: ['cli/commands/tenants.ts setPlan'],
+    args: ({ tenantId }) => [tenantId, 'enterprise'],
+  },
+  {
+    path: 'accounts add',
+    covers: ['cli/commands/accounts.ts add'],
+    args: (tenant) => [...ofTenant(tenant), '--account-id', '000000000002'],
+  },
+  { path: 'accounts list', reads: true },
+  {
+    path: 'accounts remove',
+    covers: ['cli/commands/accounts.ts remove'],
+    args: (tenant) => [...ofTenant(tenant), '--account-id', accountId],
+  },
+  {
+    path: 'ingest',
+    covers: [
+      'costs/uploads/uploads.ts abandonUploads',
+      'costs/uploads/uploads.ts makeReady',
+      'db/tenant.ts closeOperatorToken',
+      'db/tenant.ts openOperatorToken',
+      'jobs/enqueue.ts enqueue',
+      'schedules/first-run.ts delayFirstRuns',
+      'schedules/first-run.ts endFirstRunDelay',
+    ],
+    args: ({ tenantId }, file) => ['--tenant', tenantId, '--file', file],
+  },
+  {
+    path: 'enqueue',
+    args: (tenant) => ['test_step', ...ofTenant(tenant), '--dedup-key', 'fresh'],
+  },
+  { path: 'jobs list', reads: true },
+  { path: 'jobs show', reads: true, args: ({ running }) => [running.jobId] },
+  {
+    path: 'jobs cancel',
+    covers: ['jobs/cancel.ts cancelOrAsk'],
+    args: ({ toCancel }) => [toCancel, '--reason', 'walk'],
+  },
+  { path: 'dlq list', reads: true },
+  {
+    path: 'dlq replay',
+    covers: ['jobs/dead-letters.ts replayDeadLetter'],
+    args: ({ toReplay }) => [toReplay],
+  },
+  {
+    path: 'dlq discard',
+    covers: ['jobs/dead-letters.ts discardDeadLetter'],
+    args: ({ toDiscard }) => [toDiscard, '--reason', 'walk'],
+  },
+  {
+    path: 'pause',
+    covers: ['jobs/pauses.ts pauseWork', 'jobs/pauses.ts waitForOpenClaims'],
+    args: (tenant) => [...ofTenant(tenant), '--reason', 'walk'],
+  },
+  { path: 'pauses', reads: true },
+  { path: 'resume', covers: ['jobs/pauses.ts resumeWork'], args: ofTenant },
+  { path: 'budget show', reads: true },
+  {
+    path: 'budget set',
+    covers: ['budget/budgets.ts setBudget'],
+    args: (tenant) => [...ofTenant(tenant), '--monthly-limit', '5'],
+  },
+  { path: 'budget verify', reads: true },
+  { path: 'keys status', reads: true },
+  { path: 'keys rotate', covers: ['jobs/rotation.ts startRotation'] },
+  { path: 'doctor', reads: true },
+  { path: 'migrate status', reads: true },
+];
+
+/** Commands that are not walked here, and why. */
+export const otherCommands: Readonly<Record<string, string>> = {
+  demo: 'starts a fleet, whose statements test/scheduler/tenant-locks walks',
+  start: 'starts a fleet, whose statements test/scheduler/tenant-locks walks',
+  'handlers new': 'uses no database',
+  'handlers list': 'uses no database',
+  'keys generate-salt': 'uses no database',
+  'keys generate-key': 'uses no database',
+  'migrate up': 'test/db/locks/migrate walks it',
+  'migrate down': 'test/db/locks/migrate walks it',
+};
+
+/** Functions for programs, whose caller's connection has the lock timeout, and parts of migrations. */
+export const walkedElsewhere: readonly string[] = [
+  'db/locks/migration.ts lockMigrations',
+  'db/migrate.ts migrateDown',
+  'db/migrate.ts migrateUp',
+  'jobs/enqueue.ts enqueueMany',
+  'schedules/defaults.ts addMissingSchedules',
+];
