@@ -17,14 +17,11 @@ export interface Flow {
   readonly lastEndAt: Date | null;
   /** Job types with due jobs that no live worker runs. */
   readonly withoutWorker: readonly string[];
-  /** Job types with due jobs that are not dispatched, although their queue has room. */
+  /** Job types with due jobs that are not dispatched, although at most one job per worker slot is queued. */
   readonly notDispatched: readonly string[];
   /** Job types with queued jobs that are not begun, although a live worker has a free slot for them. */
   readonly notBegun: readonly string[];
 }
-
-/** Entries that dispatch keeps per worker slot. */
-const entriesPerSlot = 2;
 
 /** Events that are read for the last begin and the last end. */
 const recentEvents = 10_000;
@@ -71,8 +68,7 @@ export async function readFlow(sql: Queryable, options: FlowOptions): Promise<Fl
     lastEndAt: recent?.lastEndAt ?? null,
     withoutWorker: names(({ due, slots }) => due && slots === 0),
     notDispatched: names(
-      ({ due, slots, queued }) =>
-        recent?.dispatched !== true && due && queued < slots * entriesPerSlot,
+      ({ due, slots, queued }) => recent?.dispatched !== true && due && queued <= slots,
     ),
     notBegun: names(
       ({ waitsInQueue, freeSlots, running, slots }) =>

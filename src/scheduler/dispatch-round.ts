@@ -12,10 +12,9 @@ import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { QueueBackend } from '../queues/backend.ts';
 import type { RefusingQueue, Transport } from '../queues/transport.ts';
+import { QueueDepths } from './queue-depths.ts';
 import type { SkipList } from './skip-list.ts';
 
-/** Queue entries per worker slot: enough to keep workers busy, few enough to stay fair. */
-const entriesPerSlot = 2;
 const workerAliveMs = 15_000;
 
 export interface DispatchOptions {
@@ -26,6 +25,8 @@ export interface DispatchOptions {
   readonly metrics: Metrics;
   /** Tenants to skip. Default: a claim that one tenant's rows make fail throws. */
   readonly failing?: FailingTenants | undefined;
+  /** What earlier rounds saw of the queues. Default: nothing. */
+  readonly depths?: QueueDepths | undefined;
   /** Queues to skip. Default: none is. */
   readonly refusing?: SkipList | undefined;
 }
@@ -35,7 +36,7 @@ export interface DispatchOptions {
  * `queue_refuses_entries` where every claimed job went back because its queue refused it.
  */
 export async function dispatchOnce(options: DispatchOptions): Promise<number> {
-  const { sql, metrics } = options;
+  const { sql, metrics, depths = new QueueDepths() } = options;
   // Before the workers are counted: when the store is away they stop beating too, and "no worker" would hide the cause.
   await pingStore(options.backend);
   const slots = await fleetSlots(sql, workerAliveMs);
@@ -45,14 +46,17 @@ export async function dispatchOnce(options: DispatchOptions): Promise<number> {
   const open = [...slots].filter(([jobType]) => !skipped.includes(jobType));
   const capacities = open.map(([jobType, count]) => ({
     jobType,
-    capacity: count * entriesPerSlot - (queued.get(jobType) ?? 0),
+    capacity: depths.room(jobType, count, queued.get(jobType) ?? 0),
   }));
   const jobs = await claimWaitingJobs(sql, capacities, options.failing);
   if (jobs.length === 0) return 0;
   const refusing = await addEntries(options, jobs);
   const refused = new Set(refusing.map(({ jobType }) => jobType));
   const dispatched = jobs.filter(({ jobType }) => !refused.has(jobType));
-  for (const { jobType } of dispatched) metrics.dispatched.inc({ job_type: jobType });
+  for (const { jobType } of dispatched) {
+    depths.added(jobType);
+    metrics.dispatched.inc({ job_type: jobType });
+  }
   const [first] = refusing;
   if (dispatched.length === 0 && first !== undefined) {
     throw new PurserError(

@@ -12,6 +12,7 @@ import { withDeadlockRetry } from './deadlock-retry.ts';
 import { dispatchOnce } from './dispatch-round.ts';
 import { createFailingTenants, createRefusingQueues } from './failing-tenants.ts';
 import type { DispatchOptions } from './dispatch-round.ts';
+import { QueueDepths } from './queue-depths.ts';
 import { sweepOnce } from './sweep-round.ts';
 import type { SweepOptions } from './sweep-round.ts';
 
@@ -58,7 +59,8 @@ export async function claimOnce(
 
 export function startScheduler(options: SchedulerOptions): SchedulerService {
   const { log, sql, watchdog } = options;
-  const skipped = {
+  const memory = {
+    depths: new QueueDepths(),
     failing: createFailingTenants(log),
     refusing: createRefusingQueues(log),
   };
@@ -82,7 +84,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
       log,
       watchdog,
       onFailure,
-      runOnce: () => dispatchOnce({ ...options, ...skipped }),
+      runOnce: () => dispatchOnce({ ...options, ...memory }),
     }),
     startLoop({
       name: 'sweep',

@@ -1,0 +1,49 @@
+/** A queue is refilled at half of its depth, and its depth follows the rate at which workers drain it. */
+import { describe, expect, it } from 'vitest';
+import { QueueDepths } from '../../src/scheduler/queue-depths.ts';
+
+const type = 'test_step';
+
+describe('a queue of 10 worker slots', () => {
+  it('is filled to two entries per slot, and again only when half of them are taken', () => {
+    const depths = new QueueDepths();
+    expect(depths.room(type, 10, 0, 0)).toBe(20);
+    expect(depths.room(type, 10, 20, 20)).toBe(0);
+    expect(depths.room(type, 10, 11, 10_000)).toBe(0);
+    expect(depths.room(type, 10, 10, 20_000)).toBe(10);
+  });
+
+  it('of a single slot is never left without an entry that waits', () => {
+    const depths = new QueueDepths();
+    expect(depths.room(type, 1, 1, 0)).toBe(1);
+  });
+
+  it('that drains fast holds the work of 200 ms, at most 20 entries per slot', () => {
+    const depths = new QueueDepths();
+    let queued = 0;
+    let nowMs = 0;
+    /** The depth after five seconds at this rate. */
+    const drainAt = (perSecond: number): number => {
+      let depth = 0;
+      for (const endMs = nowMs + 5_000; nowMs <= endMs; nowMs += 50) {
+        const left = Math.max(0, queued - perSecond / 20);
+        const room = depths.room(type, 10, left, nowMs);
+        for (let entry = 0; entry < room; entry += 1) depths.added(type);
+        queued = left + room;
+        if (room > 0) depth = queued;
+      }
+      return depth;
+    };
+    expect(drainAt(500)).toBeGreaterThanOrEqual(80);
+    expect(drainAt(500)).toBeLessThanOrEqual(120);
+    expect(drainAt(50_000)).toBe(200);
+    // And shrinks again.
+    expect(drainAt(60)).toBeLessThanOrEqual(30);
+  });
+
+  it('of one type is judged by the drain of that type alone', () => {
+    const depths = new QueueDepths();
+    expect(depths.room('other', 10, 0, 0)).toBe(20);
+    expect(depths.room(type, 10, 15, 50)).toBe(0);
+  });
+});
