@@ -5,7 +5,7 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { builtinsVariable } from './builtins.ts';
-import { httpUrl, postgresUrl, redisUrl } from './url-variables.ts';
+import { baseUrl, postgresUrl, redisUrl } from './url-variables.ts';
 import { flag, networks, salt, wholeNumber } from './variable-types.ts';
 
 const saltExample = 'the output of: purser keys generate-salt';
@@ -182,7 +182,7 @@ export const environment = z.object({
     .min(1)
     .optional()
     .meta(about('Key of the OpenAI-compatible provider', 'sk-...')),
-  OPENAI_BASE_URL: httpUrl
+  OPENAI_BASE_URL: baseUrl
     .default('https://api.openai.com/v1')
     .meta(
       about(
@@ -195,7 +195,7 @@ export const environment = z.object({
     .min(1)
     .optional()
     .meta(about('Key of Anthropic. Required with LLM_PROVIDER=anthropic', 'sk-ant-...')),
-  ANTHROPIC_BASE_URL: httpUrl
+  ANTHROPIC_BASE_URL: baseUrl
     .default('https://api.anthropic.com/v1')
     .meta(
       about(
@@ -208,7 +208,7 @@ export const environment = z.object({
     .min(1)
     .optional()
     .meta(about('Key of the Gemini API. Required with LLM_PROVIDER=google', 'AIza...')),
-  GOOGLE_BASE_URL: httpUrl
+  GOOGLE_BASE_URL: baseUrl
     .default('https://generativelanguage.googleapis.com/v1beta')
     .meta(
       about(

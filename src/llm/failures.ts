@@ -180,6 +180,8 @@ subscribe('undici:client:connectError', (message) => {
     typeof message === 'object' && message !== null ? Reflect.get(message, 'error') : undefined;
   if (error instanceof Error) connectErrors.add(error);
 });
+/** Of a URL that fetch refuses before it connects: for its port (fetch.spec.whatwg.org, section 2.9), or credentials. */
+const refusedByFetch = /^(?:bad port$|Request cannot be constructed|Failed to parse URL)/;
 
 /** Nothing was sent, so an outage of the provider or of the network uses no attempt: the job waits. */
 const unreachableRetryMs = 30_000;
@@ -196,15 +198,16 @@ export function failureOfNetwork(
   protocol: Pick<Protocol, 'baseUrlVariable'>,
 ): LlmError {
   const causes = causesOf(thrown);
-  const code =
+  const found =
     causes.find((cause) => cause.code !== undefined)?.code ?? causes.at(-1)?.message ?? 'no code';
-  // "bad port": fetch refuses some ports before it connects (fetch.spec.whatwg.org, section 2.9).
+  // A message about a URL quotes it, with the password that it may contain.
+  const code = found.replaceAll(/\/\/[^/\s]*@/g, '//[redacted]@');
   const unsent = causes.some(
     ({ error, code, syscall, message }) =>
       connectErrors.has(error) ||
       connectFailureCodes.has(code ?? '') ||
       syscall === 'connect' ||
-      message === 'bad port',
+      refusedByFetch.test(message),
   );
   if (unsent) {
     return new LlmError(
@@ -236,12 +239,8 @@ function causesOf(thrown: unknown): Cause[] {
       const field: unknown = Reflect.get(value, key);
       return typeof field === 'string' ? field : undefined;
     };
-    found.push({
-      error: value,
-      code: text('code'),
-      syscall: text('syscall'),
-      message: value.message,
-    });
+    const { message } = value;
+    found.push({ error: value, code: text('code'), syscall: text('syscall'), message });
     visit(value.cause, depth + 1);
     if (value instanceof AggregateError) for (const one of value.errors) visit(one, depth + 1);
   };

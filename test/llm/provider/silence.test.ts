@@ -75,6 +75,7 @@ describe.each(wireProtocols)('a call without an answer, in the protocol of %s', 
 
   it.each([
     ['a port that fetch never connects to', 'http://127.0.0.1:1/v1', /bad port/],
+    ['a URL that fetch does not accept', 'http://user:CANARY@127.0.0.1:9/v1', /credentials/],
     ['a host that does not exist', 'http://provider.invalid/v1', /ENOTFOUND|EAI_AGAIN/],
   ])('%s releases the hold', async (_name, baseUrl, says) => {
     const { tenantId, failure } = await callOnce(kind, { baseUrl });
@@ -84,6 +85,7 @@ describe.each(wireProtocols)('a call without an answer, in the protocol of %s', 
       details: { class: 'snooze', outcome: 'released' },
     });
     expect(error.message).toMatch(says);
+    expect(error.message).not.toContain('CANARY');
     expect(await countersOf(fixture.database.sql, tenantId)).toEqual(released);
   });
 
