@@ -59,12 +59,17 @@ it('--once ends with exit code 1 and the reasons when rows of the file were left
   const rows = [
     { ...columns, BilledCost: '1' },
     { ...columns, BilledCost: 'one' },
+    { ...columns, BilledCost: '70', BillingCurrency: 'EUR' },
+    { ...columns, BilledCost: '7.5', BillingCurrency: 'EUR' },
     { SubAccountId: '1.23457E+12' },
     { SubAccountId: 'bad', BilledCost: 'one' },
   ];
   await writeFile(path, focusFileWith(['SubAccountId'], rows));
   const args = ['demo', '--once', '--port', '0', '--data', data, '--focus', path];
-  const { code, stderr } = await runCli(args, { timeoutMs: 110_000 });
+  const { code, stderr, stdout } = await runCli(args, { timeoutMs: 110_000 });
+  // No rate is known, so currencies are not added up.
+  expect(stdout).toMatch(/^good +\w+ +1 /m);
+  expect(stdout).toContain('billed cost $1 and 77.5 EUR; jobs');
   expect(stderr).toMatch(
     /^tenant good: 1 row was left out, the first at line 3: BilledCost: "one"/m,
   );

@@ -16,6 +16,8 @@ export interface DemoState {
   readonly rowsIngested: number;
   /** Exact decimal sum of the billed cost in USD. */
   readonly billedCostUsd: string;
+  /** Exact sums in other currencies, which no rate makes comparable. */
+  readonly otherBilledCosts: readonly { readonly currency: string; readonly cost: string }[];
   readonly jobs: Record<string, number>;
   readonly llm: {
     readonly provider: string;
@@ -60,7 +62,7 @@ export async function countFinished(sql: Sql, tenantIds: readonly string[]): Pro
   return row?.finished ?? 0;
 }
 
-/** One row per tenant of the data set, ordered by cost. */
+/** One row per tenant of the data set, ordered by cost in USD. */
 export async function readTenants(sql: Sql, tenantIds: readonly string[]): Promise<DemoTenant[]> {
   return sql<DemoTenant[]>`
     select t.id as "tenantId", purser.cohort_of(t.plan, t.last_active_at, now()) as cohort,
@@ -70,7 +72,8 @@ export async function readTenants(sql: Sql, tenantIds: readonly string[]): Promi
            case when r.code = 'budget_exceeded' then '402 ' || r.code else r.code end as refusal
     from public.tenants t
     left join lateral (
-      select sum(billed_cost) as cost from public.cost_records where tenant_id = t.id
+      select sum(billed_cost) as cost from public.cost_records
+      where tenant_id = t.id and billing_currency = 'USD'
     ) c on true
     left join lateral (
       select headline from public.analyses where tenant_id = t.id order by created_at desc limit 1
@@ -97,6 +100,11 @@ export async function readState(
            coalesce(trim_scale(sum(r.billed_cost) filter (where r.billing_currency = 'USD')), 0)::text as cost
     from public.cost_records r join public.cost_deliveries d on d.id = r.delivery_id
     where d.upload_id = any(${[...uploadIds]}::bigint[])`;
+  const otherBilledCosts = await sql<{ currency: string; cost: string }[]>`
+    select r.billing_currency as currency, trim_scale(sum(r.billed_cost))::text as cost
+    from public.cost_records r join public.cost_deliveries d on d.id = r.delivery_id
+    where d.upload_id = any(${[...uploadIds]}::bigint[]) and r.billing_currency <> 'USD'
+    group by 1 order by 1`;
   const states = await sql<{ state: string; count: number }[]>`
     select state, count(*)::int as count from public.background_jobs
     where tenant_id = any(${ids}::text[]) group by state order by state`;
@@ -115,6 +123,7 @@ export async function readState(
     tenants: ids.length,
     rowsIngested: ingested?.rows ?? 0,
     billedCostUsd: ingested?.cost ?? '0',
+    otherBilledCosts,
     jobs: Object.fromEntries(states.map(({ state, count }) => [state, count])),
     llm: {
       provider: facts.provider,

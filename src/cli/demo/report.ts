@@ -34,12 +34,14 @@ export async function printReport(
   for (const refusal of state.refused) invocation.print(`refused (402): ${refusal.reason}`);
 }
 
-function summary({ rowsIngested, tenants, billedCostUsd, jobs, llm }: DemoState): string[] {
+function summary(state: DemoState): string[] {
+  const { rowsIngested, tenants, billedCostUsd, jobs, llm } = state;
+  const others = state.otherBilledCosts.map(({ currency, cost }) => ` and ${cost} ${currency}`);
   const jobCounts = Object.entries(jobs)
     .map(([state, count]) => `${count} ${state}`)
     .join(', ');
   return [
-    `${rowsIngested} rows of ${tenants} tenants, billed cost $${billedCostUsd}; jobs: ${jobCounts}`,
+    `${rowsIngested} rows of ${tenants} tenants, billed cost $${billedCostUsd}${others.join('')}; jobs: ${jobCounts}`,
     `${llm.provider}: ${llm.calls} calls, $${llm.spentUsd} spent, $${llm.reservedUsd} reserved`,
   ];
 }
