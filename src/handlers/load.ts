@@ -2,8 +2,10 @@
  * Loads the user's handlers from the module that PURSER_HANDLERS names: `export const handlers = [...]`, results of
  * defineHandler or plain objects. An invalid module is refused with its fault and exit code 78.
  */
+import { writeSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { isMainThread } from 'node:worker_threads';
 import { z } from 'zod';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { defineHandler } from './define.ts';
@@ -53,17 +55,44 @@ async function withLoadTimeout(module: Promise<unknown>): Promise<unknown> {
   return Promise.race([module, late]).finally(() => clearTimeout(timer));
 }
 
+/**
+ * A module that ends the process of a command, by process.exit or by an error that nobody catches, is named, and the
+ * exit code is that of a wrong configuration. The end of a thread is reported by its supervisor.
+ */
+function namedAtExit(path: string): { readonly end: () => void } {
+  const name = (): void => {
+    const { message } = invalidModule(path, 'the module ended the process while it was loaded');
+    writeSync(process.stderr.fd, `purser: ${message}\n`);
+    process.exitCode = exitCodes.configuration;
+  };
+  if (isMainThread) process.once('exit', name);
+  return { end: () => process.off('exit', name) };
+}
+
 /** Loads the module, relative to the current folder. Throws `invalid_handlers` (exit 78). */
 export async function loadHandlers(path: string): Promise<Handler[]> {
   const url = pathToFileURL(resolve(path)).href;
   let module: unknown;
+  const watch = namedAtExit(path);
   try {
     module = await withLoadTimeout(importModule(url));
   } catch (error) {
     const place = error instanceof PurserError ? undefined : await locationOfError(error, url);
     const where = place === undefined ? '' : ` (${place})`;
     throw invalidModule(path, `the module cannot be loaded: ${messageOf(error)}${where}`, error);
+  } finally {
+    watch.end();
   }
+  try {
+    return readHandlers(path, module);
+  } catch (error) {
+    if (error instanceof PurserError) throw error;
+    // A getter or a proxy.
+    throw invalidModule(path, `the module cannot be read: ${messageOf(error)}`, error);
+  }
+}
+
+function readHandlers(path: string, module: unknown): Handler[] {
   const list: unknown =
     typeof module === 'object' && module !== null && 'handlers' in module
       ? module.handlers
@@ -77,7 +106,9 @@ export async function loadHandlers(path: string): Promise<Handler[]> {
   const handlers = list.map((entry: unknown, index) => {
     const parsed = shape.safeParse(entry);
     const faults = [
-      ...(parsed.error?.issues ?? []).map((issue) => `${issue.path.join('.')}: ${issue.message}`),
+      ...(parsed.error?.issues ?? []).map(({ path: at, message }) =>
+        at.length === 0 ? message : `${at.join('.')}: ${message}`,
+      ),
       ...misspelledProperties(entry),
     ];
     if (!parsed.success || faults.length > 0) {

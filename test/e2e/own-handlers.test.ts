@@ -167,6 +167,22 @@ it.each([
       [{ type: "x", timeoutMs: 1, maxAttempts: 1, giveUpAfterMS: 5, on_budget: "fail", run() {} }];`,
     says: 'handlers[0]: giveUpAfterMS: the property is called giveUpAfterMs; on_budget: the property is called onBudget',
   },
+  {
+    name: 'getter.mjs',
+    text: 'export const handlers = [{ type: "x", get timeoutMs() { throw new Error("no limit"); } }]',
+    says: 'the module cannot be read: no limit',
+  },
+  {
+    name: 'revoked.mjs',
+    text: 'const { proxy, revoke } = Proxy.revocable([], {}); revoke(); export const handlers = proxy;',
+    says: 'the module cannot be read: Cannot perform',
+  },
+  { name: 'null.mjs', text: 'export const handlers = [null]', says: 'handlers[0]: Invalid input' },
+  {
+    name: 'exits.mjs',
+    text: 'process.exit(0); export const handlers = []',
+    says: 'the module did not load: its thread ended by itself',
+  },
 ])('exits 78 and names the fault of $name', async ({ name, text, says }) => {
   if (text !== undefined) await write(name, text);
   const env = { DATABASE_URL: database.url, PURSER_HANDLERS: join(folder, name) };
@@ -174,4 +190,29 @@ it.each([
   expect(stderr).toContain(`purser: PURSER_HANDLERS=${join(folder, name)}: `);
   expect(stderr).toContain(says);
   expect(code).toBe(78);
+});
+
+it.each([
+  ['calls process.exit', 'process.exit(0)'],
+  [
+    'throws in a callback',
+    'setTimeout(() => { throw new Error("no host"); }); await new Promise(() => {});',
+  ],
+  [
+    'does not handle a rejection',
+    'Promise.reject(new Error("no host")); await new Promise(() => {});',
+  ],
+])('a module that %s while it loads ends a command with 78', async (_name, text) => {
+  await write('ends.mjs', `${text}; export const handlers = [];`);
+  const env = { DATABASE_URL: database.url, PURSER_HANDLERS: join(folder, 'ends.mjs') };
+  for (const command of [
+    ['handlers', 'list'],
+    ['enqueue', 'any', '--tenant', 'any'],
+  ]) {
+    const { code, stderr } = await runCli(command, { env });
+    expect(stderr).toContain(
+      `purser: PURSER_HANDLERS=${env.PURSER_HANDLERS}: the module ended the process while it was loaded`,
+    );
+    expect(code).toBe(78);
+  }
 });
