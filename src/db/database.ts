@@ -3,6 +3,7 @@
  * tenancy (L1, L2, L3) is determined here.
  */
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
+import { isLoginFault } from '../login-faults.ts';
 import { redactUrls } from '../log.ts';
 import { explainTls } from '../tls.ts';
 import { connect } from './connect.ts';
@@ -195,10 +196,12 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       });
     } catch (error) {
       await close();
-      if (error instanceof PurserError || isStoreUnavailable(error)) throw error;
+      const cause = error instanceof PurserError ? (error.cause ?? error) : error;
+      const isRefused = isLoginFault(cause);
+      if (!isRefused && (error instanceof PurserError || isStoreUnavailable(error))) throw error;
       refuseTenantLogin(
-        `its login cannot use this database as a tenant (${redactUrls(messageOf(error))}); check it and run: purser migrate up`,
-        error,
+        `its login cannot use this database as a tenant (${redactUrls(messageOf(cause))}); check it and run: purser migrate up`,
+        cause,
       );
     }
   }

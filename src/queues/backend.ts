@@ -180,6 +180,8 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
   });
   pool.setMaxListeners(100); // Each queue and worker listens too.
   pool.on('error', (error) => log.warn({ error }, 'queue_database_error'));
+  // BullMQ does not listen for errors of a client that it has checked out: one would end the process.
+  pool.on('connect', (client) => client.on('error', () => {}));
   const ping = async (): Promise<void> => {
     await pingPool(pool, commandTimeoutMs).catch((error: unknown) => {
       throw explainTls(error, 'Postgres');
