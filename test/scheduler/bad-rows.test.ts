@@ -5,6 +5,7 @@ import type { Sql } from '../../src/db/connect.ts';
 import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
 import { expireWaitingJobs, rescueLostAttempts, wakeParkedJobs } from '../../src/jobs/sweep.ts';
 import { createFailingTenants } from '../../src/scheduler/failing-tenants.ts';
+import { createSkipList } from '../../src/scheduler/skip-list.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
 import { addJob, addJobType, finish, jobRow, runningJob, step } from '../jobs/job-steps.ts';
 import { collectingLog } from '../support/collecting-log.ts';
@@ -114,4 +115,14 @@ it('dispatch, which then skips the tenant for a while', async () => {
   ]);
   expect(lines).toMatchObject([{ event: 'dispatch_tenant_skipped', tenantId: bad }]);
   expect((await jobRow(sql, jobs[0] ?? '')).state).toBe('queued');
+});
+
+it('dispatch, which does not skip the tenant for ever', async () => {
+  const jobId = await addJob(sql, bad);
+  await spoil();
+  const failing = createSkipList(0, () => {});
+  const capacity = [{ jobType: step, capacity: 4 }];
+  expect(await claimWaitingJobs(sql, capacity, failing)).toEqual([]);
+  await sql`drop trigger refuse_bad on background_jobs`;
+  expect(await claimWaitingJobs(sql, capacity, failing)).toMatchObject([{ jobId }]);
 });

@@ -1,6 +1,8 @@
 /** A command that meets the lock of a tenant's open transaction ends within its lock timeout and names the holder. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { withDatabase } from '../../../src/cli/runtime/with-database.ts';
+import { loadConfig } from '../../../src/config.ts';
 import type { Database } from '../../../src/db/database.ts';
 import { addWalkedTypes, arrangeTenant } from '../../scheduler/arranged-tenant.ts';
 import { holdLock } from '../../scheduler/locking-tenant.ts';
@@ -49,4 +51,13 @@ it('doctor, whose other checks go on', async () => {
   ]);
   expect([code, out]).toEqual([1, expect.stringMatching(clear)]);
   expect(out).toContain('ok    pauses: nothing is paused');
+});
+
+it('a command has a lock timeout on the server, also when its process is gone', async () => {
+  const config = loadConfig({ DATABASE_URL: test.url, LOG_LEVEL: 'silent' });
+  const [row] = await withDatabase(
+    config,
+    ({ database: { system } }) => system`select current_setting('lock_timeout') as timeout`,
+  );
+  expect(row).toEqual({ timeout: '5s' });
 });
