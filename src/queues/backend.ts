@@ -128,6 +128,9 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
         ...workerOptions,
         connection: consumer,
         prefix,
+        // As for queues: a worker whose first command failed would return that failure for ever, without a pause.
+        skipWaitingForReady: true,
+        skipVersionCheck: true,
       });
       worker.on('error', (error) => log.warn({ queue: name, error }, 'worker_error'));
       return worker;

@@ -18,13 +18,6 @@ export interface WalkCase {
 export const stepNames = Object.keys(startupSteps) as StepName[];
 const faults = ['refused', 'full', 'slow', 'half_open', 'wrong_password', 'read_only'] as const;
 
-/**
- * Not mended: BullMQ ends a worker for good whose first Redis connection is refused for its login (`queue_worker_ended`),
- * here when the password changes between connect_queue_store and start_worker.
- */
-const isKnownFault = ({ step, target, fault }: WalkCase): boolean =>
-  step === 'start_worker' && target === 'redis' && fault === 'wrong_password';
-
 const targetsOf = (role: RoleName, step: StepName): Target[] => [
   ...stepOf(step).stores.flatMap((store): Target[] =>
     store === 'database' ? ['database'] : ['redis', 'postgres_queues'],
@@ -51,7 +44,7 @@ const allCases: readonly WalkCase[] = roleNames.flatMap((role) =>
     ),
 );
 
-export const walkCases = allCases.filter((each) => !isKnownFault(each));
+export const walkCases = allCases;
 
 const variables: Readonly<Record<Target, string>> = {
   database: 'DATABASE_URL',
