@@ -49,8 +49,8 @@ const run = ({ path, args }: WalkedCommand, tenant: ForOperator): Promise<Outcom
 };
 
 const unavailable = 69;
-/** More than the lock timeout of a command's statements, on a machine that is busy. */
-const withinMs = 15_000;
+/** More than a cancelled wait of 6 s, the 5 s of the statement that marks an upload as failed, and all their starts. */
+const withinMs = 25_000;
 const fleetWithinMs = 6_000;
 
 /** What is wrong with the end of a command that may have met a lock. */
