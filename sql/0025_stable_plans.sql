@@ -1,6 +1,7 @@
 -- The statements that every job passes through, with plans that do not depend on what the tables held when a session
 -- planned them: a generic plan, every row found by its key. A plan that was made while background_jobs was empty read
--- the whole table at each begin and end for as long as its session lived.
+-- the whole table at each begin and end for as long as its session lived. Up to Postgres 17 a switched-off kind of plan
+-- costs so much that the server would compile the statement at each call, hence jit = off.
 
 create function purser.begin_attempts(
   p_job_ids bigint[], p_dispatch_nos integer[], p_tokens uuid[], p_worker_id text, p_lease interval)
@@ -9,7 +10,7 @@ returns table (job_id bigint, tenant_id text, job_type text, payload jsonb, atte
 language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
-set lock_timeout = '2s'
+set lock_timeout = '2s' set jit = off
 as $$
 #variable_conflict use_column
 begin
@@ -58,7 +59,7 @@ returns table (job_id bigint, result text)
 language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
-set lock_timeout = '2s'
+set lock_timeout = '2s' set jit = off
 as $$
 #variable_conflict use_column
 begin
@@ -130,7 +131,7 @@ language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 set enable_sort = off set enable_incremental_sort = off set enable_bitmapscan = off
-set lock_timeout = '2s'
+set lock_timeout = '2s' set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -246,7 +247,7 @@ language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 set enable_sort = off set enable_bitmapscan = off
-set lock_timeout = '2s'
+set lock_timeout = '2s' set jit = off
 as $$
 begin
   with tick as materialized (
