@@ -6,8 +6,8 @@
 import postgres from 'postgres';
 import { exitCodes, PurserError } from '../errors.ts';
 
-/** What patches/postgres+3.4.9+007+mark.patch writes into the driver. */
-export const driverMark = 'purser 1ef219b26f6f';
+/** What patches/postgres+3.4.9+008+mark.patch writes into the driver. */
+export const driverMark = 'purser cf0f509ee3ed';
 
 /** Throws `driver_not_patched` (exit 78), naming the fix. */
 export function assertDriverPatched(driver: object = postgres): void {
