@@ -1,17 +1,17 @@
 /** Types of environment variables that are URLs, each with the message for a wrong value. */
 import { z } from 'zod';
+import { messageOf } from './errors.ts';
+import { postgresAddress } from './tls.ts';
 
-export const postgresUrl = z
-  .string()
-  .refine(
-    (text) => isUrl(text, ['postgres:', 'postgresql:']) && new URL(text).pathname.length > 1,
-    { error: 'is not a Postgres URL with a database name' },
-  )
-  // libpq reads this parameter, but of the Node drivers only some do: pools and queues would use different hosts.
-  .refine((text) => !URL.canParse(text) || !new URL(text).searchParams.has('host'), {
-    error:
-      'has its host in a query parameter, which is not supported; write it between the @ and the database',
-  });
+/** Honours and refuses what the drivers' connections do. */
+export const postgresUrl = z.string().superRefine((text, context) => {
+  try {
+    const { database } = postgresAddress(text, undefined);
+    if (database === undefined) context.addIssue('is not a Postgres URL with a database name');
+  } catch (error) {
+    context.addIssue(`is not a Postgres URL that can be used: ${messageOf(error)}`);
+  }
+});
 /** Each fault gets its own message, in this order; the client would find them with the first command, or not at all. */
 export const redisUrl = z.string().superRefine((text, context) => {
   const fault = redisFault(text);

@@ -155,11 +155,26 @@ describe('weak secrets', () => {
   });
 });
 
-it('refuses a URL with its host in a parameter, which not every driver reads', () => {
-  const error = faultsOf({ DATABASE_URL: 'postgres://user@localhost/purser?host=/run/postgresql' });
-  expect(error.message).toContain(
-    'DATABASE_URL has its host in a query parameter, which is not supported',
-  );
+it.each([
+  'postgres://user@localhost/purser?host=/run/postgresql',
+  'postgres:///purser?host=/run/postgresql&user=app',
+  'postgres://user@[::1]:5432/purser',
+  'postgres:///?host=db&dbname=purser',
+])('accepts DATABASE_URL=%s, as the connections do', (text) => {
+  expect(loadConfig({ ...production, DATABASE_URL: text }).DATABASE_URL).toBe(text);
+});
+
+it.each([
+  ['postgres://user@localhost', 'a database name'],
+  ['mysql://user@localhost/purser', 'a URL such as postgres://'],
+  ['postgres://user@one,two/purser', 'several hosts are not supported'],
+  ['postgres://user@localhost/purser?sslmode=foo', 'sslmode is none of'],
+  ['postgres://user@localhost/purser?search_path=x', 'search_path is not supported'],
+])('refuses DATABASE_URL=%s, as the connections would', (text, fault) => {
+  const { message, exitCode } = faultsOf({ DATABASE_URL: text });
+  expect(message).toMatch(/DATABASE_URL is not a Postgres URL/);
+  expect(message).toContain(fault);
+  expect(exitCode).toBe(78);
 });
 
 it.each([
