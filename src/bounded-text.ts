@@ -24,12 +24,14 @@ export class JsonTooLongError extends Error {
 
 /**
  * Like JSON.stringify, but throws a JsonTooLongError before it makes JSON of much more than `maxCharacters`; never for
- * a value whose JSON has fewer. `check` is called for every key and value, and may throw.
+ * a value whose JSON has fewer. `check` is called for every key and value, and may throw. `convert` may replace a value
+ * that JSON would write as null; it is given what `toJSON` made of the value, and the value itself.
  */
 export function jsonWithin(
   value: unknown,
   maxCharacters: number,
   check?: (key: string, value: unknown) => void,
+  convert?: (item: unknown, original: unknown) => unknown,
 ): string | undefined {
   let left = maxCharacters;
   const refuseMoreThanLeft = (characters: number): void => {
@@ -50,7 +52,7 @@ export function jsonWithin(
     else if (item !== null && typeof item === 'object') {
       for (const child of Object.values(item)) refuseMoreThanLeft(elementsOf(child));
     }
-    return item;
+    return convert === undefined ? item : convert(item, Reflect.get(Object(this), key));
   });
 }
 

@@ -2,6 +2,7 @@
  * Converts what a handler returned or threw to JSON that Postgres can store: no NUL, no lone surrogates, no cycles,
  * bounded size and depth. One bad value must not fail the statement that stores a whole batch.
  */
+import { types } from 'node:util';
 import { JsonTooLongError, jsonWithin, readableStack, readableText } from '../bounded-text.ts';
 import { codeOf, messageOf, PurserError } from '../errors.ts';
 import { redactUrls } from '../log.ts';
@@ -55,10 +56,16 @@ function storedBytes(json: string): number {
   return bytes + separators + digits;
 }
 
+/** JSON writes null for numbers that are not finite and for invalid dates, as the driver reads 'infinity'. */
+function nullAsText(item: unknown, original: unknown): unknown {
+  if (typeof item === 'number' && !Number.isFinite(item)) return String(item);
+  return item === null && types.isDate(original) ? 'Invalid Date' : item;
+}
+
 /** A handler's result as a JSON value; a value that cannot be stored is replaced by a note with the reason. */
 export function storableResult(result: unknown): unknown {
   try {
-    const text = jsonWithin(result, maxMeasuredCharacters);
+    const text = jsonWithin(result, maxMeasuredCharacters, undefined, nullAsText);
     if (text === undefined) return null;
     const bytes = storedBytes(text);
     if (bytes > maxResultBytes) {

@@ -143,6 +143,24 @@ describe('the database stores, in one batch with another job', () => {
 });
 
 describe('what is stored', () => {
+  it('of numbers that are not finite and of invalid dates is their text, not null', () => {
+    const result = {
+      cost: Number.NaN,
+      ratios: [Infinity, -Infinity, 1.5],
+      until: new Date('infinity'),
+      at: new Date(0),
+      none: null,
+    };
+    expect(storableResult(result)).toEqual({
+      cost: 'NaN',
+      ratios: ['Infinity', '-Infinity', 1.5],
+      until: 'Invalid Date',
+      at: '1970-01-01T00:00:00.000Z',
+      none: null,
+    });
+    expect(storableResult(new Date(Number.NaN))).toBe('Invalid Date');
+  });
+
   it.each([
     [
       { a: ['x\u0000y', '\uD83D', 'whole \u{1F600}'] },
