@@ -1,4 +1,5 @@
 /** `ctx.sql.begin(fn, { complete: true })`: effects, child jobs and the end of the job are one commit. */
+import { EventEmitter, once } from 'node:events';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Sql, Tx } from '../../src/db/connect.ts';
 import { openOperatorToken, tenantSql } from '../../src/db/tenant.ts';
@@ -120,10 +121,17 @@ describe.each(levels)('at level %s', (level) => {
 
   it('another open transaction of the attempt cannot commit after it', async () => {
     const { sql } = await attemptOf();
+    const steps = new EventEmitter();
+    const written = once(steps, 'written');
     const open = sql.begin(async (tx) => {
       await write(tx, 'open');
-      await sql.begin(async () => null, { complete: true });
+      const completed = once(steps, 'completed');
+      steps.emit('written');
+      await completed;
     });
+    await written;
+    await sql.begin(async () => null, { complete: true });
+    steps.emit('completed');
     await expect(open).rejects.toMatchObject({ code: 'PU002' });
     expect(await accounts()).toEqual([]);
   });
