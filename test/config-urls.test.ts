@@ -1,0 +1,81 @@
+/** Addresses in the configuration: accepted as the connections accept them, refused before the first of them is made. */
+import { describe, expect, it } from 'vitest';
+import { loadConfig } from '../src/config.ts';
+import type { PurserError } from '../src/errors.ts';
+
+function faultsOf(env: NodeJS.ProcessEnv): PurserError {
+  try {
+    loadConfig(env);
+  } catch (error) {
+    return error as PurserError;
+  }
+  throw new Error('the configuration was accepted');
+}
+
+it.each([
+  'postgres://user@localhost/purser?host=/run/postgresql',
+  'postgres:///purser?host=/run/postgresql&user=app',
+  'postgres://user@[::1]:5432/purser',
+  'postgres:///?host=db&dbname=purser',
+])('accepts DATABASE_URL=%s, as the connections do', (text) => {
+  expect(loadConfig({ DATABASE_URL: text }).DATABASE_URL).toBe(text);
+});
+
+it.each([
+  ['postgres://user@localhost', 'a database name'],
+  ['mysql://user@localhost/purser', 'a URL such as postgres://'],
+  ['postgres://user@one,two/purser', 'several hosts are not supported'],
+  ['postgres://user@localhost/purser?sslmode=foo', 'sslmode is none of'],
+  ['postgres://user@localhost/purser?search_path=x', 'search_path is not supported'],
+])('refuses DATABASE_URL=%s, as the connections would', (text, fault) => {
+  const { message, exitCode } = faultsOf({ DATABASE_URL: text });
+  expect(message).toMatch(/DATABASE_URL is not a Postgres URL/);
+  expect(message).toContain(fault);
+  expect(exitCode).toBe(78);
+});
+
+it.each([
+  ['redis://127.0.0.1:6379/zero', 'has a path that is not the number of a database'],
+  ['redis://127.0.0.1:6379/-1', 'has a path that is not the number of a database'],
+  ['redis://127.0.0.1:6379/0/1', 'has a path that is not the number of a database'],
+  ['redis:///var/run/redis.sock', 'names no host'],
+  ['redis://us%ZZer:password@127.0.0.1', 'has a % that is not followed by two hexadecimal digits'],
+  ['redis://user:pass%word@127.0.0.1', 'has a % that is not followed by two hexadecimal digits'],
+  ['redis:127.0.0.1:6379', 'names no host'],
+])('refuses REDIS_URL=%s, with which no command would work', (text, fault) => {
+  const { message, exitCode } = faultsOf({ REDIS_URL: text });
+  expect(message).toContain(`REDIS_URL ${fault}`);
+  expect(message).not.toContain('ZZer');
+  expect(exitCode).toBe(78);
+});
+
+it.each([
+  'redis://127.0.0.1',
+  'redis://:p%40ss@host:6379/',
+  'rediss://user:p%25@[::1]:6379/15?family=6',
+])('accepts REDIS_URL=%s', (text) => {
+  expect(loadConfig({ REDIS_URL: text }).REDIS_URL).toBe(text);
+});
+
+describe.each(['OPENAI_BASE_URL', 'ANTHROPIC_BASE_URL', 'GOOGLE_BASE_URL'])('%s', (name) => {
+  it.each([
+    ['http://CANARY:CANARY@host/v1', 'contains a user or password'],
+    ['http://CANARY@host/v1', 'contains a user or password'],
+    ['https://host/v1?api-version=CANARY', 'has a query or fragment'],
+    ['https://host/v1?', 'has a query or fragment'],
+    ['https://host/v1#CANARY', 'has a query or fragment'],
+    [' https://host/v1', 'is not an http(s) URL'],
+    ['https://host/v1\n', 'is not an http(s) URL'],
+  ])('is refused as %j, to which no request could be sent', (text, fault) => {
+    const { message } = faultsOf({ [name]: text });
+    expect(message).toContain(`${name} ${fault}`);
+    expect(message).not.toContain('CANARY');
+  });
+
+  it.each(['http://127.0.0.1:11434/v1/', 'https://[::1]/v1', 'https://b\u00fccher.example/a%3Fb'])(
+    'is accepted as %s',
+    (text) => {
+      expect(loadConfig({ [name]: text })).toMatchObject({ [name]: text });
+    },
+  );
+});
