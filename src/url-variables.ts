@@ -9,7 +9,7 @@ export const postgresUrl = z.string().superRefine((text, context) => {
     const { database } = postgresAddress(text, undefined);
     if (database === undefined) context.addIssue('is not a Postgres URL with a database name');
   } catch (error) {
-    context.addIssue(`is not a Postgres URL that can be used: ${messageOf(error)}`);
+    context.addIssue(`cannot be used: ${messageOf(error)}`);
   }
 });
 /** Each fault gets its own message, in this order; the client would find them with the first command, or not at all. */

@@ -216,6 +216,8 @@ it('names the parameter whose file cannot be read, with exit code 78', async () 
   const { code, stderr } = await runCli(['jobs', 'list'], { env: { DATABASE_URL: url } });
   expect([code, stderr]).toEqual([
     78,
-    expect.stringContaining("purser: sslrootcert in the database's URL cannot be read: ENOENT"),
+    expect.stringContaining(
+      "DATABASE_URL cannot be used: sslrootcert in the database's URL cannot be read: ENOENT",
+    ),
   ]);
 });
