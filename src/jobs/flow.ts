@@ -68,7 +68,8 @@ export async function readFlow(sql: Queryable, options: FlowOptions): Promise<Fl
     lastEndAt: recent?.lastEndAt ?? null,
     withoutWorker: names(({ due, slots }) => due && slots === 0),
     notDispatched: names(
-      ({ due, slots, queued }) => recent?.dispatched !== true && due && queued <= slots,
+      ({ due, slots, queued }) =>
+        recent?.dispatched !== true && due && slots > 0 && queued <= slots,
     ),
     notBegun: names(
       ({ waitsInQueue, freeSlots, running, slots }) =>
