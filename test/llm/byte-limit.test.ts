@@ -155,7 +155,7 @@ describe('the gateway', () => {
     });
     const question = { system: '', prompt: 'x'.repeat(10_000), json: false, maxOutputTokens: 10 };
     const sent = [other.call(question), other.call(question)];
-    await expect.poll(() => provider.received.length).toBe(2);
+    await expect.poll(() => provider.received.length, { timeout: 20_000 }).toBe(2);
     const aborted = call(question);
     const waiting = other.call(question);
     await sleep(100);
