@@ -238,9 +238,9 @@ end
 $$;
 
 -- Claims at most p_limit due schedules, in the order of their due times, and makes their jobs. p_ticks: [{jobType,
--- cohort, current, next, splaySeconds}]; a schedule whose cohort has no tick is left out. The key of a job is (tenant, job type, tick), kept for
--- two intervals past the tick, in a table that tenants cannot write. NO KEY UPDATE does not conflict with the
--- foreign-key check of an open insert (a long ingestion).
+-- cohort, current, next, splaySeconds}]; a schedule whose cohort has no tick is left out. The key of a job is (tenant,
+-- job type, tick), kept for two intervals past the tick, in a table that tenants cannot write. NO KEY UPDATE does not
+-- conflict with the foreign-key check of an open insert (a long ingestion).
 create function purser.claim_schedules(
   p_ticks jsonb, p_now timestamptz, p_limit integer, p_only_tenant text, out claimed integer, out created integer)
 language plpgsql volatile

@@ -25,7 +25,7 @@ export class JsonTooLongError extends Error {
 /**
  * Like JSON.stringify, but throws a JsonTooLongError before it makes JSON of much more than `maxCharacters`; never for
  * a value whose JSON has fewer. `check` is called for every key and value, and may throw. `convert` may replace a value
- * that JSON would write as null; it is given what `toJSON` made of the value, and the value itself.
+ * that JSON would write as null; it is given what `toJSON` made of the value, and where that is null, the value itself.
  */
 export function jsonWithin(
   value: unknown,
@@ -52,7 +52,8 @@ export function jsonWithin(
     else if (item !== null && typeof item === 'object') {
       for (const child of Object.values(item)) refuseMoreThanLeft(elementsOf(child));
     }
-    return convert === undefined ? item : convert(item, Reflect.get(Object(this), key));
+    if (convert === undefined) return item;
+    return convert(item, item === null ? Reflect.get(Object(this), key) : item);
   });
 }
 

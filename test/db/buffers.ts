@@ -3,12 +3,15 @@
  * which it made while the tables were empty are the plans that it uses when they are full.
  */
 import { randomUUID } from 'node:crypto';
+import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
 import { beginAttempts, finishAttempts } from '../../src/jobs/attempts.ts';
 import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
 import type { ClaimResult } from '../../src/schedules/claim.ts';
 import { addJobType, completed, step } from '../jobs/job-steps.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
 
 /** Rows that each measured statement works on. */
 const rows = 10;
@@ -24,7 +27,33 @@ const tables = [
   'purser.context_tokens',
 ];
 
-export async function prepareTables(sql: Sql): Promise<void> {
+export interface PlanTables {
+  readonly test: TestDatabase;
+  /** Its plans are made while the tables are empty. */
+  readonly early: Sql;
+  close(): Promise<void>;
+}
+
+/** A database of its own whose statements ran while it was empty. */
+export async function openPlanTables(): Promise<PlanTables> {
+  const test = await freshDatabase();
+  const early = onePlanSession(test.url);
+  await prepareTables(early);
+  return {
+    test,
+    early,
+    close: async () => {
+      await early.end({ timeout: 5 });
+      await test.close();
+    },
+  };
+}
+
+/** One session, so that it keeps its plans and its counters can be flushed before they are read. */
+export const onePlanSession = (url: string): Sql =>
+  connect(url, { max: 1, applicationName: 'purser test plans' });
+
+async function prepareTables(sql: Sql): Promise<void> {
   await addJobType(sql);
   // Autovacuum reads blocks too.
   const every = await sql<{ name: string }[]>`

@@ -8,6 +8,7 @@ import type { Logger } from '../../../log.ts';
 /** Larger fields are cut one by one. */
 const maxFieldsLength = 1_000_000;
 const maxCutLength = 10_000;
+const maxFields = 1_000;
 
 /** An argument of a line, or a field of one. */
 export function boundedLogValue(value: unknown): unknown {
@@ -23,8 +24,6 @@ export function boundedLogValue(value: unknown): unknown {
   ]);
   return Object.fromEntries(fields.slice(0, maxFields));
 }
-
-const maxFields = 1_000;
 
 /** Makes its children bounded too; `createLogger` bounds the arguments of a line by `bound: boundedLogValue`. */
 export function withBoundedBindings(logger: Logger): Logger {
