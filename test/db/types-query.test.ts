@@ -10,30 +10,31 @@ import { setImmediate as turn } from 'node:timers/promises';
 import postgres from 'postgres';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { startEmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
+import { inspectAsAdministrator, makeDatabase, makeLogin } from '../support/administrator.ts';
 
 const commonJs = createRequire(import.meta.url)('postgres') as typeof postgres;
 
 // Who may read pg_type is decided by a superuser only.
 let server: Awaited<ReturnType<typeof startEmbeddedPostgres>>;
 let dataDir: string;
-let admin: postgres.Sql;
 let url: string;
 beforeAll(async () => {
   dataDir = await mkdtemp(join(tmpdir(), 'purser-types-'));
   await chmod(dataDir, 0o711);
   server = await startEmbeddedPostgres({ dataDir, durable: false });
-  admin = postgres(server.bootstrapUrl, { max: 1 });
-  await admin`create role reader login password 'reader'`;
-  const address = new URL(server.bootstrapUrl);
-  address.username = 'reader';
-  address.password = 'reader';
-  url = address.href;
+  const reader = { name: 'reader', password: 'reader' };
+  await makeLogin(server, reader);
+  url = await makeDatabase(server, 'types', reader);
 });
 afterAll(async () => {
-  await admin.end();
   await server.stop();
   await rm(dataDir, { recursive: true, force: true });
 });
+
+const asAdministrator = (statement: string): Promise<void> =>
+  inspectAsAdministrator(server, 'types', async (sql) => {
+    await sql.unsafe(statement);
+  });
 
 const unhandled: unknown[] = [];
 const onUnhandled = (reason: unknown): void => void unhandled.push(reason);
@@ -51,8 +52,8 @@ describe.each([
   const open = (options: postgres.Options<Record<string, never>> = {}) => {
     sql = driver(url, { max: 1, backoff: false, ...options });
   };
-  const refuse = () => admin`revoke select on pg_catalog.pg_type from public`;
-  const allow = () => admin`grant select on pg_catalog.pg_type to public`;
+  const refuse = () => asAdministrator('revoke select on pg_catalog.pg_type from public');
+  const allow = () => asAdministrator('grant select on pg_catalog.pg_type to public');
   afterEach(async () => {
     await allow();
     await sql.end({ timeout: 1 });
