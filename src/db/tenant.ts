@@ -41,6 +41,11 @@ export interface BeginOptions {
   readonly complete?: boolean;
 }
 
+interface TransactionOptions extends BeginOptions {
+  /** The transaction is one statement: no code of the handler runs inside of it. */
+  readonly isStatement?: boolean;
+}
+
 export interface TenantPool {
   readonly sessions: SessionPool;
   /** SQL for the beginning of a transaction: session settings that a connection could not send. */
@@ -134,7 +139,7 @@ export async function withTenant<T>(
   pool: TenantPool,
   context: TenantContext,
   fn: (tx: Tx) => Promise<T>,
-  options: BeginOptions = {},
+  options: TransactionOptions = {},
 ): Promise<T> {
   const { signal, token, onRefused, storable = (result) => result } = context;
   signal?.throwIfAborted();
@@ -149,8 +154,11 @@ export async function withTenant<T>(
     told.add(error);
     if (refusal !== undefined) onRefused?.(refusal);
   };
+  const borrower = { name: token, keepsSession: options.isStatement !== true };
   try {
     return await pool.sessions.use((session) => {
+      // The attempt may have ended while its call waited.
+      signal?.throwIfAborted();
       if (!pool.switchRole) role = session.login;
       return runTransaction(session, {
         enter: (sql) => enter(sql, pool, context),
@@ -167,7 +175,7 @@ export async function withTenant<T>(
         },
         onSavepointError: tell,
       });
-    });
+    }, borrower);
   } catch (error) {
     tell(error);
     throw asOutage(error, performance.now() - begunAtMs);
@@ -187,13 +195,15 @@ function checkFunction(fn: unknown): void {
   );
 }
 
+const statement = { isStatement: true };
+
 /** `ctx.sql` for one attempt, or for one command of an operator. */
 export function tenantSql(pool: TenantPool, context: TenantContext): TenantSql {
   const query = <R extends object>(
     strings: TemplateStringsArray,
     ...values: readonly Parameter[]
   ): Promise<R[]> =>
-    withTenant(pool, context, async (tx) => [...(await tx<R[]>(strings, ...values))]);
+    withTenant(pool, context, async (tx) => [...(await tx<R[]>(strings, ...values))], statement);
   return Object.assign(query, {
     begin: <T>(fn: (tx: Tx) => Promise<T>, options?: BeginOptions) =>
       withTenant(pool, context, fn, options),
@@ -201,7 +211,12 @@ export function tenantSql(pool: TenantPool, context: TenantContext): TenantSql {
       text: string,
       parameters: readonly postgres.ParameterOrJSON<never>[] = [],
     ) =>
-      withTenant(pool, context, async (tx) => [...(await tx.unsafe<R[]>(text, [...parameters]))]),
+      withTenant(
+        pool,
+        context,
+        async (tx) => [...(await tx.unsafe<R[]>(text, [...parameters]))],
+        statement,
+      ),
   });
 }
 

@@ -82,9 +82,8 @@ it('a login that cannot open a session any more is an outage, and names the vari
     );
     const pool = await own.open({ level: 'L3' }).catch((error: unknown) => error);
     expect(pool).toBeInstanceOf(Error);
-    const second = [1, 2].map(() =>
-      withTenant(database.tenant, { token }, (tx) => tx`select pg_sleep(0.2)`),
-    );
+    const other = tenantSql(database.tenant, { token });
+    const second = [1, 2].map(() => other`select pg_sleep(0.2)`);
     const [failed] = (await Promise.allSettled(second)).filter(
       ({ status }) => status === 'rejected',
     );

@@ -1,8 +1,10 @@
 /**
- * Lends sessions to transactions, at most `max` at a time, in the order of the requests. A session comes back only
+ * Lends sessions to transactions, at most `max` at a time; borrowers take turns (turns.ts). A session comes back only
  * if its transaction ended in a verified state (`reusable`); otherwise it is retired and the next one opens a new one.
  */
 import type { Session } from './session.ts';
+import { Turns } from './turns.ts';
+import type { Borrower } from './turns.ts';
 
 /** An unused session is closed after this time. */
 const idleMs = 60_000;
@@ -10,17 +12,15 @@ const idleMs = 60_000;
 const maxAgeMs = 45 * 60_000;
 const closeTimeoutMs = 5_000;
 
-interface Waiter {
-  readonly resolve: (session: Session | Promise<Session>) => void;
-  readonly reject: (error: Error) => void;
-}
+/** Code of Purser itself, not of an attempt. */
+const nobody: Borrower = { name: '', keepsSession: false };
 
 export class SessionPool {
   readonly #max: number;
   readonly #open: () => Promise<Session>;
   readonly #idle = new Map<Session, NodeJS.Timeout>();
   readonly #lent = new Set<Session>();
-  readonly #waiting: Waiter[] = [];
+  readonly #turns: Turns<Session>;
   readonly #closing = new Set<Promise<void>>();
   #opening = 0;
   #closed = false;
@@ -29,16 +29,21 @@ export class SessionPool {
   constructor(max: number, open: () => Promise<Session>) {
     this.#max = max;
     this.#open = open;
+    this.#turns = new Turns(max);
   }
 
   /** Runs `fn` with a session that no other code uses meanwhile. */
-  async use<T>(fn: (session: Session) => Promise<T>): Promise<T> {
-    const session = await this.#take();
-    this.#lent.add(session);
+  async use<T>(fn: (session: Session) => Promise<T>, borrower: Borrower = nobody): Promise<T> {
+    if (this.#closed) throw connectionEnded();
+    const session = await new Promise<Session>((resolve, reject) => {
+      this.#turns.add({ borrower, resolve, reject });
+      this.#serve();
+    });
     try {
       if (this.#closed) throw connectionEnded();
       return await fn(session);
     } finally {
+      this.#turns.returned(borrower);
       this.#return(session);
     }
   }
@@ -46,7 +51,7 @@ export class SessionPool {
   /** Waits for lent sessions up to 5 s, then ends them. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const waiter of this.#waiting.splice(0)) waiter.reject(connectionEnded());
+    for (const waiter of this.#turns.clear()) waiter.reject(connectionEnded());
     for (const session of this.#idle.keys()) this.#discardIdle(session);
     if (this.#lent.size > 0) {
       let timer: NodeJS.Timeout | undefined;
@@ -62,28 +67,38 @@ export class SessionPool {
     await Promise.all(this.#closing);
   }
 
-  async #take(): Promise<Session> {
-    if (this.#closed) throw connectionEnded();
-    const idle = [...this.#idle.keys()].at(-1);
-    if (idle !== undefined) {
-      clearTimeout(this.#idle.get(idle));
-      this.#idle.delete(idle);
-      return idle;
+  /** Gives the free sessions to those that wait. */
+  #serve(): void {
+    while (this.#idle.size > 0 || this.#mayOpen()) {
+      const waiter = this.#turns.next();
+      if (waiter === undefined) return;
+      waiter.resolve(this.#takeIdle() ?? this.#openOne(waiter.borrower));
     }
-    if (this.#mayOpen()) return this.#openOne();
-    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
   }
 
-  async #openOne(): Promise<Session> {
+  /** The one that was used last. */
+  #takeIdle(): Session | undefined {
+    const idle = [...this.#idle.keys()].at(-1);
+    if (idle === undefined) return undefined;
+    clearTimeout(this.#idle.get(idle));
+    this.#idle.delete(idle);
+    this.#lent.add(idle);
+    return idle;
+  }
+
+  async #openOne(borrower: Borrower): Promise<Session> {
     this.#opening += 1;
     try {
       const session = await this.#open();
       // Counted as lent before anything else can run.
       this.#lent.add(session);
       return session;
+    } catch (error) {
+      this.#turns.returned(borrower);
+      throw error;
     } finally {
       this.#opening -= 1;
-      this.#openForWaiter();
+      this.#serve();
     }
   }
 
@@ -92,25 +107,12 @@ export class SessionPool {
     return open < this.#max && !this.#closed;
   }
 
-  #openForWaiter(): void {
-    if (this.#waiting.length > 0 && this.#mayOpen()) {
-      this.#waiting.shift()?.resolve(this.#openOne());
-    }
-  }
-
   #return(session: Session): void {
     this.#lent.delete(session);
     const old = performance.now() - session.openedAtMs > maxAgeMs;
-    if (this.#closed || session.ended !== undefined || !session.reusable || old) {
-      this.#end(session);
-    } else {
-      const waiter = this.#waiting.shift();
-      if (waiter === undefined) this.#keep(session);
-      else {
-        this.#lent.add(session);
-        waiter.resolve(session);
-      }
-    }
+    if (this.#closed || session.ended !== undefined || !session.reusable || old) this.#end(session);
+    else this.#keep(session);
+    this.#serve();
     this.#onReturn();
   }
 
@@ -134,7 +136,7 @@ export class SessionPool {
     this.#closing.add(closing);
     void closing.finally(() => {
       this.#closing.delete(closing);
-      this.#openForWaiter();
+      this.#serve();
     });
   }
 }
