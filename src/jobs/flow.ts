@@ -36,13 +36,14 @@ interface TypeRow {
   queued: number;
   running: number;
   waitsInQueue: boolean;
+  /** Among the recent events. */
+  begun: boolean;
 }
 
 interface RecentRow {
   lastDispatchAt: Date | null;
   lastEndAt: Date | null;
   dispatched: boolean;
-  begun: boolean;
 }
 
 /** Paused job types and tenants do not count. */
@@ -57,9 +58,7 @@ export async function readFlow(sql: Queryable, options: FlowOptions): Promise<Fl
     select (select at from dispatch) as "lastDispatchAt",
            (select max(at) from recent where from_state = 'running') as "lastEndAt",
            coalesce((select at from dispatch) > now() - ${stalledAfterMs} * interval '1 millisecond', false)
-             as dispatched,
-           exists (select from recent where to_state = 'running'
-                   and at > now() - ${stalledAfterMs} * interval '1 millisecond') as begun`;
+             as dispatched`;
   const types = await readTypes(sql, options);
   const names = (standing: (type: TypeRow) => boolean): string[] =>
     types.filter(standing).map(({ jobType }) => jobType);
@@ -71,9 +70,10 @@ export async function readFlow(sql: Queryable, options: FlowOptions): Promise<Fl
       ({ due, slots, queued }) =>
         recent?.dispatched !== true && due && slots > 0 && queued <= slots,
     ),
+    // Per type: the jobs of a queue that stands still are not hidden by those of another.
     notBegun: names(
-      ({ waitsInQueue, freeSlots, running, slots }) =>
-        recent?.begun !== true && waitsInQueue && freeSlots > 0 && running < slots,
+      ({ waitsInQueue, freeSlots, running, slots, begun }) =>
+        !begun && waitsInQueue && freeSlots > 0 && running < slots,
     ),
   };
 }
@@ -93,10 +93,17 @@ async function readTypes(
              count(*) filter (where state = 'running')::int as running,
              min(queued_at) filter (where state = 'queued') as queued_since
       from public.background_jobs where state in ('queued', 'running') group by job_type
+    ), begun as (
+      select distinct j.job_type
+      from (select job_id, to_state, at from public.job_events order by id desc limit ${recentEvents}) e
+      join public.background_jobs j on j.id = e.job_id
+      where e.to_state = 'running' and e.at > now() - ${stalledAfterMs} * interval '1 millisecond'
+        and j.job_type in (select job_type from in_flight)
     )
     select t.job_type as "jobType", coalesce(w.slots, 0) as slots, coalesce(w.free_slots, 0) as "freeSlots",
            coalesce(f.queued, 0) as queued, coalesce(f.running, 0) as running,
            coalesce(f.queued_since < now() - ${stalledAfterMs} * interval '1 millisecond', false) as "waitsInQueue",
+           exists (select from begun b where b.job_type = t.job_type) as begun,
            exists (
              select from public.tenant_queues q
              where not exists (select from public.pauses p where p.scope = 'tenant' and p.name = q.tenant_id)

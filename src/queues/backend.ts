@@ -17,6 +17,9 @@ import { waitingPool } from './waiting-pool.ts';
 import { startupOptions } from '../session-settings.ts';
 import { explainTls, postgresAddress } from '../tls.ts';
 import { defaultJobOptions, queueSession, workerDefaults } from './bullmq-options.ts';
+import { readEvictionPolicy } from './eviction-policy.ts';
+import { listDamagedKeys } from './key-types.ts';
+import type { DamagedKey } from './key-types.ts';
 import { migrateTables } from './migrate-tables.ts';
 import { pingPool, probePool, redisRefusal, throttledWrite } from './write-probe.ts';
 
@@ -65,6 +68,8 @@ export interface QueueBackend {
   probeWrite(): Promise<void>;
   /** Redis only: its maxmemory-policy, if the client may read it. */
   evictionPolicy(): Promise<string | undefined>;
+  /** Redis only: keys of a queue that BullMQ cannot use. */
+  damagedKeys(queue: string): Promise<readonly DamagedKey[]>;
   close(): Promise<void>;
 }
 
@@ -147,15 +152,8 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
         throw redisRefusal(error);
       }
     }),
-    evictionPolicy: async () => {
-      await new Promise<void>((resolve, reject) => {
-        if (producer.status === 'ready') resolve();
-        producer.once('ready', resolve);
-        producer.once('error', (error) => reject(explainTls(error, 'Redis')));
-      });
-      const info = await producer.info('memory');
-      return /maxmemory_policy:(\S+)/.exec(info)?.[1];
-    },
+    evictionPolicy: () => readEvictionPolicy(producer),
+    damagedKeys: (queue) => listDamagedKeys(producer, `${prefix}:${queue}`),
     close: async () => {
       disconnect(producer);
       if (consumer !== undefined) disconnect(consumer);
@@ -218,6 +216,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
       await ping();
       return undefined;
     },
+    damagedKeys: () => Promise.resolve([]),
     // end() would wait for ever for a LISTEN connection that its worker did not return.
     close: () => Promise.race([pool.end(), sleep(closeTimeoutMs, undefined, { ref: false })]),
   };

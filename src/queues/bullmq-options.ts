@@ -19,6 +19,8 @@ export const workerDefaults = (leaseMs = 15_000) =>
     removeOnFail: keepFailed,
     lockDuration: Math.ceil((leaseMs * 2) / 3),
     stalledInterval: Math.ceil(leaseMs / 6),
+    // Purser sets no limit in a queue; the end of another tool's is noticed within this time.
+    maximumRateLimitDelay: 5_000,
   }) satisfies Partial<WorkerOptions>;
 
 /** BullMQ takes advisory locks, which SQL of a tenant can hold: a command fails, and the sweep ends the session. */

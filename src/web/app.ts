@@ -63,7 +63,8 @@ export function createWebApp(options: WebAppOptions): Hono<WebEnv> {
     const found = await readiness();
     return c.json(found, found.ready ? 200 : 503);
   });
-  const fleetStatus = createFleetStatus(options);
+  const jobTypes = knownJobTypes(options.jobTypes, log);
+  const fleetStatus = createFleetStatus({ ...options, jobTypes });
   app.get('/status', async (c) => {
     const status = await fleetStatus();
     return c.json(status, status.working ? 200 : 503);
@@ -74,7 +75,6 @@ export function createWebApp(options: WebAppOptions): Hono<WebEnv> {
     requireSameOrigin(),
   );
   app.use(bodyLimit({ maxSize: maxBodyBytes }));
-  const jobTypes = knownJobTypes(options.jobTypes, log);
   const metricsPage = createMetricsPage({
     ...options,
     jobTypes,

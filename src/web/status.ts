@@ -1,6 +1,6 @@
 /**
  * Whether the fleet works: both stores accept writes, a scheduler and a worker are live, and jobs move. The result
- * is public: it names parts and reasons; details go to the log and to `purser doctor`.
+ * is public: it names parts, reasons and stopped queues; details go to the log and to `purser doctor`.
  */
 import type { Database } from '../db/database.ts';
 import { listHeartbeats } from '../db/heartbeats.ts';
@@ -10,11 +10,22 @@ import { readFlow } from '../jobs/flow.ts';
 import type { Flow } from '../jobs/flow.ts';
 import type { Logger } from '../log.ts';
 import type { QueueBackend } from '../queues/backend.ts';
+import { readQueueStops } from '../queues/stops.ts';
+import type { QueueStop } from '../queues/stops.ts';
+import type { Transport } from '../queues/transport.ts';
 import { shared, within } from './time-limit.ts';
 
 export interface Problem {
-  readonly part: 'postgres' | 'queue_store' | 'scheduler' | 'worker' | 'job_types' | 'dispatch';
+  readonly part:
+    | 'postgres'
+    | 'queue_store'
+    | 'queue'
+    | 'scheduler'
+    | 'worker'
+    | 'job_types'
+    | 'dispatch';
   readonly reason:
+    | QueueStop['cause']
     | 'not_reachable'
     | 'no_answer'
     | 'read_only'
@@ -22,6 +33,9 @@ export interface Problem {
     | 'none_live'
     | 'no_worker'
     | 'stalled';
+  /** Of the part `queue`: its name, and the command that lets it run. */
+  readonly queue?: string;
+  readonly fix?: string;
 }
 
 export interface FleetStatus {
@@ -35,7 +49,9 @@ export interface FleetStatus {
 
 export interface FleetStatusOptions {
   readonly database: Pick<Database, 'system'>;
-  readonly backend: Pick<QueueBackend, 'probeWrite'>;
+  readonly backend: Pick<QueueBackend, 'probeWrite' | 'damagedKeys'>;
+  readonly transport: Pick<Transport, 'queue'>;
+  readonly jobTypes: () => Promise<readonly string[]>;
   readonly log: Logger;
   /** Due jobs may stand still for this long. Default 60 s. */
   readonly stalledAfterMs?: number | undefined;
@@ -51,7 +67,7 @@ export function createFleetStatus(options: FleetStatusOptions): () => Promise<Fl
   let logged = '';
   return shared(keepMs, async () => {
     const { status, details } = await readFleetStatus(options);
-    const problems = status.problems.map(({ part, reason }) => `${part}: ${reason}`).join(', ');
+    const problems = status.problems.map(textOf).join(', ');
     if (problems !== logged) {
       if (status.working) options.log.info('fleet_working_again');
       else options.log.warn({ problems, ...details }, 'fleet_not_working');
@@ -61,12 +77,16 @@ export function createFleetStatus(options: FleetStatusOptions): () => Promise<Fl
   });
 }
 
+const textOf = ({ part, reason, queue }: Problem): string =>
+  `${part}${queue === undefined ? '' : ` ${queue}`}: ${reason}`;
+
 interface FleetReport {
   readonly status: FleetStatus;
   readonly details: {
     readonly databaseError?: unknown;
     readonly queueStoreError?: unknown;
     readonly flow?: Flow;
+    readonly stops?: readonly QueueStop[];
   };
 }
 
@@ -74,17 +94,23 @@ interface FleetReport {
 async function readFleetStatus(options: FleetStatusOptions): Promise<FleetReport> {
   const { backend } = options;
   const sql = options.database.system;
-  const [databaseError, queueStoreError, fleet] = await Promise.all([
+  const [databaseError, probeError, fleet, queues] = await Promise.all([
     errorOf(() => probeDatabaseWrite(sql)),
     errorOf(() => backend.probeWrite()),
     within(answerMs, readFleet(options)).catch((error: unknown) => ({ error })),
+    within(answerMs, readStops(options)).catch((error: unknown) => ({ error })),
   ]);
+  const stops = 'error' in queues ? [] : queues;
+  const queueStoreError = probeError ?? ('error' in queues ? queues.error : undefined);
   const problems: Problem[] = [];
   const unreadable = 'error' in fleet ? fleet.error : undefined;
   const database = databaseError ?? unreadable;
   if (database !== undefined) problems.push({ part: 'postgres', reason: reasonOf(database) });
   if (queueStoreError !== undefined) {
     problems.push({ part: 'queue_store', reason: reasonOf(queueStoreError) });
+  }
+  for (const { queue, cause: reason, fix } of stops) {
+    problems.push({ part: 'queue', reason, queue, fix });
   }
   const flow = 'error' in fleet ? undefined : fleet.flow;
   if (!('error' in fleet)) problems.push(...problemsOf(fleet));
@@ -99,6 +125,7 @@ async function readFleetStatus(options: FleetStatusOptions): Promise<FleetReport
       ...(database === undefined ? {} : { databaseError: database }),
       ...(queueStoreError === undefined ? {} : { queueStoreError }),
       ...(flow === undefined ? {} : { flow }),
+      ...(stops.length === 0 ? {} : { stops }),
     },
   };
 }
@@ -107,6 +134,12 @@ interface Fleet {
   readonly flow: Flow;
   readonly schedulers: number;
   readonly workers: number;
+}
+
+/** A limit that lets jobs run is no fault. */
+async function readStops(options: FleetStatusOptions): Promise<QueueStop[]> {
+  const stops = await readQueueStops(options, await options.jobTypes());
+  return stops.filter(({ stands }) => stands);
 }
 
 async function readFleet(options: FleetStatusOptions): Promise<Fleet> {

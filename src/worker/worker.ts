@@ -13,6 +13,7 @@ import type { Logger } from '../log.ts';
 import { startLoop } from '../process/loop.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Entry, QueueBackend } from '../queues/backend.ts';
+import type { Transport } from '../queues/transport.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
 import { createBatches } from './batches/attempt-batches.ts';
 import { slotsOfType, writeWorkerHeartbeat } from './heartbeat.ts';
@@ -30,6 +31,7 @@ import { Slots } from './slots.ts';
 export interface WorkerServiceOptions {
   readonly database: Database;
   readonly backend: QueueBackend;
+  readonly transport: Pick<Transport, 'queue'>;
   /** Open already; closed by the worker when it stops. */
   readonly executors: Executors;
   readonly log: Logger;
@@ -91,6 +93,7 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
       : watchQueues({
           database,
           backend,
+          transport: options.transport,
           watchdog,
           log,
           jobTypes: types.map(({ type }) => type),

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vites
 import { z } from 'zod';
 import { writeHeartbeat } from '../../src/db/heartbeats.ts';
 import { enqueue } from '../../src/jobs/enqueue.ts';
+import { addJobType } from '../jobs/job-steps.ts';
 import { describeOnRedis, startRedis } from '../support/redis.ts';
 import type { TestRedis } from '../support/redis.ts';
 import { startFixture } from './web-fixture.ts';
@@ -130,6 +131,27 @@ describe('the status of a fleet', () => {
     await expect.poll(() => status(fixture), wait).toEqual([503, ['worker: stalled']]);
     await fixture.test.sql`update heartbeats set running = slots where role = 'worker'`;
     await expect.poll(() => status(fixture), wait).toEqual([200, []]);
+  });
+
+  it('names them while jobs of another type begin, and not once one of theirs did', async () => {
+    const { sql } = fixture.test;
+    await addJobType(sql, 'other');
+    const jobId = await job();
+    await sql`
+      update background_jobs set state = 'queued', queued_at = now() - interval '1 minute', dispatch_no = 1
+      where id = ${jobId}`;
+    const begun = async (jobType: string): Promise<void> => {
+      const { tenantId } = fixture;
+      const { jobId: id } = await enqueue(sql, { tenantId, jobType });
+      await sql`update background_jobs set state = 'queued', dispatch_no = 1 where id = ${id}`;
+      await sql`update background_jobs set state = 'running', lease_owner = 'w' where id = ${id}`;
+    };
+    const statusAfter = async (jobType: string) => {
+      await begun(jobType);
+      return status(fixture);
+    };
+    await expect.poll(() => statusAfter('other'), wait).toEqual([503, ['worker: stalled']]);
+    await expect.poll(() => statusAfter('report'), wait).toEqual([200, []]);
   });
 
   it('is 503 on a database that became read-only, while reading pages stay up, and recovers', async () => {

@@ -94,6 +94,7 @@ export async function openFleet(redisUrl: string | undefined, dispatching = true
       const service = startWorker({
         database,
         backend,
+        transport,
         metrics,
         executors,
         log: silentLog,

@@ -8,6 +8,7 @@ import type { Entry } from '../../src/queues/backend.ts';
 import { StallWatchdog } from '../../src/process/stall-watchdog.ts';
 import type { WorkerService } from '../../src/worker/worker.ts';
 import { addJob, untilState } from '../jobs/job-steps.ts';
+import { collectingLog } from '../support/collecting-log.ts';
 import { silentLog } from '../support/llm-attempt.ts';
 import { addTenant } from '../support/tenants.ts';
 import { openFleet } from './fleet.ts';
@@ -32,7 +33,11 @@ afterEach(async () => {
 afterAll(() => fleet.close());
 
 /** A worker of one place, and the BullMQ worker beneath it. */
-async function start(type: string, run: () => Promise<unknown>): Promise<Worker<Entry>> {
+async function start(
+  type: string,
+  run: () => Promise<unknown>,
+  log = silentLog,
+): Promise<Worker<Entry>> {
   const taken: Worker<Entry>[] = [];
   const handler = defineHandler({
     type,
@@ -48,6 +53,7 @@ async function start(type: string, run: () => Promise<unknown>): Promise<Worker<
   });
   worker = await fleet.startWorker([handler], {
     concurrency: 1,
+    log,
     watchdog,
     shutdownGraceMs: 100,
     queueWatch: { everyMs: 50, queuedForMs: 200, silentForMs },
@@ -75,6 +81,20 @@ it('a queue that gives out no job although it has some is a stall', async () => 
     .poll(() => silent, { timeout: 20_000 })
     .toEqual(['taking test_stopped from its queue']);
 });
+
+it('a queue that is stopped in its store is logged with the fix, and is no stall', async () => {
+  await fleet.transport.queue('test_held').pause();
+  const { lines, log } = collectingLog();
+  await start('test_held', async () => 'ran', log);
+  const jobId = await addJob(fleet.test.sql, tenantId, { jobType: 'test_held' });
+  await expect
+    .poll(() => lines.filter(({ event }) => event === 'queue_stopped'), { timeout: 20_000 })
+    .toMatchObject([{ queue: 'test_held', fix: 'purser resume --type=test_held' }]);
+  await sleep(2 * silentForMs);
+  expect(silent).toEqual([]);
+  await fleet.transport.queue('test_held').resume();
+  await untilState(fleet.test.sql, jobId, 'completed');
+}, 30_000);
 
 it('a worker that is full, or has nothing to do, is none', async () => {
   await start('test_full', () => sleep(4 * silentForMs));

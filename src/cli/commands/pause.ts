@@ -1,7 +1,12 @@
 /** `purser pause|resume|pauses`: stops and resumes the dispatch of jobs of a type, of a tenant, or of all jobs. */
-import { exitCodes, UsageError } from '../../errors.ts';
+import type { Config } from '../../config.ts';
+import { exitCodes, messageOf, PurserError, UsageError } from '../../errors.ts';
 import { listPauses, pauseWork, resumeWork } from '../../jobs/pauses.ts';
 import type { Pause, PauseTarget } from '../../jobs/pauses.ts';
+import { createLogger, redactUrls } from '../../log.ts';
+import { liftQueueStops } from '../../queues/stops.ts';
+import type { QueueStop } from '../../queues/stops.ts';
+import { openQueues } from '../runtime/services.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { byOption, operatorRecord, reasonOption } from '../terminal/operator-options.ts';
@@ -9,6 +14,9 @@ import { pauseTitle, resumeCommand } from '../reports/pauses.ts';
 import { formatTable } from '../terminal/table.ts';
 import { checkTenantId } from './tenants.ts';
 import { withDatabase } from '../runtime/with-database.ts';
+import type { CommandServices } from '../runtime/with-database.ts';
+
+const connectWithinMs = 3_000;
 
 /** Throws a usage error unless exactly one target is named. */
 function targetOf(invocation: Invocation): PauseTarget {
@@ -54,13 +62,15 @@ async function pause(invocation: Invocation): Promise<number> {
 
 async function resume(invocation: Invocation): Promise<number> {
   const target = targetOf(invocation);
-  return withDatabase(invocation.config(), async ({ database }) => {
+  const config = invocation.config();
+  return withDatabase(config, async ({ database, lifecycle }) => {
     const ended = await resumeWork(database.system, target);
     const all = (await listPauses(database.system)).find(({ scope }) => scope === 'all');
+    const lifted =
+      target.scope === 'job_type' ? await liftStops(config, { database, lifecycle }, target) : [];
     if (invocation.flag('json')) {
-      invocation.print(
-        JSON.stringify({ ...target, ended: ended ?? null, allPausedBy: all ?? null }),
-      );
+      const answer = { ...target, ended: ended ?? null, allPausedBy: all ?? null, lifted };
+      invocation.print(JSON.stringify(answer));
       return exitCodes.ok;
     }
     const title = pauseTitle(target);
@@ -69,9 +79,32 @@ async function resume(invocation: Invocation): Promise<number> {
         ? `${title} was not paused`
         : `${title} is resumed; it was paused ${describePause(ended)}`,
     );
+    for (const { seen } of lifted) invocation.print(`its queue had a stop, now removed: ${seen}`);
     if (all !== undefined) invocation.print(`everything is still paused, ${describePause(all)}`);
     return exitCodes.ok;
   });
+}
+
+/** Throws `queue_damaged` where a command cannot mend the queue; the pause is removed before. */
+async function liftStops(
+  config: Config,
+  { database, lifecycle }: CommandServices,
+  { name }: PauseTarget,
+): Promise<readonly QueueStop[]> {
+  const log = createLogger({ level: 'silent', role: 'cli' });
+  const queues = openQueues(config, lifecycle, { database, workers: 0, name: 'cli', log });
+  try {
+    await queues.backend.ready(connectWithinMs);
+    return await liftQueueStops(queues, name);
+  } catch (error) {
+    if (error instanceof PurserError) throw error;
+    throw new PurserError(
+      'queue_not_read',
+      `no pause of ${name} is left, but its queue could not be read: ${redactUrls(messageOf(error))}; ` +
+        'run the command again when the queue store answers',
+      { exitCode: exitCodes.unavailable, cause: error },
+    );
+  }
 }
 
 async function list(invocation: Invocation): Promise<number> {
@@ -108,7 +141,8 @@ export const pauseCommands: readonly Command[] = [
   },
   {
     path: 'resume',
-    summary: 'remove one pause; others stay',
+    summary:
+      'remove one pause; others stay. With --type also what stops the queue of the type in the queue store',
     options: { ...targets, json: jsonOption },
     run: resume,
   },

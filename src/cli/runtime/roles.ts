@@ -123,7 +123,7 @@ export function startWorkerRole(
   const service = startWorker({
     database,
     executors,
-    backend: queues.backend,
+    ...queues,
     log,
     watchdog: watchForStalls(lifecycle, log),
     metrics,

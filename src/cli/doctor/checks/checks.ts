@@ -21,9 +21,10 @@ import {
 } from './database.ts';
 import { fail, ok } from './finding.ts';
 import type { CheckResult, Finding } from './finding.ts';
-import { checkFlow, checkQueues, checkRole, checkSchedules } from './fleet.ts';
+import { checkFlow, checkRole, checkSchedules } from './fleet.ts';
 import { checkLlm } from './llm.ts';
 import { checkPauses } from './pauses.ts';
+import { checkQueues } from './queues.ts';
 
 type Check = readonly [name: string, run: () => CheckResult | Promise<CheckResult>];
 

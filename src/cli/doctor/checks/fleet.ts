@@ -1,50 +1,12 @@
-/** Checks of what runs: the queue store, the processes of each role, and the schedules. */
-import type { Config } from '../../../config.ts';
+/** Checks of what runs: the processes of each role, the flow of jobs, and the schedules. */
 import type { Queryable } from '../../../db/connect.ts';
-import type { Database } from '../../../db/database.ts';
 import { listHeartbeats } from '../../../db/heartbeats.ts';
-import { PurserError } from '../../../errors.ts';
 import { readFlow } from '../../../jobs/flow.ts';
-import { createLogger } from '../../../log.ts';
-import { openQueueBackend } from '../../../queues/backend.ts';
 import { fail, ok, warn } from './finding.ts';
 import type { CheckResult } from './finding.ts';
 
 const heartbeatMaxAgeMs = 15_000;
 const stalledAfterMs = 60_000;
-
-export async function checkQueues(config: Config, database: Database): Promise<CheckResult> {
-  const backend = openQueueBackend({
-    redisUrl: config.REDIS_URL,
-    redisTlsVerify: config.REDIS_TLS_VERIFY,
-    databaseUrl: config.DATABASE_DIRECT_URL ?? config.DATABASE_URL ?? '',
-    databaseTlsVerify: config.DATABASE_TLS_VERIFY,
-    serverVersion: database.serverVersion,
-    workers: 0,
-    fleetId: database.fleetId,
-    applicationName: 'purser doctor',
-    log: createLogger({ level: 'silent', role: 'doctor' }),
-  });
-  try {
-    const policy = await backend.evictionPolicy();
-    if (policy !== undefined && policy !== 'noeviction') {
-      return fail(
-        `Redis evicts keys (maxmemory-policy ${policy})`,
-        'set maxmemory-policy noeviction: Redis must not evict queue entries',
-      );
-    }
-    await backend.probeWrite();
-    return ok(`${backend.kind} accepts writes`);
-  } catch (error) {
-    if (!(error instanceof PurserError) || !error.code.startsWith('queue_store_')) throw error;
-    return fail(
-      error.message,
-      'connect to the primary of the queue store, or free memory or disk space; until then no job runs',
-    );
-  } finally {
-    await backend.close();
-  }
-}
 
 export async function checkRole(
   sql: Queryable,
