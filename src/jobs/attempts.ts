@@ -16,7 +16,8 @@ export interface BegunAttempt {
   readonly jobId: string;
   readonly tenantId: string;
   readonly jobType: string;
-  readonly payload: unknown;
+  /** JSON text: only the executor that runs the attempt reads it. */
+  readonly payload: string;
   readonly attempt: number;
   readonly maxAttempts: number;
   readonly token: string;
@@ -43,7 +44,7 @@ export async function beginAttempts(
 ): Promise<BegunAttempt[]> {
   const sorted = requests.toSorted(byJobId);
   return sql<BegunAttempt[]>`
-    select job_id as "jobId", tenant_id as "tenantId", job_type as "jobType", payload, attempt,
+    select job_id as "jobId", tenant_id as "tenantId", job_type as "jobType", payload::text as payload, attempt,
       max_attempts as "maxAttempts", token, suspect as isolated, losses_alone as "isolatedCrashes",
       created_at as "createdAt", scheduled_for as "scheduledFor"
     from purser.begin_attempts(

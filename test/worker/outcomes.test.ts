@@ -12,7 +12,7 @@ const attempt: BegunAttempt = {
   jobId: '1',
   tenantId: 'acme',
   jobType: 'report',
-  payload: {},
+  payload: '{}',
   attempt: 1,
   maxAttempts: 3,
   token: '00000000-0000-4000-8000-000000000000',
@@ -113,6 +113,7 @@ describe('the end of an attempt whose executor was killed', () => {
     abortReason: unknown,
     ranLast?: boolean,
     isolatedCrashes = 0,
+    hasEnded = false,
   ) =>
     endAfterKill(
       {
@@ -121,6 +122,7 @@ describe('the end of an attempt whose executor was killed', () => {
         facts: jobType as Parameters<typeof endAfterKill>[0]['facts'],
         abortReason,
         ranLast,
+        hasEnded,
       },
       { how: 'killed', text: 'blocked', alone: false, ...kill },
       now,
@@ -129,6 +131,14 @@ describe('the end of an attempt whose executor was killed', () => {
   it('is uncounted when other jobs ran there too, late or not', () => {
     for (const reason of [late, undefined]) {
       expect(endOf({}, reason, false)).toMatchObject({ toState: 'pending', countsAttempt: false });
+    }
+  });
+
+  it('blames no job whose code had ended', () => {
+    for (const ranLast of [true, false, undefined]) {
+      const end = endOf({}, undefined, ranLast, 0, true);
+      expect(end).toMatchObject({ toState: 'pending', countsAttempt: false });
+      expect([end.suspect, end.lost]).toEqual([undefined, undefined]);
     }
   });
 

@@ -37,14 +37,19 @@ export interface AttemptBatches {
   finish(request: FinishRequest): Promise<FinishResult>;
 }
 
+/** Of results in one statement: each may have a megabyte. */
+const maxBytes = 4 * 1024 * 1024;
+
 export function createBatches(options: BatchOptions): AttemptBatches {
   const { sql, workerId, leaseMs, log } = options;
   const { maxBatch = 64, giveUpMs = 30_000, answerWithinMs = 10_000 } = options;
-  const common = { log, maxBatch, giveUpMs, answerWithinMs };
+  const common = { log, giveUpMs, answerWithinMs };
+  const limits = { max: maxBatch, maxBytes };
   return {
     begin: createPipe<BeginRequest, BegunAttempt | undefined>({
       ...common,
       name: 'begin',
+      limits: { ...limits, bytesOf: () => 0 },
       send: async (requests) => {
         const begun = await beginAttempts(sql, requests, workerId, leaseMs);
         const byToken = new Map(begun.map((attempt) => [attempt.token, attempt]));
@@ -55,6 +60,10 @@ export function createBatches(options: BatchOptions): AttemptBatches {
     finish: createPipe<FinishRequest, FinishResult>({
       ...common,
       name: 'finish',
+      limits: {
+        ...limits,
+        bytesOf: ({ end }) => bytesOf(end.result) + bytesOf(end.error?.details),
+      },
       send: async (requests) => {
         const answers = await finishAttempts(sql, requests);
         return ({ jobId }) => answers.get(jobId) ?? 'stale';
@@ -69,6 +78,17 @@ export function createBatches(options: BatchOptions): AttemptBatches {
       afterOutage: (request) => ({ ...request, end: endDuringOutage(request.end) }),
     }),
   };
+}
+
+/** The other parts of an end are cut when it is made. A value without JSON is refused when it is sent. */
+function bytesOf(value: unknown): number {
+  if (typeof value === 'string') return value.length;
+  if (value === null || typeof value !== 'object') return 0;
+  try {
+    return JSON.stringify(value).length;
+  } catch {
+    return 0;
+  }
 }
 
 /** SQLSTATE classes of values that a row cannot hold, and errors of values that have no JSON. */

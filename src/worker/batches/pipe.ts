@@ -6,13 +6,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../../log.ts';
 import { answeredWithin, failureOf } from './failure.ts';
 import { RequestQueue } from './queue.ts';
-import type { PendingRequest } from './queue.ts';
+import type { BatchLimits, PendingRequest } from './queue.ts';
 
 export interface PipeOptions<Q, A> {
   /** Named in log lines. */
   readonly name: string;
   readonly log: Logger;
-  readonly maxBatch: number;
+  readonly limits: BatchLimits<Q>;
   /** A request that has waited so long is rejected with the error of its last statement. */
   readonly giveUpMs: number;
   /** A statement without an answer for so long is repeated: its connection may be lost. */
@@ -56,7 +56,7 @@ class Pipe<Q extends { readonly jobId: string }, A> {
     this.#isSending = true;
     this.#failures = 0;
     while (this.#queue.size > 0) {
-      const batch = this.#queue.takeBatch(this.#options.maxBatch);
+      const batch = this.#queue.takeBatch(this.#options.limits);
       try {
         await this.#send(batch);
         this.#failures = 0;

@@ -12,6 +12,13 @@ export interface PendingRequest<Q, A> {
   readonly reject: (error: unknown) => void;
 }
 
+export interface BatchLimits<Q> {
+  readonly max: number;
+  /** A larger request is sent by itself. */
+  readonly maxBytes: number;
+  readonly bytesOf: (request: Q) => number;
+}
+
 export class RequestQueue<Q extends { readonly jobId: string }, A> {
   #pending: PendingRequest<Q, A>[] = [];
 
@@ -26,21 +33,26 @@ export class RequestQueue<Q extends { readonly jobId: string }, A> {
     });
   }
 
-  /** Removes the next batch: the oldest request, and up to `max` that may be sent with it. */
-  takeBatch(max: number): PendingRequest<Q, A>[] {
+  /** Removes the next batch: the oldest request, and those within `limits` that may be sent with it. */
+  takeBatch(limits: BatchLimits<Q>): PendingRequest<Q, A>[] {
     const [first, ...others] = this.#pending;
     if (first === undefined) return [];
     const batch = [first];
     const jobIds = new Set([first.request.jobId]);
     const left: PendingRequest<Q, A>[] = [];
+    let bytes = limits.bytesOf(first.request);
     for (const other of others) {
-      const fits =
-        batch.length < max &&
+      const mayJoin =
+        batch.length < limits.max &&
         !first.isSeparate &&
         !other.isSeparate &&
         !jobIds.has(other.request.jobId);
+      const more = mayJoin ? limits.bytesOf(other.request) : 0;
+      const fits = mayJoin && bytes + more <= limits.maxBytes;
       (fits ? batch : left).push(other);
-      if (fits) jobIds.add(other.request.jobId);
+      if (!fits) continue;
+      bytes += more;
+      jobIds.add(other.request.jobId);
     }
     this.#pending = left;
     return batch;

@@ -1,10 +1,11 @@
 /** The attempts that one executor was given, found by token, and their slots in the claim table. */
 import type { Assignment } from './assignment.ts';
-import { slotsCollide } from './claim-table.ts';
+import { wordOf } from './claim-table.ts';
 import type { ClaimTable } from './claim-table.ts';
 
 export class AssignmentTable {
   readonly #byToken = new Map<string, Assignment>();
+  readonly #usedWords = new Set<number>();
   readonly #claimTable: ClaimTable | undefined;
   #lastSlotIndex = 0;
 
@@ -30,22 +31,37 @@ export class AssignmentTable {
 
   /** Gives it the next slot that collides with no other assignment of this table. */
   add(assignment: Assignment): void {
-    const others = this.list();
     do this.#lastSlotIndex += 1;
-    while (others.some(({ slotIndex }) => slotsCollide(slotIndex, this.#lastSlotIndex)));
+    while (this.#usedWords.has(wordOf(this.#lastSlotIndex)));
     assignment.slotIndex = this.#lastSlotIndex;
+    this.#usedWords.add(wordOf(assignment.slotIndex));
     this.#byToken.set(assignment.attempt.token, assignment);
     this.#claimTable?.offer(assignment.slotIndex);
   }
 
   remove(token: string): Assignment | undefined {
     const assignment = this.#byToken.get(token);
+    if (assignment === undefined) return undefined;
     this.#byToken.delete(token);
+    this.#usedWords.delete(wordOf(assignment.slotIndex));
     return assignment;
   }
 
   clear(): void {
     this.#byToken.clear();
+    this.#usedWords.clear();
+  }
+
+  /** Attempts whose code has begun to run here, although the message that says so has not arrived. */
+  listUnreportedStarts(): Assignment[] {
+    const table = this.#claimTable;
+    if (table === undefined) return [];
+    return this.list().filter(({ started, slotIndex }) => !started && table.isClaimed(slotIndex));
+  }
+
+  /** Whether its code has ended here, although the message that says so has not arrived. */
+  hasEnded({ slotIndex }: Assignment): boolean {
+    return this.#claimTable?.hasEnded(slotIndex) === true;
   }
 
   /** True when the attempt has not started in this executor and can no longer start there. */
@@ -56,7 +72,7 @@ export class AssignmentTable {
   /** Removes and returns every attempt that has not started. */
   withdrawUnstarted(): Assignment[] {
     const unstarted = this.list().filter((assignment) => this.claim(assignment));
-    for (const { attempt } of unstarted) this.#byToken.delete(attempt.token);
+    for (const { attempt } of unstarted) this.remove(attempt.token);
     return unstarted;
   }
 

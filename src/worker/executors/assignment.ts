@@ -1,5 +1,5 @@
 /** One attempt that was given to an executor: its one end, and the timers of its deadline and of its grace. */
-import { JobTimeoutError, PurserError } from '../../errors.ts';
+import { JobTimeoutError } from '../../errors.ts';
 import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
 import { endOfThrow } from '../classify.ts';
 import type { JobTypeFacts } from './protocol.ts';
@@ -44,14 +44,6 @@ export function createAssignment(
 export function failAssignment({ attempt, facts, resolve }: Assignment, thrown: unknown): void {
   resolve(endOfThrow(thrown, { attempt, handler: facts, now: new Date() }));
 }
-
-/** Sending the attempt again would fail again, in every executor. */
-export const notDelivered = (reason: string): PurserError =>
-  new PurserError(
-    'payload_not_delivered',
-    `the job's payload cannot be sent to a handler (${reason}); enqueue a flatter one`,
-    { details: { class: 'fatal' } },
-  );
 
 /** The attempt started: its type's timeout counts from now. */
 export function startDeadline(assignment: Assignment): void {

@@ -1,15 +1,13 @@
 /**
  * Memory that the supervisor and one executor thread share, because a blocked thread answers no message: its
  * heartbeat, the attempt whose code runs now, and one claim per attempt. Whoever claims first decides whether the
- * attempt starts in this thread or is given to another one.
+ * attempt starts in this thread or is given to another one. Starts and ends stand here before their messages are sent.
  */
 
 const size = 1024;
 
-const wordOf = (slotIndex: number): number => 2 + (slotIndex % (size - 1));
-
-/** Whether both use the same word of the table. */
-export const slotsCollide = (one: number, other: number): boolean => wordOf(one) === wordOf(other);
+/** Slots with the same word collide. */
+export const wordOf = (slotIndex: number): number => 2 + (slotIndex % (size - 1));
 
 export class ClaimTable {
   readonly memory: SharedArrayBuffer;
@@ -51,5 +49,20 @@ export class ClaimTable {
   claim(slotIndex: number): boolean {
     const word = wordOf(slotIndex);
     return Atomics.compareExchange(this.#words, word, slotIndex, 0) === slotIndex;
+  }
+
+  /** The attempt that was claimed has ended. */
+  end(slotIndex: number): void {
+    // Another attempt may have been offered in the same word, where the supervisor gave this one up.
+    Atomics.compareExchange(this.#words, wordOf(slotIndex), 0, -slotIndex);
+  }
+
+  /** Of an attempt that was offered and that its owner has not claimed: whether the executor did. */
+  isClaimed(slotIndex: number): boolean {
+    return Atomics.load(this.#words, wordOf(slotIndex)) !== slotIndex;
+  }
+
+  hasEnded(slotIndex: number): boolean {
+    return Atomics.load(this.#words, wordOf(slotIndex)) === -slotIndex;
   }
 }

@@ -19,6 +19,8 @@ export interface KilledAttempt {
   readonly abortReason: unknown;
   /** Whether its code ran last; undefined where that is not known of any job of the executor. */
   readonly ranLast: boolean | undefined;
+  /** Its code had ended, but how was not reported any more. */
+  readonly hasEnded: boolean;
 }
 
 export interface Kill {
@@ -41,11 +43,14 @@ export function endKilledAttempts(
   assignments: readonly Assignment[],
   kill: Kill,
   lastRunningJobId: string | undefined,
+  table: { readonly hasEnded: (assignment: Assignment) => boolean },
 ): void {
-  for (const { attempt, facts, controller, resolve } of assignments) {
+  for (const assignment of assignments) {
+    const { attempt, facts, controller, resolve } = assignment;
     const abortReason: unknown = controller.signal.reason;
     const ranLast = lastRunningJobId === undefined ? undefined : lastRunningJobId === attempt.jobId;
-    resolve(endAfterKill({ attempt, facts, abortReason, ranLast }, kill, new Date()));
+    const killed = { attempt, facts, abortReason, ranLast, hasEnded: table.hasEnded(assignment) };
+    resolve(endAfterKill(killed, kill, new Date()));
   }
 }
 
@@ -55,7 +60,7 @@ export function endAfterKill(killed: KilledAttempt, kill: Kill, now: Date): Atte
     abortReason instanceof PurserError &&
     externalAbortClasses.has(String(abortReason.details['class']));
   if (wasAborted) return endOfThrow(abortReason, factsFor(killed, now));
-  if (kill.how === 'retired') return handedBack(kill.text, now);
+  if (kill.how === 'retired' || killed.hasEnded) return handedBack(kill.text, now);
   if (!kill.alone) return endAmongOthers(killed, kill, now);
   if (kill.how === 'process' || kill.how === 'ended') return endOfCrash(killed.attempt, kill, now);
   return endOfFailure(killed, kill, now);

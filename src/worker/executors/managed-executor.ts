@@ -4,9 +4,8 @@
  * before it has started.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { messageOf } from '../../errors.ts';
 import { AssignmentTable } from './assignment-table.ts';
-import { failAssignment, notDelivered, startDeadline, startGrace } from './assignment.ts';
+import { failAssignment, startDeadline, startGrace } from './assignment.ts';
 import type { Assignment } from './assignment.ts';
 import { endKilledAttempts } from './killed-attempts.ts';
 import type { Kill } from './killed-attempts.ts';
@@ -16,6 +15,9 @@ import { loadedTooLate, loadFailed } from './protocol.ts';
 import type { DeathCause, FromExecutor, ToExecutor } from './protocol.ts';
 import type { ExecutorHandle } from './spawn.ts';
 import { terminate } from './stuck-thread.ts';
+
+/** Longer than a turn of a healthy event loop: its messages should have arrived. */
+const unreportedAfterMs = 200;
 
 export class ManagedExecutor {
   readonly #options: ManagedExecutorOptions<ManagedExecutor>;
@@ -66,12 +68,7 @@ export class ManagedExecutor {
     // A thread or process for one job takes no second one.
     if (this.kind !== 'shared') this.#phase = 'draining';
     this.#assignments.add(assignment);
-    const { slotIndex, attempt } = assignment;
-    try {
-      this.post({ kind: 'run', slotIndex, attempt });
-    } catch (error) {
-      this.#fail(assignment, notDelivered(messageOf(error)));
-    }
+    this.post({ kind: 'run', slotIndex: assignment.slotIndex, attempt: assignment.attempt });
   }
 
   /** Answers a call of a handler. An answer that cannot be cloned becomes an error of the call. */
@@ -118,8 +115,9 @@ export class ManagedExecutor {
   checkHeartbeat(): void {
     const { timing, log, metrics } = this.#options;
     const silentMs = Math.round(this.#handle.claimTable?.heartbeatAgeMs() ?? 0);
-    if (this.#phase === 'ended' || this.kind !== 'shared') return;
-    if (silentMs < timing.blockedAfterMs) return;
+    if (this.#phase === 'ended') return;
+    if (silentMs >= unreportedAfterMs) this.#findStarts();
+    if (this.kind !== 'shared' || silentMs < timing.blockedAfterMs) return;
     if (this.#phase === 'open') {
       const { jobIds: jobs, lastRunningJobId } = this.#assignments;
       log.warn({ silentMs, jobs, lastRunningJobId }, 'executor_blocked');
@@ -138,6 +136,7 @@ export class ManagedExecutor {
     const wasOpen = this.#phase === 'open';
     this.#end();
     if (wasOpen) events.reassign(this.#assignments.withdrawUnstarted());
+    this.#findStarts();
     const left = this.#assignments.list();
     const { jobIds: jobs, lastRunningJobId } = this.#assignments;
     const alone = this.kind !== 'shared' || this.#startedAttempts <= 1;
@@ -148,7 +147,7 @@ export class ManagedExecutor {
     events.endSessions(applicationName).catch((error: unknown) => {
       log.warn({ error }, 'sessions_not_ended');
     });
-    endKilledAttempts(left, { how, text, alone }, lastRunningJobId);
+    endKilledAttempts(left, { how, text, alone }, lastRunningJobId, this.#assignments);
     this.#assignments.clear();
     // A process that ends slowly disturbs no other one.
     if (!isTerminated && this.kind !== 'alone') events.threadStuck(text);
@@ -175,7 +174,7 @@ export class ManagedExecutor {
     if (this.#phase === 'ended') return;
     switch (message.kind) {
       case 'started':
-        this.#started(message.token);
+        this.#started(this.find(message.token));
         return;
       case 'aborting':
         this.find(message.token)?.controller.abort(unpackError(message.reason));
@@ -212,11 +211,15 @@ export class ManagedExecutor {
     else this.#options.events.message(this, loadFailed(this.#options.handlersModule, text));
   }
 
-  #started(token: string): void {
-    const assignment = this.find(token);
-    if (assignment === undefined) return;
+  #started(assignment: Assignment | undefined): void {
+    if (assignment === undefined || assignment.started) return;
     this.#startedAttempts += 1;
     startDeadline(assignment);
+  }
+
+  /** A thread that is blocked, or ended, has not sent its last messages. */
+  #findStarts(): void {
+    for (const assignment of this.#assignments.listUnreportedStarts()) this.#started(assignment);
   }
 
   /** The event loop ran all through the grace and the handler did not stop: the handler is to blame. */

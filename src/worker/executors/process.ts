@@ -28,7 +28,7 @@ function start(setup: ExecutorSetup): void {
   process.on('message', (message: FromWorker) => {
     clearTimeout(silenceTimer);
     silenceTimer = setTimeout(end, setup.silenceMs);
-    // No other executor can claim it. What arrived here can be cloned again: spawn.ts refuses what is nested deep.
+    // No other executor can claim it.
     if (message.kind === 'run') thread.claimTable?.offer(message.slotIndex);
     if (message.kind !== 'alive' && message.kind !== 'setup') thread.post(message);
   });

@@ -9,6 +9,7 @@ import { MessageChannel, receiveMessageOnPort, Worker } from 'node:worker_thread
 import { codeOf, messageOf } from '../../errors.ts';
 import { ClaimTable } from './claim-table.ts';
 import { isFromExecutor } from './message-shape.ts';
+import { Outbox } from './outbox.ts';
 import type { DeathCause, ExecutorSetup, FromExecutor, ToExecutor } from './protocol.ts';
 
 export interface ExecutorEvents {
@@ -18,7 +19,10 @@ export interface ExecutorEvents {
 }
 
 export interface ExecutorHandle {
-  /** Throws when the message cannot be cloned: its values are nested too deep, or are not data. */
+  /**
+   * Attempts that are posted in one turn of the event loop travel together. Throws when another message cannot be
+   * cloned: its values are nested too deep, or are not data.
+   */
   post(message: ToExecutor): void;
   /** undefined for a process: its attempts are given to no other executor. */
   readonly claimTable: ClaimTable | undefined;
@@ -37,8 +41,12 @@ const sibling = (name: string): URL =>
 /** Hands on messages of the protocol; of any other only the fact. */
 const checked =
   ({ message }: ExecutorEvents) =>
-  (received: unknown): void =>
-    message(isFromExecutor(received) ? received : { kind: 'foreign' });
+  (received: unknown): void => {
+    for (const one of asList(received)) message(isFromExecutor(one) ? one : { kind: 'foreign' });
+  };
+
+const asList = (received: unknown): readonly unknown[] =>
+  Array.isArray(received) ? received : [received];
 
 /** Handlers and libraries can use the thread's own port (parentPort), so the protocol has another one. */
 export const spawnThread: SpawnExecutor = (setup, events) => {
@@ -77,12 +85,16 @@ export const spawnThread: SpawnExecutor = (setup, events) => {
       if (!isExpected) events.died(cause);
     });
   });
+  // A port has no origin.
+  // oxlint-disable-next-line unicorn/require-post-message-target-origin
+  const outbox = new Outbox<ToExecutor>((messages) => port.postMessage(messages));
   return {
     claimTable,
     ended,
-    // A port has no origin.
-    // oxlint-disable-next-line unicorn/require-post-message-target-origin
-    post: (message) => port.postMessage(message),
+    post: (message) => {
+      outbox.add(message);
+      if (message.kind !== 'run') outbox.flush();
+    },
     terminate: async () => {
       isExpected = true;
       void thread.terminate();
@@ -100,14 +112,6 @@ function notStarted(text: string, events: ExecutorEvents): ExecutorHandle {
     post: () => {},
     terminate: () => Promise.resolve(),
   };
-}
-
-/** A process that receives more ends without an answer: reading a message needs more stack than writing it. */
-const maxSentLevels = 1_000;
-
-function isNestedDeeper(value: unknown, levels: number): boolean {
-  if (value === null || typeof value !== 'object') return false;
-  return levels === 0 || Object.values(value).some((item) => isNestedDeeper(item, levels - 1));
 }
 
 export const spawnProcess: SpawnExecutor = (setup, events) => {
@@ -150,19 +154,13 @@ export const spawnProcess: SpawnExecutor = (setup, events) => {
   const send = (message: object): void => {
     if (child.connected) child.send(message);
   };
-  const post = (message: ToExecutor): void => {
-    if (message.kind === 'run' && isNestedDeeper(message.attempt.payload, maxSentLevels)) {
-      throw new Error(`nested more than ${maxSentLevels} levels deep`);
-    }
-    send(message);
-  };
   send({ kind: 'setup', setup });
   const alive = setInterval(() => send({ kind: 'alive' }), setup.silenceMs / 5);
   void ended.then(() => clearInterval(alive));
   return {
     claimTable: undefined,
     ended,
-    post,
+    post: send,
     terminate: async () => {
       isExpected = true;
       child.kill('SIGKILL');

@@ -87,6 +87,18 @@ describe('what is asked', () => {
     expect(await sizes(jobs)).toEqual([1, 3, 3, 1]);
   });
 
+  it('of large results never exceeds 4 MiB, and one that is larger is sent by itself', async () => {
+    const batches = open();
+    const jobs = await running(10);
+    const text = 'x'.repeat(1_000_000);
+    const results = jobs.map((_, at) => (at === 7 ? { texts: Array(5).fill(text) } : { text }));
+    const answers = await Promise.all(
+      jobs.map((job, at) => batches.finish({ ...job, end: { ...completed, result: results[at] } })),
+    );
+    expect(new Set(answers)).toEqual(new Set(['applied']));
+    expect(await sizes(jobs)).toEqual([1, 4, 4, 1]);
+  });
+
   it('of begins does not wait for ends', async () => {
     const batches = open();
     const [ended] = await running(1);

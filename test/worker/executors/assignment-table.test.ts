@@ -25,7 +25,7 @@ function assignment(): Assignment {
     jobId: '1',
     tenantId: 'acme',
     jobType: 'report',
-    payload: {},
+    payload: '{}',
     attempt: 1,
     maxAttempts: 3,
     token: randomUUID(),
@@ -56,4 +56,21 @@ it('an executor that receives thousands of attempts late starts those that wait,
   expect(withdrawn).not.toContain(false);
   expect(given.filter((slotIndex) => claimTable.claim(slotIndex))).toEqual(waiting);
   expect(table.withdrawUnstarted()).toEqual([]);
+});
+
+it('a thousand attempts at once have a slot each, and so have a thousand that follow them', () => {
+  const claimTable = new ClaimTable();
+  const table = new AssignmentTable(claimTable);
+  for (let round = 0; round < 3; round += 1) {
+    const held = Array.from({ length: 1_000 }, () => assignment());
+    for (const one of held) table.add(one);
+    const started = held.filter((_, at) => at % 3 === 0);
+    expect(started.filter(({ slotIndex }) => claimTable.claim(slotIndex))).toEqual(started);
+    expect(table.listUnreportedStarts()).toEqual(started);
+    for (const { slotIndex } of started.slice(0, 10)) claimTable.end(slotIndex);
+    expect(held.filter((one) => table.hasEnded(one))).toEqual(started.slice(0, 10));
+    expect(table.withdrawUnstarted()).toHaveLength(666);
+    for (const { attempt } of started) table.remove(attempt.token);
+    expect(table.size).toBe(0);
+  }
 });

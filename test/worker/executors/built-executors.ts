@@ -97,7 +97,7 @@ export const attemptOf = (jobType: string, jobId = '1'): BegunAttempt => ({
   jobId,
   tenantId: 'acme',
   jobType,
-  payload: {},
+  payload: '{}',
   attempt: 1,
   maxAttempts: 3,
   token: randomUUID(),

@@ -51,7 +51,7 @@ describe.each([
 ])('from %s', (_, isolated) => {
   it.each(names)('%s changes neither the end of its attempt nor that of another', async (what) => {
     const other = pool.run('nap');
-    const end = await pool.run('posts', { payload: { what }, isolated });
+    const end = await pool.run('posts', { payload: JSON.stringify({ what }), isolated });
     expect(end).toMatchObject({ toState: 'completed', result: 'done' });
     expect(await other).toMatchObject({ toState: 'completed', result: 'slept' });
   });

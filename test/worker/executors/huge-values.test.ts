@@ -96,7 +96,7 @@ describe.each(doors)('%s', (door) => {
   it.each(values)('can be %s: its attempt ends, and nothing else does', async (value) => {
     const before = pool.events().length;
     const neighbours = [pool.run('neighbour'), pool.run('neighbour')];
-    const end = await pool.run('huge', { payload: { door, value } });
+    const end = await pool.run('huge', { payload: JSON.stringify({ door, value }) });
     const ended = await Promise.all(neighbours);
     expect(ended.map(({ result }) => result)).toEqual([process.pid, process.pid]);
     expect(JSON.stringify(end).length).toBeLessThan(3_000_000);

@@ -38,7 +38,9 @@ afterAll(async () => {
 
 it.each(['leaves', 'leaves_at_once'])('of a handler that %s are refused', async (type) => {
   const path = join(folder, type);
-  expect(await pool.run(type, { payload: { path } })).toMatchObject({ toState: 'completed' });
+  expect(await pool.run(type, { payload: JSON.stringify({ path }) })).toMatchObject({
+    toState: 'completed',
+  });
   const read = () => readFile(path, 'utf8').catch(() => '');
   await expect.poll(read, { timeout: 20_000 }).toMatch(/\]$/);
   const refused = expect.stringMatching(/^llm_aborted: the attempt ended/);

@@ -75,7 +75,7 @@ describe.each(borders)('across %s', (_border, cross) => {
       jobId: '1',
       tenantId: 'acme',
       jobType: 't',
-      payload: {},
+      payload: '{}',
       attempt: 1,
       maxAttempts: 5,
       token: 'x',

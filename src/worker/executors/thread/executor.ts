@@ -10,7 +10,7 @@ import { SecretTexts } from '../../../crypto/secrets/texts.ts';
 import { secretWatch } from '../../../crypto/secrets/watch.ts';
 import type { Tx } from '../../../db/connect.ts';
 import type { TenantPool, TenantSql } from '../../../db/tenant.ts';
-import type { PurserError } from '../../../errors.ts';
+import { messageOf, PurserError } from '../../../errors.ts';
 import { parsePayload } from '../../../handlers/define.ts';
 import type { Handler } from '../../../handlers/define.ts';
 import type { HandlerRegistry } from '../../../handlers/index.ts';
@@ -139,6 +139,7 @@ export class Executor {
         this.#running.delete(token);
         this.#endCalls(token);
         reports.flush();
+        claimTable?.end(slotIndex);
         return post({ kind: 'ended', token, end: redactAttemptEnd(secrets, end) });
       });
   }
@@ -149,7 +150,8 @@ export class Executor {
     if (handler === undefined) return withoutHandler(attempt);
     const { signal } = running.controller;
     try {
-      const opened = await openFields(attempt.payload, handler.secretPaths, attempt, openKeys);
+      const stored = parsedPayload(attempt);
+      const opened = await openFields(stored, handler.secretPaths, attempt, openKeys);
       const payload = await parsePayload(handler, opened);
       signal.throwIfAborted();
       const returned = await handler.run(
@@ -218,6 +220,18 @@ export class Executor {
     const pending = this.#calls.get(callId);
     this.#calls.delete(callId);
     return pending;
+  }
+}
+
+function parsedPayload({ payload }: BegunAttempt): unknown {
+  try {
+    return JSON.parse(payload);
+  } catch (error) {
+    const text = `the job's payload cannot be read (${messageOf(error)}); enqueue a flatter one`;
+    throw new PurserError('payload_not_delivered', text, {
+      cause: error,
+      details: { class: 'fatal' },
+    });
   }
 }
 

@@ -15,6 +15,7 @@ import type { HandlerRegistry } from '../../../handlers/index.ts';
 import { ClaimTable } from '../claim-table.ts';
 import { currentAttempt, Executor } from './executor.ts';
 import { factsOf } from './facts.ts';
+import { Outbox } from '../outbox.ts';
 import type { ExecutorSetup, FromExecutor, ToExecutor } from '../protocol.ts';
 import { packError } from '../packed-errors.ts';
 import { readableThrown, storableText } from '../../store-value.ts';
@@ -91,7 +92,8 @@ async function main(): Promise<void> {
   };
   // The supervisor's port is not for handlers.
   Reflect.deleteProperty(workerData, 'port');
-  const post = (message: FromExecutor): void => port.postMessage(message);
+  const outbox = new Outbox<FromExecutor>((messages) => port.postMessage(messages));
+  const post = (message: FromExecutor): void => outbox.add(message);
   const claimTable = new ClaimTable(memory);
   const openKeys = keysOf(setup.keys);
   let registry: HandlerRegistry;
@@ -120,13 +122,22 @@ async function main(): Promise<void> {
   recordRunningAttempt(claimTable);
   const heartbeats = setInterval(() => claimTable.heartbeat(), heartbeatEveryMs);
   claimTable.heartbeat();
-  port.on('message', (message: ToExecutor) => {
+  const receive = (message: ToExecutor): void => {
     if (message.kind !== 'stop') {
       executor.receive(message);
       return;
     }
     clearInterval(heartbeats);
     void tenant.close().finally(() => port.close());
+  };
+  port.on('message', (messages: readonly ToExecutor[]) => {
+    // Each in a turn of its own: when code of one attempt blocks, those after it have not been claimed.
+    if (messages.length > 1) for (const message of messages) setImmediate(receive, message);
+    else {
+      for (const message of messages) receive(message);
+      // No code of the attempt has run yet: it cannot keep the report of its start.
+      outbox.flush();
+    }
   });
   post({ kind: 'ready', jobTypes: factsOf(registry) });
 }
