@@ -3,7 +3,8 @@
  */
 export { enqueue, enqueueMany } from './handlers/client.ts';
 export type { EnqueueKeys, EnqueueManyOptions, EnqueueOptions } from './handlers/client.ts';
-export type { Connection, Enqueued } from './jobs/enqueue.ts';
+export type { Connection } from './jobs/connection.ts';
+export type { Enqueued } from './jobs/enqueue.ts';
 export { defineHandler } from './handlers/define.ts';
 export { secret } from './handlers/secret.ts';
 export type { Handler, HandlerDefinition, JobContext, PlainHandler } from './handlers/define.ts';

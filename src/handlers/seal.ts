@@ -5,7 +5,7 @@
 import type { OpenKeys } from '../crypto/open-keyring.ts';
 import { hasSecrets, sealFields } from '../crypto/secrets/fields.ts';
 import type { PayloadPlace, SecretPath } from '../crypto/secrets/fields.ts';
-import type { Connection } from '../jobs/enqueue.ts';
+import type { Connection } from '../jobs/connection.ts';
 import { keyVersionToWrite } from '../jobs/key-versions.ts';
 
 export type SealPayload = (

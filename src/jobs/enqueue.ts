@@ -5,27 +5,11 @@
 import type { Tx } from '../db/connect.ts';
 import type { TenantSql } from '../db/tenant.ts';
 import { PurserError } from '../errors.ts';
+import { runOn } from './connection.ts';
+import type { Connection } from './connection.ts';
+import { gathererOf } from './gathered.ts';
 import { checkRequest, checkText, maxRequestsCharacters, serialise } from './request.ts';
 import type { EnqueueRequest } from './request.ts';
-
-/** A postgres.js pool or transaction, or a `pg` pool or client: whatever the caller's transaction runs on. */
-export type Connection =
-  | { unsafe(text: string, parameters: (string | number | null)[]): PromiseLike<readonly object[]> }
-  | { query(text: string, values: unknown[]): Promise<{ rows: object[] }> };
-
-/** Runs a statement on either driver. */
-export async function runOn<R extends object>(
-  connection: Connection,
-  text: string,
-  parameters: (string | number | null)[],
-): Promise<R[]> {
-  const rows: readonly object[] =
-    'unsafe' in connection
-      ? await connection.unsafe(text, parameters)
-      : (await connection.query(text, parameters)).rows;
-  // oxlint-disable-next-line typescript/no-unsafe-type-assertion
-  return [...rows] as R[];
-}
 
 export interface Enqueued {
   readonly jobId: string;
@@ -57,7 +41,8 @@ function translate(error: unknown): unknown {
 }
 
 /**
- * Enqueues one job on the caller's connection or transaction.
+ * Enqueues one job on the caller's connection or transaction. Concurrent calls on a pool share statements, unless they
+ * have a dedup key; each is accepted when its promise resolves.
  * Throws `unknown_tenant`, `unknown_job_type`, `payload_too_large` (1 MiB), `invalid_payload` or
  * `invalid_request`; all of them are fatal to an attempt.
  */
@@ -65,27 +50,59 @@ export async function enqueue(connection: Connection, request: EnqueueRequest): 
   const payload = serialise(request.payload ?? {});
   checkText('the tenant id', request.tenantId);
   checkRequest(request);
+  const { tenantId, jobType, dedupKey } = request;
+  const priority = request.priority ?? 0;
+  const runAt = request.runAt?.toISOString() ?? null;
+  const parameters = [
+    tenantId,
+    jobType,
+    payload,
+    dedupKey ?? null,
+    runAt,
+    priority,
+    request.dedupWindowMs ?? defaultDedupWindowMs,
+    request.onDuplicate ?? 'ignore',
+  ];
+  const alone = () => enqueueAlone(connection, parameters);
+  const gatherer =
+    dedupKey === undefined && request.onDuplicate === undefined
+      ? gathererOf(connection, (requests) => enqueueGathered(connection, requests))
+      : undefined;
+  if (gatherer === undefined) return alone();
+  const facts = JSON.stringify({ tenantId, jobType, priority, runAt });
+  const jobId = await gatherer.add({
+    text: `${facts.slice(0, -1)},"payload":${payload}}`,
+    alone: async () => (await alone()).jobId,
+  });
+  return { jobId, created: true, replaced: false };
+}
+
+async function enqueueAlone(
+  connection: Connection,
+  parameters: (string | number | null)[],
+): Promise<Enqueued> {
   try {
     const [row] = await runOn<Required<Enqueued>>(
       connection,
       `select job_id::text as "jobId", created, replaced from purser.enqueue($1::text, $2::text, $3::text::jsonb,
          $4::text, $5::text::timestamptz, $6::int, $7::float8 * interval '1 millisecond', '{}', $8::text)`,
-      [
-        request.tenantId,
-        request.jobType,
-        payload,
-        request.dedupKey ?? null,
-        request.runAt?.toISOString() ?? null,
-        request.priority ?? 0,
-        request.dedupWindowMs ?? defaultDedupWindowMs,
-        request.onDuplicate ?? 'ignore',
-      ],
+      parameters,
     );
     if (row === undefined) throw new Error('purser.enqueue returned no row');
     return row;
   } catch (error) {
     throw translate(error);
   }
+}
+
+/** Fails where a row is locked, so that no request waits for the lock of another one. */
+async function enqueueGathered(connection: Connection, requests: string): Promise<string[]> {
+  const rows = await runOn<{ jobId: string }>(
+    connection,
+    'select job_id::text as "jobId" from purser.enqueue_gathered($1::text::jsonb) order by place',
+    [requests],
+  );
+  return rows.map(({ jobId }) => jobId);
 }
 
 const maxRequests = 10_000;

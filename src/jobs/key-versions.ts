@@ -5,8 +5,8 @@
 import type { EncryptionKeyManager } from '../crypto/keyring.ts';
 import type { Queryable } from '../db/connect.ts';
 import { PurserError } from '../errors.ts';
-import { runOn } from './enqueue.ts';
-import type { Connection } from './enqueue.ts';
+import { runOn } from './connection.ts';
+import type { Connection } from './connection.ts';
 
 /**
  * The primary version if every process seen in the last 60 s has that same key, otherwise the newest version that all have.

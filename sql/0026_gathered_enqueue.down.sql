@@ -1,0 +1,1 @@
+drop function purser.enqueue_gathered(jsonb);

@@ -1,0 +1,139 @@
+/**
+ * Concurrent enqueues on one pool, outside of transactions, share statements: the cost of one is a round trip and a
+ * commit. A call by itself is sent at once. A request that cannot be enqueued fails alone, and none is enqueued twice.
+ */
+import { codeOf } from '../errors.ts';
+import type { Connection } from './connection.ts';
+
+/** A request that was checked, as JSON text of purser.enqueue_requests. */
+export interface GatheredRequest {
+  readonly text: string;
+  /** Enqueues it in a statement of its own. */
+  readonly alone: () => Promise<string>;
+}
+
+interface Waiting extends GatheredRequest {
+  readonly resolve: (jobId: string | Promise<string>) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/** Enqueues all requests of a JSON array, or none. Answers their job ids in order. */
+type SendTogether = (requests: string) => Promise<string[]>;
+
+const maxTogether = 500;
+const maxCharacters = 4 * 1024 * 1024;
+/** A request waits for the answer to an earlier statement, but no longer: that one may wait for a lock. */
+const longestWaitMs = 20;
+
+/**
+ * Errors after which the statement has certainly changed nothing. A lost connection is none: its commit may have
+ * happened, so repeating could enqueue twice.
+ */
+const rolledBack = /^(PU|P0|22|23|40|42|54|55)/;
+
+export class Gatherer {
+  readonly #sendTogether: SendTogether;
+  #waiting: Waiting[] = [];
+  #inFlight = 0;
+  #isScheduled = false;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(sendTogether: SendTogether) {
+    this.#sendTogether = sendTogether;
+  }
+
+  /** Resolves to the job's id, like `alone`. */
+  add(request: GatheredRequest): Promise<string> {
+    const answer = new Promise<string>((resolve, reject) => {
+      this.#waiting.push({ ...request, resolve, reject });
+    });
+    if (this.#inFlight > 0) {
+      this.#timer ??= setTimeout(() => this.#send(), longestWaitMs);
+    } else if (!this.#isScheduled) {
+      this.#isScheduled = true;
+      // After the callbacks of this turn: their requests go together.
+      process.nextTick(() => this.#send());
+    }
+    return answer;
+  }
+
+  #send(): void {
+    this.#isScheduled = false;
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const batch = this.#takeBatch();
+    if (batch.length === 0) return;
+    this.#inFlight += 1;
+    void enqueueBatch(batch, this.#sendTogether).finally(() => {
+      this.#inFlight -= 1;
+      this.#send();
+    });
+    if (this.#waiting.length > 0) this.#timer = setTimeout(() => this.#send(), longestWaitMs);
+  }
+
+  #takeBatch(): Waiting[] {
+    let characters = 0;
+    let count = 0;
+    for (const { text } of this.#waiting) {
+      characters += text.length;
+      if (count > 0 && (count === maxTogether || characters > maxCharacters)) break;
+      count += 1;
+    }
+    return this.#waiting.splice(0, count);
+  }
+}
+
+async function enqueueBatch(batch: readonly Waiting[], send: SendTogether): Promise<void> {
+  const [first] = batch;
+  if (batch.length === 1 && first !== undefined) {
+    const answer = first.alone();
+    first.resolve(answer);
+    await answer.catch(() => {});
+    return;
+  }
+  try {
+    const jobIds = await send(`[${batch.map(({ text }) => text).join(',')}]`);
+    for (const [index, { resolve, reject }] of batch.entries()) {
+      const jobId = jobIds[index];
+      if (jobId === undefined) reject(new Error('purser.enqueue_gathered returned too few rows'));
+      else resolve(jobId);
+    }
+  } catch (error) {
+    const isUndone = rolledBack.test(codeOf(error));
+    for (const { alone, resolve, reject } of batch) {
+      if (isUndone) resolve(alone());
+      else reject(error);
+    }
+  }
+}
+
+const gatherers = new WeakMap<object, Gatherer>();
+
+/** undefined for what may be in a transaction: a transaction, a client, a pool with one connection. */
+export function gathererOf(
+  connection: Connection,
+  sendTogether: SendTogether,
+): Gatherer | undefined {
+  const known = gatherers.get(connection);
+  if (known !== undefined) return known;
+  if (!isPool(connection)) return undefined;
+  const gatherer = new Gatherer(sendTogether);
+  gatherers.set(connection, gatherer);
+  return gatherer;
+}
+
+/** postgres.js: only a pool can begin a transaction. pg: only a pool counts its clients. */
+function isPool(connection: Connection): boolean {
+  const isOne =
+    'begin' in connection
+      ? !('savepoint' in connection || 'release' in connection)
+      : 'totalCount' in connection && 'idleCount' in connection;
+  return isOne && maxOf(connection) > 1;
+}
+
+function maxOf(connection: Connection): number {
+  if (!('options' in connection)) return 0;
+  const { options } = connection;
+  const isObject = typeof options === 'object' && options !== null && 'max' in options;
+  return isObject ? Number(options.max) : 0;
+}
