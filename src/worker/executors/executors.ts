@@ -17,6 +17,7 @@ import type { ExecutorSetup, FromExecutor, JobTypeFacts } from './protocol.ts';
 import type { SpawnExecutor } from './spawn.ts';
 import { defaultTiming } from './timing.ts';
 import type { ExecutorTiming } from './timing.ts';
+import { PatchingTypes } from './patching-types.ts';
 import { answerLlmCall } from './llm-calls.ts';
 import { unpackError } from './packed-errors.ts';
 
@@ -52,6 +53,7 @@ export class Executors {
   readonly #timing: ExecutorTiming;
   readonly #executors = new Set<ManagedExecutor>();
   readonly #waitingSuspects: Assignment[] = [];
+  readonly #patching: PatchingTypes;
   readonly #checkTimer: NodeJS.Timeout;
   #checkedAtMs = performance.now();
   #listener: ExecutorsListener | undefined;
@@ -63,6 +65,7 @@ export class Executors {
 
   private constructor(options: ExecutorsOptions) {
     this.#options = options;
+    this.#patching = new PatchingTypes(options.log);
     this.#timing = { ...defaultTiming, ...options.timing };
     this.#checkTimer = setInterval(() => this.#checkHeartbeats(), checkEveryMs);
   }
@@ -129,7 +132,7 @@ export class Executors {
   }
 
   #assign(assignment: Assignment): void {
-    const kind = assignment.attempt.isolated ? 'alone' : assignment.facts.isolation;
+    const kind = this.#patching.kindFor(assignment);
     const returned = (reason: string, afterMs: number) =>
       assignment.resolve(returnAfter(reason, afterMs));
     if (this.#closed) returned('the worker is stopping', 0);
@@ -202,8 +205,7 @@ export class Executors {
   #receive(executor: ManagedExecutor, message: FromExecutor): void {
     switch (message.kind) {
       case 'ready':
-        this.#opening?.(message.jobTypes);
-        return;
+        return this.#opening?.(message.jobTypes);
       case 'load_failed': {
         const error = unpackError(message.error);
         this.#opening?.(error);
@@ -213,11 +215,11 @@ export class Executors {
         return;
       }
       case 'report':
-        this.#listener?.report(message.token, message);
-        return;
+        return this.#listener?.report(message.token, message);
+      case 'built_in_changed':
+        return this.#patching.add(message);
       case 'llm_output_checked':
-        this.#options.llm.countAnswer(message.fits);
-        return;
+        return this.#options.llm.countAnswer(message.fits);
       case 'llm_call': {
         const assignment = executor.find(message.token);
         void answerLlmCall(this.#options, assignment, message).then((answer) =>

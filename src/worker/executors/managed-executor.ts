@@ -172,35 +172,34 @@ export class ManagedExecutor {
 
   #receive(message: FromExecutor): void {
     if (this.#phase === 'ended') return;
+    const { events, timing, log, applicationName } = this.#options;
     switch (message.kind) {
       case 'started':
-        this.#started(this.find(message.token));
-        return;
+        return this.#started(this.find(message.token));
       case 'aborting':
-        this.find(message.token)?.controller.abort(unpackError(message.reason));
-        return;
+        return this.find(message.token)?.controller.abort(unpackError(message.reason));
       case 'abort_ignored':
-        this.#abortIgnored(message.token);
-        return;
+        return this.#abortIgnored(message.token);
       case 'ended':
         this.#assignments.remove(message.token)?.resolve(message.end);
         this.#reportIdle();
         return;
       case 'foreign':
         if (!this.#foreignLogged) {
-          const { applicationName, log } = this.#options;
           log.warn({ executor: applicationName }, 'foreign_message_ignored');
         }
         this.#foreignLogged = true;
         return;
       case 'retire':
-        this.#options.log.warn({ reason: message.reason }, 'executor_retired');
-        this.retire(message.reason, this.#options.timing.drainMs);
-        return;
+        log.warn({ reason: message.reason }, 'executor_retired');
+        return this.retire(message.reason, timing.drainMs);
+      case 'built_in_changed':
+        events.message(this, message);
+        return this.retire(`a handler changed ${message.property}`, timing.drainMs);
       default:
         clearTimeout(this.#loadTimer);
         this.#loadTimer = undefined;
-        this.#options.events.message(this, message);
+        events.message(this, message);
     }
   }
 

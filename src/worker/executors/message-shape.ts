@@ -64,6 +64,8 @@ const checks: Readonly<Record<FromExecutor['kind'], (message: Fields) => boolean
   llm_call: ({ token, callId, call }) => isText(token) && isCount(callId) && isFields(call),
   llm_output_checked: ({ fits }) => typeof fits === 'boolean',
   retire: ({ reason }) => isText(reason),
+  built_in_changed: ({ property, jobTypes }) =>
+    isText(property) && Array.isArray(jobTypes) && jobTypes.every(isText),
   foreign: () => true,
   died: ({ cause }) =>
     isFields(cause) &&

@@ -1,4 +1,7 @@
 /** Sends the messages of one turn of the event loop as one, in order. */
+// Not the globals, which a handler can replace.
+import { performance } from 'node:perf_hooks';
+import { clearImmediate, setImmediate } from 'node:timers';
 
 /** In a turn that lasts longer, because handlers compute, messages are sent in between. */
 const maxAgeMs = 2;

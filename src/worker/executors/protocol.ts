@@ -77,6 +77,13 @@ export type FromExecutor =
   | { readonly kind: 'llm_output_checked'; readonly fits: boolean }
   /** The state of its code is unknown since an uncaught exception: it must take no new attempts. */
   | { readonly kind: 'retire'; readonly reason: string }
+  /** A handler changed a built-in, for every later job of the thread: it must take no new attempts. */
+  | {
+      readonly kind: 'built_in_changed';
+      readonly property: string;
+      /** Types of the jobs that ran since the last check. */
+      readonly jobTypes: readonly string[];
+    }
   /** A handler or a library sent a message that is not of this protocol; it was dropped. */
   | { readonly kind: 'foreign' }
   /** Only from a process of one suspect: how its thread ended. */

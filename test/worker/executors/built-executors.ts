@@ -51,6 +51,7 @@ export interface BuiltPool {
   readonly executors: Executors;
   /** Events of its log. */
   readonly events: () => string[];
+  readonly lines: () => Record<string, unknown>[];
   run(
     jobType: string,
     more?: Partial<BegunAttempt>,
@@ -81,6 +82,7 @@ export async function openPool(
   return {
     executors,
     events: () => lines.map((line) => String((JSON.parse(line) as { event: unknown }).event)),
+    lines: () => lines.map((line) => JSON.parse(line) as Record<string, unknown>),
     run: (jobType, more = {}, controller = new AbortController()) => {
       lastJobId += 1;
       return executors.run({ ...attemptOf(jobType, String(lastJobId)), ...more }, controller);

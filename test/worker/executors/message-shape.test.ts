@@ -32,6 +32,7 @@ const messages: { [K in FromExecutor['kind']]: Extract<FromExecutor, { readonly 
   llm_call: { kind: 'llm_call', token, callId: 1, call },
   llm_output_checked: { kind: 'llm_output_checked', fits: true },
   retire: { kind: 'retire', reason: 'x' },
+  built_in_changed: { kind: 'built_in_changed', property: 'Date.now', jobTypes: ['report'] },
   foreign: { kind: 'foreign' },
   died: { kind: 'died', cause: { how: 'heap', text: 'x' } },
 };

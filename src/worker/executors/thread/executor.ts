@@ -3,6 +3,7 @@
  * and forwards its reports and LLM calls. Deadlines are the supervisor's.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { setTimeout } from 'node:timers';
 import type { DestinationStream } from 'pino';
 import type { OpenKeys } from '../../../crypto/open-keyring.ts';
 import { openFields } from '../../../crypto/secrets/fields.ts';
@@ -10,22 +11,24 @@ import { SecretTexts } from '../../../crypto/secrets/texts.ts';
 import { secretWatch } from '../../../crypto/secrets/watch.ts';
 import type { Tx } from '../../../db/connect.ts';
 import type { TenantPool, TenantSql } from '../../../db/tenant.ts';
-import { messageOf, PurserError } from '../../../errors.ts';
+import { PurserError } from '../../../errors.ts';
 import { parsePayload } from '../../../handlers/define.ts';
 import type { Handler } from '../../../handlers/define.ts';
 import type { HandlerRegistry } from '../../../handlers/index.ts';
 import { payloadSealer } from '../../../handlers/seal.ts';
 import type { AttemptEnd, BegunAttempt } from '../../../jobs/attempts.ts';
 import { lateCall } from '../../../llm/llm.ts';
-import type { LlmCall, LlmReply } from '../../../llm/llm.ts';
 import { createHandlerLlm } from '../../../llm/handler-llm.ts';
 import { makeContext } from './attempt-context.ts';
 import type { ContextParts } from './attempt-context.ts';
 import { AttemptLog } from './attempt-log.ts';
+import type { BuiltInWatch } from './built-in-watch.ts';
 import { endOfReturn, endOfThrow } from '../../classify.ts';
 import type { ClaimTable } from '../claim-table.ts';
 import type { FromExecutor, ToExecutor } from '../protocol.ts';
 import { packError, unpackError } from '../packed-errors.ts';
+import { parsedPayload } from './parsed-payload.ts';
+import { PendingCalls } from './pending-calls.ts';
 import { redactAttemptEnd, redactError, redactResult, refuseSecrets } from './redact.ts';
 
 export interface ExecutorOptions {
@@ -36,6 +39,7 @@ export interface ExecutorOptions {
   readonly graceMs: number;
   readonly stderr: DestinationStream;
   readonly post: (message: FromExecutor) => void;
+  readonly builtIns?: BuiltInWatch | undefined;
   /** undefined in a process: its attempts are given to no other executor. */
   readonly claimTable: ClaimTable | undefined;
 }
@@ -48,12 +52,6 @@ interface Running {
   readonly secrets: SecretTexts;
 }
 
-interface PendingCall {
-  readonly token: string;
-  readonly resolve: (reply: LlmReply) => void;
-  readonly reject: (error: unknown) => void;
-}
-
 const graceSteps = 10;
 
 /** The attempt whose code runs now, through all its callbacks and promises. */
@@ -62,27 +60,26 @@ export const currentAttempt = new AsyncLocalStorage<Running>();
 export class Executor {
   readonly #options: ExecutorOptions;
   readonly #running = new Map<string, Running>();
-  readonly #calls = new Map<number, PendingCall>();
-  #lastCallId = 0;
+  readonly #calls: PendingCalls;
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
+    this.#calls = new PendingCalls(options.post);
   }
 
   /** Handles one message of the supervisor, all kinds but `stop`. */
   receive(message: ToExecutor): void {
     switch (message.kind) {
       case 'run':
-        if (this.#options.claimTable?.claim(message.slotIndex) !== false) this.#start(message);
-        return;
+        return this.#startOnce(message);
       case 'abort':
         this.#abort(message.token, unpackError(message.reason));
         return;
       case 'llm_reply':
-        this.#takeCall(message.callId)?.resolve(message.reply);
+        this.#calls.take(message.callId)?.resolve(message.reply);
         return;
       case 'llm_error':
-        this.#takeCall(message.callId)?.reject(unpackError(message.error));
+        this.#calls.take(message.callId)?.reject(unpackError(message.error));
         return;
       default:
     }
@@ -120,6 +117,15 @@ export class Executor {
     else setTimeout(() => this.#countGrace(token, steps - 1), this.#options.graceMs / graceSteps);
   }
 
+  /** Unless the supervisor gives it to another executor; it does where built-ins of this one have changed. */
+  #startOnce(message: { attempt: BegunAttempt; slotIndex: number }): void {
+    const { builtIns, claimTable } = this.#options;
+    const { token, jobType } = message.attempt;
+    if (builtIns?.mayStart(token, jobType) === false) return;
+    if (claimTable?.claim(message.slotIndex) === false) builtIns?.ended(token);
+    else this.#start(message);
+  }
+
   #start({ attempt, slotIndex }: { attempt: BegunAttempt; slotIndex: number }): void {
     const { token } = attempt;
     const { post, claimTable } = this.#options;
@@ -133,15 +139,35 @@ export class Executor {
       failed: () => reports.decryptionFailed(),
     };
     claimTable?.setRunning(slotIndex);
-    void currentAttempt
-      .run(running, () => secretWatch.run(watch, () => this.#endOf(attempt, running, reports)))
-      .then((end) => {
-        this.#running.delete(token);
-        this.#endCalls(token);
-        reports.flush();
-        claimTable?.end(slotIndex);
-        return post({ kind: 'ended', token, end: redactAttemptEnd(secrets, end) });
-      });
+    const work = currentAttempt.run(running, () =>
+      secretWatch.run(watch, () => this.#endOf(attempt, running, reports)),
+    );
+    void this.#postEnd(work, running, reports);
+  }
+
+  /** Awaits, so that a handler that replaced Promise.prototype.then cannot lose the end. */
+  async #postEnd(
+    work: Promise<AttemptEnd>,
+    { token, secrets, slotIndex }: Running,
+    reports: AttemptLog,
+  ): Promise<void> {
+    const { post, builtIns, claimTable } = this.#options;
+    try {
+      const end = await work;
+      this.#running.delete(token);
+      this.#calls.end(token);
+      reports.flush();
+      const judged = redactAttemptEnd(secrets, builtIns?.judge(end) ?? end);
+      claimTable?.end(slotIndex);
+      post({ kind: 'ended', token, end: judged });
+    } catch {
+      // Built-ins that this code needs do not work any more: the supervisor ends the attempt.
+      this.#running.delete(token);
+      claimTable?.end(slotIndex);
+      post({ kind: 'aborting', token, reason: builtInsBroken });
+      post({ kind: 'abort_ignored', token });
+    }
+    builtIns?.ended(token);
   }
 
   async #endOf(attempt: BegunAttempt, running: Running, reports: AttemptLog): Promise<AttemptEnd> {
@@ -177,7 +203,9 @@ export class Executor {
     const { jobId, tenantId, jobType, token } = attempt;
     const openLog = () => reports.logger({ level, stderr, about: { jobId, tenantId, jobType } });
     const llm = createHandlerLlm(
-      (call) => this.#call(token, call),
+      // A call after the attempt's end would have no one who answers it.
+      (call) =>
+        this.#running.has(token) ? this.#calls.send(token, call) : Promise.reject(lateCall()),
       (fits) => post({ kind: 'llm_output_checked', fits }),
     );
     const seal = (sql: TenantSql | Tx, childType: string, child: object): Promise<object> => {
@@ -198,42 +226,16 @@ export class Executor {
     };
     return makeContext(given, payload);
   }
-
-  #call(token: string, call: LlmCall): Promise<LlmReply> {
-    if (!this.#running.has(token)) return Promise.reject(lateCall());
-    this.#lastCallId += 1;
-    const callId = this.#lastCallId;
-    return new Promise((resolve, reject) => {
-      this.#calls.set(callId, { token, resolve, reject });
-      this.#options.post({ kind: 'llm_call', token, callId, call });
-    });
-  }
-
-  /** A call without an answer would keep its room among the calls in flight. */
-  #endCalls(token: string): void {
-    for (const [callId, call] of this.#calls) {
-      if (call.token === token) this.#takeCall(callId)?.reject(lateCall());
-    }
-  }
-
-  #takeCall(callId: number): PendingCall | undefined {
-    const pending = this.#calls.get(callId);
-    this.#calls.delete(callId);
-    return pending;
-  }
 }
 
-function parsedPayload({ payload }: BegunAttempt): unknown {
-  try {
-    return JSON.parse(payload);
-  } catch (error) {
-    const text = `the job's payload cannot be read (${messageOf(error)}); enqueue a flatter one`;
-    throw new PurserError('payload_not_delivered', text, {
-      cause: error,
-      details: { class: 'fatal' },
-    });
-  }
-}
+/** Packed before any handler ran. */
+const builtInsBroken = packError(
+  new PurserError(
+    'built_ins_broken',
+    'the attempt could not be ended where it ran: built-ins of the thread (Object, Array, JSON, ...) do not work ' +
+      'any more; do not replace them while a job runs',
+  ),
+);
 
 /** The handlers module changed while the worker runs. Another worker, or this one after a restart, may have the type. */
 function withoutHandler({ jobType }: BegunAttempt): AttemptEnd {

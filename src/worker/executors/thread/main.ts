@@ -13,6 +13,7 @@ import { stderrDestination } from '../../../log.ts';
 import { openRegistry } from '../../../handlers/index.ts';
 import type { HandlerRegistry } from '../../../handlers/index.ts';
 import { ClaimTable } from '../claim-table.ts';
+import { BuiltInWatch } from './built-in-watch.ts';
 import { currentAttempt, Executor } from './executor.ts';
 import { factsOf } from './facts.ts';
 import { Outbox } from '../outbox.ts';
@@ -22,6 +23,7 @@ import { readableThrown, storableText } from '../../store-value.ts';
 
 const heartbeatEveryMs = 100;
 const maxMessageLength = 4_000;
+const maxPropertyLength = 200;
 
 /** Records before each callback which attempt's code runs, so that the supervisor sees which one blocks the loop. */
 function recordRunningAttempt(claimTable: ClaimTable): void {
@@ -92,10 +94,15 @@ async function main(): Promise<void> {
   };
   // The supervisor's port is not for handlers.
   Reflect.deleteProperty(workerData, 'port');
-  const outbox = new Outbox<FromExecutor>((messages) => port.postMessage(messages));
+  const send = port.postMessage.bind(port);
+  const outbox = new Outbox<FromExecutor>((messages) => send(messages));
   const post = (message: FromExecutor): void => outbox.add(message);
   const claimTable = new ClaimTable(memory);
   const openKeys = keysOf(setup.keys);
+  const builtIns = new BuiltInWatch(({ property, jobTypes }) => {
+    const name = executor.redact(property.slice(0, maxPropertyLength));
+    post({ kind: 'built_in_changed', property: name, jobTypes });
+  });
   let registry: HandlerRegistry;
   try {
     registry = await openRegistry(setup.handlersModule, openKeys, setup.finops);
@@ -116,6 +123,7 @@ async function main(): Promise<void> {
     stderr: stderrDestination(),
     post,
     claimTable,
+    builtIns,
   });
   trapFaults(executor, post);
   redactOutput(executor);
