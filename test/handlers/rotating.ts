@@ -28,7 +28,7 @@ export async function rotateAll({ system, tenant }: Database): Promise<Outcome[]
     const ctx: JobContext<unknown> = {
       jobId: attempt.jobId,
       tenantId: attempt.tenantId,
-      payload: attempt.payload,
+      payload: JSON.parse(attempt.payload),
       attempt: 1,
       token: attempt.token,
       signal: new AbortController().signal,
