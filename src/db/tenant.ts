@@ -4,15 +4,17 @@
  * never commit.
  */
 import { randomUUID } from 'node:crypto';
-import postgres from 'postgres';
+import type postgres from 'postgres';
 import { PurserError } from '../errors.ts';
 import type { Sql, Tx } from './connect.ts';
 import type { SessionPool } from './guard/session-pool.ts';
-import { asOutage, databaseUnavailable, idleInTransactionMs } from './guard/outage.ts';
+import { brokenLock } from './broken-locks.ts';
+import { enter, fence, forgetSession } from './guard/boundaries.ts';
+import type { Entry } from './guard/boundaries.ts';
+import { asOutage, isLostSession } from './guard/outage.ts';
 import { refuseNested, runInside } from './guard/nesting.ts';
 import type { Entered } from './guard/nesting.ts';
 import { runTransaction } from './guard/transaction.ts';
-import type { Identity } from './guard/transaction.ts';
 import { refusalOf } from './refusals.ts';
 import type { Refusal } from './refusals.ts';
 
@@ -44,6 +46,8 @@ export interface BeginOptions {
 interface TransactionOptions extends BeginOptions {
   /** The transaction is one statement: no code of the handler runs inside of it. */
   readonly isStatement?: boolean;
+  /** It asks why another one was lost. */
+  readonly isQuestion?: boolean;
 }
 
 export interface TenantPool {
@@ -69,68 +73,6 @@ export interface TenantContext {
   readonly storable?: ((result: unknown) => unknown) | undefined;
 }
 
-const noDeadlineStatementMs = 600_000;
-
-/**
- * A connection's last borrower may have been another tenant: its settings (a time zone, a search_path), its
- * cursors, its temporary tables, which no policy guards, and its prepared statements, which could stand in for
- * those of this one, are not for this tenant.
- */
-const forgetSession =
-  'reset all; close all; deallocate all; discard sequences; discard temp; unlisten *; select pg_advisory_unlock_all()';
-const mode = 'isolation level read committed read write';
-/** In a transaction of its own: a ROLLBACK of the tenant's would bring back what was forgotten. */
-const beginAnew = `begin; ${forgetSession}; commit; begin ${mode}`;
-
-async function enter(
-  sql: postgres.ReservedSql,
-  pool: TenantPool,
-  context: TenantContext,
-): Promise<Identity> {
-  const remainingMs =
-    context.deadlineMs === undefined
-      ? noDeadlineStatementMs
-      : Math.max(1, Math.ceil(context.deadlineMs - Date.now()));
-  const entering = sql<Identity[]>`
-    select set_config('role', ${pool.switchRole ? 'purser_tenant' : 'none'}, true),
-           set_config('purser.token', ${context.token}, true),
-           set_config('idle_in_transaction_session_timeout', ${String(idleInTransactionMs)}, true),
-           set_config('statement_timeout', ${String(remainingMs)}, true),
-           ${pool.checksConnection ? sql`set_config('client_connection_check_interval', '1000', true),` : sql``}
-           pg_current_xact_id()::text as xid, pg_backend_pid() as pid`;
-  const begin = [beginAnew, pool.settings].join('; ');
-  // In this order (a query of postgres.js is sent when it is waited for), without a wait in between.
-  const [begun] = await Promise.allSettled([sql.unsafe(begin), entering]);
-  if (begun.status === 'rejected') throw asUnreset(begun.reason);
-  const [identity] = await entering;
-  return identity ?? { xid: null, pid: 0 };
-}
-
-/** The reset fails with more temporary tables than locks, or a very short timeout; the session is then unusable. */
-function asUnreset(error: unknown): unknown {
-  return error instanceof postgres.PostgresError
-    ? databaseUnavailable(`a session could not be reset (${error.code})`, error)
-    : error;
-}
-
-/** Locks the attempt and refuses a stale token, as the last statement before COMMIT. */
-async function fence(
-  sql: postgres.ReservedSql,
-  completion: string | null | undefined,
-  { xid }: Identity,
-): Promise<Identity | undefined> {
-  const [row] =
-    completion === undefined
-      ? await sql<Identity[]>`
-          select purser.commit_fence(), pg_catalog.pg_current_xact_id_if_assigned()::text as xid,
-                 pg_catalog.pg_backend_pid() as pid`
-      : await sql<Identity[]>`
-          select purser.complete_attempt(${completion}::text::jsonb), ${xid}::text as xid,
-                 pg_catalog.pg_backend_pid() as pid
-          where pg_catalog.pg_current_xact_id_if_assigned()::text = ${xid}::text`;
-  return row;
-}
-
 /**
  * Runs `fn` in one transaction of the token's tenant. Throws PU001 or PU002 (SQLSTATE) without a valid token,
  * `nested_transaction` inside a transaction of this token, and `nested_tenant` inside one of another token.
@@ -148,6 +90,7 @@ export async function withTenant<T>(
   const begunAtMs = performance.now();
   let role = 'purser_tenant';
   let transaction: Entered | undefined;
+  let entry: Entry | undefined;
   const told = new Set<unknown>();
   const tell = (error: unknown): void => {
     const refusal = told.has(error) ? undefined : refusalOf(error, role);
@@ -161,7 +104,7 @@ export async function withTenant<T>(
       signal?.throwIfAborted();
       if (!pool.switchRole) role = session.login;
       return runTransaction(session, {
-        enter: (sql) => enter(sql, pool, context),
+        enter: async (sql) => (entry = await enter(sql, pool, context)),
         body: (tx) => {
           transaction = { token, tx, isOpen: true };
           return runInside(transaction, () => fn(tx));
@@ -178,11 +121,27 @@ export async function withTenant<T>(
     }, borrower);
   } catch (error) {
     tell(error);
-    throw asOutage(error, performance.now() - begunAtMs);
+    const lostAfterMs = performance.now() - begunAtMs;
+    const lost = options.isQuestion !== true && isLostSession(error) ? entry : undefined;
+    const broken = lost === undefined ? undefined : await whyEnded(pool, token, lost);
+    throw broken ?? asOutage(error, lostAfterMs);
   } finally {
     if (transaction !== undefined) transaction.isOpen = false;
   }
 }
+
+/** Whether the sweep ended the transaction for a lock that it held. */
+const whyEnded = (pool: TenantPool, token: string, { pid, since }: Entry) =>
+  brokenLock(async () => {
+    const [row] = await withTenant(
+      pool,
+      { token },
+      (tx) => tx<{ lock: string | null }[]>`
+        select purser.broken_lock(${pid}::integer, ${since}::numeric) as lock`,
+      { isStatement: true, isQuestion: true },
+    );
+    return row?.lock;
+  });
 
 /** Callers in plain JavaScript have no type check, and the driver's own `begin` takes a mode first. */
 function checkFunction(fn: unknown): void {

@@ -45,6 +45,7 @@ async function takeFirst(tx: Tx, texts: readonly string[]): Promise<string | und
  */
 const functionLocks: Readonly<Record<string, readonly string[] | 'reads'>> = {
   'purser.acts_for_tenant()': 'reads',
+  'purser.broken_lock(integer,numeric)': 'reads',
   'purser.commit_fence()': ['select purser.commit_fence()'],
   'purser.complete_attempt(jsonb)': [`select purser.complete_attempt('{}')`],
   'purser.current_tenant()': 'reads',

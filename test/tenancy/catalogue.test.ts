@@ -49,6 +49,7 @@ describe('the role purser_tenant', () => {
         and has_function_privilege('purser_tenant', p.oid, 'execute') order by 1`;
     expect(rows.map(({ name }) => name)).toEqual([
       'acts_for_tenant',
+      'broken_lock',
       'commit_fence',
       'complete_attempt',
       'current_tenant',

@@ -27,6 +27,12 @@ export function asOutage(error: unknown, afterMs: number): unknown {
   return databaseUnavailable(`the database went away during a tenant transaction (${code})`, error);
 }
 
+/** Whether the session is gone: the server ended it or went away, or the connection was lost. */
+export function isLostSession(error: unknown): boolean {
+  const code = codeOf(error);
+  return code === '57P01' || lostConnection.has(code);
+}
+
 export function databaseUnavailable(message: string, cause: unknown): PurserError {
   return new PurserError('database_unavailable', message, {
     cause,
