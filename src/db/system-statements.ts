@@ -50,7 +50,7 @@ export const systemStatements: Readonly<Record<string, LockRule>> = {
   'jobs/dispatch.ts claimJobs': 'skips',
   'jobs/enqueue.ts enqueueAlone': 'operator',
   'jobs/enqueue.ts enqueueChild': 'tenant',
-  'jobs/enqueue.ts enqueueGathered': 'timeout',
+  'jobs/enqueue.ts enqueueGathered': 'operator',
   'jobs/enqueue.ts enqueueMany': 'operator',
   'jobs/leases.ts renewLeases': 'skips',
   'jobs/leases.ts storeProgress': 'skips',

@@ -83,7 +83,7 @@ export const walkedCommands: readonly WalkedCommand[] = [
       'costs/uploads/uploads.ts makeReady',
       'db/tenant.ts closeOperatorToken',
       'db/tenant.ts openOperatorToken',
-      'jobs/enqueue.ts enqueue',
+      'jobs/enqueue.ts enqueueAlone',
       'schedules/first-run.ts delayFirstRuns',
       'schedules/first-run.ts endFirstRunDelay',
     ],
@@ -148,6 +148,7 @@ export const walkedElsewhere: readonly string[] = [
   'db/locks/migration.ts lockMigrations',
   'db/migrate.ts migrateDown',
   'db/migrate.ts migrateUp',
+  'jobs/enqueue.ts enqueueGathered',
   'jobs/enqueue.ts enqueueMany',
   'schedules/defaults.ts addMissingSchedules',
 ];
