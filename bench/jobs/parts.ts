@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { AttemptEnd, BegunAttempt } from '../../src/jobs/attempts.ts';
 import type { DispatchedJob } from '../../src/jobs/dispatch.ts';
-import type { Entry } from '../../src/queues/backend.ts';
+import type { EntryJob } from '../../src/worker/execute.ts';
 import { fleetEnvironment, tenants } from './fleet.ts';
 import type { FleetDatabase, Setting } from './fleet.ts';
 
@@ -48,11 +48,11 @@ export async function openParts(setting: Setting, database: FleetDatabase) {
   const batches = build.createBatches({ sql, workerId: 'bench', leaseMs, log });
   const room = concurrency * entriesPerSlot;
   /** BullMQ's worker over no-op work; `seen` hears of each entry. */
-  const startTaking = (seen: (entry: Entry) => void) => {
+  const startTaking = (seen: (entry: EntryJob) => void) => {
     const worker = backend.worker(
       type,
       async ({ data }) => {
-        seen(data);
+        for (const jobId of data.jobIds) seen({ jobId, entryId: data.entryId });
         await Promise.resolve();
       },
       { concurrency },
@@ -87,8 +87,8 @@ export async function openParts(setting: Setting, database: FleetDatabase) {
         await transport.add(jobs.slice(from, from + room));
       }
     },
-    fetch: async (count: number): Promise<Entry[]> => {
-      const entries: Entry[] = [];
+    fetch: async (count: number): Promise<EntryJob[]> => {
+      const entries: EntryJob[] = [];
       const { promise, resolve } = withResolver();
       let finished = 0;
       const worker = startTaking((entry) => entries.push(entry));
@@ -102,18 +102,18 @@ export async function openParts(setting: Setting, database: FleetDatabase) {
     },
     /** Ask for the next entry before it is added. */
     fetchOneByOne: () => {
-      let taken: ((entry: Entry) => void) | undefined;
+      let taken: ((entry: EntryJob) => void) | undefined;
       const worker = startTaking((entry) => taken?.(entry));
       return {
         next: () =>
-          new Promise<Entry>((resolve) => {
+          new Promise<EntryJob>((resolve) => {
             taken = resolve;
           }),
         stop: () => worker.close(true),
       };
     },
-    begin: async ({ jobId, dispatchNo }: Entry): Promise<BegunAttempt> => {
-      const attempt = await batches.begin({ jobId, dispatchNo, token: randomUUID() });
+    begin: async ({ jobId, entryId }: EntryJob): Promise<BegunAttempt> => {
+      const attempt = await batches.begin({ jobId, entryId, token: randomUUID() });
       if (attempt === undefined) throw new Error(`job ${jobId} did not begin`);
       return attempt;
     },

@@ -24,6 +24,8 @@ export interface Heartbeat extends ProcessFacts {
   readonly jobTypes: readonly string[];
   /** How many jobs of each type it runs at once; one number per job type. */
   readonly typeSlots: readonly number[];
+  /** How long a job of each type runs, in milliseconds; null where that is not known. Default: of none. */
+  readonly typeRunMs?: readonly (number | null)[];
   /** Maximum number of jobs that it runs at once, of all types together. */
   readonly slots: number;
   readonly running: number;
@@ -36,16 +38,17 @@ export interface Heartbeat extends ProcessFacts {
 export async function writeHeartbeat(sql: Queryable, beat: Heartbeat): Promise<void> {
   await sql`
     insert into public.heartbeats as h
-      (process_id, role, version, hostname, pid, job_types, type_slots, slots, running, progressed_at,
+      (process_id, role, version, hostname, pid, job_types, type_slots, type_run_ms, slots, running, progressed_at,
        metrics, known_keys, primary_key_version, process_clock_at)
     values (${beat.processId}, ${beat.role}, ${beat.version}, ${beat.hostname}, ${beat.pid},
-      ${[...beat.jobTypes]}::text[], ${[...beat.typeSlots]}::int[], ${beat.slots}, ${beat.running},
+      ${[...beat.jobTypes]}::text[], ${[...beat.typeSlots]}::int[],
+      ${[...(beat.typeRunMs ?? [])]}::real[], ${beat.slots}, ${beat.running},
       now() - ${Math.max(0, Date.now() - beat.progressedAt.getTime())} * interval '1 millisecond',
       ${JSON.stringify(beat.metrics)}::text::jsonb, ${JSON.stringify(beat.knownKeys ?? {})}::text::jsonb,
       ${beat.primaryVersion ?? null}, ${new Date()})
     on conflict (process_id) do update set
       beat_at = now(), slots = excluded.slots, running = excluded.running, job_types = excluded.job_types,
-      type_slots = excluded.type_slots,
+      type_slots = excluded.type_slots, type_run_ms = excluded.type_run_ms,
       progressed_at = excluded.progressed_at, metrics = excluded.metrics,
       known_keys = excluded.known_keys, primary_key_version = excluded.primary_key_version,
       process_clock_at = excluded.process_clock_at`;
@@ -85,14 +88,27 @@ export async function listProcessClocks(sql: Queryable, withinMs: number): Promi
     order by process_id`;
 }
 
-/** Slots of live workers per job type. A type that no live worker runs is absent. */
-export async function fleetSlots(sql: Queryable, withinMs: number): Promise<Map<string, number>> {
-  const rows = await sql<{ jobType: string; slots: number }[]>`
-    select t.job_type as "jobType", sum(t.slots)::int as slots
-    from public.heartbeats h cross join lateral unnest(h.job_types, h.type_slots) t (job_type, slots)
+export interface TypeSlots {
+  readonly slots: number;
+  /** Live workers that run the type. */
+  readonly workers: number;
+  /** How long a job of the type runs, in milliseconds; null: not known. */
+  readonly runMs: number | null;
+}
+
+/** What live workers report per job type. A type that no live worker runs is absent. */
+export async function fleetSlots(
+  sql: Queryable,
+  withinMs: number,
+): Promise<Map<string, TypeSlots>> {
+  const rows = await sql<({ jobType: string } & TypeSlots)[]>`
+    select t.job_type as "jobType", sum(t.slots)::int as slots, count(*)::int as workers,
+           avg(t.run_ms)::float8 as "runMs"
+    from public.heartbeats h
+    cross join lateral unnest(h.job_types, h.type_slots, h.type_run_ms) t (job_type, slots, run_ms)
     where role = 'worker' and beat_at > now() - ${withinMs} * interval '1 millisecond'
     group by t.job_type`;
-  return new Map(rows.map(({ jobType, slots }) => [jobType, slots]));
+  return new Map(rows.map(({ jobType, ...facts }) => [jobType, facts]));
 }
 
 /** Removes rows whose last heartbeat is older than `olderThanMs`. */

@@ -42,7 +42,7 @@ export const systemStatements: Readonly<Record<string, LockRule>> = {
   'db/tenant.ts openOperatorToken': 'operator',
   'db/write-probe.ts insertHeartbeat': 'unshared',
   'handlers/finops-analysis.ts store': 'tenant',
-  'jobs/attempts.ts beginAttempts': 'timeout',
+  'jobs/attempts.ts beginSome': 'timeout',
   'jobs/attempts.ts finishAttempts': 'timeout',
   'jobs/cancel.ts cancelOrAsk': 'operator',
   'jobs/dead-letters.ts discardDeadLetter': 'operator',

@@ -1,5 +1,5 @@
 /**
- * Begin and finish of attempts. Begin is a compare-and-set on state and dispatch number; finish requires the
+ * Begin and finish of attempts. Begin is a compare-and-set on state and queue entry; finish requires the
  * attempt's token and may be repeated. Both take many jobs and answer for each.
  */
 import type { Queryable } from '../db/connect.ts';
@@ -7,7 +7,8 @@ import type { JobState } from './states.ts';
 
 export interface BeginRequest {
   readonly jobId: string;
-  readonly dispatchNo: number;
+  /** The queue entry that the job was dispatched with. */
+  readonly entryId: string;
   /** A random UUID: the attempt's fencing token. */
   readonly token: string;
 }
@@ -32,9 +33,13 @@ export interface BegunAttempt {
 const byJobId = (a: { readonly jobId: string }, b: { readonly jobId: string }): number =>
   Number(BigInt(a.jobId) - BigInt(b.jobId));
 
+/** Of payloads in one answer: each may have a megabyte. */
+const maxAnswerBytes = 4 * 1024 * 1024;
+
 /**
  * Starts attempts and leases them to `workerId` for `leaseMs`. Stale requests (job dispatched again, cancelled or
  * ended) are missing from the answer. A repeated request, after a lost answer, returns the attempt that it started.
+ * Jobs whose payloads do not fit into the answer of a statement begin in the next one.
  */
 export async function beginAttempts(
   sql: Queryable,
@@ -42,14 +47,36 @@ export async function beginAttempts(
   workerId: string,
   leaseMs: number,
 ): Promise<BegunAttempt[]> {
-  const sorted = requests.toSorted(byJobId);
-  return sql<BegunAttempt[]>`
-    select job_id as "jobId", tenant_id as "tenantId", job_type as "jobType", payload::text as payload, attempt,
+  const begun: BegunAttempt[] = [];
+  for (let left = requests.toSorted(byJobId); left.length > 0;) {
+    const rows = await beginSome(sql, left, workerId, leaseMs);
+    begun.push(...rows.filter((row): row is BegunAttempt => row.payload !== null));
+    const postponed = new Set(rows.filter((row) => row.payload === null).map(({ token }) => token));
+    left = left.filter(({ token }) => postponed.has(token));
+  }
+  return begun;
+}
+
+/** A job whose payload did not fit into the answer. */
+interface Postponed {
+  readonly payload: null;
+  readonly token: string;
+}
+
+async function beginSome(
+  sql: Queryable,
+  requests: readonly BeginRequest[],
+  workerId: string,
+  leaseMs: number,
+): Promise<(BegunAttempt | Postponed)[]> {
+  return sql<(BegunAttempt | Postponed)[]>`
+    select job_id as "jobId", tenant_id as "tenantId", job_type as "jobType", payload, attempt,
       max_attempts as "maxAttempts", token, suspect as isolated, losses_alone as "isolatedCrashes",
       created_at as "createdAt", scheduled_for as "scheduledFor"
     from purser.begin_attempts(
-      ${sorted.map(({ jobId }) => jobId)}::bigint[], ${sorted.map(({ dispatchNo }) => dispatchNo)}::int[],
-      ${sorted.map(({ token }) => token)}::uuid[], ${workerId}, ${leaseMs} * interval '1 millisecond')`;
+      ${requests.map(({ jobId }) => jobId)}::bigint[], ${requests.map(({ entryId }) => entryId)}::uuid[],
+      ${requests.map(({ token }) => token)}::uuid[], ${workerId}, ${leaseMs} * interval '1 millisecond',
+      ${maxAnswerBytes})`;
 }
 
 export interface JobFault {

@@ -9,7 +9,10 @@ export interface DispatchedJob {
   readonly jobId: string;
   readonly jobType: string;
   readonly tenantId: string;
-  readonly dispatchNo: number;
+  /** The queue entry that it travels in, with other jobs of its type. */
+  readonly entryId: string;
+  /** A worker or an executor died with it: it travels alone. */
+  readonly wasLost: boolean;
   readonly priority: number;
 }
 
@@ -17,6 +20,10 @@ export interface TypeCapacity {
   readonly jobType: string;
   /** How many more jobs of this type the queue should hold. */
   readonly capacity: number;
+  /** Most jobs per entry. Default 1. */
+  readonly chunk?: number;
+  /** Live workers with handlers for the type: each gets an entry. Default 1. */
+  readonly workers?: number;
 }
 
 const maxTenantsPerClaim = 200;
@@ -61,9 +68,12 @@ async function claimJobs(
   { skipped, only }: TenantChoice,
 ): Promise<DispatchedJob[]> {
   return sql<DispatchedJob[]>`
-    select job_id as "jobId", job_type as "jobType", tenant_id as "tenantId", dispatch_no as "dispatchNo", priority
+    select job_id as "jobId", job_type as "jobType", tenant_id as "tenantId", entry_id as "entryId",
+      was_lost as "wasLost", priority
     from purser.dispatch_jobs(${capacities.map(({ jobType }) => jobType)}::text[],
-      ${capacities.map(({ capacity }) => capacity)}::int[], ${skipped}::text[], ${only ?? null})`;
+      ${capacities.map(({ capacity }) => capacity)}::int[],
+      ${capacities.map(({ chunk = 1 }) => chunk)}::int[],
+      ${capacities.map(({ workers = 1 }) => workers)}::int[], ${skipped}::text[], ${only ?? null})`;
 }
 
 /** After a claim that failed by the fault of a row: each tenant gets an equal share, and only those that fail again get none. */
@@ -82,9 +92,9 @@ async function claimTenantByTenant(
   const left = new Map(capacities.map(({ jobType, capacity }) => [jobType, capacity]));
   const claimed: DispatchedJob[] = [];
   for (const { id } of rows) {
-    const shares = capacities.map(({ jobType, capacity }) => ({
-      jobType,
-      capacity: Math.min(left.get(jobType) ?? 0, Math.ceil(capacity / rows.length)),
+    const shares = capacities.map((wanted) => ({
+      ...wanted,
+      capacity: Math.min(left.get(wanted.jobType) ?? 0, Math.ceil(wanted.capacity / rows.length)),
     }));
     const open = shares.filter(({ capacity }) => capacity > 0);
     if (open.length === 0) break;

@@ -6,6 +6,8 @@ import type { Queryable } from '../db/connect.ts';
 import { lockTimeout } from '../db/row-faults.ts';
 import type { DispatchedJob } from './dispatch.ts';
 
+export type QueuedJob = Pick<DispatchedJob, 'jobId' | 'jobType' | 'entryId'>;
+
 /** Number of queued jobs per job type. */
 export async function countQueued(sql: Queryable): Promise<Map<string, number>> {
   const rows = await sql<{ jobType: string; count: number }[]>`
@@ -26,9 +28,9 @@ export async function listTypesQueuedFor(sql: Queryable, ms: number): Promise<st
  * Up to 1,000 jobs that have been queued for longer than `olderThanMs`, for the comparison with the queue. A random
  * sample: in a fixed order, jobs that still stand in a long queue would hide the lost ones.
  */
-export async function listOldQueued(sql: Queryable, olderThanMs: number): Promise<DispatchedJob[]> {
-  return sql<DispatchedJob[]>`
-    select id as "jobId", job_type as "jobType", tenant_id as "tenantId", dispatch_no as "dispatchNo", priority
+export async function listOldQueued(sql: Queryable, olderThanMs: number): Promise<QueuedJob[]> {
+  return sql<QueuedJob[]>`
+    select id as "jobId", job_type as "jobType", entry_id as "entryId"
     from public.background_jobs
     where state = 'queued' and queued_at < now() - ${olderThanMs} * interval '1 millisecond'
     order by random() limit 1000`;
@@ -41,20 +43,20 @@ export type ReturnReason =
   | 'worker stopping';
 
 /**
- * Moves queued jobs back to pending. A job that was dispatched again meanwhile (another number) stays as it is; one that
+ * Moves queued jobs back to pending. A job that was dispatched again meanwhile (in another entry) stays as it is; one that
  * another transaction has locked is left to the sweep.
  */
 export async function returnToPending(
   sql: Queryable,
-  jobs: readonly Pick<DispatchedJob, 'jobId' | 'dispatchNo'>[],
+  jobs: readonly Pick<DispatchedJob, 'jobId' | 'entryId'>[],
   reason: ReturnReason,
 ): Promise<number> {
   const returned = await sql`
     with ${lockTimeout(sql)}, unlocked as materialized (
       select j.id from public.background_jobs j
       join unnest(${jobs.map(({ jobId }) => jobId)}::bigint[],
-        ${jobs.map(({ dispatchNo }) => dispatchNo)}::int[]) as r (id, dispatch_no)
-        on r.id = j.id and r.dispatch_no = j.dispatch_no
+        ${jobs.map(({ entryId }) => entryId)}::uuid[]) as r (id, entry_id)
+        on r.id = j.id and r.entry_id = j.entry_id
       where exists (select from lock_timeout) and j.state = 'queued'
       order by j.id for no key update of j skip locked
     )

@@ -42,8 +42,9 @@ export interface QueueBackendOptions {
 
 /** Data of a BullMQ entry: ids, never a payload. */
 export interface Entry {
-  readonly jobId: string;
-  readonly dispatchNo: number;
+  /** Random, and BullMQ's id too. */
+  readonly entryId: string;
+  readonly jobIds: readonly string[];
 }
 
 export interface QueueBackend {

@@ -20,8 +20,9 @@ export interface MirroredDeadLetter {
   readonly finishedAt: Date;
 }
 
-/** `dispatchNo` is 0, which no dispatch has: a worker that took such an entry could not begin its job. */
+/** As a queue entry it has no jobs: a worker that took it would begin nothing. */
 interface DeadLetterEntry extends Entry {
+  readonly jobId: string;
   readonly jobType: string;
   readonly tenantId: string;
   readonly errorCode: string;
@@ -71,7 +72,14 @@ export async function mirrorDeadLetters(
     await queue.addBulk(
       missing.map(([entryId, { jobId, jobType, tenantId, errorCode, finishedAt }]) => ({
         name: jobType,
-        data: { jobId, dispatchNo: 0, jobType, tenantId, errorCode } satisfies DeadLetterEntry,
+        data: {
+          entryId,
+          jobIds: [],
+          jobId,
+          jobType,
+          tenantId,
+          errorCode,
+        } satisfies DeadLetterEntry,
         // The time of the job's end, so that the board shows the order of the table.
         opts: { jobId: entryId, timestamp: finishedAt.getTime(), delay: delayMs },
       })),

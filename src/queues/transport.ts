@@ -1,6 +1,6 @@
 /**
- * One BullMQ queue per job type. An entry names a job and its dispatch; everything else is in the database. The entry's
- * id is unique per dispatch, because BullMQ ignores an entry whose id a finished entry has.
+ * One BullMQ queue per job type. An entry names jobs; everything else is in the database. Its id is random, because
+ * BullMQ ignores an entry whose id a finished entry has.
  */
 import type { Queue } from 'bullmq';
 import type { Entry, QueueBackend } from './backend.ts';
@@ -9,7 +9,7 @@ import { isErrorReply } from './write-probe.ts';
 export interface TransportJob {
   readonly jobId: string;
   readonly jobType: string;
-  readonly dispatchNo: number;
+  readonly entryId: string;
 }
 
 export interface RefusingQueue {
@@ -24,13 +24,10 @@ export interface Transport {
    * must not hold up the others. Throws if the store is unavailable.
    */
   add(jobs: readonly TransportJob[]): Promise<RefusingQueue[]>;
-  /** Those of `jobs` whose entry is neither waiting nor active; without those that the store refuses to read. */
+  /** Those of `jobs` (each with its entry) whose entry is neither waiting nor active; without those that the store refuses to read. */
   findLost<T extends TransportJob>(jobs: readonly T[]): Promise<T[]>;
   close(): Promise<void>;
 }
-
-export const entryId = (job: Pick<TransportJob, 'jobId' | 'dispatchNo'>): string =>
-  `${job.jobId}-${job.dispatchNo}`;
 
 const liveStates = new Set(['waiting', 'active', 'delayed', 'prioritized', 'waiting-children']);
 
@@ -49,10 +46,10 @@ export function createTransport(backend: QueueBackend): Transport {
       const refusing: RefusingQueue[] = [];
       for (const jobType of new Set(jobs.map((job) => job.jobType))) {
         const group = jobs.filter((job) => job.jobType === jobType);
-        const entries = group.map((job) => ({
+        const entries = entriesOf(group).map((data) => ({
           name: jobType,
-          data: { jobId: job.jobId, dispatchNo: job.dispatchNo },
-          opts: { jobId: entryId(job) },
+          data,
+          opts: { jobId: data.entryId },
         }));
         try {
           await queue(jobType).addBulk(entries);
@@ -64,20 +61,34 @@ export function createTransport(backend: QueueBackend): Transport {
       return refusing;
     },
     findLost: async (jobs) => {
-      const states = await Promise.all(
-        jobs.map(async (job) => {
+      const typeOf = new Map(jobs.map(({ entryId, jobType }) => [entryId, jobType]));
+      const live = new Set<string>();
+      await Promise.all(
+        [...typeOf].map(async ([entryId, jobType]) => {
           try {
-            return await queue(job.jobType).getJobState(entryId(job));
+            const state = await queue(jobType).getJobState(entryId);
+            if (liveStates.has(state)) live.add(entryId);
           } catch (error) {
-            if (isErrorReply(error)) return 'waiting';
-            throw error;
+            if (!isErrorReply(error)) throw error;
+            live.add(entryId);
           }
         }),
       );
-      return jobs.filter((_, index) => !liveStates.has(states[index] ?? 'unknown'));
+      return jobs.filter(({ entryId }) => !live.has(entryId));
     },
     close: async () => {
       await Promise.all([...queues.values()].map((opened) => opened.close()));
     },
   };
+}
+
+/** In the order of their first jobs. */
+function entriesOf(jobs: readonly TransportJob[]): Entry[] {
+  const jobIds = new Map<string, string[]>();
+  for (const { entryId, jobId } of jobs) {
+    const known = jobIds.get(entryId);
+    if (known === undefined) jobIds.set(entryId, [jobId]);
+    else known.push(jobId);
+  }
+  return [...jobIds].map(([entryId, ids]) => ({ entryId, jobIds: ids }));
 }

@@ -31,6 +31,14 @@ export interface DispatchOptions {
   readonly refusing?: SkipList | undefined;
 }
 
+/** Work in one entry, and jobs at most. */
+const chunkMs = 50;
+const maxChunk = 100;
+
+/** Jobs per entry: one where the run time of the type is long, or not known. */
+const chunkOf = (runMs: number | null): number =>
+  runMs === null ? 1 : Math.max(1, Math.min(maxChunk, Math.floor(chunkMs / runMs)));
+
 /**
  * Returns the number of dispatched jobs. Throws `queue_store_away` before anything is claimed, and
  * `queue_refuses_entries` where every claimed job went back because its queue refused it.
@@ -44,9 +52,11 @@ export async function dispatchOnce(options: DispatchOptions): Promise<number> {
   const queued = await countQueued(sql);
   const skipped = options.refusing?.list() ?? [];
   const open = [...slots].filter(([jobType]) => !skipped.includes(jobType));
-  const capacities = open.map(([jobType, count]) => ({
+  const capacities = open.map(([jobType, { slots: count, workers, runMs }]) => ({
     jobType,
     capacity: depths.room(jobType, count, queued.get(jobType) ?? 0),
+    chunk: chunkOf(runMs),
+    workers,
   }));
   const jobs = await claimWaitingJobs(sql, capacities, options.failing);
   if (jobs.length === 0) return 0;
@@ -69,7 +79,7 @@ export async function dispatchOnce(options: DispatchOptions): Promise<number> {
   return dispatched.length;
 }
 
-/** Entries that did arrive of jobs that go back begin nothing: the next dispatch gives the job another number. */
+/** Entries that did arrive of jobs that go back begin nothing: the next dispatch gives the job another entry. */
 async function addEntries(
   { sql, transport, log, refusing: skipList }: DispatchOptions,
   jobs: readonly DispatchedJob[],

@@ -6,11 +6,10 @@ import { randomUUID } from 'node:crypto';
 import type { AttemptEnd, BegunAttempt, FinishResult } from '../jobs/attempts.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
-import type { Entry } from '../queues/backend.ts';
 import { logAttemptEnd } from './log-attempt-end.ts';
 import type { AttemptBatches } from './batches/attempt-batches.ts';
 import type { Executors } from './executors/executors.ts';
-import type { RunningJobs } from './running-jobs.ts';
+import type { RunningJob, RunningJobs } from './running-jobs.ts';
 
 export interface ExecuteOptions {
   readonly batches: AttemptBatches;
@@ -21,40 +20,61 @@ export interface ExecuteOptions {
   readonly leaseMs: number;
 }
 
-export interface Execution {
-  /** undefined: the entry was stale, and no attempt began. */
-  readonly end: AttemptEnd | undefined;
-  readonly finish: FinishResult | undefined;
+/** A job of a queue entry. */
+export interface EntryJob {
+  readonly jobId: string;
+  readonly entryId: string;
 }
 
-/** Runs one queue entry. Throws only when the database stays unavailable. */
-export async function executeEntry(options: ExecuteOptions, entry: Entry): Promise<Execution> {
+export interface Execution {
+  readonly end: AttemptEnd;
+  readonly finish: FinishResult;
+}
+
+/** undefined: the entry is stale for this job, and no attempt began. Throws when the database stays unavailable. */
+export async function beginJob(
+  options: ExecuteOptions,
+  { jobId, entryId }: EntryJob,
+): Promise<RunningJob | undefined> {
   const { batches, running, log, leaseMs } = options;
-  const { jobId, dispatchNo } = entry;
-  const token = randomUUID();
-  const controller = new AbortController();
   const begun = running.enterBeginning();
-  let attempt: BegunAttempt | undefined;
   const askedAtMs = performance.now();
   try {
-    attempt = await batches.begin({ jobId, dispatchNo, token });
-    if (attempt !== undefined) {
-      running.add({ attempt, controller, leasedUntilMs: askedAtMs + leaseMs });
+    const attempt = await batches.begin({ jobId, entryId, token: randomUUID() });
+    if (attempt === undefined) {
+      log.debug({ jobId, entryId }, 'stale_entry');
+      return undefined;
     }
+    const job = { attempt, controller: new AbortController(), leasedUntilMs: askedAtMs + leaseMs };
+    running.add(job);
+    return job;
   } finally {
     begun();
   }
-  if (attempt === undefined) {
-    log.debug({ jobId, dispatchNo }, 'stale_entry');
-    return { end: undefined, finish: undefined };
-  }
-  const startedAt = performance.now();
+}
+
+/** Runs an attempt that began to its end. Throws only when the database stays unavailable. */
+export async function runAttempt(
+  options: ExecuteOptions,
+  { attempt, controller }: Pick<RunningJob, 'attempt' | 'controller'>,
+): Promise<Execution> {
+  const startedAtMs = performance.now();
   try {
     const end = await options.executors.run(attempt, controller);
-    const finish = await batches.finish({ jobId, token, end });
-    logAttemptEnd(options, attempt, end, finish, (performance.now() - startedAt) / 1000);
-    return { end, finish };
+    return await endAttempt(options, attempt, end, startedAtMs);
   } finally {
-    running.remove(token);
+    options.running.remove(attempt.token);
   }
+}
+
+async function endAttempt(
+  options: ExecuteOptions,
+  attempt: BegunAttempt,
+  end: AttemptEnd,
+  startedAtMs: number,
+): Promise<Execution> {
+  const { jobId, token } = attempt;
+  const finish = await options.batches.finish({ jobId, token, end });
+  logAttemptEnd(options, attempt, end, finish, (performance.now() - startedAtMs) / 1000);
+  return { end, finish };
 }

@@ -4,9 +4,13 @@ import { writeHeartbeat } from '../db/heartbeats.ts';
 import type { ProcessFacts } from '../db/heartbeats.ts';
 import type { Metrics } from '../metrics.ts';
 import type { JobTypeFacts } from './executors/protocol.ts';
+import type { RunTimes } from './executors/run-times.ts';
 
 export interface WorkerFacts {
-  readonly executors: { readonly jobTypes: ReadonlyMap<string, JobTypeFacts> };
+  readonly executors: {
+    readonly jobTypes: ReadonlyMap<string, JobTypeFacts>;
+    readonly runTimes: RunTimes;
+  };
   readonly metrics: Pick<Metrics, 'registry'>;
   /** Jobs that run at once in this process, of all types together. */
   readonly concurrency: number;
@@ -28,6 +32,7 @@ export async function writeWorkerHeartbeat(
     role: 'worker',
     jobTypes: types.map(({ type }) => type),
     typeSlots: types.map((facts) => slotsOfType(concurrency, facts)),
+    typeRunMs: types.map(({ type }) => executors.runTimes.of(type) ?? null),
     slots: concurrency,
     ...progress,
     metrics: await metrics.registry.getMetricsAsJSON(),

@@ -8,7 +8,6 @@ import type { Database } from '../db/database.ts';
 import { removeHeartbeat } from '../db/heartbeats.ts';
 import type { ProcessFacts } from '../db/heartbeats.ts';
 import { closeReadOnlySessions } from '../db/read-only-sessions.ts';
-import { returnToPending } from '../jobs/queued.ts';
 import type { Logger } from '../log.ts';
 import { startLoop } from '../process/loop.ts';
 import type { Metrics } from '../metrics.ts';
@@ -18,8 +17,6 @@ import type { StallWatchdog } from '../process/stall-watchdog.ts';
 import { createBatches } from './batches/attempt-batches.ts';
 import { slotsOfType, writeWorkerHeartbeat } from './heartbeat.ts';
 import { handBack } from './hand-back.ts';
-import { executeEntry } from './execute.ts';
-import type { ExecuteOptions } from './execute.ts';
 import type { Executors } from './executors/executors.ts';
 import type { JobTypeFacts } from './executors/protocol.ts';
 import { abortUnrenewed, keepLeases, storeHandlerOutput } from './leases.ts';
@@ -27,6 +24,7 @@ import { watchQueues } from './queue-watch.ts';
 import type { QueueWatchTiming } from './queue-watch.ts';
 import { RunningJobs } from './running-jobs.ts';
 import { Slots } from './slots.ts';
+import { takeEntry } from './take-entry.ts';
 
 export interface WorkerServiceOptions {
   readonly database: Database;
@@ -55,9 +53,6 @@ export interface WorkerService {
   /** Takes no more entries, waits for running jobs, hands the others back, and closes the executors. */
   stop(): Promise<void>;
 }
-
-/** How long an entry waits for a slot of this worker. */
-const slotWaitMs = 1_000;
 
 export function startWorker(options: WorkerServiceOptions): WorkerService {
   const { backend, log, database, leaseMs, executors, concurrency, metrics, watchdog } = options;
@@ -103,21 +98,14 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
           },
           timing: options.queueWatch,
         });
-  const take = async (jobType: string, entry: Entry) => {
-    watch?.entryTaken(jobType);
-    const release = await slots.take(slotWaitMs);
-    try {
-      // BullMQ may still deliver an entry that it was fetching when it was paused.
-      if (!stopping && release !== undefined) return await work(pipeline, entry);
-      const reason = stopping ? 'worker stopping' : 'worker full';
-      await returnToPending(database.system, [entry], reason);
-      return { state: reason };
-    } finally {
-      release?.();
-    }
+  const sql = database.system;
+  const taking = { ...pipeline, sql, slots, isStopping: () => stopping };
+  const take = (facts: JobTypeFacts, entry: Entry) => {
+    watch?.entryTaken(facts.type);
+    return takeEntry(taking, { jobType: facts.type, limit: typeSlots(facts) }, entry);
   };
   const workers: readonly Worker<Entry>[] = types.map((facts) =>
-    backend.worker(facts.type, (entry) => take(facts.type, entry.data), {
+    backend.worker(facts.type, (entry) => take(facts, entry.data), {
       concurrency: typeSlots(facts),
     }),
   );
@@ -169,6 +157,7 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
   return {
     stop: async () => {
       stopping = true;
+      slots.close();
       await watch?.stop();
       await pause(workers);
       const idle = await running.untilIdle(options.shutdownGraceMs);
@@ -182,19 +171,6 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
       await removeHeartbeat(database.system, workerId);
     },
   };
-}
-
-async function work(pipeline: ExecuteOptions, entry: Entry): Promise<{ state: string }> {
-  const { end } = await executeEntry(pipeline, entry);
-  if (end === undefined) return { state: 'stale entry' };
-  // Bull Board shows an attempt that failed as failed; BullMQ itself retries nothing (attempts: 1).
-  if (end.toState === 'failed' || end.toState === 'dead_letter') {
-    const failure = new Error(`${end.error?.code ?? 'error'} (job ${entry.jobId})`);
-    // Bull Board would show the stack of this line.
-    delete failure.stack;
-    throw failure;
-  }
-  return { state: end.toState };
 }
 
 /** While the queue store is unavailable a pause may never be answered; no entries arrive from it either. */

@@ -113,9 +113,9 @@ export async function buffersPerRow(sql: Sql): Promise<Record<string, number>> {
     (claimed) => claimed.length,
     () => claimWaitingJobs(sql, [{ jobType: step, capacity: rows }]),
   );
-  const requests = jobs.map(({ jobId, dispatchNo }) => ({
+  const requests = jobs.map(({ jobId, entryId }) => ({
     jobId,
-    dispatchNo,
+    entryId,
     token: randomUUID(),
   }));
   await measure(

@@ -63,7 +63,12 @@ const hotOn = (sql: Sql): Record<string, () => Promise<unknown>> => ({
   'claim due': () => claimDueTenants(sql, { offsetMs: 600_000 }),
   dispatch: () => claim(sql, 8),
   begin: () =>
-    beginAttempts(sql, [{ jobId: '17', dispatchNo: 1, token: randomUUID() }], 'worker', 1_000),
+    beginAttempts(
+      sql,
+      [{ jobId: '17', entryId: randomUUID(), token: randomUUID() }],
+      'worker',
+      1_000,
+    ),
   finish: () => finishAttempts(sql, [{ jobId: '17', token: randomUUID(), end: completed }]),
   'a whole attempt': async () => {
     const [job] = await claim(sql, 1);
@@ -76,7 +81,8 @@ const hotOn = (sql: Sql): Record<string, () => Promise<unknown>> => ({
   'waking the parked': () => wakeParkedJobs(sql),
   'old queued': () => listOldQueued(sql, 10_000),
   'room in the queues': () => countQueued(sql),
-  'taking back': () => returnToPending(sql, [{ jobId: '17', dispatchNo: 1 }], 'queue entry lost'),
+  'taking back': () =>
+    returnToPending(sql, [{ jobId: '17', entryId: randomUUID() }], 'queue entry lost'),
   'dead letters': () => listDeadLetters(sql, { limit: 50 }),
   enqueue: () => enqueue(sql, { tenantId: 'scan-7', jobType: step, dedupKey: 'fresh' }),
   'expired holds': () => releaseExpiredReservations({ sql, limit: 100 }),

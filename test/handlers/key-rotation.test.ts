@@ -59,9 +59,9 @@ describe.each(levels)('at level %s', (level) => {
     const waiting = await addSecretJob(tenantId, 'token-waiting');
     const dead = await addSecretJob(tenantId, 'token-dead');
     const ended = await addSecretJob(tenantId, 'token-ended');
-    for (const { jobId, dispatchNo } of await claim(system)) {
+    for (const { jobId, entryId } of await claim(system)) {
       if (jobId === waiting) continue;
-      const attempt = await begin(system, { jobId, dispatchNo });
+      const attempt = await begin(system, { jobId, entryId });
       const error = { code: 'test', message: 'test' };
       const fail = { toState: 'dead_letter', error, result: undefined } as const;
       await finish(system, attempt, jobId === dead ? fail : {});
@@ -133,7 +133,7 @@ describe.each(levels)('at level %s', (level) => {
     await addAccount(tenantId, 'value');
     await startRotation(system, 2, 'alice');
     const [job] = await claim(system, 10, 'key_rotation');
-    const attempt = await begin(system, job ?? { jobId: '', dispatchNo: 0 });
+    const attempt = await begin(system, job ?? { jobId: '', entryId: '' });
     const sql = tenantSql(tenant, { token: attempt.token });
     const [row] = await sql<{ row_id: string; token: string }>`
       select * from purser.values_to_rotate(${place.column}, 2, null, 10)`;
@@ -153,7 +153,7 @@ describe.each(levels)('at level %s', (level) => {
     await addAccount(otherId, 'of the other');
     await addSecretJob(tenantId, 'mine');
     const [own] = await claim(system);
-    const handler = await begin(system, own ?? { jobId: '', dispatchNo: 0 });
+    const handler = await begin(system, own ?? { jobId: '', entryId: '' });
     const asHandler = tenantSql(tenant, { token: handler.token });
     const list = (sql: typeof asHandler) =>
       sql`select * from purser.values_to_rotate(${place.column}, 2, null, 10)`;
@@ -167,7 +167,7 @@ describe.each(levels)('at level %s', (level) => {
     const payload = { place: place.column, toVersion: 2 };
     const jobId = await addJob(system, tenantId, { jobType: 'key_rotation', payload });
     const rotation = (await claim(system, 10, 'key_rotation')).find((job) => job.jobId === jobId);
-    const attempt = await begin(system, rotation ?? { jobId: '', dispatchNo: 0 });
+    const attempt = await begin(system, rotation ?? { jobId: '', entryId: '' });
     const sql = tenantSql(tenant, { token: attempt.token });
     expect(await list(sql)).toEqual([]);
     await expect(store(sql, 'v2.1.AAAA')).rejects.toMatchObject({ code: 'PU009' });

@@ -42,9 +42,9 @@ async function queuedJob() {
   return job;
 }
 
-const asRequest = (job: { jobId: string; dispatchNo: number }): BeginRequest => ({
+const asRequest = (job: { jobId: string; entryId: string }): BeginRequest => ({
   jobId: job.jobId,
-  dispatchNo: job.dispatchNo,
+  entryId: job.entryId,
   token: randomUUID(),
 });
 
@@ -76,14 +76,14 @@ describe('begin', () => {
       scheduledFor: new Date(0),
     });
     const [again] = await claim(test.sql);
-    expect(again).toMatchObject({ jobId: old.jobId, dispatchNo: old.dispatchNo + 1 });
+    expect(again).toMatchObject({ jobId: old.jobId });
     expect(await beginAttempts(test.sql, [asRequest(old)], 'w', 30_000)).toEqual([]);
     expect(await tokenOf(old.jobId)).toEqual([]);
   });
 
   it('answers for each of a batch, in whatever order it is asked', async () => {
     const jobs = [await queuedJob(), await queuedJob(), await queuedJob()];
-    const stale = { jobId: jobs[1]?.jobId ?? '', dispatchNo: 99 };
+    const stale = { jobId: jobs[1]?.jobId ?? '', entryId: randomUUID() };
     const begun = await beginAttempts(
       test.sql,
       [jobs[2], stale, jobs[0]].flatMap((job) => (job === undefined ? [] : [asRequest(job)])),

@@ -123,11 +123,11 @@ describe('at the same moment', () => {
 
   it('a job that is returned and begins again gets the request under its new token', async () => {
     const attempt = await runningJob(sql, tenantId);
-    const token = randomUUID();
+    const [token, entryId] = [randomUUID(), randomUUID()];
     const answer = await cancelDuring(attempt.jobId, async (tx) => {
       await finish(tx, attempt, { toState: 'pending', countsAttempt: false });
-      await tx`update background_jobs set state = 'queued', dispatch_no = 2 where id = ${attempt.jobId}`;
-      await beginAttempts(tx, [{ jobId: attempt.jobId, dispatchNo: 2, token }], 'worker-2', 30_000);
+      await tx`update background_jobs set state = 'queued', entry_id = ${entryId} where id = ${attempt.jobId}`;
+      await beginAttempts(tx, [{ jobId: attempt.jobId, entryId, token }], 'worker-2', 30_000);
     });
     expect(answer).toEqual({ outcome: 'requested', state: 'running' });
     expect(await listCancelRequests(sql, [attempt.token, token])).toEqual(

@@ -76,7 +76,7 @@ describe('a waiting job', () => {
   it('does not begin, although its entry is in a queue', async () => {
     const job = await queuedJob();
     await cancel(job.jobId);
-    const request = { jobId: job.jobId, dispatchNo: job.dispatchNo, token: randomUUID() };
+    const request = { jobId: job.jobId, entryId: job.entryId, token: randomUUID() };
     expect(await beginAttempts(sql, [request], 'worker-1', 1_000)).toEqual([]);
     expect(await claim(sql)).toEqual([]);
   });

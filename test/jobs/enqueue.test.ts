@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { enqueue } from '../../src/jobs/enqueue.ts';
 import { freshDatabase } from '../support/database.ts';
@@ -213,5 +214,5 @@ it('a job waits until runAt, and giveUpAfter is counted from then', async () => 
 
 it('a job that was never dispatched cannot begin', async () => {
   const jobId = await addJob(test.sql, tenantId);
-  await expect(begin(test.sql, { jobId, dispatchNo: 0 })).rejects.toThrow('did not begin');
+  await expect(begin(test.sql, { jobId, entryId: randomUUID() })).rejects.toThrow('did not begin');
 });

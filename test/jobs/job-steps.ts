@@ -54,12 +54,12 @@ export function claim(sql: Sql, capacity = 1_000, jobType = step): Promise<Dispa
 /** A queued job's attempt begins, leased for `leaseMs`. */
 export async function begin(
   sql: Queryable,
-  job: Pick<DispatchedJob, 'jobId' | 'dispatchNo'>,
+  job: Pick<DispatchedJob, 'jobId' | 'entryId'>,
   leaseMs = 30_000,
 ): Promise<BegunAttempt> {
   const [attempt] = await beginAttempts(
     sql,
-    [{ jobId: job.jobId, dispatchNo: job.dispatchNo, token: randomUUID() }],
+    [{ jobId: job.jobId, entryId: job.entryId, token: randomUUID() }],
     'worker-1',
     leaseMs,
   );
@@ -76,8 +76,8 @@ export async function claimJob(sql: Sql, jobId: string): Promise<DispatchedJob> 
 
 /** Enqueues and claims one job of this tenant: what a worker is about to begin, under a token of its own. */
 export async function queuedRequest(sql: Sql, tenantId: string): Promise<BeginRequest> {
-  const { jobId, dispatchNo } = await claimJob(sql, await addJob(sql, tenantId));
-  return { jobId, dispatchNo, token: randomUUID() };
+  const { jobId, entryId } = await claimJob(sql, await addJob(sql, tenantId));
+  return { jobId, entryId, token: randomUUID() };
 }
 
 /** Enqueues, claims and begins one job of this tenant. */

@@ -97,7 +97,8 @@ describe('a pause', () => {
     const [job] = await claim(sql);
     await pause(everything);
     const token = 'c9bf9e57-1685-4c89-bafb-ff5af830be8a';
-    const begun = await beginAttempts(sql, [{ jobId, dispatchNo: 1, token }], 'worker-1', 1_000);
+    const entryId = job?.entryId ?? '';
+    const begun = await beginAttempts(sql, [{ jobId, entryId, token }], 'worker-1', 1_000);
     expect(begun).toMatchObject([{ jobId: job?.jobId }]);
   });
 

@@ -53,7 +53,7 @@ it('a worker pauses between its attempts to connect, and takes jobs once it is c
     log: silentLog,
   });
   const taken: string[] = [];
-  const worker = backend.worker('refused', async ({ data }) => void taken.push(data.jobId), {
+  const worker = backend.worker('refused', async ({ data }) => void taken.push(data.entryId), {
     concurrency: 1,
   });
   const queue = backend.queue('refused');
@@ -62,7 +62,7 @@ it('a worker pauses between its attempts to connect, and takes jobs once it is c
   expect(sockets.size).toBeLessThan(20);
   await expect(backend.ping()).rejects.toMatchObject({ code: '53300' });
   refusing = false;
-  await queue.add('refused', { jobId: '7', dispatchNo: 1 });
+  await queue.add('refused', { entryId: '7', jobIds: ['7'] });
   await expect.poll(() => taken, { timeout: 20_000 }).toEqual(['7']);
   await worker.close();
   await queue.close();

@@ -81,7 +81,7 @@ export const fleetStatements: readonly FleetStatement[] = [
   },
   {
     name: 'begin',
-    covers: ['jobs/attempts.ts beginAttempts'],
+    covers: ['jobs/attempts.ts beginSome'],
     run: (sql, all, free) => {
       const pipe = batches(sql);
       return answerFor(

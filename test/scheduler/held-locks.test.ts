@@ -1,4 +1,5 @@
 /** Locks that a handler holds beyond its deadline, as they were met: rounds go on, and the session is ended. */
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { removeStaleUploads } from '../../src/costs/uploads/uploads.ts';
@@ -173,7 +174,7 @@ describe('a transaction of a tenant', () => {
       `select pg_advisory_lock(hashtext('bullmq:finalization'), hashtext('test_step'))`,
     );
     const [jobId, jobType] = [await addJob(sql, tenantId), 'test_step'];
-    const added = fleet.transport.add([{ jobId, jobType, dispatchNo: 1 }]);
+    const added = fleet.transport.add([{ jobId, jobType, entryId: randomUUID() }]);
     await untilWaiting(sql, 1);
     expect(await terminateBlockingSessions(sql, 60_000)).toBe(0);
     await eventually('the session to be ended', async () =>

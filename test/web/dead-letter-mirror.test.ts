@@ -48,8 +48,9 @@ function mirrorSuite(start: () => Promise<WebFixture>): void {
     await mirror();
     const entry = await fixture.transport.queue('dead-letter').getJob(`dead-${jobId}`);
     expect(entry?.data).toEqual({
+      entryId: `dead-${jobId}`,
+      jobIds: [],
       jobId,
-      dispatchNo: 0,
       jobType: 'report',
       tenantId: fixture.tenantId,
       errorCode: 'boom',

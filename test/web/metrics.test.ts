@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { Gauge } from 'prom-client';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { removeHeartbeat, writeHeartbeat } from '../../src/db/heartbeats.ts';
@@ -101,7 +102,7 @@ it('leaves out processes without a recent heartbeat', async () => {
 it("reads the fleet's numbers from the stores, not from a process", async () => {
   const runAt = new Date(Date.now() - 90_000);
   await enqueue(fixture.database.system, { tenantId: fixture.tenantId, jobType: 'report', runAt });
-  await fixture.transport.add([{ jobId: '5', jobType: 'report', dispatchNo: 1 }]);
+  await fixture.transport.add([{ jobId: '5', jobType: 'report', entryId: randomUUID() }]);
   await expect.poll(() => sample('purser_jobs', { state: 'pending' }), wait).toBe(1);
   await expect.poll(() => sample('purser_jobs', { state: 'completed' }), wait).toBe(0);
   await expect

@@ -2,6 +2,8 @@
 import { expect, it } from 'vitest';
 import { Slots } from '../../src/worker/slots.ts';
 
+const now = { jobType: 'report', limit: Infinity, waitMs: 0 };
+
 function slotsOf(count: number) {
   const heard: string[] = [];
   const slots = new Slots(count, {
@@ -13,9 +15,9 @@ function slotsOf(count: number) {
 
 it('reports when the last slot is taken and when one is free again', async () => {
   const { slots, heard } = slotsOf(2);
-  const one = await slots.take(0);
+  const one = await slots.take(now);
   expect(heard).toEqual([]);
-  const two = await slots.take(0);
+  const two = await slots.take(now);
   expect(heard).toEqual(['full']);
   one?.();
   expect(heard).toEqual(['full', 'free']);
@@ -26,10 +28,10 @@ it('reports when the last slot is taken and when one is free again', async () =>
 
 it('gives a released slot to the longest waiting request, and stays full', async () => {
   const { slots, heard } = slotsOf(1);
-  const first = await slots.take(0);
+  const first = await slots.take(now);
   const order: string[] = [];
   const waiting = ['a', 'b'].map(async (name) => {
-    const release = await slots.take(10_000);
+    const release = await slots.take({ ...now, waitMs: 10_000 });
     order.push(name);
     release?.();
   });
@@ -42,8 +44,8 @@ it('gives a released slot to the longest waiting request, and stays full', async
 
 it('a request that waited too long gets no slot, and is removed from the queue', async () => {
   const { slots } = slotsOf(1);
-  const release = await slots.take(0);
-  expect(await slots.take(1)).toBeUndefined();
+  const release = await slots.take(now);
+  expect(await slots.take({ ...now, waitMs: 1 })).toBeUndefined();
   release?.();
   expect(slots.free).toBe(1);
 });

@@ -3,45 +3,20 @@
  * killed, and answers the LLM calls of handlers. Every attempt that it is given ends once.
  */
 import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
-import type { LlmGateway } from '../../llm/create-llm.ts';
-import type { Logger } from '../../log.ts';
-import type { Metrics } from '../../metrics.ts';
 import { returnAfter } from './killed-attempts.ts';
 import { createAssignment } from './assignment.ts';
 import type { Assignment } from './assignment.ts';
-import type { Report } from './thread/attempt-log.ts';
 import { ManagedExecutor } from './managed-executor.ts';
 import { executorConnections } from './managed-executor-options.ts';
 import type { ManagedExecutorEvents, ExecutorKind } from './managed-executor-options.ts';
-import type { ExecutorSetup, FromExecutor, JobTypeFacts } from './protocol.ts';
-import type { SpawnExecutor } from './spawn.ts';
+import type { ExecutorsListener, ExecutorsOptions } from './executors-options.ts';
+import type { FromExecutor, JobTypeFacts } from './protocol.ts';
+import { RunTimes } from './run-times.ts';
 import { defaultTiming } from './timing.ts';
 import type { ExecutorTiming } from './timing.ts';
 import { PatchingTypes } from './patching-types.ts';
 import { answerLlmCall } from './llm-calls.ts';
 import { unpackError } from './packed-errors.ts';
-
-export interface ExecutorsOptions {
-  readonly setup: Omit<ExecutorSetup, 'tenantConnections' | 'applicationName'>;
-  /** Names the sessions of each executor on the server, followed by a number. At most 50 characters. */
-  readonly applicationName: string;
-  readonly threads: number;
-  /** Waiting suspects occupy slots of the worker, so more than this are returned and run later. */
-  readonly maxWaitingSuspects: number;
-  readonly llm: LlmGateway;
-  readonly log: Logger;
-  readonly metrics: Pick<Metrics, 'executorsBlocked' | 'executorsKilled'>;
-  readonly spawn: { readonly thread: SpawnExecutor; readonly process: SpawnExecutor };
-  readonly endSessions: (applicationName: string) => Promise<unknown>;
-  readonly timing?: Partial<ExecutorTiming>;
-}
-
-/** Events that the pool reports to the worker. */
-export interface ExecutorsListener {
-  readonly report: (token: string, report: Report) => void;
-  /** A thread cannot be terminated: the worker has to stop, and its process to end by SIGKILL. */
-  readonly threadStuck: (text: string) => void;
-}
 
 const checkEveryMs = 100;
 const suspectRetryMs = 3_000;
@@ -49,6 +24,7 @@ const suspectRetryMs = 3_000;
 const loadFailurePauseMs = 10_000;
 
 export class Executors {
+  readonly runTimes = new RunTimes();
   readonly #options: ExecutorsOptions;
   readonly #timing: ExecutorTiming;
   readonly #executors = new Set<ManagedExecutor>();
@@ -212,6 +188,11 @@ export class Executors {
         this.#options.log.error({ error }, 'handlers_load_failed');
         this.#loadPausedUntilMs = performance.now() + loadFailurePauseMs;
         void executor.kill('retired', 'its handlers do not load');
+        return;
+      }
+      case 'ended': {
+        const jobType = executor.find(message.token)?.attempt.jobType;
+        if (jobType !== undefined) this.runTimes.add(jobType, message.runMs);
         return;
       }
       case 'report':

@@ -18,7 +18,7 @@ export const executorConnections: Readonly<Record<ExecutorKind, number>> = {
 
 /** `E` is the managed executor. */
 export interface ManagedExecutorEvents<E> {
-  /** Messages that concern the pool: ready, load_failed, report, llm_call, llm_output_checked, built_in_changed. */
+  /** Messages that concern the pool: ready, load_failed, report, ended, those of LLM calls, built_in_changed. */
   readonly message: (executor: E, message: FromExecutor) => void;
   /** Attempts that were not started there and never will be. */
   readonly reassign: (assignments: readonly Assignment[]) => void;

@@ -181,6 +181,7 @@ export class ManagedExecutor {
       case 'abort_ignored':
         return this.#abortIgnored(message.token);
       case 'ended':
+        this.#options.events.message(this, message);
         this.#assignments.remove(message.token)?.resolve(message.end);
         this.#reportIdle();
         return;
@@ -216,7 +217,6 @@ export class ManagedExecutor {
     startDeadline(assignment);
   }
 
-  /** A thread that is blocked, or ended, has not sent its last messages. */
   #findStarts(): void {
     for (const assignment of this.#assignments.listUnreportedStarts()) this.#started(assignment);
   }

@@ -11,6 +11,8 @@ const isText = (value: unknown): value is string => typeof value === 'string';
 const isFields = (value: unknown): value is Fields => typeof value === 'object' && value !== null;
 const isCount = (value: unknown): boolean => Number.isSafeInteger(value) && Number(value) >= 0;
 
+const isDuration = (value: unknown): boolean => Number.isFinite(value) && Number(value) >= 0;
+
 const endStates: ReadonlySet<unknown> = new Set([
   'completed',
   'failed',
@@ -53,7 +55,7 @@ const checks: Readonly<Record<FromExecutor['kind'], (message: Fields) => boolean
   started: ({ token }) => isText(token),
   aborting: ({ token, reason }) => isText(token) && isPackedError(reason),
   abort_ignored: ({ token }) => isText(token),
-  ended: ({ token, end }) => isText(token) && isEnd(end),
+  ended: ({ token, end, runMs }) => isText(token) && isEnd(end) && isDuration(runMs),
   report: ({ token, lines, progress, refusals, decryptionFailures }) =>
     isText(token) &&
     Array.isArray(lines) &&

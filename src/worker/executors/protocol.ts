@@ -58,7 +58,12 @@ export type FromExecutor =
   | { readonly kind: 'aborting'; readonly token: string; readonly reason: PackedError }
   /** The attempt was aborted and did not stop within the grace, although the event loop ran. */
   | { readonly kind: 'abort_ignored'; readonly token: string }
-  | { readonly kind: 'ended'; readonly token: string; readonly end: AttemptEnd }
+  | {
+      readonly kind: 'ended';
+      readonly token: string;
+      readonly end: AttemptEnd;
+      readonly runMs: number;
+    }
   | {
       readonly kind: 'report';
       readonly token: string;

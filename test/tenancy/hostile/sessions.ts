@@ -1,4 +1,5 @@
 /** Attacks through the session and the server: state left behind, locks, signals, files. Outcomes: L3, L2, L1. */
+import { randomUUID } from 'node:crypto';
 import { connect } from '../../../src/db/connect.ts';
 import type { Sql, Tx } from '../../../src/db/connect.ts';
 import { terminateSessions } from '../../../src/db/tenant-pool.ts';
@@ -32,7 +33,7 @@ async function addQueueEntry(s: Scene): Promise<void> {
     log: createLogger({ level: 'silent', role: 'test' }),
   });
   const transport = createTransport(backend);
-  await transport.add([{ jobId: '4711', jobType: 'test_step', dispatchNo: 1 }]);
+  await transport.add([{ jobId: '4711', jobType: 'test_step', entryId: randomUUID() }]);
   await transport.close();
   await backend.close();
 }

@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { appRoutes } from '@bull-board/api/dist/routes.js';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { z } from 'zod';
@@ -55,7 +56,7 @@ function bullBoardSuite(start: () => Promise<WebFixture>): void {
   let fixture: WebFixture;
   beforeAll(async () => {
     fixture = await start();
-    await fixture.transport.add([{ jobId: '900', jobType: 'report', dispatchNo: 1 }]);
+    await fixture.transport.add([{ jobId: '900', jobType: 'report', entryId: randomUUID() }]);
   });
   afterAll(() => fixture.close());
 

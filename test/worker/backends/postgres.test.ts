@@ -1,6 +1,8 @@
 import { describe } from 'vitest';
+import { describeChunks } from './chunks.ts';
 import { describeWorker, onStore } from './suite.ts';
 
 describe('a worker with its queues in Postgres', () => {
   describeWorker(onStore(() => undefined));
+  describeChunks(onStore(() => undefined, false));
 });

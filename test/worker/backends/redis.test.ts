@@ -1,6 +1,7 @@
 import { afterAll, beforeAll } from 'vitest';
 import { describeOnRedis, startRedis } from '../../support/redis.ts';
 import type { TestRedis } from '../../support/redis.ts';
+import { describeChunks } from './chunks.ts';
 import { describeWorker, onStore } from './suite.ts';
 
 describeOnRedis('a worker with its queues in Redis', () => {
@@ -9,5 +10,6 @@ describeOnRedis('a worker with its queues in Redis', () => {
     redis = await startRedis();
   });
   describeWorker(onStore(() => redis.url));
+  describeChunks(onStore(() => redis.url, false));
   afterAll(() => redis.stop());
 });

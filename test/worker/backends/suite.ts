@@ -230,4 +230,7 @@ export function describeWorker(open: () => Promise<Fleet>): void {
   });
 }
 
-export const onStore = (redisUrl: () => string | undefined) => () => openFleet(redisUrl());
+export const onStore =
+  (redisUrl: () => string | undefined, dispatching = true) =>
+  () =>
+    openFleet(redisUrl(), dispatching);

@@ -57,7 +57,7 @@ async function queued(count: number) {
   const added = new Set<string>();
   while (added.size < count) added.add(await addJob(test.sql, tenantId));
   const jobs = (await claim(test.sql)).filter(({ jobId }) => added.has(jobId));
-  return jobs.map(({ jobId, dispatchNo }) => ({ jobId, dispatchNo, token: randomUUID() }));
+  return jobs.map(({ jobId, entryId }) => ({ jobId, entryId, token: randomUUID() }));
 }
 const running = async (count: number) =>
   Promise.all((await queued(count)).map((job) => begin(test.sql, job)));

@@ -10,7 +10,7 @@ import { createLlm } from '../../../src/llm/create-llm.ts';
 import { createLogger } from '../../../src/log.ts';
 import { createMetrics } from '../../../src/metrics.ts';
 import { Executors } from '../../../src/worker/executors/executors.ts';
-import type { ExecutorsOptions } from '../../../src/worker/executors/executors.ts';
+import type { ExecutorsOptions } from '../../../src/worker/executors/executors-options.ts';
 import type { SpawnExecutor } from '../../../src/worker/executors/spawn.ts';
 import { silentLog } from '../../support/llm-attempt.ts';
 

@@ -27,7 +27,7 @@ const messages: { [K in FromExecutor['kind']]: Extract<FromExecutor, { readonly 
   started: { kind: 'started', token },
   aborting: { kind: 'aborting', token, reason: packError(new Error('x', { cause: 'y' })) },
   abort_ignored: { kind: 'abort_ignored', token },
-  ended: { kind: 'ended', token, end },
+  ended: { kind: 'ended', token, end, runMs: 1.5 },
   report: { ...report, kind: 'report', lines: [line] },
   llm_call: { kind: 'llm_call', token, callId: 1, call },
   llm_output_checked: { kind: 'llm_output_checked', fits: true },

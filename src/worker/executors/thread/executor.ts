@@ -47,12 +47,15 @@ export interface ExecutorOptions {
 interface Running {
   readonly token: string;
   readonly slotIndex: number;
+  readonly startedAtMs: number;
   readonly controller: AbortController;
   /** Opened for this attempt; removed from everything that leaves it. */
   readonly secrets: SecretTexts;
 }
 
 const graceSteps = 10;
+/** As it was before any handler ran. */
+const nowMs = performance.now.bind(performance);
 
 /** The attempt whose code runs now, through all its callbacks and promises. */
 export const currentAttempt = new AsyncLocalStorage<Running>();
@@ -130,7 +133,8 @@ export class Executor {
     const { token } = attempt;
     const { post, claimTable } = this.#options;
     const secrets = new SecretTexts();
-    const running: Running = { token, slotIndex, controller: new AbortController(), secrets };
+    const controller = new AbortController();
+    const running: Running = { token, slotIndex, startedAtMs: nowMs(), controller, secrets };
     this.#running.set(token, running);
     post({ kind: 'started', token });
     const reports = new AttemptLog((report) => post({ kind: 'report', token, ...report }), secrets);
@@ -148,7 +152,7 @@ export class Executor {
   /** Awaits, so that a handler that replaced Promise.prototype.then cannot lose the end. */
   async #postEnd(
     work: Promise<AttemptEnd>,
-    { token, secrets, slotIndex }: Running,
+    { token, secrets, slotIndex, startedAtMs }: Running,
     reports: AttemptLog,
   ): Promise<void> {
     const { post, builtIns, claimTable } = this.#options;
@@ -159,7 +163,7 @@ export class Executor {
       reports.flush();
       const judged = redactAttemptEnd(secrets, builtIns?.judge(end) ?? end);
       claimTable?.end(slotIndex);
-      post({ kind: 'ended', token, end: judged });
+      post({ kind: 'ended', token, end: judged, runMs: nowMs() - startedAtMs });
     } catch {
       // Built-ins that this code needs do not work any more: the supervisor ends the attempt.
       this.#running.delete(token);
