@@ -219,6 +219,14 @@ export const environment = z.object({
   WORKER_CONCURRENCY: wholeNumber(1, 1_000)
     .default(10)
     .meta(about('Maximum jobs that a worker runs at once, of all types together', '10')),
+  WORKER_BEGUN_AHEAD: wholeNumber(0, 1_000)
+    .default(400)
+    .meta(
+      about(
+        'Jobs of a short job type (known to run for 50 ms at most) that a worker begins before it has a free slot for them, never more than 100 ms of work',
+        '400',
+      ),
+    ),
   WORKER_THREADS: wholeNumber(1, 32)
     .default(1)
     .meta(about('Threads per worker; its jobs are distributed among them', '1')),

@@ -45,6 +45,8 @@ export interface Entry {
   /** Random, and BullMQ's id too. */
   readonly entryId: string;
   readonly jobIds: readonly string[];
+  /** Its job was lost once: it begins only when it may run. */
+  readonly alone?: boolean;
 }
 
 export interface QueueBackend {

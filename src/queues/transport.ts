@@ -10,6 +10,7 @@ export interface TransportJob {
   readonly jobId: string;
   readonly jobType: string;
   readonly entryId: string;
+  readonly wasLost?: boolean;
 }
 
 export interface RefusingQueue {
@@ -82,13 +83,13 @@ export function createTransport(backend: QueueBackend): Transport {
   };
 }
 
-/** In the order of their first jobs. */
+/** In the order of their first jobs. A job that was lost has an entry of its own. */
 function entriesOf(jobs: readonly TransportJob[]): Entry[] {
-  const jobIds = new Map<string, string[]>();
-  for (const { entryId, jobId } of jobs) {
-    const known = jobIds.get(entryId);
-    if (known === undefined) jobIds.set(entryId, [jobId]);
-    else known.push(jobId);
+  const entries = new Map<string, Entry & { jobIds: string[] }>();
+  for (const { entryId, jobId, wasLost = false } of jobs) {
+    const known = entries.get(entryId);
+    if (known !== undefined) known.jobIds.push(jobId);
+    else entries.set(entryId, { entryId, jobIds: [jobId], ...(wasLost ? { alone: true } : {}) });
   }
-  return [...jobIds].map(([entryId, ids]) => ({ entryId, jobIds: ids }));
+  return [...entries.values()];
 }

@@ -52,11 +52,11 @@ export async function dispatchOnce(options: DispatchOptions): Promise<number> {
   const queued = await countQueued(sql);
   const skipped = options.refusing?.list() ?? [];
   const open = [...slots].filter(([jobType]) => !skipped.includes(jobType));
-  const capacities = open.map(([jobType, { slots: count, workers, runMs }]) => ({
+  const capacities = open.map(([jobType, facts]) => ({
     jobType,
-    capacity: depths.room(jobType, count, queued.get(jobType) ?? 0),
-    chunk: chunkOf(runMs),
-    workers,
+    capacity: depths.room(jobType, facts, queued.get(jobType) ?? 0),
+    chunk: chunkOf(facts.runMs),
+    workers: facts.workers,
   }));
   const jobs = await claimWaitingJobs(sql, capacities, options.failing);
   if (jobs.length === 0) return 0;

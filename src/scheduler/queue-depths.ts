@@ -1,12 +1,18 @@
 /**
- * How many entries a queue should hold. A queue is refilled when half of its depth has drained, so that a round of
+ * How many jobs the entries of a queue should hold. A queue is refilled when half of its depth has drained, so that a round of
  * dispatch serves many jobs; the depth is the work of two refills (Little's law: rate x time), within bounds that keep
  * a queue short enough for fairness between tenants.
  */
 
-/** Entries per worker slot. */
+import type { TypeSlots } from '../db/heartbeats.ts';
+
+/** Jobs per worker slot. */
 const least = 2;
-const most = 20;
+const mostOfUnknown = 20;
+/** Work of the slots, for a type whose run time is known. */
+const mostMs = 200;
+/** Of a job that does nothing, its begin and its end included. */
+const leastRunMs = 0.1;
 /** Time that half of the depth should last. */
 const refillEveryMs = 100;
 /** Weight of the newest rate. */
@@ -14,9 +20,9 @@ const newest = 0.3;
 
 interface Drain {
   atMs: number;
-  /** Entries in the queue after the last round. */
+  /** Jobs in the queue after the last round. */
   queued: number;
-  /** Entries per millisecond. */
+  /** Jobs per millisecond. */
   rate: number;
 }
 
@@ -24,10 +30,15 @@ export class QueueDepths {
   readonly #drains = new Map<string, Drain>();
 
   /**
-   * Room for new entries in the queue of a type that holds `queued` entries and is served by `slots` worker slots; 0
-   * while more than half of the depth is left. `nowMs` is a monotonic time.
+   * Room for new jobs in the queue of a type that holds `queued` jobs and is served by `slots` worker slots; 0 while
+   * more than half of the depth is left. `nowMs` is a monotonic time.
    */
-  room(jobType: string, slots: number, queued: number, nowMs = performance.now()): number {
+  room(
+    jobType: string,
+    { slots, runMs }: Pick<TypeSlots, 'slots' | 'runMs'>,
+    queued: number,
+    nowMs = performance.now(),
+  ): number {
     const drain = this.#drains.get(jobType) ?? { atMs: nowMs, queued, rate: 0 };
     this.#drains.set(jobType, drain);
     const elapsedMs = nowMs - drain.atMs;
@@ -38,11 +49,12 @@ export class QueueDepths {
     drain.atMs = nowMs;
     drain.queued = queued;
     const wanted = Math.ceil(2 * refillEveryMs * drain.rate);
-    const depth = Math.min(slots * most, Math.max(slots * least, wanted));
-    return queued <= depth / 2 ? depth - queued : 0;
+    const most = slots * (runMs === null ? mostOfUnknown : mostMs / Math.max(leastRunMs, runMs));
+    const depth = Math.max(slots * least, Math.min(most, wanted));
+    return queued <= depth / 2 ? Math.floor(depth) - queued : 0;
   }
 
-  /** Entries that a round added. */
+  /** A job that a round added. */
   added(jobType: string): void {
     const drain = this.#drains.get(jobType);
     if (drain !== undefined) drain.queued += 1;

@@ -6,10 +6,13 @@ import { randomUUID } from 'node:crypto';
 import type { AttemptEnd, BegunAttempt, FinishResult } from '../jobs/attempts.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
+import { endOfThrow, handedBack } from './classify.ts';
+import type { Place } from './intake.ts';
 import { logAttemptEnd } from './log-attempt-end.ts';
 import type { AttemptBatches } from './batches/attempt-batches.ts';
 import type { Executors } from './executors/executors.ts';
 import type { RunningJob, RunningJobs } from './running-jobs.ts';
+import type { Release } from './slots.ts';
 
 export interface ExecuteOptions {
   readonly batches: AttemptBatches;
@@ -53,18 +56,41 @@ export async function beginJob(
   }
 }
 
-/** Runs an attempt that began to its end. Throws only when the database stays unavailable. */
+/**
+ * Runs an attempt that began to its end, or hands it back when it has no place to run. Throws only when the database
+ * stays unavailable.
+ */
 export async function runAttempt(
   options: ExecuteOptions,
-  { attempt, controller }: Pick<RunningJob, 'attempt' | 'controller'>,
+  { attempt, controller }: RunningJob,
+  place: Place,
 ): Promise<Execution> {
-  const startedAtMs = performance.now();
+  let release: Release | undefined;
   try {
-    const end = await options.executors.run(attempt, controller);
+    release = await place.toRun(controller.signal);
+    const startedAtMs = performance.now();
+    const end =
+      release === undefined
+        ? unstartedEnd(options, attempt, controller.signal)
+        : await options.executors.run(attempt, controller);
     return await endAttempt(options, attempt, end, startedAtMs);
   } finally {
+    release?.();
     options.running.remove(attempt.token);
   }
+}
+
+/** It began ahead, and its handler has not seen it. */
+function unstartedEnd(
+  { executors }: ExecuteOptions,
+  attempt: BegunAttempt,
+  signal: AbortSignal,
+): AttemptEnd {
+  const handler = executors.jobTypes.get(attempt.jobType);
+  if (!signal.aborted || handler === undefined) {
+    return handedBack('the worker had no room to run it', new Date());
+  }
+  return endOfThrow(signal.reason, { attempt, handler, now: new Date() });
 }
 
 async function endAttempt(

@@ -1,62 +1,71 @@
-/**
- * The jobs that a worker may run at once, of all types together and of each type, given in order of request. A full
- * worker can stop taking entries, so that a free one takes them.
- */
-
-export interface SlotEvents {
-  readonly full: () => void;
-  readonly free: () => void;
-}
+/** The jobs that may run (or be begun) at once, of all types together and of each type, given in order of request. */
 
 export interface SlotRequest {
   readonly jobType: string;
   /** Slots that the type may have. */
   readonly limit: number;
-  readonly waitMs: number;
 }
 
-type Release = () => void;
+export interface WaitingRequest extends SlotRequest {
+  readonly waitMs: number;
+  /** Ends the wait. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Gives the slot back; once. */
+export type Release = () => void;
 
 interface Waiting extends SlotRequest {
   readonly answer: (release: Release | undefined) => void;
 }
 
 export class Slots {
-  readonly #events: SlotEvents;
+  readonly #changed: () => void;
   readonly #used = new Map<string, number>();
   #waiting: Waiting[] = [];
   #free: number;
   #closed = false;
 
-  constructor(count: number, events: SlotEvents) {
+  /** `changed` is called after a slot was taken or given back. */
+  constructor(count: number, changed: () => void = () => {}) {
     this.#free = count;
-    this.#events = events;
+    this.#changed = changed;
   }
 
   get free(): number {
     return this.#free;
   }
 
-  /** Resolves to the function that releases the slot, or to undefined when none became free within `waitMs`. */
-  take(request: SlotRequest): Promise<Release | undefined> {
-    if (this.#closed) return Promise.resolve(undefined);
-    if (this.#hasRoom(request)) {
-      const release = this.#give(request);
-      if (this.#free === 0) this.#events.full();
-      return Promise.resolve(release);
-    }
+  used(jobType: string): number {
+    return this.#used.get(jobType) ?? 0;
+  }
+
+  /** undefined: none is free now. */
+  tryTake(request: SlotRequest): Release | undefined {
+    if (this.#closed || !this.#hasRoom(request)) return undefined;
+    const release = this.#give(request);
+    this.#changed();
+    return release;
+  }
+
+  /** Resolves to undefined when none became free within `waitMs`. */
+  take(request: WaitingRequest): Promise<Release | undefined> {
+    const { waitMs, signal } = request;
+    const now = this.tryTake(request);
+    if (now !== undefined || this.#closed || signal?.aborted === true) return Promise.resolve(now);
     return new Promise((resolve) => {
-      const waiting = {
-        ...request,
-        answer: (release: Release | undefined) => {
-          clearTimeout(timer);
-          resolve(release);
-        },
+      const answer = (release: Release | undefined): void => {
+        clearTimeout(timer);
+        signal?.removeEventListener('abort', leave);
+        resolve(release);
       };
-      const timer = setTimeout(() => {
+      const waiting = { ...request, answer };
+      const leave = (): void => {
         this.#waiting = this.#waiting.filter((one) => one !== waiting);
-        resolve(undefined);
-      }, request.waitMs);
+        answer(undefined);
+      };
+      const timer = setTimeout(leave, waitMs);
+      signal?.addEventListener('abort', leave);
       this.#waiting.push(waiting);
     });
   }
@@ -70,19 +79,19 @@ export class Slots {
   }
 
   #hasRoom({ jobType, limit }: SlotRequest): boolean {
-    return this.#free > 0 && (this.#used.get(jobType) ?? 0) < limit;
+    return this.#free > 0 && this.used(jobType) < limit;
   }
 
   #give({ jobType }: SlotRequest): Release {
-    this.#used.set(jobType, (this.#used.get(jobType) ?? 0) + 1);
+    this.#used.set(jobType, this.used(jobType) + 1);
     this.#free -= 1;
     return () => {
-      this.#used.set(jobType, (this.#used.get(jobType) ?? 0) - 1);
+      this.#used.set(jobType, this.used(jobType) - 1);
       this.#free += 1;
       const next = this.#waiting.findIndex((waiting) => this.#hasRoom(waiting));
       const [waiting] = next === -1 ? [] : this.#waiting.splice(next, 1);
       if (waiting !== undefined) waiting.answer(this.#give(waiting));
-      else if (this.#free === 1) this.#events.free();
+      this.#changed();
     };
   }
 }

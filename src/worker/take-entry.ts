@@ -7,70 +7,64 @@ import { returnToPending } from '../jobs/queued.ts';
 import type { Entry } from '../queues/backend.ts';
 import { beginJob, runAttempt } from './execute.ts';
 import type { EntryJob, ExecuteOptions, Execution } from './execute.ts';
-import type { Slots } from './slots.ts';
+import type { Intake, Place } from './intake.ts';
 
 export interface TakeOptions extends ExecuteOptions {
   readonly sql: Sql;
-  readonly slots: Slots;
-  readonly isStopping: () => boolean;
+  readonly intake: Intake;
 }
 
-/** Jobs of an entry that wait for a slot of this worker for longer go back. */
-const slotWaitMs = 1_000;
-
-/** What became of a job of an entry: no slot was free, its entry was stale for it, or its attempt began. */
-type Taken = 'no slot' | 'stale' | { readonly ended: Promise<Execution> };
+/** What became of a job of an entry: it had no place, its entry was stale for it, or its attempt began. */
+type Taken = 'no place' | 'stale' | { readonly ended: Promise<Execution> };
 
 /** Resolves to what BullMQ keeps as the entry's result; throws what it shows as the entry's failure. */
 export async function takeEntry(
   options: TakeOptions,
-  type: { readonly jobType: string; readonly limit: number },
+  jobType: string,
   // An entry of an earlier version has no list of jobs: the reconciler returns its job.
-  { entryId, jobIds = [] }: Partial<Entry> & Pick<Entry, 'entryId'>,
+  { entryId, jobIds = [], alone = false }: Partial<Entry> & Pick<Entry, 'entryId'>,
 ): Promise<{ readonly state: string }> {
+  const { sql, intake } = options;
   const outcomes = await Promise.allSettled(
-    jobIds.map((jobId) => takeJob(options, type, { jobId, entryId })),
+    jobIds.map(async (jobId) => {
+      const place = await intake.toBegin(jobType, alone);
+      return place === undefined ? 'no place' : takeJob(options, { jobId, entryId }, place);
+    }),
   );
-  const takenAt = (index: number): Taken | undefined => {
-    const outcome = outcomes[index];
-    return outcome?.status === 'fulfilled' ? outcome.value : undefined;
-  };
-  const back = jobIds.filter((_, index) => takenAt(index) === 'no slot');
-  const reason = options.isStopping() ? 'worker stopping' : 'worker full';
+  const taken = outcomes.map((one) => (one.status === 'fulfilled' ? one.value : undefined));
+  const back = jobIds.filter((_, index) => taken[index] === 'no place');
+  const reason = intake.isClosed ? 'worker stopping' : 'worker full';
   if (back.length > 0) {
     const jobs = back.map((jobId) => ({ jobId, entryId }));
-    await returnToPending(options.sql, jobs, reason);
+    await returnToPending(sql, jobs, reason);
   }
   for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
-  const [first, ...others] = jobIds.map((_, index) => takenAt(index));
-  if (first !== undefined && typeof first !== 'string' && others.length === 0) {
+  const begun = taken.filter((one) => typeof one === 'object');
+  const [first] = begun;
+  if (first !== undefined && jobIds.length === 1) {
     return stateOf(jobIds[0] ?? '', await first.ended);
   }
-  const begun = [first, ...others].filter((taken) => typeof taken === 'object').length;
-  if (begun > 0) return { state: `${begun} begun, ${back.length} returned` };
+  if (begun.length > 0) return { state: `${begun.length} begun, ${back.length} returned` };
   return { state: back.length > 0 ? reason : 'stale entry' };
 }
 
-async function takeJob(
-  options: TakeOptions,
-  type: { readonly jobType: string; readonly limit: number },
-  job: EntryJob,
-): Promise<Taken> {
-  const release = await options.slots.take({ ...type, waitMs: slotWaitMs });
-  if (release === undefined) return 'no slot';
-  let isRunning = false;
+async function takeJob(options: TakeOptions, job: EntryJob, place: Place): Promise<Taken> {
+  let isLeft = options.intake.isClosed;
   try {
-    if (options.isStopping()) return 'no slot';
+    if (isLeft) return 'no place';
     const running = await beginJob(options, job);
+    isLeft = running === undefined;
     if (running === undefined) return 'stale';
-    isRunning = true;
-    const ended = runAttempt(options, running).finally(release);
+    const ended = runAttempt(options, running, place);
     ended.catch((error: unknown) => {
       options.log.error({ jobId: job.jobId, error }, 'attempt_not_ended');
     });
     return { ended };
+  } catch (error) {
+    isLeft = true;
+    throw error;
   } finally {
-    if (!isRunning) release();
+    if (isLeft) place.leave();
   }
 }
 

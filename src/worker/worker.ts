@@ -22,8 +22,8 @@ import type { JobTypeFacts } from './executors/protocol.ts';
 import { abortUnrenewed, keepLeases, storeHandlerOutput } from './leases.ts';
 import { watchQueues } from './queue-watch.ts';
 import type { QueueWatchTiming } from './queue-watch.ts';
+import { begunAheadOf, Intake } from './intake.ts';
 import { RunningJobs } from './running-jobs.ts';
-import { Slots } from './slots.ts';
 import { takeEntry } from './take-entry.ts';
 
 export interface WorkerServiceOptions {
@@ -39,6 +39,10 @@ export interface WorkerServiceOptions {
   readonly graceMs: number;
   /** Jobs that run at once in this process, of all types together. */
   readonly concurrency: number;
+  /** Jobs of a short type that may have begun before they can run. Default 0. */
+  readonly begunAhead?: number;
+  /** How long a job may wait for its slot. Default 1,000. */
+  readonly slotWaitMs?: number | undefined;
   /** Time that running jobs get to finish after a request to stop. */
   readonly shutdownGraceMs: number;
   readonly process: ProcessFacts;
@@ -55,13 +59,22 @@ export interface WorkerService {
 }
 
 export function startWorker(options: WorkerServiceOptions): WorkerService {
-  const { backend, log, database, leaseMs, executors, concurrency, metrics, watchdog } = options;
+  const {
+    backend,
+    log,
+    database,
+    leaseMs,
+    executors,
+    concurrency,
+    metrics,
+    watchdog,
+    begunAhead = 0,
+  } = options;
   const workerId = options.process.processId;
   const running = new RunningJobs();
   const lease = { database, running, workerId, leaseMs, log };
   const batches = createBatches({ sql: database.system, workerId, leaseMs, log });
   const pipeline = { batches, executors, running, log, metrics, leaseMs };
-  let stopping = false;
   executors.listen({
     report: (token, report) => {
       metrics.rlsEnforcementFailed.inc(report.refusals);
@@ -75,10 +88,16 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
   });
   const types = [...executors.jobTypes.values()];
   const typeSlots = (facts: JobTypeFacts): number => slotsOfType(concurrency, facts);
-  // A full worker pauses its queues, so that another worker can take their entries.
-  const slots = new Slots(concurrency, {
-    full: () => void pause(workers),
-    free: () => stopping || void Promise.all(workers.map((worker) => worker.resume())),
+  const intake = new Intake({
+    concurrency,
+    limits: new Map(types.map((facts) => [facts.type, typeSlots(facts)])),
+    waitMs: options.slotWaitMs,
+    aheadOf: (jobType) =>
+      executors.jobTypes.get(jobType)?.isolation === 'exclusive'
+        ? 0
+        : begunAheadOf(executors.runTimes.of(jobType), begunAhead),
+    pause: (jobType) => void pause(workersOf(jobType)),
+    resume: (jobType) => workersOf(jobType).forEach((worker) => worker.resume()),
   });
   const typeRunning = (type: string): number =>
     running.list().filter(({ attempt }) => attempt.jobType === type).length;
@@ -94,21 +113,22 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
           jobTypes: types.map(({ type }) => type),
           hasFreeSlot: (type) => {
             const facts = executors.jobTypes.get(type);
-            return slots.free > 0 && facts !== undefined && typeRunning(type) < typeSlots(facts);
+            return intake.free > 0 && facts !== undefined && typeRunning(type) < typeSlots(facts);
           },
           timing: options.queueWatch,
         });
   const sql = database.system;
-  const taking = { ...pipeline, sql, slots, isStopping: () => stopping };
-  const take = (facts: JobTypeFacts, entry: Entry) => {
-    watch?.entryTaken(facts.type);
-    return takeEntry(taking, { jobType: facts.type, limit: typeSlots(facts) }, entry);
+  const taking = { ...pipeline, sql, intake };
+  const take = (jobType: string, entry: Entry) => {
+    watch?.entryTaken(jobType);
+    return takeEntry(taking, jobType, entry);
   };
   const workers: readonly Worker<Entry>[] = types.map((facts) =>
-    backend.worker(facts.type, (entry) => take(facts, entry.data), {
+    backend.worker(facts.type, (entry) => take(facts.type, entry.data), {
       concurrency: typeSlots(facts),
     }),
   );
+  const workersOf = (jobType: string) => workers.filter(({ name }) => name === jobType);
   let progressedAt = new Date();
   const onFailure = (error: unknown) =>
     closeReadOnlySessions([database.system, database.leases], error);
@@ -145,7 +165,10 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
     runOnce: async () => {
       await backend.ping();
       progressedAt = new Date();
-      await writeWorkerHeartbeat(database.system, options, { running: running.size, progressedAt });
+      await writeWorkerHeartbeat(database.system, options, {
+        running: concurrency - intake.free,
+        progressedAt,
+      });
       return 0;
     },
   });
@@ -156,8 +179,7 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
   log.info({ jobTypes, concurrency, backend: backend.kind }, 'worker_started');
   return {
     stop: async () => {
-      stopping = true;
-      slots.close();
+      intake.close();
       await watch?.stop();
       await pause(workers);
       const idle = await running.untilIdle(options.shutdownGraceMs);

@@ -3,22 +3,23 @@ import { describe, expect, it } from 'vitest';
 import { QueueDepths } from '../../src/scheduler/queue-depths.ts';
 
 const type = 'test_step';
+const ten = { slots: 10, runMs: null };
 
 describe('a queue of 10 worker slots', () => {
   it('is filled to two entries per slot, and again only when half of them are taken', () => {
     const depths = new QueueDepths();
-    expect(depths.room(type, 10, 0, 0)).toBe(20);
-    expect(depths.room(type, 10, 20, 20)).toBe(0);
-    expect(depths.room(type, 10, 11, 10_000)).toBe(0);
-    expect(depths.room(type, 10, 10, 20_000)).toBe(10);
+    expect(depths.room(type, ten, 0, 0)).toBe(20);
+    expect(depths.room(type, ten, 20, 20)).toBe(0);
+    expect(depths.room(type, ten, 11, 10_000)).toBe(0);
+    expect(depths.room(type, ten, 10, 20_000)).toBe(10);
   });
 
   it('of a single slot is never left without an entry that waits', () => {
     const depths = new QueueDepths();
-    expect(depths.room(type, 1, 1, 0)).toBe(1);
+    expect(depths.room(type, { ...ten, slots: 1 }, 1, 0)).toBe(1);
   });
 
-  it('that drains fast holds the work of 200 ms, at most 20 entries per slot', () => {
+  it('that drains fast holds the work of 200 ms, at most 20 jobs per slot where their run time is not known', () => {
     const depths = new QueueDepths();
     let queued = 0;
     let nowMs = 0;
@@ -27,7 +28,7 @@ describe('a queue of 10 worker slots', () => {
       let depth = 0;
       for (const endMs = nowMs + 5_000; nowMs <= endMs; nowMs += 50) {
         const left = Math.max(0, queued - perSecond / 20);
-        const room = depths.room(type, 10, left, nowMs);
+        const room = depths.room(type, ten, left, nowMs);
         for (let entry = 0; entry < room; entry += 1) depths.added(type);
         queued = left + room;
         if (room > 0) depth = queued;
@@ -41,9 +42,26 @@ describe('a queue of 10 worker slots', () => {
     expect(drainAt(60)).toBeLessThanOrEqual(30);
   });
 
+  it('holds no more than its slots run in 200 ms, and two jobs per slot at least', () => {
+    const depthOf = (runMs: number): number => {
+      const depths = new QueueDepths();
+      let room = 0;
+      for (let nowMs = 0; nowMs <= 1_000; nowMs += 10) {
+        room = depths.room(type, { slots: 10, runMs }, 0, nowMs);
+        for (let job = 0; job < room; job += 1) depths.added(type);
+      }
+      return room;
+    };
+    expect(depthOf(1)).toBe(2_000);
+    expect(depthOf(5)).toBe(400);
+    expect(depthOf(50)).toBe(40);
+    expect(depthOf(10_000)).toBe(20);
+    expect(depthOf(0)).toBe(20_000);
+  });
+
   it('of one type is judged by the drain of that type alone', () => {
     const depths = new QueueDepths();
-    expect(depths.room('other', 10, 0, 0)).toBe(20);
-    expect(depths.room(type, 10, 15, 50)).toBe(0);
+    expect(depths.room('other', ten, 0, 0)).toBe(20);
+    expect(depths.room(type, ten, 15, 50)).toBe(0);
   });
 });

@@ -101,6 +101,7 @@ export async function openFleet(redisUrl: string | undefined, dispatching = true
         leaseMs: 30_000,
         graceMs,
         concurrency: 4,
+        begunAhead: 400,
         shutdownGraceMs: 5_000,
         process: { processId, version: 'test', hostname: 'test', pid: process.pid },
         onThreadStuck: (text) => {

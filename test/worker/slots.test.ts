@@ -4,48 +4,66 @@ import { Slots } from '../../src/worker/slots.ts';
 
 const now = { jobType: 'report', limit: Infinity, waitMs: 0 };
 
-function slotsOf(count: number) {
-  const heard: string[] = [];
-  const slots = new Slots(count, {
-    full: () => heard.push('full'),
-    free: () => heard.push('free'),
-  });
-  return { slots, heard };
-}
-
-it('reports when the last slot is taken and when one is free again', async () => {
-  const { slots, heard } = slotsOf(2);
+it('tells of every slot that is taken or given back', async () => {
+  const free: number[] = [];
+  const slots: Slots = new Slots(2, () => free.push(slots.free));
   const one = await slots.take(now);
-  expect(heard).toEqual([]);
   const two = await slots.take(now);
-  expect(heard).toEqual(['full']);
+  expect(free).toEqual([1, 0]);
   one?.();
-  expect(heard).toEqual(['full', 'free']);
   two?.();
-  expect(heard).toEqual(['full', 'free']);
-  expect(slots.free).toBe(2);
+  expect(free).toEqual([1, 0, 1, 2]);
 });
 
 it('gives a released slot to the longest waiting request, and stays full', async () => {
-  const { slots, heard } = slotsOf(1);
+  const slots = new Slots(1);
   const first = await slots.take(now);
   const order: string[] = [];
   const waiting = ['a', 'b'].map(async (name) => {
     const release = await slots.take({ ...now, waitMs: 10_000 });
     order.push(name);
+    expect(slots.free).toBe(0);
     release?.();
   });
   first?.();
+  expect(slots.free).toBe(0);
   await Promise.all(waiting);
   expect(order).toEqual(['a', 'b']);
-  expect(heard).toEqual(['full', 'free']);
   expect(slots.free).toBe(1);
 });
 
 it('a request that waited too long gets no slot, and is removed from the queue', async () => {
-  const { slots } = slotsOf(1);
+  const slots = new Slots(1);
   const release = await slots.take(now);
   expect(await slots.take({ ...now, waitMs: 1 })).toBeUndefined();
   release?.();
+  expect(slots.free).toBe(1);
+});
+
+it('a type gets no more than its limit, and holds up no other type', async () => {
+  const slots = new Slots(3);
+  const long = { jobType: 'long', limit: 1, waitMs: 10_000 };
+  const one = await slots.take(long);
+  const second = slots.take(long);
+  expect(await slots.take(now)).toBeTypeOf('function');
+  expect(slots.free).toBe(1);
+  one?.();
+  expect(await second).toBeTypeOf('function');
+  expect(slots.used('long')).toBe(1);
+  expect(slots.free).toBe(1);
+});
+
+it('a request whose signal aborts, and every request once it is closed, gets none', async () => {
+  const slots = new Slots(1);
+  const release = await slots.take(now);
+  const controller = new AbortController();
+  const aborted = slots.take({ ...now, waitMs: 10_000, signal: controller.signal });
+  const closed = slots.take({ ...now, waitMs: 10_000 });
+  controller.abort();
+  expect(await aborted).toBeUndefined();
+  slots.close();
+  expect(await closed).toBeUndefined();
+  release?.();
+  expect(await slots.take(now)).toBeUndefined();
   expect(slots.free).toBe(1);
 });

@@ -130,6 +130,7 @@ export function startWorkerRole(
     leaseMs: config.PURSER_LEASE_MS,
     graceMs: handlerGraceMs,
     concurrency: config.WORKER_CONCURRENCY,
+    begunAhead: config.WORKER_BEGUN_AHEAD,
     shutdownGraceMs,
     process: { ...identity, ...context.keys },
     onThreadStuck: (text) => lifecycle.requestStop(`a thread is stuck: ${text}`, { byForce: true }),

@@ -71,17 +71,17 @@ function onDeadLetter({ entry, action }: BullBoardAction): Refusal {
   };
 }
 
-function onEntry({ entry, action }: BullBoardAction): Refusal {
-  const jobId = /^([1-9]\d*)-\d+$/.exec(entry ?? '')?.[1] ?? 'ID';
+/** The data of an entry names its jobs; its id does not. */
+function onEntry({ action }: BullBoardAction): Refusal {
   if (action === 'retry') {
     return {
       message: 'The scheduler retries failed jobs; a job without attempts left is a dead letter.',
-      command: `purser dlq replay ${jobId}`,
+      command: 'purser dlq replay ID',
     };
   }
   return {
-    message: 'An entry follows its job in the database and cannot be changed here.',
-    command: `purser jobs show ${jobId}`,
+    message: 'An entry follows its jobs in the database and cannot be changed here.',
+    command: 'purser jobs show ID',
   };
 }
 

@@ -52,11 +52,13 @@ async function stateOf(fixture: WebFixture): Promise<unknown> {
   return { jobs: [...jobs], queues };
 }
 
+const entryId = randomUUID();
+
 function bullBoardSuite(start: () => Promise<WebFixture>): void {
   let fixture: WebFixture;
   beforeAll(async () => {
     fixture = await start();
-    await fixture.transport.add([{ jobId: '900', jobType: 'report', entryId: randomUUID() }]);
+    await fixture.transport.add([{ jobId: '900', jobType: 'report', entryId }]);
   });
   afterAll(() => fixture.close());
 
@@ -78,7 +80,7 @@ function bullBoardSuite(start: () => Promise<WebFixture>): void {
     async (queue) => {
       const jobId = await fixture.deadLetter();
       await mirror();
-      const entry = queue === 'report' ? '900-1' : deadLetterEntryId(jobId);
+      const entry = queue === 'report' ? entryId : deadLetterEntryId(jobId);
       const before = await stateOf(fixture);
       const refused = changing.filter(
         ({ path }) => queue === 'report' || !/:jobId\/(retry|promote)$/.test(path),
@@ -101,7 +103,7 @@ function bullBoardSuite(start: () => Promise<WebFixture>): void {
     ['DELETE', '/queues/api/queues/report'],
     ['POST', '/queues/api/metrics/history/purge'],
     ['PUT', '/queues/api/queues/dead%2Dletter/dead-1/promote/'],
-    ['PUT', '/queues/api/queues/report/900-1/a-new-button'],
+    ['PUT', `/queues/api/queues/report/${entryId}/a-new-button`],
     ['PUT', '/queues/api/queues/dead-letter/dead-1/promoted'],
     ['PATCH', '/queues'],
     ['POST', '/queues/anything'],
@@ -115,8 +117,8 @@ function bullBoardSuite(start: () => Promise<WebFixture>): void {
     ['dead-letter/clean/delayed', 'purser dlq discard ID --reason TEXT'],
     ['dead-letter/promote', 'purser dlq replay ID'],
     ['dead-letter/retry/delayed', 'purser dlq replay ID'],
-    ['report/900-1/retry', 'purser dlq replay 900'],
-    ['report/900-1/promote', 'purser jobs show 900'],
+    [`report/${entryId}/retry`, 'purser dlq replay ID'],
+    [`report/${entryId}/promote`, 'purser jobs show ID'],
     ['report/$(reboot)/clean', 'purser jobs show ID'],
     ['report/pause', 'purser start worker'],
     ['pause', 'purser start worker'],
@@ -130,7 +132,7 @@ function bullBoardSuite(start: () => Promise<WebFixture>): void {
   });
 
   it.each(reading.map(({ path }) => path))('allows reading: %s', async (path) => {
-    const answer = await fixture.request(pathOf(path, 'report', '900-1'));
+    const answer = await fixture.request(pathOf(path, 'report', entryId));
     expect([path, answer.status]).toEqual([path, 200]);
   });
 

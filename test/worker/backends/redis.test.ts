@@ -1,6 +1,7 @@
 import { afterAll, beforeAll } from 'vitest';
 import { describeOnRedis, startRedis } from '../../support/redis.ts';
 import type { TestRedis } from '../../support/redis.ts';
+import { describeBegunAhead } from './begun-ahead.ts';
 import { describeChunks } from './chunks.ts';
 import { describeWorker, onStore } from './suite.ts';
 
@@ -11,5 +12,6 @@ describeOnRedis('a worker with its queues in Redis', () => {
   });
   describeWorker(onStore(() => redis.url));
   describeChunks(onStore(() => redis.url, false));
+  describeBegunAhead(onStore(() => redis.url, false));
   afterAll(() => redis.stop());
 });
