@@ -97,7 +97,7 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
         ? 0
         : begunAheadOf(executors.runTimes.of(jobType), begunAhead),
     pause: (jobType) => void pause(workersOf(jobType)),
-    resume: (jobType) => workersOf(jobType).forEach((worker) => worker.resume()),
+    resume: (jobType) => void Promise.all(workersOf(jobType).map((worker) => worker.resume())),
   });
   const typeRunning = (type: string): number =>
     running.list().filter(({ attempt }) => attempt.jobType === type).length;

@@ -68,7 +68,7 @@ it('a job that was lost begins only when it may run, whatever its type', async (
     begun = true;
     return place;
   });
-  await (await begin('short')).leave();
+  (await begin('short')).leave();
   await new Promise(setImmediate);
   expect(begun).toBe(false);
   first?.();

@@ -29,6 +29,7 @@ import type { FromExecutor, ToExecutor } from '../protocol.ts';
 import { packError, unpackError } from '../packed-errors.ts';
 import { parsedPayload } from './parsed-payload.ts';
 import { PendingCalls } from './pending-calls.ts';
+import { withoutHandler } from './without-handler.ts';
 import { redactAttemptEnd, redactError, redactResult, refuseSecrets } from './redact.ts';
 
 export interface ExecutorOptions {
@@ -240,15 +241,3 @@ const builtInsBroken = packError(
       'any more; do not replace them while a job runs',
   ),
 );
-
-/** The handlers module changed while the worker runs. Another worker, or this one after a restart, may have the type. */
-function withoutHandler({ jobType }: BegunAttempt): AttemptEnd {
-  return {
-    toState: 'pending',
-    countsAttempt: false,
-    scheduledFor: new Date(Date.now() + 30_000),
-    detail: {
-      reason: `the handlers of this worker no longer include ${jobType}; restart the worker`,
-    },
-  };
-}
