@@ -23,6 +23,8 @@ export interface Setting {
 
 const handlersFile = fileURLToPath(new URL('./handlers.mjs', import.meta.url));
 export const tenants = Array.from({ length: 10 }, (_, index) => `tenant-${index}`);
+/** The default of WORKER_BEGUN_AHEAD, unless the environment has another one. */
+export const begunAhead = Number(process.env['WORKER_BEGUN_AHEAD'] ?? 400);
 /** Without the log line per job, since plain BullMQ writes none. */
 export const logLevel = 'warn';
 
@@ -65,6 +67,7 @@ export function fleetEnvironment(
     ...(store === 'redis' ? { REDIS_URL: servers.redisUrl } : {}),
     PURSER_HANDLERS: handlersFile,
     WORKER_CONCURRENCY: String(concurrency),
+    WORKER_BEGUN_AHEAD: String(begunAhead),
     LOG_LEVEL: logLevel,
   };
 }

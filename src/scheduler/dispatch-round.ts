@@ -12,7 +12,7 @@ import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { QueueBackend } from '../queues/backend.ts';
 import type { RefusingQueue, Transport } from '../queues/transport.ts';
-import { QueueDepths } from './queue-depths.ts';
+import { chunkOf, QueueDepths } from './queue-depths.ts';
 import type { SkipList } from './skip-list.ts';
 
 const workerAliveMs = 15_000;
@@ -30,14 +30,6 @@ export interface DispatchOptions {
   /** Queues to skip. Default: none is. */
   readonly refusing?: SkipList | undefined;
 }
-
-/** Work in one entry, and jobs at most. */
-const chunkMs = 50;
-const maxChunk = 100;
-
-/** Jobs per entry: one where the run time of the type is long, or not known. */
-const chunkOf = (runMs: number | null): number =>
-  runMs === null ? 1 : Math.max(1, Math.min(maxChunk, Math.floor(chunkMs / runMs)));
 
 /**
  * Returns the number of dispatched jobs. Throws `queue_store_away` before anything is claimed, and

@@ -9,6 +9,8 @@ import type { TypeSlots } from '../db/heartbeats.ts';
 /** Jobs per worker slot. */
 const least = 2;
 const mostOfUnknown = 20;
+/** Entries with many jobs per worker: the work of 200 ms at most, whatever the rate was before. */
+const entriesOfWorker = 4;
 /** Work of the slots, for a type whose run time is known. */
 const mostMs = 200;
 /** Of a job that does nothing, its begin and its end included. */
@@ -26,6 +28,14 @@ interface Drain {
   rate: number;
 }
 
+/** Work in one entry, and jobs at most. */
+const chunkMs = 50;
+const maxChunk = 100;
+
+/** Jobs per entry: one where the run time of the type is long, or not known. */
+export const chunkOf = (runMs: number | null): number =>
+  runMs === null ? 1 : Math.max(1, Math.min(maxChunk, Math.floor(chunkMs / runMs)));
+
 export class QueueDepths {
   readonly #drains = new Map<string, Drain>();
 
@@ -35,7 +45,7 @@ export class QueueDepths {
    */
   room(
     jobType: string,
-    { slots, runMs }: Pick<TypeSlots, 'slots' | 'runMs'>,
+    { slots, workers, runMs }: TypeSlots,
     queued: number,
     nowMs = performance.now(),
   ): number {
@@ -50,7 +60,9 @@ export class QueueDepths {
     drain.queued = queued;
     const wanted = Math.ceil(2 * refillEveryMs * drain.rate);
     const most = slots * (runMs === null ? mostOfUnknown : mostMs / Math.max(leastRunMs, runMs));
-    const depth = Math.max(slots * least, Math.min(most, wanted));
+    const chunk = chunkOf(runMs);
+    const first = Math.max(slots * least, chunk === 1 ? 0 : workers * entriesOfWorker * chunk);
+    const depth = Math.max(first, Math.min(most, wanted));
     return queued <= depth / 2 ? Math.floor(depth) - queued : 0;
   }
 

@@ -1,9 +1,9 @@
 /** A queue is refilled at half of its depth, and its depth follows the rate at which workers drain it. */
 import { describe, expect, it } from 'vitest';
-import { QueueDepths } from '../../src/scheduler/queue-depths.ts';
+import { chunkOf, QueueDepths } from '../../src/scheduler/queue-depths.ts';
 
 const type = 'test_step';
-const ten = { slots: 10, runMs: null };
+const ten = { slots: 10, workers: 1, runMs: null };
 
 describe('a queue of 10 worker slots', () => {
   it('is filled to two entries per slot, and again only when half of them are taken', () => {
@@ -47,7 +47,7 @@ describe('a queue of 10 worker slots', () => {
       const depths = new QueueDepths();
       let room = 0;
       for (let nowMs = 0; nowMs <= 1_000; nowMs += 10) {
-        room = depths.room(type, { slots: 10, runMs }, 0, nowMs);
+        room = depths.room(type, { ...ten, runMs }, 0, nowMs);
         for (let job = 0; job < room; job += 1) depths.added(type);
       }
       return room;
@@ -57,6 +57,17 @@ describe('a queue of 10 worker slots', () => {
     expect(depthOf(50)).toBe(40);
     expect(depthOf(10_000)).toBe(20);
     expect(depthOf(0)).toBe(20_000);
+  });
+
+  it('of a short type holds four entries per worker from the start: the work of 200 ms', () => {
+    const room = (runMs: number, workers = 1) =>
+      new QueueDepths().room(type, { slots: 10, workers, runMs }, 0, 0);
+    expect(room(0.2)).toBe(400);
+    expect(room(0.2, 3)).toBe(1_200);
+    expect(room(5)).toBe(40);
+    expect(room(30)).toBe(20);
+    expect([0, 0.5, 1, 20, 30, 1_000].map(chunkOf)).toEqual([100, 100, 50, 2, 1, 1]);
+    expect(chunkOf(null)).toBe(1);
   });
 
   it('of one type is judged by the drain of that type alone', () => {

@@ -8,7 +8,7 @@ import type { DispatchedJob, TypeCapacity } from '../../src/jobs/dispatch.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { addTenant } from '../support/tenants.ts';
-import { addJob, addJobType, completed, step } from './job-steps.ts';
+import { addJob, addJobType, completed, step } from '../jobs/job-steps.ts';
 
 let test: TestDatabase;
 let sql: Sql;
