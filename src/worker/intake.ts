@@ -13,8 +13,10 @@ export interface IntakeOptions {
   readonly limits: ReadonlyMap<string, number>;
   /** Jobs of a type that may have begun before they may run. */
   readonly aheadOf: (jobType: string) => number;
-  /** Jobs that wait longer go back, so that another worker runs them. Default 1,000. */
+  /** Jobs that wait longer to begin go back, so that another worker runs them. Default 1,000. */
   readonly waitMs?: number | undefined;
+  /** The same for jobs that have begun ahead. Default 5,000. */
+  readonly recallMs?: number | undefined;
   readonly pause: (jobType: string) => void;
   readonly resume: (jobType: string) => void;
 }
@@ -27,8 +29,8 @@ export interface Place {
   leave(): void;
 }
 
-/** Of `waitMs`. */
 const defaultWaitMs = 1_000;
+const defaultRecallMs = 5_000;
 
 /** Work that may have begun ahead; a job that runs for longer than `shortMs` never does. */
 const aheadMs = 100;
@@ -44,6 +46,8 @@ export class Intake {
   /** Begun ahead, or about to. */
   readonly #ahead: Slots;
   readonly #paused = new Set<string>();
+  /** Types whose jobs suddenly run so long that a job had to go back. */
+  readonly #stuck = new Set<string>();
   #closed = false;
 
   constructor(options: IntakeOptions) {
@@ -63,22 +67,24 @@ export class Intake {
 
   /** Resolves to undefined when the job cannot begin soon. `alone`: it must be able to run at once. */
   async toBegin(jobType: string, alone: boolean): Promise<Place | undefined> {
-    const { limits, aheadOf, waitMs = defaultWaitMs } = this.#options;
+    const { limits, waitMs = defaultWaitMs } = this.#options;
     const request = { jobType, limit: limits.get(jobType) ?? 0 };
     const free = this.#running.tryTake(request);
-    if (free !== undefined) return mayRun(free);
-    const limit = alone ? 0 : aheadOf(jobType);
+    if (free !== undefined) return this.#mayRun(jobType, free);
+    const limit = alone ? 0 : this.#aheadOf(jobType);
     if (limit === 0) {
       const slot = await this.#running.take({ ...request, waitMs });
-      return slot === undefined ? undefined : mayRun(slot);
+      return slot === undefined ? undefined : this.#mayRun(jobType, slot);
     }
     const leave = await this.#ahead.take({ jobType, limit, waitMs });
     if (leave === undefined) return undefined;
     return {
       toRun: async (signal) => {
-        const slot = await this.#running.take({ ...request, waitMs, signal });
+        const { recallMs = defaultRecallMs } = this.#options;
+        const slot = await this.#running.take({ ...request, waitMs: recallMs, signal });
+        if (slot === undefined && !signal.aborted) this.#stuck.add(jobType);
         leave();
-        return slot;
+        return slot === undefined ? undefined : this.#released(jobType, slot);
       },
       leave,
     };
@@ -91,12 +97,29 @@ export class Intake {
     this.#running.close();
   }
 
+  /** None of a stuck type begins ahead until one of its jobs has ended. */
+  #aheadOf(jobType: string): number {
+    return this.#stuck.has(jobType) ? 0 : this.#options.aheadOf(jobType);
+  }
+
+  #released(jobType: string, slot: Release): Release {
+    return () => {
+      this.#stuck.delete(jobType);
+      slot();
+    };
+  }
+
+  #mayRun(jobType: string, slot: Release): Place {
+    const release = this.#released(jobType, slot);
+    return { toRun: () => Promise.resolve(release), leave: slot };
+  }
+
   #pauseOrResume(): void {
     if (this.#closed) return;
-    const { limits, aheadOf, pause, resume } = this.#options;
+    const { limits, pause, resume } = this.#options;
     for (const jobType of limits.keys()) {
       const ahead = this.#ahead.used(jobType);
-      const limit = aheadOf(jobType);
+      const limit = this.#aheadOf(jobType);
       const isPaused = this.#paused.has(jobType);
       if (!isPaused && this.free === 0 && ahead >= limit) {
         this.#paused.add(jobType);
@@ -108,5 +131,3 @@ export class Intake {
     }
   }
 }
-
-const mayRun = (slot: Release): Place => ({ toRun: () => Promise.resolve(slot), leave: slot });

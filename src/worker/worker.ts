@@ -43,6 +43,8 @@ export interface WorkerServiceOptions {
   readonly begunAhead?: number;
   /** How long a job may wait for its slot. Default 1,000. */
   readonly slotWaitMs?: number | undefined;
+  /** The same for a job that has begun ahead. Default 5,000. */
+  readonly recallMs?: number | undefined;
   /** Time that running jobs get to finish after a request to stop. */
   readonly shutdownGraceMs: number;
   readonly process: ProcessFacts;
@@ -92,6 +94,7 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
     concurrency,
     limits: new Map(types.map((facts) => [facts.type, typeSlots(facts)])),
     waitMs: options.slotWaitMs,
+    recallMs: options.recallMs,
     aheadOf: (jobType) =>
       executors.jobTypes.get(jobType)?.isolation === 'exclusive'
         ? 0

@@ -54,6 +54,17 @@ export const handlers = [
     },
   },
   {
+    // Short without a gate; with one it leaves a trace, and waits: payload gate?
+    ...shared,
+    type: 'fault_short',
+    run: async (ctx) => {
+      const { gate } = ctx.payload;
+      if (gate === undefined) return;
+      await trace(ctx, 'begun');
+      await untilOpen(ctx, gate);
+    },
+  },
+  {
     // Rests without a trace: payload gate?, ms?
     ...shared,
     type: 'fault_rest',

@@ -5,10 +5,11 @@ import type { Place } from '../../src/worker/intake.ts';
 
 const { signal } = new AbortController();
 
-function intakeOf(concurrency: number, ahead: Readonly<Record<string, number>>) {
+function intakeOf(concurrency: number, ahead: Readonly<Record<string, number>>, recallMs?: number) {
   const heard: string[] = [];
   const intake = new Intake({
     concurrency,
+    recallMs,
     limits: new Map(Object.keys(ahead).map((jobType) => [jobType, concurrency])),
     aheadOf: (jobType) => ahead[jobType] ?? 0,
     pause: (jobType) => heard.push(`pause ${jobType}`),
@@ -100,6 +101,22 @@ it('what is begun ahead goes back when its signal aborts, or when the worker sto
   intake.close();
   expect(await stopped).toBeUndefined();
   expect(await intake.toBegin('short', false)).toBeUndefined();
+});
+
+it('a type whose job had to go back begins none ahead until one of its jobs has ended', async () => {
+  const { begin } = intakeOf(1, { short: 10 }, 1);
+  const running = await (await begin('short')).toRun(signal);
+  expect(await (await begin('short')).toRun(signal)).toBeUndefined();
+  let begun = false;
+  const next = begin('short').then((place) => {
+    begun = true;
+    return place.toRun(signal);
+  });
+  await new Promise(setImmediate);
+  expect(begun).toBe(false);
+  running?.();
+  expect(await next).toBeTypeOf('function');
+  expect(await begin('short')).toBeDefined();
 });
 
 describe('ahead of the slots begin', () => {

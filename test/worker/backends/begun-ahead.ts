@@ -16,7 +16,7 @@ export function describeBegunAhead(open: () => Promise<Fleet>): void {
       count: number,
       overrides: Partial<WorkerServiceOptions> = {},
     ): Promise<string[]> {
-      await stage.start(() => stage.gate, { concurrency: 2, slotWaitMs: 20_000, ...overrides });
+      await stage.start(() => stage.gate, { concurrency: 2, ...overrides });
       for (const jobId of await stage.addChunks(6, 6))
         await untilState(stage.fleet.test.sql, jobId, 'completed');
       stage.started = [];
@@ -80,7 +80,7 @@ export function describeBegunAhead(open: () => Promise<Fleet>): void {
       ['at once when the worker stops', true],
       ['when no slot becomes free soon', false],
     ])('go back %s, uncounted, and no one is blamed', async (_, stops) => {
-      const ids = await beginAhead(8, stops ? {} : { slotWaitMs: 2_000 });
+      const ids = await beginAhead(8, stops ? {} : { recallMs: 2_000 });
       const stopped = stops ? stage.stop() : undefined;
       const back = waiting(ids);
       expect(back).toHaveLength(6);

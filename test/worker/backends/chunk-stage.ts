@@ -58,7 +58,9 @@ export class ChunkStage {
       run: (ctx) => this.#track(ctx, run),
       ...(concurrency === undefined ? {} : { concurrency }),
     });
-    this.#worker = await this.fleet.startWorker([handler], { concurrency: 4, ...overrides });
+    // Nobody dispatches what goes back.
+    const patient = { concurrency: 4, slotWaitMs: 20_000, recallMs: 20_000 };
+    this.#worker = await this.fleet.startWorker([handler], { ...patient, ...overrides });
   }
 
   async stop(): Promise<void> {

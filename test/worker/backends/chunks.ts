@@ -46,7 +46,7 @@ export function describeChunks(open: () => Promise<Fleet>): void {
 
     it('that cannot begin soon go back uncounted, and the others of the entry run on', async () => {
       stage.closeGate();
-      await stage.start(() => stage.gate, { concurrency: 2 });
+      await stage.start(() => stage.gate, { concurrency: 2, slotWaitMs: 1_000 });
       const ids = await stage.addChunks(5, 5);
       await eventually('three to go back', async () => {
         const states = await stage.statesOf(ids);
