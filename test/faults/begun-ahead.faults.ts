@@ -17,7 +17,10 @@ const started = (stage: Stage) => stage.sql<{ job_id: string }[]>`
 async function warmUp(stage: Stage): Promise<number> {
   let jobs = 0;
   await until('the run time to be known as short', async () => {
-    const ids = await stage.enqueue('fault_short', Array(20).fill({}));
+    const ids = await stage.enqueue(
+      'fault_short',
+      Array.from({ length: 20 }, () => ({})),
+    );
     jobs += ids.length;
     await stage.untilStates(ids, ids.length, 'completed');
     const [beat] = await stage.sql<{ short: boolean }[]>`
@@ -36,7 +39,10 @@ describeOnRedis('400 jobs that a worker has begun ahead', () => {
       const worker = await stage.keepWorker({ WORKER_CONCURRENCY: String(slots) });
       const warm = await warmUp(stage);
       const gate = stage.gate();
-      const ids = await stage.enqueue('fault_short', Array(ahead + slots).fill({ gate }));
+      const ids = await stage.enqueue(
+        'fault_short',
+        Array.from({ length: ahead + slots }, () => ({ gate })),
+      );
       await stage.untilStates(ids, ahead, 'running');
       await worker.kill();
       const running = async () => {
