@@ -47,12 +47,13 @@ describeOnRedis('400 jobs that a worker has begun ahead', () => {
       await worker.kill();
       const running = async () => {
         const [row] = await stage.sql<{ jobs: number }[]>`
-          select count(*)::int as jobs from background_jobs where state = 'running' and losses = 1`;
+          select count(*)::int as jobs from background_jobs j where state = 'running' and losses = 1
+            and exists (select from fault_effects e where e.job_id = j.id and e.token = j.attempt_token)`;
         return row?.jobs ?? 0;
       };
       await worker.untilRunning();
       // What was lost once is begun when it can run, and not before.
-      await until('slots to be full of lost jobs', async () => (await running()) === slots);
+      await until('lost jobs to run in all slots', async () => (await running()) === slots);
       await worker.kill();
       await until('them to be rescued', async () => {
         const [row] = await stage.sql<{ jobs: number }[]>`
