@@ -232,7 +232,12 @@ export const environment = z.object({
     .meta(about('Threads per worker; its jobs are distributed among them', '1')),
   WORKER_THREAD_HEAP_MB: wholeNumber(64, 65_536)
     .default(256)
-    .meta(about('Maximum heap per thread; exceeding it ends only that thread', '256')),
+    .meta(
+      about(
+        'Maximum JavaScript heap (old generation) of a thread; exceeding it ends only that thread. Buffers are not part of it',
+        '256',
+      ),
+    ),
   PURSER_LEASE_MS: wholeNumber(1_000, 60_000)
     .default(15_000)
     .meta(

@@ -24,12 +24,20 @@ export const baseUrl = z.string().superRefine((text, context) => {
 });
 
 function redisFault(text: string): string | undefined {
-  if (!isUrl(text, ['redis:', 'rediss:'])) return 'is not a Redis URL';
-  const { hostname, pathname, username, password } = new URL(text);
+  if (text !== text.trim() || !isUrl(text, ['redis:', 'rediss:'])) return 'is not a Redis URL';
+  const { hostname, pathname, username, password, searchParams, hash } = new URL(text);
   if (hostname === '') return 'names no host; sockets are not supported';
   if (!/^\/?$|^\/\d{1,5}$/.test(pathname)) return 'has a path that is not the number of a database';
-  if (isEncoded(username) && isEncoded(password)) return undefined;
-  return 'has a % that is not followed by two hexadecimal digits; write % as %25';
+  if (!isEncoded(username) || !isEncoded(password)) {
+    return 'has a % that is not followed by two hexadecimal digits; write % as %25';
+  }
+  if (hash !== '') return 'has a fragment; write # as %23';
+  const unknown = [...searchParams].find(
+    ([name, value]) => name !== 'family' || !/^[046]$/.test(value),
+  );
+  return unknown === undefined
+    ? undefined
+    : `has the parameter ${unknown[0]}, which is not supported; only family=4 and family=6 are`;
 }
 
 function baseFault(text: string): string | undefined {

@@ -42,6 +42,16 @@ it.each([
   ['redis://us%ZZer:password@127.0.0.1', 'has a % that is not followed by two hexadecimal digits'],
   ['redis://user:pass%word@127.0.0.1', 'has a % that is not followed by two hexadecimal digits'],
   ['redis:127.0.0.1:6379', 'names no host'],
+  [' redis://127.0.0.1', 'is not a Redis URL'],
+  ['redis://127.0.0.1:99999', 'is not a Redis URL'],
+  ['redis+sentinel://127.0.0.1', 'is not a Redis URL'],
+  ['redis://127.0.0.1/0#x', 'has a fragment'],
+  // The client would take each of these as one of its options, and the queues would not work, or work otherwise.
+  ['redis://127.0.0.1?keyPrefix=x', 'has the parameter keyPrefix'],
+  ['redis://127.0.0.1?db=3', 'has the parameter db'],
+  ['redis://127.0.0.1?lazyConnect=true', 'has the parameter lazyConnect'],
+  ['redis://127.0.0.1?tls=true', 'has the parameter tls'],
+  ['redis://127.0.0.1?family=5', 'has the parameter family'],
 ])('refuses REDIS_URL=%s, with which no command would work', (text, fault) => {
   const { message, exitCode } = faultsOf({ REDIS_URL: text });
   expect(message).toContain(`REDIS_URL ${fault}`);

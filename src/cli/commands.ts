@@ -12,6 +12,7 @@ import { jobCommands } from './commands/jobs.ts';
 import { keyCommands } from './commands/keys.ts';
 import { migrateCommands } from './commands/migrate.ts';
 import { pauseCommands } from './commands/pause.ts';
+import { queueCommands } from './commands/queues.ts';
 import { startCommands } from './commands/start.ts';
 import { tenantCommands } from './commands/tenants.ts';
 
@@ -26,6 +27,7 @@ export const commands: readonly Command[] = [
   ...jobCommands,
   ...dlqCommands,
   ...pauseCommands,
+  ...queueCommands,
   ...budgetCommands,
   ...handlerCommands,
   ...keyCommands,

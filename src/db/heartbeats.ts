@@ -35,8 +35,15 @@ export interface Heartbeat extends ProcessFacts {
   readonly metrics: readonly object[];
 }
 
-export async function writeHeartbeat(sql: Queryable, beat: Heartbeat): Promise<void> {
-  await sql`
+/** A committed heartbeat: only the database that has it knows it. */
+export interface BeatMark {
+  readonly processId: string;
+  readonly beatAt: string;
+  readonly database: string;
+}
+
+export async function writeHeartbeat(sql: Queryable, beat: Heartbeat): Promise<BeatMark> {
+  const [mark] = await sql<BeatMark[]>`
     insert into public.heartbeats as h
       (process_id, role, version, hostname, pid, job_types, type_slots, type_run_ms, slots, running, progressed_at,
        metrics, known_keys, primary_key_version, process_clock_at)
@@ -51,7 +58,21 @@ export async function writeHeartbeat(sql: Queryable, beat: Heartbeat): Promise<v
       type_slots = excluded.type_slots, type_run_ms = excluded.type_run_ms,
       progressed_at = excluded.progressed_at, metrics = excluded.metrics,
       known_keys = excluded.known_keys, primary_key_version = excluded.primary_key_version,
-      process_clock_at = excluded.process_clock_at`;
+      process_clock_at = excluded.process_clock_at
+    returning process_id as "processId", beat_at::text as "beatAt", current_database() as database`;
+  if (mark === undefined) throw new Error('a heartbeat returned no row');
+  return mark;
+}
+
+/** false: it was written to another database, such as a copy, or its row is gone. */
+export async function knowsHeartbeat(
+  sql: Queryable,
+  { processId, beatAt }: Pick<BeatMark, 'processId' | 'beatAt'>,
+): Promise<boolean> {
+  const rows = await sql`
+    select from public.heartbeats
+    where process_id = ${processId} and beat_at >= ${beatAt}::text::timestamptz`;
+  return rows.length > 0;
 }
 
 /** Called at an orderly shutdown. */

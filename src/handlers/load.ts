@@ -9,6 +9,7 @@ import { isMainThread } from 'node:worker_threads';
 import { z } from 'zod';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { defineHandler } from './define.ts';
+import { watchImport } from './blocked-import.ts';
 import { locationOfError } from './error-location.ts';
 import { importModule } from './import-module.ts';
 import type { Handler, JobContext } from './define.ts';
@@ -42,14 +43,16 @@ function invalidModule(path: string, fault: string, cause?: unknown): PurserErro
 }
 
 const loadWithinMs = 30_000;
+/** A main thread that is not blocked reports a late module itself. */
+const reactMs = 1_000;
 
 /** Without the limit, a top-level await that never settles would block the start, or end the process silently. */
-async function withLoadTimeout(module: Promise<unknown>): Promise<unknown> {
+async function withLoadTimeout(module: Promise<unknown>, withinMs: number): Promise<unknown> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
     timer = setTimeout(
-      () => reject(new Error(`a top-level await of it has not settled within ${loadWithinMs} ms`)),
-      loadWithinMs,
+      () => reject(new Error(`a top-level await of it has not settled within ${withinMs} ms`)),
+      withinMs,
     );
   });
   return Promise.race([module, late]).finally(() => clearTimeout(timer));
@@ -70,12 +73,22 @@ function namedAtExit(path: string): { readonly end: () => void } {
 }
 
 /** Loads the module, relative to the current folder. Throws `invalid_handlers` (exit 78). */
-export async function loadHandlers(path: string): Promise<Handler[]> {
+export async function loadHandlers(path: string, withinMs = loadWithinMs): Promise<Handler[]> {
+  const endless = `the module blocks its thread for ${withinMs} ms while it is loaded; look for a loop at its top level`;
+  const blocked = await watchImport(invalidModule(path, endless).message, withinMs + reactMs);
+  try {
+    return await importHandlers(path, withinMs);
+  } finally {
+    blocked.end();
+  }
+}
+
+async function importHandlers(path: string, withinMs: number): Promise<Handler[]> {
   const url = pathToFileURL(resolve(path)).href;
   let module: unknown;
   const watch = namedAtExit(path);
   try {
-    module = await withLoadTimeout(importModule(url));
+    module = await withLoadTimeout(importModule(url), withinMs);
   } catch (error) {
     const place = error instanceof PurserError ? undefined : await locationOfError(error, url);
     const where = place === undefined ? '' : ` (${place})`;

@@ -13,6 +13,8 @@ import type { PoolConfig } from 'pg';
 import type { Logger } from '../log.ts';
 import { warnThrottled } from '../process/log-throttle.ts';
 import { untilReady, withinOrAway } from './first-connection.ts';
+import { openUserMark } from './user-mark.ts';
+import type { UserMark } from './user-mark.ts';
 import { waitingPool } from './waiting-pool.ts';
 import { startupOptions } from '../session-settings.ts';
 import { explainTls, postgresAddress } from '../tls.ts';
@@ -63,7 +65,7 @@ export interface QueueBackend {
    */
   ready(timeoutMs: number): Promise<void>;
   /** Rejects if the store is unavailable. */
-  ping(): Promise<void>;
+  ping(): Promise<unknown>;
   /**
    * Rejects if the store is unavailable or does not accept writes: `queue_store_read_only` or
    * `queue_store_refuses_writes` (503). Writes at most once a second; in between, it only pings.
@@ -73,6 +75,8 @@ export interface QueueBackend {
   evictionPolicy(): Promise<string | undefined>;
   /** Redis only: keys of a queue that BullMQ cannot use. */
   damagedKeys(queue: string): Promise<readonly DamagedKey[]>;
+  /** Redis only: queues in Postgres are copied with their database. */
+  readonly userMark: UserMark | undefined;
   close(): Promise<void>;
 }
 
@@ -108,13 +112,12 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
   });
   const consumer =
     options.workers > 0 ? new Redis(url, { ...common, maxRetriesPerRequest: null }) : undefined;
-  for (const client of [producer, consumer]) {
-    client?.on('error', (error) => log.warn({ error: explainTls(error, 'Redis') }, 'redis_error'));
+  const clients = consumer === undefined ? [producer] : [producer, consumer];
+  for (const client of clients) {
+    client.on('error', (error) => log.warn({ error: explainTls(error, 'Redis') }, 'redis_error'));
   }
   const prefix = `purser:${options.fleetId.slice(0, 8)}`;
-  const ping = async (): Promise<void> => {
-    await producer.ping();
-  };
+  const ping = () => producer.ping();
   return {
     kind: 'redis',
     queue: (name) => {
@@ -144,7 +147,6 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
       return worker;
     },
     ready: async (timeoutMs) => {
-      const clients = consumer === undefined ? [producer] : [producer, consumer];
       await withinOrAway(timeoutMs, Promise.all(clients.map(untilReady)));
     },
     ping,
@@ -156,10 +158,10 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
       }
     }),
     evictionPolicy: () => readEvictionPolicy(producer),
+    userMark: openUserMark(producer, `${prefix}:user`),
     damagedKeys: (queue) => listDamagedKeys(producer, `${prefix}:${queue}`),
     close: async () => {
-      disconnect(producer);
-      if (consumer !== undefined) disconnect(consumer);
+      for (const client of clients) disconnect(client);
       await Promise.resolve();
     },
   };
@@ -219,6 +221,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
       await ping();
       return undefined;
     },
+    userMark: undefined,
     damagedKeys: () => Promise.resolve([]),
     // end() would wait for ever for a LISTEN connection that its worker did not return.
     close: () => Promise.race([pool.end(), sleep(closeTimeoutMs, undefined, { ref: false })]),

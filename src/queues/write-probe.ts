@@ -5,15 +5,17 @@ const writeEveryMs = 1_000;
 
 /** Calls `write` when the last successful write is older than a second, and otherwise `ping`. */
 export function throttledWrite(
-  ping: () => Promise<void>,
+  ping: () => Promise<unknown>,
   write: () => Promise<void>,
 ): () => Promise<void> {
   let writtenAtMs = -Infinity;
   return async () => {
-    if (performance.now() - writtenAtMs < writeEveryMs) return ping();
+    if (performance.now() - writtenAtMs < writeEveryMs) {
+      await ping();
+      return;
+    }
     await write();
     writtenAtMs = performance.now();
-    return undefined;
   };
 }
 

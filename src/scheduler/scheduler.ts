@@ -107,7 +107,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
     onFailure,
     runOnce: async () => {
       const oldest = Math.min(...loops.map((loop) => loop.succeededAt().getTime()));
-      await writeHeartbeat(sql, {
+      const mark = await writeHeartbeat(sql, {
         ...options.process,
         role: 'scheduler',
         jobTypes: [],
@@ -117,6 +117,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
         progressedAt: new Date(oldest),
         metrics: await options.metrics.registry.getMetricsAsJSON(),
       });
+      void options.backend.userMark?.write(mark);
       return 0;
     },
   });
@@ -124,6 +125,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
   return {
     stop: async () => {
       await Promise.all([...loops, beats].map((loop) => loop.stop()));
+      await options.backend.userMark?.remove(options.process.processId);
       await removeHeartbeat(sql, options.process.processId);
     },
   };

@@ -1,7 +1,7 @@
 /** The heartbeat of a worker: written once before it starts to take jobs, and then by a loop. */
 import type { Queryable } from '../db/connect.ts';
 import { writeHeartbeat } from '../db/heartbeats.ts';
-import type { ProcessFacts } from '../db/heartbeats.ts';
+import type { BeatMark, ProcessFacts } from '../db/heartbeats.ts';
 import type { Metrics } from '../metrics.ts';
 import type { JobTypeFacts } from './executors/protocol.ts';
 import type { RunTimes } from './executors/run-times.ts';
@@ -25,9 +25,9 @@ export async function writeWorkerHeartbeat(
   sql: Queryable,
   { executors, metrics, concurrency, process }: WorkerFacts,
   progress: { readonly running: number; readonly progressedAt: Date },
-): Promise<void> {
+): Promise<BeatMark> {
   const types = [...executors.jobTypes.values()];
-  await writeHeartbeat(sql, {
+  return writeHeartbeat(sql, {
     ...process,
     role: 'worker',
     jobTypes: types.map(({ type }) => type),

@@ -168,10 +168,9 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
     runOnce: async () => {
       await backend.ping();
       progressedAt = new Date();
-      await writeWorkerHeartbeat(database.system, options, {
-        running: concurrency - intake.free,
-        progressedAt,
-      });
+      const progress = { running: concurrency - intake.free, progressedAt };
+      const mark = await writeWorkerHeartbeat(database.system, options, progress);
+      void backend.userMark?.write(mark);
       return 0;
     },
   });
@@ -193,6 +192,7 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
       // close() can wait without limit; the caller ends the connections.
       await Promise.race([Promise.all(workers.map((worker) => worker.close())), sleep(2_000)]);
       await executors.close();
+      await backend.userMark?.remove(workerId);
       await removeHeartbeat(database.system, workerId);
     },
   };

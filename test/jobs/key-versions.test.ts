@@ -19,7 +19,7 @@ beforeAll(async () => {
 });
 afterAll(() => database.close());
 
-const beat = async (processId: string, keyring?: EncryptionKeyManager): Promise<void> =>
+const beat = async (processId: string, keyring?: EncryptionKeyManager): Promise<unknown> =>
   writeHeartbeat(database.sql, {
     processId,
     role: 'worker',

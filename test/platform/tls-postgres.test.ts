@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { chmod, mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { connect as connectTcp, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -149,27 +149,30 @@ describe.each([
   });
 
   it.each([
-    ['an IPv6 address', '[::1]', { host: '::1', port: 0 }],
-    ['the folder of a socket', '%2Ftmp%2Fpurser-socket', { path: '/tmp/purser-socket/.s.PGSQL.' }],
-  ])('%s is connected to', async (__, host, listen) => {
+    ['an IPv6 address', '[::1]'],
+    ['the folder of a socket', undefined],
+  ])('%s is connected to', async (__, address) => {
     const to = new URL(server.url);
     const forward = createServer((client) => {
       const upstream = connectTcp(Number(to.port), to.hostname);
       client.pipe(upstream).pipe(client);
       for (const socket of [client, upstream]) socket.on('error', () => {});
     });
-    await mkdir('/tmp/purser-socket', { recursive: true });
-    const path = 'path' in listen ? `${listen.path}${to.port}` : undefined;
-    if (path !== undefined) await rm(path, { force: true });
-    forward.listen(path === undefined ? listen : { path });
+    const folder = await mkdtemp(join(tmpdir(), 'purser-socket-'));
+    const host = address ?? encodeURIComponent(folder);
+    forward.listen(
+      address === undefined
+        ? { path: join(folder, `.s.PGSQL.${to.port}`) }
+        : { host: '::1', port: 0 },
+    );
     await once(forward, 'listening');
     const bound = forward.address();
     const port = typeof bound === 'object' && bound !== null ? bound.port : to.port;
     try {
-      const address = server.url.replace(to.host, `${host}:${port}`);
-      expect(await open(address, undefined)).toBe(false);
+      expect(await open(server.url.replace(to.host, `${host}:${port}`), undefined)).toBe(false);
     } finally {
       forward.close();
+      await rm(folder, { recursive: true, force: true });
     }
   });
 

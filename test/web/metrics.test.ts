@@ -14,7 +14,7 @@ beforeAll(async () => {
 });
 afterAll(() => fixture.close());
 
-const beatOf = async (processId: string, metrics: readonly object[]): Promise<void> =>
+const beatOf = async (processId: string, metrics: readonly object[]): Promise<unknown> =>
   writeHeartbeat(fixture.database.system, {
     processId,
     role: 'worker',

@@ -21,6 +21,7 @@ import type { RoleContext } from '../runtime/roles.ts';
 import { databaseUrl, openQueues, openServiceDatabase } from '../runtime/services.ts';
 import { openWorkerParts, ownJobTypes } from '../runtime/worker-parts.ts';
 import type { WorkerParts } from '../runtime/worker-parts.ts';
+import { checkQueueUse } from '../runtime/shared-queues.ts';
 import type { Invocation } from '../terminal/command.ts';
 import { startupRunner } from './run-steps.ts';
 import type { RunStep } from './run-steps.ts';
@@ -86,6 +87,9 @@ export async function startRoles(start: Start, given: Config): Promise<void> {
     log,
   });
   await step('connect_queue_store', () => queues.backend.ready(connectWithinMs));
+  await step('check_queue_use', (signal) =>
+    checkQueueUse({ backend: queues.backend, sql: database.system, signal }, log),
+  );
   const keys = await step('read_keys', () => knownKeysOf(config));
   const context = { config, lifecycle, database, queues, keys };
   if (roles.includes('scheduler')) await step('start_scheduler', () => startSchedulerRole(context));

@@ -35,6 +35,8 @@ export const startupSteps = {
     optional: true,
   },
   connect_queue_store: { roles: roleNames, stores: ['queue_store'], goesOn: true },
+  /** Waits for a moment where a copied database may use the same queues. */
+  check_queue_use: { roles: roleNames, stores: [] },
   read_keys: { roles: roleNames, stores: [] },
   /** Its loops use both stores and wait for them by themselves. */
   start_scheduler: { roles: ['scheduler'], stores: ['database', 'queue_store'], goesOn: true },

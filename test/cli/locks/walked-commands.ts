@@ -113,11 +113,16 @@ export const walkedCommands: readonly WalkedCommand[] = [
   },
   {
     path: 'pause',
-    covers: ['jobs/pauses.ts pauseWork', 'jobs/pauses.ts waitForOpenClaims'],
+    covers: ['jobs/pauses.ts pauseWork'],
     args: (tenant) => [...ofTenant(tenant), '--reason', 'walk'],
   },
   { path: 'pauses', reads: true },
   { path: 'resume', covers: ['jobs/pauses.ts resumeWork'], args: ofTenant },
+  {
+    path: 'queues separate',
+    covers: ['db/fleet-id.ts renewFleetId'],
+    args: () => ['--yes'],
+  },
   { path: 'budget show', reads: true },
   {
     path: 'budget set',

@@ -8,6 +8,7 @@ import { openQueueBackend } from '../../../queues/backend.ts';
 import type { QueueBackend } from '../../../queues/backend.ts';
 import { readQueueStops } from '../../../queues/stops.ts';
 import { createTransport } from '../../../queues/transport.ts';
+import { assertOwnQueues } from '../../runtime/shared-queues.ts';
 import { fail, ok, warn } from './finding.ts';
 import type { CheckResult } from './finding.ts';
 
@@ -32,9 +33,13 @@ export async function checkQueues(config: Config, database: Database): Promise<C
       );
     }
     await backend.probeWrite();
+    await assertOwnQueues({ backend, sql: database.system });
     return await checkStops(backend, database);
   } catch (error) {
     if (!(error instanceof PurserError) || !error.code.startsWith('queue_store_')) throw error;
+    if (error.code === 'queue_store_shared') {
+      return fail(error.message, 'on the copy: purser queues separate --yes; or another REDIS_URL');
+    }
     return fail(
       error.message,
       'connect to the primary of the queue store, or free memory or disk space; until then no job runs',

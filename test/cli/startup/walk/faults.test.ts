@@ -72,7 +72,7 @@ async function works(lane: Lane, { role, target }: WalkCase, { port }: Started):
 }
 
 /** A worker that takes nothing, so that a scheduler dispatches. */
-const beat = (lane: Lane): Promise<void> =>
+const beat = (lane: Lane): Promise<unknown> =>
   writeHeartbeat(lane.test.sql, {
     processId: 'walk',
     role: 'worker',
