@@ -13,6 +13,7 @@ import { markKeptMs } from '../../queues/user-mark.ts';
 /** The mark of a fleet that has ended, or that has yet to connect to a promoted replica, is gone after this time. */
 const watchMs = markKeptMs * 1.5;
 const pollMs = 500;
+const readWithinMs = 3_000;
 
 export interface QueueUse {
   readonly backend: Pick<QueueBackend, 'userMark'>;
@@ -26,7 +27,7 @@ export async function assertOwnQueues({ backend, sql, signal }: QueueUse): Promi
   if (userMark === undefined) return;
   const untilMs = performance.now() + watchMs;
   for (;;) {
-    const user = await userMark.read();
+    const user = await Promise.race([userMark.read(), noAnswer()]);
     if (user === undefined || (await knowsHeartbeat(sql, user))) return;
     if (performance.now() > untilMs) {
       const [own] = await sql<{ name: string }[]>`select current_database() as name`;
@@ -40,6 +41,11 @@ export async function assertOwnQueues({ backend, sql, signal }: QueueUse): Promi
     }
     await sleep(pollMs, undefined, { signal });
   }
+}
+
+async function noAnswer(): Promise<never> {
+  await sleep(readWithinMs, undefined, { ref: false });
+  throw new Error('the queue store does not answer');
 }
 
 /** At the start of a role: as above, but a store that is away does not hold the role up. */

@@ -12,6 +12,7 @@ import {
   readKey,
   readTags,
   readText,
+  readPeriodStart,
   readTimestamp,
   sumDecimals,
 } from './values.ts';
@@ -147,6 +148,6 @@ export const awsCurFormat: CostFormat = {
     commitment_discount_status: byType(discountStatus),
     sku_id: column(['product/sku'], readText, repeating),
     tags: { ...column([], readTags, repeating), prefix: tagPrefix, combine: tagsOf },
-    billing_period: column(['bill/BillingPeriodStartDate'], readTimestamp, required),
+    billing_period: column(['bill/BillingPeriodStartDate'], readPeriodStart, required),
   },
 };

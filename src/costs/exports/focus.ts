@@ -15,6 +15,7 @@ import {
   readKey,
   readTags,
   readText,
+  readPeriodStart,
   readTimestamp,
 } from './values.ts';
 import type { Reading } from './values.ts';
@@ -61,6 +62,6 @@ export const focusFormat: CostFormat = {
     commitment_discount_status: column(['CommitmentDiscountStatus'], readWord, repeating),
     sku_id: column(['SkuId'], readText, repeating),
     tags: column(['Tags'], readTags, repeating),
-    billing_period: column(['BillingPeriodStart'], readTimestamp, required),
+    billing_period: column(['BillingPeriodStart'], readPeriodStart, required),
   },
 };

@@ -5,9 +5,10 @@
 import { createHash } from 'node:crypto';
 import { basename } from 'node:path';
 import { PurserError } from '../../errors.ts';
+import type { CsvRecord } from '../exports/csv-records.ts';
 import type { FormatChoice } from '../exports/formats.ts';
 import { faultOfPartNames, positionInName } from './part-names.ts';
-import { plainBytes, summariseFile } from './source-file.ts';
+import { countLineFeeds, plainBytes, summariseFile } from './source-file.ts';
 import type { FileLimits, FileSummary } from './source-file.ts';
 
 /** Where a part begins in the joined file, so that a fault can name the line of its own file. */
@@ -92,6 +93,27 @@ function partsOf(files: readonly PartFile[]): ExportPart[] {
     firstLine += lines - skipped;
     return part;
   });
+}
+
+/**
+ * Returns a check for the records of the joined file, in order: throws `export_parts` where one begins in a part and
+ * ends in a later one, whose rows it would swallow.
+ */
+export function recordsWithinParts(
+  parts: readonly ExportPart[],
+): (record: Pick<CsvRecord, 'line' | 'bytes'>) => void {
+  let next = 1;
+  return ({ line, bytes }) => {
+    while ((parts[next]?.firstLine ?? Infinity) <= line) next += 1;
+    const [part, following] = [parts[next - 1], parts[next]];
+    if (part === undefined || following === undefined) return;
+    if (line + countLineFeeds(bytes) < following.firstLine) return;
+    throw refuse(
+      `${part.fileName} ends inside a quote, which was opened in the record of its line ` +
+        `${line - part.firstLine + part.ownLine}; it is truncated or damaged, and the rows of ${following.fileName} ` +
+        'would be read as its text: export it again',
+    );
+  };
 }
 
 /** Reads each file once. Throws what `summariseFile` throws, and `export_parts`. */

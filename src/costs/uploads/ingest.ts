@@ -13,6 +13,7 @@ import { formatNamed } from '../exports/formats.ts';
 import { checkReplacement } from '../exports/replacement.ts';
 import { createRowReader } from '../exports/rows.ts';
 import type { RowFault, RowReading } from '../exports/rows.ts';
+import { recordsWithinParts } from './export-parts.ts';
 import type { IngestionReport } from './report.ts';
 import { endUpload, lockUpload, readChunks, storeFaults } from './rows.ts';
 import type { Upload } from './rows.ts';
@@ -66,10 +67,13 @@ function inPart({ parts }: Upload, fault: RowFault): RowFault {
 async function stageFile(tx: Tx, upload: Upload, { report, signal }: Ingestion): Promise<number> {
   let read: ((record: CsvRecord) => RowReading) | undefined;
   let rows = 0;
+  // The records of one tenant of many were checked when the file was split.
+  const checkParts = upload.hasLineColumn ? undefined : recordsWithinParts(upload.parts);
   for await (const records of csvRecords(readChunks(tx, upload))) {
     signal.throwIfAborted();
     let copyLines = '';
     for (const record of records) {
+      checkParts?.(record);
       if (read === undefined) {
         read = readerFor(record, upload);
         continue;

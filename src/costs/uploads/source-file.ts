@@ -132,7 +132,7 @@ export async function summariseFile(
 
 const lineFeed = 0x0a;
 
-function countLineFeeds(bytes: Uint8Array): number {
+export function countLineFeeds(bytes: Uint8Array): number {
   let count = 0;
   for (let at = bytes.indexOf(lineFeed); at !== -1; at = bytes.indexOf(lineFeed, at + 1))
     count += 1;

@@ -12,7 +12,7 @@ import type { CsvRecord } from '../exports/csv-records.ts';
 import { lineColumnName } from '../exports/format.ts';
 import type { RowFault } from '../exports/rows.ts';
 import { printable } from '../exports/values.ts';
-import { exportBytes, summariseExport } from './export-parts.ts';
+import { exportBytes, recordsWithinParts, summariseExport } from './export-parts.ts';
 import { maxStoredFaults } from './rows.ts';
 import { openUpload } from './writer.ts';
 import type { UploadWriter } from './writer.ts';
@@ -177,11 +177,13 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
     bufferedBytes = 0;
   };
 
+  const checkParts = recordsWithinParts(summary.parts);
   try {
     for await (const records of csvRecords(
       exportBytes(summary, request.limits, request.onProgress),
     )) {
       for (const record of records) {
+        checkParts(record);
         if (headerLine === undefined) {
           headerLine = Buffer.concat([Buffer.from(`${lineColumnName},`), record.bytes, lineEnd]);
         } else {

@@ -1,0 +1,50 @@
+/** One billing period is one delivery, however its start is written. */
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { readPeriodStart } from '../../../../src/costs/exports/values.ts';
+import { openBench } from '../../../handlers/handler-bench.ts';
+import type { HandlerBench } from '../../../handlers/handler-bench.ts';
+import { focusFile } from './file.ts';
+
+let bench: HandlerBench;
+beforeAll(async () => {
+  bench = await openBench();
+});
+afterAll(() => bench.close());
+
+const forms = [
+  '2024-09-01T00:00:00Z',
+  '2024-09-01T00:00:00+00:00',
+  '2024-09-01 00:00:00',
+  '2024-09-01',
+  '2024-09-01T00:00:00+02:00',
+  '2024-08-31T22:00:00Z',
+  '2024-09-01T00:00:00+14:00',
+  '2024-09-01T00:00:00-08:00',
+  '2024-09-01T08:00:00Z',
+  '2024-09-01T00:00:00-12:00',
+];
+
+it.each(forms)('%s is the period of 2024-09-01', (text) => {
+  expect(readPeriodStart(text)).toEqual({ value: '2024-09-01' });
+});
+
+it.each([
+  ['2024-09-16T00:00:00Z', '2024-09-16'],
+  ['2024-08-31T00:00:00Z', '2024-08-31'],
+  ['2024-09-02', '2024-09-02'],
+  ['2025-12-31T23:00:00Z', '2026-01-01'],
+])('%s is the period of %s', (text, value) => {
+  expect(readPeriodStart(text)).toEqual({ value });
+});
+
+it('a newer file with another offset replaces the delivery, and no cost is counted twice', async () => {
+  const tenant = await bench.addTenant();
+  for (const [index, BillingPeriodStart] of forms.entries()) {
+    const file = focusFile([{ BillingPeriodStart }]);
+    const { deliveries } = await bench.ingest(tenant, await bench.file(`${index}.csv`, file));
+    expect(deliveries).toMatchObject([{ outcome: index === 0 ? 'added' : 'replaced' }]);
+  }
+  const records = await bench.test.sql`
+    select billed_cost from cost_records where tenant_id = ${tenant}`;
+  expect(records).toHaveLength(1);
+});
