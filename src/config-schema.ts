@@ -6,7 +6,7 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { builtinsVariable } from './builtins.ts';
 import { baseUrl, postgresUrl, redisUrl } from './url-variables.ts';
-import { flag, networks, salt, wholeNumber } from './variable-types.ts';
+import { flag, headerText, networks, salt, userName, wholeNumber } from './variable-types.ts';
 
 const saltExample = 'the output of: purser keys generate-salt';
 const keyExample = 'the output of: purser keys generate-key';
@@ -98,9 +98,7 @@ export const environment = z.object({
       ),
     ),
   PORT: wholeNumber(0, 65_535).default(3000).meta(about('Port of the web role', '3000')),
-  DASHBOARD_USER: z
-    .string()
-    .min(1)
+  DASHBOARD_USER: userName
     .optional()
     .meta(about('User name of the dashboard. Required in production', 'operator')),
   DASHBOARD_PASSWORD: z
@@ -159,9 +157,7 @@ export const environment = z.object({
         'openai',
       ),
     ),
-  LLM_MODEL: z
-    .string()
-    .min(1)
+  LLM_MODEL: headerText
     .default('gpt-4o-mini')
     .meta(
       about(
@@ -177,9 +173,7 @@ export const environment = z.object({
         '60',
       ),
     ),
-  OPENAI_API_KEY: z
-    .string()
-    .min(1)
+  OPENAI_API_KEY: headerText
     .optional()
     .meta(about('Key of the OpenAI-compatible provider', 'sk-...')),
   OPENAI_BASE_URL: baseUrl
@@ -190,9 +184,7 @@ export const environment = z.object({
         'http://127.0.0.1:11434/v1',
       ),
     ),
-  ANTHROPIC_API_KEY: z
-    .string()
-    .min(1)
+  ANTHROPIC_API_KEY: headerText
     .optional()
     .meta(about('Key of Anthropic. Required with LLM_PROVIDER=anthropic', 'sk-ant-...')),
   ANTHROPIC_BASE_URL: baseUrl
@@ -203,9 +195,7 @@ export const environment = z.object({
         'https://llm-gateway.internal/v1',
       ),
     ),
-  GOOGLE_API_KEY: z
-    .string()
-    .min(1)
+  GOOGLE_API_KEY: headerText
     .optional()
     .meta(about('Key of the Gemini API. Required with LLM_PROVIDER=google', 'AIza...')),
   GOOGLE_BASE_URL: baseUrl

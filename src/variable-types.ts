@@ -16,6 +16,15 @@ export const salt = z
   .string()
   .refine((text) => /^[A-Za-z0-9+/]{43}=$/.test(text), { error: 'is not 32 bytes in base64' });
 
+/** Keys and names that are sent in a header: others would fail with the first request, or be sent changed. */
+export const headerText = z.string().refine((text) => /^[!-~]([ -~]*[!-~])?$/.test(text), {
+  error: 'must be printable ASCII text without blanks at its ends',
+});
+/** A browser sends it before the first colon of its header. */
+export const userName = headerText.refine((text) => !text.includes(':'), {
+  error: 'must not contain a colon',
+});
+
 /** A comma-separated list of addresses and networks; a network of all addresses would trust every client. */
 export const networks = z
   .string()

@@ -12,7 +12,7 @@ import { Pool } from 'pg';
 import type { PoolConfig } from 'pg';
 import type { Logger } from '../log.ts';
 import { warnThrottled } from '../process/log-throttle.ts';
-import { untilReady, withinOrAway } from './first-connection.ts';
+import { explainConnection, untilReady, withinOrAway } from './first-connection.ts';
 import { openUserMark } from './user-mark.ts';
 import type { UserMark } from './user-mark.ts';
 import { waitingPool } from './waiting-pool.ts';
@@ -114,7 +114,7 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
     options.workers > 0 ? new Redis(url, { ...common, maxRetriesPerRequest: null }) : undefined;
   const clients = consumer === undefined ? [producer] : [producer, consumer];
   for (const client of clients) {
-    client.on('error', (error) => log.warn({ error: explainTls(error, 'Redis') }, 'redis_error'));
+    client.on('error', (error) => log.warn({ error: explainConnection(error) }, 'redis_error'));
   }
   const prefix = `purser:${options.fleetId.slice(0, 8)}`;
   const ping = () => producer.ping();

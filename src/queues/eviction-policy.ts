@@ -1,5 +1,5 @@
 /** Redis must keep every key of a queue: its policy has to be `noeviction`. */
-import { explainTls } from '../tls.ts';
+import { explainConnection } from './first-connection.ts';
 
 /** The part of a Redis client that is used. */
 interface Client {
@@ -14,7 +14,7 @@ export async function readEvictionPolicy(client: Client): Promise<string | undef
   await new Promise<void>((resolve, reject) => {
     if (client.status === 'ready') resolve();
     client.once('ready', resolve);
-    client.once('error', (error) => reject(explainTls(error, 'Redis')));
+    client.once('error', (error) => reject(explainConnection(error)));
   });
   return /maxmemory_policy:(\S+)/.exec(await client.info('memory'))?.[1];
 }

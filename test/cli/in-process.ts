@@ -2,7 +2,7 @@
 import { Readable } from 'node:stream';
 import { commands } from '../../src/cli/commands.ts';
 import { matchCommand, parseInvocation } from '../../src/cli/terminal/parse.ts';
-import { loadConfig } from '../../src/config.ts';
+import { readSettings } from '../../src/cli/runtime/settings.ts';
 import { messageOf, PurserError } from '../../src/errors.ts';
 
 export interface Outcome {
@@ -24,7 +24,7 @@ export function invokeWith(env: NodeJS.ProcessEnv, input: Iterable<Uint8Array> =
     try {
       const code = await matched.command.run({
         ...parseInvocation(matched.command, matched.rest),
-        config: () => loadConfig({ LOG_LEVEL: 'silent', ...env }),
+        config: () => readSettings({ LOG_LEVEL: 'silent', ...env }),
         input: () => Readable.from(input),
         print: (line) => void out.push(line),
         note: (line) => void err.push(line),

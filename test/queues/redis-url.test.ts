@@ -1,7 +1,11 @@
 /** Every form of REDIS_URL that the configuration accepts reaches the server with its login and its database. */
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { loadConfig } from '../../src/config.ts';
 import { openQueueBackend } from '../../src/queues/backend.ts';
+import { invokeWith } from '../cli/in-process.ts';
+import { freshDatabase } from '../support/database.ts';
 import { silentLog } from '../support/llm-attempt.ts';
 import { describeOnRedis, startRedis } from '../support/redis.ts';
 import type { TestRedis } from '../support/redis.ts';
@@ -45,6 +49,37 @@ describeOnRedis('REDIS_URL', () => {
     await redis.command('FLUSHALL');
     await write(form);
     expect(await keysIn(database)).toBe(':1');
+  });
+
+  it('a database that the server does not have is refused, not replaced by database 0', async () => {
+    await redis.command('FLUSHALL');
+    await expect(write('redis://127.0.0.1:PORT/99')).rejects.toMatchObject({
+      code: 'queue_database_missing',
+      exitCode: 78,
+    });
+    expect(await keysIn(0)).toBe(':0');
+  });
+
+  it('doctor names it, and a lost connection, in words', async () => {
+    const test = await freshDatabase();
+    const queues = async (redisUrl: string) => {
+      const env = { DATABASE_URL: test.url, REDIS_URL: redisUrl };
+      const { out } = await invokeWith(env)('doctor', '--json');
+      const findings: { check: string }[] = JSON.parse(out);
+      return findings.find(({ check }) => check === 'queues');
+    };
+    expect(await queues(`${redis.url}/99`)).toMatchObject({
+      level: 'fail',
+      seen: expect.stringContaining('this Redis has no database of the number'),
+    });
+    const closing = createServer((socket) => socket.destroy());
+    await once(closing.listen(0, '127.0.0.1'), 'listening');
+    const at = closing.address();
+    expect(
+      await queues(`redis://127.0.0.1:${typeof at === 'object' ? at?.port : ''}`),
+    ).toMatchObject({ level: 'fail', seen: expect.stringContaining('lost its connection') });
+    closing.close();
+    await test.close();
   });
 
   it('a wrong password of a user is refused', async () => {

@@ -2,7 +2,7 @@
  * Parses argv into an invocation of one command. Usage errors say what is accepted.
  */
 import { parseArgs } from 'node:util';
-import { loadConfig } from '../../config.ts';
+import { readSettings } from '../runtime/settings.ts';
 import { assertDriverPatched } from '../../db/driver.ts';
 import { messageOf, UsageError } from '../../errors.ts';
 import type { Command, Invocation } from './command.ts';
@@ -80,7 +80,7 @@ export function parseInvocation(command: Command, rest: readonly string[]): Invo
     // A driver without its patches is reported before any fault of the configuration.
     config: () => {
       assertDriverPatched();
-      return loadConfig();
+      return readSettings();
     },
     input: () => process.stdin,
     print: (line) => writeLine(process.stdout, line),

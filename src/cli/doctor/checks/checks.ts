@@ -4,7 +4,8 @@ import { randomBytes } from 'node:crypto';
 import { openDatabase } from '../../../db/database.ts';
 import type { Database } from '../../../db/database.ts';
 import { operatorLockTimeoutMs } from '../../../db/locks/holders.ts';
-import { messageOf } from '../../../errors.ts';
+import { isStoreUnavailable } from '../../../db/store-errors.ts';
+import { messageOf, PurserError } from '../../../errors.ts';
 import { redactUrls } from '../../../log.ts';
 import { withLockWatch } from '../../runtime/with-database.ts';
 import { checkDashboard, checkKeys } from './configuration.ts';
@@ -89,6 +90,17 @@ function databaseChecks(config: Config, database: Database): Check[] {
   ];
 }
 
+function faultOf(error: unknown): CheckResult {
+  const message = redactUrls(messageOf(error));
+  if (error instanceof PurserError || !isStoreUnavailable(error)) {
+    return fail(`the check could not run: ${message}`, 'see the message');
+  }
+  return fail(
+    `the check lost its connection, or got none (${message})`,
+    'check that the database and the queue store run and have connections to spare, and run doctor again',
+  );
+}
+
 /** Runs one check. */
 type Run = (check: () => Promise<CheckResult>) => Promise<CheckResult>;
 
@@ -102,8 +114,7 @@ async function runAll(
     try {
       findings.push({ check, ...(await watched(async () => run())) });
     } catch (error) {
-      const seen = `the check could not run: ${redactUrls(messageOf(error))}`;
-      findings.push({ check, ...fail(seen, 'see the message; a service may be unreachable') });
+      findings.push({ check, ...faultOf(error) });
     }
   }
   return findings;
