@@ -3,7 +3,7 @@
  * they are recognised by their login, otherwise by the name of their pool, which SQL of a handler can change.
  */
 import type { Queryable, Sql } from './connect.ts';
-import { breakLocks } from './broken-locks.ts';
+import { breakLocks } from './locks/broken.ts';
 
 /** CTE of the tenant sessions of this database that this login may terminate. */
 const tenantSession = (sql: Queryable) => sql`
@@ -39,7 +39,7 @@ export async function terminateOverdueSessions(system: Sql, graceMs: number): Pr
 /**
  * Ends sessions that another session than a tenant's has waited for, for longer than `waitedMs`; and at once those that
  * hold a whole table against others, which a tenant may where it has the right to delete rows. Their attempts are told
- * (broken-locks.ts), but not one that only waited in between, for a lock of somebody else.
+ * (locks/broken.ts), but not one that only waited in between, for a lock of somebody else.
  */
 export async function terminateBlockingSessions(system: Sql, waitedMs: number): Promise<number> {
   return breakLocks(

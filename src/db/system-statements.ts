@@ -30,7 +30,7 @@ export const systemStatements: Readonly<Record<string, LockRule>> = {
   'costs/uploads/uploads.ts deleteUploads': 'skips',
   'costs/uploads/uploads.ts makeReady': 'operator',
   'costs/uploads/writer.ts openUpload': 'tenant',
-  'db/broken-locks.ts recordHolders': 'unshared',
+  'db/locks/broken.ts recordHolders': 'unshared',
   'db/guard/boundaries.ts fence': 'tenant',
   'db/fleet-id.ts renewFleetId': 'operator',
   'db/heartbeats.ts removeHeartbeat': 'unshared',

@@ -8,7 +8,7 @@ import type postgres from 'postgres';
 import { PurserError } from '../errors.ts';
 import type { Sql, Tx } from './connect.ts';
 import type { SessionPool } from './guard/session-pool.ts';
-import { brokenLock } from './broken-locks.ts';
+import { brokenLock } from './locks/broken.ts';
 import { enter, fence, forgetSession } from './guard/boundaries.ts';
 import type { Entry } from './guard/boundaries.ts';
 import { asOutage, isLostSession } from './guard/outage.ts';

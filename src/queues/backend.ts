@@ -59,10 +59,7 @@ export interface QueueBackend {
     processor: Processor<Entry>,
     options: Pick<WorkerOptions, 'concurrency'>,
   ): Worker<Entry>;
-  /**
-   * Resolves when connected, or after `timeoutMs`: a role also starts without the store. Rejects when the store refuses
-   * the login.
-   */
+  /** Resolves when connected, or after `timeoutMs`; a role also starts without the store. Rejects a refused login. */
   ready(timeoutMs: number): Promise<void>;
   /** Rejects if the store is unavailable. */
   ping(): Promise<unknown>;

@@ -49,7 +49,7 @@ export const sweepStatements: readonly FleetStatement[] = [
   },
   {
     name: 'terminate sessions that hold a table',
-    covers: ['db/broken-locks.ts recordHolders'],
+    covers: ['db/locks/broken.ts recordHolders'],
     run: async (sql) => (await terminateBlockingSessions(sql, 60_000)) >= 0,
   },
   {

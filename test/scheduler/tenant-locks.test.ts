@@ -67,7 +67,7 @@ const comments = /\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm;
 const notStatements = [
   'budget/prices.ts priceOf',
   'cli/doctor/checklist/database.ts (top level)',
-  'db/broken-locks.ts brokenLock',
+  'db/locks/broken.ts brokenLock',
 ];
 
 /** `file function` of every function with a statement that writes or locks rows. */

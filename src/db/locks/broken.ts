@@ -3,8 +3,8 @@
  * except that of a session whose own lock was the reason.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { PurserError } from '../errors.ts';
-import type { Fragment, Sql } from './connect.ts';
+import { PurserError } from '../../errors.ts';
+import type { Fragment, Sql } from '../connect.ts';
 
 interface Holder {
   readonly pid: number;
