@@ -52,7 +52,7 @@ export async function openParts(setting: Setting, database: FleetDatabase) {
     const worker = backend.worker(
       type,
       async ({ data }) => {
-        for (const jobId of data.jobIds) seen({ jobId, entryId: data.entryId });
+        for (const jobId of data.jobIds) seen({ jobId, entryId: data.entryId, isDurable: false });
         await Promise.resolve();
       },
       { concurrency },

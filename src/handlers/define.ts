@@ -70,6 +70,11 @@ export interface HandlerDefinition<S extends StandardSchemaV1> {
    * CPU-bound work.
    */
   readonly isolation?: Isolation;
+  /**
+   * A crash of Postgres itself can forget that a job had begun, so that it soon runs again beside the first attempt,
+   * which can write nothing more. true: each begin waits for the disk, and that cannot happen. Default false.
+   */
+  readonly durableBegin?: boolean;
   /** The wait before the next attempt: random between 0 and min(capMs, baseMs * 2^(attempt - 1)). */
   readonly backoff?: Partial<Backoff>;
   readonly run: (ctx: JobContext<StandardSchemaV1.InferOutput<S>>) => Promise<unknown>;
@@ -91,6 +96,7 @@ export interface Handler<S extends StandardSchemaV1 = StandardSchemaV1> {
   /** undefined: the worker's limit. */
   readonly concurrency: number | undefined;
   readonly isolation: Isolation;
+  readonly durableBegin: boolean;
   readonly backoff: Backoff;
   readonly payload: S;
   /** Paths of the fields that `secret()` marks; they are stored encrypted. */
@@ -125,6 +131,7 @@ export function defineHandler<S extends StandardSchemaV1>(
   const {
     concurrency,
     isolation = 'shared',
+    durableBegin = false,
     onBudget = 'park',
     giveUpAfterMs = dayMs,
   } = definition;
@@ -133,6 +140,7 @@ export function defineHandler<S extends StandardSchemaV1>(
   if (!['shared', 'exclusive'].includes(isolation)) {
     refuse("isolation must be 'shared' or 'exclusive'");
   }
+  if (typeof durableBegin !== 'boolean') refuse('durableBegin must be true or false');
   if (!Number.isInteger(giveUpAfterMs) || giveUpAfterMs < 1 || giveUpAfterMs > maxGiveUpAfterMs) {
     refuse(`giveUpAfterMs must be a whole number of milliseconds from 1 to ${maxGiveUpAfterMs}`);
   }
@@ -160,6 +168,7 @@ export function defineHandler<S extends StandardSchemaV1>(
     giveUpAfterMs,
     concurrency: concurrency ?? (isolation === 'exclusive' ? 1 : undefined),
     isolation,
+    durableBegin,
     backoff,
     payload: definition.payload,
     secretPaths: secretPathsOf(type, definition.payload),

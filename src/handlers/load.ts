@@ -31,6 +31,7 @@ const shape = z.looseObject({
   giveUpAfterMs: z.number().int().positive().optional(),
   concurrency: z.number().optional(),
   isolation: z.enum(['shared', 'exclusive']).optional(),
+  durableBegin: z.boolean().optional(),
   backoff: z.object({ baseMs: z.number().optional(), capMs: z.number().optional() }).optional(),
   run: z.custom<Run>(isFunction, { error: 'must be a function' }),
 });
@@ -140,6 +141,7 @@ function readHandlers(path: string, module: unknown): Handler[] {
           giveUpAfterMs: given.giveUpAfterMs,
           concurrency: given.concurrency,
           isolation: given.isolation,
+          durableBegin: given.durableBegin,
           backoff: given.backoff === undefined ? undefined : definedOf(given.backoff),
         }),
       });

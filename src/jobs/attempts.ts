@@ -2,6 +2,7 @@
  * Begin and finish of attempts. Begin is a compare-and-set on state and queue entry; finish requires the
  * attempt's token and may be repeated. Both take many jobs and answer for each.
  */
+import { mayBeLost } from '../db/commit-policy.ts';
 import type { Queryable } from '../db/connect.ts';
 import type { JobState } from './states.ts';
 
@@ -11,6 +12,8 @@ export interface BeginRequest {
   readonly entryId: string;
   /** A random UUID: the attempt's fencing token. */
   readonly token: string;
+  /** The attempt stays begun through a crash of Postgres. Default false: see docs/architecture.md. */
+  readonly isDurable?: boolean;
 }
 
 export interface BegunAttempt {
@@ -69,11 +72,13 @@ async function beginSome(
   workerId: string,
   leaseMs: number,
 ): Promise<(BegunAttempt | Postponed)[]> {
+  const isDurable = requests.some((request) => request.isDurable === true);
   return sql<(BegunAttempt | Postponed)[]>`
+    with ${isDurable ? sql`commit_policy as (select)` : mayBeLost(sql)}
     select job_id as "jobId", tenant_id as "tenantId", job_type as "jobType", payload, attempt,
       max_attempts as "maxAttempts", token, suspect as isolated, losses_alone as "isolatedCrashes",
       created_at as "createdAt", scheduled_for as "scheduledFor"
-    from purser.begin_attempts(
+    from commit_policy, purser.begin_attempts(
       ${requests.map(({ jobId }) => jobId)}::bigint[], ${requests.map(({ entryId }) => entryId)}::uuid[],
       ${requests.map(({ token }) => token)}::uuid[], ${workerId}, ${leaseMs} * interval '1 millisecond',
       ${maxAnswerBytes})`;

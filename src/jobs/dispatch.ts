@@ -2,6 +2,7 @@
  * Claims waiting jobs for the queues: state pending or failed becomes queued. The caller adds the queue entries after
  * the commit; a job whose entry is lost goes back to pending (see queued.ts).
  */
+import { mayBeLost } from '../db/commit-policy.ts';
 import type { Queryable } from '../db/connect.ts';
 import { isRowFault } from '../db/row-faults.ts';
 
@@ -68,9 +69,10 @@ async function claimJobs(
   { skipped, only }: TenantChoice,
 ): Promise<DispatchedJob[]> {
   return sql<DispatchedJob[]>`
+    with ${mayBeLost(sql)}
     select job_id as "jobId", job_type as "jobType", tenant_id as "tenantId", entry_id as "entryId",
       was_lost as "wasLost", priority
-    from purser.dispatch_jobs(${capacities.map(({ jobType }) => jobType)}::text[],
+    from commit_policy, purser.dispatch_jobs(${capacities.map(({ jobType }) => jobType)}::text[],
       ${capacities.map(({ capacity }) => capacity)}::int[],
       ${capacities.map(({ chunk = 1 }) => chunk)}::int[],
       ${capacities.map(({ workers = 1 }) => workers)}::int[], ${skipped}::text[], ${only ?? null})`;

@@ -27,6 +27,7 @@ export interface ExecuteOptions {
 export interface EntryJob {
   readonly jobId: string;
   readonly entryId: string;
+  readonly isDurable: boolean;
 }
 
 export interface Execution {
@@ -37,13 +38,13 @@ export interface Execution {
 /** undefined: the entry is stale for this job, and no attempt began. Throws when the database stays unavailable. */
 export async function beginJob(
   options: ExecuteOptions,
-  { jobId, entryId }: EntryJob,
+  { jobId, entryId, isDurable }: EntryJob,
 ): Promise<RunningJob | undefined> {
   const { batches, running, log, leaseMs } = options;
   const begun = running.enterBeginning();
   const askedAtMs = performance.now();
   try {
-    const attempt = await batches.begin({ jobId, entryId, token: randomUUID() });
+    const attempt = await batches.begin({ jobId, entryId, token: randomUUID(), isDurable });
     if (attempt === undefined) {
       log.debug({ jobId, entryId }, 'stale_entry');
       return undefined;

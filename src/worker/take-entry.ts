@@ -24,11 +24,14 @@ export async function takeEntry(
   // An entry of an earlier version has no list of jobs: the reconciler returns its job.
   { entryId, jobIds = [], alone = false }: Partial<Entry> & Pick<Entry, 'entryId'>,
 ): Promise<{ readonly state: string }> {
-  const { sql, intake } = options;
+  const { sql, intake, executors } = options;
+  const isDurable = executors.jobTypes.get(jobType)?.durableBegin === true;
   const outcomes = await Promise.allSettled(
     jobIds.map(async (jobId) => {
       const place = await intake.toBegin(jobType, alone);
-      return place === undefined ? 'no place' : takeJob(options, { jobId, entryId }, place);
+      return place === undefined
+        ? 'no place'
+        : takeJob(options, { jobId, entryId, isDurable }, place);
     }),
   );
   const taken = outcomes.map((one) => (one.status === 'fulfilled' ? one.value : undefined));

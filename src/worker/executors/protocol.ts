@@ -15,6 +15,7 @@ export interface JobTypeFacts extends JobType {
   readonly builtin: boolean;
   readonly concurrency: number | undefined;
   readonly isolation: Isolation;
+  readonly durableBegin: boolean;
   readonly backoff: Backoff;
 }
 

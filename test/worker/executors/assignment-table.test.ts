@@ -18,6 +18,7 @@ const facts: JobTypeFacts = {
   builtin: false,
   concurrency: undefined,
   isolation: 'shared',
+  durableBegin: false,
   backoff: { baseMs: 0, capMs: 0 },
 };
 function assignment(): Assignment {

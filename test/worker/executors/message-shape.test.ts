@@ -17,6 +17,7 @@ const facts = {
   builtin: false,
   concurrency: undefined,
   isolation: 'shared',
+  durableBegin: false,
   backoff: { baseMs: 0, capMs: 0 },
 } as const;
 const call = { system: '', prompt: '', json: false, maxOutputTokens: 1 };

@@ -10,5 +10,6 @@ export const factsOf = (registry: HandlerRegistry): JobTypeFacts[] =>
     builtin: isBuiltin(handler.type),
     concurrency: handler.concurrency,
     isolation: handler.isolation,
+    durableBegin: handler.durableBegin,
     backoff: handler.backoff,
   }));
