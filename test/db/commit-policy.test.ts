@@ -14,7 +14,7 @@ import { startEmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
 import type { EmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
 import { beginAttempts } from '../../src/jobs/attempts.ts';
 import { addTenant } from '../support/tenants.ts';
-import { addJob, addJobType, begin, claimJob, eventually, finish } from './job-steps.ts';
+import { addJob, addJobType, begin, claimJob, eventually, finish } from '../jobs/job-steps.ts';
 
 /** Nothing but a commit that waits writes the log to disk meanwhile. */
 const settings = {
