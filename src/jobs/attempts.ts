@@ -2,7 +2,7 @@
  * Begin and finish of attempts. Begin is a compare-and-set on state and queue entry; finish requires the
  * attempt's token and may be repeated. Both take many jobs and answer for each.
  */
-import { mayBeLost } from '../db/commit-policy.ts';
+import { mayBeLost } from './commit-policy.ts';
 import type { Queryable } from '../db/connect.ts';
 import type { JobState } from './states.ts';
 

@@ -2,7 +2,7 @@
  * Claims waiting jobs for the queues: state pending or failed becomes queued. The caller adds the queue entries after
  * the commit; a job whose entry is lost goes back to pending (see queued.ts).
  */
-import { mayBeLost } from '../db/commit-policy.ts';
+import { mayBeLost } from './commit-policy.ts';
 import type { Queryable } from '../db/connect.ts';
 import { isRowFault } from '../db/row-faults.ts';
 

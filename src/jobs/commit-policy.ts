@@ -3,7 +3,7 @@
  * on disk (at most about 0.6 s earlier, three times wal_writer_delay). The log is written in order, so whatever is
  * committed later and waits for the disk takes them with it.
  */
-import type { Queryable } from './connect.ts';
+import type { Queryable } from '../db/connect.ts';
 
 /** A common table expression; the statement has to read from `commit_policy`. */
 export const mayBeLost = (sql: Queryable) => sql`
