@@ -17,7 +17,7 @@ describe.each(levels)('at level %s', (level) => {
   let tenantId: string;
 
   beforeAll(async () => {
-    fixture = await openLevel(level);
+    fixture = await openLevel(level, 3);
     system = fixture.database.system;
     await addJobType(system);
   });
