@@ -1,7 +1,6 @@
 /**
- * The suites that `npm test` leaves out and `npm run test:all` runs, in the order in which it starts them, each with
- * its reason, and for every promise of the design the suites of `npm test` that would catch its breach. Paths are
- * relative to test/.
+ * The suites that `npm test` leaves out and `npm run test:all` runs, each with its reason, and for every promise of
+ * the design the suites of `npm test` that would catch its breach. Paths are relative to test/.
  */
 
 interface SlowSuite {
@@ -11,27 +10,13 @@ interface SlowSuite {
 
 export const slowSuites: readonly SlowSuite[] = [
   {
+    file: 'db/stable-plans-million.test.ts',
+    reason: 'fills a table with 1,000,000 jobs; db/stable-plans does the same on 10,000',
+  },
+  {
     file: 'cli/startup/walk/faults.test.ts',
     reason:
       'starts a process for every start-up step and fault; cli/startup/run-steps tests the runner',
-  },
-  {
-    file: 'cli/locks/tenant-locks.test.ts',
-    reason:
-      'runs every command against every lock of a tenant for four minutes; cli/locks/lock-held tests three',
-  },
-  {
-    file: 'db/locks/migrate-walk.test.ts',
-    reason: 'migrates beside every lock of a tenant for minutes; db/locks/migrate tests some',
-  },
-  {
-    file: 'e2e/own-handlers.test.ts',
-    reason:
-      'starts a process for each faulty handlers module; handlers/ tests loading in this process',
-  },
-  {
-    file: 'db/stable-plans-million.test.ts',
-    reason: 'fills a table with 1,000,000 jobs; db/stable-plans does the same on 10,000',
   },
   {
     file: 'e2e/installs.test.ts',
@@ -47,6 +32,11 @@ export const slowSuites: readonly SlowSuite[] = [
     file: 'e2e/outages.test.ts',
     reason:
       'waits out real outages of Redis and Postgres for 30 s; process/loop tests the back-off',
+  },
+  {
+    file: 'e2e/own-handlers.test.ts',
+    reason:
+      'starts a process for each faulty handlers module; handlers/ tests loading in this process',
   },
   {
     file: 'e2e/rotation.test.ts',
@@ -65,6 +55,15 @@ export const slowSuites: readonly SlowSuite[] = [
   {
     file: 'e2e/stopping.test.ts',
     reason: 'stops roles while a store is away; process/lifecycle tests the order of closing',
+  },
+  {
+    file: 'cli/locks/tenant-locks.test.ts',
+    reason:
+      'runs every command against every lock of a tenant for four minutes; cli/locks/lock-held tests three',
+  },
+  {
+    file: 'db/locks/migrate-walk.test.ts',
+    reason: 'migrates beside every lock of a tenant for minutes; db/locks/migrate tests some',
   },
   {
     file: 'db/embedded/root.test.ts',
