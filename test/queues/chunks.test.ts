@@ -140,6 +140,8 @@ it('begins whose payloads do not fit into one answer of 4 MiB all begin, each on
   const counted = new Proxy(sql, {
     apply: (target, self, given: unknown[]) => {
       const sent = Reflect.apply(target, self, given) as Promise<{ payload: string | null }[]>;
+      // Other calls make parts of the statement.
+      if (!String(given[0]).includes('begin_attempts')) return sent;
       return sent.then((rows) => {
         const bytes = rows.reduce((sum, { payload }) => sum + (payload?.length ?? 0), 0);
         statements.push(Math.round(bytes / 900_000));
