@@ -12,6 +12,8 @@ import type { BackendKind, Stage } from '../fleet.ts';
 type Ends = Record<string, string>;
 
 const neighbours = 20;
+/** Long enough that all of them run at one moment, also where their begins are slow. */
+const neighbourMs = 4_000;
 
 interface Culprit {
   readonly how: string;
@@ -29,7 +31,7 @@ async function beside(stage: Stage, culprit: Culprit): Promise<string> {
   execFileSync('/usr/bin/mkfifo', [fifo]);
   const others = await stage.enqueue(
     neighbourType,
-    Array.from({ length: neighbours }, () => ({ ms: 1_500 })),
+    Array.from({ length: neighbours }, () => ({ ms: neighbourMs })),
   );
   if (neighbourType === 'fault_io') await stage.untilStates(others, neighbours, 'running');
   const [jobId = ''] = await stage.enqueue(jobType, [{ how, fifo }]);
