@@ -89,7 +89,7 @@ declare
   v_room integer;
   v_share integer;
 begin
-  -- Claims share this lock; a pause takes it exclusively, which waits for all open claims. The statements that follow
+  -- Claims share this lock; a pause watches it to see which claims are still open. The statements that follow
   -- have snapshots that are newer than the lock.
   lock table public.pauses in row share mode;
   if exists (select from public.pauses where scope = 'all') then

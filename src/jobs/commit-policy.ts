@@ -1,7 +1,7 @@
 /**
- * Statements whose commit may be lost in a crash of Postgres itself, and no other: they are answered before the commit is
- * on disk (at most about 0.6 s earlier, three times wal_writer_delay). The log is written in order, so whatever is
- * committed later and waits for the disk takes them with it.
+ * Statements whose commit may be lost in a crash of Postgres itself, and no other: they are answered before the commit
+ * is on disk (at most about 0.6 s earlier, three times wal_writer_delay). The log is written in order, so whatever is
+ * committed later and waits for the disk takes them with it. docs/architecture.md has the reason for each step.
  */
 import type { Queryable } from '../db/connect.ts';
 

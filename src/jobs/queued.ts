@@ -43,8 +43,8 @@ export type ReturnReason =
   | 'worker stopping';
 
 /**
- * Moves queued jobs back to pending. A job that was dispatched again meanwhile (in another entry) stays as it is; one that
- * another transaction has locked is left to the sweep.
+ * Moves queued jobs back to pending. A job that was dispatched again meanwhile (in another entry) stays as it is; one
+ * that another transaction has locked is left to the sweep.
  */
 export async function returnToPending(
   sql: Queryable,

@@ -25,7 +25,7 @@ export interface Transport {
    * must not hold up the others. Throws if the store is unavailable.
    */
   add(jobs: readonly TransportJob[]): Promise<RefusingQueue[]>;
-  /** Those of `jobs` (each with its entry) whose entry is neither waiting nor active; without those that the store refuses to read. */
+  /** Those of `jobs` whose entry is neither waiting nor active; without those that the store refuses to read. */
   findLost<T extends TransportJob>(jobs: readonly T[]): Promise<T[]>;
   close(): Promise<void>;
 }

@@ -1,9 +1,8 @@
 /**
- * How many jobs the entries of a queue should hold. A queue is refilled when half of its depth has drained, so that a round of
- * dispatch serves many jobs; the depth is the work of two refills (Little's law: rate x time), within bounds that keep
- * a queue short enough for fairness between tenants.
+ * How many jobs the entries of a queue should hold. A queue is refilled when half of its depth has drained, so that a
+ * round of dispatch serves many jobs; the depth is the work of two refills (Little's law: rate x time), within bounds
+ * that keep a queue short enough for fairness between tenants.
  */
-
 import type { TypeSlots } from '../db/heartbeats.ts';
 
 /** Jobs per worker slot. */

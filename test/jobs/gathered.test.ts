@@ -26,7 +26,7 @@ afterAll(async () => {
   await test.close();
 });
 
-/** Waits until the pool is connected: a first call waits longer than later ones. */
+/** So many calls at once, each with a payload that its job is found by. */
 const calls = (connection: Connection, count: number, mark: string): Promise<Enqueued>[] =>
   Array.from({ length: count }, (_, index) =>
     enqueue(connection, { tenantId, jobType: step, payload: { mark, index } }),

@@ -1,6 +1,6 @@
 /**
- * What a crash of Postgres may lose, on a server of its own that writes to disk only what a commit waits for: a job that
- * was accepted and an end stay; a dispatch and a begin may be lost, and their jobs run again.
+ * What a crash of Postgres may lose, on a server of its own that writes to disk only what a commit waits for: a job
+ * that was accepted and an end stay; a dispatch and a begin may be lost, and their jobs run again.
  */
 import { randomUUID } from 'node:crypto';
 import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
