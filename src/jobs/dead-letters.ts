@@ -51,27 +51,25 @@ export interface Replayed {
  * Throws `not_a_dead_letter` naming the state found.
  */
 export async function replayDeadLetter(
-  sql: Sql,
+  sql: Queryable,
   jobId: string,
   by: { readonly operator: string; readonly source: string },
 ): Promise<Replayed> {
-  return sql.begin(async (tx) => {
-    const [made] = await tx<{ id: string }[]>`
-      insert into public.background_jobs
-        (tenant_id, job_type, payload, max_attempts, priority, give_up_at, replay_of, state_detail)
-      select j.tenant_id, j.job_type, j.payload, t.max_attempts, j.priority,
-             now() + t.give_up_after_ms * interval '1 millisecond', j.id,
-             jsonb_build_object('replay_of', j.id::text, 'by', ${by.operator}::text, 'source', ${by.source}::text)
-      from public.background_jobs j join public.job_types t on t.job_type = j.job_type
-      where j.id = ${jobId} and j.state = 'dead_letter' and j.discarded_at is null
-      on conflict (replay_of) where replay_of is not null do nothing
-      returning id`;
-    if (made !== undefined) return { jobId: made.id, created: true };
-    const [earlier] = await tx<{ id: string }[]>`
-      select id from public.background_jobs where replay_of = ${jobId}`;
-    if (earlier !== undefined) return { jobId: earlier.id, created: false };
-    throw await notADeadLetter(tx, jobId);
-  });
+  const [made] = await sql<{ id: string }[]>`
+    insert into public.background_jobs
+      (tenant_id, job_type, payload, max_attempts, priority, give_up_at, replay_of, state_detail)
+    select j.tenant_id, j.job_type, j.payload, t.max_attempts, j.priority,
+           now() + t.give_up_after_ms * interval '1 millisecond', j.id,
+           jsonb_build_object('replay_of', j.id::text, 'by', ${by.operator}::text, 'source', ${by.source}::text)
+    from public.background_jobs j join public.job_types t on t.job_type = j.job_type
+    where j.id = ${jobId} and j.state = 'dead_letter' and j.discarded_at is null
+    on conflict (replay_of) where replay_of is not null do nothing
+    returning id`;
+  if (made !== undefined) return { jobId: made.id, created: true };
+  const [earlier] = await sql<{ id: string }[]>`
+    select id from public.background_jobs where replay_of = ${jobId}`;
+  if (earlier !== undefined) return { jobId: earlier.id, created: false };
+  throw await notADeadLetter(sql, jobId);
 }
 
 /** Removes a dead letter from the list. Throws `not_a_dead_letter`. */

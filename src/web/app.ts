@@ -85,10 +85,7 @@ export function createWebApp(options: WebAppOptions): Hono<WebEnv> {
     return c.body(text, 200, { 'Content-Type': contentType });
   });
   app.get('/', (c) => c.redirect(bullBoardPath));
-  app.route(
-    bullBoardPath,
-    createBullBoardGuard({ ...options, sql: options.database.system }, bullBoardPath),
-  );
+  app.route(bullBoardPath, createBullBoardGuard(options, bullBoardPath));
   app.route(bullBoardPath, createBullBoardApp({ transport, jobTypes }, bullBoardPath));
   return app;
 }

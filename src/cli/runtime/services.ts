@@ -26,7 +26,7 @@ export interface ServiceNeeds {
   readonly tenantConnections?: number;
   /** Whether worker threads of this process run tenant code. */
   readonly tenantThreads?: boolean;
-  /** Of its system statements; default none: those of the fleet have their own. */
+  /** Of its system statements that have none of their own. Default none. */
   readonly lockTimeoutMs?: number;
 }
 

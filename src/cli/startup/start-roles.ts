@@ -3,6 +3,7 @@
  * (steps.ts) and goes through its runner: this file awaits nothing else.
  */
 import type { Config } from '../../config.ts';
+import { operatorLockTimeoutMs } from '../../db/locks/holders.ts';
 import { registerJobTypes } from '../../jobs/registration.ts';
 import type { Logger } from '../../log.ts';
 import type { Lifecycle } from '../../process/lifecycle.ts';
@@ -67,6 +68,8 @@ export async function startRoles(start: Start, given: Config): Promise<void> {
       name: word,
       systemConnections: roles.reduce((sum, role) => sum + systemConnections[role], 0),
       tenantThreads: runsWorker,
+      // Its one connection serves pages and heartbeats. The statements of the others have their own limits.
+      ...(word === 'web' ? { lockTimeoutMs: operatorLockTimeoutMs } : {}),
     },
     step,
   );

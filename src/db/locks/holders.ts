@@ -28,6 +28,13 @@ async function listHolders(sql: Queryable, names: readonly string[]): Promise<Lo
     order by 1`;
 }
 
+/** Sessions that hold what the session with this pid waits for. */
+export async function listHoldersOver(sql: Queryable, pid: number): Promise<LockHolder[]> {
+  return sql<LockHolder[]>`
+    select distinct h.pid, h.usename::text as login, h.application_name as application, h.xact_start as since
+    from unnest(pg_blocking_pids(${pid}::int)) b (pid) join pg_stat_activity h on h.pid = b.pid order by 1`;
+}
+
 /** Behind a pooler, and in a tenant's transaction, no lock timeout was sent. */
 async function cancelWaiting(
   sql: Queryable,

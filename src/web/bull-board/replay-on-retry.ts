@@ -4,6 +4,8 @@
  */
 import type { Context } from 'hono';
 import type { Sql } from '../../db/connect.ts';
+import type { Database } from '../../db/database.ts';
+import { withLockTimeout } from '../../db/locks/lock-timeout.ts';
 import { codeOf } from '../../errors.ts';
 import { listDeadLetters, replayDeadLetter } from '../../jobs/dead-letters.ts';
 import type { Logger } from '../../log.ts';
@@ -17,17 +19,20 @@ import { within } from '../time-limit.ts';
 import type { WebEnv } from '../web-env.ts';
 
 export interface ReplayOptions {
-  readonly sql: Sql;
+  readonly database: Pick<Database, 'system' | 'once'>;
   readonly transport: Transport;
   readonly log: Logger;
 }
 
 const mirrorMs = 2_000;
 
-/** Answers with the new job, or 404 when the entry stands for no dead letter. */
+/**
+ * Answers with the new job, or 404 when the entry stands for no dead letter. Throws `lock_held` (503) when another
+ * session holds the dead letter, its tenant or an earlier replay.
+ */
 export async function replayOnRetry(
   c: Context<WebEnv>,
-  { sql, transport, log }: ReplayOptions,
+  { database, transport, log }: ReplayOptions,
   entryId: string,
 ): Promise<Response> {
   const jobId = jobOfDeadLetterEntry(entryId);
@@ -38,13 +43,15 @@ export async function replayOnRetry(
     );
   }
   const operator = c.get('operator');
-  const replayed = await replayDeadLetter(sql, jobId, { operator, source: 'bull_board' });
+  const replayed = await withLockTimeout(database, `the replay of dead letter ${jobId}`, (tx) =>
+    replayDeadLetter(tx, jobId, { operator, source: 'bull_board' }),
+  );
   log.info(
     { jobId, newJobId: replayed.jobId, created: replayed.created, operator },
     'dead_letter_replayed',
   );
   try {
-    await within(mirrorMs, updateMirror(sql, transport));
+    await within(mirrorMs, updateMirror(database.system, transport));
   } catch (error) {
     // The replay is committed; the scheduler's next sweep updates the mirror.
     log.warn({ code: codeOf(error), error }, 'dead_letters_not_mirrored');
