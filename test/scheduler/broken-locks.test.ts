@@ -10,6 +10,8 @@ import { defineHandler } from '../../src/handlers/define.ts';
 import { enqueue } from '../../src/jobs/enqueue.ts';
 import { addJobType, eventually, runningJob } from '../jobs/job-steps.ts';
 import { addTenant } from '../support/tenants.ts';
+import { levels, openLevel } from '../tenancy/level-database.ts';
+import type { LevelDatabase } from '../tenancy/level-database.ts';
 import { openFleet } from '../worker/fleet.ts';
 import type { Fleet } from '../worker/fleet.ts';
 
@@ -81,28 +83,49 @@ it('a job that locks a table each time ends as a dead letter after its attempts,
   await worker.stop();
 });
 
-describe.each(['L2', 'L3'] as const)('at level %s, a transaction', (level) => {
-  it('that locked a whole table is told so', async () => {
-    const own = await fleet.test.open({ level, tenantConnections: 2 });
-    const { token } = await runningJob(sql, tenantId);
-    const { ended } = await hold(tenantSql(own.tenant, { token }), 'lock table cost_records');
-    expect(await terminateBlockingSessions(own.system, 60_000)).toBe(1);
+describe.each(levels)('at level %s', (level) => {
+  let own: LevelDatabase;
+  let tenant: TenantSql;
+  beforeAll(async () => {
+    own = await openLevel(level, 4);
+    await addJobType(own.database.system);
+  });
+  beforeEach(async () => {
+    const { system } = own.database;
+    const { token } = await runningJob(system, await addTenant(system));
+    tenant = tenantSql(own.database.tenant, { token });
+  });
+  afterAll(() => own.close());
+
+  it('a transaction that locked a whole table is told so', async () => {
+    const { ended } = await hold(tenant, 'lock table cost_records');
+    expect(await terminateBlockingSessions(own.database.system, 60_000)).toBe(1);
     expect(await ended).toMatchObject(broken(/cost_records \(AccessExclusiveLock\)/));
   });
-});
 
-it('a transaction that the fleet waited for is told which lock', async () => {
-  const { token } = await runningJob(sql, tenantId);
-  const { ended } = await hold(
-    tenantSql(database.tenant, { token }),
-    `select pg_advisory_xact_lock(7), count(*) from cost_records`,
-  );
-  const waiting = sql.begin((tx) => tx`select pg_advisory_xact_lock(7)`);
-  await eventually('the session to be ended', async () =>
-    (await terminateBlockingSessions(sql, 50)) > 0 ? true : undefined,
-  );
-  await waiting;
-  expect(await ended).toMatchObject(broken(/an advisory lock/));
+  it('a transaction that the fleet waited for is told which lock', async () => {
+    const { system } = own.database;
+    const { ended } = await hold(
+      tenant,
+      `select pg_advisory_xact_lock(7), count(*) from cost_records`,
+    );
+    const waiting = system.begin((tx) => tx`select pg_advisory_xact_lock(7)`);
+    await eventually('the session to be ended', async () =>
+      (await terminateBlockingSessions(system, 50)) > 0 ? true : undefined,
+    );
+    await waiting;
+    expect(await ended).toMatchObject(broken(/an advisory lock/));
+  });
+
+  it('the loss of a session for another reason costs no attempt', async () => {
+    const { ended } = await hold(tenant, `set local application_name = 'innocent'; select 1`);
+    await own.database.system`
+      select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'innocent'`;
+    expect(await ended).toMatchObject({
+      code: 'database_unavailable',
+      details: { class: 'snooze' },
+    });
+  });
 });
 
 describe('costs no attempt', () => {
