@@ -5,6 +5,7 @@
 import type { Sql } from './connect.ts';
 import { codeOf } from '../errors.ts';
 import { databaseUnavailable } from './guard/outage.ts';
+import { breakLocks } from './locks/broken.ts';
 import { SessionPool } from './guard/session-pool.ts';
 import { Session } from './guard/session.ts';
 import { isStoreUnavailable } from './store-errors.ts';
@@ -61,19 +62,25 @@ export async function terminateSessions(system: Sql, applicationName: string): P
 /**
  * Terminates tenant sessions that hold a row lock on a token for longer than `afterMs`. A commit holds it for a
  * moment; SQL that removes its timeouts can hold it without limit, and while it does, attempts of that worker
- * cannot end. Level L3 only, where tenant sessions are recognised by their login. Returns their number.
+ * cannot end. Its attempt is told (locks/broken.ts), unless it waits for a lock itself or its commit takes so long,
+ * as one that waits for a standby does. Level L3 only, where tenant sessions are recognised by their login. Returns
+ * their number.
  */
 export async function terminateStuckSessions(system: Sql, afterMs: number): Promise<number> {
-  const ended = await system`
-    select pg_terminate_backend(a.pid)
-    from pg_stat_activity a
-    join pg_roles tenant on tenant.rolname = 'purser_tenant' and pg_has_role(a.usesysid, tenant.oid, 'member')
-    join pg_roles fleet on fleet.rolname = 'purser_system' and not pg_has_role(a.usesysid, fleet.oid, 'member')
-    where a.datname = current_database() and pg_has_role(current_user, a.usesysid, 'usage')
-      and a.query_start < now() - ${afterMs} * interval '1 millisecond'
-      and exists (
-        select from pg_locks l
-        where l.pid = a.pid and l.granted and l.relation = 'purser.context_tokens'::regclass
-          and l.mode in ('RowShareLock', 'RowExclusiveLock'))`;
-  return ended.count;
+  return breakLocks(
+    system,
+    system`
+      select a.pid, a.xact_start, case
+        when a.wait_event_type is distinct from 'Lock' and a.query !~* '^\\s*commit\\s*$'
+        then 'the token of its attempt' end as lock
+      from pg_stat_activity a
+      join pg_roles tenant on tenant.rolname = 'purser_tenant' and pg_has_role(a.usesysid, tenant.oid, 'member')
+      join pg_roles fleet on fleet.rolname = 'purser_system' and not pg_has_role(a.usesysid, fleet.oid, 'member')
+      where a.datname = current_database() and pg_has_role(current_user, a.usesysid, 'usage')
+        and a.query_start < now() - ${afterMs} * interval '1 millisecond'
+        and exists (
+          select from pg_locks l
+          where l.pid = a.pid and l.granted and l.relation = 'purser.context_tokens'::regclass
+            and l.mode in ('RowShareLock', 'RowExclusiveLock'))`,
+  );
 }
