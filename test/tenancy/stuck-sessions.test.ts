@@ -81,19 +81,18 @@ it('an attempt that held its token is told so, and it counts', async () => {
 
 it('an attempt whose session only waits for its token, which another session holds, pays nothing', async () => {
   const { token } = await runningJob(test.sql, await addTenant(test.sql));
-  let lost: unknown;
+  let waiting: Promise<unknown> | undefined;
   await test.sql.begin(async (tx) => {
     await tx`select from purser.context_tokens where token = ${token} for update`;
-    const waiting = runHeld(token, 'select purser.commit_fence()');
+    waiting = runHeld(token, 'select purser.commit_fence()');
     await eventually('the session to wait', async () => {
       const found = await test.sql`
         select from pg_stat_activity where application_name = 'nobody' and wait_event_type = 'Lock'`;
       return found.length === 1 ? true : undefined;
     });
     expect(await terminateStuckSessions(test.sql, 0)).toBe(1);
-    lost = await waiting;
   });
-  expect(lost).toMatchObject({ code: 'database_unavailable', details: { class: 'snooze' } });
+  expect(await waiting).toMatchObject({ code: 'database_unavailable', details: { class: 'snooze' } });
 });
 
 it('an attempt whose commit takes long pays nothing', async () => {
