@@ -1,5 +1,7 @@
--- Plans and tenants. `insert into tenants (id, plan, last_active_at)` by any privileged client is all
--- that a tenant needs: later migrations hang its queue row and schedules on purser.tenant_created().
+-- Plans and tenants. `insert into tenants (id, plan, last_active_at)` by any privileged client is all that a tenant
+-- needs: the triggers of later migrations give it its queue and schedules, and its budget follows its plan. Two tenants
+-- whose ids differ only in case, blanks, invisible characters or Unicode form ("Acme", "acme ") are one tenant to the
+-- people who type and read them. The second one is refused, whoever adds it.
 
 create table public.plans (
   plan text primary key,
@@ -8,14 +10,32 @@ create table public.plans (
 insert into public.plans (plan, monthly_limit_usd) values
   ('free', 1), ('starter', 5), ('growth', 20), ('pro', 100), ('enterprise', 500);
 
+-- The form in which ids are compared. The collation is one that knows the case of every letter, where the server has
+-- one; the letters of ASCII are known to all.
+do $$
+declare
+  v_collation text := coalesce(
+    (select quote_ident(collname) from pg_catalog.pg_collation
+     where collnamespace = 'pg_catalog'::regnamespace and collname in ('pg_c_utf8', 'und-x-icu')
+     order by collname limit 1),
+    '"default"');
+begin
+  execute format($f$
+    create function purser.tenant_form(p_id text) returns text language sql immutable strict parallel safe
+    return lower(normalize(translate(normalize(p_id, nfkc),
+      U&' \00AD\034F\115F\1160\1680\180E\200B\200C\200D\200E\200F\2028\2029\202A\202B\202C\202D\202E\2060\2061\2062\2063\2064\2066\2067\2068\2069\206A\206B\206C\206D\206E\206F\FE00\FE01\FE02\FE03\FE04\FE05\FE06\FE07\FE08\FE09\FE0A\FE0B\FE0C\FE0D\FE0E\FE0F\FEFF',
+      ''), nfkc) collate pg_catalog.%s)
+  $f$, v_collation);
+end $$;
+
 create table public.tenants (
   id text primary key check (length(id) between 1 and 200 and id !~ '[[:cntrl:]]'),
   plan text not null default 'free' references public.plans (plan),
   last_active_at timestamptz not null default now(),
-  created_at timestamptz not null default now()
+  created_at timestamptz not null default now(),
+  constraint id_is_visible check (purser.tenant_form(id) <> '')
 );
-
-select purser.protect_table('public.tenants', 'select', 'id');
+create unique index ux_tenants_form on public.tenants (purser.tenant_form(id));
 
 -- high_value pays for freshness, active uses the product, dormant does neither.
 create function purser.cohort_of(p_plan text, p_last_active_at timestamptz, p_now timestamptz)
@@ -26,3 +46,5 @@ returns text language sql immutable as $$
     else 'dormant'
   end
 $$;
+
+select purser.protect_table('public.tenants', 'select', 'id');

@@ -1,7 +1,7 @@
 -- Jobs: the truth. A row in background_jobs is the outbox entry, the state and the record; job_events is
 -- its history, written by statement triggers so that no path can forget it; uniqueness is in job_keys.
--- SQLSTATEs: PU003 unknown_tenant, PU004 unknown_job_type, PU005 payload_too_large, PU006 illegal_transition,
--- PU007 invalid_payload, PU008 duplicate_job.
+-- Payloads are bounded and their secrets encrypted, or they are refused. The functions are in 0004_job_statements.
+-- SQLSTATEs: PU005 payload_too_large, PU006 illegal_transition, PU007 invalid_payload.
 
 create table public.job_types (
   job_type text primary key check (job_type ~ '^[a-z][a-z0-9_]{0,62}$'),
@@ -10,6 +10,8 @@ create table public.job_types (
   max_attempts integer not null check (max_attempts > 0),
   on_budget text not null default 'park' check (on_budget in ('park', 'fail')),
   give_up_after_ms bigint not null default 86400000 check (give_up_after_ms > 0),
+  -- JSON paths of the payload fields that are secret.
+  secret_paths text[] not null default '{}',
   registered_at timestamptz not null default now()
 );
 
@@ -43,11 +45,19 @@ create table public.background_jobs (
   scheduled_for timestamptz not null default now(),
   give_up_at timestamptz not null,
   dispatch_no integer not null default 0,
+  -- The queue entry that carries the job. Random: a counter repeats when the commit of a dispatch is lost.
+  entry_id uuid,
   lease_owner text,
   attempt_token uuid,
+  -- Its next attempt runs alone, in a process of its own: the process that ran it last may have died of it.
+  suspect boolean not null default false,
   losses integer not null default 0,
+  -- Deaths of the process that ran this job alone, since it last came to an end of its own.
+  losses_alone integer not null default 0,
   needed_usd numeric(18, 9),
   first_parked_at timestamptz,
+  -- The oldest key that the payload needs; null where it has no secrets.
+  encryption_key_version integer,
   replay_of bigint references public.background_jobs (id) on delete set null,
   created_at timestamptz not null default now(),
   queued_at timestamptz,
@@ -59,7 +69,10 @@ create table public.background_jobs (
   constraint running_iff_leased check ((state = 'running') = (lease_owner is not null)),
   constraint parked_knows_what_it_needs check (state <> 'parked' or needed_usd is not null),
   constraint dead_letter_has_error check (state <> 'dead_letter' or error is not null),
-  constraint discarded_only_dead_letters check (discarded_at is null or state = 'dead_letter')
+  constraint discarded_only_dead_letters check (discarded_at is null or state = 'dead_letter'),
+  -- What is counted over all tenants' jobs (for how long the oldest waits) has no answer where one of them waits since
+  -- minus infinity, and dates that a process reads end before Postgres's do.
+  constraint scheduled_for_is_a_date check (isfinite(scheduled_for) and scheduled_for < '10000-01-01 00:00:00+00')
 );
 create index ix_background_jobs_waiting on public.background_jobs
   (tenant_id, job_type, priority desc, scheduled_for, id) where state in ('pending', 'failed');
@@ -76,6 +89,8 @@ create index ix_background_jobs_dead_letters on public.background_jobs (finished
   where state = 'dead_letter';
 create index ix_background_jobs_tenant_id on public.background_jobs (tenant_id, id);
 create unique index ix_background_jobs_replay_of on public.background_jobs (replay_of) where replay_of is not null;
+create index ix_background_jobs_encryption_key_version on public.background_jobs (tenant_id, encryption_key_version, id)
+  where encryption_key_version is not null and state not in ('completed', 'cancelled');
 
 -- Leases have a table of their own, so that a heartbeat never waits for a tenant's commit.
 create table purser.job_leases (
@@ -83,10 +98,14 @@ create table purser.job_leases (
   token uuid not null,
   worker_id text not null,
   expires_at timestamptz not null,
+  alone boolean not null default false,
   -- What the handler last said of its progress: {done, note, at}.
-  progress jsonb
+  progress jsonb,
+  -- An operator's wish: {by, reason, at}. The worker that renews the lease obeys it.
+  cancel_requested jsonb
 );
 create index ix_job_leases_expires_at on purser.job_leases (expires_at);
+create index ix_job_leases_cancel_requested on purser.job_leases (token) where cancel_requested is not null;
 
 create table public.job_keys (
   tenant_id text not null references public.tenants (id) on delete cascade,
@@ -148,203 +167,159 @@ create trigger record_update after update on public.background_jobs
   referencing old table as old_rows new table as new_rows
   for each statement execute function purser.record_job_update();
 
+-- One row per tenant, made with it (by a trigger of 0005_schedules) and deleted with it; dispatch locks it in fair order.
 create table public.tenant_queues (
   tenant_id text primary key references public.tenants (id) on delete cascade,
   last_dispatched_at timestamptz not null default '-infinity'
 );
 
--- Later migrations replace this function to add what a new tenant needs.
-create function purser.tenant_created() returns trigger
-language plpgsql security definer set search_path = pg_catalog, public, purser, pg_temp as $$
-begin
-  insert into public.tenant_queues (tenant_id) values (new.id) on conflict do nothing;
-  return null;
-end
-$$;
-create trigger tenant_created after insert on public.tenants
-  for each row execute function purser.tenant_created();
-
--- The one way in. Never talks to a queue; runs in the caller's transaction. p_dedup_window: how long the
--- key stays taken, counted from now; a key is also taken while its job has not ended. p_on_duplicate, when
--- the key is taken: 'ignore' answers with that job, 'replace' gives that job the new payload, time and
--- priority if it still waits, 'reject' raises PU008.
-create function purser.enqueue(
-  p_tenant_id text,
-  p_job_type text,
-  p_payload jsonb default '{}',
-  p_dedup_key text default null,
-  p_run_at timestamptz default null,
-  p_priority integer default 0,
-  p_dedup_window interval default '24 hours',
-  p_detail jsonb default '{}',
-  p_on_duplicate text default 'ignore',
-  out job_id bigint,
-  out created boolean,
-  out replaced boolean
-) language plpgsql volatile security definer
-set search_path = pg_catalog, public, purser, pg_temp as $$
+-- JSON that comes from outside is bounded in size, depth and shape wherever it is stored. A payload that is nested
+-- some thousand levels deep cannot be sent to a handler. A handler reads the numbers of its payload as IEEE doubles: a
+-- whole number beyond 2^53 would arrive as another one, so that an id of 19 digits names something else.
+-- Fires for every statement that stores a payload: enqueue in all its forms, replay, a plain insert.
+create function purser.check_payload() returns trigger
+language plpgsql set search_path = pg_catalog, public, purser, pg_temp as $$
 declare
-  v_type public.job_types;
-  v_run_at timestamptz := coalesce(p_run_at, now());
+  v_too_deep constant jsonpath := 'strict $.**{100} ? (@.type() == "object" || @.type() == "array")';
+  v_large_number constant jsonpath :=
+    'strict $.** ? (@.type() == "number" && (@ > 9007199254740991 || @ < -9007199254740991))';
 begin
-  select * into v_type from public.job_types t where t.job_type = p_job_type;
-  if not found then
-    raise exception 'unknown_job_type: no job type "%"', left(p_job_type, 100) using errcode = 'PU004',
-      hint = 'Types are registered by "purser migrate up" and by workers that load PURSER_HANDLERS.';
+  if jsonb_typeof(new.payload) is distinct from 'object' then
+    raise exception 'invalid_payload: the payload of % must be a JSON object', new.job_type using errcode = 'PU007';
   end if;
-  perform 1 from public.tenants t where t.id = p_tenant_id for key share;
-  if not found then
-    raise exception 'unknown_tenant: no tenant "%"', left(p_tenant_id, 200) using errcode = 'PU003',
-      hint = 'Add it first: purser tenants add ID --plan PLAN.';
+  if octet_length(new.payload::text) > 1048576 then
+    raise exception 'payload_too_large: the payload of % has % bytes, at most 1048576 are taken', new.job_type,
+      octet_length(new.payload::text) using errcode = 'PU005', hint = 'store the data and enqueue a reference to it';
   end if;
-  if jsonb_typeof(p_payload) is distinct from 'object' then
-    raise exception 'invalid_payload: the payload of % must be a JSON object', p_job_type using errcode = 'PU007';
+  -- A payload that was stored before a limit applied may still be encrypted anew.
+  if tg_op = 'UPDATE' and (jsonb_path_exists(old.payload, v_too_deep, '{}', true)
+      or jsonb_path_exists(old.payload, v_large_number, '{}', true)) then
+    return new;
   end if;
-  if octet_length(p_payload::text) > 1048576 then
-    raise exception 'payload_too_large: the payload of % has % bytes, at most 1048576 are taken', p_job_type,
-      octet_length(p_payload::text) using errcode = 'PU005',
-      hint = 'Store the data and pass its id.';
+  if jsonb_path_exists(new.payload, v_too_deep, '{}', true) then
+    raise exception 'invalid_payload: the payload of % is nested more than 100 levels deep', new.job_type
+      using errcode = 'PU007', hint = 'enqueue a flatter payload, or its JSON as a text';
   end if;
-
-  job_id := nextval(pg_get_serial_sequence('public.background_jobs', 'id'));
-  created := true;
-  replaced := false;
-  if p_on_duplicate not in ('ignore', 'replace', 'reject') then
-    raise exception 'invalid_payload: on duplicate must be ignore, replace or reject' using errcode = 'PU007';
+  if jsonb_path_exists(new.payload, v_large_number, '{}', true) then
+    raise exception 'invalid_payload: the payload of % has a number beyond 9007199254740991 (2^53 - 1)', new.job_type
+      using errcode = 'PU007', hint = 'the handler would get another number; write it as a string';
   end if;
-  if p_dedup_key is not null then
-    insert into public.job_keys as k (tenant_id, job_type, dedup_key, job_id, expires_at)
-    values (p_tenant_id, p_job_type, p_dedup_key, enqueue.job_id, now() + p_dedup_window)
-    on conflict on constraint job_keys_pkey do update
-      set job_id = excluded.job_id, expires_at = excluded.expires_at
-      where k.expires_at <= now()
-        and not exists (select from public.background_jobs j where j.id = k.job_id and j.finished_at is null);
-    if not found then
-      created := false;
-      select k.job_id into enqueue.job_id from public.job_keys k
-      where k.tenant_id = p_tenant_id and k.job_type = p_job_type and k.dedup_key = p_dedup_key;
-      if p_on_duplicate = 'reject' then
-        raise exception 'duplicate_job: job % of type % has the dedup key "%"', enqueue.job_id, p_job_type, p_dedup_key
-          using errcode = 'PU008', hint = 'Wait until it has ended and its window is over, or ignore it.';
-      elsif p_on_duplicate = 'replace' then
-        update public.background_jobs j
-        set payload = p_payload, priority = p_priority, scheduled_for = v_run_at,
-            give_up_at = v_run_at + v_type.give_up_after_ms * interval '1 millisecond'
-        where j.id = enqueue.job_id and j.state in ('pending', 'failed');
-        replaced := found;
-      end if;
-      return;
-    end if;
-  end if;
-  insert into public.background_jobs
-    (id, tenant_id, job_type, payload, dedup_key, max_attempts, priority, scheduled_for, give_up_at, state_detail)
-  values (enqueue.job_id, p_tenant_id, p_job_type, p_payload, p_dedup_key, v_type.max_attempts, p_priority,
-    v_run_at, v_run_at + v_type.give_up_after_ms * interval '1 millisecond', p_detail);
+  return new;
 end
 $$;
 
--- Many jobs in one statement, all or nothing: [{tenantId, jobType, payload?, dedupKey?, runAt?, priority?}].
--- A key that is taken, also by an earlier element, is ignored; keys are kept for 24 hours.
-create function purser.enqueue_many(p_requests jsonb)
-returns table (place bigint, job_id bigint, created boolean)
-language plpgsql volatile security definer
-set search_path = pg_catalog, public, purser, pg_temp as $$
+create trigger check_payload before insert on public.background_jobs
+  for each row execute function purser.check_payload();
+create trigger check_new_payload before update of payload on public.background_jobs
+  for each row when (new.payload is distinct from old.payload) execute function purser.check_payload();
+
+-- Payload fields that a job type marks as secret are stored encrypted or not at all. A payload needs the keys of the
+-- secret fields of its type only: any tenant's payload may hold what looks like a token.
+
+-- The tokens of the sealed fields at these paths.
+create function purser.sealed_tokens(p_payload jsonb, p_paths text[]) returns setof jsonb
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select t from unnest(p_paths) p (path)
+  cross join lateral jsonb_path_query(p_payload, (p.path || '."$secret"')::jsonpath, '{}', true) t
+$$;
+
+-- The oldest key version among the sealed fields at these paths.
+create function purser.payload_key_version(p_payload jsonb, p_paths text[]) returns integer
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select min(substring(t #>> '{}' from '^v2\.([1-9][0-9]{0,8})\.')::integer)
+  from purser.sealed_tokens(p_payload, p_paths) t
+$$;
+
+-- The values that stand plain at these paths.
+create function purser.plain_secrets(p_payload jsonb, p_paths text[]) returns table (path text, value jsonb)
+language sql immutable set search_path = pg_catalog, pg_temp as $$
+  select p.path, v from unnest(p_paths) p (path)
+  cross join lateral jsonb_path_query(p_payload, p.path::jsonpath, '{}', true) v
+  where case when jsonb_typeof(v) = 'object'
+    then coalesce(v->>'$secret', '') !~ '^v2\.[1-9][0-9]{0,8}\.[A-Za-z0-9_-]+$' or v - '$secret' <> '{}'
+    else true end
+$$;
+
+create function purser.refuse_plain_secret(p_job_type text, p_path text) returns void
+language plpgsql set search_path = pg_catalog, pg_temp as $$
+begin
+  raise exception 'invalid_payload: payload of %: % is a secret field and must be encrypted', p_job_type, p_path
+    using errcode = 'PU007',
+      hint = 'Enqueue it through the client with a keyring, ctx.enqueue or "purser enqueue", which encrypt it.';
+end
+$$;
+
+create function purser.seal_inserted_payloads() returns trigger
+language plpgsql set search_path = pg_catalog, public, purser, pg_temp as $$
 declare
   v_bad record;
 begin
-  select r.place, r.tenant_id, r.job_type, t.id as known_tenant, y.job_type as known_type, r.payload into v_bad
-  from purser.enqueue_requests(p_requests) r
-  left join public.tenants t on t.id = r.tenant_id
-  left join public.job_types y on y.job_type = r.job_type
-  where t.id is null or y.job_type is null or jsonb_typeof(r.payload) is distinct from 'object'
-    or octet_length(r.payload::text) > 1048576
-  order by r.place limit 1;
-  if found then
-    if v_bad.known_type is null then
-      raise exception 'unknown_job_type: request %: no job type "%"', v_bad.place, left(v_bad.job_type, 100)
-        using errcode = 'PU004';
-    elsif v_bad.known_tenant is null then
-      raise exception 'unknown_tenant: request %: no tenant "%"', v_bad.place, left(v_bad.tenant_id, 200)
-        using errcode = 'PU003';
-    elsif jsonb_typeof(v_bad.payload) is distinct from 'object' then
-      raise exception 'invalid_payload: request %: the payload must be a JSON object', v_bad.place
-        using errcode = 'PU007';
-    end if;
-    raise exception 'payload_too_large: request %: a payload has at most 1048576 bytes', v_bad.place
-      using errcode = 'PU005';
+  if not exists (select from new_rows n join public.job_types y using (job_type) where y.secret_paths <> '{}') then
+    return null;
   end if;
-  return query
-  with ordered as materialized (
-    select r.*, row_number() over (partition by r.tenant_id, r.job_type, r.dedup_key order by r.place) as turn
-    from purser.enqueue_requests(p_requests) r
-    order by r.place
-  ), request as materialized (
-    -- Ids in the order of the requests: jobs that are due at the same time run in the order of their ids.
-    select o.*, nextval(pg_get_serial_sequence('public.background_jobs', 'id')) as id from ordered o
-  ), keyed as (
-    insert into public.job_keys as k (tenant_id, job_type, dedup_key, job_id, expires_at)
-    select r.tenant_id, r.job_type, r.dedup_key, r.id, now() + interval '24 hours'
-    from request r where r.dedup_key is not null and r.turn = 1
-    order by r.tenant_id, r.job_type, r.dedup_key
-    on conflict on constraint job_keys_pkey do update
-      set job_id = excluded.job_id, expires_at = excluded.expires_at
-      where k.expires_at <= now()
-        and not exists (select from public.background_jobs j where j.id = k.job_id and j.finished_at is null)
-    returning k.job_id
-  ), made as (
-    insert into public.background_jobs
-      (id, tenant_id, job_type, payload, dedup_key, max_attempts, priority, scheduled_for, give_up_at)
-    select r.id, r.tenant_id, r.job_type, r.payload, r.dedup_key, y.max_attempts, r.priority, r.run_at,
-           r.run_at + y.give_up_after_ms * interval '1 millisecond'
-    from request r join public.job_types y on y.job_type = r.job_type
-    where r.dedup_key is null or r.id in (select k.job_id from keyed k)
-    returning id
-  )
-  select r.place, coalesce(m.id, own.id, k.job_id), m.id is not null
-  from request r
-  left join made m on m.id = r.id
-  left join request own on m.id is null and own.turn = 1 and own.tenant_id = r.tenant_id
-    and own.job_type = r.job_type and own.dedup_key = r.dedup_key and own.id in (select id from made)
-  left join public.job_keys k on m.id is null and own.id is null and k.tenant_id = r.tenant_id
-    and k.job_type = r.job_type and k.dedup_key = r.dedup_key
-  order by r.place;
+  for v_bad in
+    select n.job_type, v.path
+    from new_rows n join public.job_types y using (job_type)
+    cross join lateral purser.plain_secrets(n.payload, y.secret_paths) v where y.secret_paths <> '{}'
+    limit 1
+  loop
+    perform purser.refuse_plain_secret(v_bad.job_type, v_bad.path);
+  end loop;
+  update public.background_jobs j set encryption_key_version = v.version
+  from new_rows n join public.job_types y using (job_type)
+  cross join lateral purser.payload_key_version(n.payload, y.secret_paths) v (version)
+  where j.id = n.id and y.secret_paths <> '{}' and v.version is not null;
+  return null;
 end
 $$;
+create trigger seal_inserted after insert on public.background_jobs
+  referencing new table as new_rows for each statement execute function purser.seal_inserted_payloads();
 
-create function purser.enqueue_requests(p_requests jsonb)
-returns table (place bigint, tenant_id text, job_type text, payload jsonb, dedup_key text, run_at timestamptz,
-  priority integer)
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select e.ordinality, e.item->>'tenantId', e.item->>'jobType', coalesce(e.item->'payload', '{}'),
-         e.item->>'dedupKey', coalesce((e.item->>'runAt')::timestamptz, now()),
-         coalesce((e.item->>'priority')::integer, 0)
-  from jsonb_array_elements(p_requests) with ordinality e (item, ordinality)
-$$;
-
--- A handler's door: the tenant is the token's, and the token has to be a running attempt's.
-create function purser.enqueue_child(
-  p_job_type text,
-  p_payload jsonb default '{}',
-  p_dedup_key text default null,
-  p_run_at timestamptz default null,
-  p_priority integer default 0,
-  out job_id bigint,
-  out created boolean
-) language plpgsql volatile security definer
-set search_path = pg_catalog, public, purser, pg_temp as $$
+-- A plain value in a secret field is refused also where the job has another one from before its field was marked.
+create function purser.seal_updated_payload() returns trigger
+language plpgsql set search_path = pg_catalog, public, purser, pg_temp as $$
 declare
-  v_tenant_id text := purser.current_tenant();
-  v_parent bigint;
+  v_paths text[] := (select y.secret_paths from public.job_types y where y.job_type = new.job_type);
+  v_path text := (
+    select n.path from purser.plain_secrets(new.payload, v_paths) n
+    where not exists (
+      select from purser.plain_secrets(old.payload, v_paths) o where o.path = n.path and o.value = n.value)
+    limit 1);
 begin
-  select t.job_id into v_parent from purser.context_tokens t where t.token = purser.token_from_session();
-  select e.job_id, e.created into enqueue_child.job_id, enqueue_child.created
-  from purser.enqueue(v_tenant_id, p_job_type, p_payload, p_dedup_key, p_run_at, p_priority,
-    '24 hours', jsonb_strip_nulls(jsonb_build_object('parent', v_parent))) e;
+  if v_path is not null then
+    perform purser.refuse_plain_secret(new.job_type, v_path);
+  end if;
+  new.encryption_key_version := purser.payload_key_version(new.payload, v_paths);
+  return new;
 end
 $$;
+create trigger seal_updated before update of payload on public.background_jobs
+  for each row execute function purser.seal_updated_payload();
 
-select purser.allow_tenant('purser.enqueue_child(text,jsonb,text,timestamp with time zone,integer)');
+-- A payload may be sealed before the database is told which fields its type seals: then it is looked at again.
+create function purser.see_sealed_payloads() returns trigger
+language plpgsql set search_path = pg_catalog, public, purser, pg_temp as $$
+begin
+  update public.background_jobs j set encryption_key_version = v.version
+  from (
+    select b.id, v.version
+    from public.background_jobs b
+    cross join lateral purser.payload_key_version(b.payload, new.secret_paths) v (version)
+    where b.job_type = new.job_type and b.state not in ('completed', 'cancelled')
+      and v.version is not null and v.version is distinct from b.encryption_key_version
+    order by b.id for no key update of b
+  ) v
+  where j.id = v.id;
+  return null;
+end
+$$;
+create trigger see_sealed after update of secret_paths on public.job_types for each row
+  when (new.secret_paths is distinct from old.secret_paths and new.secret_paths <> '{}')
+  execute function purser.see_sealed_payloads();
+
 select purser.protect_table('public.background_jobs', '');
+-- Its rows hold the tokens of running attempts.
+select purser.protect_table('purser.job_leases', '', 'job_id');
 select purser.protect_table('public.job_keys', '');
 select purser.protect_table('public.job_events', '');
 select purser.protect_table('public.tenant_queues', '');

@@ -77,8 +77,29 @@ async function readLedger(sql: Sql): Promise<LedgerRow[]> {
   return sql<LedgerRow[]>`select * from purser.migrations order by version`;
 }
 
-/** Throws `database_newer` or `migration_changed` when the ledger does not match these files. */
+/** An earlier version of Purser began with another first migration: nothing of it is continued. */
+function beforeBaseline(baseline: Migration, ledger: readonly LedgerRow[]): PurserError {
+  const [first, last] = [ledger[0]?.name, ledger.at(-1)?.name];
+  const has =
+    ledger.length === 1
+      ? `migration ${first} of an earlier version of Purser`
+      : `the ${ledger.length} migrations ${first} to ${last} of an earlier version of Purser`;
+  return new PurserError(
+    'before_baseline',
+    `the database has ${has}; this version cannot continue them, its own begin with the baseline ${baseline.name}. ` +
+      'Use an empty database (for an embedded Postgres an empty PURSER_DATA_DIR), or revert them and drop their data ' +
+      `with the version that applied them (purser migrate down --steps ${ledger.length} --yes); then run: purser migrate up`,
+    { exitCode: exitCodes.configuration },
+  );
+}
+
+/** Throws `before_baseline`, `database_newer` or `migration_changed` when the ledger does not match these files. */
 function assertLedgerFits(migrations: readonly Migration[], ledger: readonly LedgerRow[]): void {
+  const [baseline] = migrations;
+  const first = ledger.find(({ version }) => version === baseline?.version);
+  if (baseline !== undefined && first !== undefined && first.name !== baseline.name) {
+    throw beforeBaseline(baseline, ledger);
+  }
   for (const row of ledger) {
     const file = migrations.find((migration) => migration.version === row.version);
     if (file === undefined) {
@@ -193,8 +214,8 @@ export async function migrationStatus(sql: Sql): Promise<MigrationStatus[]> {
 }
 
 /**
- * Throws `not_migrated` (exit 78) when this release needs a migration that was not applied. A database with newer
- * migrations is accepted: the next release is being rolled out.
+ * Throws `not_migrated` (exit 78) when this release needs a migration that was not applied, and `before_baseline` for
+ * a database of an earlier version. One with newer migrations is accepted: the next release is being rolled out.
  */
 export async function assertMigrated(sql: Sql): Promise<void> {
   const status = await migrationStatus(sql).catch((error: unknown) => {

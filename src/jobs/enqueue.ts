@@ -21,7 +21,7 @@ export interface Enqueued {
 
 const defaultDedupWindowMs = 86_400_000;
 
-/** SQLSTATEs of purser.enqueue, see sql/0003_jobs.sql. */
+/** SQLSTATEs of purser.enqueue, see sql/0004_job_statements.sql. */
 const codes: Readonly<Record<string, string>> = {
   PU003: 'unknown_tenant',
   PU004: 'unknown_job_type',

@@ -2,7 +2,13 @@ import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { assertMigrated, loadMigrations, migrateDown, migrateUp } from '../../src/db/migrate.ts';
+import {
+  assertMigrated,
+  loadMigrations,
+  migrateDown,
+  migrateUp,
+  migrationStatus,
+} from '../../src/db/migrate.ts';
 import { emptyDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 
@@ -71,16 +77,45 @@ describe('migrations', () => {
     await expect(migrateDown(test.url, 1)).rejects.toMatchObject({ code: 'database_newer' });
   });
 
+  it('of a version from before the baseline are refused, and no start continues with them', async () => {
+    await migrateUp(test.url);
+    // As the last of those versions left it: 28 migrations, of which some have the names of today's.
+    await test.sql`delete from purser.migrations`;
+    await test.sql`
+      insert into purser.migrations (version, name, checksum) values (1, '0001_foundation', 'x'),
+        (2, '0002_tenants', 'x'), (3, '0003_jobs', 'x'), (4, '0004_schedules', 'x')`;
+    await test.sql`
+      insert into purser.migrations (version, name, checksum)
+      select n, '00' || n || case n when 28 then '_chunk_entries' else '_earlier' end, 'x'
+      from generate_series(10, 28) n`;
+    const refusal = {
+      code: 'before_baseline',
+      exitCode: 78,
+      message: expect.stringMatching(
+        /the 23 migrations 0001_foundation to 0028_chunk_entries .*0001_tenancy.*empty database.*--steps 23 /,
+      ),
+    };
+    await expect(migrateUp(test.url)).rejects.toMatchObject(refusal);
+    await expect(assertMigrated(test.sql)).rejects.toMatchObject(refusal);
+    await expect(migrateDown(test.url, 1)).rejects.toMatchObject(refusal);
+    await expect(migrationStatus(test.sql)).rejects.toMatchObject(refusal);
+    await test.sql`delete from purser.migrations where version > 1`;
+    await expect(migrateUp(test.url)).rejects.toMatchObject({
+      code: 'before_baseline',
+      message: expect.stringMatching(/^the database has migration 0001_foundation of/),
+    });
+  });
+
   it('that are missing prevent a role from starting, with their names; newer ones do not', async () => {
     await migrateUp(test.url);
     await assertMigrated(test.sql);
     await test.sql`insert into purser.migrations (version, name, checksum) values (9999, '9999_next', 'x')`;
     await assertMigrated(test.sql);
-    await test.sql`delete from purser.migrations where version in (9999, 8)`;
+    await test.sql`delete from purser.migrations where version in (9999, 9)`;
     await expect(assertMigrated(test.sql)).rejects.toMatchObject({
       code: 'not_migrated',
       exitCode: 78,
-      message: expect.stringContaining('0008_heartbeats'),
+      message: expect.stringContaining('0009_heartbeats'),
     });
   });
 

@@ -217,7 +217,7 @@ it('migrate up prints what it applied, and applies nothing the second time', asy
   const first = await invoke('migrate', 'up');
   expect(first).toMatchObject({
     code: 0,
-    out: expect.stringMatching(/applied 0001_foundation[^]*migrations applied$/),
+    out: expect.stringMatching(/applied 0001_tenancy[^]*migrations applied$/),
   });
   expect((await invoke('migrate', 'up')).out).toMatch(/^the database is up to date/);
   expect((await invoke('migrate', 'status')).out).not.toContain('not applied');

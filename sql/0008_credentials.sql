@@ -13,6 +13,7 @@ create table public.aws_accounts (
   unique (tenant_id, account_id)
 );
 create index ix_aws_accounts_encryption_key_version on public.aws_accounts (encryption_key_version);
+create index ix_aws_accounts_tenant_id_id on public.aws_accounts (tenant_id, id);
 
 create table public.api_integrations (
   id uuid primary key default gen_random_uuid(),
@@ -26,6 +27,7 @@ create table public.api_integrations (
   unique (tenant_id, kind, name)
 );
 create index ix_api_integrations_encryption_key_version on public.api_integrations (encryption_key_version);
+create index ix_api_integrations_tenant_id_id on public.api_integrations (tenant_id, id);
 
 select purser.protect_table('public.aws_accounts', 'select, insert');
 select purser.protect_table('public.api_integrations', 'select, insert');

@@ -1,5 +1,4 @@
--- What operators say and read: pauses that dispatch obeys, the wish to cancel found at once by its token,
--- and what handlers logged, beside their job.
+-- What operators say and read: pauses, which dispatch obeys, and what handlers logged, beside their job.
 
 create table public.pauses (
   scope text not null check (scope in ('all', 'job_type', 'tenant')),
@@ -28,8 +27,6 @@ create table public.job_log_lines (
   text text not null check (length(text) <= 2000),
   primary key (job_id, line_no)
 );
-
-create index ix_job_leases_cancel_requested on purser.job_leases (token) where cancel_requested is not null;
 
 select purser.protect_table('public.pauses', '');
 select purser.protect_table('public.job_log_lines', '');

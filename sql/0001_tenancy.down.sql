@@ -1,4 +1,9 @@
 drop function purser.apply_tenancy(boolean);
+drop function purser.put_policies(boolean);
+drop function purser.hide_statistics();
+drop function purser.tenant_columns(text, text, text);
+drop function purser.broken_lock(integer, numeric);
+drop table purser.broken_locks;
 drop function purser.refuse_change();
 drop function purser.acts_for_tenant() cascade;
 drop function purser.require_context() cascade;

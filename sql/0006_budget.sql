@@ -2,7 +2,7 @@
 -- A hold is taken before a request leaves (budget_reserve) and ends in exactly one of: settled, released,
 -- unknown. Counters in llm_budget_periods are a cache of llm_ledger, kept in the same transaction.
 -- Lock order: reservation, then period; a new reservation is inserted under its period's lock.
--- SQLSTATEs: PU101 invalid_amount, PU102 wrong_isolation.
+-- SQLSTATEs: PU101 invalid_amount, PU102 wrong_isolation, PU103 wrong_bill.
 
 create table public.llm_budgets (
   id uuid primary key default gen_random_uuid(),
@@ -54,6 +54,8 @@ create index ix_llm_reservations_budget_id on public.llm_reservations (budget_id
 create index ix_llm_reservations_expires_at on public.llm_reservations (expires_at) where status = 'RESERVED';
 create index ix_llm_reservations_job_id on public.llm_reservations (job_id);
 
+-- Usage is stored as items (class, count, rate, amount), so that a new class of usage is a row and not a column; with
+-- the model and service tier that answered, and what the price does not cover. The token columns are sums of the items.
 create table public.llm_usage (
   reservation_id uuid primary key references public.llm_reservations (id) on delete cascade,
   tenant_id text not null references public.tenants (id) on delete cascade,
@@ -63,9 +65,29 @@ create table public.llm_usage (
   reasoning_tokens bigint not null default 0 check (reasoning_tokens >= 0),
   cost_usd numeric(18, 9) not null check (cost_usd >= 0 and cost_usd < 1e9),
   overage_usd numeric(18, 9) not null check (overage_usd >= 0 and overage_usd <= cost_usd),
+  items integer not null default 0 check (items >= 0),
+  served_model text check (length(served_model) <= 200),
+  service_tier text check (length(service_tier) <= 200),
+  uncovered text[] not null default '{}',
   at timestamptz not null default now()
 );
 create index ix_llm_usage_tenant_id on public.llm_usage (tenant_id, at);
+comment on column public.llm_usage.items is 'Number of rows in llm_usage_items.';
+comment on column public.llm_usage.uncovered is 'What was used and has no rate in the price; the charge is then at least the hold.';
+
+create table public.llm_usage_items (
+  reservation_id uuid not null references public.llm_usage (reservation_id) on delete cascade,
+  class text not null check (length(class) between 1 and 100),
+  tenant_id text not null references public.tenants (id) on delete cascade,
+  count bigint not null check (count >= 0),
+  -- USD per so many units; null where the price has no rate.
+  usd numeric check (usd >= 0 and usd < 1e9),
+  per integer not null check (per in (1, 1000, 1000000)),
+  amount_usd numeric not null check (amount_usd >= 0 and amount_usd < 1e9),
+  primary key (reservation_id, class),
+  constraint amount_is_count_times_rate check (amount_usd * per = count * coalesce(usd, 0))
+);
+create index ix_llm_usage_items_tenant_id on public.llm_usage_items (tenant_id, class);
 
 -- The book itself. No foreign keys: it outlives what it tells of (erasure pseudonymises, it does not
 -- delete). Deltas are counted from an empty account, so a change of the limit is not an entry.
@@ -92,12 +114,32 @@ create index ix_llm_ledger_reservation_id on public.llm_ledger (reservation_id);
 create trigger append_only before update or delete or truncate on public.llm_ledger
   for each statement execute function purser.refuse_change();
 
+-- Deleted budgets are remembered, so that a ledger row of a budget that never was is told from one of a deleted tenant.
+-- No foreign keys: the rows, like the ledger, are kept after their tenant is deleted.
+create table public.llm_deleted_budgets (
+  budget_id uuid primary key,
+  tenant_id text not null,
+  deleted_at timestamptz not null default now()
+);
+
+create function purser.remember_deleted_budget() returns trigger language plpgsql security definer
+set search_path = pg_catalog, public, purser, pg_temp as $$
+begin
+  insert into public.llm_deleted_budgets (budget_id, tenant_id) values (old.id, old.tenant_id)
+  on conflict (budget_id) do nothing;
+  return null;
+end
+$$;
+create trigger remember_deleted_budget after delete on public.llm_budgets
+  for each row execute function purser.remember_deleted_budget();
+
 -- The operator's own prices, ahead of the published ones.
 create table public.llm_prices (
   model text not null check (length(model) between 1 and 200),
   valid_from timestamptz not null default now(),
   input_usd_per_mtok numeric not null check (input_usd_per_mtok >= 0 and input_usd_per_mtok < 1e9),
   output_usd_per_mtok numeric not null check (output_usd_per_mtok >= 0 and output_usd_per_mtok < 1e9),
+  usd_per_request numeric not null default 0 check (usd_per_request >= 0 and usd_per_request < 1e6),
   primary key (model, valid_from)
 );
 
@@ -267,12 +309,24 @@ language sql volatile as $$
   from public.llm_reservations r where r.tenant_id = p_tenant_id and r.idempotency_key = p_key
 $$;
 
--- Charges what was billed into the reservation's own period and frees the hold, once. Nobody's token is
--- asked for: the bill is real. Also moves an UNKNOWN, and charges a RELEASED whose bill came after all.
--- outcome: settled; replayed (already, with the same figures); conflict (other figures); unknown_reservation.
+-- The total of tokens that a class is part of: input, output, or fee for what is no token.
+create function purser.usage_total(p_class text) returns text language sql immutable
+set search_path = pg_catalog, pg_temp as $$
+  select case
+    when p_class in ('input', 'input_audio', 'input_image', 'input_video', 'cache_read', 'cache_read_audio',
+      'cache_read_image', 'cache_read_video', 'cache_write', 'cache_write_1h') then 'input'
+    when p_class in ('output', 'output_audio', 'output_image', 'output_video', 'reasoning', 'citation') then 'output'
+    else 'fee'
+  end
+$$;
+
+-- Charges a bill into the reservation's own period and frees the hold, once. No attempt token is needed: the money
+-- was spent. Also replaces an UNKNOWN, and charges a RELEASED that was billed after all.
+-- p_items: [{class, count, usd, per}]; their sum, rounded up to 9 decimals, must be p_cost_usd.
+-- outcome: settled; replayed (before, with the same bill); conflict (another bill); unknown_reservation.
 create function purser.budget_settle(
-  p_reservation_id uuid, p_cost_usd numeric, p_input_tokens bigint, p_output_tokens bigint,
-  p_cached_tokens bigint, p_reasoning_tokens bigint, p_now timestamptz,
+  p_reservation_id uuid, p_cost_usd numeric, p_items jsonb, p_served_model text, p_service_tier text,
+  p_uncovered text[], p_now timestamptz,
   out outcome text, out overage_usd numeric, out hold_usd numeric
 ) language plpgsql volatile as $$
 declare
@@ -280,8 +334,16 @@ declare
   v_hold public.llm_reservations;
   v_reserved numeric;
   v_unknown numeric;
+  v_same boolean;
+  v_sum numeric;
 begin
   perform purser.check_amount(p_cost_usd);
+  select coalesce(sum(i.count * coalesce(i.usd, 0)
+    * case i.per when 1000000 then 0.000001 when 1000 then 0.001 else 1 end), 0) into v_sum
+  from jsonb_to_recordset(p_items) i (class text, count bigint, usd numeric, per integer);
+  if ceil(v_sum * 1e9) is distinct from p_cost_usd * 1e9 then
+    raise exception 'wrong_bill: the items add up to % USD and not to %', v_sum, p_cost_usd using errcode = 'PU103';
+  end if;
   select r.* into v_hold from public.llm_reservations r where r.id = p_reservation_id for no key update;
   if not found then
     outcome := 'unknown_reservation';
@@ -290,20 +352,32 @@ begin
   hold_usd := v_hold.estimated_cost_usd;
   overage_usd := greatest(p_cost_usd - hold_usd, 0);
   if v_hold.status = 'APPLIED' then
-    select case when (u.cost_usd, u.input_tokens, u.output_tokens, u.cached_tokens, u.reasoning_tokens)
-      is not distinct from
-      (p_cost_usd, p_input_tokens, p_output_tokens, p_cached_tokens, p_reasoning_tokens)
-      then 'replayed' else 'conflict' end into outcome
+    select u.cost_usd = p_cost_usd and u.items = jsonb_array_length(p_items) and not exists (
+      select i.class, i.count, i.usd, i.per
+      from jsonb_to_recordset(p_items) i (class text, count bigint, usd numeric, per integer)
+      except
+      select s.class, s.count, s.usd, s.per from public.llm_usage_items s where s.reservation_id = p_reservation_id
+    ) into v_same
     from public.llm_usage u where u.reservation_id = p_reservation_id;
+    outcome := case when v_same then 'replayed' else 'conflict' end;
     return;
   end if;
   v_reserved := case when v_hold.status = 'RESERVED' then hold_usd else 0 end;
   v_unknown := case when v_hold.status = 'UNKNOWN' then hold_usd else 0 end;
-
   insert into public.llm_usage (reservation_id, tenant_id, input_tokens, output_tokens, cached_tokens,
-    reasoning_tokens, cost_usd, overage_usd, at)
-  values (p_reservation_id, v_hold.tenant_id, p_input_tokens, p_output_tokens, p_cached_tokens,
-    p_reasoning_tokens, p_cost_usd, budget_settle.overage_usd, v_now);
+    reasoning_tokens, cost_usd, overage_usd, items, served_model, service_tier, uncovered, at)
+  select p_reservation_id, v_hold.tenant_id,
+    coalesce(sum(i.count) filter (where purser.usage_total(i.class) = 'input'), 0),
+    coalesce(sum(i.count) filter (where purser.usage_total(i.class) = 'output'), 0),
+    coalesce(sum(i.count) filter (where i.class like 'cache\_read%'), 0),
+    coalesce(sum(i.count) filter (where i.class = 'reasoning'), 0),
+    p_cost_usd, budget_settle.overage_usd, count(*), left(p_served_model, 200), left(p_service_tier, 200),
+    p_uncovered, v_now
+  from jsonb_to_recordset(p_items) i (class text, count bigint, usd numeric, per integer);
+  insert into public.llm_usage_items (reservation_id, class, tenant_id, count, usd, per, amount_usd)
+  select p_reservation_id, i.class, v_hold.tenant_id, i.count, i.usd, i.per,
+    i.count * coalesce(i.usd, 0) * case i.per when 1000000 then 0.000001 when 1000 then 0.001 else 1 end
+  from jsonb_to_recordset(p_items) i (class text, count bigint, usd numeric, per integer);
   update public.llm_reservations r set status = 'APPLIED', closed_at = v_now where r.id = p_reservation_id;
   insert into public.llm_ledger (tenant_id, budget_id, period_start, reservation_id, event,
     reserved_delta_usd, spent_delta_usd, unknown_delta_usd, available_delta_usd)
@@ -385,3 +459,5 @@ select purser.protect_table('public.llm_budget_periods', '');
 select purser.protect_table('public.llm_reservations', '');
 select purser.protect_table('public.llm_usage', '');
 select purser.protect_table('public.llm_ledger', '');
+select purser.protect_table('public.llm_usage_items', '');
+select purser.protect_table('public.llm_deleted_budgets', '');

@@ -4,14 +4,16 @@
 -- lines are kept, and a newer delivery replaces an older one whole. SQLSTATEs: none of its own.
 
 -- One row per file handed in for a tenant. file_hash is the SHA-256 of the decompressed file; of a file that
--- was split by a tenant column, of that hash and the column's name, because each part is not the whole.
+-- was split by a tenant column, of that hash and the column's name, because each part is not the whole. An export may
+-- come in several files. Its parts are one upload, so that they replace an earlier delivery together.
 create table public.ingest_uploads (
   id bigint generated always as identity primary key,
   tenant_id text not null references public.tenants (id) on delete cascade,
   source text check (length(source) between 1 and 200 and source !~ '[[:cntrl:]]'),
   file_name text not null check (length(file_name) between 1 and 255),
   file_hash text not null check (file_hash ~ '^[0-9a-f]{64}$'),
-  format text not null default 'focus' check (format in ('focus')),
+  -- A mapping of columns in src/costs/exports, by which the chunks are read.
+  format text not null default 'focus' check (format in ('focus', 'aws-cur', 'aws-cur-2')),
   has_line_column boolean not null default false,
   state text not null default 'uploading'
     check (state in ('uploading', 'ready', 'ingested', 'failed', 'superseded')),
@@ -21,6 +23,10 @@ create table public.ingest_uploads (
   chunk_count integer not null default 0,
   row_count bigint not null default 0,
   error_count bigint not null default 0,
+  -- Which lines of the upload are whose.
+  parts jsonb not null default '[]' check (jsonb_typeof(parts) = 'array'),
+  -- The operator says that the upload is a whole export, whatever the rows are that it replaces.
+  complete boolean not null default false,
   result jsonb,
   created_at timestamptz not null default now(),
   finished_at timestamptz,
@@ -34,14 +40,39 @@ create index ix_ingest_uploads_waiting on public.ingest_uploads (tenant_id, crea
   where state in ('uploading', 'ready');
 create index ix_ingest_uploads_uploading on public.ingest_uploads (created_at) where state = 'uploading';
 
--- The tenant is part of every foreign key below, so that no row can hang on another tenant's parent.
+-- A tenant does not choose when its upload was made or what state it is in: stale uploads are removed by both.
+create function purser.guard_upload() returns trigger
+language plpgsql set search_path = pg_catalog, public, purser, pg_temp as $$
+begin
+  if not purser.acts_for_tenant() then
+    return new;
+  end if;
+  if tg_op = 'INSERT' then
+    new.created_at := now();
+    new.state := 'uploading';
+  else
+    new.created_at := old.created_at;
+    if new.state <> old.state and (old.state, new.state) not in
+        (('ready', 'ingested'), ('ready', 'failed'), ('ready', 'superseded')) then
+      raise exception 'illegal_transition: a tenant may not set an upload from % to %', old.state, new.state
+        using errcode = 'PU006';
+    end if;
+  end if;
+  return new;
+end
+$$;
+create trigger guard_upload before insert or update on public.ingest_uploads
+  for each row execute function purser.guard_upload();
+
+-- The tenant is part of every foreign key below, so that no row can hang on another tenant's parent, and of every key
+-- that a tenant can choose, so that a conflict does not tell whether another tenant's row is there.
 -- Each chunk is one gzip member by itself; cutting may fall inside a line or a character.
 create table public.ingest_chunks (
   upload_id bigint not null,
   seq integer not null check (seq >= 0),
   tenant_id text not null references public.tenants (id) on delete cascade,
   bytes bytea not null,
-  primary key (upload_id, seq),
+  primary key (upload_id, seq, tenant_id),
   foreign key (tenant_id, upload_id) references public.ingest_uploads (tenant_id, id) on delete cascade
 );
 alter table public.ingest_chunks alter column bytes set storage external;
@@ -54,7 +85,7 @@ create table public.ingest_errors (
   tenant_id text not null references public.tenants (id) on delete cascade,
   column_name text,
   reason text not null,
-  primary key (upload_id, line),
+  primary key (upload_id, line, tenant_id),
   foreign key (tenant_id, upload_id) references public.ingest_uploads (tenant_id, id) on delete cascade
 );
 create index ix_ingest_errors_tenant_id_upload_id on public.ingest_errors (tenant_id, upload_id);
@@ -110,7 +141,7 @@ create table public.cost_records (
   commitment_discount_status text,
   sku_id text,
   tags jsonb not null default '{}',
-  primary key (delivery_id, line),
+  primary key (delivery_id, line, tenant_id),
   check (charge_period_end >= charge_period_start),
   foreign key (tenant_id, delivery_id) references public.cost_deliveries (tenant_id, id) on delete cascade
 );
@@ -145,3 +176,4 @@ select purser.protect_table('public.ingest_errors', 'select, insert, delete');
 select purser.protect_table('public.cost_deliveries', 'select, insert, update');
 select purser.protect_table('public.cost_records', 'select, insert, delete');
 select purser.protect_table('public.analyses', 'select, insert');
+select purser.allow_tenant('purser.guard_upload()');

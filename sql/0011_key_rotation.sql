@@ -1,20 +1,7 @@
--- Keys that change while the fleet works: which keys each process knows, where encrypted values stand, and
--- the two functions that re-encrypt them, for the built-in job key_rotation and nobody else. Payload fields
--- that a job type marks as secret are stored encrypted or not at all.
--- SQLSTATE: PU007 invalid_payload (see 0003_jobs), PU009 not_a_rotation.
-
-alter table public.heartbeats
-  -- By key version, a mark of the key that the process knows under it; empty without ENCRYPTION_KEY.
-  add column known_keys jsonb not null default '{}',
-  add column primary_key_version integer;
-
--- JSON paths of the payload fields that are secret.
-alter table public.job_types add column secret_paths text[] not null default '{}';
-
--- The oldest key that a payload needs; null where it has no secrets.
-alter table public.background_jobs add column encryption_key_version integer;
-create index ix_background_jobs_encryption_key_version on public.background_jobs (tenant_id, encryption_key_version, id)
-  where encryption_key_version is not null and state not in ('completed', 'cancelled');
+-- Keys that change while the fleet works: where encrypted values stand, and the two functions that re-encrypt them, for
+-- the built-in job key_rotation and nobody else. Secret fields of payloads are in 0003_jobs, the keys that each process
+-- knows in 0009_heartbeats.
+-- SQLSTATE: PU009 not_a_rotation.
 
 create table purser.encrypted_columns (
   -- table.column, as in the context that the values are bound to.
@@ -26,22 +13,27 @@ create table purser.encrypted_columns (
   version_column text not null
 );
 
--- Registers a column of tenant data for rotation. The table has a tenant_id, one column that is its key, and
--- one that says which key version opens the row.
+-- Registers a column of tenant data for rotation. The table has a tenant_id, one column that is its key, and one that
+-- says which key version opens the row. A place is one table's.
 create function purser.encrypt_column(p_table text, p_column text, p_purpose text default 'generic',
   p_id_column text default 'id', p_version_column text default 'encryption_key_version')
-returns void language sql as $$
-  insert into purser.encrypted_columns (place, table_name, column_name, purpose, id_column, version_column)
+returns void language plpgsql as $$
+begin
+  insert into purser.encrypted_columns as e (place, table_name, column_name, purpose, id_column, version_column)
   select c.relname || '.' || p_column, p_table, p_column, p_purpose, p_id_column, p_version_column
   from pg_catalog.pg_class c where c.oid = p_table::regclass
   on conflict (place) do update
     set table_name = excluded.table_name, purpose = excluded.purpose, id_column = excluded.id_column,
         version_column = excluded.version_column
+    where coalesce(to_regclass(e.table_name) = excluded.table_name::regclass, true);
+  if not found then
+    raise exception 'place_taken: an encrypted column % of another table is registered under the same name', p_column
+      using errcode = 'PU009', hint = 'Values are bound to table.column without the schema: rename one of them.';
+  end if;
+end
 $$;
 select purser.encrypt_column('public.aws_accounts', 'credentials', 'api_key');
 select purser.encrypt_column('public.api_integrations', 'credentials', 'api_key');
-create index ix_aws_accounts_tenant_id_id on public.aws_accounts (tenant_id, id);
-create index ix_api_integrations_tenant_id_id on public.api_integrations (tenant_id, id);
 
 -- The version that a process may write with: its primary once every living process that has keys knows that
 -- very key, until then the newest of its keys that all of them know. Null where they share none.
@@ -57,75 +49,6 @@ set search_path = pg_catalog, public, purser, pg_temp as $$
   order by m.version = p_primary desc, m.version desc
   limit 1
 $$;
-
--- The oldest key version among the sealed fields of a payload.
-create function purser.payload_key_version(p_payload jsonb) returns integer
-language sql immutable set search_path = pg_catalog, pg_temp as $$
-  select min(substring(t #>> '{}' from '^v2\.([1-9][0-9]{0,8})\.')::integer)
-  from jsonb_path_query(p_payload, '$.**."$secret"') t
-$$;
-
--- The first path at which a payload has something else than a sealed field.
-create function purser.plain_secret(p_payload jsonb, p_paths text[]) returns text
-language sql immutable set search_path = pg_catalog, pg_temp as $$
-  select p.path from unnest(p_paths) p (path)
-  where exists (
-    select from jsonb_path_query(p_payload, p.path::jsonpath, '{}', true) v
-    where case when jsonb_typeof(v) = 'object'
-      then coalesce(v->>'$secret', '') !~ '^v2\.[1-9][0-9]{0,8}\.[A-Za-z0-9_-]+$' or v - '$secret' <> '{}'
-      else true end)
-  limit 1
-$$;
-
-create function purser.refuse_plain_secret(p_job_type text, p_path text) returns void
-language plpgsql set search_path = pg_catalog, pg_temp as $$
-begin
-  raise exception 'invalid_payload: payload of %: % is a secret field and must be encrypted', p_job_type, p_path
-    using errcode = 'PU007',
-      hint = 'Enqueue it through the client with a keyring, ctx.enqueue or "purser enqueue", which encrypt it.';
-end
-$$;
-
-create function purser.seal_inserted_payloads() returns trigger
-language plpgsql set search_path = pg_catalog, public, purser, pg_temp as $$
-declare
-  v_bad record;
-begin
-  if not exists (select from new_rows n join public.job_types y using (job_type) where y.secret_paths <> '{}') then
-    return null;
-  end if;
-  for v_bad in
-    select n.job_type, purser.plain_secret(n.payload, y.secret_paths) as path
-    from new_rows n join public.job_types y using (job_type) where y.secret_paths <> '{}'
-  loop
-    if v_bad.path is not null then
-      perform purser.refuse_plain_secret(v_bad.job_type, v_bad.path);
-    end if;
-  end loop;
-  update public.background_jobs j set encryption_key_version = purser.payload_key_version(n.payload)
-  from new_rows n join public.job_types y using (job_type)
-  where j.id = n.id and y.secret_paths <> '{}' and purser.payload_key_version(n.payload) is not null;
-  return null;
-end
-$$;
-create trigger seal_inserted after insert on public.background_jobs
-  referencing new table as new_rows for each statement execute function purser.seal_inserted_payloads();
-
-create function purser.seal_updated_payload() returns trigger
-language plpgsql set search_path = pg_catalog, public, purser, pg_temp as $$
-declare
-  v_paths text[] := (select y.secret_paths from public.job_types y where y.job_type = new.job_type);
-  v_path text := purser.plain_secret(new.payload, v_paths);
-begin
-  if v_path is not null and v_path is distinct from purser.plain_secret(old.payload, v_paths) then
-    perform purser.refuse_plain_secret(new.job_type, v_path);
-  end if;
-  new.encryption_key_version := purser.payload_key_version(new.payload);
-  return new;
-end
-$$;
-create trigger seal_updated before update of payload on public.background_jobs
-  for each row execute function purser.seal_updated_payload();
 
 -- The tenant of a running key_rotation attempt; any other handler is refused.
 create function purser.rotating_tenant() returns text
@@ -165,8 +88,8 @@ language sql stable set search_path = pg_catalog, pg_temp as $$
   where a.attrelid = p_table::regclass and a.attname = p_column
 $$;
 
--- The next values of the tenant that another key than p_version encrypts, in the order of their rows' ids. Of
--- payloads only the sealed fields, of jobs that can still run. p_limit counts rows.
+-- The next values of the tenant that another key than p_version encrypts, or whose rows do not say their key version, in
+-- the order of their rows' ids. Of payloads only the sealed fields, of jobs that can still run. p_limit counts rows.
 create function purser.values_to_rotate(p_place text, p_version integer, p_after text, p_limit integer)
 returns table (row_id text, place text, purpose text, token text)
 language plpgsql stable security definer
@@ -194,7 +117,7 @@ begin
   v_column := purser.encrypted_column(p_place);
   return query execute format(
     'select t.%1$I::text, $1, $2, t.%2$I from %3$s t '
-    'where t.tenant_id = $3 and t.%4$I <> $4 and t.%2$I is not null and ($5 is null or t.%1$I > $5::%5$s) '
+    'where t.tenant_id = $3 and t.%4$I is distinct from $4 and t.%2$I is not null and ($5 is null or t.%1$I > $5::%5$s) '
     'order by t.%1$I limit $6',
     v_column.id_column, v_column.column_name, v_column.table_name::regclass, v_column.version_column,
     purser.type_of_column(v_column.table_name, v_column.id_column))
@@ -247,7 +170,8 @@ begin
 end
 $$;
 
--- Rows by place, tenant and key version, for `purser keys`.
+-- Rows by place, tenant and key version (null where the row does not say it), for `purser keys`. A table that is gone is
+-- not counted.
 create function purser.count_encrypted_values()
 returns table (place text, tenant_id text, key_version integer, value_count bigint)
 language plpgsql stable
@@ -255,7 +179,9 @@ set search_path = pg_catalog, public, purser, pg_temp as $$
 declare
   v_column purser.encrypted_columns;
 begin
-  for v_column in select * from purser.encrypted_columns c order by c.place loop
+  for v_column in
+    select * from purser.encrypted_columns c where to_regclass(c.table_name) is not null order by c.place
+  loop
     return query execute format(
       'select $1, t.tenant_id, t.%1$I, count(*) from %2$s t where t.%3$I is not null group by 2, 3',
       v_column.version_column, v_column.table_name::regclass, v_column.column_name)

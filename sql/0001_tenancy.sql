@@ -138,10 +138,14 @@ $$;
 
 -- BEFORE STATEMENT on every tenant table: a write without a context fails even when it meets no row.
 -- At L1 an administrator's plain insert into tenants must work, so a session without any token may.
+-- TRUNCATE knows no rows: at L1, where the login owns the tables, it would be everybody's.
 create function purser.require_context() returns trigger language plpgsql as $$
 begin
   if purser.acts_for_tenant() then
-    if tg_table_name = 'tenants' and tg_op = 'INSERT' and not purser.has_token()
+    if tg_op = 'TRUNCATE' then
+      raise exception 'truncate takes the rows of every tenant: it is refused' using errcode = '42501',
+        hint = 'Delete your own rows instead.';
+    elsif tg_table_name = 'tenants' and tg_op = 'INSERT' and not purser.has_token()
        and not (select t.uses_roles from purser.tenancy_mode() t) then
       return null;
     end if;
@@ -157,22 +161,49 @@ begin
 end
 $$;
 
-select purser.protect_table('purser.context_tokens', '');
-select purser.allow_tenant('purser.token_from_session()');
-select purser.allow_tenant('purser.current_tenant()');
-select purser.allow_tenant('purser.commit_fence()');
-select purser.allow_tenant('purser.acts_for_tenant()');
-select purser.allow_tenant('purser.tenancy_mode()');
-select purser.allow_tenant('purser.has_token()');
-select purser.allow_tenant('purser.is_system()');
-select purser.allow_tenant('purser.require_context()');
-select purser.allow_tenant('purser.refuse_change()');
+-- Transactions of tenants that the sweep ended because of a lock: their attempt is told so, and it counts. Without
+-- this the loss of the session would look like an outage, and the job would take the same lock again, for ever.
+-- Not logged: the rows matter for seconds.
+create unlogged table purser.broken_locks (
+  pid integer not null,
+  xact_start timestamptz not null,
+  -- For people: what the session held.
+  lock text not null,
+  broken_at timestamptz not null default now(),
+  primary key (pid, xact_start)
+);
 
--- Idempotent; run after every migration. p_uses_roles: whether the roles exist and the login holds them.
-create function purser.apply_tenancy(p_uses_roles boolean) returns void language plpgsql as $$
+-- The lock of a transaction of this server process that began at p_since (seconds since 1970) or later.
+create function purser.broken_lock(p_pid integer, p_since numeric) returns text
+language plpgsql stable security definer
+set search_path = pg_catalog, public, purser, pg_temp as $$
+begin
+  perform purser.current_tenant();
+  return (
+    select b.lock from purser.broken_locks b
+    where b.pid = p_pid and extract(epoch from b.xact_start) >= p_since
+    order by b.xact_start limit 1);
+end
+$$;
+
+-- The columns of a table that a tenant may write: not the ids that the database gives (an id of one's own choice could
+-- be the one that another tenant's next row would get), and no row changes hands.
+create function purser.tenant_columns(p_table text, p_tenant_column text, p_verb text) returns text
+language sql stable set search_path = pg_catalog, pg_temp as $$
+  select string_agg(quote_ident(a.attname), ', ' order by a.attnum)
+  from pg_attribute a
+  where a.attrelid = p_table::regclass and a.attnum > 0 and not a.attisdropped
+    and a.attidentity = '' and a.attgenerated = ''
+    and (p_verb = 'insert' or a.attname <> p_tenant_column)
+$$;
+
+-- Puts policies, grants and the write guard on every registered table. Policies for tenants name no role: `drop owned
+-- by purser_tenant`, which every member of that role may run, takes away all policies that name it.
+create function purser.put_policies(p_uses_roles boolean) returns void language plpgsql as $$
 declare
   v_table record;
   v_function record;
+  v_verb text;
   v_own text;
   v_exempt text;
 begin
@@ -188,9 +219,17 @@ begin
       execute format('revoke all on %s from public, purser_tenant', v_table.table_name);
       execute format('grant all on %s to purser_system', v_table.table_name);
       if v_table.tenant_rights <> '' then
-        execute format('create policy tenant_access on %s to purser_tenant using (%s) with check (%s)',
+        -- To nobody by name. For the system it is `true or ...`, which the planner leaves out.
+        execute format('create policy tenant_access on %s using (%s) with check (%s)',
           v_table.table_name, v_own, v_own);
-        execute format('grant %s on %s to purser_tenant', v_table.tenant_rights, v_table.table_name);
+        foreach v_verb in array string_to_array(replace(lower(v_table.tenant_rights), ' ', ''), ',') loop
+          if v_verb in ('insert', 'update') then
+            execute format('grant %s (%s) on %s to purser_tenant', v_verb,
+              purser.tenant_columns(v_table.table_name, v_table.tenant_column, v_verb), v_table.table_name);
+          else
+            execute format('grant %s on %s to purser_tenant', v_verb, v_table.table_name);
+          end if;
+        end loop;
       end if;
     elsif v_table.tenant_rights = '' then
       execute format('create policy system_access on %s using ((select purser.is_system())) '
@@ -232,3 +271,54 @@ begin
   end if;
 end
 $$;
+
+-- The planner's statistics are of all tenants' rows, and EXPLAIN tells them to whoever may select: sampled
+-- values of others can be found out estimate by estimate. So none are gathered where tenants may read. Every
+-- query there goes by an index that begins with the tenant, which takes no statistics to be chosen.
+create function purser.hide_statistics() returns void language plpgsql as $$
+declare
+  v_column record;
+begin
+  for v_column in
+    with recursive readable (oid) as (
+      select t.table_name::regclass::oid from purser.protected_tables t where t.tenant_rights <> ''
+      union select i.inhrelid from pg_inherits i join readable r on r.oid = i.inhparent
+    )
+    -- Of an index only expressions have statistics of their own.
+    select c.oid::regclass as name, c.relnamespace::regnamespace::text as schema_name, c.relname::text,
+      a.attname::text, case when c.relkind in ('i', 'I') then 'index' else 'table' end as kind,
+      case when c.relkind in ('i', 'I') then a.attnum::text else quote_ident(a.attname) end as place
+    from pg_class c join pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped
+    left join pg_index i on i.indexrelid = c.oid
+    where a.attstattarget is distinct from 0
+      and (c.oid in (select oid from readable)
+        or i.indrelid in (select oid from readable) and i.indkey[a.attnum - 1] = 0 and a.attnum <= i.indnkeyatts)
+  loop
+    execute format('alter %s %s alter column %s set statistics 0', v_column.kind, v_column.name, v_column.place);
+    if current_setting('server_version_num')::integer >= 180000 then
+      execute 'select pg_catalog.pg_clear_attribute_stats($1, $2, $3, of_children) from unnest(array[false, true]) of_children'
+      using v_column.schema_name, v_column.relname, v_column.attname;
+    end if;
+  end loop;
+end
+$$;
+
+-- Idempotent; run after every migration. p_uses_roles: whether the roles exist and the login holds them.
+create function purser.apply_tenancy(p_uses_roles boolean) returns void language plpgsql as $$
+begin
+  perform purser.put_policies(p_uses_roles);
+  perform purser.hide_statistics();
+end
+$$;
+
+select purser.protect_table('purser.context_tokens', '');
+select purser.allow_tenant('purser.token_from_session()');
+select purser.allow_tenant('purser.current_tenant()');
+select purser.allow_tenant('purser.commit_fence()');
+select purser.allow_tenant('purser.acts_for_tenant()');
+select purser.allow_tenant('purser.tenancy_mode()');
+select purser.allow_tenant('purser.has_token()');
+select purser.allow_tenant('purser.is_system()');
+select purser.allow_tenant('purser.require_context()');
+select purser.allow_tenant('purser.refuse_change()');
+select purser.allow_tenant('purser.broken_lock(integer,numeric)');

@@ -1,3 +1,4 @@
+select purser.disallow_tenant('purser.guard_upload()');
 select purser.forget_table('public.analyses');
 select purser.forget_table('public.cost_records');
 select purser.forget_table('public.cost_deliveries');
@@ -10,3 +11,4 @@ drop table public.cost_deliveries;
 drop table public.ingest_errors;
 drop table public.ingest_chunks;
 drop table public.ingest_uploads;
+drop function purser.guard_upload();

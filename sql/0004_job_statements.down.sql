@@ -1,0 +1,12 @@
+select purser.disallow_tenant('purser.complete_attempt(jsonb)');
+select purser.disallow_tenant('purser.enqueue_child(text,jsonb,text,timestamp with time zone,integer)');
+drop function purser.complete_attempt(jsonb);
+drop function purser.finish_attempts(jsonb, integer);
+drop function purser.begin_attempts(bigint[], uuid[], uuid[], text, interval, bigint);
+drop function purser.dispatch_jobs(text[], integer[], integer[], integer[], text[], text);
+drop function purser.enqueue_child(text, jsonb, text, timestamptz, integer);
+drop function purser.enqueue_gathered(jsonb);
+drop function purser.enqueue_many(jsonb);
+drop function purser.enqueue_requests(jsonb);
+drop function purser.enqueue(text, text, jsonb, text, timestamptz, integer, interval, jsonb, text);
+drop function purser.request_fault(text, integer, timestamptz, interval);

@@ -1,0 +1,12 @@
+select purser.disallow_tenant('purser.key_version_to_write(jsonb,integer)');
+select purser.disallow_tenant('purser.values_to_rotate(text,integer,text,integer)');
+select purser.disallow_tenant('purser.store_rotated(text,integer,jsonb)');
+drop function purser.count_encrypted_values();
+drop function purser.store_rotated(text, integer, jsonb);
+drop function purser.values_to_rotate(text, integer, text, integer);
+drop function purser.type_of_column(text, text);
+drop function purser.encrypted_column(text);
+drop function purser.rotating_tenant();
+drop function purser.key_version_to_write(jsonb, integer);
+drop function purser.encrypt_column(text, text, text, text, text);
+drop table purser.encrypted_columns;

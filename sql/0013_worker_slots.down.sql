@@ -1,1 +1,0 @@
-alter table public.heartbeats drop column type_slots;

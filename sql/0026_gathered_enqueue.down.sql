@@ -1,1 +1,0 @@
-drop function purser.enqueue_gathered(jsonb);
