@@ -4,8 +4,10 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { commands } from '../src/cli/commands.ts';
+import { allCommands } from '../src/cli/commands.ts';
 import { describeConfig } from '../src/config.ts';
+
+const commands = await allCommands();
 
 const cell = (text: string): string => text.replaceAll('|', '\\|');
 

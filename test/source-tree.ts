@@ -94,6 +94,26 @@ export function importCycles(sources: readonly Source[]): string[] {
   return cycles;
 }
 
+/** Packages that are loaded with a file, before anything in it runs: through imports of values that are not `import()`. */
+export function packagesLoadedWith(sources: readonly Source[], path: string): ReadonlySet<string> {
+  const byPath = new Map(sources.map((source) => [source.path, source]));
+  const packages = new Set<string>();
+  const seen = new Set<string>();
+  const visit = (from: string): void => {
+    if (seen.has(from)) return;
+    seen.add(from);
+    const text = byPath.get(from)?.text ?? '';
+    for (const [, name = ''] of text.matchAll(
+      /^import\s+(?!type\b)(?:[^';]*\sfrom\s+)?'([^']+)'/gm,
+    )) {
+      if (name.startsWith('.')) visit(normalize(join(dirname(from), name)));
+      else if (!name.startsWith('node:')) packages.add(name);
+    }
+  };
+  visit(path);
+  return packages;
+}
+
 export function packageImporters(
   sources: readonly Source[],
   packages: readonly string[],

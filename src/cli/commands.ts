@@ -1,35 +1,42 @@
-/** All commands, in the order of the help. */
-import { accountCommands } from './commands/accounts.ts';
-import { budgetCommands } from './commands/budget.ts';
+/**
+ * All commands, by the first word of each, in the order of the help. A process loads the code of the command that it
+ * was started with and of no other, because loading all of it takes longer than most commands.
+ */
 import type { Command } from './terminal/command.ts';
-import { demoCommands } from './demo/demo.ts';
-import { dlqCommands } from './commands/dlq.ts';
-import { doctorCommands } from './doctor/doctor.ts';
-import { enqueueCommands } from './commands/enqueue.ts';
-import { handlerCommands } from './commands/handlers.ts';
-import { ingestCommands } from './commands/ingest.ts';
-import { jobCommands } from './commands/jobs.ts';
-import { keyCommands } from './commands/keys.ts';
-import { migrateCommands } from './commands/migrate.ts';
-import { pauseCommands } from './commands/pause.ts';
-import { queueCommands } from './commands/queues.ts';
-import { startCommands } from './commands/start.ts';
-import { tenantCommands } from './commands/tenants.ts';
 
-export const commands: readonly Command[] = [
-  ...demoCommands,
-  ...migrateCommands,
-  ...startCommands,
-  ...tenantCommands,
-  ...accountCommands,
-  ...ingestCommands,
-  ...enqueueCommands,
-  ...jobCommands,
-  ...dlqCommands,
-  ...pauseCommands,
-  ...queueCommands,
-  ...budgetCommands,
-  ...handlerCommands,
-  ...keyCommands,
-  ...doctorCommands,
-];
+type Load = () => Promise<readonly Command[]>;
+
+const pauses: Load = async () => (await import('./commands/pause.ts')).pauseCommands;
+
+const byFirstWord = new Map<string, Load>([
+  ['demo', async () => (await import('./demo/demo.ts')).demoCommands],
+  ['migrate', async () => (await import('./commands/migrate.ts')).migrateCommands],
+  ['start', async () => (await import('./commands/start.ts')).startCommands],
+  ['tenants', async () => (await import('./commands/tenants.ts')).tenantCommands],
+  ['accounts', async () => (await import('./commands/accounts.ts')).accountCommands],
+  ['ingest', async () => (await import('./commands/ingest.ts')).ingestCommands],
+  ['enqueue', async () => (await import('./commands/enqueue.ts')).enqueueCommands],
+  ['jobs', async () => (await import('./commands/jobs.ts')).jobCommands],
+  ['dlq', async () => (await import('./commands/dlq.ts')).dlqCommands],
+  ['pause', pauses],
+  ['resume', pauses],
+  ['pauses', pauses],
+  ['queues', async () => (await import('./commands/queues.ts')).queueCommands],
+  ['budget', async () => (await import('./commands/budget.ts')).budgetCommands],
+  ['handlers', async () => (await import('./commands/handlers.ts')).handlerCommands],
+  ['keys', async () => (await import('./commands/keys.ts')).keyCommands],
+  ['doctor', async () => (await import('./doctor/doctor.ts')).doctorCommands],
+]);
+
+const startsWith = (word: string) => (command: Command) => command.path.split(' ')[0] === word;
+
+/** The commands that begin with this word; none where no command does. */
+export async function commandsOf(word: string): Promise<readonly Command[]> {
+  const group = await byFirstWord.get(word)?.();
+  return group?.filter(startsWith(word)) ?? [];
+}
+
+/** Loads the code of every command. */
+export async function allCommands(): Promise<readonly Command[]> {
+  return (await Promise.all([...byFirstWord.keys()].map(commandsOf))).flat();
+}

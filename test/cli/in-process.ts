@@ -1,6 +1,6 @@
 /** Runs a command in this process, on a real database: a new process takes a second longer. */
 import { Readable } from 'node:stream';
-import { commands } from '../../src/cli/commands.ts';
+import { commandsOf } from '../../src/cli/commands.ts';
 import { matchCommand, parseInvocation } from '../../src/cli/terminal/parse.ts';
 import { readSettings } from '../../src/cli/runtime/settings.ts';
 import { messageOf, PurserError } from '../../src/errors.ts';
@@ -17,7 +17,7 @@ export type Invoke = (...args: string[]) => Promise<Outcome>;
 /** `input` is stdin. The exit code is that of the thrown error, as in src/cli/terminal/run.ts. */
 export function invokeWith(env: NodeJS.ProcessEnv, input: Iterable<Uint8Array> = []): Invoke {
   return async (...args) => {
-    const matched = matchCommand(commands, args);
+    const matched = matchCommand(await commandsOf(args[0] ?? ''), args);
     if (matched === undefined) throw new Error(`no command: ${args.join(' ')}`);
     const out: string[] = [];
     const err: string[] = [];

@@ -3,10 +3,12 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { appJson } from '../../scripts/app-json.ts';
-import { commands } from '../../src/cli/commands.ts';
+import { allCommands } from '../../src/cli/commands.ts';
 import { matchCommand, parseInvocation } from '../../src/cli/terminal/parse.ts';
 import { roleNames } from '../../src/cli/startup/steps.ts';
 import { describeConfig } from '../../src/config.ts';
+
+const commands = await allCommands();
 
 const read = (name: string): string =>
   readFileSync(join(import.meta.dirname, '..', '..', name), 'utf8');

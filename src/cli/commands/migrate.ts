@@ -7,7 +7,7 @@ import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { wholeNumber } from '../terminal/parse.ts';
 import { prepareDatabase, prepareOptionsOf } from '../runtime/prepare-database.ts';
-import { databaseUrl } from '../runtime/services.ts';
+import { databaseUrl } from '../runtime/database-options.ts';
 import { formatTable } from '../terminal/table.ts';
 
 const pidsOf = (holders: readonly LockHolder[]): string =>

@@ -1,15 +1,15 @@
 /** `purser start scheduler|worker|web|all`: runs a role until SIGTERM or SIGINT. */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { exitCodes, UsageError } from '../../errors.ts';
 import { Lifecycle, stopOnSignals } from '../../process/lifecycle.ts';
 import { createLogger } from '../../log.ts';
 import { watchMainThread } from '../../process/main-thread-watch.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { ignoreOutputErrors } from '../terminal/output.ts';
+import { loadRoleCode } from '../startup/role-code.ts';
 import { roleNames } from '../startup/steps.ts';
 import type { RoleName } from '../startup/steps.ts';
 import { StartStopped } from '../startup/run-steps.ts';
-import { startRoles } from '../startup/start-roles.ts';
 
 function rolesOf(word: string): readonly RoleName[] {
   if (word === 'all') return roleNames;
@@ -27,6 +27,10 @@ async function run(invocation: Invocation): Promise<number> {
   const word = invocation.positionals[0] ?? '';
   const roles = rolesOf(word);
   const given = invocation.config();
+  const code = await loadRoleCode(word, roles, given);
+  const { startRoles } = await import('../startup/start-roles.ts');
+  // A signal that arrived while the code was loading ends the process here, before it opens anything.
+  await nextTurn();
   const log = createLogger({ level: given.LOG_LEVEL, role: word });
   const lifecycle = new Lifecycle(log);
   ignoreOutputErrors();
@@ -41,7 +45,7 @@ async function run(invocation: Invocation): Promise<number> {
   stopOnSignals(lifecycle);
   watchMainThread({ role: word, log });
   try {
-    const starting = startRoles({ invocation, word, roles, lifecycle, log }, given).catch(
+    const starting = startRoles({ invocation, word, roles, code, lifecycle, log }, given).catch(
       (error: unknown) => {
         // During a stop an unreachable service no longer matters.
         if (!lifecycle.stopSignal.aborted) throw error;

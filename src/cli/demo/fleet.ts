@@ -5,15 +5,12 @@ import { codeOf } from '../../errors.ts';
 import { registerJobTypes } from '../../jobs/registration.ts';
 import type { LlmProviderConfig } from '../../llm/create-llm.ts';
 import { createLogger } from '../../log.ts';
-import {
-  announceWorker,
-  llmProviderOf,
-  startSchedulerRole,
-  startWebRole,
-  startWorkerRole,
-  systemConnections,
-} from '../runtime/roles.ts';
-import type { WebAddress } from '../runtime/roles.ts';
+import { startSchedulerRole } from '../roles/scheduler.ts';
+import { startWebRole } from '../roles/web.ts';
+import type { WebAddress } from '../roles/web.ts';
+import { announceWorker, startWorkerRole } from '../roles/worker.ts';
+import { llmProviderOf } from '../runtime/llm-provider.ts';
+import { systemConnections } from '../runtime/roles.ts';
 import { openQueues, openServiceDatabase } from '../runtime/services.ts';
 import type { Queues } from '../runtime/services.ts';
 import { openWorkerParts, ownJobTypes } from '../runtime/worker-parts.ts';

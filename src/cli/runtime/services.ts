@@ -8,7 +8,6 @@ import { openDatabase } from '../../db/database.ts';
 import type { Database } from '../../db/database.ts';
 import { assertMigrated } from '../../db/migrate.ts';
 import { directUrlRequired } from '../../db/pooler.ts';
-import { exitCodes, PurserError } from '../../errors.ts';
 import type { Lifecycle } from '../../process/lifecycle.ts';
 import type { Logger } from '../../log.ts';
 import { openQueueBackend } from '../../queues/backend.ts';
@@ -18,28 +17,8 @@ import type { Transport } from '../../queues/transport.ts';
 import { runOnce } from '../startup/run-steps.ts';
 import type { RunStep } from '../startup/run-steps.ts';
 import { version } from '../version.ts';
-
-export interface ServiceNeeds {
-  readonly name: string;
-  readonly systemConnections: number;
-  /** Connections of this thread; default none. */
-  readonly tenantConnections?: number;
-  /** Whether worker threads of this process run tenant code. */
-  readonly tenantThreads?: boolean;
-  /** Of its system statements that have none of their own. Default none. */
-  readonly lockTimeoutMs?: number;
-}
-
-/** Returns DATABASE_URL. Throws `invalid_configuration` (exit 78) when it is not set. */
-export function databaseUrl(config: Config): string {
-  if (config.DATABASE_URL !== undefined) return config.DATABASE_URL;
-  throw new PurserError(
-    'invalid_configuration',
-    'DATABASE_URL is not set. Example: DATABASE_URL=postgres://user:password@host:5432/purser\n' +
-      '  Only `purser demo` and `purser start all` can start an embedded database.',
-    { exitCode: exitCodes.configuration },
-  );
-}
+import { databaseOptions, databaseUrl } from './database-options.ts';
+import type { ServiceNeeds } from './database-options.ts';
 
 /**
  * Opens both pools; closed by the lifecycle. Throws `not_migrated` (exit 78) where a migration is missing. `step`: how
@@ -52,18 +31,7 @@ export async function openServiceDatabase(
   step: RunStep = runOnce,
 ): Promise<Database> {
   const database = await step('connect_database', (signal) =>
-    openDatabase({
-      url: databaseUrl(config),
-      tenantUrl: config.TENANT_DATABASE_URL,
-      pooled: config.DATABASE_DIRECT_URL !== undefined,
-      tlsVerify: config.DATABASE_TLS_VERIFY,
-      applicationName: `purser ${needs.name}`,
-      systemConnections: needs.systemConnections,
-      tenantConnections: needs.tenantConnections ?? 0,
-      tenantThreads: needs.tenantThreads,
-      lockTimeoutMs: needs.lockTimeoutMs,
-      signal,
-    }),
+    openDatabase({ ...databaseOptions(config, needs), signal }),
   );
   lifecycle.opened('database', () => database.close());
   await step('check_migrations', (signal) => database.once(signal, assertMigrated));

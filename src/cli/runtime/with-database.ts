@@ -5,6 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../../config.ts';
 import type { Queryable } from '../../db/connect.ts';
+import { openDatabase } from '../../db/database.ts';
 import type { Database } from '../../db/database.ts';
 import {
   isLockFailure,
@@ -12,9 +13,10 @@ import {
   operatorLockTimeoutMs,
   watchLocks,
 } from '../../db/locks/holders.ts';
+import { assertMigrated } from '../../db/migrate.ts';
 import { Lifecycle } from '../../process/lifecycle.ts';
 import { createLogger } from '../../log.ts';
-import { openServiceDatabase } from './services.ts';
+import { databaseOptions } from './database-options.ts';
 
 /** After the lock timeout of the sessions that have one. */
 const cancelAfterMs = operatorLockTimeoutMs + 1_000;
@@ -38,12 +40,16 @@ export async function withDatabase<T>(
   // Of this command only, so that it is told from others that run at the same time.
   const name = `cli ${randomBytes(4).toString('hex')}`;
   try {
-    const database = await openServiceDatabase(config, lifecycle, {
-      name,
-      systemConnections: 2,
-      tenantConnections,
-      lockTimeoutMs: operatorLockTimeoutMs,
-    });
+    const database = await openDatabase(
+      databaseOptions(config, {
+        name,
+        systemConnections: 2,
+        tenantConnections,
+        lockTimeoutMs: operatorLockTimeoutMs,
+      }),
+    );
+    lifecycle.opened('database', () => database.close());
+    await assertMigrated(database.system);
     return await withLockWatch(database.leases, `purser ${name}`, () =>
       fn({ database, lifecycle }),
     );

@@ -7,23 +7,13 @@ import { operatorLockTimeoutMs } from '../../db/locks/holders.ts';
 import { registerJobTypes } from '../../jobs/registration.ts';
 import type { Logger } from '../../log.ts';
 import type { Lifecycle } from '../../process/lifecycle.ts';
-import { openDoor } from '../../web/door.ts';
-import { embedDatabase } from '../runtime/embed-database.ts';
-import {
-  announceWorker,
-  knownKeysOf,
-  llmProviderOf,
-  startSchedulerRole,
-  startWebRole,
-  startWorkerRole,
-  systemConnections,
-} from '../runtime/roles.ts';
+import { knownKeysOf, systemConnections } from '../runtime/roles.ts';
 import type { RoleContext } from '../runtime/roles.ts';
-import { databaseUrl, openQueues, openServiceDatabase } from '../runtime/services.ts';
-import { openWorkerParts, ownJobTypes } from '../runtime/worker-parts.ts';
+import { openQueues, openServiceDatabase } from '../runtime/services.ts';
 import type { WorkerParts } from '../runtime/worker-parts.ts';
 import { checkQueueUse } from '../runtime/shared-queues.ts';
 import type { Invocation } from '../terminal/command.ts';
+import type { RoleCode } from './role-code.ts';
 import { startupRunner } from './run-steps.ts';
 import type { RunStep } from './run-steps.ts';
 import type { RoleName, StepName } from './steps.ts';
@@ -33,6 +23,8 @@ export interface Start {
   /** The role as the operator wrote it: one of them, or all. */
   readonly word: string;
   readonly roles: readonly RoleName[];
+  /** Of these roles. */
+  readonly code: RoleCode;
   readonly lifecycle: Lifecycle;
   readonly log: Logger;
 }
@@ -43,7 +35,7 @@ const connectWithinMs = 3_000;
 /** Throws `StartStopped` after a stop signal, `login_refused` (exit 78), and what the parts throw. */
 export async function startRoles(start: Start, given: Config): Promise<void> {
   const { invocation, word, roles, lifecycle, log } = start;
-  const embeds = mayEmbed(start, given);
+  const { scheduler, worker, web, embedded } = start.code;
   let current: StepName = 'listen';
   const step = startupRunner({
     log,
@@ -53,31 +45,39 @@ export async function startRoles(start: Start, given: Config): Promise<void> {
       current = name;
     },
   });
-  const door = roles.includes('web')
-    ? await step('listen', () => openDoor({ port: given.PORT, startsWith: () => current }))
-    : undefined;
+  const door =
+    web === undefined
+      ? undefined
+      : await step('listen', () => web.openDoor({ port: given.PORT, startsWith: () => current }));
   if (door !== undefined) lifecycle.opened('port', () => door.close());
-  const config = embeds
-    ? await step('start_embedded_database', () => embedDatabase(given, lifecycle, invocation.note))
-    : given;
-  const runsWorker = roles.includes('worker');
+  const config =
+    embedded === undefined
+      ? given
+      : await step('start_embedded_database', () =>
+          embedded.embedDatabase(given, lifecycle, invocation.note),
+        );
   const database = await openServiceDatabase(
     config,
     lifecycle,
     {
       name: word,
       systemConnections: roles.reduce((sum, role) => sum + systemConnections[role], 0),
-      tenantThreads: runsWorker,
+      tenantThreads: worker !== undefined,
       // Its one connection serves pages and heartbeats. The statements of the others have their own limits.
       ...(word === 'web' ? { lockTimeoutMs: operatorLockTimeoutMs } : {}),
     },
     step,
   );
-  const llm = llmProviderOf(config);
-  const parts = runsWorker
-    ? await step('load_handlers', () => openWorkerParts(config, lifecycle, { database, llm }))
-    : undefined;
-  const own = parts === undefined ? [] : ownJobTypes(parts);
+  const parts =
+    worker === undefined
+      ? undefined
+      : await step('load_handlers', () =>
+          worker.openWorkerParts(config, lifecycle, {
+            database,
+            llm: worker.llmProviderOf(config),
+          }),
+        );
+  const own = worker === undefined || parts === undefined ? [] : worker.ownJobTypes(parts);
   if (own.length > 0) {
     await step('register_job_types', (signal) =>
       database.once(signal, (sql) => registerJobTypes(sql, own)),
@@ -95,14 +95,18 @@ export async function startRoles(start: Start, given: Config): Promise<void> {
   );
   const keys = await step('read_keys', () => knownKeysOf(config));
   const context = { config, lifecycle, database, queues, keys };
-  if (roles.includes('scheduler')) await step('start_scheduler', () => startSchedulerRole(context));
-  if (parts !== undefined) await startWorkerSteps(context, parts, step);
-  if (door !== undefined) {
-    const web = await step('serve', () => startWebRole(context, { port: door.port, door }));
-    invocation.note(`dashboard: http://127.0.0.1:${web.port}/  login: ${web.user}`);
-    if (web.generatedPassword !== undefined) {
+  if (scheduler !== undefined) {
+    await step('start_scheduler', () => scheduler.startSchedulerRole(context));
+  }
+  if (worker !== undefined && parts !== undefined) {
+    await startWorkerSteps(worker, context, parts, step);
+  }
+  if (web !== undefined && door !== undefined) {
+    const served = await step('serve', () => web.startWebRole(context, { port: door.port, door }));
+    invocation.note(`dashboard: http://127.0.0.1:${served.port}/  login: ${served.user}`);
+    if (served.generatedPassword !== undefined) {
       invocation.note(
-        `password for this start: ${web.generatedPassword}  (set DASHBOARD_PASSWORD)`,
+        `password for this start: ${served.generatedPassword}  (set DASHBOARD_PASSWORD)`,
       );
     }
   }
@@ -112,26 +116,19 @@ export async function startRoles(start: Start, given: Config): Promise<void> {
 }
 
 async function startWorkerSteps(
+  worker: NonNullable<RoleCode['worker']>,
   context: RoleContext,
   parts: WorkerParts,
   step: RunStep,
 ): Promise<void> {
   await step('announce_worker', (signal) =>
-    context.database.once(signal, (sql) => announceWorker(context, parts, sql)),
+    context.database.once(signal, (sql) => worker.announceWorker(context, parts, sql)),
   );
-  await step('start_worker', () => startWorkerRole(context, parts));
+  await step('start_worker', () => worker.startWorkerRole(context, parts));
 }
 
 /** The variable with the address of the queue store. */
 function queueVariable(config: Config): string {
   if (config.REDIS_URL !== undefined) return 'REDIS_URL';
   return config.DATABASE_DIRECT_URL === undefined ? 'DATABASE_URL' : 'DATABASE_DIRECT_URL';
-}
-
-/** `start all` may start an embedded database; every other role needs DATABASE_URL. */
-function mayEmbed({ word }: Start, config: Config): boolean {
-  if (config.DATABASE_URL === undefined && word === 'all' && config.ENVIRONMENT !== 'production')
-    return true;
-  databaseUrl(config);
-  return false;
 }

@@ -1,7 +1,7 @@
 /** Finds and runs the command; turns an error into a readable line and an exit code. */
 import { codeOf, exitCodes, messageOf, PurserError } from '../../errors.ts';
 import { redactUrls } from '../../log.ts';
-import { commands } from '../commands.ts';
+import { allCommands, commandsOf } from '../commands.ts';
 import { commandHelp, overviewHelp } from './help.ts';
 import { ignoreClosedPipes, writeLine } from './output.ts';
 import { matchCommand, parseInvocation } from './parse.ts';
@@ -70,10 +70,12 @@ async function run(argv: readonly string[]): Promise<number> {
     return exitCodes.ok;
   }
   const wanted = argv[0] === 'help' ? words.slice(1) : words;
+  const prefix = wanted[0] ?? '';
+  const group = await commandsOf(prefix);
+  const known = group.length > 0;
+  const commands = known ? group : await allCommands();
   const matched = matchCommand(commands, wanted);
   if (matched === undefined || asksHelp) {
-    const prefix = wanted[0] ?? '';
-    const known = commands.some(({ path }) => path.split(' ')[0] === prefix);
     const text =
       matched === undefined
         ? overviewHelp(commands, known ? prefix : '')

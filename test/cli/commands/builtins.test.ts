@@ -2,7 +2,7 @@
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { finopsJobTypes } from '../../../src/builtins.ts';
 import { prepareDatabase } from '../../../src/cli/runtime/prepare-database.ts';
-import { startSchedulerRole } from '../../../src/cli/runtime/roles.ts';
+import { startSchedulerRole } from '../../../src/cli/roles/scheduler.ts';
 import { openQueues, openServiceDatabase } from '../../../src/cli/runtime/services.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { createLogger } from '../../../src/log.ts';

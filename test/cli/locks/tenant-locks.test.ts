@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { commands } from '../../../src/cli/commands.ts';
+import { allCommands } from '../../../src/cli/commands.ts';
 import type { Database } from '../../../src/db/database.ts';
 import { systemStatements } from '../../../src/db/system-statements.ts';
 import { curFile } from '../../costs/exports/aws-cur/file.ts';
@@ -24,6 +24,8 @@ import {
   walkedElsewhere,
 } from './walked-commands.ts';
 import type { ForOperator, WalkedCommand } from './walked-commands.ts';
+
+const commands = await allCommands();
 
 let test: TestDatabase;
 let database: Database;

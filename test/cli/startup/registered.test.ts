@@ -23,7 +23,7 @@ const outsideSteps = (text: string): string[] =>
 describe('the source of a start', () => {
   it('awaits steps only, and a planted call outside them is found', () => {
     expect(outsideSteps(source)).toEqual([]);
-    const planted = source.replace('  const llm = ', '  await warmUp(database);\n  const llm = ');
+    const planted = source.replace('  const keys = ', '  await warmUp(database);\n  const keys = ');
     expect(outsideSteps(planted)).toEqual(['await warmUp(database);']);
   });
 
@@ -36,9 +36,11 @@ describe('the source of a start', () => {
 
   it('is the only one of a role', () => {
     const start = readFileSync(join(sourceRoot, 'commands/start.ts'), 'utf8');
-    const imported = [...start.matchAll(/from '\.\.\/(runtime|startup)\/([\w-]+)\.ts'/g)];
+    const imported = [
+      ...start.matchAll(/(?:from |import\()'\.\.\/(runtime|startup)\/([\w-]+)\.ts'/g),
+    ];
     expect(new Set(imported.map(([, folder, file]) => `${folder}/${file}`))).toEqual(
-      new Set(['startup/run-steps', 'startup/start-roles', 'startup/steps']),
+      new Set(['startup/role-code', 'startup/run-steps', 'startup/start-roles', 'startup/steps']),
     );
   });
 });

@@ -1,10 +1,12 @@
 /** Help texts and usage errors. */
 import { expect, it } from 'vitest';
-import { commands } from '../../../src/cli/commands.ts';
+import { allCommands } from '../../../src/cli/commands.ts';
 import { commandHelp } from '../../../src/cli/terminal/help.ts';
 import { matchCommand, parseInvocation } from '../../../src/cli/terminal/parse.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { runCli } from '../../support/process.ts';
+
+const commands = await allCommands();
 
 it('prints the overview for no words, help and --help, with every command in it', async () => {
   const runs = await Promise.all([runCli([]), runCli(['help']), runCli(['--help'])]);

@@ -1,6 +1,6 @@
 /** The provider from the environment; each fault names its variable and the fix. */
 import { describe, expect, it } from 'vitest';
-import { llmProviderOf } from '../../../src/cli/runtime/roles.ts';
+import { llmProviderOf } from '../../../src/cli/runtime/llm-provider.ts';
 import { loadConfig } from '../../../src/config.ts';
 import { createLlm } from '../../../src/llm/create-llm.ts';
 import { connect } from '../../../src/db/connect.ts';

@@ -1,7 +1,9 @@
 import { appRoutes } from '@bull-board/api/dist/routes.js';
 import { expect, it } from 'vitest';
-import { commands } from '../../../src/cli/commands.ts';
+import { allCommands } from '../../../src/cli/commands.ts';
 import { refusalOf } from '../../../src/web/bull-board/refused-changes.ts';
+
+const commands = await allCommands();
 
 const changing = appRoutes.api.filter(({ method }) => method !== 'get');
 const paths = changing.flatMap(({ route }) => [route].flat());

@@ -3,7 +3,7 @@ import { priceOf } from '../../../budget/prices.ts';
 import type { Config } from '../../../config.ts';
 import type { Queryable } from '../../../db/connect.ts';
 import { codeOf } from '../../../errors.ts';
-import { llmProviderOf } from '../../runtime/roles.ts';
+import { llmProviderOf } from '../../runtime/llm-provider.ts';
 import { fail, ok, warn } from './finding.ts';
 import type { CheckResult } from './finding.ts';
 

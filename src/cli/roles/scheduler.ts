@@ -1,0 +1,30 @@
+/** Starts the scheduler for `start` and `demo`; its closing is registered with the lifecycle. */
+import { disabledBuiltins } from '../../builtins.ts';
+import { removeStaleUploads } from '../../costs/uploads/uploads.ts';
+import { createLogger } from '../../log.ts';
+import { createMetrics } from '../../metrics.ts';
+import { watchForStalls } from '../../process/stall-watchdog.ts';
+import { startScheduler } from '../../scheduler/scheduler.ts';
+import type { RoleContext } from '../runtime/roles.ts';
+import { thisProcess } from '../runtime/services.ts';
+
+const reconcileAfterMs = 10_000;
+
+export function startSchedulerRole(context: RoleContext): void {
+  const { config, database, queues, lifecycle } = context;
+  const log = createLogger({ level: config.LOG_LEVEL, role: 'scheduler' });
+  const service = startScheduler({
+    sql: database.system,
+    ...queues,
+    log,
+    watchdog: watchForStalls(lifecycle, log),
+    metrics: createMetrics(),
+    leaseMs: config.PURSER_LEASE_MS,
+    reconcileAfterMs,
+    // Of a database that was migrated with more built-in job types than run now.
+    excludedJobTypes: disabledBuiltins(config.PURSER_BUILTINS),
+    more: [{ kind: 'stale_upload', run: removeStaleUploads }],
+    process: { ...thisProcess('scheduler'), ...context.keys },
+  });
+  lifecycle.opened('scheduler', () => service.stop());
+}
