@@ -3,11 +3,10 @@
  * The entry point of every process. A role handles signals before any other module is loaded: a stop signal
  * during start-up ends it with exit code 0.
  */
-import { setImmediate as nextTurn } from 'node:timers/promises';
-import { leaveOnSignals } from '../process/lifecycle.ts';
+import { leaveOnSignals, signalsHandled } from '../process/lifecycle.ts';
 
 if (process.argv[2] === 'start') leaveOnSignals();
 const { runMain } = await import('./terminal/run.ts');
 // A signal that arrived while the modules were loading is handled here, before the command starts.
-await nextTurn();
+await signalsHandled();
 await runMain();

@@ -107,6 +107,17 @@ export function leaveOnSignals(): void {
   for (const signal of signals) process.on(signal, leave);
 }
 
+const nextTurn = () => new Promise((resolve) => setImmediate(resolve));
+
+/**
+ * Resolves when the listeners of signals that arrived before the call have run. The event loop looks for signals once
+ * in a turn, perhaps before the call in this one, so it takes two.
+ */
+export async function signalsHandled(): Promise<void> {
+  await nextTurn();
+  await nextTurn();
+}
+
 /**
  * Turns SIGTERM and SIGINT into a request to stop, in place of `leaveOnSignals`. Returns a function that
  * removes the listeners.

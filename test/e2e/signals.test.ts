@@ -57,7 +57,7 @@ it('installs signal handlers before it loads other modules', () => {
         /^import (?!type).* from '(.+)'/gm,
       ),
     ].map(([, specifier]) => specifier ?? '');
-  expect(importsOf('cli/main.ts')).toEqual(['node:timers/promises', '../process/lifecycle.ts']);
+  expect(importsOf('cli/main.ts')).toEqual(['../process/lifecycle.ts']);
   expect(importsOf('process/lifecycle.ts')).toEqual([]);
 });
 

@@ -1,7 +1,7 @@
 /** `purser start scheduler|worker|web|all`: runs a role until SIGTERM or SIGINT. */
-import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { exitCodes, UsageError } from '../../errors.ts';
-import { Lifecycle, stopOnSignals } from '../../process/lifecycle.ts';
+import { Lifecycle, signalsHandled, stopOnSignals } from '../../process/lifecycle.ts';
 import { createLogger } from '../../log.ts';
 import { watchMainThread } from '../../process/main-thread-watch.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
@@ -30,7 +30,7 @@ async function run(invocation: Invocation): Promise<number> {
   const code = await loadRoleCode(word, roles, given);
   const { startRoles } = await import('../startup/start-roles.ts');
   // A signal that arrived while the code was loading ends the process here, before it opens anything.
-  await nextTurn();
+  await signalsHandled();
   const log = createLogger({ level: given.LOG_LEVEL, role: word });
   const lifecycle = new Lifecycle(log);
   ignoreOutputErrors();

@@ -68,7 +68,7 @@ describe('the code of a command', () => {
   });
 });
 
-describe('a package that is missing', () => {
+describe('before a start opens anything', () => {
   let store: Server;
   let connections = 0;
   let address: string;
@@ -86,15 +86,9 @@ describe('a package that is missing', () => {
   });
   afterAll(() => store.close());
 
-  const runWithout = (name: string, ...args: string[]) =>
-    runCli(args, {
-      env: {
-        DATABASE_URL: address,
-        PORT: '0',
-        WITHOUT_PACKAGE: name,
-        NODE_OPTIONS: `--import ${new URL('without-package.mjs', import.meta.url).href}`,
-      },
-    });
+  const hooks = `--import ${new URL('loading-hooks.mjs', import.meta.url).href}`;
+  const run = (args: readonly string[], env: Record<string, string>) =>
+    runCli(args, { env: { DATABASE_URL: address, PORT: '0', NODE_OPTIONS: hooks, ...env } });
 
   it.each([
     ['scheduler', 'croner'],
@@ -102,19 +96,25 @@ describe('a package that is missing', () => {
     ['web', '@bull-board/hono'],
     ['all', 'bullmq'],
     ['scheduler', 'ioredis'],
-  ])('ends the start of %s by its name before a store is reached: %s', async (role, name) => {
-    const { code, stdout, stderr } = await runWithout(name, 'start', role);
+  ])('a package of %s that is missing ends it by its name: %s', async (role, name) => {
+    const { code, stdout, stderr } = await run(['start', role], { WITHOUT_PACKAGE: name });
     expect({ code, stdout, connections }).toEqual({ code: 1, stdout: '', connections: 0 });
     expect(stderr).toContain(`Cannot find package '${name}'`);
     expect(stderr).not.toContain('startup_step');
   });
 
-  it('ends a command that needs it before a store is reached, and no other command', async () => {
-    const needs = await runWithout('bullmq', 'migrate', 'up');
+  it('a package that is missing ends the commands that need it, and no others', async () => {
+    const needs = await run(['migrate', 'up'], { WITHOUT_PACKAGE: 'bullmq' });
     expect([needs.code, connections]).toEqual([1, 0]);
     expect(needs.stderr).toContain(`Cannot find package 'bullmq'`);
-    const other = await runWithout('bullmq', 'tenants', 'list');
+    const other = await run(['tenants', 'list'], { WITHOUT_PACKAGE: 'bullmq' });
     expect(other.stderr).toContain('cannot connect to a required service');
     expect([other.code, connections > 0]).toEqual([69, true]);
+  });
+
+  it('a stop signal during the loading of the code ends it with exit code 0', async () => {
+    const env = { SIGNAL_AFTER: '/dist/cli/startup/start-roles.js' };
+    const { code, stdout, stderr } = await run(['start', 'worker'], env);
+    expect([code, stdout, stderr, connections]).toEqual([0, '', '', 0]);
   });
 });
