@@ -6,7 +6,7 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { builtinsVariable } from './builtins.ts';
 import { baseUrl, postgresUrl, redisUrl } from './url-variables.ts';
-import { flag, headerText, networks, salt, userName, wholeNumber } from './variable-types.ts';
+import { flag, headerText, model, networks, salt, user, wholeNumber } from './variable-types.ts';
 
 const saltExample = 'the output of: purser keys generate-salt';
 const keyExample = 'the output of: purser keys generate-key';
@@ -98,7 +98,7 @@ export const environment = z.object({
       ),
     ),
   PORT: wholeNumber(0, 65_535).default(3000).meta(about('Port of the web role', '3000')),
-  DASHBOARD_USER: userName
+  DASHBOARD_USER: user
     .optional()
     .meta(about('User name of the dashboard. Required in production', 'operator')),
   DASHBOARD_PASSWORD: z
@@ -157,7 +157,7 @@ export const environment = z.object({
         'openai',
       ),
     ),
-  LLM_MODEL: headerText
+  LLM_MODEL: model
     .default('gpt-4o-mini')
     .meta(
       about(

@@ -1,6 +1,8 @@
 /** Types of environment variables other than URLs, each with the message for a wrong value. */
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { nameFault } from './names.ts';
+import type { NameKind } from './names.ts';
 
 export const flag = z
   .enum(['true', 'false'], { error: 'must be true or false' })
@@ -20,8 +22,15 @@ export const salt = z
 export const headerText = z.string().refine((text) => /^[!-~]([ -~]*[!-~])?$/.test(text), {
   error: 'must be printable ASCII text without blanks at its ends',
 });
+const nameText = (kind: NameKind) =>
+  headerText.superRefine((text, context) => {
+    const fault = nameFault(kind, text);
+    if (fault !== undefined) context.addIssue({ code: 'custom', message: `is refused: ${fault}` });
+  });
+
+export const model = nameText('model');
 /** A browser sends it before the first colon of its header. */
-export const userName = headerText.refine((text) => !text.includes(':'), {
+export const user = nameText('operator').refine((text) => !text.includes(':'), {
   error: 'must not contain a colon',
 });
 

@@ -1,6 +1,7 @@
 /** A tenant's budget: its status and its monthly limit. */
 import { PurserError, UsageError } from '../errors.ts';
 import type { Sql } from '../db/connect.ts';
+import { unknownName } from '../names.ts';
 import { formatUsd, parseUsd } from './money.ts';
 import { mapStoreErrors } from '../db/store-errors.ts';
 
@@ -112,7 +113,7 @@ export async function setBudget(sql: Sql, request: SetBudgetRequest): Promise<Bu
 function unknownTenant(tenantId: string): PurserError {
   return new PurserError(
     'unknown_tenant',
-    `no tenant "${tenantId.slice(0, 200)}"; add it first: purser tenants add ID --plan PLAN`,
+    `${unknownName('tenant', tenantId)}; add it first: purser tenants add ID --plan PLAN`,
     { status: 404 },
   );
 }

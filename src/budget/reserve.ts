@@ -4,6 +4,7 @@
  */
 import { PurserError } from '../errors.ts';
 import type { Queryable } from '../db/connect.ts';
+import { unknownName } from '../names.ts';
 import { BudgetExceededError } from './budget-exceeded.ts';
 import { formatUsd, parseUsd } from './money.ts';
 import type { PinnedPrice } from './pinned-price.ts';
@@ -105,7 +106,7 @@ function refusalOf(row: ReserveRow, request: ReserveRequest): PurserError {
   }
   return new PurserError(
     'unknown_tenant',
-    `no tenant "${tenantId.slice(0, 200)}"; add it first: purser tenants add ID --plan PLAN`,
+    `${unknownName('tenant', tenantId)}; add it first: purser tenants add ID --plan PLAN`,
     { status: 404, details: { class: 'fatal' } },
   );
 }

@@ -6,6 +6,7 @@
 import { randomUUID } from 'node:crypto';
 import type postgres from 'postgres';
 import { PurserError } from '../errors.ts';
+import { unknownName } from '../names.ts';
 import type { Sql, Tx } from './connect.ts';
 import type { SessionPool } from './guard/session-pool.ts';
 import { brokenLock } from './locks/broken.ts';
@@ -197,7 +198,7 @@ export async function openOperatorToken(
   if (opened === undefined) {
     throw new PurserError(
       'unknown_tenant',
-      `no tenant ${JSON.stringify(tenantId)}; add it first: purser tenants add ID --plan PLAN`,
+      `${unknownName('tenant', tenantId)}; add it first: purser tenants add ID --plan PLAN`,
     );
   }
   return token;

@@ -8,6 +8,7 @@ import type { TenantSql } from '../db/tenant.ts';
 import { PurserError } from '../errors.ts';
 import type { Llm } from '../llm/llm.ts';
 import type { Logger } from '../log.ts';
+import { nameFault } from '../names.ts';
 import { secretPathsOf } from './secret.ts';
 
 export interface EnqueueChildOptions {
@@ -119,9 +120,8 @@ export function defineHandler<S extends StandardSchemaV1>(
   const refuse = (fault: string): never => {
     throw new PurserError('invalid_handler', `handler ${JSON.stringify(type)}: ${fault}`);
   };
-  if (!/^[a-z][a-z0-9_]{0,62}$/.test(type)) {
-    refuse('type must be lower-case letters, digits and _, at most 63, e.g. "send_report"');
-  }
+  const typeFault = nameFault('job_type', type);
+  if (typeFault !== undefined) refuse(`type: ${typeFault}`);
   if (!Number.isInteger(timeoutMs) || timeoutMs < 1 || timeoutMs > maxTimeoutMs) {
     refuse(`timeoutMs must be a whole number of milliseconds from 1 to ${maxTimeoutMs}`);
   }

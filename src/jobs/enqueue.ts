@@ -5,6 +5,7 @@
 import type { Tx } from '../db/connect.ts';
 import type { TenantSql } from '../db/tenant.ts';
 import { PurserError } from '../errors.ts';
+import { nameFault } from '../names.ts';
 import { runOn } from './connection.ts';
 import type { Connection } from './connection.ts';
 import { gathererOf } from './gathered.ts';
@@ -31,11 +32,33 @@ const codes: Readonly<Record<string, string>> = {
   PU010: 'invalid_request',
 };
 
-function translate(error: unknown): unknown {
+type Names = Partial<Pick<EnqueueRequest, 'tenantId'>> & Pick<EnqueueRequest, 'jobType'>;
+
+/** What is wrong with the name that the database does not know, of the first request that has such a fault. */
+function faultOfUnknown(code: string, requests: readonly Names[]): string | undefined {
+  for (const { tenantId, jobType } of requests) {
+    const fault =
+      code === 'unknown_job_type'
+        ? nameFault('job_type', jobType)
+        : code === 'unknown_tenant' && tenantId !== undefined
+          ? nameFault('tenant', tenantId)
+          : undefined;
+    if (fault !== undefined) return fault;
+  }
+  return undefined;
+}
+
+function translate(error: unknown, requests: readonly Names[]): unknown {
   if (!(error instanceof Error) || !('code' in error)) return error;
   const code = codes[String(error.code)];
   if (code === undefined) return error;
-  const hint = 'hint' in error && typeof error.hint === 'string' ? ` (${error.hint})` : '';
+  const fault = faultOfUnknown(code, requests);
+  const hint =
+    fault !== undefined
+      ? ` (${fault})`
+      : 'hint' in error && typeof error.hint === 'string'
+        ? ` (${error.hint})`
+        : '';
   const text = error.message.replace(`${code}: `, '');
   return new PurserError(code, `${text}${hint}`, { cause: error, details: { class: 'fatal' } });
 }
@@ -63,7 +86,7 @@ export async function enqueue(connection: Connection, request: EnqueueRequest): 
     request.dedupWindowMs ?? defaultDedupWindowMs,
     request.onDuplicate ?? 'ignore',
   ];
-  const alone = () => enqueueAlone(connection, parameters);
+  const alone = () => enqueueAlone(connection, parameters, request);
   const gatherer =
     dedupKey === undefined && request.onDuplicate === undefined
       ? gathererOf(connection, (requests) => enqueueGathered(connection, requests))
@@ -80,6 +103,7 @@ export async function enqueue(connection: Connection, request: EnqueueRequest): 
 async function enqueueAlone(
   connection: Connection,
   parameters: (string | number | null)[],
+  request: Names,
 ): Promise<Enqueued> {
   try {
     const [row] = await runOn<Required<Enqueued>>(
@@ -91,7 +115,7 @@ async function enqueueAlone(
     if (row === undefined) throw new Error('purser.enqueue returned no row');
     return row;
   } catch (error) {
-    throw translate(error);
+    throw translate(error, [request]);
   }
 }
 
@@ -132,7 +156,7 @@ export async function enqueueMany(
       [serialise(requests, maxRequestsCharacters)],
     );
   } catch (error) {
-    throw translate(error);
+    throw translate(error, requests);
   }
 }
 
@@ -162,6 +186,6 @@ export async function enqueueChild(
     if (row === undefined) throw new Error('purser.enqueue_child returned no row');
     return row;
   } catch (error) {
-    throw translate(error);
+    throw translate(error, [request]);
   }
 }

@@ -5,6 +5,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Queryable, Sql } from '../db/connect.ts';
 import { codeOf, PurserError } from '../errors.ts';
+import { unknownName } from '../names.ts';
 import { listJobTypes } from './registration.ts';
 
 /** `name` is the job type or the tenant, and empty for everything. */
@@ -127,7 +128,7 @@ async function unknownTarget(
   cause?: unknown,
 ): Promise<PurserError> {
   if (scope === 'tenant') {
-    return new PurserError('unknown_tenant', `there is no tenant ${JSON.stringify(name)}`, {
+    return new PurserError('unknown_tenant', unknownName('tenant', name), {
       cause,
       status: 404,
     });
@@ -135,7 +136,7 @@ async function unknownTarget(
   const known = await listJobTypes(sql);
   return new PurserError(
     'unknown_job_type',
-    `there is no job type ${JSON.stringify(name)}; registered job types: ${known.join(', ')}`,
+    `${unknownName('job_type', name)}; registered job types: ${known.join(', ')}`,
     { cause, status: 404 },
   );
 }

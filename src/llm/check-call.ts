@@ -1,5 +1,6 @@
 /** Validates a call, in the handler's thread and again in the supervisor, which does not trust the thread. */
 import { UsageError } from '../errors.ts';
+import { nameFault } from '../names.ts';
 import type { LlmCall } from './llm.ts';
 
 /** Of system and prompt together. More than any model reads, and few enough to be copied between threads. */
@@ -7,10 +8,6 @@ export const maxCallBytes = 8 * 1024 * 1024;
 
 /** A usage report with more is an error, too (usage/reported.ts). */
 const maxOutputCap = 1e9;
-const maxModelLength = 500;
-
-const isModelName = (model: unknown): boolean =>
-  typeof model === 'string' && model.length <= maxModelLength && /^[^\p{Cc}\p{Cs}]+$/u.test(model);
 
 /** Bytes of a call's text in UTF-8. */
 export function bytesOfCall({ system, prompt }: Pick<LlmCall, 'system' | 'prompt'>): number {
@@ -32,11 +29,9 @@ export function checkCall(call: { readonly [Field in keyof LlmCall]?: unknown })
       `system and prompt have ${bytes} bytes or more together; a call has at most ${maxCallBytes}: send less evidence`,
     );
   }
-  if (model !== undefined && !isModelName(model)) {
-    throw new UsageError(
-      `model must be the name of a model, of at most ${maxModelLength} characters and without control ` +
-        'characters, or absent to use the configured one',
-    );
+  const modelFault = model === undefined ? undefined : nameFault('model', model);
+  if (modelFault !== undefined) {
+    throw new UsageError(`${modelFault}; leave model out to use the configured one`);
   }
   if (!Number.isSafeInteger(maxOutputTokens) || Number(maxOutputTokens) < 1) {
     throw new UsageError(

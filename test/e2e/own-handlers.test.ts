@@ -153,7 +153,7 @@ it.each([
   {
     name: 'type.mjs',
     text: 'export const handlers = [{ type: "Bad Type", timeoutMs: 1, maxAttempts: 1, run() {} }]',
-    says: 'handlers[0]: handler "Bad Type": type must be',
+    says: 'handlers[0]: handler "Bad Type": type: the job type "Bad Type" is not allowed: use lower-case',
   },
   {
     name: 'twice.mjs',

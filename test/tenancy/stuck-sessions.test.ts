@@ -92,7 +92,10 @@ it('an attempt whose session only waits for its token, which another session hol
     });
     expect(await terminateStuckSessions(test.sql, 0)).toBe(1);
   });
-  expect(await waiting).toMatchObject({ code: 'database_unavailable', details: { class: 'snooze' } });
+  expect(await waiting).toMatchObject({
+    code: 'database_unavailable',
+    details: { class: 'snooze' },
+  });
 });
 
 it('an attempt whose commit takes long pays nothing', async () => {

@@ -5,17 +5,15 @@
 import { createReadStream } from 'node:fs';
 import { openKeyring } from '../../crypto/open-keyring.ts';
 import { codeOf, exitCodes, PurserError, UsageError } from '../../errors.ts';
+import { nameFault, unknownName } from '../../names.ts';
 import { keyVersionToWrite } from '../../jobs/key-versions.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { inputFile } from '../terminal/input-file.ts';
-import { terminalSafe } from '../terminal/output.ts';
 import { formatTable } from '../terminal/table.ts';
-import { checkTenantId } from './tenants.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 
 const maxCredentialBytes = 65_536;
-const maxNameLength = 200;
 const foreignKeyViolation = '23503';
 
 function accountIdOf(invocation: Invocation): string {
@@ -29,10 +27,8 @@ function accountIdOf(invocation: Invocation): string {
 function nameOf(invocation: Invocation): string | null {
   const name = invocation.value('name');
   if (name === undefined) return null;
-  const unusable = name.trim() === '' || name.length > maxNameLength || !name.isWellFormed();
-  if (unusable || /[\t\n]/.test(name) || terminalSafe(name) !== name) {
-    throw new UsageError(`--name has 1 to ${maxNameLength} characters and no control characters`);
-  }
+  const fault = nameFault('account_name', name);
+  if (fault !== undefined) throw new UsageError(`--name: ${fault}`);
   return name;
 }
 
@@ -75,7 +71,7 @@ async function readCredentials(invocation: Invocation): Promise<string> {
 }
 
 async function add(invocation: Invocation): Promise<number> {
-  const tenantId = checkTenantId(invocation.required('tenant'));
+  const tenantId = invocation.required('tenant');
   const accountId = accountIdOf(invocation);
   const name = nameOf(invocation);
   const config = invocation.config();
@@ -103,7 +99,7 @@ async function add(invocation: Invocation): Promise<number> {
 }
 
 function unknownTenant(tenantId: string): PurserError {
-  return new PurserError('unknown_tenant', `there is no tenant ${JSON.stringify(tenantId)}`);
+  return new PurserError('unknown_tenant', unknownName('tenant', tenantId));
 }
 
 interface AccountRow {

@@ -3,6 +3,7 @@ import { budgetStatus, setBudget } from '../../budget/budgets.ts';
 import type { BudgetStatus } from '../../budget/budgets.ts';
 import { verifyBudgets } from '../../budget/verify.ts';
 import { exitCodes, PurserError, UsageError } from '../../errors.ts';
+import { unknownName } from '../../names.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { formatTable } from '../terminal/table.ts';
@@ -31,7 +32,7 @@ async function show(invocation: Invocation): Promise<number> {
     if (tenantId !== undefined && budgets.length === 0) {
       throw new PurserError(
         'unknown_tenant',
-        `there is no tenant ${JSON.stringify(tenantId)}; see: purser tenants list`,
+        `${unknownName('tenant', tenantId)}; see: purser tenants list`,
       );
     }
     invocation.print(invocation.flag('json') ? JSON.stringify(budgets) : tableOf(budgets));

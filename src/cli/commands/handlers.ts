@@ -2,6 +2,7 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { codeOf, exitCodes, PurserError, UsageError } from '../../errors.ts';
+import { nameFault } from '../../names.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { openRegistry } from '../../handlers/index.ts';
@@ -27,11 +28,8 @@ async function writeNew(path: string, text: string): Promise<void> {
 
 async function create(invocation: Invocation): Promise<number> {
   const type = invocation.positionals[0] ?? '';
-  if (!/^[a-z][a-z0-9_]{0,62}$/.test(type)) {
-    throw new UsageError(
-      `a job type consists of lower-case letters, digits and _, e.g. send_report, not ${JSON.stringify(type)}`,
-    );
-  }
+  const fault = nameFault('job_type', type);
+  if (fault !== undefined) throw new UsageError(fault);
   const folder = invocation.value('dir') ?? '.';
   const base = type.replaceAll('_', '-');
   const modulePath = join(folder, `${base}.mjs`);

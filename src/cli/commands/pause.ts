@@ -12,7 +12,6 @@ import { jsonOption } from '../terminal/command.ts';
 import { byOption, operatorRecord, reasonOption } from '../terminal/operator-options.ts';
 import { pauseTitle, resumeCommand } from '../reports/pauses.ts';
 import { formatTable } from '../terminal/table.ts';
-import { checkTenantId } from './tenants.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 import type { CommandServices } from '../runtime/with-database.ts';
 
@@ -26,7 +25,7 @@ function targetOf(invocation: Invocation): PauseTarget {
   if ([jobType !== undefined, tenantId !== undefined, all].filter(Boolean).length !== 1) {
     throw new UsageError('name one target: --type TYPE, --tenant T or --all');
   }
-  if (tenantId !== undefined) return { scope: 'tenant', name: checkTenantId(tenantId) };
+  if (tenantId !== undefined) return { scope: 'tenant', name: tenantId };
   if (jobType === undefined) return { scope: 'all', name: '' };
   if (jobType === '') throw new UsageError('--type must name a job type');
   return { scope: 'job_type', name: jobType };

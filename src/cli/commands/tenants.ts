@@ -1,46 +1,29 @@
 /** `purser tenants add|list|set-plan`. */
 import { codeOf, exitCodes, PurserError, UsageError } from '../../errors.ts';
-import { spreadsheetFault } from '../../spreadsheet-ids.ts';
+import { nameFault, unknownName } from '../../names.ts';
 import type { Queryable } from '../../db/connect.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
-import { terminalSafe } from '../terminal/output.ts';
 import { formatTable } from '../terminal/table.ts';
 import { insertTenant, refuseSimilar } from '../runtime/add-tenant.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 
-const maxIdLength = 200;
-
-/** Throws a usage error for an id that Postgres cannot store or a terminal cannot show. */
-export function checkTenantId(id: string): string {
-  const unusable = id.trim() === '' || id.length > maxIdLength || terminalSafe(id) !== id;
-  if (unusable || /[\t\n]/.test(id) || !id.isWellFormed()) {
-    throw new UsageError(
-      `a tenant id has 1 to ${maxIdLength} characters, no control characters, and is not only spaces; got ${id.length} characters`,
-    );
-  }
-  const fault = spreadsheetFault(id);
-  if (fault !== undefined) throw new UsageError(fault);
-  return id;
-}
-
-const checkViolation = '23514';
 const foreignKeyViolation = '23503';
 
 async function planError(sql: Queryable, plan: string, error: unknown): Promise<unknown> {
-  if (codeOf(error) === checkViolation)
-    return new UsageError('the database refused this tenant id');
   if (codeOf(error) !== foreignKeyViolation) return error;
   const plans = await sql<
     { plan: string }[]
   >`select plan from public.plans order by monthly_limit_usd`;
   return new UsageError(
-    `there is no plan ${JSON.stringify(plan)}; use ${plans.map((row) => row.plan).join(', ')}`,
+    `${unknownName('plan', plan)}; use ${plans.map((row) => row.plan).join(', ')}`,
   );
 }
 
 async function add(invocation: Invocation): Promise<number> {
-  const id = checkTenantId(invocation.positionals[0] ?? '');
+  const id = invocation.positionals[0] ?? '';
+  const fault = nameFault('tenant', id);
+  if (fault !== undefined) throw new UsageError(fault);
   const plan = invocation.value('plan') ?? 'free';
   return withDatabase(invocation.config(), async ({ database }) => {
     const sql = database.system;
@@ -68,7 +51,7 @@ async function setPlan(invocation: Invocation): Promise<number> {
       },
     );
     if (changed.length === 0) {
-      throw new PurserError('unknown_tenant', `there is no tenant ${JSON.stringify(id)}`);
+      throw new PurserError('unknown_tenant', unknownName('tenant', id));
     }
     invocation.print(`tenant ${id} now has plan ${plan}`);
     return exitCodes.ok;

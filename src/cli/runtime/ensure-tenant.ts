@@ -3,10 +3,10 @@
  * ready, for at most 10 minutes.
  */
 import type { Queryable, Sql } from '../../db/connect.ts';
-import { PurserError } from '../../errors.ts';
+import { PurserError, UsageError } from '../../errors.ts';
+import { isStorable, nameFault, unknownName } from '../../names.ts';
 import { delayFirstRuns } from '../../schedules/first-run.ts';
 import { insertTenant, refuseSimilar } from './add-tenant.ts';
-import { checkTenantId } from '../commands/tenants.ts';
 
 const firstRunDelayMs = 600_000;
 
@@ -16,21 +16,27 @@ export interface EnsureTenantOptions {
   readonly lastActiveAt?: Date | undefined;
 }
 
-/** Returns whether the tenant was added. Throws `unknown_tenant` when it does not exist and `create` is false. */
+/**
+ * Returns whether the tenant was added. Throws `unknown_tenant` when it does not exist and `create` is false, and a
+ * usage error for an id that a new tenant may not have.
+ */
 export async function ensureTenant(
   sql: Sql,
   tenantId: string,
   options: EnsureTenantOptions,
 ): Promise<boolean> {
-  checkTenantId(tenantId);
+  const [known] = isStorable(tenantId)
+    ? await sql`select from public.tenants where id = ${tenantId}`
+    : [];
+  if (known !== undefined) return false;
   if (!options.create) {
-    const [known] = await sql`select from public.tenants where id = ${tenantId}`;
-    if (known !== undefined) return false;
     throw new PurserError(
       'unknown_tenant',
-      `there is no tenant ${JSON.stringify(tenantId)}; add it, or use --create-tenants`,
+      `${unknownName('tenant', tenantId)}; add it, or use --create-tenants`,
     );
   }
+  const fault = nameFault('tenant', tenantId);
+  if (fault !== undefined) throw new UsageError(fault);
   const tenant = {
     id: tenantId,
     plan: options.plan ?? 'free',

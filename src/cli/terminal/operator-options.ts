@@ -1,6 +1,7 @@
 /** The options `--by` and `--reason`, which are recorded with an operator's action. */
 import { UsageError } from '../../errors.ts';
 import type { Invocation, OptionSpec } from './command.ts';
+import { nameFault } from '../../names.ts';
 import { operatorName } from './operator-name.ts';
 import { terminalSafe } from './output.ts';
 
@@ -18,14 +19,14 @@ export const reasonOption = {
 } satisfies OptionSpec;
 
 /** Throws a usage error for an empty text, or one with characters that a terminal cannot show. */
-function recordable(text: string, option: string, example: string): string {
+function reasonOf(text: string): string {
   const trimmed = text.trim();
   if (trimmed === '')
-    throw new UsageError(`--${option} must not be empty, e.g. --${option} "${example}"`);
+    throw new UsageError(`--reason must not be empty, e.g. --reason "provider is down"`);
   const plain = terminalSafe(trimmed) === trimmed && !/[\t\n]/.test(trimmed);
   if (trimmed.length > maxLength || !plain || !trimmed.isWellFormed()) {
     throw new UsageError(
-      `--${option} must be one line of at most ${maxLength} characters without control characters`,
+      `--reason must be one line of at most ${maxLength} characters without control characters`,
     );
   }
   return trimmed;
@@ -34,12 +35,20 @@ function recordable(text: string, option: string, example: string): string {
 /** `--reason` and `--by`, checked. */
 export function operatorRecord(invocation: Invocation): { reason: string; by: string } {
   return {
-    reason: recordable(invocation.required('reason'), 'reason', 'provider is down'),
+    reason: reasonOf(invocation.required('reason')),
     by: byName(invocation),
   };
 }
 
 /** `--by` alone, for actions that need no reason. */
 export function byName(invocation: Invocation): string {
-  return recordable(invocation.value('by') ?? operatorName(), 'by', 'alice');
+  const given = invocation.value('by');
+  const name = given ?? operatorName();
+  const fault = nameFault('operator', name);
+  if (fault === undefined) return name;
+  throw new UsageError(
+    given === undefined
+      ? `${fault}. This is your login on this machine; give another name with --by, e.g. --by alice`
+      : `--by: ${fault}, e.g. --by alice`,
+  );
 }

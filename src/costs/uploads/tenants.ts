@@ -6,7 +6,6 @@ import { createHash } from 'node:crypto';
 import type { Sql } from '../../db/connect.ts';
 import { closeOperatorToken, openOperatorToken, tenantSql } from '../../db/tenant.ts';
 import { messageOf, PurserError } from '../../errors.ts';
-import { spreadsheetFault } from '../../spreadsheet-ids.ts';
 import { csvRecords } from '../exports/csv-records.ts';
 import type { CsvRecord } from '../exports/csv-records.ts';
 import { lineColumnName } from '../exports/format.ts';
@@ -79,12 +78,6 @@ function findColumn(header: readonly (string | null)[], column: string): number 
   );
 }
 
-function idFault(value: string): string | null {
-  if (value.length > 200) return `${value.length} characters; a tenant's id has at most 200`;
-  if (/\p{Cc}/u.test(value)) return "holds control characters; a tenant's id has none";
-  return spreadsheetFault(value) ?? null;
-}
-
 /**
  * Uploads an export of many tenants. Throws what `uploadFile` throws, and `unknown_column`; every
  * upload that was begun is then marked failed.
@@ -133,10 +126,9 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
   const destinationOf = async (tenantId: string): Promise<Destination | { refused: string }> => {
     const known = destinations.get(tenantId);
     if (known !== undefined) return known;
-    const fault = idFault(tenantId);
     let found: Destination | { refused: string };
     try {
-      found = fault === null ? await openDestination(tenantId) : { refused: fault };
+      found = await openDestination(tenantId);
     } catch (error) {
       if (!(error instanceof PurserError)) throw error;
       found = { refused: error.message };

@@ -8,6 +8,7 @@ import type { SweepStatementOptions } from '../../db/row-faults.ts';
 import { closeOperatorToken, openOperatorToken, tenantSql } from '../../db/tenant.ts';
 import type { TenantPool, TenantSql } from '../../db/tenant.ts';
 import { messageOf, UsageError } from '../../errors.ts';
+import { nameFault } from '../../names.ts';
 import type { FormatChoice } from '../exports/formats.ts';
 import { exportBytes, summariseExport } from './export-parts.ts';
 import type { ExportSummary } from './export-parts.ts';
@@ -53,13 +54,12 @@ export interface UploadResult {
 
 const sessionTtlMs = 24 * 3_600_000;
 
-/** The source as it is stored. Throws `usage` for a name with control characters or of a wrong length. */
+/** The source as it is stored. Throws `usage` for one that is not allowed. */
 export function checkSource(source: string | undefined): string | null {
   if (source === undefined) return null;
-  if (source.length >= 1 && source.length <= 200 && !/\p{Cc}/u.test(source)) return source;
-  throw new UsageError(
-    `the source ${JSON.stringify(source.slice(0, 40))} must have 1 to 200 characters and no control characters`,
-  );
+  const fault = nameFault('source', source);
+  if (fault !== undefined) throw new UsageError(fault);
+  return source;
 }
 
 /** What an upload's row says of the export. */

@@ -161,7 +161,7 @@ it('stops reading an endless input', async () => {
 
 it.each([
   [['--account-id', '12345'], 'must be the 12 digits of an AWS account'],
-  [[...account, '--name', 'a\nb'], '--name has 1 to 200 characters'],
+  [[...account, '--name', 'a\nb'], '--name: the account name "a\\nb" has a control character'],
   [[...account, 'AKIA'], 'unexpected argument'],
 ])('refuses %j as wrong usage', async (args, says) => {
   const invoke = invokeWith(env, [Buffer.from(secret)]);

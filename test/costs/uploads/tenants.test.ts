@@ -1,3 +1,4 @@
+import { ensureTenant } from '../../../src/cli/runtime/ensure-tenant.ts';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Tx } from '../../../src/db/connect.ts';
 import { PurserError } from '../../../src/errors.ts';
@@ -32,8 +33,8 @@ function split(path: string, more: Partial<SplitRequest> = {}): Promise<SplitRes
     database: bench.database,
     path,
     column: 'SubAccountId',
-    ensureTenant: async (_sql, id) => {
-      await bench.addTenant(id);
+    ensureTenant: async (sql, id) => {
+      await ensureTenant(sql, id, { create: true });
     },
     onReady: noJob,
     ...more,
@@ -106,9 +107,9 @@ it('reports every rejected row: without tenant, of a refused tenant, with a wron
   const rows = fileOf(['a3:1', ':2', 'NULL:3', 'refused:4', `${'x'.repeat(201)}:5`]);
   const path = await bench.file('lost.csv', `${rows}only,three,fields\n`);
   const result = await split(path, {
-    ensureTenant: async (_sql, id) => {
+    ensureTenant: async (sql, id) => {
       if (id === 'refused') throw new PurserError('unknown_tenant', 'no tenant "refused"');
-      await bench.addTenant(id);
+      await ensureTenant(sql, id, { create: true });
     },
   });
   expect(result).toMatchObject({ rows: 1, errors: 5 });
@@ -116,7 +117,11 @@ it('reports every rejected row: without tenant, of a refused tenant, with a wron
     { line: 3, column: 'SubAccountId', reason: 'no value: the row has no tenant' },
     { line: 4, column: 'SubAccountId', reason: 'no value: the row has no tenant' },
     { line: 5, column: 'SubAccountId', reason: 'no tenant "refused"' },
-    { line: 6, column: 'SubAccountId', reason: expect.stringContaining('201 characters') },
+    {
+      line: 6,
+      column: 'SubAccountId',
+      reason: expect.stringContaining('is longer than 200 characters'),
+    },
     { line: 7, column: null, reason: expect.stringContaining('3 fields') },
   ]);
 });
@@ -131,7 +136,9 @@ it('rejects rows of a tenant whose id a spreadsheet has changed', async () => {
   expect(result.faults[0]).toEqual({
     line: 2,
     column: 'SubAccountId',
-    reason: expect.stringMatching(/^"1.23457E\+12" is an id that a spreadsheet has changed/),
+    reason: expect.stringMatching(
+      /^the tenant id "1.23457E\+12" is an id that a spreadsheet has changed/,
+    ),
   });
 });
 

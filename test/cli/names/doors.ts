@@ -1,0 +1,152 @@
+/** How each door of src/names.ts is tried: with one name, resolving to the text of its refusal, if it refuses. */
+import { byName } from '../../../src/cli/terminal/operator-options.ts';
+import type { Invocation } from '../../../src/cli/terminal/command.ts';
+import { ensureTenant } from '../../../src/cli/runtime/ensure-tenant.ts';
+import { loadConfig } from '../../../src/config.ts';
+import { checkSource } from '../../../src/costs/uploads/uploads.ts';
+import type { Sql } from '../../../src/db/connect.ts';
+import { messageOf } from '../../../src/errors.ts';
+import { defineHandler } from '../../../src/handlers/define.ts';
+import { checkCall } from '../../../src/llm/check-call.ts';
+import { isStorable } from '../../../src/names.ts';
+import { z } from 'zod';
+import type { Invoke } from '../in-process.ts';
+
+export interface DoorContext {
+  readonly sql: Sql;
+  readonly invoke: Invoke;
+  readonly folder: string;
+}
+
+type Door = (context: DoorContext, name: string) => Promise<string | undefined>;
+
+const of =
+  (run: (context: DoorContext, name: string) => unknown): Door =>
+  async (context, name) => {
+    try {
+      await run(context, name);
+      return undefined;
+    } catch (error) {
+      return messageOf(error);
+    }
+  };
+
+/** A command refuses the name if its error is about `thing`. */
+const command =
+  (thing: string, args: (name: string, folder: string) => string[]): Door =>
+  async ({ invoke, folder }, name) => {
+    const { code, err } = await invoke(...args(name, folder));
+    return code !== 0 && err.includes(thing) ? err : undefined;
+  };
+
+/** In a transaction that is rolled back, with a tenant `t`. */
+const column = (insert: (tx: Sql, name: string) => PromiseLike<unknown>): Door =>
+  of(async ({ sql }, name) => {
+    class Taken extends Error {}
+    await sql
+      .begin(async (tx) => {
+        await insert(tx as unknown as Sql, name);
+        throw new Taken();
+      })
+      .catch((error: unknown) => {
+        if (!(error instanceof Taken)) throw error;
+      });
+  });
+
+const variable = (name: string): Door =>
+  of((_context, value) => {
+    // A variable without a value is not set.
+    if (value === '') throw new Error(`${name} is not set`);
+    return loadConfig({
+      DASHBOARD_PASSWORD: 'correct horse',
+      DASHBOARD_USER: 'me',
+      [name]: value,
+    });
+  });
+
+export const triedDoors: Readonly<Record<string, Door>> = {
+  'cli/commands/tenants.ts add': command('tenant id', (name) => ['tenants', 'add', '--', name]),
+  'cli/runtime/ensure-tenant.ts ensureTenant': of(async ({ sql }, name) => {
+    if (isStorable(name)) await sql`delete from tenants where id = ${name}`;
+    return ensureTenant(sql, name, { create: true });
+  }),
+  'handlers/define.ts defineHandler': of((_context, type) =>
+    defineHandler({
+      type,
+      timeoutMs: 1,
+      maxAttempts: 1,
+      payload: z.object({}),
+      run: () => Promise.resolve(),
+    }),
+  ),
+  'cli/commands/handlers.ts create': command('job type', (name, folder) => [
+    'handlers',
+    'new',
+    '--dir',
+    folder,
+    '--',
+    name,
+  ]),
+  'cli/terminal/operator-options.ts byName': of((_context, name) =>
+    byName({ value: () => name } as unknown as Invocation),
+  ),
+  'cli/commands/accounts.ts nameOf': command('account name', (name) => [
+    'accounts',
+    'add',
+    '--tenant=t',
+    '--account-id=123456789012',
+    `--name=${name}`,
+  ]),
+  'costs/uploads/uploads.ts checkSource': of((_context, name) => checkSource(name)),
+  'llm/check-call.ts checkCall': of((_context, model) =>
+    checkCall({ system: '', prompt: '', model, maxOutputTokens: 1 }),
+  ),
+  DASHBOARD_USER: variable('DASHBOARD_USER'),
+  LLM_MODEL: variable('LLM_MODEL'),
+  'public.tenants.id': column(async (tx, name) => {
+    await tx`delete from tenants where id = ${name}`;
+    await tx`insert into tenants (id) values (${name})`;
+  }),
+  'public.plans.plan': column((tx, name) => tx`insert into plans values (${name}, 1)`),
+  'public.job_types.job_type': column(
+    (tx, name) =>
+      tx`insert into job_types (job_type, timeout_ms, max_attempts) values (${name}, 1, 1)`,
+  ),
+  'public.schedules.cohort': column(
+    (tx, name) => tx`
+      insert into schedules (job_type, cohort, cron) values ('known_type', ${name}, '0 * * * *')`,
+  ),
+  'public.pauses.by': column(
+    (tx, name) => tx`
+      insert into pauses (scope, name, reason, by) values ('tenant', 't', 'x', ${name})`,
+  ),
+  'public.aws_accounts.account_id': column(
+    (tx, name) => tx`
+      insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
+      values ('t', ${name}, 'x', 1)`,
+  ),
+  'public.aws_accounts.name': column(
+    (tx, name) => tx`
+      insert into aws_accounts (tenant_id, account_id, name, credentials, encryption_key_version)
+      values ('t', 'x', ${name}, 'x', 1)`,
+  ),
+  'public.api_integrations.kind': column(
+    (tx, name) => tx`
+      insert into api_integrations (tenant_id, kind, name, credentials, encryption_key_version)
+      values ('t', ${name}, 'x', 'x', 1)`,
+  ),
+  'public.api_integrations.name': column(
+    (tx, name) => tx`
+      insert into api_integrations (tenant_id, kind, name, credentials, encryption_key_version)
+      values ('t', 'x', ${name}, 'x', 1)`,
+  ),
+  'public.ingest_uploads.source': column(
+    (tx, name) => tx`
+      insert into ingest_uploads (tenant_id, source, file_name, file_hash)
+      values ('t', ${name}, 'x', repeat('0', 64))`,
+  ),
+  'public.llm_prices.model': column(
+    (tx, name) => tx`
+      insert into llm_prices (model, input_usd_per_mtok, output_usd_per_mtok) values (${name}, 1, 1)`,
+  ),
+};
