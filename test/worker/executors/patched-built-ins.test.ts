@@ -21,6 +21,26 @@ const patches: Readonly<Record<string, readonly [change: string, isThere: string
     '!fetch.toString().includes("input")',
   ],
   'globalThis.Headers': ['globalThis.Headers = class Mine {}', 'Headers.name === "Mine"'],
+  'Headers.prototype.get': [
+    'Headers.prototype.get = () => "mine"',
+    'new Headers().get("x") === "mine"',
+  ],
+  'Response.prototype.json': [
+    'Response.prototype.json = async () => "mine"',
+    '(await Response.json(1).json()) === "mine"',
+  ],
+  'FormData.prototype.append': [
+    'FormData.prototype.append = () => {}',
+    'FormData.prototype.append.length === 0',
+  ],
+  'Request.prototype.url': [
+    'Object.defineProperty(Request.prototype, "url", { get: () => "mine", configurable: true })',
+    'new Request("http://x").url === "mine"',
+  ],
+  'ReadableStream.prototype.tee': [
+    'delete ReadableStream.prototype.tee',
+    'ReadableStream.prototype.tee === undefined',
+  ],
   'Object.prototype.x': ['Object.prototype.x = 1', '"x" in {}'],
   'Date.now': ['Date.now = () => 7', 'Date.now() === 7'],
   'globalThis.setTimeout': ['globalThis.setTimeout = () => 7', 'setTimeout.length === 0'],

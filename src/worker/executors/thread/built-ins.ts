@@ -5,6 +5,7 @@
  */
 import { getBuiltinModule } from 'node:process';
 import { runInNewContext } from 'node:vm';
+import { watchLazyGlobals } from './lazy-globals.ts';
 
 const { getOwnPropertyDescriptor, getPrototypeOf, ownKeys, apply, has } = Reflect;
 
@@ -47,7 +48,7 @@ const modules = [
   'zlib',
 ] as const;
 
-/** Globals behind a getter that are worth loading; others are loaded when they are first read, which is no change. */
+/** Globals behind a getter that are loaded anyway; others are watched from when they are first read. */
 const readGlobals: ReadonlySet<PropertyKey> = new Set([
   'process',
   'Buffer',
@@ -82,12 +83,14 @@ function syntaxObjects(): Readonly<Record<string, object>> {
 export class BuiltIns {
   readonly #holders: Holder[] = [];
   readonly #seen = new Set<object>();
+  #accepted = false;
 
   /** Before any handler's code is loaded. */
   constructor() {
     const ofLanguage = new Set<PropertyKey>(
       ownKeys(Object(runInNewContext('globalThis'))).filter((key) => key !== 'console'),
     );
+    watchLazyGlobals(readGlobals, (key, value) => this.#loaded(key, value));
     this.#add('globalThis', globalThis, false);
     for (const key of ownKeys(globalThis)) {
       const value: unknown = readGlobals.has(key)
@@ -109,7 +112,14 @@ export class BuiltIns {
 
   /** What is there now is right: patches that the handlers' module made while it loaded are its own. */
   accept(): void {
-    for (const holder of this.#holders) {
+    this.#accepted = true;
+    this.#acceptFrom(0);
+  }
+
+  #acceptFrom(first: number): void {
+    for (let i = first; i < this.#holders.length; i += 1) {
+      const holder = this.#holders[i];
+      if (holder === undefined) continue;
       const { object, known } = holder;
       holder.keys.length = 0;
       holder.values.length = 0;
@@ -140,6 +150,14 @@ export class BuiltIns {
       if (holder !== undefined && key !== undefined) return `${holder.name}${nameOf(key)}`;
     }
     return undefined;
+  }
+
+  /** Nobody has it yet: it is as Node made it. */
+  #loaded(key: PropertyKey, value: unknown): void {
+    if (!isObject(value) || this.#seen.has(value)) return;
+    const first = this.#holders.length;
+    this.#addWithPrototypes(String(key), value, false);
+    if (this.#accepted) this.#acceptFrom(first);
   }
 
   #addWithPrototypes(name: string, object: object, isClosed: boolean): void {
