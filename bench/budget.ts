@@ -15,6 +15,8 @@ import { connect } from '../src/db/connect.ts';
 import type { Sql } from '../src/db/connect.ts';
 import { startEmbeddedPostgres } from '../src/db/embedded/embedded.ts';
 import { migrateUp } from '../src/db/migrate.ts';
+import { newToken } from '../src/jobs/attempts.ts';
+import { insertAttempt } from '../test/support/tenants.ts';
 
 const LIMIT_MS = 100;
 const WARM_UP = 300;
@@ -157,11 +159,9 @@ async function measure(
   clients: number,
   call: Call,
 ): Promise<BenchRow> {
-  const attempt = { tenantId: randomUUID(), jobId: '1', attempt: 1, token: randomUUID() };
+  const attempt = { tenantId: randomUUID(), jobId: '1', attempt: 1, token: newToken('1') };
   await sql`insert into tenants (id, plan) values (${attempt.tenantId}, 'enterprise')`;
-  await sql`
-    insert into purser.context_tokens (token, tenant_id, job_id, attempt)
-    values (${attempt.token}, ${attempt.tenantId}, 1, 1)`;
+  await insertAttempt(sql, attempt);
   await reserveAndSettle(sql, attempt);
   await spread(WARM_UP, clients, () => call(sql, attempt));
   const startedMs = performance.now();

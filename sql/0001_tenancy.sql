@@ -57,20 +57,22 @@ create function purser.has_token() returns boolean language sql stable as $$
   select coalesce(pg_catalog.current_setting('purser.token', true), '') <> ''
 $$;
 
--- One row per running attempt, and per open operator's door (job_id is null, expires_at is set).
--- The tenant role cannot read it; its only way in is purser.current_tenant().
-create table purser.context_tokens (
+-- One row per open operator's door. The token of a running attempt stands in its row of in_flight (0003_jobs). The
+-- tenant role cannot read either; its only way in is purser.current_tenant().
+create table purser.operator_tokens (
   token uuid primary key,
   tenant_id text not null,
-  job_id bigint,
-  attempt integer,
-  expires_at timestamptz,
-  created_at timestamptz not null default now(),
-  check ((job_id is null) = (attempt is null)),
-  check (job_id is not null or expires_at is not null)
+  expires_at timestamptz not null,
+  created_at timestamptz not null default now()
 );
-create index ix_context_tokens_job_id on purser.context_tokens (job_id) where job_id is not null;
-create index ix_context_tokens_expires_at on purser.context_tokens (expires_at) where expires_at is not null;
+create index ix_operator_tokens_expires_at on purser.operator_tokens (expires_at);
+
+-- The token of an attempt begins with the id of its job, so that its row is found by primary key; the other 64 bits
+-- are random. The id of a token of another kind is the id of no job with that token.
+-- Without a search path of its own, so that the planner puts it into the statements.
+create function purser.job_of_token(p_token uuid) returns bigint language sql immutable as $$
+  select ('x' || pg_catalog.left(pg_catalog.replace(p_token::text, '-', ''), 16))::pg_catalog.bit(64)::bigint
+$$;
 
 create function purser.token_from_session() returns uuid
 language plpgsql stable set search_path = pg_catalog, pg_temp as $$
@@ -92,8 +94,12 @@ declare
   v_token uuid := purser.token_from_session();
   v_tenant_id text;
 begin
-  select tenant_id into v_tenant_id from purser.context_tokens
-  where token = v_token and (expires_at is null or expires_at > clock_timestamp());
+  select f.tenant_id into v_tenant_id from purser.in_flight f
+  where f.job_id = purser.job_of_token(v_token) and f.token = v_token;
+  if v_tenant_id is null then
+    select o.tenant_id into v_tenant_id from purser.operator_tokens o
+    where o.token = v_token and o.expires_at > clock_timestamp();
+  end if;
   if v_tenant_id is null then
     raise exception 'rls_enforcement_failed: the tenant context is forged or no longer valid'
       using errcode = 'PU001', hint = 'The attempt ended or was taken over; its effects are refused.';
@@ -102,17 +108,20 @@ begin
 end
 $$;
 
--- Last statement of every tenant transaction. FOR SHARE: whoever ends the attempt deletes the row and
--- so waits for this commit, or was first, and then nothing is found here.
+-- Last statement of every tenant transaction. FOR KEY SHARE: whoever ends the attempt deletes the row and so waits for
+-- this commit, or was first, and then nothing is found here; a renewal of the lease and a wish to cancel do not wait.
 create function purser.commit_fence() returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, public, purser, pg_temp as $$
 declare
   v_token uuid := purser.token_from_session();
 begin
-  perform 1 from purser.context_tokens
-  where token = v_token and (expires_at is null or expires_at > clock_timestamp())
-  for share;
+  perform from purser.in_flight f
+  where f.job_id = purser.job_of_token(v_token) and f.token = v_token
+  for key share;
+  if not found then
+    perform from purser.operator_tokens o where o.token = v_token and o.expires_at > clock_timestamp() for key share;
+  end if;
   if not found then
     raise exception 'stale_token: this attempt ended or was taken over; its effects are rolled back'
       using errcode = 'PU002';
@@ -311,7 +320,7 @@ begin
 end
 $$;
 
-select purser.protect_table('purser.context_tokens', '');
+select purser.protect_table('purser.operator_tokens', '');
 select purser.allow_tenant('purser.token_from_session()');
 select purser.allow_tenant('purser.current_tenant()');
 select purser.allow_tenant('purser.commit_fence()');

@@ -1,6 +1,6 @@
 -- The functions on jobs: enqueue in all its forms, dispatch, and the begin and end of attempts. Dispatch and what every
 -- attempt passes through have plans that do not depend on what the tables held when a session planned them: a generic
--- plan, every row found by its key. A plan that was made while background_jobs was empty would read the whole table at
+-- plan, every row found by its key. A plan that was made while a table was empty would read the whole table at
 -- each begin and end for as long as its session lived. Up to Postgres 17 a switched-off kind of plan costs so much that
 -- the server would compile the statement at each call, hence jit = off. The pauses that dispatch obeys are in
 -- 0010_operators.
@@ -21,6 +21,91 @@ returns text language sql stable set search_path = pg_catalog, pg_temp as $$
     when p_dedup_window is null or p_dedup_window < interval '0' or p_dedup_window > interval '10 years'
       then 'the dedup window must be from nothing to 10 years'
   end
+$$;
+
+-- A new job in the table of its state.
+create function purser.make_job(
+  p_id bigint, p_tenant_id text, p_type public.job_types, p_payload jsonb, p_dedup_key text, p_run_at timestamptz,
+  p_priority integer, p_origin jsonb, p_replay_of bigint default null)
+returns void language plpgsql volatile set search_path = pg_catalog, public, purser, pg_temp as $$
+declare
+  v_give_up_at timestamptz := p_run_at + p_type.give_up_after_ms * interval '1 millisecond';
+begin
+  insert into public.jobs
+    (id, tenant_id, job_type, payload, dedup_key, max_attempts, priority, scheduled_for, origin, replay_of)
+  values (p_id, p_tenant_id, p_type.job_type, p_payload, p_dedup_key, p_type.max_attempts, p_priority, p_run_at,
+    p_origin, p_replay_of);
+  if p_run_at <= now() then
+    insert into purser.waiting (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, payload_bytes)
+    values (p_id, p_tenant_id, p_type.job_type, p_priority, p_run_at, v_give_up_at, octet_length(p_payload::text));
+  else
+    insert into purser.later (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, payload_bytes)
+    values (p_id, p_tenant_id, p_type.job_type, p_priority, p_run_at, v_give_up_at, octet_length(p_payload::text));
+  end if;
+end
+$$;
+
+-- Gives a waiting job another payload, time and priority; false if it does not wait any more. Each round has a new
+-- snapshot: a job that moves from later to waiting at this moment is in neither.
+create function purser.replace_waiting(
+  p_id bigint, p_payload jsonb, p_run_at timestamptz, p_priority integer, p_give_up_at timestamptz)
+returns boolean language plpgsql volatile set search_path = pg_catalog, public, purser, pg_temp as $$
+declare
+  v_row purser.waiting;
+begin
+  for v_try in 1 .. 100 loop
+    delete from purser.waiting w where w.job_id = p_id returning w.* into v_row;
+    if not found then
+      delete from purser.later l where l.job_id = p_id returning l.* into v_row;
+    end if;
+    exit when found;
+    if exists (select from purser.in_flight f where f.job_id = p_id)
+        or exists (select from purser.parked p where p.job_id = p_id)
+        or not exists (select from public.jobs j where j.id = p_id and j.outcome is null) then
+      return false;
+    end if;
+  end loop;
+  if v_row.job_id is null then
+    return false;
+  end if;
+  update public.jobs j set payload = p_payload, priority = p_priority, scheduled_for = p_run_at where j.id = p_id;
+  v_row.priority := p_priority;
+  v_row.scheduled_for := p_run_at;
+  v_row.give_up_at := p_give_up_at;
+  v_row.payload_bytes := octet_length(p_payload::text);
+  if p_run_at <= now() then
+    insert into purser.waiting select v_row.*;
+  else
+    insert into purser.later select v_row.*;
+  end if;
+  return true;
+end
+$$;
+
+-- A new job like this dead letter, which is then no longer listed; null if it is no dead letter, was discarded, or was
+-- replayed before.
+create function purser.replay_dead_letter(p_job_id bigint, p_operator text, p_source text) returns bigint
+language plpgsql volatile set search_path = pg_catalog, public, purser, pg_temp as $$
+declare
+  v_dead public.jobs;
+  v_type public.job_types;
+  v_id bigint;
+begin
+  select j.* into v_dead from public.jobs j
+  where j.id = p_job_id and j.outcome = 'dead_letter' and j.discarded_at is null for no key update;
+  if not found or exists (select from public.jobs j where j.replay_of = p_job_id) then
+    return null;
+  end if;
+  perform from public.tenants t where t.id = v_dead.tenant_id for key share;
+  select * into v_type from public.job_types t where t.job_type = v_dead.job_type;
+  v_id := nextval('public.jobs_id_seq');
+  perform purser.make_job(v_id, v_dead.tenant_id, v_type, v_dead.payload, null, now(), v_dead.priority,
+    jsonb_build_object('replay_of', p_job_id::text, 'by', p_operator, 'source', p_source), p_job_id);
+  delete from purser.dead_letters d where d.job_id = p_job_id;
+  return v_id;
+exception when unique_violation then
+  return null;
+end
 $$;
 
 -- The one way in. Never talks to a queue; runs in the caller's transaction. p_dedup_window: how long the
@@ -69,7 +154,7 @@ begin
       hint = 'Store the data and pass its id.';
   end if;
 
-  job_id := nextval(pg_get_serial_sequence('public.background_jobs', 'id'));
+  job_id := nextval('public.jobs_id_seq');
   created := true;
   replaced := false;
   if p_on_duplicate not in ('ignore', 'replace', 'reject') then
@@ -81,7 +166,7 @@ begin
     on conflict on constraint job_keys_pkey do update
       set job_id = excluded.job_id, expires_at = excluded.expires_at
       where k.expires_at <= now()
-        and not exists (select from public.background_jobs j where j.id = k.job_id and j.finished_at is null);
+        and not exists (select from public.jobs j where j.id = k.job_id and j.outcome is null);
     if not found then
       created := false;
       select k.job_id into enqueue.job_id from public.job_keys k
@@ -90,19 +175,13 @@ begin
         raise exception 'duplicate_job: job % of type % has the dedup key "%"', enqueue.job_id, p_job_type, p_dedup_key
           using errcode = 'PU008', hint = 'Wait until it has ended and its window is over, or ignore it.';
       elsif p_on_duplicate = 'replace' then
-        update public.background_jobs j
-        set payload = p_payload, priority = p_priority, scheduled_for = v_run_at,
-            give_up_at = v_run_at + v_type.give_up_after_ms * interval '1 millisecond'
-        where j.id = enqueue.job_id and j.state in ('pending', 'failed');
-        replaced := found;
+        replaced := purser.replace_waiting(enqueue.job_id, p_payload, v_run_at, p_priority,
+          v_run_at + v_type.give_up_after_ms * interval '1 millisecond');
       end if;
       return;
     end if;
   end if;
-  insert into public.background_jobs
-    (id, tenant_id, job_type, payload, dedup_key, max_attempts, priority, scheduled_for, give_up_at, state_detail)
-  values (enqueue.job_id, p_tenant_id, p_job_type, p_payload, p_dedup_key, v_type.max_attempts, p_priority,
-    v_run_at, v_run_at + v_type.give_up_after_ms * interval '1 millisecond', p_detail);
+  perform purser.make_job(enqueue.job_id, p_tenant_id, v_type, p_payload, p_dedup_key, v_run_at, p_priority, p_detail);
 end
 $$;
 
@@ -128,6 +207,10 @@ begin
   if jsonb_typeof(p_requests) is distinct from 'array' then
     raise exception 'invalid_request: the requests must be a JSON array of objects' using errcode = 'PU010';
   end if;
+  -- In one order for all callers. A tenant that is deleted at this moment is unknown to the next statement.
+  perform from public.tenants t
+  where t.id in (select e.item->>'tenantId' from jsonb_array_elements(p_requests) e (item))
+  order by t.id for key share;
   select r.place, r.tenant_id, r.job_type, t.id as known_tenant, y.job_type as known_type, r.payload,
          purser.request_fault(r.dedup_key, r.priority, r.run_at, interval '0') as fault into v_bad
   from purser.enqueue_requests(p_requests) r
@@ -160,7 +243,7 @@ begin
     order by r.place
   ), request as materialized (
     -- Ids in the order of the requests: jobs that are due at the same time run in the order of their ids.
-    select o.*, nextval(pg_get_serial_sequence('public.background_jobs', 'id')) as id from ordered o
+    select o.*, nextval('public.jobs_id_seq') as id from ordered o
   ), keyed as (
     insert into public.job_keys as k (tenant_id, job_type, dedup_key, job_id, expires_at)
     select r.tenant_id, r.job_type, r.dedup_key, r.id, now() + interval '24 hours'
@@ -169,16 +252,24 @@ begin
     on conflict on constraint job_keys_pkey do update
       set job_id = excluded.job_id, expires_at = excluded.expires_at
       where k.expires_at <= now()
-        and not exists (select from public.background_jobs j where j.id = k.job_id and j.finished_at is null)
+        and not exists (select from public.jobs j where j.id = k.job_id and j.outcome is null)
     returning k.job_id
-  ), made as (
-    insert into public.background_jobs
-      (id, tenant_id, job_type, payload, dedup_key, max_attempts, priority, scheduled_for, give_up_at)
-    select r.id, r.tenant_id, r.job_type, r.payload, r.dedup_key, y.max_attempts, r.priority, r.run_at,
-           r.run_at + y.give_up_after_ms * interval '1 millisecond'
+  ), wanted as materialized (
+    select r.*, y.max_attempts, r.run_at + y.give_up_after_ms * interval '1 millisecond' as give_up_at
     from request r join public.job_types y on y.job_type = r.job_type
     where r.dedup_key is null or r.id in (select k.job_id from keyed k)
+  ), made as (
+    insert into public.jobs (id, tenant_id, job_type, payload, dedup_key, max_attempts, priority, scheduled_for)
+    select w.id, w.tenant_id, w.job_type, w.payload, w.dedup_key, w.max_attempts, w.priority, w.run_at from wanted w
     returning id
+  ), due as (
+    insert into purser.waiting (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, payload_bytes)
+    select w.id, w.tenant_id, w.job_type, w.priority, w.run_at, w.give_up_at, octet_length(w.payload::text)
+    from wanted w where w.run_at <= now()
+  ), postponed as (
+    insert into purser.later (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, payload_bytes)
+    select w.id, w.tenant_id, w.job_type, w.priority, w.run_at, w.give_up_at, octet_length(w.payload::text)
+    from wanted w where w.run_at > now()
   )
   select r.place, coalesce(m.id, own.id, k.job_id), m.id is not null
   from request r
@@ -219,10 +310,32 @@ declare
   v_tenant_id text := purser.current_tenant();
   v_parent bigint;
 begin
-  select t.job_id into v_parent from purser.context_tokens t where t.token = purser.token_from_session();
+  select f.job_id into v_parent from purser.in_flight f
+  where f.job_id = purser.job_of_token(purser.token_from_session()) and f.token = purser.token_from_session();
   select e.job_id, e.created into enqueue_child.job_id, enqueue_child.created
   from purser.enqueue(v_tenant_id, p_job_type, p_payload, p_dedup_key, p_run_at, p_priority,
     '24 hours', jsonb_strip_nulls(jsonb_build_object('parent', v_parent))) e;
+end
+$$;
+
+-- Moves what has become due from later to waiting, the earliest first, at most p_limit jobs.
+create function purser.promote_due(p_limit integer) returns void
+language plpgsql volatile
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set lock_timeout = '2s' set jit = off
+as $$
+begin
+  if not exists (select from purser.later l where l.scheduled_for <= now() order by l.scheduled_for limit 1) then
+    return;
+  end if;
+  with due as materialized (
+    select l.job_id from purser.later l where l.scheduled_for <= now()
+    order by l.scheduled_for limit p_limit for update skip locked
+  ), gone as (
+    delete from purser.later l using due where l.job_id = due.job_id returning l.*
+  )
+  insert into purser.waiting select * from gone;
 end
 $$;
 
@@ -267,29 +380,26 @@ begin
   if v_types is null then
     return;
   end if;
+  perform purser.promote_due(5000);
 
-  -- A loose index scan: one index probe per tenant, however many jobs the tenant has. Each order is the whole key of
-  -- ix_background_jobs_waiting, which no other index has.
-  with recursive waiting_tenant as (
-    (select b.tenant_id from public.background_jobs b where b.state in ('pending', 'failed')
-     order by b.tenant_id, b.job_type, b.priority desc, b.scheduled_for, b.id limit 1)
-    union all
-    select (select b.tenant_id from public.background_jobs b
-            where b.state in ('pending', 'failed') and b.tenant_id > w.tenant_id
-            order by b.tenant_id, b.job_type, b.priority desc, b.scheduled_for, b.id limit 1)
-    from waiting_tenant w where w.tenant_id is not null
-  )
-  select array_agg(w.tenant_id) into v_waiting from waiting_tenant w where w.tenant_id is not null;
+  -- A loose index scan: one index probe per type and tenant, however many jobs the tenant has. Each order is the whole
+  -- key of ix_waiting_order, which no other index has.
+  select array_agg(distinct t.tenant_id) into v_waiting
+  from unnest(v_types) as y (job_type) cross join lateral (
+    with recursive waiting_tenant as (
+      (select b.tenant_id from purser.waiting b where b.job_type = y.job_type
+       order by b.job_type, b.tenant_id, b.priority desc, b.scheduled_for, b.job_id limit 1)
+      union all
+      select (select b.tenant_id from purser.waiting b where b.job_type = y.job_type and b.tenant_id > w.tenant_id
+              order by b.job_type, b.tenant_id, b.priority desc, b.scheduled_for, b.job_id limit 1)
+      from waiting_tenant w where w.tenant_id is not null
+    )
+    select w.tenant_id from waiting_tenant w where w.tenant_id is not null
+  ) t;
   select array_agg(t.tenant_id order by t.last_dispatched_at, t.tenant_id) into v_tenants from (
     select q.tenant_id, q.last_dispatched_at
     from unnest(v_waiting) as w (tenant_id) join public.tenant_queues q on q.tenant_id = w.tenant_id
     where q.tenant_id <> all(v_skipped) and (p_only_tenant is null or q.tenant_id = p_only_tenant)
-      and exists (
-        select from unnest(v_types) as y (job_type) cross join lateral (
-          select from public.background_jobs b
-          where b.tenant_id = q.tenant_id and b.job_type = y.job_type and b.state in ('pending', 'failed')
-            and b.scheduled_for <= now()
-          order by b.priority desc, b.scheduled_for, b.id limit 1) b)
     order by q.last_dispatched_at, q.tenant_id limit 200
     for no key update of q skip locked
   ) t;
@@ -304,15 +414,14 @@ begin
     -- An equal share of each tenant first; all that a tenant has only if the shares leave room.
     v_share := (v_room + cardinality(v_tenants) - 1) / cardinality(v_tenants);
     loop
-      select array_agg(c.id order by c.job_rank, c.tenant_rank) into v_ids from (
-        select j.id, j.job_rank, t.tenant_rank
+      select array_agg(c.job_id order by c.job_rank, c.tenant_rank) into v_ids from (
+        select j.job_id, j.job_rank, t.tenant_rank
         from unnest(v_tenants) with ordinality as t (tenant_id, tenant_rank)
         cross join lateral (
-          select b.id, row_number() over (order by b.priority desc, b.scheduled_for, b.id) as job_rank
-          from public.background_jobs b
+          select b.job_id, row_number() over (order by b.priority desc, b.scheduled_for, b.job_id) as job_rank
+          from purser.waiting b
           where b.tenant_id = t.tenant_id and b.job_type = v_type
-            and b.state in ('pending', 'failed') and b.scheduled_for <= now()
-          order by b.priority desc, b.scheduled_for, b.id
+          order by b.priority desc, b.scheduled_for, b.job_id
           limit v_share
         ) j
         order by j.job_rank, t.tenant_rank limit v_room
@@ -327,30 +436,32 @@ begin
   end if;
   for job_id, job_type, tenant_id, entry_id, was_lost, priority in
     with unlocked as materialized (
-      select u.id, u.place, b.job_type, b.was_lost, b.was_lost or b.is_large as alone
+      select u.place, b.*, b.losses > 0 or b.suspect as was_lost,
+             b.losses > 0 or b.suspect or b.payload_bytes > 32768 as travels_alone
       from unnest(v_all) with ordinality as u (id, place) cross join lateral (
-        select b.job_type, b.losses > 0 or b.suspect as was_lost, pg_column_size(b.payload) > 32768 as is_large
-        from public.background_jobs b where b.id = u.id and b.state in ('pending', 'failed')
-        for no key update of b skip locked) b
+        select w.* from purser.waiting w where w.job_id = u.id for update of w skip locked) b
     ), numbered as (
-      select u.*, gen_random_uuid() as random, row_number() over (partition by u.job_type, u.alone order by u.place) - 1
-          as number, count(*) over (partition by u.job_type, u.alone) as jobs
+      select u.*, gen_random_uuid() as random, row_number() over place - 1 as number, count(*) over type as jobs
       from unlocked u
-    ), entry as (
-      select n.id, n.place, n.was_lost, first_value(n.random) over (partition by n.job_type, n.alone,
-          n.number / case when n.alone then 1
+      window type as (partition by u.job_type, u.travels_alone),
+        place as (partition by u.job_type, u.travels_alone order by u.place)
+    ), entry as materialized (
+      select n.*, first_value(n.random) over (partition by n.job_type, n.travels_alone,
+          n.number / case when n.travels_alone then 1
             else greatest(1, least(c.chunk, (n.jobs + c.workers - 1) / greatest(1, c.workers))) end
           order by n.place) as entry_id
       from numbered n join unnest(p_types, p_chunks, p_workers) as c (job_type, chunk, workers)
         on c.job_type = n.job_type
+    ), taken as (
+      delete from purser.waiting w using unlocked u where w.job_id = u.job_id
     ), queued as (
-      update public.background_jobs b
-      set state = 'queued', dispatch_no = b.dispatch_no + 1, entry_id = e.entry_id, queued_at = now(),
-          state_detail = '{}'
-      from entry e where b.id = e.id
-      returning e.place, e.was_lost, b.id, b.job_type, b.tenant_id, b.entry_id, b.priority
+      insert into purser.in_flight (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, attempt,
+        payload_bytes, failed, losses, losses_alone, suspect, needed_usd, first_parked_at, last_error, entry_id)
+      select e.job_id, e.tenant_id, e.job_type, e.priority, e.scheduled_for, e.give_up_at, e.attempt, e.payload_bytes,
+        e.failed, e.losses, e.losses_alone, e.suspect, e.needed_usd, e.first_parked_at, e.last_error, e.entry_id
+      from entry e
     )
-    select q.id, q.job_type, q.tenant_id, q.entry_id, q.was_lost, q.priority from queued q order by q.place
+    select e.job_id, e.job_type, e.tenant_id, e.entry_id, e.was_lost, e.priority from entry e order by e.place
   loop
     v_served := v_served || tenant_id;
     return next;
@@ -359,9 +470,43 @@ begin
 end
 $$;
 
--- Begins jobs whose queue entry has arrived. It compares the entry: one of a lost dispatch begins nothing and hides no
--- later one.
--- Payloads are answered as text, p_max_bytes of them: a job beyond that has no payload in the answer and has not begun.
+-- Moves queued jobs back to waiting: p_entry_ids has the entry that each was dispatched in. One that was dispatched
+-- again meanwhile, or has begun, stays; one that another transaction has locked is left out.
+create function purser.return_jobs(p_job_ids bigint[], p_entry_ids uuid[], p_reason text) returns integer
+language plpgsql volatile
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set lock_timeout = '2s' set jit = off
+as $$
+declare
+  v_returned integer;
+begin
+  with unlocked as materialized (
+    select f.* from unnest(p_job_ids, p_entry_ids) as r (id, entry_id) cross join lateral (
+      select s.* from purser.in_flight s where s.job_id = r.id and s.entry_id = r.entry_id and s.token is null
+      for update of s skip locked) f
+  ), gone as (
+    delete from purser.in_flight s using unlocked u where s.job_id = u.job_id
+  ), waiting as (
+    insert into purser.waiting (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, attempt,
+      payload_bytes, losses, losses_alone, suspect, needed_usd, first_parked_at, detail, last_error)
+    select u.job_id, u.tenant_id, u.job_type, u.priority, u.scheduled_for, u.give_up_at, u.attempt,
+      u.payload_bytes, u.losses, u.losses_alone, u.suspect, u.needed_usd, u.first_parked_at,
+      jsonb_build_object('reason', p_reason), u.last_error
+    from unlocked u
+  ), recorded as (
+    insert into purser.job_history (job_id, tenant_id, from_state, to_state, attempt, retried, queued_at, detail)
+    select u.job_id, u.tenant_id, 'queued', 'pending', u.attempt, u.failed, u.queued_at,
+      jsonb_build_object('reason', p_reason)
+    from unlocked u
+  )
+  select count(*) into v_returned from unlocked;
+  return v_returned;
+end
+$$;
+
+-- Starts attempts. Payloads are answered as text, p_max_bytes of them: a job beyond that has no payload in the answer
+-- and has not begun. A repeated request, whose answer was lost, is answered with the attempt that it started.
 create function purser.begin_attempts(
   p_job_ids bigint[], p_entry_ids uuid[], p_tokens uuid[], p_worker_id text, p_lease interval, p_max_bytes bigint)
 returns table (job_id bigint, tenant_id text, job_type text, payload text, attempt integer, max_attempts integer,
@@ -375,47 +520,36 @@ as $$
 begin
   return query
   with found as materialized (
-    -- A repeated request that waited for the first one sees its attempt. CASE hides the state from the planner.
-    select j.*, r.token
+    -- After the lock: a request that waited for its first one sees the attempt.
+    select f.*, r.token as wanted
     from unnest(p_job_ids, p_entry_ids, p_tokens) as r (job_id, entry_id, token)
     cross join lateral (
-      select b.id, b.state, b.tenant_id, b.job_type, b.payload::text as payload, b.attempt, b.max_attempts, b.suspect,
-             b.losses_alone, b.created_at, b.scheduled_for
-      from public.background_jobs b
-      where b.id = r.job_id and b.entry_id = r.entry_id and case b.state
-        when 'queued' then true when 'running' then b.attempt_token = r.token else false end
-      for no key update of b
-    ) j
+      select s.job_id, s.tenant_id, s.job_type, s.attempt, s.payload_bytes, s.losses_alone, s.suspect, s.scheduled_for,
+        s.token is null as is_new
+      from purser.in_flight s
+      where s.job_id = r.job_id and s.entry_id = r.entry_id and coalesce(s.token = r.token, true)
+      for no key update of s
+    ) f
   ), sized as materialized (
-    select f.*, row_number() over by_id = 1 or sum(octet_length(f.payload)) over by_id <= p_max_bytes as fits
-    from found f window by_id as (order by f.id)
+    select f.*, not f.is_new or row_number() over by_id = 1 or sum(f.payload_bytes) over by_id <= p_max_bytes as fits
+    from found f window by_id as (order by f.job_id)
   ), begun as (
-    update public.background_jobs b
-    set state = 'running', attempt = b.attempt + 1, attempt_token = f.token, lease_owner = p_worker_id,
-        started_at = now(), state_detail = jsonb_build_object('worker', p_worker_id)
-    from sized f where b.id = f.id and f.state = 'queued' and f.fits
-    returning b.id, b.tenant_id, b.job_type, f.payload, b.attempt, b.max_attempts, b.attempt_token, b.suspect,
-      b.losses_alone, b.created_at, b.scheduled_for
-  ), opened as (
-    insert into purser.context_tokens (token, tenant_id, job_id, attempt)
-    select attempt_token, tenant_id, id, attempt from begun
-  ), leased as (
-    insert into purser.job_leases (job_id, token, worker_id, expires_at, alone)
-    select id, attempt_token, p_worker_id, now() + p_lease, suspect from begun
-    on conflict (job_id) do update
-      set token = excluded.token, worker_id = excluded.worker_id, expires_at = excluded.expires_at,
-          alone = excluded.alone, progress = null, cancel_requested = null
+    update purser.in_flight s
+    set attempt = s.attempt + 1, token = z.wanted, worker_id = p_worker_id, started_at = now(),
+        expires_at = now() + p_lease, alone = s.suspect
+    from sized z where s.job_id = z.job_id and z.is_new and z.fits
   )
-  select * from begun
-  union all
-  select f.id, f.tenant_id, f.job_type, case when f.fits then f.payload end, f.attempt, f.max_attempts, f.token,
-    f.suspect, f.losses_alone, f.created_at, f.scheduled_for
-  from sized f where f.state = 'running' or not f.fits;
+  select z.job_id, z.tenant_id, z.job_type, case when z.fits then j.payload::text end,
+    z.attempt + case when z.is_new and z.fits then 1 else 0 end, j.max_attempts, z.wanted, z.suspect, z.losses_alone,
+    j.created_at, z.scheduled_for
+  from sized z cross join lateral (
+    select b.payload, b.max_attempts, b.created_at from public.jobs b where b.id = z.job_id) j;
 end
 $$;
 
 -- Ends attempts: applied by this call, repeated by an earlier call with this token; a refused one is not answered.
--- p_requests is ordered by job id. Lock order: tokens, leases, jobs.
+-- p_requests is ordered by job id. Whoever ends an attempt deletes its row in in_flight, and so waits for a commit
+-- that has fenced it.
 create function purser.finish_attempts(p_requests jsonb, p_crashes_of_suspect integer)
 returns table (job_id bigint, result text)
 language plpgsql volatile
@@ -424,76 +558,328 @@ set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_has
 set lock_timeout = '2s' set jit = off
 as $$
 #variable_conflict use_column
+declare
+  v_applied bigint[];
 begin
-  return query
   with request as materialized (
     select * from jsonb_to_recordset(p_requests) as r (
       job_id bigint, token uuid, to_state text, result jsonb, error jsonb, scheduled_for timestamptz, delay_ms float8,
       counts boolean, detail jsonb, needed_usd numeric, suspect boolean, shared_loss int, isolated_loss int)
   ), gate as materialized (
-    select r.* from request r cross join lateral (
-      select from purser.context_tokens t where t.token = r.token and t.job_id = r.job_id for update of t) t
-  ), closed as (
-    delete from purser.context_tokens t using gate g where t.token = g.token returning g.*
-  ), lease as materialized (
-    select c.*, l.cancel_requested, l.cancel_requested is not null and c.to_state in ('pending', 'failed', 'parked')
-        as is_cancelled
-    from closed c left join lateral (
-      select h.cancel_requested from purser.job_leases h
-      where h.job_id = c.job_id and h.token = c.token for update of h) l on true
-  ), released as (
-    delete from purser.job_leases h using lease e where h.job_id = e.job_id and h.token = e.token
-  ), found as materialized (
-    -- After the tokens: a statement that waited for another end of the same attempt sees that end here.
-    select r.job_id, j.state from request r cross join lateral (
-      select b.state from public.background_jobs b
-      where b.id = r.job_id and b.attempt_token = r.token for no key update of b) j
-    where (select count(*) from lease) is not null
-  ), ended as (
-    update public.background_jobs b
-    set state = case when o.is_cancelled then 'cancelled' else o.to_state end,
-        result = o.result, error = coalesce(o.error, b.error),
-        state_detail = case when o.is_cancelled
-          then jsonb_build_object('by', o.cancel_requested->'by', 'reason', o.cancel_requested->'reason')
-          else o.detail end,
-        scheduled_for = coalesce(o.scheduled_for, now() + o.delay_ms * interval '1 millisecond', b.scheduled_for),
-        needed_usd = o.needed_usd,
-        -- A parked job may wait for two budget periods, counted from the first parking. Running time is no
-        -- waiting time.
-        give_up_at = case when o.to_state = 'parked' and not o.is_cancelled
-          then greatest(b.give_up_at, coalesce(b.first_parked_at, now()) + interval '62 days')
-          else b.give_up_at + (clock_timestamp() - b.started_at) end,
-        first_parked_at = case when o.to_state = 'parked' and not o.is_cancelled
-          then coalesce(b.first_parked_at, now()) else b.first_parked_at end,
-        attempt = b.attempt - case when o.counts then 0 else 1 end, lease_owner = null,
-        suspect = coalesce(o.suspect,
-          b.suspect or o.shared_loss = 1 and b.losses + 1 >= p_crashes_of_suspect),
-        losses = case when o.suspect is false then 0 else b.losses + o.shared_loss end,
-        losses_alone = case when o.suspect is false then 0 else b.losses_alone + o.isolated_loss end,
-        finished_at = case when o.is_cancelled or o.to_state in ('completed', 'dead_letter', 'cancelled')
-          then clock_timestamp() end
-    from lease o
-    where (select count(*) from found) is not null
-      and b.id = o.job_id and b.attempt_token = o.token and case b.state when 'running' then true else false end
-    returning b.id
+    select r.job_id, r.token, r.result, r.error, r.counts, r.needed_usd, r.suspect as now_suspect, r.shared_loss,
+      r.isolated_loss, nullif(r.detail, '{}') as detail, f.tenant_id, f.job_type, f.priority, f.attempt,
+      f.attempt - case when r.counts then 0 else 1 end as attempt_after, f.payload_bytes, f.failed, f.losses,
+      f.losses_alone, f.suspect, f.first_parked_at, f.last_error, f.queued_at, f.started_at, f.worker_id, f.give_up_at,
+      coalesce(r.scheduled_for, now() + r.delay_ms * interval '1 millisecond', f.scheduled_for) as scheduled_for,
+      case when f.cancel_requested is not null and r.to_state in ('pending', 'failed', 'parked') then f.cancel_requested
+        end as cancelled_by,
+      case when f.cancel_requested is not null and r.to_state in ('pending', 'failed', 'parked') then 'cancelled'
+        else r.to_state end as state
+    from request r cross join lateral (
+      select s.* from purser.in_flight s where s.job_id = r.job_id and s.token = r.token for update of s) f
+  ), gone as (
+    delete from purser.in_flight s using gate g where s.job_id = g.job_id
+  ), ended as materialized (
+    select g.*, case when g.cancelled_by is null then g.detail
+        else jsonb_build_object('by', g.cancelled_by->'by', 'reason', g.cancelled_by->'reason') end as said,
+      g.state in ('completed', 'dead_letter', 'cancelled') as is_over
+    from gate g
+  ), over as (
+    update public.jobs j
+    set outcome = e.state, result = e.result, error = coalesce(e.error, e.last_error), end_detail = e.said,
+        attempt = e.attempt_after, scheduled_for = e.scheduled_for, queued_at = e.queued_at, started_at = e.started_at,
+        finished_at = clock_timestamp(),
+        encryption_key_version = case when e.state = 'dead_letter' then j.encryption_key_version end
+    from ended e where j.id = e.job_id and e.is_over
+  ), dead as (
+    insert into purser.dead_letters (job_id, tenant_id, finished_at)
+    select e.job_id, e.tenant_id, clock_timestamp() from ended e where e.state = 'dead_letter'
+  ), counted as (
+    insert into purser.job_counts (job_type, outcome, jobs)
+    select e.job_type, e.state, count(*) from ended e where e.is_over group by e.job_type, e.state
+  ), open as materialized (
+    select e.job_id, e.tenant_id, e.job_type, e.priority, e.scheduled_for,
+      -- A parked job may wait for two budget periods, counted from the first parking. Running time is no waiting time.
+      case when e.state = 'parked' then greatest(e.give_up_at, coalesce(e.first_parked_at, now()) + interval '62 days')
+        else e.give_up_at + (clock_timestamp() - e.started_at) end as give_up_at,
+      e.attempt_after, e.payload_bytes, e.state,
+      case when e.now_suspect is false then 0 else e.losses + e.shared_loss end as losses,
+      case when e.now_suspect is false then 0 else e.losses_alone + e.isolated_loss end as losses_alone,
+      coalesce(e.now_suspect, e.suspect or e.shared_loss = 1 and e.losses + 1 >= p_crashes_of_suspect) as suspect,
+      e.needed_usd, case when e.state = 'parked' then coalesce(e.first_parked_at, now()) else e.first_parked_at end
+        as first_parked_at, coalesce(e.said, '{}') as said, coalesce(e.error, e.last_error) as last_error
+    from ended e where not e.is_over
+  ), due as (
+    insert into purser.waiting
+    select o.job_id, o.tenant_id, o.job_type, o.priority, o.scheduled_for, o.give_up_at, o.attempt_after,
+      o.payload_bytes, o.state = 'failed', o.losses, o.losses_alone, o.suspect, o.needed_usd, o.first_parked_at,
+      o.said, o.last_error
+    from open o where o.state in ('pending', 'failed') and o.scheduled_for <= now()
+  ), postponed as (
+    insert into purser.later
+    select o.job_id, o.tenant_id, o.job_type, o.priority, o.scheduled_for, o.give_up_at, o.attempt_after,
+      o.payload_bytes, o.state = 'failed', o.losses, o.losses_alone, o.suspect, o.needed_usd, o.first_parked_at,
+      o.said, o.last_error
+    from open o where o.state in ('pending', 'failed') and o.scheduled_for > now()
+  ), parked as (
+    insert into purser.parked
+    select o.job_id, o.tenant_id, o.job_type, o.priority, o.scheduled_for, o.give_up_at, o.attempt_after,
+      o.payload_bytes, false, o.losses, o.losses_alone, o.suspect, o.needed_usd, o.first_parked_at,
+      o.said, o.last_error
+    from open o where o.state = 'parked'
+  ), recorded as (
+    insert into purser.job_history (job_id, tenant_id, to_state, attempt, counted, retried, queued_at, started_at,
+      worker_id, token, error_code, detail)
+    select e.job_id, e.tenant_id, e.state, e.attempt, e.counts, e.failed, e.queued_at, e.started_at, e.worker_id, e.token,
+      e.error->>'code', e.said
+    from ended e
   )
-  select e.id, 'applied' from ended e
-  union all
-  select f.job_id, 'repeated' from found f where f.state <> 'running';
+  select array_agg(e.job_id) into v_applied from ended e;
+  return query select a.id, 'applied' from unnest(v_applied) a (id);
+  if coalesce(cardinality(v_applied), 0) < jsonb_array_length(p_requests) then
+    -- A snapshot of its own: a call that waited for another end of the same attempt sees it here.
+    return query
+    select r.job_id, 'repeated'
+    from jsonb_to_recordset(p_requests) as r (job_id bigint, token uuid)
+    where r.job_id <> all(coalesce(v_applied, '{}')) and exists (
+      select from purser.job_history h where h.job_id = r.job_id and h.token = r.token);
+  end if;
 end
 $$;
 
--- The end of a job in its handler's own transaction (ctx.sql.begin with complete: true): effects, child jobs and
--- completion are one commit, so that a result is there if and only if its effects are. Last statement of such a
--- transaction, in place of the commit fence. Taking the token away is the gate that every other end of the attempt has
--- to pass too: whoever waits here for it finds none, and neither does who comes later. A result that is too large or
--- nested too deep is replaced by a note, as for a result that a handler returns.
+-- Ends jobs that have not begun: cancelled, or as dead letters that waited for too long. Returns their ids. A job that
+-- moves at this moment can be in no table of the snapshot, and is then left out.
+create function purser.end_waiting(p_job_ids bigint[], p_outcome text, p_detail jsonb) returns setof bigint
+language plpgsql volatile
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off
+as $$
+begin
+  return query
+  with due as (
+    delete from purser.waiting s where s.job_id = any(p_job_ids) returning s.*
+  ), postponed as (
+    delete from purser.later s where s.job_id = any(p_job_ids) returning s.*
+  ), parked as (
+    delete from purser.parked s where s.job_id = any(p_job_ids) returning s.*
+  ), queued as (
+    delete from purser.in_flight s where s.job_id = any(p_job_ids) and s.token is null returning s.*
+  ), gone as materialized (
+    select s.job_id, s.tenant_id, s.job_type, s.attempt, s.scheduled_for, s.failed, s.last_error,
+      null::timestamptz as queued_at, case when s.failed then 'failed' else 'pending' end as state
+    from (select * from due union all select * from postponed) s
+    union all
+    select s.job_id, s.tenant_id, s.job_type, s.attempt, s.scheduled_for, s.failed, s.last_error, null, 'parked'
+    from parked s
+    union all
+    select s.job_id, s.tenant_id, s.job_type, s.attempt, s.scheduled_for, s.failed, s.last_error, s.queued_at, 'queued'
+    from queued s
+  ), over as (
+    update public.jobs j
+    set outcome = p_outcome, end_detail = p_detail, attempt = g.attempt, scheduled_for = g.scheduled_for,
+        queued_at = g.queued_at, finished_at = clock_timestamp(),
+        encryption_key_version = case when p_outcome = 'dead_letter' then j.encryption_key_version end,
+        error = case when p_outcome = 'dead_letter' then jsonb_build_object('code', 'expired',
+            'message', format('waited in state %s for longer than giveUpAfter', g.state)) else g.last_error end
+    from gone g where j.id = g.job_id
+  ), dead as (
+    insert into purser.dead_letters (job_id, tenant_id, finished_at)
+    select g.job_id, g.tenant_id, clock_timestamp() from gone g where p_outcome = 'dead_letter'
+  ), counted as (
+    insert into purser.job_counts (job_type, outcome, jobs)
+    select g.job_type, p_outcome, count(*) from gone g group by g.job_type
+  ), recorded as (
+    insert into purser.job_history (job_id, tenant_id, from_state, to_state, attempt, retried, queued_at, error_code,
+      detail)
+    select g.job_id, g.tenant_id, g.state, p_outcome, g.attempt, g.failed, g.queued_at,
+      case when p_outcome = 'dead_letter' then 'expired' end, p_detail
+    from gone g
+  )
+  select g.job_id from gone g;
+end
+$$;
+
+-- Ends jobs that have waited for longer than giveUpAfter of their type. p_job_ids null: all. Returns their number.
+create function purser.expire_waiting(p_job_ids bigint[], p_offset interval, p_limit integer) returns integer
+language plpgsql volatile
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off
+set lock_timeout = '2s' set jit = off
+as $$
+declare
+  v_late bigint[];
+begin
+  with due as (
+    select s.job_id from purser.waiting s
+    where s.give_up_at < now() + p_offset and (p_job_ids is null or s.job_id = any(p_job_ids))
+    order by s.give_up_at limit p_limit for update skip locked
+  ), postponed as (
+    select s.job_id from purser.later s
+    where s.give_up_at < now() + p_offset and (p_job_ids is null or s.job_id = any(p_job_ids))
+    order by s.give_up_at limit p_limit for update skip locked
+  ), parked as (
+    select s.job_id from purser.parked s
+    where s.give_up_at < now() + p_offset and (p_job_ids is null or s.job_id = any(p_job_ids))
+    order by s.give_up_at limit p_limit for update skip locked
+  ), queued as (
+    select s.job_id from purser.in_flight s
+    where s.token is null and s.give_up_at < now() + p_offset and (p_job_ids is null or s.job_id = any(p_job_ids))
+    order by s.give_up_at limit p_limit for update skip locked
+  )
+  select array_agg(t.job_id) into v_late from (
+    select job_id from due union all select job_id from postponed union all select job_id from parked
+    union all select job_id from queued
+  ) t cross join lateral (
+    -- A job whose row is locked, by a rotation of its payload, would hold up the others.
+    select from public.jobs j where j.id = t.job_id for no key update skip locked) j;
+  return (select count(*) from purser.end_waiting(v_late, 'dead_letter', '{"reason": "expired"}'));
+end
+$$;
+
+-- Wakes parked jobs: all that are due, and of the others, by priority, as many as their tenant's available budget
+-- covers. A woken job keeps needed_usd until its attempt ends and is counted against that budget, so that a small
+-- top-up does not wake more jobs in every sweep. p_job_ids null: all. Returns their number.
+create function purser.wake_parked(p_job_ids bigint[], p_offset interval) returns integer
+language plpgsql volatile
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off
+set lock_timeout = '2s' set jit = off
+as $$
+declare
+  v_woken integer;
+begin
+  if not exists (select from purser.parked) then
+    return 0;
+  end if;
+  with awake as (
+    select a.tenant_id, sum(a.needed_usd) as needed_usd from (
+      select s.tenant_id, s.needed_usd from purser.waiting s where s.needed_usd is not null
+      union all select s.tenant_id, s.needed_usd from purser.later s where s.needed_usd is not null
+      union all select s.tenant_id, s.needed_usd from purser.in_flight s where s.needed_usd is not null
+    ) a group by a.tenant_id
+  ), parked as (
+    select p.job_id, p.scheduled_for <= now() + p_offset as is_due, b.hard_limit, b.available_usd,
+           coalesce(a.needed_usd, 0) + sum(p.needed_usd) over (partition by p.tenant_id
+             order by p.priority desc, p.scheduled_for, p.job_id) as needed_so_far
+    from purser.parked p
+    left join public.llm_budget_status b on b.tenant_id = p.tenant_id
+    left join awake a on a.tenant_id = p.tenant_id
+  ), unlocked as materialized (
+    select s.job_id, p.is_due from purser.parked s join parked p on p.job_id = s.job_id
+    where (p.is_due or p.hard_limit is false or p.needed_so_far <= p.available_usd)
+      and (p_job_ids is null or s.job_id = any(p_job_ids))
+    for update of s skip locked
+  ), gone as (
+    delete from purser.parked s using unlocked u where s.job_id = u.job_id returning s.*, u.is_due
+  ), woken as (
+    insert into purser.waiting
+    select g.job_id, g.tenant_id, g.job_type, g.priority, now(), now() + t.give_up_after_ms * interval '1 millisecond',
+      g.attempt, g.payload_bytes, false, g.losses, g.losses_alone, g.suspect, g.needed_usd, g.first_parked_at,
+      jsonb_build_object('reason', case when g.is_due then 'parked until now' else 'budget has room' end), g.last_error
+    from gone g join public.job_types t on t.job_type = g.job_type
+    returning job_id
+  ), recorded as (
+    insert into purser.job_history (job_id, tenant_id, from_state, to_state, attempt, detail)
+    select g.job_id, g.tenant_id, 'parked', 'pending', g.attempt,
+      jsonb_build_object('reason', case when g.is_due then 'parked until now' else 'budget has room' end)
+    from gone g
+  )
+  select count(*) into v_woken from woken;
+  return v_woken;
+end
+$$;
+
+-- Adds up the counts of ended jobs; the rows of one that another transaction has locked are left as they are.
+create function purser.add_up_job_counts() returns void
+language plpgsql volatile
+set search_path = pg_catalog, public, purser, pg_temp
+set lock_timeout = '2s'
+as $$
+begin
+  with part as materialized (
+    select c.ctid as place, c.job_type, c.outcome, c.jobs from purser.job_counts c for update skip locked
+  ), gone as (
+    delete from purser.job_counts c using part p where c.ctid = p.place
+  )
+  insert into purser.job_counts (job_type, outcome, jobs)
+  select p.job_type, p.outcome, sum(p.jobs) from part p group by p.job_type, p.outcome having sum(p.jobs) <> 0;
+end
+$$;
+
+-- Ends the attempts of these jobs whose lease ran out p_offset from now: the worker died or is cut off. They are not
+-- counted; after p_crashes_of_suspect such ends a job is a suspect. One that ran in a process of its own is not blamed
+-- for the death of its worker; as it may still be the cause, by its memory, it waits longer each time, for
+-- p_max_delay_s at most. Rows that another transaction has locked (a commit, an end, a renewal, a wish to cancel) are
+-- left for the next sweep. p_job_ids null: all. Returns the new states.
+create function purser.rescue_attempts(
+  p_job_ids bigint[], p_offset interval, p_limit integer, p_crashes_of_suspect integer, p_max_delay_s integer)
+returns table (state text)
+language plpgsql volatile
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off
+set lock_timeout = '2s' set jit = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with expired as materialized (
+    select f.* from purser.in_flight f
+    where f.expires_at < now() + p_offset and (p_job_ids is null or f.job_id = any(p_job_ids))
+    order by f.job_id limit p_limit for update skip locked
+  ), lost as materialized (
+    -- A job whose row is locked, by a rotation of its payload, would hold up the others.
+    select e.*, e.cancel_requested is not null as is_cancelled,
+      case when e.cancel_requested is not null
+        then jsonb_build_object('by', e.cancel_requested->'by', 'reason', e.cancel_requested->'reason')
+        else jsonb_build_object('reason', 'worker lost', 'worker', e.worker_id, 'isolated', e.alone) end as said,
+      case when e.alone then now() + least(2 ^ least(e.losses, 20), p_max_delay_s) * interval '1 second'
+        else e.scheduled_for end as due_at
+    from expired e cross join lateral (
+      select from public.jobs j where j.id = e.job_id for no key update skip locked) j
+  ), gone as (
+    delete from purser.in_flight f using lost l where f.job_id = l.job_id
+  ), over as (
+    update public.jobs j
+    set outcome = 'cancelled', error = l.last_error, end_detail = l.said, attempt = l.attempt,
+        scheduled_for = l.due_at, queued_at = l.queued_at, started_at = l.started_at, finished_at = clock_timestamp(),
+        encryption_key_version = null
+    from lost l where j.id = l.job_id and l.is_cancelled
+  ), counted as (
+    insert into purser.job_counts (job_type, outcome, jobs)
+    select l.job_type, 'cancelled', count(*) from lost l where l.is_cancelled group by l.job_type
+  ), open as materialized (
+    select l.job_id, l.tenant_id, l.job_type, l.priority, l.due_at,
+      l.give_up_at + (clock_timestamp() - l.started_at) as give_up_at, l.attempt - 1 as attempt, l.payload_bytes,
+      false as failed, l.losses + 1 as losses, l.losses_alone,
+      l.suspect or l.alone or l.losses + 1 >= p_crashes_of_suspect as suspect, l.needed_usd, l.first_parked_at, l.said,
+      l.last_error
+    from lost l where not l.is_cancelled
+  ), due as (
+    insert into purser.waiting select o.* from open o where o.due_at <= now()
+  ), postponed as (
+    insert into purser.later select o.* from open o where o.due_at > now()
+  ), recorded as (
+    insert into purser.job_history (job_id, tenant_id, to_state, attempt, counted, retried, queued_at, started_at,
+      worker_id, error_code, detail)
+    select l.job_id, l.tenant_id, case when l.is_cancelled then 'cancelled' else 'pending' end, l.attempt,
+      l.is_cancelled, l.failed, l.queued_at, l.started_at, l.worker_id, 'worker_lost', l.said
+    from lost l
+  )
+  select case when l.is_cancelled then 'cancelled' else 'pending' end from lost l;
+end
+$$;
+
+-- Last statement of a handler's transaction that completes its job (ctx.sql.begin with complete: true), in place of
+-- the commit fence: effects, child jobs and completion are one commit, so that a result is there if and only if its
+-- effects are. A result that is too large or nested too deep is replaced by a note, as for a result that a handler
+-- returns.
 create function purser.complete_attempt(p_result jsonb) returns void
 language plpgsql volatile security definer
 set search_path = pg_catalog, public, purser, pg_temp as $$
 declare
   v_token uuid := purser.token_from_session();
-  v_job_id bigint;
+  v_attempt purser.in_flight;
   v_bytes bigint := octet_length(p_result::text);
   v_result jsonb := case
     when v_bytes > 1048576 then jsonb_build_object('purser', 'result cut', 'reason', 'too large', 'bytes', v_bytes,
@@ -502,19 +888,23 @@ declare
       then jsonb_build_object('purser', 'result not stored', 'reason', 'nested more than 100 levels deep')
     else p_result end;
 begin
-  delete from purser.context_tokens where token = v_token and job_id is not null returning job_id into v_job_id;
-  if found then
-    delete from purser.job_leases where job_id = v_job_id and token = v_token;
-    update public.background_jobs
-    set state = 'completed', result = v_result, state_detail = '{"by": "handler transaction"}', needed_usd = null,
-        suspect = false, losses = 0, losses_alone = 0, lease_owner = null,
-        give_up_at = give_up_at + (clock_timestamp() - started_at), finished_at = clock_timestamp()
-    where id = v_job_id and attempt_token = v_token and state = 'running';
-  end if;
+  delete from purser.in_flight f where f.job_id = purser.job_of_token(v_token) and f.token = v_token
+  returning f.* into v_attempt;
   if not found then
     raise exception 'stale_token: this attempt ended or was taken over; nothing is completed, its effects are rolled back'
       using errcode = 'PU002';
   end if;
+  update public.jobs j
+  set outcome = 'completed', result = v_result, error = v_attempt.last_error,
+      end_detail = '{"by": "handler transaction"}', attempt = v_attempt.attempt,
+      scheduled_for = v_attempt.scheduled_for, queued_at = v_attempt.queued_at, started_at = v_attempt.started_at,
+      finished_at = clock_timestamp(), encryption_key_version = null
+  where j.id = v_attempt.job_id;
+  insert into purser.job_counts (job_type, outcome, jobs) values (v_attempt.job_type, 'completed', 1);
+  insert into purser.job_history (job_id, tenant_id, to_state, attempt, retried, queued_at, started_at, worker_id,
+    token, detail)
+  values (v_attempt.job_id, v_attempt.tenant_id, 'completed', v_attempt.attempt, v_attempt.failed, v_attempt.queued_at,
+    v_attempt.started_at, v_attempt.worker_id, v_token, '{"by": "handler transaction"}');
 end
 $$;
 

@@ -76,7 +76,7 @@ begin
       next timestamptz, "splaySeconds" integer)
   ), due as materialized (
     select s.tenant_id, s.job_type, k.cohort, k.current, k.next, k."splaySeconds",
-           nextval(pg_get_serial_sequence('public.background_jobs', 'id')) as job_id
+           nextval('public.jobs_id_seq') as job_id
     from public.tenant_schedules s
     cross join lateral (
       select purser.cohort_of(t.plan, t.last_active_at, p_now) as cohort
@@ -91,18 +91,22 @@ begin
     select d.tenant_id, d.job_type, d.current, d.job_id, d.next + 2 * (d.next - d.current) from due d
     on conflict do nothing
     returning tick_keys.job_id
-  ), made as (
-    insert into public.background_jobs
-      (id, tenant_id, job_type, dedup_key, max_attempts, scheduled_for, give_up_at, state_detail)
-    select d.job_id, d.tenant_id, d.job_type,
-           format('%s:%s:%s', d.tenant_id, d.job_type,
-             to_char(d.current at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
-           y.max_attempts, now(), now() + y.give_up_after_ms * interval '1 millisecond',
-           jsonb_build_object('cohort', d.cohort, 'bucket', d.current)
+  ), wanted as materialized (
+    select d.*, y.max_attempts, now() + y.give_up_after_ms * interval '1 millisecond' as give_up_at
     from due d
     cross join lateral (select t.* from public.job_types t where t.job_type = d.job_type offset 0) y
     where d.job_id = any(array(select k.job_id from keyed k))
+  ), made as (
+    insert into public.jobs (id, tenant_id, job_type, dedup_key, max_attempts, scheduled_for, origin)
+    select w.job_id, w.tenant_id, w.job_type,
+           format('%s:%s:%s', w.tenant_id, w.job_type,
+             to_char(w.current at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')),
+           w.max_attempts, now(), jsonb_build_object('cohort', w.cohort, 'bucket', w.current)
+    from wanted w
     returning 1
+  ), waiting as (
+    insert into purser.waiting (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at)
+    select w.job_id, w.tenant_id, w.job_type, 0, now(), w.give_up_at from wanted w
   ), advanced as (
     -- Next due = the cohort's next tick plus the tenant's splay.
     update public.tenant_schedules s

@@ -211,8 +211,8 @@ begin
   period_start := date_trunc('month', v_now at time zone 'UTC')::date;
   resets_at := (period_start + interval '1 month') at time zone 'UTC';
 
-  perform from purser.context_tokens t
-  where t.token = p_token and t.tenant_id = p_tenant_id and t.job_id = p_job_id and t.attempt = p_attempt;
+  perform from purser.in_flight f
+  where f.job_id = p_job_id and f.token = p_token and f.tenant_id = p_tenant_id and f.attempt = p_attempt;
   if not found then
     outcome := 'stale_token';
     return;
@@ -258,7 +258,7 @@ begin
   end if;
 
   -- Whoever ends the attempt deletes this row: it was first, or it waits until the hold is committed.
-  perform from purser.context_tokens t where t.token = p_token for key share;
+  perform from purser.in_flight f where f.job_id = p_job_id and f.token = p_token for key share;
   if not found then
     outcome := 'stale_token';
     return;

@@ -18,7 +18,7 @@ create table public.pauses (
 
 -- Line 501 says that there were more.
 create table public.job_log_lines (
-  job_id bigint not null references public.background_jobs (id) on delete cascade,
+  job_id bigint not null references public.jobs (id) on delete cascade,
   line_no integer not null check (line_no between 1 and 501),
   tenant_id text not null,
   attempt integer not null,

@@ -58,8 +58,9 @@ declare
   v_tenant_id text := purser.current_tenant();
 begin
   if not exists (
-    select from purser.context_tokens t join public.background_jobs j on j.id = t.job_id
-    where t.token = purser.token_from_session() and j.job_type = 'key_rotation'
+    select from purser.in_flight f
+    where f.job_id = purser.job_of_token(purser.token_from_session()) and f.token = purser.token_from_session()
+      and f.job_type = 'key_rotation'
   ) then
     raise exception 'not_a_rotation: encrypted values are rewritten by key_rotation jobs only'
       using errcode = 'PU009', hint = 'Start them with: purser keys rotate.';
@@ -102,9 +103,9 @@ begin
     return query
     select j.id::text, 'job_payload.' || j.job_type, 'generic', s.token
     from (
-      select b.id, b.job_type, b.payload from public.background_jobs b
+      select b.id, b.job_type, b.payload from public.jobs b
       where b.tenant_id = v_tenant_id and b.encryption_key_version <> p_version
-        and b.state not in ('completed', 'cancelled') and b.id > coalesce(p_after, '0')::bigint
+        and (b.outcome is null or b.outcome = 'dead_letter') and b.id > coalesce(p_after, '0')::bigint
       order by b.id limit p_limit
     ) j
     cross join lateral (
@@ -148,7 +149,7 @@ begin
       select * from jsonb_to_recordset(p_values) as r ("rowId" bigint, token text, rotated text) order by 1
     loop
       -- Tokens have no character that JSON escapes, and each is a text of its own.
-      update public.background_jobs j
+      update public.jobs j
       set payload = replace(j.payload::text, format('"%s"', v_value.token), format('"%s"', v_value.rotated))::jsonb
       where j.id = v_value."rowId" and j.tenant_id = v_tenant_id
         and strpos(j.payload::text, format('"%s"', v_value.token)) > 0;
@@ -189,8 +190,8 @@ begin
   end loop;
   return query
   select 'background_jobs.payload', j.tenant_id, j.encryption_key_version, count(*)
-  from public.background_jobs j
-  where j.encryption_key_version is not null and j.state not in ('completed', 'cancelled')
+  from public.jobs j
+  where j.encryption_key_version is not null and (j.outcome is null or j.outcome = 'dead_letter')
   group by 2, 3;
 end
 $$;

@@ -59,7 +59,7 @@ $$;
 
 -- Arguments: column, kind, column, kind ... A definer, so that tenants need no right on what it calls.
 create function purser.check_names() returns trigger language plpgsql security definer
-set search_path = pg_catalog, purser, pg_temp as $$
+set search_path = pg_catalog, public, purser, pg_temp as $$
 declare
   v_new jsonb := to_jsonb(new);
   v_old jsonb := case when tg_op = 'UPDATE' then to_jsonb(old) end;

@@ -1,10 +1,10 @@
 /** Each step of a job's life as a single call, using the modules of the build. */
-import { randomUUID } from 'node:crypto';
 import type { AttemptEnd, BegunAttempt } from '../../src/jobs/attempts.ts';
 import type { DispatchedJob } from '../../src/jobs/dispatch.ts';
 import type { EntryJob } from '../../src/worker/execute.ts';
 import { fleetEnvironment, tenants } from './fleet.ts';
 import type { FleetDatabase, Setting } from './fleet.ts';
+import { newToken } from '../../src/jobs/attempts.ts';
 
 const type = 'bench_noop';
 const chunk = 500;
@@ -113,7 +113,7 @@ export async function openParts(setting: Setting, database: FleetDatabase) {
       };
     },
     begin: async ({ jobId, entryId }: EntryJob): Promise<BegunAttempt> => {
-      const attempt = await batches.begin({ jobId, entryId, token: randomUUID() });
+      const attempt = await batches.begin({ jobId, entryId, token: newToken(jobId) });
       if (attempt === undefined) throw new Error(`job ${jobId} did not begin`);
       return attempt;
     },

@@ -27,12 +27,12 @@ export async function terminateOverdueSessions(system: Sql, graceMs: number): Pr
     select pg_terminate_backend(s.pid) from tenant_session s
     where s.xact_start < now() - ${graceMs} * interval '1 millisecond'
       and not exists (
-        select from public.background_jobs j join public.job_types t on t.job_type = j.job_type
-        where j.state = 'running' and j.started_at <= s.xact_start
+        select from purser.in_flight j join public.job_types t on t.job_type = j.job_type
+        where j.started_at <= s.xact_start
           and now() < j.started_at + (t.timeout_ms + ${graceMs}) * interval '1 millisecond')
       and not exists (
-        select from purser.context_tokens o
-        where o.job_id is null and o.created_at <= s.xact_start and o.expires_at > now())`;
+        select from purser.operator_tokens o
+        where o.created_at <= s.xact_start and o.expires_at > now())`;
   return ended.count;
 }
 

@@ -62,6 +62,7 @@ export const systemStatements: Readonly<Record<string, LockRule>> = {
   'jobs/registration.ts registerJobTypes': 'timeout',
   'jobs/rotation.ts startRotation': 'operator',
   'jobs/rotation.ts storeRotated': 'tenant',
+  'jobs/sweep.ts addUpJobCounts': 'skips',
   'jobs/sweep.ts endExpiredLeases': 'skips',
   'jobs/sweep.ts endWaitingJobs': 'skips',
   'jobs/sweep.ts removeExpiredKeys': 'skips',

@@ -60,7 +60,7 @@ export async function terminateSessions(system: Sql, applicationName: string): P
 }
 
 /**
- * Terminates tenant sessions that hold a row lock on a token for longer than `afterMs`. A commit holds it for a
+ * Terminates tenant sessions that hold a row lock on an attempt for longer than `afterMs`. A commit holds it for a
  * moment; SQL that removes its timeouts can hold it without limit, and while it does, attempts of that worker
  * cannot end. Its attempt is told (locks/broken.ts), unless it waits for a lock itself or its commit takes so long,
  * as one that waits for a standby does. Level L3 only, where tenant sessions are recognised by their login. Returns
@@ -80,7 +80,7 @@ export async function terminateStuckSessions(system: Sql, afterMs: number): Prom
         and a.query_start < now() - ${afterMs} * interval '1 millisecond'
         and exists (
           select from pg_locks l
-          where l.pid = a.pid and l.granted and l.relation = 'purser.context_tokens'::regclass
+          where l.pid = a.pid and l.granted and l.relation = 'purser.in_flight'::regclass
             and l.mode in ('RowShareLock', 'RowExclusiveLock'))`,
   );
 }

@@ -191,7 +191,7 @@ export async function openOperatorToken(
 ): Promise<string> {
   const token = randomUUID();
   const [opened] = await system`
-    insert into purser.context_tokens (token, tenant_id, expires_at)
+    insert into purser.operator_tokens (token, tenant_id, expires_at)
     select ${token}, id, now() + ${ttlMs} * interval '1 millisecond'
     from public.tenants where id = ${tenantId}
     returning token`;
@@ -206,5 +206,5 @@ export async function openOperatorToken(
 
 /** Deletes an operator's token. */
 export async function closeOperatorToken(system: Sql, token: string): Promise<void> {
-  await system`delete from purser.context_tokens where token = ${token} and job_id is null`;
+  await system`delete from purser.operator_tokens where token = ${token}`;
 }

@@ -1,7 +1,8 @@
 /**
- * Begin and finish of attempts. Begin is a compare-and-set on state and queue entry; finish requires the
+ * Begin and finish of attempts. Begin is a compare-and-set on queue entry and token; finish requires the
  * attempt's token and may be repeated. Both take many jobs and answer for each.
  */
+import { randomBytes } from 'node:crypto';
 import { mayBeLost } from './commit-policy.ts';
 import type { Queryable } from '../db/connect.ts';
 import type { JobState } from './states.ts';
@@ -10,7 +11,7 @@ export interface BeginRequest {
   readonly jobId: string;
   /** The queue entry that the job was dispatched with. */
   readonly entryId: string;
-  /** A random UUID: the attempt's fencing token. */
+  /** The attempt's fencing token, from `newToken`. */
   readonly token: string;
   /** The attempt stays begun through a crash of Postgres. Default false: see docs/architecture.md. */
   readonly isDurable?: boolean;
@@ -31,6 +32,12 @@ export interface BegunAttempt {
   readonly isolatedCrashes: number;
   readonly createdAt: Date;
   readonly scheduledFor: Date;
+}
+
+/** A fencing token for an attempt of this job: a UUID of the job's id and 64 random bits. */
+export function newToken(jobId: string): string {
+  const hex = BigInt(jobId).toString(16).padStart(16, '0') + randomBytes(8).toString('hex');
+  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
 }
 
 const byJobId = (a: { readonly jobId: string }, b: { readonly jobId: string }): number =>
@@ -128,7 +135,7 @@ export type FinishResult = 'applied' | 'repeated' | 'stale';
 
 /**
  * Ends attempts. A token that is not the job's current one changes nothing and is answered `stale`. A job that would
- * run again is cancelled instead if that was requested. Lock order: tokens, leases, jobs, each by job id.
+ * run again is cancelled instead if that was requested. Rows are locked in the order of job ids.
  */
 export async function finishAttempts(
   sql: Queryable,

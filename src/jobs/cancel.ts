@@ -1,6 +1,6 @@
 /**
- * Cancelling a job: a waiting job ends at once; for a running one the request is stored in its lease, where its worker
- * reads it. The answer is correct even if the job begins or ends at the same moment.
+ * Cancelling a job: a waiting job ends at once; for a running one the request is stored with the attempt, where its
+ * worker reads it. The answer is correct even if the job begins or ends at the same moment.
  */
 import type { Queryable } from '../db/connect.ts';
 import { PurserError } from '../errors.ts';
@@ -36,6 +36,7 @@ export async function requestCancel(
 }
 
 interface Observation {
+  /** Of a job that has ended. */
   readonly state: JobState;
   readonly ended: boolean;
   readonly cancelled: boolean;
@@ -43,8 +44,8 @@ interface Observation {
 }
 
 /**
- * One statement. It waits for a begin or a finish that has locked the row; what that transaction commits is not in this
- * statement's snapshot, so nothing is changed and the answer is undefined.
+ * One statement, so one snapshot. A job that a dispatch, a begin or a finish moves at this moment may be in no table of
+ * it; then nothing is changed and the answer is undefined.
  */
 async function cancelOrAsk(
   sql: Queryable,
@@ -52,25 +53,21 @@ async function cancelOrAsk(
 ): Promise<CancelAnswer | undefined> {
   const [seen] = await sql<Observation[]>`
     with cancelled as (
-      update public.background_jobs
-      set state = 'cancelled', finished_at = clock_timestamp(),
-          state_detail = jsonb_build_object('by', ${by}::text, 'reason', ${reason}::text)
-      where id = ${jobId} and state in ('pending', 'queued', 'failed', 'parked')
-      returning id
-    ), lease as (
-      select l.job_id, l.token, l.cancel_requested
-      from purser.job_leases l join public.background_jobs j on j.id = l.job_id and j.attempt_token = l.token
-      where l.job_id = ${jobId} and j.state = 'running'
+      select from purser.end_waiting(array[${jobId}::bigint], 'cancelled',
+        jsonb_build_object('by', ${by}::text, 'reason', ${reason}::text))
+    ), attempt as (
+      select f.job_id, f.token, f.cancel_requested from purser.in_flight f
+      where f.job_id = ${jobId} and f.token is not null
     ), asked as (
-      update purser.job_leases l
+      update purser.in_flight f
       set cancel_requested = jsonb_build_object('by', ${by}::text, 'reason', ${reason}::text, 'at', now())
-      from lease where l.job_id = lease.job_id and l.token = lease.token and l.cancel_requested is null
-      returning l.token
+      from attempt a where f.job_id = a.job_id and f.token = a.token and f.cancel_requested is null
+      returning f.token
     )
-    select j.state, j.finished_at is not null as ended, exists (select from cancelled) as cancelled,
+    select j.outcome as state, j.outcome is not null as ended, exists (select from cancelled) as cancelled,
            exists (select from asked)
-             or exists (select from lease where cancel_requested is not null) as asked
-    from public.background_jobs j where j.id = ${jobId}`;
+             or exists (select from attempt where cancel_requested is not null) as asked
+    from public.jobs j where j.id = ${jobId}`;
   if (seen === undefined) throw new PurserError('unknown_job', `there is no job ${jobId}`);
   if (seen.cancelled) return { outcome: 'cancelled', state: 'cancelled' };
   if (seen.asked) return { outcome: 'requested', state: 'running' };
@@ -83,8 +80,9 @@ export async function listCancelRequests(
   tokens: readonly string[],
 ): Promise<Map<string, CancelRequest>> {
   const rows = await sql<(CancelRequest & { token: string })[]>`
-    select token, cancel_requested->>'by' as by, cancel_requested->>'reason' as reason
-    from purser.job_leases
-    where cancel_requested is not null and token = any(${tokens}::uuid[])`;
+    select f.token, f.cancel_requested->>'by' as by, f.cancel_requested->>'reason' as reason
+    from unnest(${tokens}::uuid[]) t (token)
+    join purser.in_flight f on f.job_id = purser.job_of_token(t.token) and f.token = t.token
+    where f.cancel_requested is not null`;
   return new Map(rows.map(({ token, by, reason }) => [token, { by, reason }]));
 }

@@ -13,7 +13,6 @@ export interface DeadLetter {
   readonly errorCode: string;
   readonly errorMessage: string;
   readonly finishedAt: Date;
-  readonly replayedBy: string | null;
 }
 
 export interface DeadLetterFilter {
@@ -30,13 +29,11 @@ export async function listDeadLetters(
   return sql<DeadLetter[]>`
     select j.id as "jobId", j.tenant_id as "tenantId", j.job_type as "jobType", j.attempt,
            j.error->>'code' as "errorCode", j.error->>'message' as "errorMessage",
-           j.finished_at as "finishedAt", r.id as "replayedBy"
-    from public.background_jobs j
-    left join public.background_jobs r on r.replay_of = j.id
-    where j.state = 'dead_letter' and j.discarded_at is null and r.id is null
-      and (${filter.tenantId ?? null}::text is null or j.tenant_id = ${filter.tenantId ?? null})
+           j.finished_at as "finishedAt"
+    from purser.dead_letters d join public.jobs j on j.id = d.job_id
+    where (${filter.tenantId ?? null}::text is null or d.tenant_id = ${filter.tenantId ?? null})
       and (${filter.jobType ?? null}::text is null or j.job_type = ${filter.jobType ?? null})
-    order by j.finished_at desc, j.id desc
+    order by d.finished_at desc, d.job_id desc
     limit ${filter.limit}`;
 }
 
@@ -55,19 +52,11 @@ export async function replayDeadLetter(
   jobId: string,
   by: { readonly operator: string; readonly source: string },
 ): Promise<Replayed> {
-  const [made] = await sql<{ id: string }[]>`
-    insert into public.background_jobs
-      (tenant_id, job_type, payload, max_attempts, priority, give_up_at, replay_of, state_detail)
-    select j.tenant_id, j.job_type, j.payload, t.max_attempts, j.priority,
-           now() + t.give_up_after_ms * interval '1 millisecond', j.id,
-           jsonb_build_object('replay_of', j.id::text, 'by', ${by.operator}::text, 'source', ${by.source}::text)
-    from public.background_jobs j join public.job_types t on t.job_type = j.job_type
-    where j.id = ${jobId} and j.state = 'dead_letter' and j.discarded_at is null
-    on conflict (replay_of) where replay_of is not null do nothing
-    returning id`;
-  if (made !== undefined) return { jobId: made.id, created: true };
+  const [made] = await sql<{ id: string | null }[]>`
+    select purser.replay_dead_letter(${jobId}, ${by.operator}, ${by.source}) as id`;
+  if (typeof made?.id === 'string') return { jobId: made.id, created: true };
   const [earlier] = await sql<{ id: string }[]>`
-    select id from public.background_jobs where replay_of = ${jobId}`;
+    select id from public.jobs where replay_of = ${jobId}`;
   if (earlier !== undefined) return { jobId: earlier.id, created: false };
   throw await notADeadLetter(sql, jobId);
 }
@@ -79,11 +68,16 @@ export async function discardDeadLetter(
   by: { readonly operator: string; readonly source: string; readonly reason: string },
 ): Promise<void> {
   const [discarded] = await sql`
-    update public.background_jobs
-    set discarded_at = now(), state_detail = state_detail || jsonb_build_object('discarded',
-      jsonb_build_object('by', ${by.operator}::text, 'source', ${by.source}::text, 'reason', ${by.reason}::text))
-    where id = ${jobId} and state = 'dead_letter' and discarded_at is null
-    returning id`;
+    with discarded as (
+      update public.jobs
+      set discarded_at = now(), end_detail = coalesce(end_detail, '{}') || jsonb_build_object('discarded',
+        jsonb_build_object('by', ${by.operator}::text, 'source', ${by.source}::text, 'reason', ${by.reason}::text))
+      where id = ${jobId} and outcome = 'dead_letter' and discarded_at is null
+      returning id
+    ), listed as (
+      delete from purser.dead_letters d using discarded j where d.job_id = j.id
+    )
+    select id from discarded`;
   if (discarded === undefined) throw await notADeadLetter(sql, jobId);
 }
 

@@ -1,5 +1,5 @@
 /**
- * Claims waiting jobs for the queues: state pending or failed becomes queued. The caller adds the queue entries after
+ * Claims waiting jobs for the queues: they move from waiting to in_flight. The caller adds the queue entries after
  * the commit; a job whose entry is lost goes back to pending (see queued.ts).
  */
 import { mayBeLost } from './commit-policy.ts';
@@ -88,8 +88,8 @@ async function claimTenantByTenant(
   const rows = await sql<{ id: string }[]>`
     select q.tenant_id as id from public.tenant_queues q
     where q.tenant_id <> all(${skipped}::text[]) and exists (
-      select from public.background_jobs j
-      where j.tenant_id = q.tenant_id and j.state in ('pending', 'failed') and j.scheduled_for <= now())
+      select from unnest(${capacities.map(({ jobType }) => jobType)}::text[]) y (job_type)
+      join purser.waiting w on w.job_type = y.job_type and w.tenant_id = q.tenant_id)
     order by q.last_dispatched_at, q.tenant_id limit ${maxTenantsPerClaim}`;
   const left = new Map(capacities.map(({ jobType, capacity }) => [jobType, capacity]));
   const claimed: DispatchedJob[] = [];

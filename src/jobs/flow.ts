@@ -23,8 +23,8 @@ export interface Flow {
   readonly notBegun: readonly string[];
 }
 
-/** Events that are read for the last begin and the last end. */
-const recentEvents = 10_000;
+/** Rows of the history that are read for the last begin and the last end. */
+const recentAttempts = 10_000;
 
 interface TypeRow {
   jobType: string;
@@ -36,7 +36,7 @@ interface TypeRow {
   queued: number;
   running: number;
   waitsInQueue: boolean;
-  /** Among the recent events. */
+  /** One of them has begun lately. */
   begun: boolean;
 }
 
@@ -51,12 +51,12 @@ export async function readFlow(sql: Queryable, options: FlowOptions): Promise<Fl
   const { stalledAfterMs } = options;
   const [recent] = await sql<RecentRow[]>`
     with recent as (
-      select from_state, to_state, at from public.job_events order by id desc limit ${recentEvents}
+      select started_at, ended_at from purser.job_history order by id desc limit ${recentAttempts}
     ), dispatch as (
       select max(last_dispatched_at) as at from public.tenant_queues where isfinite(last_dispatched_at)
     )
     select (select at from dispatch) as "lastDispatchAt",
-           (select max(at) from recent where from_state = 'running') as "lastEndAt",
+           (select max(ended_at) from recent where started_at is not null) as "lastEndAt",
            coalesce((select at from dispatch) > now() - ${stalledAfterMs} * interval '1 millisecond', false)
              as dispatched`;
   const types = await readTypes(sql, options);
@@ -89,15 +89,18 @@ async function readTypes(
       where h.role = 'worker' and h.beat_at > now() - ${heartbeatMaxAgeMs} * interval '1 millisecond'
       group by t.job_type
     ), in_flight as (
-      select job_type, count(*) filter (where state = 'queued')::int as queued,
-             count(*) filter (where state = 'running')::int as running,
-             min(queued_at) filter (where state = 'queued') as queued_since
-      from public.background_jobs where state in ('queued', 'running') group by job_type
+      select job_type, count(*) filter (where token is null)::int as queued,
+             count(*) filter (where token is not null)::int as running,
+             min(queued_at) filter (where token is null) as queued_since
+      from purser.in_flight group by job_type
     ), begun as (
-      select distinct j.job_type
-      from (select job_id, to_state, at from public.job_events order by id desc limit ${recentEvents}) e
-      join public.background_jobs j on j.id = e.job_id
-      where e.to_state = 'running' and e.at > now() - ${stalledAfterMs} * interval '1 millisecond'
+      select f.job_type from purser.in_flight f
+      where f.started_at > now() - ${stalledAfterMs} * interval '1 millisecond'
+      union
+      select j.job_type
+      from (select job_id, started_at from purser.job_history order by id desc limit ${recentAttempts}) h
+      join public.jobs j on j.id = h.job_id
+      where h.started_at > now() - ${stalledAfterMs} * interval '1 millisecond'
         and j.job_type in (select job_type from in_flight)
     )
     select t.job_type as "jobType", coalesce(w.slots, 0) as slots, coalesce(w.free_slots, 0) as "freeSlots",
@@ -108,9 +111,13 @@ async function readTypes(
              select from public.tenant_queues q
              where not exists (select from public.pauses p where p.scope = 'tenant' and p.name = q.tenant_id)
                and exists (
-                 select from public.background_jobs j
-                 where j.tenant_id = q.tenant_id and j.job_type = t.job_type and j.state in ('pending', 'failed')
-                   and j.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond')
+                 select from purser.waiting w
+                 where w.job_type = t.job_type and w.tenant_id = q.tenant_id
+                   and w.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond'
+                 union all
+                 select from purser.later l
+                 where l.job_type = t.job_type and l.tenant_id = q.tenant_id
+                   and l.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond')
            ) as due
     from public.job_types t
     left join worker w on w.job_type = t.job_type

@@ -31,15 +31,36 @@ export interface JobFilter {
 
 /** Newest first. */
 export async function listJobs(sql: Queryable, filter: JobFilter): Promise<JobSummary[]> {
+  const { tenantId = null, jobType = null, state, limit } = filter;
+  // The view is for a state, whose table it reads; over all states it would sort all open jobs.
+  const jobs =
+    state === undefined
+      ? sql`
+        select j.id, j.tenant_id, j.job_type, coalesce(j.outcome, o.state) as state,
+               coalesce(o.attempt, j.attempt) as attempt, j.max_attempts, j.priority,
+               coalesce(o.scheduled_for, j.scheduled_for) as scheduled_for, j.created_at, j.finished_at,
+               coalesce(o.last_error, j.error) as error
+        from public.jobs j left join lateral (
+          select case when failed then 'failed' else 'pending' end as state, attempt, scheduled_for, last_error
+          from purser.waiting where job_id = j.id
+          union all
+          select case when failed then 'failed' else 'pending' end, attempt, scheduled_for, last_error
+          from purser.later where job_id = j.id
+          union all
+          select 'parked', attempt, scheduled_for, last_error from purser.parked where job_id = j.id
+          union all
+          select case when token is null then 'queued' else 'running' end, attempt, scheduled_for, last_error
+          from purser.in_flight where job_id = j.id
+        ) o on j.outcome is null`
+      : sql`select * from public.background_jobs where state = ${state}`;
   return sql<JobSummary[]>`
     select id as "jobId", tenant_id as "tenantId", job_type as "jobType", state, attempt,
            max_attempts as "maxAttempts", priority, scheduled_for as "scheduledFor",
            created_at as "createdAt", finished_at as "finishedAt", error->>'code' as "errorCode"
-    from public.background_jobs
-    where (${filter.tenantId ?? null}::text is null or tenant_id = ${filter.tenantId ?? null})
-      and (${filter.jobType ?? null}::text is null or job_type = ${filter.jobType ?? null})
-      and (${filter.state ?? null}::text is null or state = ${filter.state ?? null})
-    order by id desc limit ${filter.limit}`;
+    from (${jobs}) j
+    where (${tenantId}::text is null or tenant_id = ${tenantId})
+      and (${jobType}::text is null or job_type = ${jobType})
+    order by id desc limit ${limit}`;
 }
 
 export interface JobEvent {
@@ -81,11 +102,11 @@ export async function findJob(
            j.max_attempts as "maxAttempts", j.priority, j.scheduled_for as "scheduledFor",
            j.created_at as "createdAt", j.finished_at as "finishedAt", j.error->>'code' as "errorCode",
            j.state_detail as "stateDetail", j.payload, j.result, j.error, j.dedup_key as "dedupKey",
-           j.replay_of as "replayOf", r.id as "replayedBy", l.progress,
-           l.cancel_requested as "cancelRequested"
+           j.replay_of as "replayOf", r.id as "replayedBy", f.progress,
+           f.cancel_requested as "cancelRequested"
     from public.background_jobs j
-    left join purser.job_leases l on l.job_id = j.id and l.token = j.attempt_token
-    left join public.background_jobs r on r.replay_of = j.id
+    left join purser.in_flight f on f.job_id = j.id
+    left join public.jobs r on r.replay_of = j.id
     where j.id = ${jobId}`;
   if (job === undefined) return undefined;
   const events = await sql<JobEvent[]>`
@@ -100,6 +121,16 @@ export async function findJob(
 /** Number of jobs per state; states without jobs are missing. */
 export async function countByState(sql: Queryable): Promise<Partial<Record<JobState, number>>> {
   const rows = await sql<{ state: JobState; count: number }[]>`
-    select state, count(*)::int as count from public.background_jobs group by state order by state`;
+    select state, sum(jobs)::int as count from (
+      select case when failed then 'failed' else 'pending' end as state, count(*) as jobs from purser.waiting group by 1
+      union all
+      select case when failed then 'failed' else 'pending' end, count(*) from purser.later group by 1
+      union all
+      select 'parked', count(*) from purser.parked
+      union all
+      select case when token is null then 'queued' else 'running' end, count(*) from purser.in_flight group by 1
+      union all
+      select outcome, jobs from purser.job_counts
+    ) s group by state having sum(jobs) > 0 order by state`;
   return Object.fromEntries(rows.map(({ state, count }) => [state, count]));
 }

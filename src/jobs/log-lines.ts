@@ -98,7 +98,7 @@ async function appendLines(sql: Queryable, lines: readonly StorableLine[]): Prom
     ), job as (
       select j.id, j.tenant_id, (
         select coalesce(max(l.line_no), 0) from public.job_log_lines l where l.job_id = j.id) as lines
-      from public.background_jobs j
+      from public.jobs j
       where (j.id, j.tenant_id) in (select job_id, tenant_id from line)
     )
     insert into public.job_log_lines (job_id, line_no, tenant_id, attempt, at, level, text)

@@ -1,6 +1,6 @@
 /**
- * The states of a job and the allowed transitions. The database has the same table (purser.job_transitions), which a
- * migration changes, and refuses all other transitions; a test compares the two.
+ * The states of a job and the allowed transitions. A state is a table of the database (docs/architecture.md); a test
+ * takes a random walk through every statement that moves a job and finds these transitions and no other.
  */
 
 export const jobStates = [

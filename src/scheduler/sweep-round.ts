@@ -12,6 +12,7 @@ import { terminateBlockingSessions, terminateOverdueSessions } from '../db/sessi
 import { listDeadLetters } from '../jobs/dead-letters.ts';
 import { listOldQueued, returnToPending } from '../jobs/queued.ts';
 import {
+  addUpJobCounts,
   expireWaitingJobs,
   maxRowsPerSweep,
   removeExpiredKeys,
@@ -105,11 +106,18 @@ function partsOf(options: SweepOptions, count: Count): readonly SweepPart[] {
     },
     { kind: 'woken', run: wakeParkedJobs },
     { kind: 'key_removed', run: (sql) => removeExpiredKeys(sql) },
+    { kind: 'job_counts', run: addUpCounts },
     ...options.more,
     { kind: 'heartbeat_removed', run: (sql) => removeOldHeartbeats(sql, oldHeartbeatMs) },
     { kind: 'entry_lost', run: () => reconcileQueues(options) },
     { kind: 'dead_letter_mirrored', run: () => mirrorNewestDeadLetters(options) },
   ];
+}
+
+/** Changes no count. */
+async function addUpCounts(sql: Sql): Promise<number> {
+  await addUpJobCounts(sql);
+  return 0;
 }
 
 /** All expired leases, however many: returns the number of jobs that go back to pending. */

@@ -101,8 +101,11 @@ async function readJobs(sql: Sql, registry: Registry): Promise<void> {
 async function oldestWaitingSeconds(sql: Queryable): Promise<number> {
   const [row] = await sql<{ seconds: number }[]>`
     select coalesce(extract(epoch from now() - min(scheduled_for)), 0)::float8 as seconds
-    from public.background_jobs
-    where state in ('pending', 'failed', 'queued') and scheduled_for <= now()`;
+    from (
+      select min(scheduled_for) as scheduled_for from purser.waiting
+      union all select min(scheduled_for) from purser.later where scheduled_for <= now()
+      union all select min(scheduled_for) from purser.in_flight where token is null
+    ) oldest`;
   return row?.seconds ?? 0;
 }
 

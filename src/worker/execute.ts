@@ -2,7 +2,7 @@
  * The pipeline of one attempt: begin -> run in an executor -> finish -> log and metrics. Every attempt that began is
  * finished exactly once, or refused as stale.
  */
-import { randomUUID } from 'node:crypto';
+import { newToken } from '../jobs/attempts.ts';
 import type { AttemptEnd, BegunAttempt, FinishResult } from '../jobs/attempts.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
@@ -44,7 +44,7 @@ export async function beginJob(
   const begun = running.enterBeginning();
   const askedAtMs = performance.now();
   try {
-    const attempt = await batches.begin({ jobId, entryId, token: randomUUID(), isDurable });
+    const attempt = await batches.begin({ jobId, entryId, token: newToken(jobId), isDurable });
     if (attempt === undefined) {
       log.debug({ jobId, entryId }, 'stale_entry');
       return undefined;

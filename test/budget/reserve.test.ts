@@ -107,7 +107,7 @@ describe('reserve', () => {
     const attempt = await startAttempt(sql, tenantId);
     let outcome: Promise<unknown> = Promise.resolve();
     await wide.begin(async (tx) => {
-      await tx`delete from purser.context_tokens where token = ${attempt.token}`;
+      await tx`delete from purser.in_flight where token = ${attempt.token}`;
       outcome = reserve(wide, attempt, '0.1').catch((error: unknown) => error);
       await untilWaiting(sql, 1);
     });

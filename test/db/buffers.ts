@@ -2,10 +2,9 @@
  * Buffers that the hot statements touch per row, on tables of any size. One session runs them all, so that the plans
  * which it made while the tables were empty are the plans that it uses when they are full.
  */
-import { randomUUID } from 'node:crypto';
 import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
-import { beginAttempts, finishAttempts } from '../../src/jobs/attempts.ts';
+import { newToken, beginAttempts, finishAttempts } from '../../src/jobs/attempts.ts';
 import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
 import type { ClaimResult } from '../../src/schedules/claim.ts';
@@ -18,13 +17,15 @@ const rows = 10;
 
 /** Tables that grow. */
 const tables = [
-  'public.background_jobs',
+  'public.jobs',
+  'purser.waiting',
+  'purser.later',
+  'purser.in_flight',
+  'purser.job_history',
   'public.tenants',
   'public.tenant_schedules',
   'public.tenant_queues',
   'purser.tick_keys',
-  'purser.job_leases',
-  'purser.context_tokens',
 ];
 
 export interface PlanTables {
@@ -116,7 +117,7 @@ export async function buffersPerRow(sql: Sql): Promise<Record<string, number>> {
   const requests = jobs.map(({ jobId, entryId }) => ({
     jobId,
     entryId,
-    token: randomUUID(),
+    token: newToken(jobId),
   }));
   await measure(
     'begin',

@@ -29,7 +29,15 @@ const maxFaults = 20;
 /** Takes all jobs of the database together; `accepted` are the ids of all accepted jobs. */
 export async function audit(sql: Sql, accepted: readonly string[]): Promise<Audit> {
   const found: Fault[][] = [];
-  for (const look of [unended, illegalPaths, leftOpen, overrunAttempts, wrongEffects]) {
+  for (const look of [
+    unended,
+    misplaced,
+    illegalPaths,
+    leftOpen,
+    miscounted,
+    overrunAttempts,
+    wrongEffects,
+  ]) {
     found.push([...(await look(sql))]);
   }
   found.push([...(await lostJobs(sql, accepted))]);
@@ -51,8 +59,35 @@ const unended = (sql: Sql) => sql<Fault[]>`
   select format('job %s (%s) has not ended: %s %s', id, job_type, state, state_detail) as fault
   from background_jobs where finished_at is null order by id limit ${maxFaults}`;
 
+/** An open job stands in exactly one table of a state, an ended one in none, and a dead letter may be listed. */
+export const misplaced = (sql: Sql) => sql<Fault[]>`
+  with place as (
+    select job_id, 'waiting' as name from purser.waiting union all select job_id, 'later' from purser.later
+    union all select job_id, 'parked' from purser.parked union all select job_id, 'in_flight' from purser.in_flight
+  ), found as (
+    select coalesce(j.id, p.job_id) as id, j.id is null as gone, max(j.outcome) as outcome, count(p.name) as places,
+           string_agg(p.name, ' and ') as names
+    from jobs j full join place p on p.job_id = j.id group by j.id, p.job_id is null, coalesce(j.id, p.job_id)
+  )
+  select format('job %s%s stands in %s', id, case when gone then ' (deleted)' else ' (' || coalesce(outcome, 'open') || ')'
+    end, coalesce(names, 'no table')) as fault
+  from found where gone or places <> case when outcome is null then 1 else 0 end
+  union all
+  select format('job %s is listed as a dead letter', d.job_id)
+  from purser.dead_letters d left join jobs j on j.id = d.job_id
+  where j.outcome is distinct from 'dead_letter' or j.discarded_at is not null
+  limit ${maxFaults}`;
+
+/** The counts of ended jobs are those of the jobs. */
+export const miscounted = (sql: Sql) => sql<Fault[]>`
+  select format('%s %s: %s counted, %s there', job_type, outcome, c.jobs, coalesce(j.jobs, 0)) as fault
+  from (select job_type, outcome, sum(jobs) as jobs from purser.job_counts group by 1, 2) c
+  full join (select job_type, outcome, count(*) as jobs from jobs where outcome is not null group by 1, 2) j
+    using (job_type, outcome)
+  where c.jobs is distinct from j.jobs and coalesce(c.jobs, 0) <> coalesce(j.jobs, 0) limit ${maxFaults}`;
+
 /** One event after the other, from nothing to one terminal state, each step one that the table allows. */
-function illegalPaths(sql: Sql) {
+export function illegalPaths(sql: Sql) {
   const steps = jobStates.flatMap((from) => transitions[from].map((to) => `${from}>${to}`));
   const ends = jobStates.filter((state) => transitions[state].length === 0);
   return sql<Fault[]>`
@@ -67,7 +102,7 @@ function illegalPaths(sql: Sql) {
              (array_agg(s.to_state order by s.id desc))[1] as last,
              bool_and(s.from_state is not distinct from s.before) as unbroken,
              bool_and(s.from_state is null or s.from_state || '>' || s.to_state = any(${steps})) as legal
-      from background_jobs j left join step s on s.job_id = j.id group by j.id
+      from background_jobs j left join step s on s.job_id = j.id group by j.id, j.state
     )
     select format('job %s has the path %s, and its row says %s', id, words, state) as fault
     from path
@@ -76,11 +111,8 @@ function illegalPaths(sql: Sql) {
 }
 
 const leftOpen = (sql: Sql) => sql<Fault[]>`
-  select format('job %s has ended and still holds a lease', l.job_id) as fault
-  from purser.job_leases l join background_jobs j on j.id = l.job_id where j.finished_at is not null
-  union all
-  select format('job %s has ended and still holds a token', t.job_id)
-  from purser.context_tokens t join background_jobs j on j.id = t.job_id where j.finished_at is not null
+  select format('job %s has ended and still holds a token', l.job_id) as fault
+  from purser.in_flight l join jobs j on j.id = l.job_id where j.finished_at is not null
   limit ${maxFaults}`;
 
 const overrunAttempts = (sql: Sql) => sql<Fault[]>`
@@ -101,7 +133,7 @@ const wrongEffects = (sql: Sql) => sql<Fault[]>`
   select format('job %s (%s) has %s effects of its completion', j.id, j.state, count(e.id)) as fault
   from background_jobs j left join fault_effects e on e.job_id = j.id and e.kind = 'completion'
   where j.payload ? 'completes'
-  group by j.id having count(e.id) <> case when j.state = 'completed' then 1 else 0 end
+  group by j.id, j.state having count(e.id) <> case when j.state = 'completed' then 1 else 0 end
   union all
   select format('job %s has the effect %s %s times under one token', job_id, kind, count(*))
   from fault_effects group by job_id, token, kind having count(*) > 1

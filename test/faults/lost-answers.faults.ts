@@ -53,8 +53,9 @@ async function loseAnswers(backend: BackendKind): Promise<Audit> {
     const again: Record<string, number> = {};
     for (const [what, ids] of lost) {
       const [row] = await stage.sql<{ jobs: number }[]>`
-        select count(*)::int as jobs from background_jobs
-        where id = any(${ids}::bigint[]) and dispatch_no > 1`;
+        select count(*)::int as jobs from (
+          select from job_events where job_id = any(${ids}::bigint[]) and to_state = 'queued'
+          group by job_id having count(*) > 1) again`;
       again[what] = row?.jobs ?? 0;
     }
     say(

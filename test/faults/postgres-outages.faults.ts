@@ -39,7 +39,8 @@ async function restart(stage: Stage, how: 'fast' | 'immediate'): Promise<void> {
 async function auditInWords(stage: Stage, what: string, withinMs?: number): Promise<Audit> {
   const audited = await stage.audit(withinMs);
   const [row] = await stage.sql<{ again: number; lost: number; retried: number }[]>`
-    select count(*) filter (where dispatch_no > 1)::int as again,
+    select (select count(*)::int from (
+             select from job_events where to_state = 'queued' group by job_id having count(*) > 1) d) as again,
            count(*) filter (where losses > 0)::int as lost,
            count(*) filter (where attempt > 1)::int as retried from background_jobs`;
   say(

@@ -40,7 +40,8 @@ const openFleet = async (stage: Stage, env: Record<string, string> = {}) =>
 /** The queue's content and the jobs' ends as text. */
 async function inWords(stage: Stage, what: string): Promise<void> {
   const [row] = await stage.sql<{ again: number; lost: number }[]>`
-    select count(*) filter (where dispatch_no > 1)::int as again,
+    select (select count(*)::int from (
+             select from job_events where to_state = 'queued' group by job_id having count(*) > 1) d) as again,
            count(*) filter (where losses > 0)::int as lost from background_jobs`;
   say(`${what}: ${row?.again} jobs were dispatched again, ${row?.lost} counted a loss`);
 }

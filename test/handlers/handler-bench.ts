@@ -24,6 +24,8 @@ import { createLogger } from '../../src/log.ts';
 import { endAttempt } from '../support/tenants.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
+import { newToken } from '../../src/jobs/attempts.ts';
+import { insertAttempt } from '../support/tenants.ts';
 
 interface RunOptions {
   readonly payload?: object;
@@ -105,10 +107,8 @@ export async function openBench(level: 'L2' | 'L3' = 'L2'): Promise<HandlerBench
     lastJobId += 1;
     const { jobId = String(lastJobId), provider } = options;
     const signal = options.signal ?? new AbortController().signal;
-    const attempt = { tenantId, jobId, attempt: 1, token: randomUUID(), signal, log };
-    await test.sql`
-      insert into purser.context_tokens (token, tenant_id, job_id, attempt)
-      values (${attempt.token}, ${tenantId}, ${jobId}::bigint, 1)`;
+    const attempt = { tenantId, jobId, attempt: 1, token: newToken(jobId), signal, log };
+    await insertAttempt(test.sql, attempt);
     const llm =
       provider === undefined
         ? noLlm

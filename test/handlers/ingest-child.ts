@@ -5,6 +5,8 @@ import { tenantSql } from '../../src/db/tenant.ts';
 import { costIngestion } from '../../src/handlers/cost-ingestion.ts';
 import { createLogger } from '../../src/log.ts';
 import { ingestingName } from './ingesting-name.ts';
+import { newToken } from '../../src/jobs/attempts.ts';
+import { insertAttempt } from '../support/tenants.ts';
 
 const [url = '', tenantId = '', uploadId = ''] = process.argv.slice(2);
 const database = await openDatabase({
@@ -14,10 +16,9 @@ const database = await openDatabase({
   tenantConnections: 1,
 });
 const { signal } = new AbortController();
-const attempt = { tenantId, jobId: String(process.pid), attempt: 1, token: randomUUID() };
-await database.system`
-  insert into purser.context_tokens (token, tenant_id, job_id, attempt)
-  values (${attempt.token}, ${tenantId}, ${attempt.jobId}::bigint, 1)`;
+const jobId = String(process.pid);
+const attempt = { tenantId, jobId, attempt: 1, token: newToken(jobId) };
+await insertAttempt(database.system, attempt);
 await costIngestion.run({
   ...attempt,
   payload: { uploadId },

@@ -84,7 +84,7 @@ it('an attempt that is superseded before its commit leaves no row', async () => 
   const takeOver = Object.assign(controller.signal, {
     throwIfAborted: () => {
       takenOver = bench.test
-        .sql`delete from purser.context_tokens where tenant_id = ${tenantId}`.execute();
+        .sql`delete from purser.in_flight where tenant_id = ${tenantId}`.execute();
     },
   });
   let takenOver: Promise<unknown> | undefined;

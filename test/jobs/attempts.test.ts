@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { beginAttempts, finishAttempts } from '../../src/jobs/attempts.ts';
+import { beginAttempts, finishAttempts, newToken } from '../../src/jobs/attempts.ts';
 import { renewLeases } from '../../src/jobs/leases.ts';
 import type { AttemptEnd, BeginRequest } from '../../src/jobs/attempts.ts';
 import { rescueLostAttempts } from '../../src/jobs/sweep.ts';
@@ -31,9 +31,9 @@ beforeAll(async () => {
 afterAll(() => test.close());
 
 const tokenOf = async (jobId: string) =>
-  (await test.sql`select token, attempt from purser.context_tokens where job_id = ${jobId}`).map(
-    ({ token, attempt }) => ({ token: String(token), attempt: Number(attempt) }),
-  );
+  (
+    await test.sql`select token, attempt from purser.in_flight where job_id = ${jobId} and token is not null`
+  ).map(({ token, attempt }) => ({ token: String(token), attempt: Number(attempt) }));
 
 async function queuedJob() {
   const jobId = await addJob(test.sql, tenantId);
@@ -45,7 +45,7 @@ async function queuedJob() {
 const asRequest = (job: { jobId: string; entryId: string }): BeginRequest => ({
   jobId: job.jobId,
   entryId: job.entryId,
-  token: randomUUID(),
+  token: newToken(job.jobId),
 });
 
 describe('begin', () => {
@@ -54,7 +54,7 @@ describe('begin', () => {
     expect(attempt.attempt).toBe(1);
     expect(await tokenOf(attempt.jobId)).toEqual([{ token: attempt.token, attempt: 1 }]);
     const [lease] = await test.sql`
-      select token, worker_id, expires_at > now() as live from purser.job_leases
+      select token, worker_id, expires_at > now() as live from purser.in_flight
       where job_id = ${attempt.jobId}`;
     expect(lease).toEqual({ token: attempt.token, worker_id: 'worker-1', live: true });
   });
@@ -105,14 +105,14 @@ describe('finish', () => {
     expect(await finish(test.sql, attempt, { toState: 'cancelled' })).toBe('repeated');
     expect(await jobRow(test.sql, attempt.jobId)).toEqual(row);
     expect(await tokenOf(attempt.jobId)).toEqual([]);
-    expect(await test.sql`select from purser.job_leases where job_id = ${attempt.jobId}`).toEqual(
+    expect(await test.sql`select from purser.in_flight where job_id = ${attempt.jobId}`).toEqual(
       [],
     );
   });
 
   it('under a forged token is stale and changes nothing', async () => {
     const attempt = await runningJob(test.sql, tenantId);
-    const forged = { jobId: attempt.jobId, token: randomUUID() };
+    const forged = { jobId: attempt.jobId, token: newToken(attempt.jobId) };
     expect(await finish(test.sql, forged)).toBe('stale');
     expect((await jobRow(test.sql, attempt.jobId)).state).toBe('running');
     expect(await finish(test.sql, attempt)).toBe('applied');
@@ -159,7 +159,7 @@ describe('finish', () => {
     await finish(test.sql, second);
     const answers = await finishAttempts(
       test.sql,
-      [third, { ...first, token: randomUUID() }, second].map((request) => ({
+      [third, { ...first, token: newToken(first.jobId) }, second].map((request) => ({
         ...request,
         end: completed,
       })),
@@ -194,7 +194,7 @@ describe('finish', () => {
     const gate = await test.open();
     // Whoever holds the job's row: finish has then locked all that it locks before.
     const outcomes = await gate.system.begin(async (tx) => {
-      await tx`select from background_jobs where id = ${attempt.jobId} for update`;
+      await tx`select from purser.in_flight where job_id = ${attempt.jobId} for update`;
       const finished = finish(test.sql, attempt);
       await untilWaiting(gate.system, 1);
       const rescued = rescueLostAttempts(test.sql);

@@ -1,8 +1,7 @@
 /** A begin whose answer was lost is asked again under its token, and comes out as if it had been heard. */
-import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import type { Sql } from '../../src/db/connect.ts';
-import { beginAttempts } from '../../src/jobs/attempts.ts';
+import { beginAttempts, newToken } from '../../src/jobs/attempts.ts';
 import type { BeginRequest } from '../../src/jobs/attempts.ts';
 import { rescueLostAttempts } from '../../src/jobs/sweep.ts';
 import { freshDatabase } from '../support/database.ts';
@@ -47,7 +46,7 @@ it('answers with the same attempt, which began once', async () => {
 it('a repeated request that arrives while the first is still waiting gets the same attempt', async () => {
   const request = await queuedRequest(sql, tenantId);
   const both = await gate.begin(async (tx) => {
-    await tx`select from background_jobs where id = ${request.jobId} for update`;
+    await tx`select from purser.in_flight where job_id = ${request.jobId} for update`;
     const first = begin(request);
     await untilWaiting(gate, 1);
     const second = begin(request);
@@ -63,7 +62,7 @@ it('a repeated request that arrives while the first is still waiting gets the sa
 it('under another token is stale, also in a batch with a valid repetition', async () => {
   const [own, other] = [await queuedRequest(sql, tenantId), await queuedRequest(sql, tenantId)];
   await begin(own, other);
-  const again = await begin({ ...own, token: randomUUID() }, other);
+  const again = await begin({ ...own, token: newToken(own.jobId) }, other);
   expect(again.map(({ token }) => token)).toEqual([other.token]);
   expect((await jobRow(sql, own.jobId)).attempt).toBe(1);
 });
@@ -89,7 +88,7 @@ it('a suspect begins isolated, with its crash count, and its lease is marked', a
   ]);
   expect(await begin(suspect)).toMatchObject([{ isolated: true, isolatedCrashes: 2 }]);
   const leases = await sql`
-    select job_id, alone from purser.job_leases where job_id in (${suspect.jobId}, ${plain.jobId})
+    select job_id, alone from purser.in_flight where job_id in (${suspect.jobId}, ${plain.jobId})
     order by job_id`;
   expect([...leases]).toEqual([
     { job_id: suspect.jobId, alone: true },

@@ -99,9 +99,9 @@ describe.each(Object.keys(doors))('a payload through %s', (name) => {
 it('a payload that is older than the limit can be encrypted anew, but is not replayed', async () => {
   const { jobId, token } = await runningJob(test.sql, tenantId);
   await test.sql.begin(async (tx) => {
-    await tx`alter table background_jobs disable trigger check_new_payload`;
-    await tx`update background_jobs set payload = ${nested(200)}::text::jsonb where id = ${jobId}`;
-    await tx`alter table background_jobs enable trigger check_new_payload`;
+    await tx`alter table jobs disable trigger check_new_payload`;
+    await tx`update jobs set payload = ${nested(200)}::text::jsonb where id = ${jobId}`;
+    await tx`alter table jobs enable trigger check_new_payload`;
   });
   await test.sql`
     update background_jobs set payload = jsonb_set(payload, '{b}', '"rotated"') where id = ${jobId}`;

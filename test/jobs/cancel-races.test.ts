@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Queryable, Sql } from '../../src/db/connect.ts';
 import type { Database } from '../../src/db/database.ts';
-import { beginAttempts } from '../../src/jobs/attempts.ts';
+import { beginAttempts, newToken } from '../../src/jobs/attempts.ts';
 import { listCancelRequests, requestCancel } from '../../src/jobs/cancel.ts';
 import type { CancelAnswer } from '../../src/jobs/cancel.ts';
 import { freshDatabase } from '../support/database.ts';
@@ -78,7 +78,7 @@ describe('at the same moment', () => {
 
   it('a job that begins is asked to stop, and its worker finds the request', async () => {
     const job = await queuedJob();
-    const token = randomUUID();
+    const token = newToken(job.jobId);
     const answer = await cancelDuring(job.jobId, (tx) =>
       beginAttempts(tx, [{ ...job, token }], 'worker-1', 30_000),
     );
@@ -88,7 +88,7 @@ describe('at the same moment', () => {
 
   it('a begin that is rolled back leaves a job that is cancelled', async () => {
     const job = await queuedJob();
-    const request = { ...job, token: randomUUID() };
+    const request = { ...job, token: newToken(job.jobId) };
     const answer = await cancelDuring(
       job.jobId,
       (tx) => beginAttempts(tx, [request], 'worker-1', 30_000),
@@ -123,7 +123,7 @@ describe('at the same moment', () => {
 
   it('a job that is returned and begins again gets the request under its new token', async () => {
     const attempt = await runningJob(sql, tenantId);
-    const [token, entryId] = [randomUUID(), randomUUID()];
+    const [token, entryId] = [newToken(attempt.jobId), randomUUID()];
     const answer = await cancelDuring(attempt.jobId, async (tx) => {
       await finish(tx, attempt, { toState: 'pending', countsAttempt: false });
       await tx`update background_jobs set state = 'queued', entry_id = ${entryId} where id = ${attempt.jobId}`;

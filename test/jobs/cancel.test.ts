@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Sql } from '../../src/db/connect.ts';
 import type { Database } from '../../src/db/database.ts';
-import { beginAttempts } from '../../src/jobs/attempts.ts';
+import { beginAttempts, newToken } from '../../src/jobs/attempts.ts';
 import { listCancelRequests, requestCancel } from '../../src/jobs/cancel.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
@@ -76,7 +76,7 @@ describe('a waiting job', () => {
   it('does not begin, although its entry is in a queue', async () => {
     const job = await queuedJob();
     await cancel(job.jobId);
-    const request = { jobId: job.jobId, entryId: job.entryId, token: randomUUID() };
+    const request = { jobId: job.jobId, entryId: job.entryId, token: newToken(job.jobId) };
     expect(await beginAttempts(sql, [request], 'worker-1', 1_000)).toEqual([]);
     expect(await claim(sql)).toEqual([]);
   });

@@ -66,7 +66,7 @@ async function afterRescue<T>(act: () => Promise<T>): Promise<[number, T]> {
   return [requeued, await late.answer];
 }
 const jobLocked = (jobId: string) => (tx: Sql) =>
-  tx`select from background_jobs where id = ${jobId} for update`;
+  tx`select from purser.in_flight where job_id = ${jobId} for update`;
 
 describe('a finish', () => {
   it('that arrives while the first request is still waiting is answered repeated', async () => {
@@ -135,7 +135,7 @@ describe('a completion by the handler', () => {
   it('is skipped by a rescue while it commits', async () => {
     const attempt = await lostJob();
     const { outcome } = await gate.begin(async (tx) => {
-      await tx`select from background_jobs where id = ${attempt.jobId} for update`;
+      await tx`select from purser.in_flight where job_id = ${attempt.jobId} for update`;
       const outcome = complete(attempt);
       await untilWaiting(gate, 1);
       expect(await rescue()).toMatchObject({ requeued: 0 });

@@ -41,7 +41,7 @@ interface Stored {
 const stored = (mark: string) =>
   test.sql<Stored[]>`
     select id, (payload->>'index')::int as index, xmin::text as transaction
-    from background_jobs where payload->>'mark' = ${mark} order by index`;
+    from jobs where payload->>'mark' = ${mark} order by index`;
 
 const transactionsOf = (rows: readonly Stored[]): number =>
   new Set(rows.map(({ transaction }) => transaction)).size;
@@ -170,7 +170,7 @@ it('a statement whose connection is lost is not repeated: its commit may have ha
   await test.sql.unsafe(`
     create function purser_test_wait() returns trigger language plpgsql as $$
     begin perform pg_advisory_xact_lock_shared(7001); return new; end $$;
-    create trigger purser_test_wait before insert on background_jobs for each statement
+    create trigger purser_test_wait before insert on jobs for each statement
     execute function purser_test_wait()`);
   const locker = await test.sql.reserve();
   try {
@@ -192,6 +192,6 @@ it('a statement whose connection is lost is not repeated: its commit may have ha
     expect(answers.map(({ status }) => status)).toContain('rejected');
   } finally {
     locker.release();
-    await test.sql.unsafe('drop trigger purser_test_wait on background_jobs');
+    await test.sql.unsafe('drop trigger purser_test_wait on jobs');
   }
 });

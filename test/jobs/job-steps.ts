@@ -1,8 +1,7 @@
 /** Jobs taken through their steps by the functions the roles use, for tests that need no worker. */
-import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Queryable, Sql } from '../../src/db/connect.ts';
-import { beginAttempts, finishAttempts } from '../../src/jobs/attempts.ts';
+import { beginAttempts, finishAttempts, newToken } from '../../src/jobs/attempts.ts';
 import type {
   AttemptEnd,
   BegunAttempt,
@@ -59,7 +58,7 @@ export async function begin(
 ): Promise<BegunAttempt> {
   const [attempt] = await beginAttempts(
     sql,
-    [{ jobId: job.jobId, entryId: job.entryId, token: randomUUID() }],
+    [{ jobId: job.jobId, entryId: job.entryId, token: newToken(job.jobId) }],
     'worker-1',
     leaseMs,
   );
@@ -77,7 +76,7 @@ export async function claimJob(sql: Sql, jobId: string): Promise<DispatchedJob> 
 /** Enqueues and claims one job of this tenant: what a worker is about to begin, under a token of its own. */
 export async function queuedRequest(sql: Sql, tenantId: string): Promise<BeginRequest> {
   const { jobId, entryId } = await claimJob(sql, await addJob(sql, tenantId));
-  return { jobId, entryId, token: randomUUID() };
+  return { jobId, entryId, token: newToken(jobId) };
 }
 
 /** Enqueues, claims and begins one job of this tenant. */
@@ -113,7 +112,6 @@ export interface JobRow {
   readonly losses: number;
   readonly losses_alone: number;
   readonly suspect: boolean;
-  readonly dispatch_no: number;
   readonly result: unknown;
   readonly error: { readonly code: string; readonly message: string } | null;
   readonly state_detail: Record<string, unknown>;
@@ -125,7 +123,7 @@ export interface JobRow {
 
 export async function jobRow(sql: Queryable, jobId: string): Promise<JobRow> {
   const [row] = await sql<JobRow[]>`
-    select state, attempt, losses, losses_alone, suspect, dispatch_no, result, error, state_detail, scheduled_for, give_up_at,
+    select state, attempt, losses, losses_alone, suspect, result, error, state_detail, scheduled_for, give_up_at,
            finished_at, payload
     from background_jobs where id = ${jobId}`;
   if (row === undefined) throw new Error(`there is no job ${jobId}`);

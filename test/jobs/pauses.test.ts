@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Queryable, Sql } from '../../src/db/connect.ts';
 import type { Database } from '../../src/db/database.ts';
-import { beginAttempts } from '../../src/jobs/attempts.ts';
+import { beginAttempts, newToken } from '../../src/jobs/attempts.ts';
 import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
 import { listPauses, pausesOver, pauseWork, resumeWork } from '../../src/jobs/pauses.ts';
 import type { PauseTarget } from '../../src/jobs/pauses.ts';
@@ -97,7 +97,7 @@ describe('a pause', () => {
     const jobId = await addJob(sql, acme);
     const [job] = await claim(sql);
     await pause(everything);
-    const token = 'c9bf9e57-1685-4c89-bafb-ff5af830be8a';
+    const token = newToken(jobId);
     const entryId = job?.entryId ?? '';
     const begun = await beginAttempts(sql, [{ jobId, entryId, token }], 'worker-1', 1_000);
     expect(begun).toMatchObject([{ jobId: job?.jobId }]);

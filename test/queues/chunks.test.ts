@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Sql } from '../../src/db/connect.ts';
-import { beginAttempts, finishAttempts } from '../../src/jobs/attempts.ts';
+import { beginAttempts, finishAttempts, newToken } from '../../src/jobs/attempts.ts';
 import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
 import type { DispatchedJob, TypeCapacity } from '../../src/jobs/dispatch.ts';
 import { freshDatabase } from '../support/database.ts';
@@ -96,7 +96,7 @@ it('a dispatch whose commit was lost begins nothing, although the jobs are dispa
   const begin = (jobs: readonly DispatchedJob[]) =>
     beginAttempts(
       sql,
-      jobs.map(({ jobId, entryId }) => ({ jobId, entryId, token: randomUUID() })),
+      jobs.map(({ jobId, entryId }) => ({ jobId, entryId, token: newToken(jobId) })),
       'worker-1',
       30_000,
     );
@@ -111,14 +111,13 @@ it('each job of an entry has a token of its own, which ends no neighbour and ope
   expect(entriesOf(jobs)).toHaveLength(1);
   const begun = await beginAttempts(
     sql,
-    jobs.map(({ jobId, entryId }) => ({ jobId, entryId, token: randomUUID() })),
+    jobs.map(({ jobId, entryId }) => ({ jobId, entryId, token: newToken(jobId) })),
     'worker-1',
     30_000,
   );
   expect(new Set(begun.map(({ token }) => token)).size).toBe(3);
   for (const { jobId, token } of begun) {
-    const opened =
-      await sql`select tenant_id, job_id from purser.context_tokens where token = ${token}`;
+    const opened = await sql`select tenant_id, job_id from purser.in_flight where token = ${token}`;
     expect([...opened]).toEqual([
       { tenant_id: begun.find((one) => one.jobId === jobId)?.tenantId, job_id: jobId },
     ]);
@@ -149,7 +148,7 @@ it('begins whose payloads do not fit into one answer of 4 MiB all begin, each on
       });
     },
   });
-  const requests = jobs.map(({ jobId, entryId }) => ({ jobId, entryId, token: randomUUID() }));
+  const requests = jobs.map(({ jobId, entryId }) => ({ jobId, entryId, token: newToken(jobId) }));
   const begun = await beginAttempts(counted, requests, 'worker-1', 30_000);
   expect(statements).toEqual([4, 4, 4]);
   expect(begun.map(({ jobId }) => jobId).toSorted()).toEqual(ids.toSorted());

@@ -19,6 +19,7 @@ import {
   finish,
   jobRow,
   untilState,
+  historyOf,
 } from '../jobs/job-steps.ts';
 import { silentLog } from '../support/llm-attempt.ts';
 import { describeOnRedis, startRedis } from '../support/redis.ts';
@@ -85,7 +86,7 @@ describeOnRedis('dispatch to Redis', () => {
     await redis.kill();
     const jobId = await addJob(fleet.test.sql, tenantId);
     await expect(fleet.dispatch()).rejects.toMatchObject({ code: 'queue_store_away' });
-    expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ state: 'pending', dispatch_no: 0 });
+    expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ state: 'pending' });
     await redis.start();
     await dispatched();
     await untilState(fleet.test.sql, jobId, 'completed');
@@ -100,7 +101,7 @@ describeOnRedis('dispatch to Redis', () => {
     await redis.command(...refuse);
     await sleep(1_100);
     await expect(fleet.dispatch()).rejects.toMatchObject({ code: 'queue_store_away' });
-    expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ state: 'pending', dispatch_no: 0 });
+    expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ state: 'pending' });
     await redis.command(...accept);
     await dispatched();
     await untilState(fleet.test.sql, jobId, 'completed');
@@ -145,9 +146,9 @@ describeOnRedis('dispatch to Redis', () => {
     await redis.command('SET', key, 'x');
     const jobId = await addJob(fleet.test.sql, tenantId);
     await expect(dispatchOnce(options)).rejects.toMatchObject({ code: 'queue_refuses_entries' });
-    const { dispatch_no: number } = await jobRow(fleet.test.sql, jobId);
+    const before = await historyOf(fleet.test.sql, jobId);
     expect(await dispatchOnce(options)).toBe(0);
-    expect(await jobRow(fleet.test.sql, jobId)).toMatchObject({ dispatch_no: number });
+    expect(await historyOf(fleet.test.sql, jobId)).toEqual(before);
     expect(events).toEqual([expect.stringContaining('dispatch_queue_skipped')]);
     await redis.command('DEL', key);
     await dispatched();

@@ -26,15 +26,21 @@ beforeAll(async () => {
   await sql.unsafe(`
     create function refuse_bad() returns trigger language plpgsql as $$
     begin
-      if new.tenant_id like 'bad%' then raise exception 'this row is bad' using errcode = '23514'; end if;
-      return new;
+      if old.tenant_id like 'bad%' then raise exception 'this row is bad' using errcode = '23514'; end if;
+      return case when tg_op = 'DELETE' then old else new end;
     end $$`);
 });
-const tables = ['background_jobs', 'tenant_schedules', 'llm_reservations'];
+const tables = [
+  'purser.waiting',
+  'purser.parked',
+  'purser.in_flight',
+  'tenant_schedules',
+  'llm_reservations',
+];
 const spoil = async () => {
   for (const table of tables) {
     await sql.unsafe(
-      `create trigger refuse_bad before update on ${table} for each row execute function refuse_bad()`,
+      `create trigger refuse_bad before update or delete on ${table} for each row execute function refuse_bad()`,
     );
   }
 };
@@ -123,6 +129,6 @@ it('dispatch, which does not skip the tenant for ever', async () => {
   const failing = createSkipList(0, () => {});
   const capacity = [{ jobType: step, capacity: 4 }];
   expect(await claimWaitingJobs(sql, capacity, failing)).toEqual([]);
-  await sql`drop trigger refuse_bad on background_jobs`;
+  await sql`drop trigger refuse_bad on purser.waiting`;
   expect(await claimWaitingJobs(sql, capacity, failing)).toMatchObject([{ jobId }]);
 });

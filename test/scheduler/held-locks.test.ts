@@ -162,7 +162,7 @@ describe('a transaction of a tenant', () => {
     const { ended } = await hold(token, 'select 1');
     await sleep(20);
     expect(await terminateOverdueSessions(sql, 1)).toBe(0);
-    await sql`update purser.context_tokens set expires_at = now() where token = ${token}`;
+    await sql`update purser.operator_tokens set expires_at = now() where token = ${token}`;
     expect(await terminateOverdueSessions(sql, 1)).toBe(1);
     expect(await ended).not.toBe('rolled back');
   });

@@ -3,6 +3,7 @@ import { releaseExpiredReservations } from '../../src/budget/expire.ts';
 import { removeStaleUploads } from '../../src/costs/uploads/uploads.ts';
 import { terminateBlockingSessions } from '../../src/db/session-limits.ts';
 import {
+  addUpJobCounts,
   expireWaitingJobs,
   removeExpiredKeys,
   rescueLostAttempts,
@@ -37,6 +38,17 @@ export const sweepStatements: readonly FleetStatement[] = [
     run: async (sql, _all, { parked }) => {
       await wakeParkedJobs(sql, ignoreFault);
       return stateIs(sql, parked.jobId, 'pending');
+    },
+  },
+  {
+    name: 'add up the counts of jobs',
+    covers: ['jobs/sweep.ts addUpJobCounts'],
+    run: async (sql) => {
+      const total = () => sql`
+        select job_type, outcome, sum(jobs)::int as jobs from purser.job_counts group by 1, 2 order by 1, 2`;
+      const before = await total();
+      await addUpJobCounts(sql);
+      return before.length > 0 && JSON.stringify(await total()) === JSON.stringify(before);
     },
   },
   {

@@ -10,6 +10,7 @@ import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
 import { prepareDatabase } from '../../src/cli/runtime/prepare-database.ts';
+import { makeJobsWritable } from '../db/writable-jobs.ts';
 
 /** What the test processes get to know. No superuser among the logins. */
 export interface TestPostgres {
@@ -76,10 +77,20 @@ export async function startTestServer(externalUrl: string | undefined): Promise<
         'the template database did not reach tenancy level L2 and admit the L3 login',
       );
     }
+    await openJobsView(loginUrl(facts, 'purser_app', facts.templateName));
     return { facts, stop };
   } catch (error) {
     await stop();
     throw error;
+  }
+}
+
+async function openJobsView(url: string): Promise<void> {
+  const sql = connect(url, { max: 1, applicationName: 'purser test template' });
+  try {
+    await makeJobsWritable(sql);
+  } finally {
+    await sql.end({ timeout: 5 });
   }
 }
 

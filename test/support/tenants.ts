@@ -1,6 +1,7 @@
 /** Tenants and running attempts for tests that begin below the worker. */
 import { randomUUID } from 'node:crypto';
-import type { Sql } from '../../src/db/connect.ts';
+import type { Queryable, Sql } from '../../src/db/connect.ts';
+import { newToken } from '../../src/jobs/attempts.ts';
 
 /** A new tenant; with `limitUsd`, a budget of that size. */
 export async function addTenant(
@@ -29,14 +30,26 @@ let lastJobId = 1_000_000;
 /** A token as begin makes it, for a job id of its own. */
 export async function startAttempt(sql: Sql, tenantId: string): Promise<TestAttempt> {
   lastJobId += 1;
-  const attempt = { tenantId, jobId: String(lastJobId), attempt: 1, token: randomUUID() };
-  await sql`
-    insert into purser.context_tokens (token, tenant_id, job_id, attempt)
-    values (${attempt.token}, ${tenantId}, ${attempt.jobId}::bigint, ${attempt.attempt})`;
+  const jobId = String(lastJobId);
+  const attempt = { tenantId, jobId, attempt: 1, token: newToken(jobId) };
+  await insertAttempt(sql, attempt);
   return attempt;
+}
+
+/** The row of a running attempt, without its job. */
+export async function insertAttempt(
+  sql: Queryable,
+  { tenantId, jobId, attempt, token }: TestAttempt,
+  jobType = 'test_attempt',
+): Promise<void> {
+  await sql`
+    insert into purser.in_flight (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, attempt, token,
+      worker_id, started_at, expires_at)
+    values (${jobId}::bigint, ${tenantId}, ${jobType}, 0, now(), now() + interval '1 day', ${attempt}, ${token},
+      'worker-1', now(), now() + interval '1 hour')`;
 }
 
 /** What finish does to the token: from now on the attempt is stale. */
 export async function endAttempt(sql: Sql, attempt: TestAttempt): Promise<void> {
-  await sql`delete from purser.context_tokens where token = ${attempt.token}`;
+  await sql`delete from purser.in_flight where token = ${attempt.token}`;
 }

@@ -83,19 +83,21 @@ describe.each(levels)('at level %s', (level) => {
     'select * from llm_budgets',
     'select * from llm_ledger',
     'select * from job_events',
-    'select * from purser.context_tokens',
+    'select * from purser.operator_tokens',
+    'select * from purser.in_flight',
     `update llm_budgets set monthly_limit_usd = 1000`,
-    `delete from purser.context_tokens`,
+    `delete from purser.operator_tokens`,
+    `delete from purser.in_flight`,
     `select purser.enqueue('x', 'test_step')`,
   ])('an attempt reads and changes nothing by: %s', async (statement) => {
     const { sql, ...attempt } = await attemptOf(tenantId);
     const [before] = await fixture.database.system`
-      select (select count(*) from purser.context_tokens) as tokens,
+      select (select count(*) from purser.in_flight) as tokens,
              (select sum(monthly_limit_usd) from llm_budgets) as limits`;
     const rows = await sql.unsafe(statement).catch(() => []);
     expect(rows).toEqual([]);
     const [after] = await fixture.database.system`
-      select (select count(*) from purser.context_tokens) as tokens,
+      select (select count(*) from purser.in_flight) as tokens,
              (select sum(monthly_limit_usd) from llm_budgets) as limits`;
     expect(after).toEqual(before);
     expect(await finish(fixture.database.system, attempt)).toBe('applied');

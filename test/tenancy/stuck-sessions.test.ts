@@ -83,7 +83,7 @@ it('an attempt whose session only waits for its token, which another session hol
   const { token } = await runningJob(test.sql, await addTenant(test.sql));
   let waiting: Promise<unknown> | undefined;
   await test.sql.begin(async (tx) => {
-    await tx`select from purser.context_tokens where token = ${token} for update`;
+    await tx`select from purser.in_flight where token = ${token} for update`;
     waiting = runHeld(token, 'select purser.commit_fence()');
     await eventually('the session to wait', async () => {
       const found = await test.sql`

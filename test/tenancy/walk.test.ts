@@ -39,8 +39,8 @@ it.each([
   ],
   [
     'a registered table without policies',
-    `drop policy system_access on purser.job_leases`,
-    'purser.job_leases',
+    `drop policy system_access on purser.in_flight`,
+    'purser.in_flight',
   ],
   [
     'a write trigger that is switched off',

@@ -116,7 +116,7 @@ describe('the status of a fleet', () => {
     await job(new Date(Date.now() + 600_000));
     const queued = await Promise.all(Array.from({ length: 10 }, () => job()));
     await fixture.test.sql`
-      update background_jobs set state = 'queued', queued_at = now(), dispatch_no = 1
+      update background_jobs set state = 'queued', queued_at = now()
       where id = any(${queued}::bigint[])`;
     await job();
     await sleep(keptMs);
@@ -126,7 +126,7 @@ describe('the status of a fleet', () => {
   it('names queued jobs that are not begun although a worker has a free slot', async () => {
     const jobId = await job();
     await fixture.test.sql`
-      update background_jobs set state = 'queued', queued_at = now() - interval '1 minute', dispatch_no = 1
+      update background_jobs set state = 'queued', queued_at = now() - interval '1 minute'
       where id = ${jobId}`;
     await expect.poll(() => status(fixture), wait).toEqual([503, ['worker: stalled']]);
     await fixture.test.sql`update heartbeats set running = slots where role = 'worker'`;
@@ -138,12 +138,12 @@ describe('the status of a fleet', () => {
     await addJobType(sql, 'other');
     const jobId = await job();
     await sql`
-      update background_jobs set state = 'queued', queued_at = now() - interval '1 minute', dispatch_no = 1
+      update background_jobs set state = 'queued', queued_at = now() - interval '1 minute'
       where id = ${jobId}`;
     const begun = async (jobType: string): Promise<void> => {
       const { tenantId } = fixture;
       const { jobId: id } = await enqueue(sql, { tenantId, jobType });
-      await sql`update background_jobs set state = 'queued', dispatch_no = 1 where id = ${id}`;
+      await sql`update background_jobs set state = 'queued' where id = ${id}`;
       await sql`update background_jobs set state = 'running', lease_owner = 'w' where id = ${id}`;
     };
     const statusAfter = async (jobType: string) => {

@@ -15,6 +15,11 @@ async function stopWhileBeginning(redisUrl: string | undefined) {
   try {
     const { sql } = fleet.test;
     await sql`insert into tenants (id) values ('acme')`;
+    await sql.unsafe(`
+      create function public.purser_test_hold() returns trigger language plpgsql as $$
+      begin perform pg_advisory_xact_lock_shared(7002); return new; end $$;
+      create trigger purser_test_hold before update of token on purser.in_flight
+      for each row execute function public.purser_test_hold()`);
     const handler = defineHandler({
       type: 'until_aborted',
       timeoutMs: 60_000,
@@ -29,8 +34,8 @@ async function stopWhileBeginning(redisUrl: string | undefined) {
     let stopped: Promise<void> | undefined;
     let jobId = '';
     await fleet.database.system.begin(async (tx) => {
-      // Nobody begins while the tokens are locked; the entry is taken all the same.
-      await tx`lock table purser.context_tokens in share mode`;
+      // Nobody begins while this lock is held; the entry is taken all the same.
+      await tx`select pg_advisory_xact_lock(7002)`;
       ({ jobId } = await enqueue(sql, { tenantId: 'acme', jobType: 'until_aborted' }));
       await untilWaiting(sql, 1);
       stopped = worker.stop();

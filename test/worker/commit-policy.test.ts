@@ -2,7 +2,6 @@
  * What a crash of Postgres may lose, on a server of its own that writes to disk only what a commit waits for: a job
  * that was accepted and an end stay; a dispatch and a begin may be lost, and their jobs run again.
  */
-import { randomUUID } from 'node:crypto';
 import { chmod, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,7 +11,7 @@ import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
 import type { EmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
-import { beginAttempts } from '../../src/jobs/attempts.ts';
+import { beginAttempts, newToken } from '../../src/jobs/attempts.ts';
 import { addTenant } from '../support/tenants.ts';
 import { addJob, addJobType, begin, claimJob, eventually, finish } from '../jobs/job-steps.ts';
 
@@ -87,7 +86,7 @@ describe('a crash of Postgres', () => {
     // The job itself was accepted.
     expect(await stateOf(jobId)).toBe('pending');
     const stale = () =>
-      beginAttempts(sql, [{ jobId, entryId, token: randomUUID() }], 'worker-1', 30_000);
+      beginAttempts(sql, [{ jobId, entryId, token: newToken(jobId) }], 'worker-1', 30_000);
     expect(await stale()).toEqual([]);
     const next = await claimJob(sql, jobId);
     expect(next.entryId).not.toBe(entryId);
@@ -120,7 +119,7 @@ describe('a crash of Postgres', () => {
   it('loses no begin of a type that asks for it', async () => {
     const jobId = await addJob(sql, tenantId);
     const { entryId } = await claimJob(sql, jobId);
-    const request = { jobId, entryId, token: randomUUID(), isDurable: true };
+    const request = { jobId, entryId, token: newToken(jobId), isDurable: true };
     await beginAttempts(sql, [request], 'worker-1', 30_000);
     await crash();
     expect(await stateOf(jobId)).toBe('running');

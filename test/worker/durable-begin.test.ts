@@ -33,13 +33,19 @@ it('a begin waits for the disk where the handler asks for it, and every end does
     grant all on public.seen_policies to public;
     create function purser_test_policy() returns trigger language plpgsql as $$
     begin
-      insert into public.seen_policies select new.job_type, new.state,
+      insert into public.seen_policies select new.job_type, tg_argv[0],
         case when source = 'session' then setting else 'default' end
       from pg_settings where name = 'synchronous_commit';
       return new;
     end $$;
-    create trigger purser_test_policy after insert or update of state on public.background_jobs
-    for each row execute function purser_test_policy()`);
+    create trigger purser_test_policy after insert on purser.waiting
+    for each row execute function purser_test_policy('pending');
+    create trigger purser_test_policy after insert on purser.in_flight
+    for each row execute function purser_test_policy('queued');
+    create trigger purser_test_begin after update of token on purser.in_flight
+    for each row execute function purser_test_policy('running');
+    create trigger purser_test_policy after update of outcome on public.jobs
+    for each row execute function purser_test_policy('completed')`);
   await fleet.startWorker([handlerOf('lazy', false), handlerOf('durable', true)]);
   const tenantId = await addTenant(sql);
   for (const jobType of ['lazy', 'durable']) {

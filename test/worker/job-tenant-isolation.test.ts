@@ -29,7 +29,7 @@ const trespass = defineHandler({
     return {
       read: await sql`select * from aws_accounts where tenant_id = ${victim}`,
       jobs: await sql`select * from background_jobs`.catch(refused),
-      tokens: await sql`select * from purser.context_tokens`.catch(refused),
+      tokens: await sql`select * from purser.in_flight`.catch(refused),
       write: await sql`
         insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
         values (${victim}, 'planted', 'x', 1)`.catch(refused),

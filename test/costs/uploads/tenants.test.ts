@@ -217,7 +217,7 @@ it.each(['', 'a\nb', 'x'.repeat(201)])(
 
 it('closes every session that it opened', async () => {
   await split(await bench.file('sessions.csv', fileOf(['a8:1', 'b8:2'])));
-  expect(await bench.test.sql`select from purser.context_tokens`).toHaveLength(0);
+  expect(await bench.test.sql`select from purser.operator_tokens`).toHaveLength(0);
 });
 
 it('an unknown tenant is refused with the command that adds it', async () => {

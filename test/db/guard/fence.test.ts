@@ -50,7 +50,7 @@ describe('a COMMIT that no check of a statement saw', () => {
     }, options);
     await expect(work).rejects.toThrow(/at its fence/);
     // A completion deletes it.
-    const tokens = await test.sql`select from purser.context_tokens where token = ${token}`;
+    const tokens = await test.sql`select from purser.in_flight where token = ${token}`;
     expect(tokens).toHaveLength(1);
   });
 });

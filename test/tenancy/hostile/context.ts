@@ -25,8 +25,8 @@ export const contextAttacks = [
   sqlAttack(
     "another running job's token, searched for",
     'refused, refused, own rows',
-    () => `select token::text from purser.context_tokens union all
-        select token::text from purser.job_leases union all
+    () => `select token::text from purser.operator_tokens union all
+        select token::text from purser.in_flight union all
         select attempt_token::text from background_jobs`,
   ),
   sqlAttack(
@@ -46,7 +46,7 @@ export const contextAttacks = [
         savepoint b; set local purser.token = '${randomUUID()}'; release b; ${accounts}`,
   ),
   sqlAttack('deleting its own context', 'refused, refused, own rows', () => {
-    return `delete from purser.context_tokens`;
+    return `delete from purser.in_flight`;
   }),
   attack('a closed operator token', 'refused, refused, refused', async (s) => {
     const token = await openOperatorToken(s.database.system, s.theirs, 60_000);
@@ -79,7 +79,7 @@ export const contextAttacks = [
         await tx`
           insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
           values (${s.mine}, 'late', 'x', 1)`;
-        await system`delete from purser.context_tokens where token = ${String(own?.['token'])}`;
+        await system`delete from purser.in_flight where token = ${String(own?.['token'])}`;
         await tx.unsafe('commit');
       })
       .catch(() => {});

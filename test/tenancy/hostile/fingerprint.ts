@@ -14,7 +14,8 @@ export async function fingerprint(
       union all select t::text from tenants t
       union all select t::text from llm_budgets t
       union all select (id, tenant_id, state)::text from background_jobs where tenant_id <> ${mine}
-      union all select t::text from purser.context_tokens t where tenant_id <> ${mine}
+      union all select t::text from purser.operator_tokens t where tenant_id <> ${mine}
+      union all select (job_id, tenant_id, token)::text from purser.in_flight where tenant_id <> ${mine}
       union all select t::text from purser.protected_tables t
       union all select t::text from purser.tenant_functions t
       union all select t::text from purser.tenancy t

@@ -193,7 +193,7 @@ export const sessionAttacks = [
       s,
       `set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0;
        select purser.commit_fence(); select pg_sleep(0.01)`,
-      `delete from purser.context_tokens where tenant_id = '${s.mine}'`,
+      `delete from purser.in_flight where tenant_id = '${s.mine}'`,
     ),
   ),
   sqlAttack(

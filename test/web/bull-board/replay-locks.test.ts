@@ -52,7 +52,7 @@ async function whileHeld(text: string, jobId: string): Promise<Answer> {
 }
 
 describe.each([
-  ['its row', (id: string) => `select from background_jobs where id = ${id} for update`],
+  ['its row', (id: string) => `select from jobs where id = ${id} for update`],
   ['its tenant', () => 'select from tenants for update'],
   [
     'an earlier replay that has not committed',

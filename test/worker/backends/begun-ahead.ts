@@ -52,7 +52,7 @@ export function describeBegunAhead(open: () => Promise<Fleet>): void {
       const leased = async () =>
         (
           await sql<{ until: Date }[]>`
-          select min(expires_at) as until from purser.job_leases where job_id = any(${ids}::bigint[])`
+          select min(expires_at) as until from purser.in_flight where job_id = any(${ids}::bigint[])`
         )[0]?.until ?? new Date(0);
       const before = await leased();
       await eventually('a renewal', async () => ((await leased()) > before ? true : undefined));
@@ -61,7 +61,7 @@ export function describeBegunAhead(open: () => Promise<Fleet>): void {
         state_detail: { by: 'ops', reason: 'wrong' },
       });
       // Another worker takes it over: here it must not run.
-      await sql`update purser.job_leases set expires_at = now() - interval '1 day' where job_id = ${lost}`;
+      await sql`update purser.in_flight set expires_at = now() - interval '1 day' where job_id = ${lost}`;
       await rescueLostAttempts(sql);
       await sql`delete from background_jobs where id = ${lost} and state = 'pending'`;
       const stale = async () => (await stage.fleet.metrics.staleTokens.get()).values[0]?.value ?? 0;

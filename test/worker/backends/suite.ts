@@ -177,10 +177,10 @@ export function describeWorker(open: () => Promise<Fleet>): void {
       await untilState(fleet.test.sql, jobId, 'running');
       // A renewal waits for this lock, as it would for a database that does not answer.
       await fleet.test.sql.begin(async (tx) => {
-        await tx`select from purser.job_leases where job_id = ${jobId} for update`;
+        await tx`select from purser.in_flight where job_id = ${jobId} for update`;
         await eventually('the abort', async () => reasons[0]);
         const [lease] = await tx`
-          select expires_at > clock_timestamp() as held from purser.job_leases where job_id = ${jobId}`;
+          select expires_at > clock_timestamp() as held from purser.in_flight where job_id = ${jobId}`;
         expect(lease).toEqual({ held: true });
       });
       expect(reasons[0]).toMatchObject({ code: 'lease_lost' });
@@ -191,7 +191,7 @@ export function describeWorker(open: () => Promise<Fleet>): void {
       await untilState(fleet.test.sql, jobId, 'running');
       const expiry = async () =>
         (
-          await fleet.test.sql`select expires_at from purser.job_leases where job_id = ${jobId}`
+          await fleet.test.sql`select expires_at from purser.in_flight where job_id = ${jobId}`
         )[0]?.['expires_at'];
       const first = await expiry();
       const later = await eventually('a renewal', async () => {

@@ -11,6 +11,7 @@ import type { TestDatabase } from '../../support/database.ts';
 import { untilWaiting } from '../../support/holds.ts';
 import { addTenant } from '../../support/tenants.ts';
 import { addJob, addJobType, begin, claim, completed, jobRow } from '../../jobs/job-steps.ts';
+import { newToken } from '../../../src/jobs/attempts.ts';
 
 let test: TestDatabase;
 let sql: Sql;
@@ -50,7 +51,7 @@ async function queued(count: number): Promise<BeginRequest[]> {
   while (added.size < count) added.add(await addJob(sql, tenantId));
   const jobs = (await claim(sql)).filter(({ jobId }) => added.has(jobId));
   expect(jobs).toHaveLength(count);
-  return jobs.map(({ jobId, entryId }) => ({ jobId, entryId, token: randomUUID() }));
+  return jobs.map(({ jobId, entryId }) => ({ jobId, entryId, token: newToken(jobId) }));
 }
 const running = async (count: number) =>
   Promise.all((await queued(count)).map((job) => begin(sql, job)));
@@ -58,8 +59,11 @@ const running = async (count: number) =>
 /** How many of these jobs each transaction has changed last, in order of the transactions. */
 async function sizes(jobs: readonly { jobId: string }[]): Promise<number[]> {
   const rows = await sql<{ count: number }[]>`
-    select count(*)::int from background_jobs where id = any(${jobs.map(({ jobId }) => jobId)}::bigint[])
-    group by xmin order by min(xmin::text::bigint)`;
+    select count(*)::int from (
+      select job_id, xmin as transaction from purser.in_flight
+      union all select id, xmin from jobs where outcome is not null
+    ) j where job_id = any(${jobs.map(({ jobId }) => jobId)}::bigint[])
+    group by transaction order by min(transaction::text::bigint)`;
   return rows.map(({ count }) => count);
 }
 
@@ -105,7 +109,7 @@ describe('what is asked', () => {
     const [job] = await queued(1);
     if (ended === undefined || job === undefined) throw new Error('no jobs');
     const { finished } = await gate.begin(async (tx) => {
-      await tx`select from background_jobs where id = ${ended.jobId} for update`;
+      await tx`select from purser.in_flight where job_id = ${ended.jobId} for update`;
       const finished = batches.finish({ ...ended, end: completed });
       await untilWaiting(gate, 1);
       expect(await batches.begin(job)).toMatchObject({ token: job.token });
@@ -133,7 +137,7 @@ describe('each caller', () => {
     const batches = open();
     const [first, job] = await queued(2);
     if (first === undefined || job === undefined) throw new Error('no jobs');
-    const rival = { ...job, token: randomUUID() };
+    const rival = { ...job, token: newToken(job.jobId) };
     const [, one, other] = await Promise.all(
       [first, job, rival].map((request) => batches.begin(request)),
     );
@@ -158,7 +162,7 @@ it('four batchers over the same jobs, in any order, never deadlock', async () =>
     const jobs = await queued(40);
     const begun = await Promise.all(
       batchers.flatMap((batches) =>
-        shuffled(jobs).map((job) => batches.begin({ ...job, token: randomUUID() })),
+        shuffled(jobs).map((job) => batches.begin({ ...job, token: newToken(job.jobId) })),
       ),
     );
     const attempts = begun.filter((attempt) => attempt !== undefined);

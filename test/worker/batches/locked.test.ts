@@ -40,7 +40,7 @@ it('an end waits for the transaction that has its token; the ends beside and aft
   ];
   const end = ({ jobId, token }: typeof held) => pipes.finish({ jobId, token, end: completed });
   const { waits } = await test.sql.begin(async (tx) => {
-    await tx`select from purser.context_tokens where token = ${held.token} for share`;
+    await tx`select from purser.in_flight where token = ${held.token} for key share`;
     const waits = end(held);
     expect(await Promise.all([end(beside), end(after)])).toEqual(['applied', 'applied']);
     return { waits };
@@ -55,7 +55,7 @@ it('a begin waits for the transaction that has its job; the begins beside it do 
     await queuedRequest(test.sql, tenantId),
   ];
   const { waits } = await test.sql.begin(async (tx) => {
-    await tx`select from background_jobs where id = ${held.jobId} for update`;
+    await tx`select from purser.in_flight where job_id = ${held.jobId} for update`;
     const waits = pipes.begin(held);
     expect(await pipes.begin(beside)).toMatchObject({ jobId: beside.jobId });
     return { waits };
@@ -67,7 +67,7 @@ it('the caller is told when the row stays locked', async () => {
   const pipes = batches(10);
   const request = await queuedRequest(test.sql, tenantId);
   await test.sql.begin(async (tx) => {
-    await tx`select from background_jobs where id = ${request.jobId} for update`;
+    await tx`select from purser.in_flight where job_id = ${request.jobId} for update`;
     await expect(pipes.begin(request)).rejects.toMatchObject({ code: '55P03' });
   });
   expect(await jobRow(test.sql, request.jobId)).toMatchObject({ state: 'queued' });

@@ -1,5 +1,4 @@
 /** The network fails during a batch: statements that took effect are answered as such, others are repeated, and every caller gets an answer. */
-import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { connect } from '../../../src/db/connect.ts';
 import type { Sql } from '../../../src/db/connect.ts';
@@ -22,6 +21,7 @@ import {
 } from '../../jobs/job-steps.ts';
 import { startCuttingProxy } from './cutting-proxy.ts';
 import type { CuttingProxy } from './cutting-proxy.ts';
+import { newToken } from '../../../src/jobs/attempts.ts';
 
 let test: TestDatabase;
 let proxy: CuttingProxy;
@@ -57,7 +57,7 @@ async function queued(count: number) {
   const added = new Set<string>();
   while (added.size < count) added.add(await addJob(test.sql, tenantId));
   const jobs = (await claim(test.sql)).filter(({ jobId }) => added.has(jobId));
-  return jobs.map(({ jobId, entryId }) => ({ jobId, entryId, token: randomUUID() }));
+  return jobs.map(({ jobId, entryId }) => ({ jobId, entryId, token: newToken(jobId) }));
 }
 const running = async (count: number) =>
   Promise.all((await queued(count)).map((job) => begin(test.sql, job)));

@@ -1,5 +1,4 @@
 /** A statement that Postgres refuses because of one job delays no other job, and that job ends too. */
-import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Sql } from '../../../src/db/connect.ts';
 import type { AttemptEnd, BeginRequest } from '../../../src/jobs/attempts.ts';
@@ -9,6 +8,7 @@ import { freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
 import { addTenant } from '../../support/tenants.ts';
 import { addJob, addJobType, begin, claim, completed, jobRow } from '../../jobs/job-steps.ts';
+import { newToken } from '../../../src/jobs/attempts.ts';
 
 let test: TestDatabase;
 let sql: Sql;
@@ -38,7 +38,7 @@ async function queued(count: number): Promise<BeginRequest[]> {
   const added = new Set<string>();
   while (added.size < count) added.add(await addJob(sql, tenantId));
   const jobs = (await claim(sql)).filter(({ jobId }) => added.has(jobId));
-  return jobs.map(({ jobId, entryId }) => ({ jobId, entryId, token: randomUUID() }));
+  return jobs.map(({ jobId, entryId }) => ({ jobId, entryId, token: newToken(jobId) }));
 }
 const running = async (count: number) =>
   Promise.all((await queued(count)).map((job) => begin(sql, job)));
@@ -115,7 +115,7 @@ describe('a row that cannot be stored', () => {
     const next = await running(5);
     await Promise.all(next.map((attempt) => batches.finish({ ...attempt, end: completed })));
     const [batch] = await sql<{ jobs: number }[]>`
-      select count(*)::int as jobs from background_jobs
+      select count(*)::int as jobs from jobs
       where id = any(${next.map(({ jobId }) => jobId)}::bigint[]) group by xmin order by 1 desc`;
     expect(batch?.jobs).toBe(4);
   });

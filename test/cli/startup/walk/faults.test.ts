@@ -68,7 +68,7 @@ async function works(lane: Lane, { role, target }: WalkCase, { port }: Started):
       select state from background_jobs where id = ${jobId}`;
     return job?.state === wanted;
   });
-  await sql`delete from background_jobs where id = ${jobId}`;
+  await sql`delete from jobs where id = ${jobId}`;
 }
 
 /** A worker that takes nothing, so that a scheduler dispatches. */

@@ -1,1 +1,0 @@
-alter function purser.check_names() set search_path = pg_catalog, purser, pg_temp;
