@@ -1,7 +1,8 @@
 /**
- * Statements of the sweep: takes over attempts with an expired lease (their jobs are suspects after two dead workers), wakes parked jobs, ends jobs that waited too
- * long, and removes expired dedup keys and operator tokens. The database's clock decides what is due. Rows locked by
- * another transaction are skipped, and a row that cannot be changed does not keep the others.
+ * Statements of the sweep: takes over attempts with an expired lease (their jobs are suspects after two dead workers),
+ * wakes parked jobs, ends jobs that waited too long, adds up the counts of ended jobs, and removes expired dedup keys
+ * and operator tokens. The database's clock decides what is due. Rows locked by another transaction are skipped, and a
+ * row that cannot be changed does not keep the others.
  */
 import type { Queryable } from '../db/connect.ts';
 import { lockTimeout, runBatch } from '../db/row-faults.ts';

@@ -1,5 +1,4 @@
 /** A process of its own that ingests one upload: `ingest-child.ts URL TENANT UPLOAD`, made to be killed. */
-import { randomUUID } from 'node:crypto';
 import { openDatabase } from '../../src/db/database.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
 import { costIngestion } from '../../src/handlers/cost-ingestion.ts';
