@@ -35,6 +35,13 @@ export const contextAttacks = [
     (s) => `set local purser.token = '${s.theirToken}'; ${accounts}`,
   ),
   sqlAttack(
+    "the id of another running job with the secret of one's own token",
+    'refused, refused, refused',
+    // The first 16 digits are the job's id.
+    (s) => `select set_config('purser.token',
+        left('${s.theirToken}', 18) || right(current_setting('purser.token'), 18), true); ${accounts}`,
+  ),
+  sqlAttack(
     'no token',
     'refused, refused, refused',
     () => `set local purser.token = ''; ${accounts}`,
