@@ -58,10 +58,10 @@ it('migrate up and down end within their limit, and the fleet goes on meanwhile'
     const [holder, free] = [await arrangeTenant(test.sql), await arrangeTenant(test.sql)];
     const held = await holdLock(database.tenant, holder, lock);
     const migrating = orNamed(`${lock.name} | migrate up`, () =>
-      migrateUp(test.url, { folder, lockWaitMs: 500 }),
+      migrateUp(test.url, { folder, lockWaitMs: 1_000 }),
     ).then(() =>
       orNamed(`${lock.name} | migrate down`, () =>
-        migrateDown(test.url, 1, { folder, lockWaitMs: 500 }),
+        migrateDown(test.url, 1, { folder, lockWaitMs: 1_000 }),
       ),
     );
     for (const { name, run } of fleetStatements) {

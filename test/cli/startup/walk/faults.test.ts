@@ -191,5 +191,5 @@ describeOnRedis('a start in a fault of a store', () => {
         `${failures.length} failures\n`,
     );
     expect(failures).toEqual([]);
-  }, 900_000);
+  }, 1_800_000);
 });
