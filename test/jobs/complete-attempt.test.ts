@@ -6,6 +6,7 @@ import { openOperatorToken, tenantSql } from '../../src/db/tenant.ts';
 import { enqueueChild } from '../../src/jobs/enqueue.ts';
 import { rescueLostAttempts } from '../../src/jobs/sweep.ts';
 import { storableResult } from '../../src/worker/store-value.ts';
+import { miscounted, misplaced } from '../faults/auditor.ts';
 import { addTenant } from '../support/tenants.ts';
 import { levels, openLevel } from '../tenancy/level-database.ts';
 import type { LevelDatabase } from '../tenancy/level-database.ts';
@@ -68,6 +69,7 @@ describe.each(levels)('at level %s', (level) => {
     expect((await jobRow(system, answer.childId)).state_detail).toEqual({ parent: Number(jobId) });
     expect(await accounts()).toEqual(['mine']);
     expect(await system`select from purser.in_flight where job_id = ${jobId}`).toHaveLength(0);
+    expect([...(await miscounted(system)), ...(await misplaced(system))]).toEqual([]);
     expect(await finish(system, { jobId, token }, { result: 'later' })).toBe('repeated');
     expect((await jobRow(system, jobId)).result).toMatchObject({ childId: answer.childId });
   });

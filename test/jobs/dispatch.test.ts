@@ -195,3 +195,20 @@ describe('a lost entry', () => {
     expect(await finish(test.sql, attempt)).toBe('applied');
   });
 });
+
+it('a job is dispatched once its time has come, and then by its priority', async () => {
+  const tenantId = await addTenant(test.sql);
+  const [first, last] = [await addJob(test.sql, tenantId), await addJob(test.sql, tenantId)];
+  const runAt = new Date(Date.now() + 60_000);
+  const postponed = await addJob(test.sql, tenantId, { runAt, priority: 5 });
+  const next = async () => {
+    // Served longest ago, so that its turn comes first.
+    await test.sql`
+      update tenant_queues set last_dispatched_at = '-infinity' where tenant_id = ${tenantId}`;
+    return (await claim(database.system, 1))[0]?.jobId;
+  };
+  expect(await next()).toBe(first);
+  await test.sql`update purser.later set scheduled_for = now() where job_id = ${postponed}`;
+  expect(await next()).toBe(postponed);
+  expect(await next()).toBe(last);
+});

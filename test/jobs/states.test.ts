@@ -68,7 +68,9 @@ it('a random walk through every door keeps each job in one table, on allowed pat
   const overdue = (jobId: string) =>
     sql`update background_jobs set give_up_at = now() - interval '1 second' where id = ${jobId}`;
   const due = (jobId: string) =>
-    sql`update background_jobs set scheduled_for = now() where id = ${jobId}`;
+    sql`
+      with postponed as (update purser.later set scheduled_for = now() where job_id = ${jobId})
+      update purser.parked set scheduled_for = now() where job_id = ${jobId}`;
   const entryOf = async (jobId: string) => {
     const [row] = await sql<{ entryId: string }[]>`
       select entry_id as "entryId" from background_jobs where id = ${jobId}`;
