@@ -531,7 +531,7 @@ begin
       for no key update of s
     ) f
   ), sized as materialized (
-    select f.*, not f.is_new or row_number() over by_id = 1 or sum(f.payload_bytes) over by_id <= p_max_bytes as fits
+    select f.*, row_number() over by_id = 1 or sum(f.payload_bytes) over by_id <= p_max_bytes as fits
     from found f window by_id as (order by f.job_id)
   ), begun as (
     update purser.in_flight s

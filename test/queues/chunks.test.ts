@@ -154,6 +154,7 @@ it('begins whose payloads do not fit into one answer of 4 MiB all begin, each on
   expect(begun.map(({ jobId }) => jobId).toSorted()).toEqual(ids.toSorted());
   const attempts = await sql`select distinct attempt, state from background_jobs`;
   expect([...attempts]).toEqual([{ attempt: 1, state: 'running' }]);
-  const repeated = await beginAttempts(sql, requests, 'worker-1', 30_000);
+  const repeated = await beginAttempts(counted, requests, 'worker-1', 30_000);
+  expect(statements).toEqual([4, 4, 4, 4, 4, 4]);
   expect(repeated.map(({ token }) => token)).toEqual(begun.map(({ token }) => token));
 });
