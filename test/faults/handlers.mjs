@@ -75,15 +75,17 @@ export const handlers = [
     },
   },
   {
-    // Small statements and short pauses for payload.ms.
+    // Small statements and short pauses until payload.gate is open, and for payload.ms after that.
     ...shared,
     type: 'fault_io',
     run: async (ctx) => {
-      const until = Date.now() + (ctx.payload.ms ?? 0);
+      const { gate, ms = 0 } = ctx.payload;
+      let end;
       do {
         await ctx.sql`select count(*) from public.fault_effects`;
         await pause(20);
-      } while (Date.now() < until);
+        if (gate === undefined || existsSync(gate)) end ??= Date.now() + ms;
+      } while (end === undefined || Date.now() < end);
       return { attempt: ctx.attempt };
     },
   },

@@ -12,8 +12,10 @@ import type { BackendKind, Stage } from '../fleet.ts';
 type Ends = Record<string, string>;
 
 const neighbours = 20;
-/** Long enough that all of them run at one moment, also where their begins are slow. */
-const neighbourMs = 4_000;
+/** How long the neighbours go on after the culprit has begun. */
+const neighbourMs = 2_000;
+
+const ended = ['completed', 'dead_letter', 'cancelled'] as const;
 
 interface Culprit {
   readonly how: string;
@@ -28,15 +30,18 @@ async function beside(stage: Stage, culprit: Culprit): Promise<string> {
   const { how, jobType = 'fault_culprit', neighbourType = 'fault_io' } = culprit;
   const { sql } = stage;
   const fifo = stage.gate();
+  const gate = stage.gate();
   execFileSync('/usr/bin/mkfifo', [fifo]);
   const others = await stage.enqueue(
     neighbourType,
-    Array.from({ length: neighbours }, () => ({ ms: neighbourMs })),
+    Array.from({ length: neighbours }, () => ({ gate, ms: neighbourMs })),
   );
   if (neighbourType === 'fault_io') await stage.untilStates(others, neighbours, 'running');
   const [jobId = ''] = await stage.enqueue(jobType, [{ how, fifo }]);
-  await stage.untilStates([jobId], 1, 'completed', 'dead_letter', 'cancelled');
-  await stage.untilStates(others, neighbours, 'completed', 'dead_letter', 'cancelled');
+  await stage.untilStates([jobId], 1, 'running', ...ended);
+  await stage.open(gate);
+  await stage.untilStates([jobId], 1, ...ended);
+  await stage.untilStates(others, neighbours, ...ended);
   const harmed = await sql`
     select id, state, attempt, error from background_jobs
     where id = any(${others}::bigint[]) and (state <> 'completed' or attempt <> 1)`;
