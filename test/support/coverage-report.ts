@@ -37,19 +37,36 @@ function linesOf(map: CoverageMap): Map<string, Lines> {
   );
 }
 
+/** What of it ran, without how often: the same for most of the children that loaded a script. */
+const withoutCounts = (functions: readonly Profiler.FunctionCoverage[]) =>
+  functions.map((each) => ({
+    ...each,
+    ranges: each.ranges.map((range) => ({ ...range, count: Math.min(range.count, 1) })),
+  }));
+
+/** Every different coverage of each script of dist. Script -> coverages as JSON. */
+async function coverages(paths: readonly string[]): Promise<Map<string, Set<string>>> {
+  const different = new Map<string, Set<string>>();
+  for (const path of paths) {
+    const report: { result: Profiler.ScriptCoverage[] } = JSON.parse(await readFile(path, 'utf8'));
+    for (const { url, functions } of report.result) {
+      if (!url.startsWith('file:') || !fileURLToPath(url).startsWith(dist)) continue;
+      const known = different.get(url) ?? new Set();
+      different.set(url, known.add(JSON.stringify(withoutCounts(functions))));
+    }
+  }
+  return different;
+}
+
 /** Source lines that any child ran, by way of the source maps that the build left in dist. */
 async function childLines(folder: string): Promise<Map<string, Lines>> {
   const names = (await readdir(folder).catch(() => [])).filter((name) => name.endsWith('.json'));
   const merged = new Map<string, Lines>();
-  for (const name of names) {
-    const report: { result: Profiler.ScriptCoverage[] } = JSON.parse(
-      await readFile(join(folder, name), 'utf8'),
-    );
-    for (const { url, functions } of report.result) {
-      if (!url.startsWith('file:') || !fileURLToPath(url).startsWith(dist)) continue;
+  for (const [url, different] of await coverages(names.map((name) => join(folder, name)))) {
+    for (const functions of different) {
       const converter = v8ToIstanbul(fileURLToPath(url));
       await converter.load();
-      converter.applyCoverage(functions);
+      converter.applyCoverage(JSON.parse(functions));
       for (const [path, lines] of linesOf(coverageMap.parse(converter.toIstanbul()))) {
         const known = merged.get(path) ?? new Map<number, number>();
         for (const [line, hits] of lines) known.set(line, (known.get(line) ?? 0) + hits);
