@@ -1,4 +1,17 @@
 /** What `npm test` and `npm run test:all` share. PURSER_TEST_REPORT names a file for a JSON report. */
+import { BaseSequencer } from 'vitest/node';
+import type { TestSpecification } from 'vitest/node';
+
+/** Begins with the longest suite, which would run alone at the end. */
+class LongestFirst extends BaseSequencer {
+  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
+    const isLongest = ({ moduleId }: TestSpecification): boolean =>
+      moduleId.endsWith('test/db/stable-plans-million.test.ts');
+    const sorted = await super.sort(files);
+    return sorted.toSorted((one, other) => Number(isLongest(other)) - Number(isLongest(one)));
+  }
+}
+
 const reportFile = process.env['PURSER_TEST_REPORT'];
 
 export const suites = {
@@ -8,6 +21,7 @@ export const suites = {
   maxWorkers: 2,
   testTimeout: 30_000,
   hookTimeout: 60_000,
+  sequence: { sequencer: LongestFirst },
   reporters:
     reportFile === undefined
       ? ['default']

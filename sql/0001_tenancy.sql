@@ -145,7 +145,7 @@ set search_path = pg_catalog, public, purser, pg_temp as $$
   select t.uses_roles, t.fleet_id from purser.tenancy t
 $$;
 
--- BEFORE STATEMENT on every tenant table: a write without a context fails even when it meets no row.
+-- BEFORE STATEMENT on every table that tenant code may write: a write without a context fails even when it meets no row.
 -- At L1 an administrator's plain insert into tenants must work, so a session without any token may.
 -- TRUNCATE knows no rows: at L1, where the login owns the tables, it would be everybody's.
 create function purser.require_context() returns trigger language plpgsql as $$
@@ -251,8 +251,13 @@ begin
         'with check (case when (select purser.is_system())%s then true else %s end)',
         v_table.table_name, v_own, v_exempt, v_own);
     end if;
-    execute format('create or replace trigger require_context before insert or update or delete or truncate '
-      'on %s for each statement execute function purser.require_context()', v_table.table_name);
+    if p_uses_roles and v_table.tenant_rights = '' then
+      -- The tenant role may not write there at all; the trigger would cost the system's statements time.
+      execute format('drop trigger if exists require_context on %s', v_table.table_name);
+    else
+      execute format('create or replace trigger require_context before insert or update or delete or truncate '
+        'on %s for each statement execute function purser.require_context()', v_table.table_name);
+    end if;
   end loop;
 
   for v_function in

@@ -49,7 +49,7 @@ create table public.jobs (
   constraint discarded_only_dead_letters check (discarded_at is null or outcome is not distinct from 'dead_letter'),
   -- Dates that a process reads end before Postgres's do.
   constraint scheduled_for_is_a_date check (isfinite(scheduled_for) and scheduled_for < '10000-01-01 00:00:00+00')
-) with (fillfactor = 60);
+) with (fillfactor = 40);
 create index ix_jobs_tenant_id on public.jobs (tenant_id, id);
 create unique index ix_jobs_replay_of on public.jobs (replay_of) where replay_of is not null;
 create index ix_jobs_encryption_key_version on public.jobs (tenant_id, encryption_key_version, id)

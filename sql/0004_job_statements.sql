@@ -339,6 +339,25 @@ begin
 end
 $$;
 
+-- The types that have a due job: one index probe per type. Where a job has become due in later, all types.
+create function purser.types_with_work() returns setof text
+language plpgsql stable
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set jit = off
+as $$
+begin
+  if exists (select from purser.later l where l.scheduled_for <= now() order by l.scheduled_for limit 1) then
+    return query select t.job_type from public.job_types t;
+  end if;
+  return query
+  select t.job_type from public.job_types t
+  where (
+    select true from purser.waiting w where w.job_type = t.job_type
+    order by w.job_type, w.tenant_id, w.priority desc, w.scheduled_for, w.job_id limit 1);
+end
+$$;
+
 -- One round of dispatch: at most p_capacities[i] jobs of p_types[i], round-robin over the tenants: every tenant's first
 -- job comes before any tenant's second job, and the tenant that was served longest ago comes first. Within a tenant,
 -- jobs are ordered by priority, then by due time. Jobs that are next to each other share an entry: p_chunks[i] at most,
@@ -360,12 +379,15 @@ declare
   v_skipped text[];
   v_waiting text[];
   v_tenants text[];
-  v_served text[] := '{}';
-  v_ids bigint[];
-  v_all bigint[] := '{}';
   v_type text;
   v_room integer;
+  v_size integer;
+  v_workers integer;
   v_share integer;
+  v_ids bigint[];
+  v_random uuid[];
+  v_all bigint[] := '{}';
+  v_entries uuid[] := '{}';
 begin
   -- Claims share this lock; a pause watches it to see which claims are still open. The statements that follow
   -- have snapshots that are newer than the lock.
@@ -407,8 +429,9 @@ begin
     return;
   end if;
 
-  for v_type, v_room in
-    select t.job_type, t.capacity from unnest(p_types, p_capacities) as t (job_type, capacity)
+  for v_type, v_room, v_size, v_workers in
+    select t.job_type, t.capacity, t.chunk, t.workers
+    from unnest(p_types, p_capacities, p_chunks, p_workers) as t (job_type, capacity, chunk, workers)
     where t.job_type = any(v_types)
   loop
     -- An equal share of each tenant first; all that a tenant has only if the shares leave room.
@@ -429,44 +452,35 @@ begin
       exit when v_share >= v_room or cardinality(v_ids) >= v_room;
       v_share := v_room;
     end loop;
+    continue when v_ids is null;
+    v_size := greatest(1, least(v_size, (cardinality(v_ids) + v_workers - 1) / greatest(1, v_workers)));
+    v_random := array(select gen_random_uuid() from generate_series(0, (cardinality(v_ids) - 1) / v_size));
+    v_entries := v_entries || array(select v_random[1 + n / v_size] from generate_series(0, cardinality(v_ids) - 1) n);
     v_all := v_all || v_ids;
   end loop;
   if cardinality(v_all) = 0 then
     return;
   end if;
-  for job_id, job_type, tenant_id, entry_id, was_lost, priority in
-    with unlocked as materialized (
-      select u.place, b.*, b.losses > 0 or b.suspect as was_lost,
-             b.losses > 0 or b.suspect or b.payload_bytes > 32768 as travels_alone
-      from unnest(v_all) with ordinality as u (id, place) cross join lateral (
-        select w.* from purser.waiting w where w.job_id = u.id for update of w skip locked) b
-    ), numbered as (
-      select u.*, gen_random_uuid() as random, row_number() over place - 1 as number, count(*) over type as jobs
-      from unlocked u
-      window type as (partition by u.job_type, u.travels_alone),
-        place as (partition by u.job_type, u.travels_alone order by u.place)
-    ), entry as materialized (
-      select n.*, first_value(n.random) over (partition by n.job_type, n.travels_alone,
-          n.number / case when n.travels_alone then 1
-            else greatest(1, least(c.chunk, (n.jobs + c.workers - 1) / greatest(1, c.workers))) end
-          order by n.place) as entry_id
-      from numbered n join unnest(p_types, p_chunks, p_workers) as c (job_type, chunk, workers)
-        on c.job_type = n.job_type
-    ), taken as (
-      delete from purser.waiting w using unlocked u where w.job_id = u.job_id
-    ), queued as (
-      insert into purser.in_flight (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, attempt,
-        payload_bytes, failed, losses, losses_alone, suspect, needed_usd, first_parked_at, last_error, entry_id)
-      select e.job_id, e.tenant_id, e.job_type, e.priority, e.scheduled_for, e.give_up_at, e.attempt, e.payload_bytes,
-        e.failed, e.losses, e.losses_alone, e.suspect, e.needed_usd, e.first_parked_at, e.last_error, e.entry_id
-      from entry e
-    )
-    select e.job_id, e.job_type, e.tenant_id, e.entry_id, e.was_lost, e.priority from entry e order by e.place
-  loop
-    v_served := v_served || tenant_id;
-    return next;
-  end loop;
-  update public.tenant_queues q set last_dispatched_at = now() where q.tenant_id = any(v_served);
+  return query
+  with chosen as materialized (
+    select b.*, b.losses > 0 or b.suspect as was_lost,
+      case when b.losses > 0 or b.suspect or b.payload_bytes > 32768 then gen_random_uuid() else u.entry_id end
+        as entry_id
+    from unnest(v_all, v_entries) as u (id, entry_id) cross join lateral (
+      select w.*, w.ctid as place from purser.waiting w where w.job_id = u.id for update of w skip locked) b
+  ), gone as (
+    delete from purser.waiting w using chosen c where w.ctid = c.place
+  ), queued as (
+    insert into purser.in_flight (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, attempt,
+      payload_bytes, failed, losses, losses_alone, suspect, needed_usd, first_parked_at, last_error, entry_id)
+    select c.job_id, c.tenant_id, c.job_type, c.priority, c.scheduled_for, c.give_up_at, c.attempt, c.payload_bytes,
+      c.failed, c.losses, c.losses_alone, c.suspect, c.needed_usd, c.first_parked_at, c.last_error, c.entry_id
+    from chosen c
+  ), served as (
+    update public.tenant_queues q set last_dispatched_at = now()
+    where q.tenant_id = any(array(select distinct c.tenant_id from chosen c))
+  )
+  select c.job_id, c.job_type, c.tenant_id, c.entry_id, c.was_lost, c.priority from chosen c;
 end
 $$;
 
@@ -507,43 +521,92 @@ $$;
 
 -- Starts attempts. Payloads are answered as text, p_max_bytes of them: a job beyond that has no payload in the answer
 -- and has not begun. A repeated request, whose answer was lost, is answered with the attempt that it started.
+-- p_job_ids is in ascending order.
 create function purser.begin_attempts(
   p_job_ids bigint[], p_entry_ids uuid[], p_tokens uuid[], p_worker_id text, p_lease interval, p_max_bytes bigint)
 returns table (job_id bigint, tenant_id text, job_type text, payload text, attempt integer, max_attempts integer,
-  token uuid, suspect boolean, losses_alone integer, created_at timestamptz, scheduled_for timestamptz)
+  token uuid, suspect boolean, losses_alone integer)
 language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
 set lock_timeout = '2s' set jit = off
 as $$
 #variable_conflict use_column
+declare
+  -- How many of the requests are begun: those whose payloads fit into the answer, and always the first.
+  v_fitting integer := cardinality(p_job_ids);
+  v_bytes bigint;
 begin
+  select sum(s.payload_bytes) into v_bytes from unnest(p_job_ids) as r (job_id)
+  cross join lateral (select f.payload_bytes from purser.in_flight f where f.job_id = r.job_id) s;
+  if v_bytes > p_max_bytes then
+    select greatest(1, count(*) filter (where t.so_far <= p_max_bytes)) into v_fitting from (
+      select sum(coalesce(s.payload_bytes, 0)) over (order by r.place) as so_far
+      from unnest(p_job_ids) with ordinality as r (job_id, place)
+      left join lateral (select f.payload_bytes from purser.in_flight f where f.job_id = r.job_id) s on true) t;
+  end if;
+  update purser.in_flight s
+  set attempt = s.attempt + 1, token = r.token, worker_id = p_worker_id, started_at = now(),
+      expires_at = now() + p_lease, alone = s.suspect
+  from unnest(p_job_ids[:v_fitting], p_entry_ids[:v_fitting], p_tokens[:v_fitting]) as r (job_id, entry_id, token)
+  where s.job_id = r.job_id and s.entry_id = r.entry_id and s.token is null;
+  -- A snapshot of its own: a request that waited for its first one sees the attempt.
   return query
-  with found as materialized (
-    -- After the lock: a request that waited for its first one sees the attempt.
-    select f.*, r.token as wanted
-    from unnest(p_job_ids, p_entry_ids, p_tokens) as r (job_id, entry_id, token)
-    cross join lateral (
-      select s.job_id, s.tenant_id, s.job_type, s.attempt, s.payload_bytes, s.losses_alone, s.suspect, s.scheduled_for,
-        s.token is null as is_new
-      from purser.in_flight s
-      where s.job_id = r.job_id and s.entry_id = r.entry_id and coalesce(s.token = r.token, true)
-      for no key update of s
-    ) f
-  ), sized as materialized (
-    select f.*, row_number() over by_id = 1 or sum(f.payload_bytes) over by_id <= p_max_bytes as fits
-    from found f window by_id as (order by f.job_id)
-  ), begun as (
-    update purser.in_flight s
-    set attempt = s.attempt + 1, token = z.wanted, worker_id = p_worker_id, started_at = now(),
-        expires_at = now() + p_lease, alone = s.suspect
-    from sized z where s.job_id = z.job_id and z.is_new and z.fits
+  select s.job_id, s.tenant_id, s.job_type, case when r.place <= v_fitting then j.payload::text end, s.attempt,
+    j.max_attempts, r.token, s.suspect, s.losses_alone
+  from unnest(p_job_ids, p_entry_ids, p_tokens) with ordinality as r (job_id, entry_id, token, place)
+  cross join lateral (
+    select f.* from purser.in_flight f
+    where f.job_id = r.job_id and f.entry_id = r.entry_id
+      and case when r.place <= v_fitting then f.token = r.token else coalesce(f.token = r.token, true) end) s
+  cross join lateral (
+    select b.payload, b.max_attempts from public.jobs b where b.id = s.job_id) j;
+end
+$$;
+
+-- Ends attempts as completed: the end of nearly all, and so with a plan of its own. p_job_ids is in ascending order.
+-- Answers for those that this call did not end: repeated by an earlier call with this token, or stale, refused.
+-- Whoever ends an attempt deletes its row in in_flight, and so waits for a commit that has fenced it.
+create function purser.finish_completed(p_job_ids bigint[], p_tokens uuid[], p_results text[])
+returns table (job_id bigint, result text)
+language plpgsql volatile
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set lock_timeout = '2s' set jit = off
+as $$
+#variable_conflict use_column
+declare
+  v_ended bigint[];
+begin
+  with ended as (
+    delete from purser.in_flight s using unnest(p_job_ids, p_tokens, p_results) as r (job_id, token, result)
+    where s.job_id = r.job_id and s.token = r.token
+    returning s.job_id, s.tenant_id, s.job_type, s.attempt, s.failed, s.last_error, s.scheduled_for, s.queued_at,
+      s.started_at, s.worker_id, s.token, r.result
+  ), over as (
+    update public.jobs j
+    set outcome = 'completed', result = e.result::jsonb, error = e.last_error, attempt = e.attempt,
+        scheduled_for = e.scheduled_for, queued_at = e.queued_at, started_at = e.started_at,
+        finished_at = clock_timestamp(), encryption_key_version = null
+    from ended e where j.id = e.job_id
+  ), counted as (
+    insert into purser.job_counts (job_type, outcome, jobs)
+    select e.job_type, 'completed', count(*) from ended e group by e.job_type
+  ), recorded as (
+    insert into purser.job_history (job_id, tenant_id, to_state, attempt, retried, queued_at, started_at, worker_id,
+      token)
+    select e.job_id, e.tenant_id, 'completed', e.attempt, e.failed, e.queued_at, e.started_at, e.worker_id, e.token
+    from ended e
   )
-  select z.job_id, z.tenant_id, z.job_type, case when z.fits then j.payload::text end,
-    z.attempt + case when z.is_new and z.fits then 1 else 0 end, j.max_attempts, z.wanted, z.suspect, z.losses_alone,
-    j.created_at, z.scheduled_for
-  from sized z cross join lateral (
-    select b.payload, b.max_attempts, b.created_at from public.jobs b where b.id = z.job_id) j;
+  select array_agg(e.job_id) into v_ended from ended e;
+  if coalesce(cardinality(v_ended), 0) < cardinality(p_job_ids) then
+    -- A snapshot of its own: a call that waited for another end of the same attempt sees it here.
+    return query
+    select r.job_id, case when exists (
+        select from purser.job_history h where h.job_id = r.job_id and h.token = r.token) then 'repeated'
+      else 'stale' end
+    from unnest(p_job_ids, p_tokens) as r (job_id, token) where r.job_id <> all(coalesce(v_ended, '{}'));
+  end if;
 end
 $$;
 

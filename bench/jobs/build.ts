@@ -20,6 +20,7 @@ import type * as jobsRegistration from '../../src/jobs/registration.ts';
 import type * as lifecycle from '../../src/process/lifecycle.ts';
 import type * as log from '../../src/log.ts';
 import type * as queuesTransport from '../../src/queues/transport.ts';
+import type * as workerAbortSource from '../../src/worker/executors/abort-source.ts';
 import type * as workerBatches from '../../src/worker/batches/attempt-batches.ts';
 
 export async function loadBuild(dist: string) {
@@ -42,6 +43,7 @@ export async function loadBuild(dist: string) {
     ...((await load('log.js')) as typeof log),
     ...((await load('queues/transport.js')) as typeof queuesTransport),
     ...((await load('worker/batches/attempt-batches.js')) as typeof workerBatches),
+    ...((await load('worker/executors/abort-source.js')) as typeof workerAbortSource),
   };
 }
 

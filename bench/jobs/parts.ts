@@ -118,7 +118,7 @@ export async function openParts(setting: Setting, database: FleetDatabase) {
       return attempt;
     },
     run: async (attempt: BegunAttempt): Promise<Ended> => {
-      const end = await executors.run(attempt, new AbortController());
+      const end = await executors.run(attempt, new build.AbortSource());
       return { jobId: attempt.jobId, token: attempt.token, end };
     },
     finish: async (ended: Ended): Promise<Job> => {

@@ -11,6 +11,7 @@ import { endChild, freePort, track } from '../../test/support/children.ts';
 
 export interface Servers {
   readonly postgresVersion: string;
+  readonly bootstrapUrl: string;
   readonly postgresPid: number;
   readonly redisUrl: string;
   readonly redisVersion: string;
@@ -43,6 +44,7 @@ export async function startServers(): Promise<Servers> {
   const { pathname, username } = new URL(postgres.url);
   return {
     postgresVersion: postgres.version,
+    bootstrapUrl: postgres.bootstrapUrl,
     postgresPid: parentOf(row?.pid ?? 0),
     redisUrl: redis.url,
     redisVersion: redis.version,

@@ -65,7 +65,8 @@ export interface TenantPool {
 
 export interface TenantContext {
   readonly token: string;
-  readonly signal?: AbortSignal | undefined;
+  /** Once it is aborted, no transaction begins. */
+  readonly signal?: Pick<AbortSignal, 'throwIfAborted'> | undefined;
   /** Milliseconds since the epoch after which no statement may still run. */
   readonly deadlineMs?: number | undefined;
   /** Called for every refusal by row-level security, also when the handler catches the error. */

@@ -30,18 +30,34 @@ export interface BegunAttempt {
   readonly isolated: boolean;
   /** Crashes of that process since the last attempt that ended without one. */
   readonly isolatedCrashes: number;
-  readonly createdAt: Date;
-  readonly scheduledFor: Date;
+}
+
+const randomBytesOfToken = 8;
+/** Drawn for many tokens at once: a call costs more than its bytes. */
+const random = { bytes: Buffer.alloc(0), used: 0 };
+
+function randomHex(): string {
+  if (random.used === random.bytes.length) {
+    random.bytes = randomBytes(512 * randomBytesOfToken);
+    random.used = 0;
+  }
+  const hex = random.bytes.toString('hex', random.used, random.used + randomBytesOfToken);
+  random.used += randomBytesOfToken;
+  return hex;
 }
 
 /** A fencing token for an attempt of this job: a UUID of the job's id and 64 random bits. */
 export function newToken(jobId: string): string {
-  const hex = BigInt(jobId).toString(16).padStart(16, '0') + randomBytes(8).toString('hex');
-  return hex.replace(/^(.{8})(.{4})(.{4})(.{4})/, '$1-$2-$3-$4-');
+  const id = BigInt(jobId).toString(16).padStart(16, '0');
+  const hex = randomHex();
+  return `${id.slice(0, 8)}-${id.slice(8, 12)}-${id.slice(12)}-${hex.slice(0, 4)}-${hex.slice(4)}`;
 }
 
-const byJobId = (a: { readonly jobId: string }, b: { readonly jobId: string }): number =>
-  Number(BigInt(a.jobId) - BigInt(b.jobId));
+/** Ids are decimal numbers without leading zeros. */
+function byJobId(a: { readonly jobId: string }, b: { readonly jobId: string }): number {
+  if (a.jobId.length !== b.jobId.length) return a.jobId.length - b.jobId.length;
+  return a.jobId < b.jobId ? -1 : Number(a.jobId > b.jobId);
+}
 
 /** Of payloads in one answer: each may have a megabyte. */
 const maxAnswerBytes = 4 * 1024 * 1024;
@@ -83,8 +99,7 @@ async function beginSome(
   return sql<(BegunAttempt | Postponed)[]>`
     with ${isDurable ? sql`commit_policy as (select)` : mayBeLost(sql)}
     select job_id as "jobId", tenant_id as "tenantId", job_type as "jobType", payload, attempt,
-      max_attempts as "maxAttempts", token, suspect as isolated, losses_alone as "isolatedCrashes",
-      created_at as "createdAt", scheduled_for as "scheduledFor"
+      max_attempts as "maxAttempts", token, suspect as isolated, losses_alone as "isolatedCrashes"
     from commit_policy, purser.begin_attempts(
       ${requests.map(({ jobId }) => jobId)}::bigint[], ${requests.map(({ entryId }) => entryId)}::uuid[],
       ${requests.map(({ token }) => token)}::uuid[], ${workerId}, ${leaseMs} * interval '1 millisecond',
@@ -141,7 +156,41 @@ export async function finishAttempts(
   sql: Queryable,
   requests: readonly FinishRequest[],
 ): Promise<Map<string, FinishResult>> {
-  const rows = requests.toSorted(byJobId).map(({ jobId, token, end }) => ({
+  const sorted = requests.toSorted(byJobId);
+  const completed = sorted.filter(isPlainCompletion);
+  const others = sorted.filter((request) => !isPlainCompletion(request));
+  const results = new Map<string, FinishResult>();
+  if (completed.length > 0) await finishCompleted(sql, completed, results);
+  if (others.length > 0) await finishOthers(sql, others, results);
+  return results;
+}
+
+/** Nearly all ends: nothing is stored of it but its result. */
+export const isPlainCompletion = ({ end }: FinishRequest): boolean =>
+  end.toState === 'completed' &&
+  end.countsAttempt &&
+  end.error === undefined &&
+  Object.keys(end.detail).length === 0;
+
+async function finishCompleted(
+  sql: Queryable,
+  requests: readonly FinishRequest[],
+  results: Map<string, FinishResult>,
+): Promise<void> {
+  const refused = await sql<{ jobId: string; result: FinishResult }[]>`
+    select job_id as "jobId", result from purser.finish_completed(
+      ${requests.map(({ jobId }) => jobId)}::bigint[], ${requests.map(({ token }) => token)}::uuid[],
+      ${requests.map(({ end }) => (end.result == null ? null : JSON.stringify(end.result)))}::text[])`;
+  for (const { jobId } of requests) results.set(jobId, 'applied');
+  for (const { jobId, result } of refused) results.set(jobId, result);
+}
+
+async function finishOthers(
+  sql: Queryable,
+  requests: readonly FinishRequest[],
+  results: Map<string, FinishResult>,
+): Promise<void> {
+  const rows = requests.map(({ jobId, token, end }) => ({
     job_id: jobId,
     token,
     to_state: end.toState,
@@ -162,7 +211,6 @@ export async function finishAttempts(
   const answered = await sql<{ jobId: string; result: FinishResult }[]>`
     select job_id as "jobId", result
     from purser.finish_attempts(${JSON.stringify(rows)}::text::jsonb, ${sharedCrashesOfSuspect})`;
-  const results = new Map<string, FinishResult>(requests.map(({ jobId }) => [jobId, 'stale']));
+  for (const { jobId } of requests) results.set(jobId, 'stale');
   for (const { jobId, result } of answered) results.set(jobId, result);
-  return results;
 }

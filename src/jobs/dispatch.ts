@@ -29,6 +29,12 @@ export interface TypeCapacity {
 
 const maxTenantsPerClaim = 200;
 
+/** Types that have a due job, paused ones included. Costs an index probe per type. */
+export async function listTypesWithWork(sql: Queryable): Promise<string[]> {
+  const rows = await sql<{ jobType: string }[]>`select purser.types_with_work() as "jobType"`;
+  return rows.map(({ jobType }) => jobType);
+}
+
 /**
  * Claims at most `capacity` jobs per job type in one short transaction, round-robin over the tenants: every tenant's
  * first job comes before any tenant's second job, and the tenant that was served longest ago comes first. Within a

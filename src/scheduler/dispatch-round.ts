@@ -1,11 +1,12 @@
 /**
- * One round of dispatch: moves as many waiting jobs to the queues as live workers can soon take. A round begins
- * with a write to the queue store: while the store is away or refuses writes, no job is claimed.
+ * One round of dispatch: moves as many waiting jobs to the queues as live workers can soon take. While nothing waits it
+ * asks the database only. Before jobs are claimed it writes to the queue store: while the store is away or refuses
+ * writes, no job is.
  */
 import { fleetSlots } from '../db/heartbeats.ts';
 import type { Sql } from '../db/connect.ts';
 import { messageOf, PurserError } from '../errors.ts';
-import { claimWaitingJobs } from '../jobs/dispatch.ts';
+import { claimWaitingJobs, listTypesWithWork } from '../jobs/dispatch.ts';
 import type { DispatchedJob, FailingTenants } from '../jobs/dispatch.ts';
 import { countQueued, returnToPending } from '../jobs/queued.ts';
 import type { Logger } from '../log.ts';
@@ -37,14 +38,18 @@ export interface DispatchOptions {
  */
 export async function dispatchOnce(options: DispatchOptions): Promise<number> {
   const { sql, metrics, depths = new QueueDepths() } = options;
+  const skipped = options.refusing?.list() ?? [];
+  const waiting = (await listTypesWithWork(sql)).filter(
+    (jobType) => !skipped.includes(jobType) && depths.mayHaveRoom(jobType),
+  );
+  if (waiting.length === 0) return 0;
   // Before the workers are counted: when the store is away they stop beating too, and "no worker" would hide the cause.
   await pingStore(options.backend);
   const slots = await fleetSlots(sql, workerAliveMs);
-  if (slots.size === 0) return 0;
+  const served = [...slots].filter(([jobType]) => waiting.includes(jobType));
+  if (served.length === 0) return 0;
   const queued = await countQueued(sql);
-  const skipped = options.refusing?.list() ?? [];
-  const open = [...slots].filter(([jobType]) => !skipped.includes(jobType));
-  const capacities = open.map(([jobType, facts]) => ({
+  const capacities = served.map(([jobType, facts]) => ({
     jobType,
     capacity: depths.room(jobType, facts, queued.get(jobType) ?? 0),
     chunk: chunkOf(facts.runMs),

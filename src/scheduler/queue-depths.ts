@@ -19,10 +19,14 @@ const refillEveryMs = 100;
 /** Weight of the newest rate. */
 const newest = 0.3;
 
+/** Of the time in which the queue should drain to half of its depth, how much may pass before it is looked at again. */
+const unseenShare = 0.7;
+
 interface Drain {
   atMs: number;
   /** Jobs in the queue after the last round. */
   queued: number;
+  depth: number;
   /** Jobs per millisecond. */
   rate: number;
 }
@@ -38,6 +42,14 @@ export const chunkOf = (runMs: number | null): number =>
 export class QueueDepths {
   readonly #drains = new Map<string, Drain>();
 
+  /** False while, by the last rate, more than half of the depth is surely left. */
+  mayHaveRoom(jobType: string, nowMs = performance.now()): boolean {
+    const drain = this.#drains.get(jobType);
+    if (drain === undefined || drain.rate === 0) return true;
+    const drainedInMs = (drain.queued - drain.depth / 2) / drain.rate;
+    return nowMs - drain.atMs >= unseenShare * Math.min(drainedInMs, refillEveryMs);
+  }
+
   /**
    * Room for new jobs in the queue of a type that holds `queued` jobs and is served by `slots` worker slots; 0 while
    * more than half of the depth is left. `nowMs` is a monotonic time.
@@ -48,7 +60,7 @@ export class QueueDepths {
     queued: number,
     nowMs = performance.now(),
   ): number {
-    const drain = this.#drains.get(jobType) ?? { atMs: nowMs, queued, rate: 0 };
+    const drain = this.#drains.get(jobType) ?? { atMs: nowMs, queued, depth: 0, rate: 0 };
     this.#drains.set(jobType, drain);
     const elapsedMs = nowMs - drain.atMs;
     if (elapsedMs > 0) {
@@ -62,6 +74,7 @@ export class QueueDepths {
     const chunk = chunkOf(runMs);
     const first = Math.max(slots * least, chunk === 1 ? 0 : workers * entriesOfWorker * chunk);
     const depth = Math.max(first, Math.min(most, wanted));
+    drain.depth = depth;
     return queued <= depth / 2 ? Math.floor(depth) - queued : 0;
   }
 

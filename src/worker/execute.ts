@@ -10,9 +10,9 @@ import { endOfThrow, handedBack } from './classify.ts';
 import type { Place } from './intake.ts';
 import { logAttemptEnd } from './log-attempt-end.ts';
 import type { AttemptBatches } from './batches/attempt-batches.ts';
+import { AbortSource } from './executors/abort-source.ts';
 import type { Executors } from './executors/executors.ts';
 import type { RunningJob, RunningJobs } from './running-jobs.ts';
-import type { Release } from './slots.ts';
 
 export interface ExecuteOptions {
   readonly batches: AttemptBatches;
@@ -49,7 +49,7 @@ export async function beginJob(
       log.debug({ jobId, entryId }, 'stale_entry');
       return undefined;
     }
-    const job = { attempt, controller: new AbortController(), leasedUntilMs: askedAtMs + leaseMs };
+    const job = { attempt, abort: new AbortSource(), leasedUntilMs: askedAtMs + leaseMs };
     running.add(job);
     return job;
   } finally {
@@ -63,20 +63,19 @@ export async function beginJob(
  */
 export async function runAttempt(
   options: ExecuteOptions,
-  { attempt, controller }: RunningJob,
+  { attempt, abort }: RunningJob,
   place: Place,
 ): Promise<Execution> {
-  let release: Release | undefined;
   try {
-    release = await place.toRun(controller.signal);
+    const release = await place.toRun(abort);
     const startedAtMs = performance.now();
     const end =
       release === undefined
-        ? unstartedEnd(options, attempt, controller.signal)
-        : await options.executors.run(attempt, controller);
+        ? unstartedEnd(options, attempt, abort)
+        : await options.executors.run(attempt, abort).finally(release);
+    // Its slot is free: the next job runs while this end is stored.
     return await endAttempt(options, attempt, end, startedAtMs);
   } finally {
-    release?.();
     options.running.remove(attempt.token);
   }
 }
@@ -85,13 +84,13 @@ export async function runAttempt(
 function unstartedEnd(
   { executors }: ExecuteOptions,
   attempt: BegunAttempt,
-  signal: AbortSignal,
+  abort: AbortSource,
 ): AttemptEnd {
   const handler = executors.jobTypes.get(attempt.jobType);
-  if (!signal.aborted || handler === undefined) {
+  if (!abort.aborted || handler === undefined) {
     return handedBack('the worker had no room to run it', new Date());
   }
-  return endOfThrow(signal.reason, { attempt, handler, now: new Date() });
+  return endOfThrow(abort.reason, { attempt, handler, now: new Date() });
 }
 
 async function endAttempt(

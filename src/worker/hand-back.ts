@@ -28,7 +28,7 @@ export async function handBack(options: HandBackOptions): Promise<void> {
   const reason = new PurserError('worker_stopping', 'the worker is stopping', {
     details: { class: 'hand_back' },
   });
-  for (const { controller } of jobs) controller.abort(reason);
+  for (const { abort } of jobs) abort.abort(reason);
   if (await running.untilIdle(graceMs + terminationMs)) return;
   const end = handedBack(reason.message, new Date());
   // One statement per job: a row that another transaction has locked delays no other job.

@@ -3,6 +3,7 @@
  * short, ahead of that, within a limit. A worker that can begin no more jobs of a type stops taking its entries, so
  * that another worker takes them.
  */
+import type { AbortSource } from './executors/abort-source.ts';
 import { Slots } from './slots.ts';
 import type { Release } from './slots.ts';
 
@@ -23,8 +24,8 @@ export interface IntakeOptions {
 
 /** Of a job that may begin. */
 export interface Place {
-  /** Resolves when it may run; to undefined when it has to go back: the signal aborted, or no slot became free. */
-  toRun(signal: AbortSignal): Promise<Release | undefined>;
+  /** Resolves when it may run; to undefined when it has to go back: it was aborted, or no slot became free. */
+  toRun(abort: AbortSource): Promise<Release | undefined>;
   /** In place of `toRun`: the job did not begin. */
   leave(): void;
 }
@@ -53,7 +54,7 @@ export class Intake {
   constructor(options: IntakeOptions) {
     this.#options = options;
     this.#running = new Slots(options.concurrency, () => this.#pauseOrResume());
-    this.#ahead = new Slots(Infinity, () => this.#pauseOrResume());
+    this.#ahead = new Slots(Infinity, () => this.#pauseOrResume(), true);
   }
 
   /** Slots in which no job runs. */
@@ -79,10 +80,10 @@ export class Intake {
     const leave = await this.#ahead.take({ jobType, limit, waitMs });
     if (leave === undefined) return undefined;
     return {
-      toRun: async (signal) => {
+      toRun: async (abort) => {
         const { recallMs = defaultRecallMs } = this.#options;
-        const slot = await this.#running.take({ ...request, waitMs: recallMs, signal });
-        if (slot === undefined && !signal.aborted) this.#stuck.add(jobType);
+        const slot = await this.#running.take({ ...request, waitMs: recallMs, abort });
+        if (slot === undefined && !abort.aborted) this.#stuck.add(jobType);
         leave();
         return slot === undefined ? undefined : this.#released(jobType, slot);
       },

@@ -33,16 +33,16 @@ export async function keepLeases(options: LeaseOptions): Promise<void> {
       const lease = kept.get(token);
       if (lease === 'renewed') job.leasedUntilMs = askedAtMs + leaseMs;
       else if (lease === undefined && still.has(job)) {
-        job.controller.abort(lost(`the lease of job ${jobId} passed to another attempt`));
+        job.abort.abort(lost(`the lease of job ${jobId} passed to another attempt`));
       }
     }
     const requests = await listCancelRequests(leases, tokens);
-    for (const { attempt, controller } of jobs) {
+    for (const { attempt, abort } of jobs) {
       const request = requests.get(attempt.token);
-      if (request === undefined || controller.signal.aborted) continue;
+      if (request === undefined || abort.aborted) continue;
       log.info({ jobId: attempt.jobId, ...request }, 'job_cancelling');
       const details = { class: 'cancel', ...request };
-      controller.abort(
+      abort.abort(
         new PurserError('job_cancelled', `cancelled by ${request.by}: ${request.reason}`, {
           details,
         }),
@@ -65,10 +65,10 @@ export async function storeHandlerOutput({ database, running, log }: LeaseOption
 /** Aborts handlers whose leases were not renewed in time, before another worker may begin their jobs. */
 export function abortUnrenewed({ running, leaseMs, log }: LeaseOptions): void {
   const latestMs = performance.now() + leaseMs / 5;
-  for (const { attempt, controller, leasedUntilMs } of running.list()) {
-    if (leasedUntilMs > latestMs || controller.signal.aborted) continue;
+  for (const { attempt, abort, leasedUntilMs } of running.list()) {
+    if (leasedUntilMs > latestMs || abort.aborted) continue;
     log.warn({ jobId: attempt.jobId }, 'lease_not_renewed');
-    controller.abort(lost(`the lease of job ${attempt.jobId} could not be renewed in time`));
+    abort.abort(lost(`the lease of job ${attempt.jobId} could not be renewed in time`));
   }
 }
 

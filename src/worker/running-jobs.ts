@@ -5,11 +5,12 @@
 import type { BegunAttempt } from '../jobs/attempts.ts';
 import type { ProgressReport } from '../jobs/leases.ts';
 import type { LogReport } from '../jobs/log-lines.ts';
+import type { AbortSource } from './executors/abort-source.ts';
 import type { Report } from './executors/thread/attempt-log.ts';
 
 export interface RunningJob {
   readonly attempt: BegunAttempt;
-  readonly controller: AbortController;
+  readonly abort: AbortSource;
   /** When the lease expires unless it is renewed, by performance.now(). */
   leasedUntilMs: number;
 }

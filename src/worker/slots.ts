@@ -1,4 +1,5 @@
 /** The jobs that may run (or be begun) at once, of all types together and of each type, given in order of request. */
+import type { AbortSource } from './executors/abort-source.ts';
 
 export interface SlotRequest {
   readonly jobType: string;
@@ -9,7 +10,7 @@ export interface SlotRequest {
 export interface WaitingRequest extends SlotRequest {
   readonly waitMs: number;
   /** Ends the wait. */
-  readonly signal?: AbortSignal | undefined;
+  readonly abort?: AbortSource | undefined;
 }
 
 /** Gives the slot back; once. */
@@ -21,15 +22,20 @@ interface Waiting extends SlotRequest {
 
 export class Slots {
   readonly #changed: () => void;
+  readonly #inGroups: boolean;
   readonly #used = new Map<string, number>();
   #waiting: Waiting[] = [];
   #free: number;
   #closed = false;
 
-  /** `changed` is called after a slot was taken or given back. */
-  constructor(count: number, changed: () => void = () => {}) {
+  /**
+   * `changed` is called after a slot was taken or given back. With `inGroups`, requests that had to wait are answered
+   * when half of the slots of their type are free, many at once.
+   */
+  constructor(count: number, changed: () => void = () => {}, inGroups = false) {
     this.#free = count;
     this.#changed = changed;
+    this.#inGroups = inGroups;
   }
 
   get free(): number {
@@ -43,6 +49,10 @@ export class Slots {
   /** undefined: none is free now. */
   tryTake(request: SlotRequest): Release | undefined {
     if (this.#closed || !this.#hasRoom(request)) return undefined;
+    const { jobType } = request;
+    if (this.#inGroups && this.#waiting.some((waiting) => waiting.jobType === jobType)) {
+      return undefined;
+    }
     const release = this.#give(request);
     this.#changed();
     return release;
@@ -50,13 +60,13 @@ export class Slots {
 
   /** Resolves to undefined when none became free within `waitMs`. */
   take(request: WaitingRequest): Promise<Release | undefined> {
-    const { waitMs, signal } = request;
+    const { waitMs, abort } = request;
     const now = this.tryTake(request);
-    if (now !== undefined || this.#closed || signal?.aborted === true) return Promise.resolve(now);
+    if (now !== undefined || this.#closed || abort?.aborted === true) return Promise.resolve(now);
     return new Promise((resolve) => {
       const answer = (release: Release | undefined): void => {
         clearTimeout(timer);
-        signal?.removeEventListener('abort', leave);
+        abort?.offAbort(leave);
         resolve(release);
       };
       const waiting = { ...request, answer };
@@ -65,7 +75,7 @@ export class Slots {
         answer(undefined);
       };
       const timer = setTimeout(leave, waitMs);
-      signal?.addEventListener('abort', leave);
+      abort?.onAbort(leave);
       this.#waiting.push(waiting);
     });
   }
@@ -88,10 +98,30 @@ export class Slots {
     return () => {
       this.#used.set(jobType, this.used(jobType) - 1);
       this.#free += 1;
-      const next = this.#waiting.findIndex((waiting) => this.#hasRoom(waiting));
-      const [waiting] = next === -1 ? [] : this.#waiting.splice(next, 1);
-      if (waiting !== undefined) waiting.answer(this.#give(waiting));
+      this.#answerWaiting();
       this.#changed();
     };
+  }
+
+  #answerWaiting(): void {
+    const next = this.#waiting.findIndex(
+      (request) =>
+        this.#hasRoom(request) &&
+        !(this.#inGroups && this.used(request.jobType) > request.limit / 2),
+    );
+    const first = this.#waiting[next];
+    if (first === undefined) return;
+    if (!this.#inGroups) {
+      this.#waiting.splice(next, 1);
+      first.answer(this.#give(first));
+      return;
+    }
+    const left: Waiting[] = [];
+    for (const request of this.#waiting) {
+      const isAnswered = request.jobType === first.jobType && this.#hasRoom(request);
+      if (isAnswered) request.answer(this.#give(request));
+      else left.push(request);
+    }
+    this.#waiting = left;
   }
 }

@@ -21,7 +21,7 @@ beforeAll(async () => {
   await analyzeTables(early);
   await runOften(early);
   await grow(early, 1_000_000);
-}, 300_000);
+}, 900_000);
 afterAll(() => tables.close());
 
 it('with the plans of the small tables', async () => {

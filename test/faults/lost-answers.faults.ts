@@ -13,7 +13,7 @@ import { onStage } from './fleet.ts';
 import type { BackendKind } from './fleet.ts';
 
 const isBegin: StatementTest = (text) => /purser\.begin_attempts/.test(text);
-const isFinish: StatementTest = (text) => /purser\.finish_attempts/.test(text);
+const isFinish: StatementTest = (text) => /purser\.finish_(attempts|completed)/.test(text);
 const isCompletion: StatementTest = (text) => /complete_attempt/i.test(text);
 const isCommit: StatementTest = (text) => /^\s*commit\b/i.test(text);
 const isCommitOfCompletion: StatementTest = (text, before) =>

@@ -28,7 +28,9 @@ it('the Llm of a handler imports no provider and no budget', () => {
     'llm/handler-llm.ts',
     'llm/llm.ts',
     'llm/structured.ts',
+    'names.ts',
     'node:util',
+    'spreadsheet-ids.ts',
   ]);
 });
 

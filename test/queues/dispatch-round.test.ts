@@ -165,9 +165,13 @@ describeOnRedis('dispatch to Redis', () => {
     expect(await fleet.transport.findLost([unread, lost])).toEqual([lost]);
   });
 
-  it('reports that Redis is away, also without a live worker', async () => {
+  it('reports that Redis is away when a job waits, also without a live worker', async () => {
     const lonely = await openFleet(redis.url, false);
+    const { sql } = lonely.test;
+    await addJobType(sql);
     await redis.kill();
+    expect(await lonely.dispatch()).toBe(0);
+    await addJob(sql, await addTenant(sql));
     await expect(lonely.dispatch()).rejects.toMatchObject({ code: 'queue_store_away' });
     await redis.start();
     await lonely.close();

@@ -31,6 +31,7 @@ export async function arrangeTenant(sql: Sql) {
   const lost = await runningJob(sql, tenantId, {}, -1_000);
   const running = await runningJob(sql, tenantId);
   const ending = await runningJob(sql, tenantId);
+  const cancelling = await runningJob(sql, tenantId);
   const parked = await runningJob(sql, tenantId);
   await finish(sql, parked, { toState: 'parked', neededUsd: '1', scheduledFor: new Date(0) });
   const keyed = await runningJob(sql, tenantId, { dedupKey: 'expired' });
@@ -61,6 +62,7 @@ export async function arrangeTenant(sql: Sql) {
     lost,
     running,
     ending,
+    cancelling,
     parked,
     returned,
     beginning,

@@ -6,6 +6,7 @@ import type { Sql } from '../../src/db/connect.ts';
 import { removeHeartbeat, removeOldHeartbeats, writeHeartbeat } from '../../src/db/heartbeats.ts';
 import { probeDatabaseWrite } from '../../src/db/write-probe.ts';
 import type { QueueBackend } from '../../src/queues/backend.ts';
+import type { AttemptEnd } from '../../src/jobs/attempts.ts';
 import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
 import { countByState, listJobs } from '../../src/jobs/inspect.ts';
 import { renewLeases, storeProgress } from '../../src/jobs/leases.ts';
@@ -35,7 +36,7 @@ export interface FleetStatement {
 }
 
 const batches = (sql: Sql) =>
-  createBatches({ sql, workerId: 'worker-1', leaseMs: 30_000, log: silentLog, giveUpMs: 4_000 });
+  createBatches({ sql, workerId: 'worker-1', leaseMs: 30_000, log: silentLog, giveUpMs: 5_000 });
 
 /** Waits for the free tenant's answer only: the other's may be refused when its row stays locked. */
 async function answerFor<T>(
@@ -45,6 +46,20 @@ async function answerFor<T>(
   for (const [, answer] of answers) answer.catch(() => {});
   await answers.find(([owner]) => owner === free)?.[1];
   return true;
+}
+
+function finish(
+  sql: Sql,
+  all: readonly Arranged[],
+  free: Arranged,
+  which: 'ending' | 'cancelling',
+  end: AttemptEnd,
+): Promise<boolean> {
+  const pipe = batches(sql);
+  return answerFor(
+    free,
+    all.map((each) => [each, pipe.finish({ ...each[which], end })] as const),
+  );
 }
 
 export const fleetStatements: readonly FleetStatement[] = [
@@ -92,14 +107,14 @@ export const fleetStatements: readonly FleetStatement[] = [
   },
   {
     name: 'finish',
-    covers: ['jobs/attempts.ts finishAttempts'],
-    run: (sql, all, free) => {
-      const pipe = batches(sql);
-      return answerFor(
-        free,
-        all.map((each) => [each, pipe.finish({ ...each.ending, end: completed })] as const),
-      );
-    },
+    covers: ['jobs/attempts.ts finishCompleted'],
+    run: (sql, all, free) => finish(sql, all, free, 'ending', completed),
+  },
+  {
+    name: 'finish, not completed',
+    covers: ['jobs/attempts.ts finishOthers'],
+    run: (sql, all, free) =>
+      finish(sql, all, free, 'cancelling', { ...completed, toState: 'cancelled' }),
   },
   {
     name: 'renew',

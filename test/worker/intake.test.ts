@@ -1,9 +1,10 @@
 /** When jobs may begin and run: within the slots, and ahead of them within a limit, and when entries are taken. */
+import { AbortSource } from '../../src/worker/executors/abort-source.ts';
 import { describe, expect, it } from 'vitest';
 import { begunAheadOf, Intake } from '../../src/worker/intake.ts';
 import type { Place } from '../../src/worker/intake.ts';
 
-const { signal } = new AbortController();
+const abort = new AbortSource();
 
 function intakeOf(concurrency: number, ahead: Readonly<Record<string, number>>, recallMs?: number) {
   const heard: string[] = [];
@@ -25,7 +26,7 @@ function intakeOf(concurrency: number, ahead: Readonly<Record<string, number>>, 
 
 it('a job of a long type begins only when it may run, and a full worker takes no entries', async () => {
   const { intake, begin, heard } = intakeOf(1, { long: 0 });
-  const first = await (await begin('long')).toRun(signal);
+  const first = await (await begin('long')).toRun(abort);
   expect(heard).toEqual(['pause long']);
   const second = begin('long');
   first?.();
@@ -37,10 +38,10 @@ it('a job of a long type begins only when it may run, and a full worker takes no
 
 it('jobs of a short type begin ahead, up to their limit, and run in order', async () => {
   const { begin, heard } = intakeOf(1, { short: 2 });
-  const first = await (await begin('short')).toRun(signal);
+  const first = await (await begin('short')).toRun(abort);
   const order: string[] = [];
   const run = async (name: string, place: Place) => {
-    const release = await place.toRun(signal);
+    const release = await place.toRun(abort);
     order.push(name);
     release?.();
   };
@@ -63,7 +64,7 @@ it('jobs of a short type begin ahead, up to their limit, and run in order', asyn
 
 it('a job that was lost begins only when it may run, whatever its type', async () => {
   const { begin } = intakeOf(1, { short: 10 });
-  const first = await (await begin('short')).toRun(signal);
+  const first = await (await begin('short')).toRun(abort);
   let begun = false;
   const alone = begin('short', true).then((place) => {
     begun = true;
@@ -73,30 +74,30 @@ it('a job that was lost begins only when it may run, whatever its type', async (
   await new Promise(setImmediate);
   expect(begun).toBe(false);
   first?.();
-  expect(await (await alone).toRun(signal)).toBeTypeOf('function');
+  expect(await (await alone).toRun(abort)).toBeTypeOf('function');
 });
 
 it('while jobs of a short type are begun ahead, a long type takes no entries, and gets the next free slot in turn', async () => {
   const { begin, heard } = intakeOf(2, { short: 4, long: 0 });
   const running = [
-    await (await begin('short')).toRun(signal),
-    await (await begin('short')).toRun(signal),
+    await (await begin('short')).toRun(abort),
+    await (await begin('short')).toRun(abort),
   ];
   expect(heard).toEqual(['pause long']);
-  const ahead = (await begin('short')).toRun(signal);
+  const ahead = (await begin('short')).toRun(abort);
   const long = begin('long');
   for (const release of running) release?.();
   await ahead;
-  expect(await (await long).toRun(signal)).toBeTypeOf('function');
+  expect(await (await long).toRun(abort)).toBeTypeOf('function');
 });
 
-it('what is begun ahead goes back when its signal aborts, or when the worker stops', async () => {
+it('what is begun ahead goes back when it is aborted, or when the worker stops', async () => {
   const { intake, begin } = intakeOf(1, { short: 10 });
-  await (await begin('short')).toRun(signal);
-  const controller = new AbortController();
-  const aborted = (await begin('short')).toRun(controller.signal);
-  const stopped = (await begin('short')).toRun(signal);
-  controller.abort();
+  await (await begin('short')).toRun(abort);
+  const controller = new AbortSource();
+  const aborted = (await begin('short')).toRun(controller);
+  const stopped = (await begin('short')).toRun(abort);
+  controller.abort('cancelled');
   expect(await aborted).toBeUndefined();
   intake.close();
   expect(await stopped).toBeUndefined();
@@ -105,12 +106,12 @@ it('what is begun ahead goes back when its signal aborts, or when the worker sto
 
 it('a type whose job had to go back begins none ahead until one of its jobs has ended', async () => {
   const { begin } = intakeOf(1, { short: 10 }, 1);
-  const running = await (await begin('short')).toRun(signal);
-  expect(await (await begin('short')).toRun(signal)).toBeUndefined();
+  const running = await (await begin('short')).toRun(abort);
+  expect(await (await begin('short')).toRun(abort)).toBeUndefined();
   let begun = false;
   const next = begin('short').then((place) => {
     begun = true;
-    return place.toRun(signal);
+    return place.toRun(abort);
   });
   await new Promise(setImmediate);
   expect(begun).toBe(false);

@@ -1,4 +1,5 @@
 /** Leases are renewed whatever a handler's transaction has locked. */
+import { AbortSource } from '../../src/worker/executors/abort-source.ts';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
@@ -36,7 +37,7 @@ const round = async (on = database) => {
 };
 
 function runs(attempt: BegunAttempt) {
-  const job = { attempt, controller: new AbortController(), leasedUntilMs: 0 };
+  const job = { attempt, abort: new AbortSource(), leasedUntilMs: 0 };
   running.add(job);
   return job;
 }
@@ -60,7 +61,7 @@ it('an uncommitted completion blocks no renewal, and its own lease does not coun
     .catch(() => {});
   expect(neighbour.leasedUntilMs).toBeGreaterThan(0);
   expect(completing.leasedUntilMs).toBe(0);
-  expect(completing.controller.signal.aborted).toBe(false);
+  expect(completing.abort.aborted).toBe(false);
   await round();
   expect(completing.leasedUntilMs).toBeGreaterThan(0);
 });
@@ -70,7 +71,7 @@ it('a lease that went with its completion tells the handler to stop', async () =
   const { jobId, token } = completing.attempt;
   await tenantSql(database.tenant, { token }).begin(async () => 'done', { complete: true });
   await round();
-  expect(completing.controller.signal.reason).toMatchObject({ code: 'lease_lost' });
+  expect(completing.abort.reason).toMatchObject({ code: 'lease_lost' });
   expect(await jobRow(test.sql, jobId)).toMatchObject({ state: 'completed', result: 'done' });
 });
 
@@ -95,7 +96,7 @@ it('only attempts whose lease is about to expire are aborted, once, and uncounte
   const inTime = await leasedFor(leaseMs / 5 + 5_000);
   const fresh = await leasedFor(leaseMs);
   const cancelled = await leasedFor(-1_000);
-  cancelled.controller.abort('cancelled before');
+  cancelled.abort.abort('cancelled before');
   const events: string[] = [];
   const log = createLogger({
     level: 'info',
@@ -106,12 +107,9 @@ it('only attempts whose lease is about to expire are aborted, once, and uncounte
     abortUnrenewed({ database, running, workerId: 'worker-1', leaseMs, log });
   }
   const lost = { code: 'lease_lost', details: { class: 'hand_back' } };
-  expect(expired.controller.signal.reason).toMatchObject(lost);
-  expect(expiring.controller.signal.reason).toMatchObject(lost);
-  expect([inTime, fresh].map(({ controller }) => controller.signal.aborted)).toEqual([
-    false,
-    false,
-  ]);
-  expect(cancelled.controller.signal.reason).toBe('cancelled before');
+  expect(expired.abort.reason).toMatchObject(lost);
+  expect(expiring.abort.reason).toMatchObject(lost);
+  expect([inTime, fresh].map(({ abort }) => abort.aborted)).toEqual([false, false]);
+  expect(cancelled.abort.reason).toBe('cancelled before');
   expect(events).toHaveLength(2);
 });

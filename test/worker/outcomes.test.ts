@@ -18,8 +18,6 @@ const attempt: BegunAttempt = {
   token: '00000000-0000-4000-8000-000000000000',
   isolated: false,
   isolatedCrashes: 0,
-  createdAt: now,
-  scheduledFor: now,
 };
 const handler = { onBudget: 'park' as const, backoff: { baseMs: 0, capMs: 0 } };
 const facts = { attempt, handler, now };

@@ -1,4 +1,5 @@
 /** Slots: never more than configured are given, and the longest waiting request gets the next one. */
+import { AbortSource } from '../../src/worker/executors/abort-source.ts';
 import { expect, it } from 'vitest';
 import { Slots } from '../../src/worker/slots.ts';
 
@@ -53,13 +54,13 @@ it('a type gets no more than its limit, and holds up no other type', async () =>
   expect(slots.free).toBe(1);
 });
 
-it('a request whose signal aborts, and every request once it is closed, gets none', async () => {
+it('a request that is aborted, and every request once it is closed, gets none', async () => {
   const slots = new Slots(1);
   const release = await slots.take(now);
-  const controller = new AbortController();
-  const aborted = slots.take({ ...now, waitMs: 10_000, signal: controller.signal });
+  const controller = new AbortSource();
+  const aborted = slots.take({ ...now, waitMs: 10_000, abort: controller });
   const closed = slots.take({ ...now, waitMs: 10_000 });
-  controller.abort();
+  controller.abort('cancelled');
   expect(await aborted).toBeUndefined();
   slots.close();
   expect(await closed).toBeUndefined();

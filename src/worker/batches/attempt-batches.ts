@@ -4,7 +4,7 @@
  */
 import type { Sql } from '../../db/connect.ts';
 import { codeOf, messageOf } from '../../errors.ts';
-import { beginAttempts, finishAttempts } from '../../jobs/attempts.ts';
+import { beginAttempts, finishAttempts, isPlainCompletion } from '../../jobs/attempts.ts';
 import type {
   AttemptEnd,
   BeginRequest,
@@ -22,7 +22,7 @@ export interface BatchOptions {
   readonly workerId: string;
   readonly leaseMs: number;
   readonly log: Logger;
-  /** Default 64. */
+  /** Default 200. */
   readonly maxBatch?: number;
   /** How long a caller waits while the database is away. Default 30,000. */
   readonly giveUpMs?: number;
@@ -42,22 +42,12 @@ const maxBytes = 4 * 1024 * 1024;
 
 export function createBatches(options: BatchOptions): AttemptBatches {
   const { sql, workerId, leaseMs, log } = options;
-  const { maxBatch = 64, giveUpMs = 30_000, answerWithinMs = 10_000 } = options;
+  const { maxBatch = 200, giveUpMs = 30_000, answerWithinMs = 10_000 } = options;
   const common = { log, giveUpMs, answerWithinMs };
   const limits = { max: maxBatch, maxBytes };
-  return {
-    begin: createPipe<BeginRequest, BegunAttempt | undefined>({
-      ...common,
-      name: 'begin',
-      limits: { ...limits, bytesOf: () => 0 },
-      send: async (requests) => {
-        const begun = await beginAttempts(sql, requests, workerId, leaseMs);
-        const byToken = new Map(begun.map((attempt) => [attempt.token, attempt]));
-        return ({ token }) => byToken.get(token);
-      },
-      replace: () => undefined,
-    }),
-    finish: createPipe<FinishRequest, FinishResult>({
+  // Statements of their own: a refused one is sent again without those of the other kind.
+  const finishPipe = () =>
+    createPipe<FinishRequest, FinishResult>({
       ...common,
       name: 'finish',
       limits: {
@@ -76,7 +66,21 @@ export function createBatches(options: BatchOptions): AttemptBatches {
         return refusals === 2 ? { ...request, end: notStored(error) } : undefined;
       },
       afterOutage: (request) => ({ ...request, end: endDuringOutage(request.end) }),
+    });
+  const [completions, otherEnds] = [finishPipe(), finishPipe()];
+  return {
+    begin: createPipe<BeginRequest, BegunAttempt | undefined>({
+      ...common,
+      name: 'begin',
+      limits: { ...limits, bytesOf: () => 0 },
+      send: async (requests) => {
+        const begun = await beginAttempts(sql, requests, workerId, leaseMs);
+        const byToken = new Map(begun.map((attempt) => [attempt.token, attempt]));
+        return ({ token }) => byToken.get(token);
+      },
+      replace: () => undefined,
     }),
+    finish: (request) => (isPlainCompletion(request) ? completions : otherEnds)(request),
   };
 }
 

@@ -1,6 +1,6 @@
 /**
- * Sends the requests of many callers in few statements, and answers each caller. The first request is sent at once;
- * those that arrive meanwhile are sent together when its statement has returned. One statement runs at a time.
+ * Sends the requests of many callers in few statements, and answers each caller. The requests of one turn of the event
+ * loop are sent together; those that arrive meanwhile when the statement has returned. One statement runs at a time.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../../log.ts';
@@ -48,12 +48,14 @@ class Pipe<Q extends { readonly jobId: string }, A> {
 
   add(request: Q): Promise<A> {
     const answer = this.#queue.add(request, performance.now() + this.#options.giveUpMs);
-    if (!this.#isSending) void this.#sendAll();
+    if (!this.#isSending) {
+      this.#isSending = true;
+      setImmediate(() => void this.#sendAll());
+    }
     return answer;
   }
 
   async #sendAll(): Promise<void> {
-    this.#isSending = true;
     this.#failures = 0;
     while (this.#queue.size > 0) {
       const batch = this.#queue.takeBatch(this.#options.limits);

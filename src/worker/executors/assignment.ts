@@ -1,4 +1,5 @@
 /** One attempt that was given to an executor: its one end, and the timers of its deadline and of its grace. */
+import type { AbortSource } from './abort-source.ts';
 import { JobTimeoutError } from '../../errors.ts';
 import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
 import { endOfThrow } from '../classify.ts';
@@ -8,7 +9,7 @@ export interface Assignment {
   readonly attempt: BegunAttempt;
   readonly facts: JobTypeFacts;
   /** Aborts at the deadline, and when the worker stops the attempt. */
-  readonly controller: AbortController;
+  readonly abort: AbortSource;
   /** Ends the attempt; only the first end counts. */
   readonly resolve: (end: AttemptEnd) => void;
   /** Of the executor that it was given to last. */
@@ -21,14 +22,14 @@ export interface Assignment {
 export function createAssignment(
   attempt: BegunAttempt,
   facts: JobTypeFacts,
-  controller: AbortController,
+  abort: AbortSource,
 ): { readonly assignment: Assignment; readonly end: Promise<AttemptEnd> } {
   const waiting: ((end: AttemptEnd) => void)[] = [];
   const end = new Promise<AttemptEnd>((resolve) => waiting.push(resolve));
   const assignment: Assignment = {
     attempt,
     facts,
-    controller,
+    abort,
     slotIndex: 0,
     started: false,
     timer: undefined,
@@ -47,11 +48,11 @@ export function failAssignment({ attempt, facts, resolve }: Assignment, thrown: 
 
 /** The attempt started: its type's timeout counts from now. */
 export function startDeadline(assignment: Assignment): void {
-  const { controller, facts } = assignment;
+  const { abort, facts } = assignment;
   assignment.started = true;
-  if (controller.signal.aborted) return;
+  if (abort.aborted) return;
   assignment.timer = setTimeout(
-    () => controller.abort(new JobTimeoutError(facts.type, facts.timeoutMs)),
+    () => abort.abort(new JobTimeoutError(facts.type, facts.timeoutMs)),
     facts.timeoutMs,
   );
 }

@@ -2,6 +2,7 @@
  * The supervisor's pool of executors: it gives every attempt to an executor, replaces executors that retired or were
  * killed, and answers the LLM calls of handlers. Every attempt that it is given ends once.
  */
+import type { AbortSource } from './abort-source.ts';
 import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
 import { returnAfter } from './killed-attempts.ts';
 import { createAssignment } from './assignment.ts';
@@ -72,13 +73,13 @@ export class Executors {
   }
 
   /** Runs an attempt to its end. An attempt that is aborted and does not stop is terminated. */
-  async run(attempt: BegunAttempt, controller: AbortController): Promise<AttemptEnd> {
+  async run(attempt: BegunAttempt, abort: AbortSource): Promise<AttemptEnd> {
     const facts = this.#jobTypes.get(attempt.jobType);
     if (facts === undefined) throw new Error(`this worker has no handler for ${attempt.jobType}`);
-    const { assignment, end } = createAssignment(attempt, facts, controller);
-    controller.signal.addEventListener('abort', () => this.#aborted(assignment), { once: true });
+    const { assignment, end } = createAssignment(attempt, facts, abort);
+    abort.onAbort(() => this.#aborted(assignment));
     this.#assign(assignment);
-    if (controller.signal.aborted) this.#aborted(assignment);
+    if (abort.aborted) this.#aborted(assignment);
     return end;
   }
 

@@ -46,8 +46,8 @@ export function endKilledAttempts(
   table: { readonly hasEnded: (assignment: Assignment) => boolean },
 ): void {
   for (const assignment of assignments) {
-    const { attempt, facts, controller, resolve } = assignment;
-    const abortReason: unknown = controller.signal.reason;
+    const { attempt, facts, abort, resolve } = assignment;
+    const abortReason: unknown = abort.reason;
     const ranLast = lastRunningJobId === undefined ? undefined : lastRunningJobId === attempt.jobId;
     const killed = { attempt, facts, abortReason, ranLast, hasEnded: table.hasEnded(assignment) };
     resolve(endAfterKill(killed, kill, new Date()));

@@ -20,10 +20,10 @@ export async function answerLlmCall(
   { callId, call }: LlmCallMessage,
 ): Promise<Extract<ToExecutor, { readonly callId: number }>> {
   if (assignment === undefined) return { kind: 'llm_error', callId, error: packError(lateCall()) };
-  const { attempt, controller } = assignment;
+  const { attempt, abort } = assignment;
   const { tenantId, jobId, token, jobType } = attempt;
   const log = options.log.child({ jobId, tenantId, jobType });
-  const { signal } = controller;
+  const { signal } = abort;
   try {
     const account = { tenantId, jobId, attempt: attempt.attempt, token, signal, log };
     return { kind: 'llm_reply', callId, reply: await options.llm.forAttempt(account).call(call) };

@@ -82,12 +82,12 @@ export class ManagedExecutor {
 
   /** The attempt's signal aborted: an attempt that has started gets the grace to stop. */
   abort(assignment: Assignment): void {
-    const { attempt, controller } = assignment;
+    const { attempt, abort: source } = assignment;
     if (this.#assignments.claim(assignment)) {
-      this.#fail(assignment, controller.signal.reason);
+      this.#fail(assignment, source.reason);
       return;
     }
-    const reason = packError(controller.signal.reason);
+    const reason = packError(source.reason);
     this.post({ kind: 'abort', token: attempt.token, reason });
     startGrace(assignment, {
       graceMs: this.#options.graceMs,
@@ -177,7 +177,7 @@ export class ManagedExecutor {
       case 'started':
         return this.#started(this.find(message.token));
       case 'aborting':
-        return this.find(message.token)?.controller.abort(unpackError(message.reason));
+        return this.find(message.token)?.abort.abort(unpackError(message.reason));
       case 'abort_ignored':
         return this.#abortIgnored(message.token);
       case 'ended':
@@ -231,7 +231,7 @@ export class ManagedExecutor {
     }
     const { jobId, jobType } = assignment.attempt;
     this.#options.log.warn({ jobId, jobType }, 'handler_still_running');
-    this.#fail(assignment, assignment.controller.signal.reason);
+    this.#fail(assignment, assignment.abort.reason);
     const reason = `the handler of job ${jobId} did not stop when it was aborted`;
     this.retire(reason, this.#options.timing.drainMs);
   }

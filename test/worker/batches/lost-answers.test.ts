@@ -21,6 +21,7 @@ import {
 } from '../../jobs/job-steps.ts';
 import { startCuttingProxy } from './cutting-proxy.ts';
 import type { CuttingProxy } from './cutting-proxy.ts';
+import type { AttemptEnd } from '../../../src/jobs/attempts.ts';
 import { newToken } from '../../../src/jobs/attempts.ts';
 
 let test: TestDatabase;
@@ -64,6 +65,14 @@ const running = async (count: number) =>
 const codeOf = (outcome: PromiseSettledResult<unknown>): unknown =>
   outcome.status === 'rejected' ? Reflect.get(outcome.reason as object, 'code') : 'fulfilled';
 
+const failed: AttemptEnd = {
+  toState: 'failed',
+  countsAttempt: true,
+  scheduledFor: new Date(0),
+  error: { code: 'boom', message: 'boom' },
+  detail: {},
+};
+
 describe.each([
   ['lost with its connection', (part: string) => proxy.loseAnswerTo(part)],
   ['swallowed by a connection that stays open', (part: string) => proxy.swallowAnswerTo(part)],
@@ -82,22 +91,29 @@ describe.each([
     expect(lines.map(({ event }) => event)).toContain('batch_repeated');
   });
 
-  it('to a finish is asked for again: what was lost is answered as repeated', async () => {
-    const batches = open({ answerWithinMs: 500 });
-    const attempts = await running(12);
-    const lost = lose('purser.finish_attempts');
-    const answers = await Promise.all(
-      attempts.map(({ jobId, token }) => batches.finish({ jobId, token, end: completed })),
-    );
-    await lost;
-    expect(answers.slice(0, 1)).toEqual(['repeated']);
-    expect(answers.every((answer) => answer === 'repeated' || answer === 'applied')).toBe(true);
-    for (const { jobId } of attempts) {
-      expect(await jobRow(test.sql, jobId)).toMatchObject({ state: 'completed', attempt: 1 });
-      expect((await historyOf(test.sql, jobId)).at(-1)).toBe('running>completed');
-      expect(await historyOf(test.sql, jobId)).toHaveLength(4);
-    }
-  });
+  it.each([
+    ['a completion', 'purser.finish_completed', completed],
+    ['another end', 'purser.finish_attempts', failed],
+  ])(
+    'to a finish, %s, is asked for again: what was lost is answered as repeated',
+    async (...each) => {
+      const [, statement, end] = each;
+      const batches = open({ answerWithinMs: 500 });
+      const attempts = await running(12);
+      const lost = lose(statement);
+      const answers = await Promise.all(
+        attempts.map(({ jobId, token }) => batches.finish({ jobId, token, end })),
+      );
+      await lost;
+      expect(answers.slice(0, 1)).toEqual(['repeated']);
+      expect(answers.every((answer) => answer === 'repeated' || answer === 'applied')).toBe(true);
+      for (const { jobId } of attempts) {
+        expect(await jobRow(test.sql, jobId)).toMatchObject({ state: end.toState, attempt: 1 });
+        expect((await historyOf(test.sql, jobId)).at(-1)).toBe(`running>${end.toState}`);
+        expect(await historyOf(test.sql, jobId)).toHaveLength(4);
+      }
+    },
+  );
 });
 
 it('a completion whose answer was lost fails its handler, and its job stays completed', async () => {

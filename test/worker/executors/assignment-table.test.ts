@@ -1,4 +1,5 @@
 /** An attempt that is given to an executor either starts there or is withdrawn, once, however many came before. */
+import { AbortSource } from '../../../src/worker/executors/abort-source.ts';
 import { randomUUID } from 'node:crypto';
 import { expect, it } from 'vitest';
 import type { BegunAttempt } from '../../../src/jobs/attempts.ts';
@@ -32,10 +33,8 @@ function assignment(): Assignment {
     token: randomUUID(),
     isolated: false,
     isolatedCrashes: 0,
-    createdAt: new Date(),
-    scheduledFor: new Date(),
   };
-  return createAssignment(attempt, facts, new AbortController()).assignment;
+  return createAssignment(attempt, facts, new AbortSource()).assignment;
 }
 
 it('an executor that receives thousands of attempts late starts those that wait, and none that was withdrawn', () => {

@@ -1,4 +1,5 @@
 /** A pool of the built executors, with handlers from a module that the test writes. */
+import { AbortSource } from '../../../src/worker/executors/abort-source.ts';
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -52,11 +53,7 @@ export interface BuiltPool {
   /** Events of its log. */
   readonly events: () => string[];
   readonly lines: () => Record<string, unknown>[];
-  run(
-    jobType: string,
-    more?: Partial<BegunAttempt>,
-    controller?: AbortController,
-  ): Promise<AttemptEnd>;
+  run(jobType: string, more?: Partial<BegunAttempt>, controller?: AbortSource): Promise<AttemptEnd>;
   close(): Promise<void>;
 }
 
@@ -83,7 +80,7 @@ export async function openPool(
     executors,
     events: () => lines.map((line) => String((JSON.parse(line) as { event: unknown }).event)),
     lines: () => lines.map((line) => JSON.parse(line) as Record<string, unknown>),
-    run: (jobType, more = {}, controller = new AbortController()) => {
+    run: (jobType, more = {}, controller = new AbortSource()) => {
       lastJobId += 1;
       return executors.run({ ...attemptOf(jobType, String(lastJobId)), ...more }, controller);
     },
@@ -105,6 +102,4 @@ export const attemptOf = (jobType: string, jobId = '1'): BegunAttempt => ({
   token: randomUUID(),
   isolated: false,
   isolatedCrashes: 0,
-  createdAt: new Date(),
-  scheduledFor: new Date(),
 });

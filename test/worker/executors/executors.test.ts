@@ -1,4 +1,5 @@
 /** The built executor threads and processes: which one is terminated, which job is blamed, and which jobs continue. */
+import { AbortSource } from '../../../src/worker/executors/abort-source.ts';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -61,11 +62,7 @@ beforeEach(async () => {
 afterEach(() => executors.close());
 
 let lastJobId = 0;
-function run(
-  jobType: string,
-  more: Partial<BegunAttempt> = {},
-  controller = new AbortController(),
-) {
+function run(jobType: string, more: Partial<BegunAttempt> = {}, controller = new AbortSource()) {
   lastJobId += 1;
   return executors.run({ ...attemptOf(jobType, String(lastJobId)), ...more }, controller);
 }
@@ -177,7 +174,7 @@ describe('a cancelled job', () => {
     details: { class: 'cancel', by: 'ops', reason: 'wrong file' },
   });
   it.each(['waits', 'deaf', 'busy', 'loop'])('ends a handler that %s', async (type) => {
-    const controller = new AbortController();
+    const controller = new AbortSource();
     const end = run(type, {}, controller);
     setTimeout(() => controller.abort(cancelled), 100);
     expect(await end).toMatchObject({

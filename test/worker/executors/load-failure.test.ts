@@ -1,4 +1,5 @@
 /** Executors that can no longer start: no job is blamed, every attempt ends, and starts are not retried in a loop. */
+import { AbortSource } from '../../../src/worker/executors/abort-source.ts';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -89,7 +90,7 @@ let lastJobId = 0;
 const run = (pool: Executors, jobType: string, more: Partial<BegunAttempt> = {}) => {
   lastJobId += 1;
   const attempt = { ...attemptOf(jobType, String(lastJobId)), ...more };
-  return pool.run(attempt, new AbortController());
+  return pool.run(attempt, new AbortSource());
 };
 const innocent = { toState: 'pending', countsAttempt: false };
 

@@ -13,6 +13,7 @@ import { enqueueChild } from '../../../jobs/enqueue.ts';
 import { asStoredPayload, checkRequest } from '../../../jobs/request.ts';
 import type { Llm } from '../../../llm/llm.ts';
 import type { Logger } from '../../../log.ts';
+import type { AbortSource } from '../abort-source.ts';
 import type { AttemptLog } from './attempt-log.ts';
 import { storableResult } from '../../store-value.ts';
 
@@ -21,7 +22,7 @@ export interface ContextParts {
   readonly handler: Pick<Handler, 'timeoutMs'>;
   readonly tenant: TenantPool;
   readonly llm: Llm;
-  readonly signal: AbortSignal;
+  readonly abort: AbortSource;
   readonly reports: AttemptLog;
   readonly openLog: () => Logger;
   /** Removes the attempt's secrets from a stored result. */
@@ -50,11 +51,11 @@ function readOptions<T extends object>(method: string, options: T): T {
 }
 
 export function makeContext(parts: ContextParts, payload: unknown): JobContext<unknown> {
-  const { attempt, handler, signal, reports } = parts;
+  const { attempt, handler, abort, reports } = parts;
   const { jobId, tenantId, token } = attempt;
   const sql = tenantSql(parts.tenant, {
     token,
-    signal,
+    signal: abort,
     deadlineMs: Date.now() + handler.timeoutMs,
     storable: (result) => parts.redactResult(storableResult(result)),
     onRefused: ({ code, role: databaseRole, queryTag }) => {
@@ -69,7 +70,9 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
     payload,
     attempt: attempt.attempt,
     token,
-    signal,
+    get signal() {
+      return abort.signal;
+    },
     sql,
     llm: parts.llm,
     enqueue: async (jobType, childPayload = {}, options = {}) => {

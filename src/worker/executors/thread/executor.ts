@@ -24,6 +24,7 @@ import type { ContextParts } from './attempt-context.ts';
 import { AttemptLog } from './attempt-log.ts';
 import type { BuiltInWatch } from './built-in-watch.ts';
 import { endOfReturn, endOfThrow } from '../../classify.ts';
+import { AbortSource } from '../abort-source.ts';
 import type { ClaimTable } from '../claim-table.ts';
 import type { FromExecutor, ToExecutor } from '../protocol.ts';
 import { packError, unpackError } from '../packed-errors.ts';
@@ -49,7 +50,7 @@ interface Running {
   readonly token: string;
   readonly slotIndex: number;
   readonly startedAtMs: number;
-  readonly controller: AbortController;
+  readonly abort: AbortSource;
   /** Opened for this attempt; removed from everything that leaves it. */
   readonly secrets: SecretTexts;
 }
@@ -92,7 +93,7 @@ export class Executor {
   /** Ends the attempt for a fault outside its own call: an unhandled rejection, process.exit. */
   fault(token: string, error: PurserError): void {
     const running = this.#running.get(token);
-    if (running === undefined || running.controller.signal.aborted) return;
+    if (running === undefined || running.abort.aborted) return;
     const reason = redactError(running.secrets, packError(error));
     this.#options.post({ kind: 'aborting', token, reason });
     this.#abort(token, error);
@@ -109,8 +110,8 @@ export class Executor {
 
   #abort(token: string, reason: unknown): void {
     const running = this.#running.get(token);
-    if (running === undefined || running.controller.signal.aborted) return;
-    running.controller.abort(reason);
+    if (running === undefined || running.abort.aborted) return;
+    running.abort.abort(reason);
     this.#countGrace(token, graceSteps);
   }
 
@@ -134,8 +135,8 @@ export class Executor {
     const { token } = attempt;
     const { post, claimTable } = this.#options;
     const secrets = new SecretTexts();
-    const controller = new AbortController();
-    const running: Running = { token, slotIndex, startedAtMs: nowMs(), controller, secrets };
+    const abort = new AbortSource();
+    const running: Running = { token, slotIndex, startedAtMs: nowMs(), abort, secrets };
     this.#running.set(token, running);
     post({ kind: 'started', token });
     const reports = new AttemptLog((report) => post({ kind: 'report', token, ...report }), secrets);
@@ -179,20 +180,20 @@ export class Executor {
     const { registry, openKeys } = this.#options;
     const handler = registry.get(attempt.jobType);
     if (handler === undefined) return withoutHandler(attempt);
-    const { signal } = running.controller;
+    const { abort } = running;
     try {
       const stored = parsedPayload(attempt);
       const opened = await openFields(stored, handler.secretPaths, attempt, openKeys);
       const payload = await parsePayload(handler, opened);
-      signal.throwIfAborted();
+      abort.throwIfAborted();
       const returned = await handler.run(
         this.#context(attempt, handler, running, reports, payload),
       );
       // A value that is returned after the deadline is not used.
-      signal.throwIfAborted();
+      abort.throwIfAborted();
       return endOfReturn(returned, { attempt, handler, now: new Date() });
     } catch (error) {
-      const thrown: unknown = signal.aborted ? signal.reason : error;
+      const thrown: unknown = abort.aborted ? abort.reason : error;
       return endOfThrow(thrown, { attempt, handler, now: new Date() });
     }
   }
@@ -200,7 +201,7 @@ export class Executor {
   #context(
     attempt: BegunAttempt,
     handler: Handler,
-    { controller: { signal }, secrets }: Running,
+    { abort, secrets }: Running,
     reports: AttemptLog,
     payload: unknown,
   ) {
@@ -222,7 +223,7 @@ export class Executor {
       handler,
       tenant,
       llm,
-      signal,
+      abort,
       reports,
       openLog,
       seal,
