@@ -602,10 +602,11 @@ begin
   if coalesce(cardinality(v_ended), 0) < cardinality(p_job_ids) then
     -- A snapshot of its own: a call that waited for another end of the same attempt sees it here.
     return query
-    select r.job_id, case when exists (
-        select from purser.job_history h where h.job_id = r.job_id and h.token = r.token) then 'repeated'
-      else 'stale' end
-    from unnest(p_job_ids, p_tokens) as r (job_id, token) where r.job_id <> all(coalesce(v_ended, '{}'));
+    select r.job_id, coalesce(h.answer, 'stale')
+    from unnest(p_job_ids, p_tokens) as r (job_id, token) left join lateral (
+      select 'repeated' as answer from purser.job_history e where e.job_id = r.job_id and e.token = r.token limit 1) h
+      on true
+    where r.job_id <> all(coalesce(v_ended, '{}'));
   end if;
 end
 $$;

@@ -56,8 +56,12 @@ export async function findUnprotectedTables(sql: Queryable): Promise<string[]> {
       and not (c.relrowsecurity and c.relforcerowsecurity
         and exists (select from pg_policy p where p.polrelid = c.oid)
         and c.oid not in (select polrelid from open_policy)
-        and exists (select from pg_trigger t
-          where t.tgrelid = c.oid and t.tgname = 'require_context' and t.tgenabled in ('O', 'A')))
+        -- With roles, a table of the system needs none: its tenants have no right to write.
+        and (not may.writes and (select m.uses_roles from purser.tenancy_mode() m)
+            and exists (select from purser.protected_tables t
+              where to_regclass(t.table_name) = c.oid and t.tenant_rights = '')
+          or exists (select from pg_trigger t
+            where t.tgrelid = c.oid and t.tgname = 'require_context' and t.tgenabled in ('O', 'A'))))
       and (1259::oid, c.oid) not in (select classid, objid from of_extension)
     union all
     select c.oid::regclass::text

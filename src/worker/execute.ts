@@ -13,6 +13,7 @@ import type { AttemptBatches } from './batches/attempt-batches.ts';
 import { AbortSource } from './executors/abort-source.ts';
 import type { Executors } from './executors/executors.ts';
 import type { RunningJob, RunningJobs } from './running-jobs.ts';
+import type { Release } from './slots.ts';
 
 export interface ExecuteOptions {
   readonly batches: AttemptBatches;
@@ -57,6 +58,9 @@ export async function beginJob(
   }
 }
 
+/** Ends, each with a result of a megabyte at most, that may wait to be stored while other jobs run in their slots. */
+const mostStoring = 100;
+
 /**
  * Runs an attempt that began to its end, or hands it back when it has no place to run. Throws only when the database
  * stays unavailable.
@@ -66,17 +70,26 @@ export async function runAttempt(
   { attempt, abort }: RunningJob,
   place: Place,
 ): Promise<Execution> {
+  const { running } = options;
+  let release: Release | undefined;
+  let stored: (() => void) | undefined;
   try {
-    const release = await place.toRun(abort);
+    release = await place.toRun(abort);
     const startedAtMs = performance.now();
     const end =
       release === undefined
         ? unstartedEnd(options, attempt, abort)
-        : await options.executors.run(attempt, abort).finally(release);
-    // Its slot is free: the next job runs while this end is stored.
+        : await options.executors.run(attempt, abort);
+    stored = running.enterStoring();
+    if (running.storing <= mostStoring) {
+      release?.();
+      release = undefined;
+    }
     return await endAttempt(options, attempt, end, startedAtMs);
   } finally {
-    options.running.remove(attempt.token);
+    stored?.();
+    release?.();
+    running.remove(attempt.token);
   }
 }
 

@@ -18,6 +18,7 @@ export function logAttemptEnd(
   else metrics.attempts.inc({ job_type: jobType, end: toState });
   if (error?.code === 'job_timeout') metrics.jobTimeouts.inc({ job_type: jobType });
   const level = toState === 'dead_letter' ? 'error' : error === undefined ? 'info' : 'warn';
+  if (!log.isLevelEnabled(level)) return;
   log[level](
     {
       jobId,

@@ -27,6 +27,7 @@ export class RunningJobs {
   #progress = new Map<string, ProgressReport>();
   #logs = new Map<string, LogReport>();
   #beginning = 0;
+  #storing = 0;
 
   get size(): number {
     return this.#byToken.size;
@@ -42,6 +43,19 @@ export class RunningJobs {
     return () => {
       this.#beginning -= 1;
       this.#notifyWhenIdle();
+    };
+  }
+
+  /** Ends that are being stored. */
+  get storing(): number {
+    return this.#storing;
+  }
+
+  /** Call the result once, when the end is stored. */
+  enterStoring(): () => void {
+    this.#storing += 1;
+    return () => {
+      this.#storing -= 1;
     };
   }
 

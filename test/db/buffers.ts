@@ -4,8 +4,9 @@
  */
 import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
+import type { AttemptEnd } from '../../src/jobs/attempts.ts';
 import { newToken, beginAttempts, finishAttempts } from '../../src/jobs/attempts.ts';
-import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
+import { claimWaitingJobs, listTypesWithWork } from '../../src/jobs/dispatch.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
 import type { ClaimResult } from '../../src/schedules/claim.ts';
 import { addJobType, completed, step } from '../jobs/job-steps.ts';
@@ -109,6 +110,11 @@ export async function buffersPerRow(sql: Sql): Promise<Record<string, number>> {
     () => claimDueTenants(sql),
   );
   await sql`delete from background_jobs where job_type <> ${step}`;
+  await measure(
+    'types with work',
+    (types) => types.length,
+    () => listTypesWithWork(sql),
+  );
   const jobs = await measure(
     'dispatch',
     (claimed) => claimed.length,
@@ -124,15 +130,21 @@ export async function buffersPerRow(sql: Sql): Promise<Record<string, number>> {
     (begun) => begun.length,
     () => beginAttempts(sql, requests, 'worker-1', 30_000),
   );
-  await measure(
-    'finish',
-    (ended) => ended.size,
-    () =>
-      finishAttempts(
-        sql,
-        requests.map(({ jobId, token }) => ({ jobId, token, end: completed })),
-      ),
-  );
+  const half = Math.floor(requests.length / 2);
+  const ends = requests.map(({ jobId, token }, index) => {
+    const end: AttemptEnd = index < half ? completed : { ...completed, toState: 'cancelled' };
+    return { jobId, token, end };
+  });
+  const finish = (name: string, some: typeof ends) =>
+    measure(
+      name,
+      (ended) => ended.size,
+      () => finishAttempts(sql, some),
+    );
+  await finish('finish', ends.slice(0, half));
+  await finish('finish, not completed', ends.slice(half));
+  await finish('finish again', ends.slice(0, half));
+  await finish('finish again, not completed', ends.slice(half));
   return measured;
 }
 
@@ -152,7 +164,7 @@ export const boundText = `each statement touches at most ${mostPerRow} blocks pe
 
 export function isBounded(measured: Record<string, number>): boolean {
   const names = Object.keys(measured);
-  return names.length === 4 && names.every((name) => (measured[name] ?? Infinity) <= mostPerRow);
+  return names.length === 8 && names.every((name) => (measured[name] ?? Infinity) <= mostPerRow);
 }
 
 /** A driver and a server keep a plan only after some runs. */

@@ -182,9 +182,10 @@ export class ManagedExecutor {
         return this.#abortIgnored(message.token);
       case 'ended':
         this.#options.events.message(this, message);
+        // Its start is not reported when both were in one turn of the executor.
+        this.#started(this.find(message.token));
         this.#assignments.remove(message.token)?.resolve(message.end);
-        this.#reportIdle();
-        return;
+        return this.#reportIdle();
       case 'foreign':
         if (!this.#foreignLogged) {
           log.warn({ executor: applicationName }, 'foreign_message_ignored');

@@ -84,6 +84,14 @@ function trapFaults(executor: Executor, post: (message: FromExecutor) => void): 
   });
 }
 
+/** An end says that its attempt started. */
+function withoutKnownStarts(messages: readonly FromExecutor[]): readonly FromExecutor[] {
+  const ended = new Set<string>();
+  for (const message of messages) if (message.kind === 'ended') ended.add(message.token);
+  if (ended.size === 0) return messages;
+  return messages.filter((message) => message.kind !== 'started' || !ended.has(message.token));
+}
+
 async function main(): Promise<void> {
   // spawn.ts starts it with exactly this.
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion
@@ -95,7 +103,7 @@ async function main(): Promise<void> {
   // The supervisor's port is not for handlers.
   Reflect.deleteProperty(workerData, 'port');
   const send = port.postMessage.bind(port);
-  const outbox = new Outbox<FromExecutor>((messages) => send(messages));
+  const outbox = new Outbox<FromExecutor>((messages) => send(withoutKnownStarts(messages)));
   const post = (message: FromExecutor): void => outbox.add(message);
   const claimTable = new ClaimTable(memory);
   const openKeys = keysOf(setup.keys);
