@@ -183,6 +183,14 @@ create table public.tenant_queues (
   last_dispatched_at timestamptz not null default '-infinity'
 );
 
+-- Until when a dispatcher looks for work every few milliseconds, so that an enqueue need not wake one. A lost row only
+-- means that every enqueue does.
+create table purser.dispatcher (
+  only_row boolean primary key default true check (only_row),
+  awake_until timestamptz not null default '-infinity'
+) with (fillfactor = 10);
+insert into purser.dispatcher default values;
+
 create view public.background_jobs with (security_invoker = true) as
 select j.id, j.tenant_id, j.job_type, 'pending' as state, coalesce(s.detail, j.origin) as state_detail, j.payload,
   null::jsonb as result, s.last_error as error, j.dedup_key, s.attempt, j.max_attempts, j.priority, s.scheduled_for,
@@ -463,5 +471,6 @@ select purser.protect_table('purser.dead_letters', '');
 select purser.protect_table('purser.job_history', '');
 -- At level L1 everything is a tenant's that is not protected.
 select purser.protect_table('purser.job_counts', '', 'job_type');
+select purser.protect_table('purser.dispatcher', '', 'only_row');
 select purser.protect_table('public.job_keys', '');
 select purser.protect_table('public.tenant_queues', '');

@@ -10,17 +10,30 @@
 -- What is wrong with a request, in its own words for callers of every language; null where nothing is. The table would
 -- name a constraint, and takes a window or a date without an end.
 create function purser.request_fault(p_dedup_key text, p_priority integer, p_run_at timestamptz, p_dedup_window interval)
-returns text language sql stable set search_path = pg_catalog, pg_temp as $$
-  select case
-    when p_priority is null or p_priority not between -1000 and 1000
-      then 'the priority must be a whole number from -1000 to 1000'
-    when length(p_dedup_key) not between 1 and 500
-      then format('the dedup key must have 1 to 500 characters; it has %s', length(p_dedup_key))
-    when not isfinite(p_run_at) or p_run_at >= '9999-01-01 00:00:00+00'
-      then 'the time to run at must be a date before the year 9999'
-    when p_dedup_window is null or p_dedup_window < interval '0' or p_dedup_window > interval '10 years'
-      then 'the dedup window must be from nothing to 10 years'
-  end
+returns text language plpgsql stable set search_path = pg_catalog, pg_temp as $$
+begin
+  if p_priority is null or p_priority not between -1000 and 1000 then
+    return 'the priority must be a whole number from -1000 to 1000';
+  elsif length(p_dedup_key) not between 1 and 500 then
+    return format('the dedup key must have 1 to 500 characters; it has %s', length(p_dedup_key));
+  elsif not isfinite(p_run_at) or p_run_at >= '9999-01-01 00:00:00+00' then
+    return 'the time to run at must be a date before the year 9999';
+  elsif p_dedup_window is null or p_dedup_window < interval '0' or p_dedup_window > interval '10 years' then
+    return 'the dedup window must be from nothing to 10 years';
+  end if;
+  return null;
+end
+$$;
+
+-- Tells a sleeping dispatcher of a due job. A notification costs a commit a lock that all others wait for, so there is
+-- none while a dispatcher looks by itself.
+create function purser.wake_dispatcher() returns void
+language plpgsql volatile set search_path = pg_catalog, public, purser, pg_temp as $$
+begin
+  if not exists (select from purser.dispatcher d where d.awake_until > clock_timestamp()) then
+    perform pg_notify('purser_dispatch', '');
+  end if;
+end
 $$;
 
 -- A new job in the table of its state.
@@ -38,6 +51,7 @@ begin
   if p_run_at <= now() then
     insert into purser.waiting (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, payload_bytes)
     values (p_id, p_tenant_id, p_type.job_type, p_priority, p_run_at, v_give_up_at, octet_length(p_payload::text));
+    perform purser.wake_dispatcher();
   else
     insert into purser.later (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, payload_bytes)
     values (p_id, p_tenant_id, p_type.job_type, p_priority, p_run_at, v_give_up_at, octet_length(p_payload::text));
@@ -75,6 +89,7 @@ begin
   v_row.payload_bytes := octet_length(p_payload::text);
   if p_run_at <= now() then
     insert into purser.waiting select v_row.*;
+    perform purser.wake_dispatcher();
   else
     insert into purser.later select v_row.*;
   end if;
@@ -185,15 +200,8 @@ begin
 end
 $$;
 
-create function purser.enqueue_requests(p_requests jsonb)
-returns table (place bigint, tenant_id text, job_type text, payload jsonb, dedup_key text, run_at timestamptz,
-  priority integer)
-language sql stable set search_path = pg_catalog, pg_temp as $$
-  select e.ordinality, e.item->>'tenantId', e.item->>'jobType', coalesce(e.item->'payload', '{}'),
-         e.item->>'dedupKey', coalesce((e.item->>'runAt')::timestamptz, now()),
-         coalesce((e.item->>'priority')::integer, 0)
-  from jsonb_array_elements(p_requests) with ordinality e (item, ordinality)
-$$;
+create type purser.enqueue_request as (
+  place bigint, tenant_id text, job_type text, payload jsonb, dedup_key text, run_at timestamptz, priority integer);
 
 -- Many jobs in one statement, all or nothing: [{tenantId, jobType, payload?, dedupKey?, runAt?, priority?}].
 -- A key that is taken, also by an earlier element, is ignored; keys are kept for 24 hours.
@@ -202,23 +210,28 @@ returns table (place bigint, job_id bigint, created boolean)
 language plpgsql volatile security definer
 set search_path = pg_catalog, public, purser, pg_temp as $$
 declare
+  v_requests purser.enqueue_request[];
   v_bad record;
 begin
   if jsonb_typeof(p_requests) is distinct from 'array' then
     raise exception 'invalid_request: the requests must be a JSON array of objects' using errcode = 'PU010';
   end if;
+  select array_agg((e.ordinality, e.item->>'tenantId', e.item->>'jobType', coalesce(e.item->'payload', '{}'),
+      e.item->>'dedupKey', coalesce((e.item->>'runAt')::timestamptz, now()),
+      coalesce((e.item->>'priority')::integer, 0))::purser.enqueue_request order by e.ordinality) into v_requests
+  from jsonb_array_elements(p_requests) with ordinality e (item, ordinality);
   -- In one order for all callers. A tenant that is deleted at this moment is unknown to the next statement.
   perform from public.tenants t
-  where t.id in (select e.item->>'tenantId' from jsonb_array_elements(p_requests) e (item))
+  where t.id in (select r.tenant_id from unnest(v_requests) r)
   order by t.id for key share;
-  select r.place, r.tenant_id, r.job_type, t.id as known_tenant, y.job_type as known_type, r.payload,
-         purser.request_fault(r.dedup_key, r.priority, r.run_at, interval '0') as fault into v_bad
-  from purser.enqueue_requests(p_requests) r
+  select r.place, r.tenant_id, r.job_type, t.id as known_tenant, y.job_type as known_type, r.payload, f.fault into v_bad
+  from unnest(v_requests) r
   left join public.tenants t on t.id = r.tenant_id
   left join public.job_types y on y.job_type = r.job_type
+  cross join lateral (
+    select purser.request_fault(r.dedup_key, r.priority, r.run_at, interval '0') as fault offset 0) f
   where t.id is null or y.job_type is null or jsonb_typeof(r.payload) is distinct from 'object'
-    or octet_length(r.payload::text) > 1048576
-    or purser.request_fault(r.dedup_key, r.priority, r.run_at, interval '0') is not null
+    or octet_length(r.payload::text) > 1048576 or f.fault is not null
   order by r.place limit 1;
   if found then
     if v_bad.known_type is null then
@@ -239,7 +252,7 @@ begin
   return query
   with ordered as materialized (
     select r.*, row_number() over (partition by r.tenant_id, r.job_type, r.dedup_key order by r.place) as turn
-    from purser.enqueue_requests(p_requests) r
+    from unnest(v_requests) r
     order by r.place
   ), request as materialized (
     -- Ids in the order of the requests: jobs that are due at the same time run in the order of their ids.
@@ -279,6 +292,7 @@ begin
   left join public.job_keys k on m.id is null and own.id is null and k.tenant_id = r.tenant_id
     and k.job_type = r.job_type and k.dedup_key = r.dedup_key
   order by r.place;
+  perform purser.wake_dispatcher();
 end
 $$;
 
@@ -339,22 +353,34 @@ begin
 end
 $$;
 
--- The types that have a due job: one index probe per type. Where a job has become due in later, all types.
-create function purser.types_with_work() returns setof text
-language plpgsql stable
+-- The types that have a due job: one index probe per type. Where a job has become due in later, all types. A dispatcher
+-- that finds work looks again within p_awake. p_listens: its session hears of jobs from now on.
+create function purser.types_with_work(p_awake interval, p_listens boolean) returns setof text
+language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
-set jit = off
+set lock_timeout = '2s' set jit = off
 as $$
+declare
+  v_types text[];
 begin
-  if exists (select from purser.later l where l.scheduled_for <= now() order by l.scheduled_for limit 1) then
-    return query select t.job_type from public.job_types t;
+  if p_listens then
+    listen purser_dispatch;
   end if;
-  return query
-  select t.job_type from public.job_types t
-  where (
-    select true from purser.waiting w where w.job_type = t.job_type
-    order by w.job_type, w.tenant_id, w.priority desc, w.scheduled_for, w.job_id limit 1);
+  if exists (select from purser.later l where l.scheduled_for <= now() order by l.scheduled_for limit 1) then
+    v_types := array(select t.job_type from public.job_types t);
+  else
+    v_types := array(
+      select t.job_type from public.job_types t
+      where (
+        select true from purser.waiting w where w.job_type = t.job_type
+        order by w.job_type, w.tenant_id, w.priority desc, w.scheduled_for, w.job_id limit 1));
+  end if;
+  if cardinality(v_types) > 0 then
+    update purser.dispatcher d set awake_until = clock_timestamp() + p_awake
+    where d.only_row and d.awake_until < clock_timestamp() + p_awake / 2;
+  end if;
+  return query select unnest(v_types);
 end
 $$;
 

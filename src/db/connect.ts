@@ -39,6 +39,8 @@ export interface ConnectOptions {
   readonly keepOpen?: boolean | undefined;
   /** Called with the SQLSTATE of every notice. */
   readonly onNotice?: ((code: string) => void) | undefined;
+  /** Called with the channel of every notification for a connection of this pool that listens. */
+  readonly onNotify?: ((channel: string) => void) | undefined;
   /** Called when a connection has closed, or could not be opened. */
   readonly onClose?: (() => void) | undefined;
 }
@@ -51,13 +53,16 @@ export function connect(url: string, options: ConnectOptions): Sql {
   assertDriverPatched();
   const { tls, host, port, ...login } = postgresAddress(url, options.tlsVerify);
   const { pooled = false, prepare = true, idleInTransactionMs, lockTimeoutMs } = options;
-  // In lists, which its types lack: the driver would take what follows a colon of an IPv6 address for a port.
+  // In lists, which its types lack, as they lack onnotify: the driver would take what follows a colon of an IPv6 address for a port.
   const place: object = host.startsWith('/')
     ? { path: `${host}/.s.PGSQL.${port}` }
     : { host: [host], port: [port] };
+  const { onNotify } = options;
+  const notifications: object = onNotify === undefined ? {} : { onnotify: onNotify };
   return postgres({
     ...login,
     ...place,
+    ...notifications,
     max: options.max,
     prepare: prepare && !pooled,
     // PgBouncer assigns the server connection to another client when a transaction ends, even if the driver has

@@ -52,6 +52,8 @@ export interface Database {
   readonly fleetId: string;
   /** The kind of pooler between `system` and the server. */
   readonly pooler: Pooler;
+  /** Calls `listener` with the channel of every notification that a connection of `system` hears. */
+  onNotify(listener: (channel: string) => void): void;
   /** Runs `fn` on a connection of its own, as one of `system`, which is closed after it or when `signal` aborts. */
   once<T>(signal: AbortSignal, fn: (sql: Sql) => Promise<T>): Promise<T>;
   close(): Promise<void>;
@@ -157,7 +159,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       { exitCode: exitCodes.configuration },
     );
   }
-  const openSystem = (max: number): Sql =>
+  const openSystem = (max: number, onNotify?: (channel: string) => void): Sql =>
     connect(options.url, {
       tlsVerify,
       pooled,
@@ -167,8 +169,12 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       max,
       applicationName,
       systemMarker: level === 'L1',
+      onNotify,
     });
-  const system = openSystem(options.systemConnections);
+  const listeners: ((channel: string) => void)[] = [];
+  const system = openSystem(options.systemConnections, (channel) => {
+    for (const listener of listeners) listener(channel);
+  });
   const leases = openSystem(1);
   const tenantAccess: TenantAccess = {
     url: level === 'L3' ? (options.tenantUrl ?? options.url) : options.url,
@@ -215,6 +221,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
     serverVersion: found.version,
     fleetId: found.fleetId,
     pooler,
+    onNotify: (listener) => void listeners.push(listener),
     once: async (signal, fn) => {
       const own = endOnAbort(signal, openSystem(1));
       try {

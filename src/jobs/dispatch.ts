@@ -29,9 +29,23 @@ export interface TypeCapacity {
 
 const maxTenantsPerClaim = 200;
 
-/** Types that have a due job, paused ones included. Costs an index probe per type. */
-export async function listTypesWithWork(sql: Queryable): Promise<string[]> {
-  const rows = await sql<{ jobType: string }[]>`select purser.types_with_work() as "jobType"`;
+/** On which an enqueue wakes a dispatcher. */
+export const dispatchChannel = 'purser_dispatch';
+
+/**
+ * Types that have a due job, paused ones included. Costs an index probe per type. Where there are some, no enqueue wakes
+ * a dispatcher for `awakeMs`: the caller looks again within that time. With `listens` the connection hears what an
+ * enqueue sends to `dispatchChannel` from now on: not through a pooler, whose next client would hear it.
+ */
+export async function listTypesWithWork(
+  sql: Queryable,
+  awakeMs: number,
+  listens = false,
+): Promise<string[]> {
+  const rows = await sql<{ jobType: string }[]>`
+    with ${mayBeLost(sql)}
+    select job_type as "jobType"
+    from commit_policy, purser.types_with_work(${awakeMs} * interval '1 millisecond', ${listens}) t (job_type)`;
   return rows.map(({ jobType }) => jobType);
 }
 

@@ -5,7 +5,7 @@
 import { codeOf } from '../errors.ts';
 import type { Connection } from './connection.ts';
 
-/** A request that was checked, as JSON text of purser.enqueue_requests. */
+/** A request that was checked, as JSON text of an element of purser.enqueue_many. */
 export interface GatheredRequest {
   readonly text: string;
   /** Enqueues it in a statement of its own. */

@@ -30,7 +30,7 @@ export interface Loop {
   readonly name: string;
   /** End of the last round without an error. */
   readonly succeededAt: () => Date;
-  /** Ends the current pause. */
+  /** Ends the current pause; during a round, the one after it. A pause after a failure stays. */
   wake(): void;
   /** Ends the loop after the current round, or after `stopWithinMs`. */
   stop(): Promise<void>;
@@ -51,6 +51,7 @@ export function startLoop(options: LoopOptions): Loop {
   let succeededAt = new Date();
   let workedAtMs = -Infinity;
   let endPause: (() => void) | undefined;
+  let isWoken = false;
 
   const pause = (ms: number): Promise<void> =>
     new Promise((resolve) => {
@@ -59,12 +60,13 @@ export function startLoop(options: LoopOptions): Loop {
         clearTimeout(timer);
         resolve();
       };
-      if (stop.signal.aborted) endPause();
+      if (stop.signal.aborted || (isWoken && failures === 0)) endPause();
     });
 
   const run = async (): Promise<void> => {
     while (!stop.signal.aborted) {
       let work = 0;
+      isWoken = false;
       try {
         work = await options.runOnce();
         if (logged) log.info({ loop: name, failures, since: succeededAt }, 'loop_recovered');
@@ -90,7 +92,10 @@ export function startLoop(options: LoopOptions): Loop {
   return {
     name,
     succeededAt: () => succeededAt,
-    wake: () => endPause?.(),
+    wake: () => {
+      isWoken = true;
+      if (failures === 0) endPause?.();
+    },
     stop: async () => {
       stop.abort();
       endPause?.();

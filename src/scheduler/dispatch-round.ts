@@ -17,6 +17,8 @@ import { chunkOf, QueueDepths } from './queue-depths.ts';
 import type { SkipList } from './skip-list.ts';
 
 const workerAliveMs = 15_000;
+/** Pause between two rounds while there is work: a busy worker empties a queue in less than the pause of an idle fleet. */
+export const busyDispatchEveryMs = 20;
 
 export interface DispatchOptions {
   readonly sql: Sql;
@@ -28,6 +30,8 @@ export interface DispatchOptions {
   readonly failing?: FailingTenants | undefined;
   /** What earlier rounds saw of the queues. Default: nothing. */
   readonly depths?: QueueDepths | undefined;
+  /** The connections of `sql` hear of enqueued jobs. Default false. */
+  readonly listens?: boolean | undefined;
   /** Queues to skip. Default: none is. */
   readonly refusing?: SkipList | undefined;
 }
@@ -39,7 +43,7 @@ export interface DispatchOptions {
 export async function dispatchOnce(options: DispatchOptions): Promise<number> {
   const { sql, metrics, depths = new QueueDepths() } = options;
   const skipped = options.refusing?.list() ?? [];
-  const waiting = (await listTypesWithWork(sql)).filter(
+  const waiting = (await listTypesWithWork(sql, busyDispatchEveryMs, options.listens)).filter(
     (jobType) => !skipped.includes(jobType) && depths.mayHaveRoom(jobType),
   );
   if (waiting.length === 0) return 0;

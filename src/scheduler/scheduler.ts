@@ -2,6 +2,7 @@
  * The scheduler role: the loops claim, dispatch and sweep, and a heartbeat. There is no leader: any number of schedulers
  * may run, because each claim is one short transaction that skips locked rows.
  */
+import type { Database } from '../db/database.ts';
 import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
 import type { ProcessFacts } from '../db/heartbeats.ts';
 import { closeReadOnlySessions } from '../db/read-only-sessions.ts';
@@ -9,10 +10,11 @@ import { startLoop } from '../process/loop.ts';
 import { claimDueTenants } from '../schedules/claim.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
 import { withDeadlockRetry } from './deadlock-retry.ts';
-import { dispatchOnce } from './dispatch-round.ts';
+import { busyDispatchEveryMs, dispatchOnce } from './dispatch-round.ts';
 import { createFailingTenants, createRefusingQueues } from './failing-tenants.ts';
 import type { DispatchOptions } from './dispatch-round.ts';
 import { QueueDepths } from './queue-depths.ts';
+import { wakeOnNotify } from './wake-on-notify.ts';
 import { sweepOnce } from './sweep-round.ts';
 import type { SweepOptions } from './sweep-round.ts';
 
@@ -25,9 +27,12 @@ export interface SchedulerOptions extends DispatchOptions, SweepOptions {
   readonly claimEveryMs?: number;
   readonly dispatchEveryMs?: number;
   readonly sweepEveryMs?: number;
+  /**
+   * How to hear of notifications: an enqueue then ends the pause of the dispatch. Default: it is found at the next
+   * round. Not through a pooler in transaction mode.
+   */
+  readonly onNotify?: Database['onNotify'] | undefined;
 }
-
-const busyDispatchEveryMs = 20;
 
 export interface SchedulerService {
   stop(): Promise<void>;
@@ -58,14 +63,27 @@ export async function claimOnce(
 }
 
 export function startScheduler(options: SchedulerOptions): SchedulerService {
-  const { log, sql, watchdog } = options;
+  const { log, sql, watchdog, onNotify } = options;
   const memory = {
     depths: new QueueDepths(),
     failing: createFailingTenants(log),
     refusing: createRefusingQueues(log),
   };
   const onFailure = (error: unknown) => closeReadOnlySessions([sql], error);
+  const dispatch = startLoop({
+    name: 'dispatch',
+    everyMs: options.dispatchEveryMs ?? 300,
+    busyEveryMs: busyDispatchEveryMs,
+    // The same as the reconnection delay of the drivers, so that dispatch resumes with them after an outage.
+    maxBackoffMs: 3_000,
+    log,
+    watchdog,
+    onFailure,
+    runOnce: () => dispatchOnce({ ...options, ...memory, listens: onNotify !== undefined }),
+  });
+  onNotify?.(wakeOnNotify(() => dispatch.wake()));
   const loops = [
+    dispatch,
     startLoop({
       name: 'claim',
       everyMs: options.claimEveryMs ?? 1_000,
@@ -73,18 +91,6 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
       watchdog,
       onFailure,
       runOnce: () => claimOnce(options),
-    }),
-    startLoop({
-      name: 'dispatch',
-      everyMs: options.dispatchEveryMs ?? 300,
-      // Queues are short: a busy worker empties one in less than the pause.
-      busyEveryMs: busyDispatchEveryMs,
-      // The same as the reconnection delay of the drivers, so that dispatch resumes with them after an outage.
-      maxBackoffMs: 3_000,
-      log,
-      watchdog,
-      onFailure,
-      runOnce: () => dispatchOnce({ ...options, ...memory }),
     }),
     startLoop({
       name: 'sweep',

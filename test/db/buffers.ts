@@ -113,7 +113,7 @@ export async function buffersPerRow(sql: Sql): Promise<Record<string, number>> {
   await measure(
     'types with work',
     (types) => types.length,
-    () => listTypesWithWork(sql),
+    () => listTypesWithWork(sql, 20),
   );
   const jobs = await measure(
     'dispatch',

@@ -90,7 +90,7 @@ const hotOn = (sql: Sql): Record<string, () => Promise<unknown>> => ({
     finishAttempts(sql, [
       { jobId: '17', token: newToken('17'), end: { ...completed, toState: 'cancelled' } },
     ]),
-  'types with work': () => listTypesWithWork(sql),
+  'types with work': () => listTypesWithWork(sql, 20),
   'a whole attempt': async () => {
     const [job] = await claim(sql, 1);
     if (job === undefined) throw new Error('not claimed');

@@ -46,6 +46,23 @@ describe('a loop', () => {
     expect(idle.count()).toBe(2);
   });
 
+  it('woken during a round, goes on with the next one', async () => {
+    const during: (() => Promise<number>)[] = [
+      () => {
+        loop?.wake();
+        return Promise.resolve(0);
+      },
+      () => Promise.resolve(0),
+    ];
+    const { untilRound, count } = start(
+      [() => new Promise((resolve) => setTimeout(resolve, 50, 0)), ...during],
+      { everyMs: 60_000 },
+    );
+    loop?.wake();
+    await untilRound(3);
+    expect(count()).toBe(3);
+  });
+
   it('logs each kind of failure once, and the recovery', async () => {
     const away = () => Promise.reject(fault('away'));
     const { lines, untilRound } = start([

@@ -7,7 +7,7 @@ import { removeHeartbeat, removeOldHeartbeats, writeHeartbeat } from '../../src/
 import { probeDatabaseWrite } from '../../src/db/write-probe.ts';
 import type { QueueBackend } from '../../src/queues/backend.ts';
 import type { AttemptEnd } from '../../src/jobs/attempts.ts';
-import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
+import { claimWaitingJobs, listTypesWithWork } from '../../src/jobs/dispatch.ts';
 import { countByState, listJobs } from '../../src/jobs/inspect.ts';
 import { renewLeases, storeProgress } from '../../src/jobs/leases.ts';
 import { storeLogLines } from '../../src/jobs/log-lines.ts';
@@ -72,6 +72,11 @@ export const fleetStatements: readonly FleetStatement[] = [
         select from background_jobs where tenant_id = ${tenantId} and job_type = 'finops_analysis'`;
       return made.length === 1;
     },
+  },
+  {
+    name: 'look for work',
+    covers: ['jobs/dispatch.ts listTypesWithWork'],
+    run: async (sql) => (await listTypesWithWork(sql, 20)).includes(waitingStep),
   },
   {
     name: 'dispatch',

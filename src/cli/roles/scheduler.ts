@@ -15,6 +15,7 @@ export function startSchedulerRole(context: RoleContext): void {
   const log = createLogger({ level: config.LOG_LEVEL, role: 'scheduler' });
   const service = startScheduler({
     sql: database.system,
+    onNotify: database.pooler === 'transaction' ? undefined : database.onNotify,
     ...queues,
     log,
     watchdog: watchForStalls(lifecycle, log),
