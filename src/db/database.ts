@@ -53,7 +53,7 @@ export interface Database {
   /** The kind of pooler between `system` and the server. */
   readonly pooler: Pooler;
   /** Calls `listener` with the channel of every notification that a connection of `system` hears. */
-  onNotify(listener: (channel: string) => void): void;
+  readonly onNotify: (listener: (channel: string) => void) => void;
   /** Runs `fn` on a connection of its own, as one of `system`, which is closed after it or when `signal` aborts. */
   once<T>(signal: AbortSignal, fn: (sql: Sql) => Promise<T>): Promise<T>;
   close(): Promise<void>;

@@ -72,13 +72,16 @@ async function startSleeper(listens: boolean): Promise<void> {
 
 it('a dispatcher that finds nothing is woken by a job', async () => {
   await startSleeper(true);
-  await untilState(sql, await addJob(sql, tenantId), 'completed');
+  const job = await untilState(sql, await addJob(sql, tenantId), 'completed');
+  expect(job.attempt).toBe(1);
 });
 
-it('it is woken by jobs that are enqueued together', async () => {
+it('a dispatcher that finds nothing is woken by jobs that are enqueued together', async () => {
   await startSleeper(true);
   const many = Array.from({ length: 3 }, () => ({ tenantId, jobType: step }));
-  for (const { jobId } of await enqueueMany(sql, many)) await untilState(sql, jobId, 'completed');
+  const enqueued = await enqueueMany(sql, many);
+  expect(enqueued).toHaveLength(3);
+  for (const { jobId } of enqueued) await untilState(sql, jobId, 'completed');
 });
 
 it('without listening, or for a job that is not due, it is not woken', async () => {
