@@ -1,7 +1,8 @@
 -- The functions on jobs: enqueue in all its forms, dispatch, and the begin and end of attempts. Dispatch and what every
 -- attempt passes through have plans that do not depend on what the tables held when a session planned them: a generic
 -- plan, every row found by its key. A plan that was made while a table was empty would read the whole table at
--- each begin and end for as long as its session lived. Up to Postgres 17 a switched-off kind of plan costs so much that
+-- each begin and end for as long as its session lived. Joins by key say `between x and x`: by `=` the planner may also
+-- read a whole index in its order. Up to Postgres 17 a switched-off kind of plan costs so much that
 -- the server would compile the statement at each call, hence jit = off. The pauses that dispatch obeys are in
 -- 0010_operators.
 -- SQLSTATEs: PU002 stale_token, PU003 unknown_tenant, PU004 unknown_job_type, PU005 payload_too_large,
@@ -347,7 +348,7 @@ begin
     select l.job_id from purser.later l where l.scheduled_for <= now()
     order by l.scheduled_for limit p_limit for update skip locked
   ), gone as (
-    delete from purser.later l using due where l.job_id = due.job_id returning l.*
+    delete from purser.later l using due where l.job_id between due.job_id and due.job_id returning l.*
   )
   insert into purser.waiting select * from gone;
 end
@@ -414,6 +415,8 @@ declare
   v_random uuid[];
   v_all bigint[] := '{}';
   v_entries uuid[] := '{}';
+  v_lost boolean[];
+  v_priorities integer[];
 begin
   -- Claims share this lock; a pause watches it to see which claims are still open. The statements that follow
   -- have snapshots that are newer than the lock.
@@ -444,12 +447,17 @@ begin
     )
     select w.tenant_id from waiting_tenant w where w.tenant_id is not null
   ) t;
+  -- Each tenant by its key: a join could read the whole table.
   select array_agg(t.tenant_id order by t.last_dispatched_at, t.tenant_id) into v_tenants from (
-    select q.tenant_id, q.last_dispatched_at
-    from unnest(v_waiting) as w (tenant_id) join public.tenant_queues q on q.tenant_id = w.tenant_id
-    where q.tenant_id <> all(v_skipped) and (p_only_tenant is null or q.tenant_id = p_only_tenant)
-    order by q.last_dispatched_at, q.tenant_id limit 200
-    for no key update of q skip locked
+    select l.tenant_id, l.last_dispatched_at from (
+      select q.tenant_id from unnest(v_waiting) as w (tenant_id) cross join lateral (
+        select q.tenant_id, q.last_dispatched_at from public.tenant_queues q where q.tenant_id = w.tenant_id offset 0) q
+      where q.tenant_id <> all(v_skipped) and (p_only_tenant is null or q.tenant_id = p_only_tenant)
+      order by q.last_dispatched_at, q.tenant_id
+    ) o cross join lateral (
+      select q.tenant_id, q.last_dispatched_at from public.tenant_queues q where q.tenant_id = o.tenant_id
+      for no key update of q skip locked) l
+    limit 200
   ) t;
   if v_tenants is null then
     return;
@@ -487,7 +495,6 @@ begin
   if cardinality(v_all) = 0 then
     return;
   end if;
-  return query
   with chosen as materialized (
     select b.*, b.losses > 0 or b.suspect as was_lost,
       case when b.losses > 0 or b.suspect or b.payload_bytes > 32768 then gen_random_uuid() else u.entry_id end
@@ -502,11 +509,12 @@ begin
     select c.job_id, c.tenant_id, c.job_type, c.priority, c.scheduled_for, c.give_up_at, c.attempt, c.payload_bytes,
       c.failed, c.losses, c.losses_alone, c.suspect, c.needed_usd, c.first_parked_at, c.last_error, c.entry_id
     from chosen c
-  ), served as (
-    update public.tenant_queues q set last_dispatched_at = now()
-    where q.tenant_id = any(array(select distinct c.tenant_id from chosen c))
   )
-  select c.job_id, c.job_type, c.tenant_id, c.entry_id, c.was_lost, c.priority from chosen c;
+  select array_agg(c.job_id), array_agg(c.job_type), array_agg(c.tenant_id), array_agg(c.entry_id),
+    array_agg(c.was_lost), array_agg(c.priority)
+  into v_ids, v_types, v_tenants, v_entries, v_lost, v_priorities from chosen c;
+  update public.tenant_queues q set last_dispatched_at = now() where q.tenant_id = any(v_tenants);
+  return query select * from unnest(v_ids, v_types, v_tenants, v_entries, v_lost, v_priorities);
 end
 $$;
 
@@ -526,7 +534,7 @@ begin
       select s.* from purser.in_flight s where s.job_id = r.id and s.entry_id = r.entry_id and s.token is null
       for update of s skip locked) f
   ), gone as (
-    delete from purser.in_flight s using unlocked u where s.job_id = u.job_id
+    delete from purser.in_flight s using unlocked u where s.job_id between u.job_id and u.job_id
   ), waiting as (
     insert into purser.waiting (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, attempt,
       payload_bytes, losses, losses_alone, suspect, needed_usd, first_parked_at, detail, last_error)
@@ -564,18 +572,20 @@ declare
   v_bytes bigint;
 begin
   select sum(s.payload_bytes) into v_bytes from unnest(p_job_ids) as r (job_id)
-  cross join lateral (select f.payload_bytes from purser.in_flight f where f.job_id = r.job_id) s;
+  cross join lateral (
+    select f.payload_bytes from purser.in_flight f where f.job_id between r.job_id and r.job_id) s;
   if v_bytes > p_max_bytes then
     select greatest(1, count(*) filter (where t.so_far <= p_max_bytes)) into v_fitting from (
       select sum(coalesce(s.payload_bytes, 0)) over (order by r.place) as so_far
       from unnest(p_job_ids) with ordinality as r (job_id, place)
-      left join lateral (select f.payload_bytes from purser.in_flight f where f.job_id = r.job_id) s on true) t;
+      left join lateral (
+        select f.payload_bytes from purser.in_flight f where f.job_id between r.job_id and r.job_id) s on true) t;
   end if;
   update purser.in_flight s
   set attempt = s.attempt + 1, token = r.token, worker_id = p_worker_id, started_at = now(),
       expires_at = now() + p_lease, alone = s.suspect
   from unnest(p_job_ids[:v_fitting], p_entry_ids[:v_fitting], p_tokens[:v_fitting]) as r (job_id, entry_id, token)
-  where s.job_id = r.job_id and s.entry_id = r.entry_id and s.token is null;
+  where s.job_id between r.job_id and r.job_id and s.entry_id = r.entry_id and s.token is null;
   -- A snapshot of its own: a request that waited for its first one sees the attempt.
   return query
   select s.job_id, s.tenant_id, s.job_type, case when r.place <= v_fitting then j.payload::text end, s.attempt,
@@ -583,10 +593,10 @@ begin
   from unnest(p_job_ids, p_entry_ids, p_tokens) with ordinality as r (job_id, entry_id, token, place)
   cross join lateral (
     select f.* from purser.in_flight f
-    where f.job_id = r.job_id and f.entry_id = r.entry_id
+    where f.job_id between r.job_id and r.job_id and f.entry_id = r.entry_id
       and case when r.place <= v_fitting then f.token = r.token else coalesce(f.token = r.token, true) end) s
   cross join lateral (
-    select b.payload, b.max_attempts from public.jobs b where b.id = s.job_id) j;
+    select b.payload, b.max_attempts from public.jobs b where b.id between s.job_id and s.job_id) j;
 end
 $$;
 
@@ -606,7 +616,7 @@ declare
 begin
   with ended as (
     delete from purser.in_flight s using unnest(p_job_ids, p_tokens, p_results) as r (job_id, token, result)
-    where s.job_id = r.job_id and s.token = r.token
+    where s.job_id between r.job_id and r.job_id and s.token = r.token
     returning s.job_id, s.tenant_id, s.job_type, s.attempt, s.failed, s.last_error, s.scheduled_for, s.queued_at,
       s.started_at, s.worker_id, s.token, r.result
   ), over as (
@@ -614,7 +624,7 @@ begin
     set outcome = 'completed', result = e.result::jsonb, error = e.last_error, attempt = e.attempt,
         scheduled_for = e.scheduled_for, queued_at = e.queued_at, started_at = e.started_at,
         finished_at = clock_timestamp(), encryption_key_version = null
-    from ended e where j.id = e.job_id
+    from ended e where j.id between e.job_id and e.job_id
   ), counted as (
     insert into purser.job_counts (job_type, outcome, jobs)
     select e.job_type, 'completed', count(*) from ended e group by e.job_type
@@ -668,7 +678,7 @@ begin
     from request r cross join lateral (
       select s.* from purser.in_flight s where s.job_id = r.job_id and s.token = r.token for update of s) f
   ), gone as (
-    delete from purser.in_flight s using gate g where s.job_id = g.job_id
+    delete from purser.in_flight s using gate g where s.job_id between g.job_id and g.job_id
   ), ended as materialized (
     select g.*, case when g.cancelled_by is null then g.detail
         else jsonb_build_object('by', g.cancelled_by->'by', 'reason', g.cancelled_by->'reason') end as said,
@@ -680,7 +690,7 @@ begin
         attempt = e.attempt_after, scheduled_for = e.scheduled_for, queued_at = e.queued_at, started_at = e.started_at,
         finished_at = clock_timestamp(),
         encryption_key_version = case when e.state = 'dead_letter' then j.encryption_key_version end
-    from ended e where j.id = e.job_id and e.is_over
+    from ended e where j.id between e.job_id and e.job_id and e.is_over
   ), dead as (
     insert into purser.dead_letters (job_id, tenant_id, finished_at)
     select e.job_id, e.tenant_id, clock_timestamp() from ended e where e.state = 'dead_letter'
@@ -772,7 +782,7 @@ begin
         encryption_key_version = case when p_outcome = 'dead_letter' then j.encryption_key_version end,
         error = case when p_outcome = 'dead_letter' then jsonb_build_object('code', 'expired',
             'message', format('waited in state %s for longer than giveUpAfter', g.state)) else g.last_error end
-    from gone g where j.id = g.job_id
+    from gone g where j.id between g.job_id and g.job_id
   ), dead as (
     insert into purser.dead_letters (job_id, tenant_id, finished_at)
     select g.job_id, g.tenant_id, clock_timestamp() from gone g where p_outcome = 'dead_letter'
@@ -861,7 +871,7 @@ begin
       and (p_job_ids is null or s.job_id = any(p_job_ids))
     for update of s skip locked
   ), gone as (
-    delete from purser.parked s using unlocked u where s.job_id = u.job_id returning s.*, u.is_due
+    delete from purser.parked s using unlocked u where s.job_id between u.job_id and u.job_id returning s.*, u.is_due
   ), woken as (
     insert into purser.waiting
     select g.job_id, g.tenant_id, g.job_type, g.priority, now(), now() + t.give_up_after_ms * interval '1 millisecond',
@@ -928,13 +938,13 @@ begin
     from expired e cross join lateral (
       select from public.jobs j where j.id = e.job_id for no key update skip locked) j
   ), gone as (
-    delete from purser.in_flight f using lost l where f.job_id = l.job_id
+    delete from purser.in_flight f using lost l where f.job_id between l.job_id and l.job_id
   ), over as (
     update public.jobs j
     set outcome = 'cancelled', error = l.last_error, end_detail = l.said, attempt = l.attempt,
         scheduled_for = l.due_at, queued_at = l.queued_at, started_at = l.started_at, finished_at = clock_timestamp(),
         encryption_key_version = null
-    from lost l where j.id = l.job_id and l.is_cancelled
+    from lost l where j.id between l.job_id and l.job_id and l.is_cancelled
   ), counted as (
     insert into purser.job_counts (job_type, outcome, jobs)
     select l.job_type, 'cancelled', count(*) from lost l where l.is_cancelled group by l.job_type

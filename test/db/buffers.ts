@@ -65,13 +65,20 @@ async function prepareTables(sql: Sql): Promise<void> {
   await sql`insert into tenants (id, plan) select 'tenant-' || n, 'pro' from generate_series(1, 10) n`;
 }
 
-/** Adds ended jobs, and tenants whose schedules are not due. */
+/** Adds ended jobs, and of each hundred one that is in flight, and tenants whose schedules are not due. */
 export async function grow(sql: Sql, jobs: number, payloadBytes = 1_000): Promise<void> {
-  const payload = JSON.stringify({ text: 'x'.repeat(payloadBytes) });
+  const payload = JSON.stringify(payloadBytes === 0 ? {} : { text: 'x'.repeat(payloadBytes) });
   await sql`
-    insert into background_jobs (tenant_id, job_type, max_attempts, give_up_at, state, finished_at, payload)
-    select 'tenant-' || 1 + n % 10, ${step}, 3, now() + interval '1 day', 'completed', now(), ${payload}::text::jsonb
-    from generate_series(1, ${jobs}) n`;
+    with ended as (
+      insert into public.jobs (tenant_id, job_type, max_attempts, outcome, attempt, finished_at, payload)
+      select 'tenant-' || 1 + n % 10, ${step}, 3, 'completed', 1, now(), ${payload}::text::jsonb
+      from generate_series(1, ${jobs}) n returning id, tenant_id
+    ), in_flight as (
+      insert into purser.in_flight (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, entry_id)
+      select id, tenant_id, ${step}, 0, now(), now() + interval '1 day', gen_random_uuid() from ended where id % 100 = 0
+    )
+    insert into purser.job_history (job_id, tenant_id, to_state, attempt)
+    select id, tenant_id, 'completed', 1 from ended`;
   await sql`
     insert into tenants (id, plan) select 'grown-' || ${jobs} || '-' || n, 'pro' from generate_series(1, ${jobs / 10}) n`;
   await sql`update tenant_schedules set next_due = now() + interval '1 day' where tenant_id like 'grown-%'`;

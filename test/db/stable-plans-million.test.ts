@@ -20,7 +20,7 @@ beforeAll(async () => {
   await grow(early, 400, 0);
   await analyzeTables(early);
   await runOften(early);
-  await grow(early, 1_000_000);
+  await grow(early, 1_000_000, 0);
 }, 900_000);
 afterAll(() => tables.close());
 
