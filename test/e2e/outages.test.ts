@@ -144,8 +144,8 @@ describeOnRedis('a fleet that loses its stores', () => {
 
   it('keeps jobs while Redis is unreachable, logs it once, and runs them after its return', async () => {
     await redis.kill();
-    await scheduler.waitForLine(/queue_store_away/);
     const tenantId = await addTenant(sql);
+    await scheduler.waitForLine(/queue_store_away/);
     const states = async () =>
       (
         await sql<{ state: string }[]>`
