@@ -1,5 +1,6 @@
 /** A copied database has the fleet's id: its roles must not use the original's queues in the same Redis. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { eventually } from '../jobs/job-steps.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { runCli, startCli } from '../support/process.ts';
@@ -52,7 +53,10 @@ describeOnRedis('a database and its copy on one Redis', () => {
     // The same rows on another server: what a physical replica has.
     const child = await start('scheduler', original);
     await marked();
-    const [beat] = await original.sql`select * from heartbeats where pid = ${child.pid}`;
+    const beat = await eventually('the first heartbeat', async () => {
+      const [row] = await original.sql`select * from heartbeats where pid = ${child.pid}`;
+      return row;
+    });
     await child.kill();
     await copy.sql`insert into heartbeats ${copy.sql({ ...beat, known_keys: '{}', metrics: '[]' })}`;
     const promoted = await start('scheduler', copy);
