@@ -12,6 +12,7 @@ import { checkDashboard, checkKeys } from './configuration.ts';
 import {
   checkClock,
   checkConnections,
+  checkOpenTransactions,
   checkLevel,
   checkMigrations,
   checkPooler,
@@ -77,6 +78,7 @@ function databaseChecks(config: Config, database: Database): Check[] {
     ['tenancy level', () => checkLevel(database)],
     ['row-level security', () => checkProtection(sql)],
     ['connections', () => checkConnections(sql)],
+    ['open transactions', () => checkOpenTransactions(sql)],
     ['session settings', () => checkSettings(sql, config.TENANT_DATABASE_URL)],
     ['pooler', () => checkPooler(config, database)],
     ['clock', () => checkClock(sql)],

@@ -103,6 +103,45 @@ export async function checkConnections(sql: Queryable): Promise<CheckResult> {
     : ok(seen);
 }
 
+/** Longer than any statement of the fleet, and than most jobs. */
+const openTooLongMs = 5 * 60_000;
+
+interface OpenTransaction {
+  readonly name: string;
+  readonly seconds: number;
+  readonly end: string;
+}
+
+/**
+ * Transactions that have been open for longer than `olderThanMs`: while one is, no dead row that is younger can be
+ * removed, and every statement on the tables of open jobs reads past them. Sessions of other logins are seen with the
+ * right to (`pg_read_all_stats`).
+ */
+export async function checkOpenTransactions(
+  sql: Queryable,
+  olderThanMs = openTooLongMs,
+): Promise<CheckResult> {
+  const open = await sql<OpenTransaction[]>`
+    select o.name, extract(epoch from now() - o.since)::int as seconds, o.end from (
+      select format('pid %s (login %s, "%s", %s)', a.pid, a.usename, a.application_name, a.state) as name,
+        a.xact_start as since, format('select pg_terminate_backend(%s)', a.pid) as end
+      from pg_stat_activity a
+      where a.datname = current_database() and a.pid <> pg_backend_pid()
+        and (a.backend_xid is not null or a.backend_xmin is not null)
+      union all
+      select format('the prepared transaction %L (login %s)', p.gid, p.owner), p.prepared,
+        format('rollback prepared %L', p.gid)
+      from pg_prepared_xacts p where p.database = current_database()
+    ) o
+    where o.since < now() - ${olderThanMs} * interval '1 millisecond' order by o.since limit 5`;
+  if (open.length === 0) return ok(`none for longer than ${openTooLongMs / 60_000} minutes`);
+  const list = open.map(({ name, seconds }) => `${name} for ${seconds} s`).join('; ');
+  return warn(
+    `open: ${list}; what was deleted since cannot be removed, and dispatch and workers slow down`,
+    `end it where it began, or here: ${open.map(({ end }) => end).join('; ')}`,
+  );
+}
+
 /** A direct address is needed with queues in Redis too: migrations cannot run through a pooler. */
 export function checkPooler(config: Config, { pooler }: Database): CheckResult {
   if (pooler !== 'transaction') return ok(pooler === 'none' ? 'none' : 'session mode');
