@@ -117,7 +117,7 @@ create table purser.in_flight (like purser.waiting including defaults including 
     (token is null) = (worker_id is null) and (token is null) = (started_at is null)
     and (token is null) = (expires_at is null)),
   constraint token_names_its_job check (purser.job_of_token(token) = job_id)
-) with (fillfactor = 50);
+) with (fillfactor = 40);
 alter table purser.in_flight add primary key (job_id);
 
 -- Jobs that ended without success, until an operator replays or discards them.

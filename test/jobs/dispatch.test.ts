@@ -124,14 +124,26 @@ it('six dispatchers at once never claim a job twice and together claim all', asy
   expect(dispatches).toEqual({ least: 1, most: 1 });
 });
 
-it('a tenant that another dispatcher has locked is skipped without waiting', async () => {
+it('a tenant that another dispatcher has locked is skipped without waiting, and keeps its turn', async () => {
   const [busy, free] = [await addTenant(test.sql), await addTenant(test.sql)];
-  await addJob(test.sql, busy);
-  const jobId = await addJob(test.sql, free);
+  await flood(busy, 2);
+  await flood(free, 2);
   await database.system.begin(async (tx) => {
     await tx`select from tenant_queues where tenant_id = ${busy} for no key update`;
-    expect((await claim(test.sql)).map((job) => job.jobId)).toEqual([jobId]);
+    expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([free]);
   });
+  expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([busy]);
+});
+
+it('a tenant of which every job is locked keeps its turn', async () => {
+  const [busy, free] = [await addTenant(test.sql), await addTenant(test.sql)];
+  await flood(busy, 1);
+  await flood(free, 2);
+  await database.system.begin(async (tx) => {
+    await tx`select from purser.waiting where tenant_id = ${busy} for update`;
+    expect((await claim(test.sql, 2)).map(({ tenantId }) => tenantId)).toEqual([free]);
+  });
+  expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([busy]);
 });
 
 it('a job locked by another transaction is skipped, and the jobs of other tenants are claimed', async () => {

@@ -97,7 +97,12 @@ it('without listening, or for a job that is not due, it is not woken', async () 
   await sql`update purser.dispatcher set awake_until = '-infinity'`;
   await addJob(sql, tenantId);
   await eventually('the notifications', async () => (heard.length > 1 ? true : undefined));
-  expect(heard).toEqual(['awake until here', '']);
+  // A dispatcher whose row was lost counts as asleep.
+  await sql`delete from purser.dispatcher`;
+  await addJob(sql, tenantId);
+  await sql`insert into purser.dispatcher default values`;
+  await eventually('the notifications', async () => (heard.length > 2 ? true : undefined));
+  expect(heard).toEqual(['awake until here', '', '']);
   const [row] = await sql`select state from background_jobs where id = ${waiting}`;
   expect(row).toEqual({ state: 'pending' });
 });
