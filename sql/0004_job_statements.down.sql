@@ -3,6 +3,7 @@ select purser.disallow_tenant('purser.enqueue_child(text,jsonb,text,timestamp wi
 drop function purser.complete_attempt(jsonb);
 drop function purser.add_up_job_counts();
 drop function purser.wake_parked(bigint[], interval);
+drop function purser.cancel_job(bigint, text, text);
 drop function purser.expire_waiting(bigint[], interval, integer);
 drop function purser.rescue_attempts(bigint[], interval, integer, integer, integer);
 drop function purser.end_waiting(bigint[], text, jsonb);

@@ -800,6 +800,35 @@ begin
 end
 $$;
 
+-- Cancels a waiting job, or asks the worker of a running one to. An earlier request stays as it is. One snapshot: a job
+-- that a dispatch, a begin or a finish moves at this moment may be in no table of it; then nothing is changed, and none
+-- of ended, cancelled and asked is true. No row: there is no such job.
+create function purser.cancel_job(p_job_id bigint, p_by text, p_reason text)
+returns table (state text, ended boolean, cancelled boolean, asked boolean)
+language plpgsql volatile
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with cancelled as (
+    select from purser.end_waiting(array[p_job_id], 'cancelled', jsonb_build_object('by', p_by, 'reason', p_reason))
+  ), attempt as (
+    select f.job_id, f.token, f.cancel_requested from purser.in_flight f
+    where f.job_id = p_job_id and f.token is not null
+  ), asked as (
+    update purser.in_flight f
+    set cancel_requested = jsonb_build_object('by', p_by, 'reason', p_reason, 'at', now())
+    from attempt a where f.job_id = p_job_id and f.token = a.token and f.cancel_requested is null
+    returning f.token
+  )
+  select j.outcome, j.outcome is not null, exists (select from cancelled),
+    exists (select from asked) or exists (select from attempt where cancel_requested is not null)
+  from public.jobs j where j.id = p_job_id;
+end
+$$;
+
 -- Ends jobs that have waited for longer than giveUpAfter of their type. p_job_ids null: all. Returns their number.
 create function purser.expire_waiting(p_job_ids bigint[], p_offset interval, p_limit integer) returns integer
 language plpgsql volatile

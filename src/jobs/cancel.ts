@@ -43,31 +43,13 @@ interface Observation {
   readonly asked: boolean;
 }
 
-/**
- * One statement, so one snapshot. A job that a dispatch, a begin or a finish moves at this moment may be in no table of
- * it; then nothing is changed and the answer is undefined.
- */
+/** undefined: the job moved at this moment, and nothing was changed. */
 async function cancelOrAsk(
   sql: Queryable,
   { jobId, by, reason }: CancelRequest & { readonly jobId: string },
 ): Promise<CancelAnswer | undefined> {
   const [seen] = await sql<Observation[]>`
-    with cancelled as (
-      select from purser.end_waiting(array[${jobId}::bigint], 'cancelled',
-        jsonb_build_object('by', ${by}::text, 'reason', ${reason}::text))
-    ), attempt as (
-      select f.job_id, f.token, f.cancel_requested from purser.in_flight f
-      where f.job_id = ${jobId} and f.token is not null
-    ), asked as (
-      update purser.in_flight f
-      set cancel_requested = jsonb_build_object('by', ${by}::text, 'reason', ${reason}::text, 'at', now())
-      from attempt a where f.job_id = a.job_id and f.token = a.token and f.cancel_requested is null
-      returning f.token
-    )
-    select j.outcome as state, j.outcome is not null as ended, exists (select from cancelled) as cancelled,
-           exists (select from asked)
-             or exists (select from attempt where cancel_requested is not null) as asked
-    from public.jobs j where j.id = ${jobId}`;
+    select state, ended, cancelled, asked from purser.cancel_job(${jobId}, ${by}, ${reason})`;
   if (seen === undefined) throw new PurserError('unknown_job', `there is no job ${jobId}`);
   if (seen.cancelled) return { outcome: 'cancelled', state: 'cancelled' };
   if (seen.asked) return { outcome: 'requested', state: 'running' };

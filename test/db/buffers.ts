@@ -7,6 +7,9 @@ import type { Sql } from '../../src/db/connect.ts';
 import type { AttemptEnd } from '../../src/jobs/attempts.ts';
 import { newToken, beginAttempts, finishAttempts } from '../../src/jobs/attempts.ts';
 import { claimWaitingJobs, listTypesWithWork } from '../../src/jobs/dispatch.ts';
+import { requestCancel } from '../../src/jobs/cancel.ts';
+import { enqueueMany } from '../../src/jobs/enqueue.ts';
+import { expireWaitingJobs } from '../../src/jobs/sweep.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
 import type { ClaimResult } from '../../src/schedules/claim.ts';
 import { addJobType, completed, step } from '../jobs/job-steps.ts';
@@ -65,7 +68,10 @@ async function prepareTables(sql: Sql): Promise<void> {
   await sql`insert into tenants (id, plan) select 'tenant-' || n, 'pro' from generate_series(1, 10) n`;
 }
 
-/** Adds ended jobs, and of each hundred one that is in flight, and tenants whose schedules are not due. */
+/**
+ * Adds ended jobs, of each hundred one that is in flight and one that waits (of a type without handlers), and tenants
+ * whose schedules are not due.
+ */
 export async function grow(sql: Sql, jobs: number, payloadBytes = 1_000): Promise<void> {
   const payload = JSON.stringify(payloadBytes === 0 ? {} : { text: 'x'.repeat(payloadBytes) });
   await sql`
@@ -76,6 +82,9 @@ export async function grow(sql: Sql, jobs: number, payloadBytes = 1_000): Promis
     ), in_flight as (
       insert into purser.in_flight (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, entry_id)
       select id, tenant_id, ${step}, 0, now(), now() + interval '1 day', gen_random_uuid() from ended where id % 100 = 0
+    ), waiting as (
+      insert into purser.waiting (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at)
+      select id, tenant_id, 'grown_step', 0, now(), now() + interval '1 day' from ended where id % 100 = 1
     )
     insert into purser.job_history (job_id, tenant_id, to_state, attempt)
     select id, tenant_id, 'completed', 1 from ended`;
@@ -152,6 +161,27 @@ export async function buffersPerRow(sql: Sql): Promise<Record<string, number>> {
   await finish('finish, not completed', ends.slice(half));
   await finish('finish again', ends.slice(0, half));
   await finish('finish again, not completed', ends.slice(half));
+  const someRequests = Array.from({ length: rows }, (_, n) => ({
+    tenantId: `tenant-${n + 1}`,
+    jobType: step,
+  }));
+  const cancelled = await enqueueMany(sql, someRequests);
+  await measure(
+    'cancel',
+    (answers) => answers.length,
+    () =>
+      Promise.all(
+        cancelled.map(({ jobId }) => requestCancel(sql, { jobId, by: 'test', reason: 'test' })),
+      ),
+  );
+  const late = await enqueueMany(sql, someRequests);
+  await sql`update purser.waiting set give_up_at = now() - interval '1 hour'
+    where job_id = any(${late.map(({ jobId }) => jobId)}::bigint[])`;
+  await measure(
+    'expiry',
+    (expired) => expired,
+    () => expireWaitingJobs(sql),
+  );
   return measured;
 }
 
@@ -171,7 +201,7 @@ export const boundText = `each statement touches at most ${mostPerRow} blocks pe
 
 export function isBounded(measured: Record<string, number>): boolean {
   const names = Object.keys(measured);
-  return names.length === 8 && names.every((name) => (measured[name] ?? Infinity) <= mostPerRow);
+  return names.length === 10 && names.every((name) => (measured[name] ?? Infinity) <= mostPerRow);
 }
 
 /** A driver and a server keep a plan only after some runs. */
