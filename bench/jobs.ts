@@ -1,5 +1,5 @@
 /**
- * Purser against plain BullMQ: completions and enqueues per second, pickup latency of an idle fleet, and the cost of
+ * Purser against plain BullMQ, graphile-worker and pg-boss: completions and enqueues per second, pickup latency of an idle fleet, and the cost of
  * each step. Same machine and run, alternating order, servers of its own. Linux.
  * Usage: npm run bench:jobs -- [--only NAME] [--json] [--concurrency N] [--rounds N] [--dist FOLDER]
  */
@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
 import { loadBuild } from './jobs/build.ts';
+import { measurePeers } from './jobs/completion-peers.ts';
 import { measureCompletion } from './jobs/completion.ts';
 import { measureEnqueue } from './jobs/enqueue.ts';
 import { logLevel } from './jobs/fleet.ts';
@@ -23,6 +24,7 @@ import { measureSteps } from './jobs/steps.ts';
 const sections: Readonly<Record<string, (setting: Setting) => Promise<Section>>> = {
   'completion-redis': (setting) => measureCompletion(setting, 'redis'),
   'completion-postgres': (setting) => measureCompletion(setting, 'postgres'),
+  'completion-peers': measurePeers,
   pickup: measurePickup,
   enqueue: measureEnqueue,
   steps: measureSteps,

@@ -15,20 +15,20 @@ import type { Row, Section } from './report.ts';
 
 /** Approximate length of one of Purser's samples on any machine; both sides run the same number of jobs. */
 const sampleSeconds = 2.5;
-const jobsPerSample = { least: 500, most: 10_000 };
-const warmUpJobs = 500;
-const heartbeatMs = 3_000;
+export const jobsPerSample = { least: 500, most: 10_000 };
+export const warmUpJobs = 500;
+export const heartbeatMs = 3_000;
 const chunk = 500;
 const type = 'bench_noop';
 
-interface Sample {
+export interface Sample {
   readonly perSecond: number;
   /** Microseconds per job, by part. */
   readonly cpu: Readonly<Record<string, number>>;
 }
 
-/** Takes one sample of `count` jobs. */
-type Measure = (jobs: number) => Promise<Sample>;
+/** Takes one sample of so many jobs. */
+export type Measure = (jobs: number) => Promise<Sample>;
 
 export async function measureCompletion(setting: Setting, store: Store): Promise<Section> {
   const name = `completion_${store}`;
@@ -97,7 +97,13 @@ export async function measureCompletion(setting: Setting, store: Store): Promise
   }
 }
 
-function row(who: string, window: string, samples: readonly Sample[], ratio: number): Row {
+export function row(
+  who: string,
+  window: string,
+  samples: readonly Sample[],
+  ratio: number,
+  ratioName = 'x BullMQ',
+): Row {
   const parts = Object.keys(samples[0]?.cpu ?? {});
   return {
     who,
@@ -106,7 +112,7 @@ function row(who: string, window: string, samples: readonly Sample[], ratio: num
       'jobs/s',
       samples.map(({ perSecond }) => perSecond),
     ),
-    'x BullMQ': rounded(ratio, 3),
+    [ratioName]: rounded(ratio, 3),
     ...Object.fromEntries(
       parts.map((part) => [`cpu ${part}`, median(samples.map(({ cpu }) => cpu[part] ?? 0))]),
     ),
@@ -114,7 +120,7 @@ function row(who: string, window: string, samples: readonly Sample[], ratio: num
 }
 
 /** The pause stops dispatch, so everything that the fleet does for a job follows the resume. */
-function purser({ build }: Setting, { sql }: FleetDatabase, readers: CpuReader): Measure {
+export function purser({ build }: Setting, { sql }: FleetDatabase, readers: CpuReader): Measure {
   const pause = { scope: 'job_type', name: type } as const;
   return async (jobs) => {
     await build.pauseWork(sql, { ...pause, reason: 'bench', by: 'bench' });

@@ -39,8 +39,12 @@ async function shares(characters: number): Promise<Record<string, number>> {
   await sql`select pg_stat_force_next_flush()`;
   const before = new Map((await count()).map((row) => [row.name, row]));
   for (let done = 0; done < jobs; done += batch) {
-    const requests = { tenantId, jobType: step, payload: { text } };
-    await enqueueMany(sql, Array<typeof requests>(batch).fill(requests));
+    const requests = Array.from({ length: batch }, () => ({
+      tenantId,
+      jobType: step,
+      payload: { text },
+    }));
+    await enqueueMany(sql, requests);
     const entries = await claimWaitingJobs(sql, [{ jobType: step, capacity: batch }]);
     const begins = entries.map((entry) => ({ ...entry, token: newToken(entry.jobId) }));
     await beginAttempts(sql, begins, 'worker-1', 30_000);

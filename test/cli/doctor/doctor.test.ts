@@ -3,7 +3,6 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { checkOpenTransactions } from '../../../src/cli/doctor/checks/database.ts';
 import { addJob, addJobType } from '../../jobs/job-steps.ts';
 import { freePort } from '../../support/children.ts';
 import { emptyDatabase, freshDatabase } from '../../support/database.ts';
@@ -80,24 +79,6 @@ describe('doctor', () => {
       level: 'ok',
       seen: 'openai, house-model, priced by operator',
     });
-  });
-
-  it('names a transaction that stays open, and how to end it', async () => {
-    const held = await fresh.sql.reserve();
-    try {
-      await held`begin`;
-      const [session] = await held<{ pid: number }[]>`
-        select pg_backend_pid() as pid, pg_current_xact_id()`;
-      const found = await checkOpenTransactions(fresh.sql, 0);
-      expect(found.level).toBe('warn');
-      expect(found.seen).toContain(`pid ${session?.pid} (login purser_app, "purser test"`);
-      expect(found.fix).toContain(`select pg_terminate_backend(${session?.pid})`);
-      expect(await checkOpenTransactions(fresh.sql)).toMatchObject({ level: 'ok' });
-    } finally {
-      await held`rollback`;
-      held.release();
-    }
-    expect(await checkOpenTransactions(fresh.sql, 0)).toMatchObject({ level: 'ok' });
   });
 
   it('names the tenancy level', async () => {
