@@ -82,5 +82,8 @@ const drained =
     await peer.enqueue(jobs);
     const before = readCpu(readers);
     const seconds = await peer.drain();
-    return { perSecond: jobs / seconds, cpu: cpuPerJob(readers, before, jobs) };
+    // While its sessions are open: what ended ones took is not known.
+    const cpu = cpuPerJob(readers, before, jobs);
+    await peer.halt();
+    return { perSecond: jobs / seconds, cpu };
   };

@@ -18,6 +18,8 @@ export interface PeerFleet {
   enqueue(jobs: number): Promise<void>;
   /** Lets the worker work until every job has completed. Returns the seconds that it took, to about 20 ms. */
   drain(): Promise<number>;
+  /** The worker stops working, and its connections close. */
+  halt(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -76,11 +78,12 @@ export async function openPeer(setting: Setting, peer: Peer): Promise<PeerFleet>
       const startedMs = performance.now();
       child.send('run');
       while (await isLeft()) await sleep(20);
-      const seconds = (performance.now() - startedMs) / 1_000;
+      return (performance.now() - startedMs) / 1_000;
+    },
+    halt: async () => {
       const halted = once(child, 'message');
       child.send('halt');
       await halted;
-      return seconds;
     },
     stop: async () => {
       await endChild(child, 'SIGTERM');
