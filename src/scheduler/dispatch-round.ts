@@ -47,12 +47,13 @@ export async function dispatchOnce(options: DispatchOptions): Promise<number> {
     (jobType) => !skipped.includes(jobType) && depths.mayHaveRoom(jobType),
   );
   if (waiting.length === 0) return 0;
-  // Before the workers are counted: when the store is away they stop beating too, and "no worker" would hide the cause.
+  const looks = Promise.all([fleetSlots(sql, workerAliveMs), countQueued(sql)]);
+  // Unless the store is away: then the workers stop beating too, and "no worker" would hide the cause.
+  looks.catch(() => {});
   await pingStore(options.backend);
-  const slots = await fleetSlots(sql, workerAliveMs);
+  const [slots, queued] = await looks;
   const served = [...slots].filter(([jobType]) => waiting.includes(jobType));
   if (served.length === 0) return 0;
-  const queued = await countQueued(sql);
   const capacities = served.map(([jobType, facts]) => ({
     jobType,
     capacity: depths.room(jobType, facts, queued.get(jobType) ?? 0),

@@ -68,3 +68,29 @@ it('a request that is aborted, and every request once it is closed, gets none', 
   expect(await slots.take(now)).toBeUndefined();
   expect(slots.free).toBe(1);
 });
+
+it('in groups, those that wait are answered together, when half of the slots of their type are free', async () => {
+  const slots = new Slots(Infinity, undefined, true);
+  const request = { jobType: 'short', limit: 4, waitMs: 10_000 };
+  const taken = await Promise.all([1, 2, 3, 4].map(() => slots.take(request)));
+  const answered: number[] = [];
+  const waiting = [1, 2, 3].map(async (number) => {
+    const release = await slots.take(request);
+    answered.push(number);
+    return release;
+  });
+  taken[0]?.();
+  // One is free, but whoever comes now stands behind those that wait.
+  expect(slots.tryTake(request)).toBeUndefined();
+  await Promise.resolve();
+  expect([answered, slots.used('short')]).toEqual([[], 3]);
+  taken[1]?.();
+  await Promise.all(waiting.slice(0, 2));
+  expect([answered, slots.used('short')]).toEqual([[1, 2], 4]);
+  taken[2]?.();
+  taken[3]?.();
+  await Promise.all(waiting);
+  expect(answered).toEqual([1, 2, 3]);
+  // Another type waits for nobody.
+  expect(slots.tryTake({ jobType: 'other', limit: 1 })).toBeTypeOf('function');
+});
