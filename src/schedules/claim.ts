@@ -105,13 +105,9 @@ function ticksOf(
   now: Date,
   onInvalid: (schedule: Schedule, error: unknown) => void,
 ): Tick[] {
-  const known = new Map<string, Ticks>();
   return schedules.flatMap((schedule) => {
-    const key = `${schedule.cron}|${schedule.zone}`;
     try {
-      const ticks = known.get(key) ?? ticksAround(schedule.cron, schedule.zone, now);
-      known.set(key, ticks);
-      return [{ ...schedule, ...ticks }];
+      return [{ ...schedule, ...ticksAround(schedule.cron, schedule.zone, now) }];
     } catch (error) {
       onInvalid(schedule, error);
       return [];

@@ -1,3 +1,4 @@
+import { Cron } from 'croner';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
@@ -43,6 +44,24 @@ describe('ticks', () => {
       current: at('2026-03-07T17:00:00Z'),
       next: at('2026-03-08T16:00:00Z'),
     });
+  });
+
+  it('are the same whatever was asked before', () => {
+    const zone = 'America/New_York';
+    const first = at('2026-03-07T00:00:00Z').getTime();
+    let seed = 1;
+    for (let step = 0; step < 500; step += 1) {
+      seed = (seed * 48_271) % 2_147_483_647;
+      // Over the change to daylight saving time, on a tick now and then, forth and back.
+      const minute = step % 2 === 0 ? seed % (4 * 24 * 60) : 30 * (seed % 192);
+      if (step % 2 === 1)
+        ticksAround('*/30 * * * *', zone, new Date(first + minute * 60_000 - 1_000));
+      const now = new Date(first + minute * 60_000);
+      const expression = new Cron('*/30 * * * *', { timezone: zone, paused: true });
+      const [current] = expression.previousRuns(1, new Date(now.getTime() + 1_000));
+      const expected = { current, next: expression.nextRun(now) };
+      expect([now, ticksAround('*/30 * * * *', zone, now)]).toEqual([now, expected]);
+    }
   });
 
   it('an invalid expression or zone is named in the error', () => {
