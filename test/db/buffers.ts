@@ -2,9 +2,13 @@
  * Buffers that the hot statements touch per row, on tables of any size. One session runs them all, so that the plans
  * which it made while the tables were empty are the plans that it uses when they are full.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { chmod, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { prepareDatabase } from '../../src/cli/runtime/prepare-database.ts';
 import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
+import { startEmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
 import type { AttemptEnd } from '../../src/jobs/attempts.ts';
 import { newToken, beginAttempts, finishAttempts } from '../../src/jobs/attempts.ts';
 import { claimWaitingJobs, listTypesWithWork } from '../../src/jobs/dispatch.ts';
@@ -14,8 +18,7 @@ import { expireWaitingJobs } from '../../src/jobs/sweep.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
 import type { ClaimResult } from '../../src/schedules/claim.ts';
 import { addJobType, completed, step } from '../jobs/job-steps.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
+import { makeJobsWritable } from './writable-jobs.ts';
 
 /** Rows that each measured statement works on. */
 const rows = 10;
@@ -34,23 +37,33 @@ const tables = [
 ];
 
 export interface PlanTables {
-  readonly test: TestDatabase;
+  readonly url: string;
   /** Its plans are made while the tables are empty. */
   readonly early: Sql;
   close(): Promise<void>;
 }
 
-/** A database of its own whose statements ran while it was empty. */
+/**
+ * A database whose statements ran while it was empty, on a server of its own: while a transaction is open in any database
+ * of a server, no scan marks dead entries as such, and all later ones read them again.
+ */
 export async function openPlanTables(): Promise<PlanTables> {
-  const test = await freshDatabase();
-  const early = onePlanSession(test.url);
+  const dataDir = await mkdtemp(join(tmpdir(), 'purser-plans-'));
+  await chmod(dataDir, 0o711);
+  const settings = { shared_buffers: '256MB', max_wal_size: '4GB' };
+  const server = await startEmbeddedPostgres({ dataDir, durable: false, settings });
+  const { url } = server;
+  await prepareDatabase({ url });
+  const early = onePlanSession(url);
+  await makeJobsWritable(early);
   await prepareTables(early);
   return {
-    test,
+    url,
     early,
     close: async () => {
       await early.end({ timeout: 5 });
-      await test.close();
+      await server.stop();
+      await rm(dataDir, { recursive: true, force: true });
     },
   };
 }
@@ -93,15 +106,11 @@ export async function grow(sql: Sql, jobs: number, payloadBytes = 1_000): Promis
     insert into tenants (id, plan) select 'grown-' || ${jobs} || '-' || n, 'pro' from generate_series(1, ${jobs / 10}) n`;
   await sql`update tenant_schedules set next_due = now() + interval '1 day' where tenant_id like 'grown-%'`;
   // A scan marks the dead entries of that update, which stand where due schedules do. VACUUM would do it too, and ALTER
-  // TABLE would add rows faster, but both end the plans that are under test. Again, because a scan marks nothing while
-  // another session, such as an autovacuum of the catalogue, has an older snapshot.
-  for (let scan = 0; scan < 4; scan += 1) {
-    await sql.begin(async (tx) => {
-      await tx`set local enable_seqscan = off`;
-      await tx`select count(next_due) from tenant_schedules where enabled and next_due <= now()`;
-    });
-    if (jobs > 10_000) await sleep(1_000);
-  }
+  // TABLE would add rows faster, but both end the plans that are under test.
+  await sql.begin(async (tx) => {
+    await tx`set local enable_seqscan = off`;
+    await tx`select count(next_due) from tenant_schedules where enabled and next_due <= now()`;
+  });
 }
 
 export const analyzeTables = async (sql: Sql): Promise<void> => {

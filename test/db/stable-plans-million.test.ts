@@ -31,7 +31,7 @@ it('with the plans of the small tables', async () => {
 });
 
 it('with the plans of a new session, never analysed and analysed', async () => {
-  const late = onePlanSession(tables.test.url);
+  const late = onePlanSession(tables.url);
   try {
     expect(await buffersPerRow(late)).toSatisfy(isBounded, boundText);
     await analyzeTables(late);

@@ -39,7 +39,7 @@ it('on 10,000 rows more, with the plans of the small tables', async () => {
 });
 
 it('on 10,000 rows that were never analysed, in a new session', async () => {
-  const late = onePlanSession(tables.test.url);
+  const late = onePlanSession(tables.url);
   try {
     expect(await buffersPerRow(late)).toSatisfy(isBounded, boundText);
   } finally {
