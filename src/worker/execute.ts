@@ -58,7 +58,10 @@ export async function beginJob(
   }
 }
 
-/** Ends, each with a result of a megabyte at most, that may wait to be stored while other jobs run in their slots. */
+/**
+ * Ends, each with a result of a megabyte at most, that may wait to be stored while other jobs run in their slots. A job
+ * that has an entry of its own keeps its place in the queue all the same.
+ */
 const mostStoring = 100;
 
 /**
