@@ -2,6 +2,7 @@ import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { ensureLedger, hasLedger } from '../../src/db/locks/migration.ts';
 import {
   assertMigrated,
   loadMigrations,
@@ -58,6 +59,14 @@ describe('migrations', () => {
     const results = await Promise.all([migrateUp(test.url), migrateUp(test.url)]);
     const applied = results.map((result) => result.applied.length);
     expect(applied.toSorted((a, b) => a - b)).toEqual([0, (await all()).length]);
+  });
+
+  it('at once meet no error while each looks for the ledger and creates it', async () => {
+    for (let round = 0; round < 100; round += 1) {
+      await test.sql.unsafe('drop schema if exists purser cascade');
+      await Promise.all(Array.from({ length: 4 }, () => ensureLedger(test.sql)));
+    }
+    await expect(hasLedger(test.sql)).resolves.toBe(true);
   });
 
   it('are refused when a file changed after it was applied', async () => {

@@ -49,7 +49,8 @@ export async function retryWhileLocked<T>(
   }
 }
 
-const alreadyThere = new Set(['23505', '42P06', '42P07']);
+/** The last is "type already exists", where the other table is committed between the looks for the table and its type. */
+const alreadyThere = new Set(['23505', '42P06', '42P07', '42710']);
 const maxTries = 5;
 
 /** Creates the table of applied migrations. Two migrations may do so at once. */
