@@ -96,14 +96,14 @@ describe('a statement that the handler leaves running', () => {
     expect(outcome).toMatchObject({ error: { code: 'statement_not_awaited' }, committed: false });
   });
 
-  it('and that was made but not sent by then is refused', async () => {
+  it('and that was made but not sent by then is refused, and fails the transaction', async () => {
     let late: Promise<unknown> | undefined;
     const outcome = await outcomeOf((tx) => {
       const made = tx`select 1`;
       late = sleep(100).then(() => made.execute());
       late.catch(ignore);
     });
-    expect(outcome).toEqual({ error: undefined, committed: true });
+    expect(outcome).toMatchObject({ error: { code: 'statement_not_awaited' }, committed: false });
     await expect(late).rejects.toMatchObject({ code: 'transaction_ended' });
   });
 });

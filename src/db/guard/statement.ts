@@ -9,6 +9,8 @@ export interface DriverQuery {
   executed: boolean;
   active: boolean;
   readonly strings: readonly string[];
+  /** Set once it is a part of another statement. */
+  readonly fragment?: boolean;
   readonly options: { readonly simple?: boolean };
   /** Set for a cursor. */
   readonly cursorRows?: number;

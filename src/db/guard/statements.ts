@@ -2,7 +2,10 @@
  * The statements of one transaction. Each passes here before it is sent; none passes after `close`, and none after
  * the transaction has ended on the server. `drain` waits for those that were sent.
  */
-import { codeOf, PurserError } from '../../errors.ts';
+import { codeOf } from '../../errors.ts';
+import { Cursors } from './cursors.ts';
+import { leftOpen, outsideSavepoint, readingOpen, transactionEnded } from './faults.ts';
+import type { Scope } from './scope.ts';
 import type { Session } from './session.ts';
 import {
   discard,
@@ -18,18 +21,14 @@ import type { CopyStream, DriverQuery } from './statement.ts';
 /** How long a cursor or COPY stream that the handler left may take to close. */
 const leftOpenMs = 1_000;
 const inFailedTransaction = '25P02';
-
-/** Where the first error of a transaction, or of a savepoint, is kept, also when the handler ignores it. */
-export interface Scope {
-  error: unknown;
-}
+const ignore = (): void => {};
 
 export class Statements {
   readonly #session: Session;
   readonly #transactionId: string;
   readonly #running = new Set<DriverQuery>();
   readonly #streams = new Set<CopyStream>();
-  readonly #cursors = new Set<AsyncIterator<unknown>>();
+  readonly #cursors = new Cursors();
   #refusal: Error | undefined;
   /** Statements wait for it while it is checked that the transaction goes on. */
   #check: Promise<void> | undefined;
@@ -70,21 +69,15 @@ export class Statements {
    */
   guard(query: DriverQuery, scope: Scope, trusted = false): void {
     const { handle, handler, resolve, cancel, cursor } = query;
+    if (!trusted) scope.made(query);
     query.handle = async () => {
       if (query.executed) return;
-      if (this.#refusal === undefined) this.#track(query, scope, trusted);
-      else {
-        query.executed = true;
-        this.refusedLate = true;
-        whenSettled(
-          query,
-          () => {},
-          () => {},
-        );
-        query.reject(this.#refusal);
-        return;
-      }
-      await handle.call(query);
+      scope.sent(query);
+      const refusal = this.#refusal ?? (trusted ? undefined : this.#misplaced(query, scope));
+      if (refusal === undefined) {
+        this.#track(query, scope, trusted);
+        await handle.call(query);
+      } else this.#refuse(query, scope, refusal);
     };
     query.handler = Object.assign((sent: DriverQuery) => this.#send(sent, handler, trusted), {
       debug: handler.debug,
@@ -98,7 +91,12 @@ export class Statements {
       this.reusable = false;
       return cancel.call(query);
     };
-    query.cursor = (...args) => this.#trackCursor(cursor.apply(query, [...args]));
+    query.cursor = (...args) =>
+      this.#cursors.track(
+        query,
+        cursor.apply(query, [...args]),
+        (error) => (scope.error ??= error),
+      );
   }
 
   /**
@@ -106,8 +104,8 @@ export class Statements {
    * COPY stream that does not close.
    */
   async drain(): Promise<void> {
-    for (const cursor of this.#cursors) void cursor.return?.();
-    if ([...this.#streams].some((stream) => !isComplete(stream))) this.#abortLeftOpen();
+    this.#cursors.close();
+    if (this.#hasOpenStream) this.#abortLeftOpen();
     const deadlineMs = performance.now() + leftOpenMs;
     while (this.#running.size > 0 || this.#streams.size > 0 || this.#check !== undefined) {
       let timer: NodeJS.Timeout | undefined;
@@ -127,8 +125,37 @@ export class Statements {
     );
   }
 
+  /** Throws `cursor_open` where a statement would wait for the handler. */
+  assertNothingOpen(): void {
+    if (this.#cursors.hasOpenBeside() || this.#hasOpenStream) throw readingOpen();
+  }
+
+  /** Leaves the cursors, so that the next statement is answered. */
+  closeCursors(): void {
+    this.#cursors.close();
+  }
+
+  get #hasOpenStream(): boolean {
+    return [...this.#streams].some((stream) => !isComplete(stream));
+  }
+
+  /** Why the handler may not issue it now. The transaction fails with it, also when the handler ignores it. */
+  #misplaced(query: DriverQuery, scope: Scope): Error | undefined {
+    if (scope.isInSavepoint) return outsideSavepoint();
+    return this.#cursors.hasOpenBeside(query) || this.#hasOpenStream ? readingOpen() : undefined;
+  }
+
+  #refuse(query: DriverQuery, scope: Scope, refusal: Error): void {
+    scope.error ??= refusal;
+    query.executed = true;
+    this.refusedLate ||= this.#refusal !== undefined;
+    whenSettled(query, ignore, ignore);
+    query.reject(refusal);
+  }
+
   #track(query: DriverQuery, scope: Scope, trusted: boolean): void {
     this.#running.add(query);
+    this.#cursors.sent(query);
     onEnded(query, () => {
       this.#running.delete(query);
       this.#wake();
@@ -162,20 +189,6 @@ export class Statements {
     });
   }
 
-  #trackCursor(made: unknown): unknown {
-    if (made === null || typeof made !== 'object' || made instanceof Promise) return made;
-    if (!(Symbol.asyncIterator in made)) return made;
-    // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- by the line above
-    const iterable = made as AsyncIterable<unknown>;
-    return {
-      [Symbol.asyncIterator]: () => {
-        const iterator = iterable[Symbol.asyncIterator]();
-        this.#cursors.add(iterator);
-        return iterator;
-      },
-    };
-  }
-
   #send(query: DriverQuery, send: DriverQuery['handler'], trusted: boolean): void {
     const pass = (): void => {
       if (this.#refusal === undefined) send(query);
@@ -185,11 +198,8 @@ export class Statements {
       const sent = (this.#check ?? Promise.resolve()).then(
         () =>
           new Promise<void>((resolve) => {
-            whenSettled(
-              query,
-              () => resolve(),
-              () => resolve(),
-            );
+            const settled = (): void => resolve();
+            whenSettled(query, settled, settled);
             pass();
           }),
       );
@@ -236,15 +246,4 @@ export class Statements {
     for (const query of this.#running) query.reject(error);
     void this.#session.retire();
   }
-}
-
-export function transactionEnded(message: string): PurserError {
-  return new PurserError('transaction_ended', message);
-}
-
-function leftOpen(): PurserError {
-  return new PurserError(
-    'statement_left_open',
-    'the function of ctx.sql.begin returned while a cursor or COPY stream was open; read or end it first',
-  );
 }

@@ -9,8 +9,9 @@ import type { Tx } from '../connect.ts';
 import { isReadOnly } from '../read-only-sessions.ts';
 import type { Session } from './session.ts';
 import { isDriverQuery } from './statement.ts';
-import { Statements, transactionEnded } from './statements.ts';
-import type { Scope } from './statements.ts';
+import { notAwaited, outsideSavepoint, transactionEnded } from './faults.ts';
+import { Scope } from './scope.ts';
+import { Statements } from './statements.ts';
 
 /** Which transaction it is. A COMMIT and BEGIN in between change the id, a pooler's other server the process. */
 export interface Identity {
@@ -43,11 +44,11 @@ export async function runTransaction<T>(session: Session, steps: Steps<T>): Prom
   const statements = new Statements(session, identity.xid ?? '');
   const own = <R>(work: Promise<R>): Promise<R> => Promise.race([work, statements.ended]);
   try {
-    const scope: Scope = { error: undefined };
+    const scope = new Scope();
     const tx = transactionSql(session, statements, scope, steps.onSavepointError);
     const value = await own(
       runScope(scope, async () => {
-        const result = await steps.body(tx);
+        const result = await settled(await steps.body(tx));
         await statements.drain();
         return result;
       }),
@@ -56,7 +57,7 @@ export async function runTransaction<T>(session: Session, steps: Steps<T>): Prom
     if (fenced?.xid !== identity.xid || fenced.pid !== identity.pid) {
       throw transactionEnded('the transaction at its fence is not the one that was begun');
     }
-    if (statements.refusedLate) throw notAwaited();
+    if (statements.refusedLate) throw notAwaited('a statement was issued too late');
     const { command } = await own(session.sql`commit`.then((result) => result));
     if (command !== 'COMMIT' || session.sawNoTransaction) {
       throw transactionEnded(`COMMIT was answered by ${command}: nothing was committed`);
@@ -92,6 +93,7 @@ async function runScope<T>(scope: Scope, body: () => Promise<T>): Promise<T> {
   try {
     const value = await body();
     if (scope.error !== undefined) throw scope.error;
+    scope.assertEnded();
     return value;
   } catch (error) {
     throw codeOf(error) === inFailedTransaction ? (scope.error ?? error) : error;
@@ -111,7 +113,7 @@ function transactionSql(
     return query;
   };
   const trusted = async (query: unknown): Promise<void> => {
-    if (isDriverQuery(query)) statements.guard(query, { error: undefined }, true);
+    if (isDriverQuery(query)) statements.guard(query, new Scope(), true);
     await query;
   };
   const tag = (...args: readonly unknown[]): unknown =>
@@ -119,16 +121,24 @@ function transactionSql(
   const savepoint = async (...args: readonly unknown[]): Promise<unknown> => {
     const [name, body] = typeof args[0] === 'string' ? [args[0], args[1]] : ['', args[0]];
     if (typeof body !== 'function') throw new TypeError('a savepoint needs a function');
-    const id = statements.nextSavepoint(name);
-    await trusted(sql`savepoint ${sql(id)}`);
-    const inner: Scope = { error: undefined };
-    const tx = transactionSql(session, statements, inner, onSavepointError);
+    if (scope.isInSavepoint) throw outsideSavepoint();
+    statements.assertNothingOpen();
+    scope.isInSavepoint = true;
     try {
-      return await runScope(inner, async (): Promise<unknown> => body(tx));
-    } catch (error) {
-      onSavepointError(error);
-      await trusted(sql`rollback to ${sql(id)}`);
-      throw error;
+      const id = statements.nextSavepoint(name);
+      await trusted(sql`savepoint ${sql(id)}`);
+      const inner = new Scope();
+      const tx = transactionSql(session, statements, inner, onSavepointError);
+      try {
+        return await runScope(inner, async (): Promise<unknown> => settled(await body(tx)));
+      } catch (error) {
+        onSavepointError(error);
+        statements.closeCursors();
+        await trusted(sql`rollback to ${sql(id)}`);
+        throw error;
+      }
+    } finally {
+      scope.isInSavepoint = false;
     }
   };
   const members = {
@@ -150,9 +160,9 @@ function transactionSql(
   return Object.assign(tag, members) as unknown as Tx;
 }
 
-function notAwaited(): PurserError {
-  return new PurserError(
-    'statement_not_awaited',
-    'a statement was issued after the function of ctx.sql.begin had returned; await every statement in it',
-  );
+/** Awaits the statements of a list, as the driver does with what the function of its own `begin` returns. */
+async function settled<T>(value: T): Promise<T> {
+  if (!Array.isArray(value) || !value.some((each) => each instanceof Promise)) return value;
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- with the results in place of the statements
+  return (await Promise.all(value)) as T;
 }
