@@ -11,6 +11,8 @@ export interface Entered {
   readonly tx: Tx;
   /** Code that the transaction left running stays inside of it; it may begin another one after its end. */
   isOpen: boolean;
+  /** Of a savepoint: what it is in. */
+  readonly outer?: Entered | undefined;
 }
 
 const entered = new AsyncLocalStorage<Entered>();
@@ -18,16 +20,34 @@ const entered = new AsyncLocalStorage<Entered>();
 export const runInside = <T>(transaction: Entered, fn: () => Promise<T>): Promise<T> =>
   entered.run(transaction, fn);
 
-/** The transaction of this token that the calling code is inside of; undefined outside of any. */
+/** Runs the function of a savepoint, whose statements are those of `tx`. */
+export async function runInSavepoint<T>(tx: Tx, fn: () => Promise<T>): Promise<T> {
+  const outer = innermostOpen();
+  if (outer === undefined) return fn();
+  const savepoint: Entered = { token: outer.token, tx, isOpen: true, outer };
+  try {
+    return await runInside(savepoint, fn);
+  } finally {
+    savepoint.isOpen = false;
+  }
+}
+
+function innermostOpen(): Entered | undefined {
+  let each = entered.getStore();
+  while (each?.isOpen === false) each = each.outer;
+  return each;
+}
+
+/** The transaction, or savepoint, of this token that the calling code is inside of; undefined outside of any. */
 export function openTransaction(token: string): Tx | undefined {
-  const open = entered.getStore();
-  return open?.isOpen === true && open.token === token ? open.tx : undefined;
+  const open = innermostOpen();
+  return open?.token === token ? open.tx : undefined;
 }
 
 /** Throws `nested_transaction`, or `nested_tenant` inside a transaction of another token, where code is inside one. */
 export function refuseNested(token: string): void {
-  const open = entered.getStore();
-  if (open?.isOpen !== true) return;
+  const open = innermostOpen();
+  if (open === undefined) return;
   if (open.token !== token) {
     throw new PurserError(
       'nested_tenant',

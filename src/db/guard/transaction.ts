@@ -9,6 +9,7 @@ import type { Tx } from '../connect.ts';
 import { isReadOnly } from '../read-only-sessions.ts';
 import type { Session } from './session.ts';
 import { isDriverQuery } from './statement.ts';
+import { runInSavepoint } from './nesting.ts';
 import { notAwaited, outsideSavepoint, transactionEnded } from './faults.ts';
 import { Scope } from './scope.ts';
 import { Statements } from './statements.ts';
@@ -130,7 +131,9 @@ function transactionSql(
       const inner = new Scope();
       const tx = transactionSql(session, statements, inner, onSavepointError);
       try {
-        return await runScope(inner, async (): Promise<unknown> => settled(await body(tx)));
+        return await runScope(inner, () =>
+          runInSavepoint(tx, async (): Promise<unknown> => settled(await body(tx))),
+        );
       } catch (error) {
         onSavepointError(error);
         statements.closeCursors();

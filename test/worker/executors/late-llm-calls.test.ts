@@ -1,4 +1,7 @@
-/** LLM calls that are made, or still in flight, when their attempt has ended: they fail, and take no room from others. */
+/**
+ * Calls that are made, or still in flight, when their handler has returned: they fail, and take no room from others. The
+ * attempt fails with those in flight.
+ */
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -36,11 +39,12 @@ afterAll(async () => {
   await rm(folder, { recursive: true, force: true });
 });
 
-it.each(['leaves', 'leaves_at_once'])('of a handler that %s are refused', async (type) => {
+it.each([
+  ['leaves', { toState: 'completed' }],
+  ['leaves_at_once', { error: { code: 'call_not_awaited' } }],
+])('LLM calls of a handler that %s are refused', async (type, end) => {
   const path = join(folder, type);
-  expect(await pool.run(type, { payload: JSON.stringify({ path }) })).toMatchObject({
-    toState: 'completed',
-  });
+  expect(await pool.run(type, { payload: JSON.stringify({ path }) })).toMatchObject(end);
   const read = () => readFile(path, 'utf8').catch(() => '');
   await expect.poll(read, { timeout: 20_000 }).toMatch(/\]$/);
   const refused = expect.stringMatching(/^llm_aborted: the attempt ended/);

@@ -3,7 +3,7 @@
  * the LLM gateway through the supervisor.
  */
 import type { Tx } from '../../../db/connect.ts';
-import type { TenantPool, TenantSql } from '../../../db/tenant.ts';
+import type { BeginOptions, TenantPool, TenantSql } from '../../../db/tenant.ts';
 import { openTransaction } from '../../../db/guard/nesting.ts';
 import { tenantSql } from '../../../db/tenant.ts';
 import { PurserError } from '../../../errors.ts';
@@ -15,6 +15,7 @@ import type { Llm } from '../../../llm/llm.ts';
 import type { Logger } from '../../../log.ts';
 import type { AbortSource } from '../abort-source.ts';
 import type { AttemptLog } from './attempt-log.ts';
+import type { OpenCalls } from './open-calls.ts';
 import { storableResult } from '../../store-value.ts';
 
 export interface ContextParts {
@@ -24,6 +25,7 @@ export interface ContextParts {
   readonly llm: Llm;
   readonly abort: AbortSource;
   readonly reports: AttemptLog;
+  readonly calls: OpenCalls;
   readonly openLog: () => Logger;
   /** Removes the attempt's secrets from a stored result. */
   readonly redactResult: (stored: unknown) => unknown;
@@ -51,7 +53,7 @@ function readOptions<T extends object>(method: string, options: T): T {
 }
 
 export function makeContext(parts: ContextParts, payload: unknown): JobContext<unknown> {
-  const { attempt, handler, abort, reports } = parts;
+  const { attempt, handler, abort, reports, calls, llm } = parts;
   const { jobId, tenantId, token } = attempt;
   const sql = tenantSql(parts.tenant, {
     token,
@@ -73,18 +75,21 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
     get signal() {
       return abort.signal;
     },
-    sql,
-    llm: parts.llm,
-    enqueue: async (jobType, childPayload = {}, options = {}) => {
-      const child = readOptions('ctx.enqueue', options);
-      // Inside sql.begin() the child commits with that transaction, on its session.
-      const connection = openTransaction(token) ?? sql;
-      const plain = asStoredPayload(childPayload);
-      checkRequest({ jobType, ...child });
-      const payload = await parts.seal(connection, jobType, plain);
-      parts.refuseSecrets(jobType, payload, child.dedupKey);
-      return enqueueChild(connection, { jobType, payload, ...child });
+    sql: trackedSql(sql, calls),
+    llm: {
+      generate: (request) => calls.track('ctx.llm.generate', () => llm.generate(request)),
     },
+    enqueue: (jobType, childPayload = {}, options = {}) =>
+      calls.track('ctx.enqueue', async () => {
+        const child = readOptions('ctx.enqueue', options);
+        // Inside sql.begin() the child commits with that transaction, on its session.
+        const connection = openTransaction(token) ?? sql;
+        const plain = asStoredPayload(childPayload);
+        checkRequest({ jobType, ...child });
+        const payload = await parts.seal(connection, jobType, plain);
+        parts.refuseSecrets(jobType, payload, child.dedupKey);
+        return enqueueChild(connection, { jobType, payload, ...child });
+      }),
     progress: (done, note) => reports.progress(done, note),
     get log() {
       log ??= parts.openLog();
@@ -92,4 +97,18 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
     },
   };
   return context;
+}
+
+type Query = Parameters<TenantSql>;
+type Text = Parameters<TenantSql['unsafe']>;
+
+function trackedSql(sql: TenantSql, calls: OpenCalls): TenantSql {
+  const query = <R extends object>(...args: Query): Promise<R[]> =>
+    calls.track('ctx.sql', () => sql<R>(...args));
+  return Object.assign(query, {
+    begin: <T>(fn: (tx: Tx) => Promise<T>, options?: BeginOptions): Promise<T> =>
+      calls.track('ctx.sql.begin', () => sql.begin(fn, options)),
+    unsafe: <R extends object>(...args: Text): Promise<R[]> =>
+      calls.track('ctx.sql.unsafe', () => sql.unsafe<R>(...args)),
+  });
 }

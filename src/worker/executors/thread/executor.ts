@@ -28,6 +28,7 @@ import { AbortSource } from '../abort-source.ts';
 import type { ClaimTable } from '../claim-table.ts';
 import type { FromExecutor, ToExecutor } from '../protocol.ts';
 import { packError, unpackError } from '../packed-errors.ts';
+import { OpenCalls } from './open-calls.ts';
 import { parsedPayload } from './parsed-payload.ts';
 import { PendingCalls } from './pending-calls.ts';
 import { withoutHandler } from './without-handler.ts';
@@ -186,11 +187,13 @@ export class Executor {
       const opened = await openFields(stored, handler.secretPaths, attempt, openKeys);
       const payload = await parsePayload(handler, opened);
       abort.throwIfAborted();
+      const calls = new OpenCalls();
       const returned = await handler.run(
-        this.#context(attempt, handler, running, reports, payload),
+        this.#context(attempt, handler, running, { reports, calls }, payload),
       );
       // A value that is returned after the deadline is not used.
       abort.throwIfAborted();
+      calls.assertNone();
       return endOfReturn(returned, { attempt, handler, now: new Date() });
     } catch (error) {
       const thrown: unknown = abort.aborted ? abort.reason : error;
@@ -202,7 +205,7 @@ export class Executor {
     attempt: BegunAttempt,
     handler: Handler,
     { abort, secrets }: Running,
-    reports: AttemptLog,
+    { reports, calls }: Pick<ContextParts, 'reports' | 'calls'>,
     payload: unknown,
   ) {
     const { tenant, logLevel: level, stderr, post, registry, openKeys } = this.#options;
@@ -225,6 +228,7 @@ export class Executor {
       llm,
       abort,
       reports,
+      calls,
       openLog,
       seal,
       redactResult: (stored) => redactResult(secrets, stored),

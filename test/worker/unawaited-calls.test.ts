@@ -1,0 +1,68 @@
+/** A handler that returns while a call of its context is running fails, since the effect of the call would be lost. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { z } from 'zod';
+import { enqueue } from '../../src/handlers/client.ts';
+import { defineHandler } from '../../src/handlers/define.ts';
+import type { JobContext } from '../../src/handlers/define.ts';
+import { jobRow, step, untilState } from '../jobs/job-steps.ts';
+import { addTenant } from '../support/tenants.ts';
+import { openFleet } from './fleet.ts';
+import type { Fleet } from './fleet.ts';
+
+const ignore = () => {};
+const left = 'call_not_awaited';
+
+const acts: Readonly<Record<string, [(ctx: JobContext<unknown>) => unknown, string | undefined]>> =
+  {
+    'a statement': [(ctx) => void ctx.sql`select 1`.catch(ignore), left],
+    'a text': [(ctx) => void ctx.sql.unsafe('select 1').catch(ignore), left],
+    'a transaction': [(ctx) => void ctx.sql.begin(() => sleep(20)).catch(ignore), left],
+    'a child job': [(ctx) => void ctx.enqueue(step).catch(ignore), left],
+    'an LLM call': [
+      (ctx) => void ctx.llm.generate({ system: '', prompt: 'x', maxOutputTokens: 1 }).catch(ignore),
+      left,
+    ],
+    'the slower of two': [(ctx) => Promise.race([ctx.sql`select pg_sleep(1)`, sleep(5)]), left],
+    'a failed one beside another': [
+      (ctx) => Promise.all([ctx.sql`select pg_sleep(1)`, ctx.sql`select 1 / 0`]).catch(ignore),
+      left,
+    ],
+    'awaited calls': [
+      async (ctx) => {
+        await Promise.allSettled([ctx.sql`select 1`, ctx.sql`select 1 / 0`]);
+        await ctx.sql.begin((tx) => tx`select 1`);
+      },
+      undefined,
+    ],
+    'calls that ended before it': [(ctx) => (void ctx.sql`select 1`, sleep(500)), undefined],
+  };
+
+const handler = defineHandler({
+  type: 'test_leaves_calls',
+  timeoutMs: 20_000,
+  maxAttempts: 1,
+  payload: z.object({ how: z.string() }),
+  run: async (ctx) => {
+    await acts[ctx.payload.how]?.[0](ctx);
+  },
+});
+
+let fleet: Fleet;
+let tenantId: string;
+beforeAll(async () => {
+  fleet = await openFleet(undefined);
+  await fleet.startWorker([handler, { ...handler, type: step, payload: z.object({}) }]);
+  tenantId = await addTenant(fleet.test.sql);
+});
+afterAll(() => fleet.close());
+
+it.each(Object.keys(acts))('%s', async (how) => {
+  const { sql } = fleet.test;
+  const { jobId } = await enqueue(sql, handler, { tenantId, payload: { how } });
+  const code = acts[how]?.[1];
+  await untilState(sql, jobId, code === undefined ? 'completed' : 'dead_letter');
+  expect(await jobRow(sql, jobId)).toMatchObject({
+    error: code === undefined ? null : { code },
+  });
+});
