@@ -1,6 +1,7 @@
 /**
  * How an attempt ends, as a value that a handler returns. Unexpected failures are thrown instead.
  */
+import { types } from 'node:util';
 import { readableText } from '../bounded-text.ts';
 import { PurserError } from '../errors.ts';
 
@@ -59,11 +60,18 @@ function checkedReason(kind: string, options: { readonly reason: string }): stri
 }
 
 function checkedMs(kind: string, afterMs: unknown): void {
-  if (typeof afterMs === 'number') return;
+  if (typeof afterMs === 'number' && afterMs >= 0) return;
+  const given = typeof afterMs === 'number' ? String(afterMs) : typeof afterMs;
   throw new PurserError(
     'invalid_outcome',
-    `${kind}: afterMs must be a number of milliseconds, not ${typeof afterMs}`,
+    `${kind}: afterMs must be a number of milliseconds, 0 or more, not ${given}`,
   );
+}
+
+function checkedDate(kind: string, until: unknown): void {
+  if (until === undefined) return;
+  if (types.isDate(until) && !Number.isNaN(until.getTime())) return;
+  throw new PurserError('invalid_outcome', `${kind}: until must be a valid Date`);
 }
 
 export const retry = (options: { reason: string; afterMs?: number }): Retry => {
@@ -75,7 +83,7 @@ export const retry = (options: { reason: string; afterMs?: number }): Retry => {
 export const snooze = (options: { reason: string; afterMs: number }): Snooze => {
   const reason = checkedReason('snooze', options);
   checkedMs('snooze', options.afterMs);
-  return outcome({ kind: 'snooze', reason, afterMs: Math.max(0, options.afterMs) });
+  return outcome({ kind: 'snooze', reason, afterMs: options.afterMs });
 };
 
 const maxAmountLength = 20;
@@ -86,6 +94,7 @@ const maxAmountLength = 20;
  */
 export const park = (options: { reason: string; neededUsd: string; until?: Date }): Park => {
   const reason = checkedReason('park', options);
+  checkedDate('park', options.until);
   const needed: unknown = options.neededUsd;
   const isShort = typeof needed === 'string' && needed.length <= maxAmountLength;
   if (!isShort || !/^\d{1,9}(\.\d{1,9})?$/.test(needed)) {
@@ -105,6 +114,20 @@ export const park = (options: { reason: string; neededUsd: string; until?: Date 
 
 export const cancel = (options: { reason: string }): Cancel =>
   outcome({ kind: 'cancel', reason: checkedReason('cancel', options) });
+
+/**
+ * What a transaction that completes its job returned, as the job's result. Throws `invalid_outcome` for another end: the
+ * transaction has no other.
+ */
+export function toResult(returned: unknown): unknown {
+  const made = toOutcome(returned);
+  if (made.kind === 'done') return made.result;
+  throw new PurserError(
+    'invalid_outcome',
+    `the function of ctx.sql.begin(fn, { complete: true }) returned ${made.kind}(), but its transaction completes the ` +
+      `job; return ${made.kind}() from the handler, without complete: true`,
+  );
+}
 
 /** The outcome that a handler returned; any other value is the result of a completed job. */
 export function toOutcome(returned: unknown): Outcome {

@@ -9,7 +9,15 @@ import { nameFault } from '../names.ts';
 import { runOn } from './connection.ts';
 import type { Connection } from './connection.ts';
 import { gathererOf } from './gathered.ts';
-import { checkRequest, checkText, maxRequestsCharacters, serialise } from './request.ts';
+import {
+  checkOptions,
+  checkRequest,
+  checkText,
+  manyOptions,
+  maxRequestsCharacters,
+  requestOptions,
+  serialise,
+} from './request.ts';
 import type { EnqueueRequest } from './request.ts';
 
 export interface Enqueued {
@@ -70,6 +78,7 @@ function translate(error: unknown, requests: readonly Names[]): unknown {
  * `invalid_request`; all of them are fatal to an attempt.
  */
 export async function enqueue(connection: Connection, request: EnqueueRequest): Promise<Enqueued> {
+  checkOptions('enqueue', request, requestOptions);
   const payload = serialise(request.payload ?? {});
   checkText('the tenant id', request.tenantId);
   checkRequest(request);
@@ -146,6 +155,7 @@ export async function enqueueMany(
     );
   }
   for (const request of requests) {
+    checkOptions('enqueueMany', request, manyOptions);
     checkText('the tenant id', request.tenantId);
     checkRequest(request);
   }

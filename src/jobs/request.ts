@@ -55,11 +55,31 @@ function notFinite(key: string): PurserError {
   );
 }
 
+function isWithoutJson(value: unknown): boolean {
+  if (typeof value === 'function' || typeof value === 'symbol') return true;
+  if (value === null || typeof value !== 'object' || Array.isArray(value)) return false;
+  const { isMap, isSet, isPromise, isRegExp, isNativeError } = types;
+  return [isMap, isSet, isPromise, isRegExp, isNativeError].some((isOne) => isOne(value));
+}
+
+/** JSON.stringify would silently leave it out, or write {}. */
+function notJson(key: string, value: unknown): PurserError {
+  const what =
+    typeof value === 'object' ? Object.prototype.toString.call(value).slice(8, -1) : typeof value;
+  const where = key === '' ? 'the payload' : `payload field ${JSON.stringify(key)}`;
+  return new PurserError(
+    'invalid_payload',
+    `${where} is a ${what}, which JSON cannot represent; pass plain objects, lists, strings and numbers`,
+    { details: { class: 'fatal' } },
+  );
+}
+
 function checkPayloadField(key: string, value: unknown): void {
   checkText('a payload key', key);
+  if (typeof value === 'bigint' || isWithoutJson(value)) throw notJson(key, value);
   if (typeof value === 'string') checkText(`payload field ${JSON.stringify(key)}`, value);
   if (typeof value === 'number' && !Number.isFinite(value)) throw notFinite(key);
-  if (typeof value === 'bigint' || isInexact(value)) throw notExact(key);
+  if (isInexact(value)) throw notExact(key);
 }
 
 const maxPayloadBytes = 1_048_576;
@@ -118,6 +138,21 @@ function isRunTime(value: unknown): boolean {
 
 function refuse(fault: string): never {
   throw new PurserError('invalid_request', fault, { details: { class: 'fatal' } });
+}
+
+/** Of a child job, whose tenant is that of its parent. */
+export const childOptions = ['dedupKey', 'runAt', 'priority'] as const;
+/** Of each of many jobs, whose taken dedup keys are ignored. */
+export const manyOptions = ['tenantId', 'jobType', 'payload', ...childOptions] as const;
+export const requestOptions = [...manyOptions, 'dedupWindowMs', 'onDuplicate'] as const;
+
+/** Throws `invalid_request` for an option that would be ignored, such as one that is misspelt. */
+export function checkOptions(what: string, given: object, allowed: readonly string[]): void {
+  const unknown = Object.keys(given).find((name) => !allowed.includes(name));
+  if (unknown === undefined) return;
+  refuse(
+    `${what} has no option ${JSON.stringify(unknown.slice(0, 100))}; it has ${allowed.join(', ')}`,
+  );
 }
 
 /** Throws `invalid_request` for values that a constraint of the table would refuse without a useful message. */

@@ -109,10 +109,10 @@ describe('a number beyond 2^53', () => {
     expect(await jobs()).toEqual([]);
   });
 
-  it('as a bigint is refused with the same message', async () => {
+  it('as a bigint is refused too', async () => {
     const payload = { text: 'x', id: 1n };
     await expect(enqueue(database.sql, 'note', { tenantId: 'acme', payload })).rejects.toThrow(
-      /field "id" is a number beyond/,
+      /field "id" is a bigint, which JSON cannot represent/,
     );
   });
 
@@ -199,6 +199,52 @@ describe('a tenant id', () => {
   ])('of %s is refused by the table', async (_what, id) => {
     await expect(database.sql`insert into tenants (id) values (${id})`).rejects.toMatchObject({
       code: 'PU011',
+    });
+  });
+});
+
+describe('what would be left out without a word', () => {
+  it.each<[string, unknown]>([
+    ['Map', new Map([[1, 2]])],
+    ['Set', new Set([1])],
+    ['Promise', Promise.resolve(1)],
+    ['RegExp', /x/],
+    ['Error', new Error('x')],
+    ['function', () => {}],
+    ['symbol', Symbol('x')],
+    ['bigint', 1n],
+  ])('a %s in a payload is refused', async (what, value) => {
+    const refused = {
+      code: 'invalid_payload',
+      message: expect.stringMatching(new RegExp(`is a ${what}, which JSON cannot represent`)),
+    };
+    const request = { tenantId: 'acme', payload: { deep: [{ value }] } };
+    await expect(enqueue(database.sql, 'note', request)).rejects.toMatchObject(refused);
+    await expect(enqueueMany(database.sql, 'note', [request])).rejects.toMatchObject(refused);
+    expect(await jobs()).toEqual([]);
+  });
+
+  it('as a whole payload is refused', async () => {
+    const request = { tenantId: 'acme', payload: new Map([[1, 2]]) };
+    const message = expect.stringContaining('the payload is a Map');
+    await expect(enqueue(database.sql, 'note', request)).rejects.toMatchObject({ message });
+  });
+
+  it.each(['runat', 'dedupkey', 'delay'])('an option %s is refused', async (name) => {
+    const request = { tenantId: 'acme', payload: {}, [name]: 1 };
+    const refused = {
+      code: 'invalid_request',
+      message: expect.stringContaining(`no option "${name}"`),
+    };
+    await expect(enqueue(database.sql, 'note', request)).rejects.toMatchObject(refused);
+    await expect(enqueueMany(database.sql, 'note', [request])).rejects.toMatchObject(refused);
+    expect(await jobs()).toEqual([]);
+  });
+
+  it('an option that only enqueue has is refused by enqueueMany', async () => {
+    const request = { tenantId: 'acme', payload: {}, onDuplicate: 'reject' };
+    await expect(enqueueMany(database.sql, 'note', [request])).rejects.toMatchObject({
+      message: expect.stringContaining('enqueueMany has no option "onDuplicate"'),
     });
   });
 });

@@ -84,6 +84,18 @@ it('every tenant gets its first job before any tenant gets its second, also in t
   expect(served).toEqual([first, second, first, second, first]);
 });
 
+it('a tenant with many jobs gets only the room that the jobs of the others leave, whoever is first', async () => {
+  const tenants: string[] = [];
+  for (let n = 0; n < 3; n += 1) tenants.push(await addTenant(test.sql));
+  // The one with many has the first turn.
+  const [many = '', few = '', one = ''] = tenants.toSorted();
+  await flood(many, 30);
+  await flood(few, 3);
+  await flood(one, 1);
+  const served = (await claim(test.sql, 10)).map(({ tenantId }) => tenantId);
+  expect(served).toEqual([many, few, one, many, few, many, few, many, many, many]);
+});
+
 it('no more jobs are claimed than the capacity of their type', async () => {
   for (let n = 0; n < 3; n += 1) {
     const tenantId = await addTenant(test.sql);

@@ -1,7 +1,7 @@
 /** How an attempt ends for what its handler returned or threw. */
 import { describe, expect, it } from 'vitest';
 import { JobTimeoutError, PurserError, UsageError } from '../../src/errors.ts';
-import { park, snooze } from '../../src/handlers/outcome.ts';
+import { park, retry, snooze } from '../../src/handlers/outcome.ts';
 import type { BegunAttempt } from '../../src/jobs/attempts.ts';
 import { endOfReturn, endOfThrow } from '../../src/worker/classify.ts';
 import { endAfterKill } from '../../src/worker/executors/killed-attempts.ts';
@@ -103,6 +103,16 @@ describe('a snooze', () => {
   });
 });
 
+it.each([
+  ['snooze', () => snooze({ reason: 'x', afterMs: Number.NaN })],
+  ['snooze', () => snooze({ reason: 'x', afterMs: -1 })],
+  ['retry', () => retry({ reason: 'x', afterMs: Number.NaN })],
+  ['retry', () => retry({ reason: 'x', afterMs: -1 })],
+  ['park', () => park({ reason: 'x', neededUsd: '1', until: new Date('2030-13-01') })],
+])('%s refuses a time that is none', (kind, make) => {
+  expect(make).toThrow(new RegExp(`^${kind}: (afterMs|until) must be`));
+});
+
 describe('the end of an attempt whose executor was killed', () => {
   const late = new JobTimeoutError('report', 1_000);
   const jobType = { type: 'report', ...handler };
@@ -132,8 +142,11 @@ describe('the end of an attempt whose executor was killed', () => {
     }
   });
 
-  it('blames no job whose code had ended', () => {
-    for (const ranLast of [true, false, undefined]) {
+  it('blames no job whose handler had returned, unless code that it left behind ran last', () => {
+    expect(endOf({}, late, true, 0, true)).toMatchObject({ suspect: true, countsAttempt: false });
+    const alone = endOf({ alone: true }, late, true, 0, true);
+    expect(alone).toMatchObject({ error: { code: 'job_timeout' }, countsAttempt: true });
+    for (const ranLast of [false, undefined]) {
       const end = endOf({}, undefined, ranLast, 0, true);
       expect(end).toMatchObject({ toState: 'pending', countsAttempt: false });
       expect([end.suspect, end.lost]).toEqual([undefined, undefined]);

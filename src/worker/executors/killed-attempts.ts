@@ -19,7 +19,7 @@ export interface KilledAttempt {
   readonly abortReason: unknown;
   /** Whether its code ran last; undefined where that is not known of any job of the executor. */
   readonly ranLast: boolean | undefined;
-  /** Its code had ended, but how was not reported any more. */
+  /** Its handler had returned, but how was not reported any more. */
   readonly hasEnded: boolean;
 }
 
@@ -60,7 +60,9 @@ export function endAfterKill(killed: KilledAttempt, kill: Kill, now: Date): Atte
     abortReason instanceof PurserError &&
     externalAbortClasses.has(String(abortReason.details['class']));
   if (wasAborted) return endOfThrow(abortReason, factsFor(killed, now));
-  if (kill.how === 'retired' || killed.hasEnded) return handedBack(kill.text, now);
+  // Code that a handler left running when it returned can block its thread, too.
+  const isDone = killed.hasEnded && killed.ranLast !== true;
+  if (kill.how === 'retired' || isDone) return handedBack(kill.text, now);
   if (!kill.alone) return endAmongOthers(killed, kill, now);
   if (kill.how === 'process' || kill.how === 'ended') return endOfCrash(killed.attempt, kill, now);
   return endOfFailure(killed, kill, now);

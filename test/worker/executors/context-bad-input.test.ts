@@ -35,6 +35,9 @@ export const handlers = [
     for (const [name, call] of Object.entries(methods))
       for (const [what, args] of Object.entries(odd)) table.push({ name, what, ...(await said(() => call(ctx, ...args))) });
     table.push({ name: 'ctx.enqueue runAt', what: 'the first Date', ...(await said(() => ctx.enqueue('child', {}, { runAt: new Date(-8.64e15) }))) });
+    const options = { runat: new Date(), tenantId: 'bravo', dedupWindowMs: 1, onDuplicate: 'reject' };
+    for (const [what, value] of Object.entries(options))
+      table.push({ name: 'ctx.enqueue', what, ...(await said(() => ctx.enqueue('child', {}, { [what]: value }))) });
     return table;
   }),
 ];
@@ -65,13 +68,21 @@ describe('each method with each odd argument', () => {
     codes.add('database_unavailable');
     const raw = table.filter(({ ok, code }) => ok !== true && !codes.has(code ?? ''));
     expect(raw).toEqual([]);
-    expect(table).toHaveLength(11 * 12 + 1);
+    expect(table).toHaveLength(11 * 12 + 1 + 4);
   });
 
   it.each([
     ['ctx.progress', 'a circle', /^ctx\.progress: the note must be a string/],
     ['ctx.enqueue', 'no argument', /^the job type must be a string, not undefined/],
     ['ctx.enqueue payload', 'a function', /^the payload must be a JSON object/],
+    [
+      'ctx.enqueue',
+      'runat',
+      /^ctx\.enqueue has no option "runat"; it has dedupKey, runAt, priority/,
+    ],
+    ['ctx.enqueue', 'tenantId', /^ctx\.enqueue has no option "tenantId"/],
+    ['ctx.enqueue', 'dedupWindowMs', /^ctx\.enqueue has no option "dedupWindowMs"/],
+    ['ctx.enqueue', 'onDuplicate', /^ctx\.enqueue has no option "onDuplicate"/],
     ['ctx.enqueue runAt', 'the first Date', /^runAt must be a valid Date/],
     ['ctx.llm.generate', 'no argument', /^ctx\.llm\.generate: /],
     ['ctx.sql.begin', 'a text', /^ctx\.sql\.begin: /],

@@ -8,9 +8,15 @@ import { openTransaction } from '../../../db/guard/nesting.ts';
 import { tenantSql } from '../../../db/tenant.ts';
 import { PurserError } from '../../../errors.ts';
 import type { Handler, JobContext } from '../../../handlers/define.ts';
+import { toResult } from '../../../handlers/outcome.ts';
 import type { BegunAttempt } from '../../../jobs/attempts.ts';
 import { enqueueChild } from '../../../jobs/enqueue.ts';
-import { asStoredPayload, checkRequest } from '../../../jobs/request.ts';
+import {
+  asStoredPayload,
+  checkOptions,
+  checkRequest,
+  childOptions,
+} from '../../../jobs/request.ts';
 import type { Llm } from '../../../llm/llm.ts';
 import type { Logger } from '../../../log.ts';
 import type { AbortSource } from '../abort-source.ts';
@@ -59,7 +65,7 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
     token,
     signal: abort,
     deadlineMs: Date.now() + handler.timeoutMs,
-    storable: (result) => parts.redactResult(storableResult(result)),
+    storable: (result) => parts.redactResult(storableResult(toResult(result))),
     onRefused: ({ code, role: databaseRole, queryTag }) => {
       reports.refused();
       context.log.warn({ code, databaseRole, queryTag }, 'rls_enforcement_failed');
@@ -82,6 +88,7 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
     enqueue: (jobType, childPayload = {}, options = {}) =>
       calls.track('ctx.enqueue', async () => {
         const child = readOptions('ctx.enqueue', options);
+        checkOptions('ctx.enqueue', child, childOptions);
         // Inside sql.begin() the child commits with that transaction, on its session.
         const connection = openTransaction(token) ?? sql;
         const plain = asStoredPayload(childPayload);

@@ -1,9 +1,13 @@
-/** A handler that returns while a call of its context is running fails, since the effect of the call would be lost. */
+/**
+ * Mistakes of a handler that would be lost without a word: it returns while a call of its context is running, or returns
+ * an outcome where only a result counts.
+ */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { z } from 'zod';
 import { enqueue } from '../../src/handlers/client.ts';
 import { defineHandler } from '../../src/handlers/define.ts';
+import { cancel, done, park, retry, snooze } from '../../src/handlers/outcome.ts';
 import type { JobContext } from '../../src/handlers/define.ts';
 import { jobRow, step, untilState } from '../jobs/job-steps.ts';
 import { addTenant } from '../support/tenants.ts';
@@ -38,13 +42,36 @@ const acts: Readonly<Record<string, [(ctx: JobContext<unknown>) => unknown, stri
     'calls that ended before it': [(ctx) => (void ctx.sql`select 1`, sleep(500)), undefined],
   };
 
+const complete = { complete: true };
+const wrong = 'invalid_outcome';
+const completing: typeof acts = {
+  'a retry that completes': [
+    (ctx) => ctx.sql.begin(async () => retry({ reason: 'x' }), complete),
+    wrong,
+  ],
+  'a snooze that completes': [
+    (ctx) => ctx.sql.begin(async () => snooze({ reason: 'x', afterMs: 1 }), complete),
+    wrong,
+  ],
+  'a cancel that completes': [
+    (ctx) => ctx.sql.begin(async () => cancel({ reason: 'x' }), complete),
+    wrong,
+  ],
+  'a park that completes': [
+    (ctx) => ctx.sql.begin(async () => park({ reason: 'x', neededUsd: '1' }), complete),
+    wrong,
+  ],
+  'a done that completes': [(ctx) => ctx.sql.begin(async () => done('made'), complete), undefined],
+};
+const allActs = { ...acts, ...completing };
+
 const handler = defineHandler({
   type: 'test_leaves_calls',
   timeoutMs: 20_000,
   maxAttempts: 1,
   payload: z.object({ how: z.string() }),
   run: async (ctx) => {
-    await acts[ctx.payload.how]?.[0](ctx);
+    await allActs[ctx.payload.how]?.[0](ctx);
   },
 });
 
@@ -57,12 +84,20 @@ beforeAll(async () => {
 });
 afterAll(() => fleet.close());
 
-it.each(Object.keys(acts))('%s', async (how) => {
+it.each(Object.keys(allActs))('%s', async (how) => {
   const { sql } = fleet.test;
   const { jobId } = await enqueue(sql, handler, { tenantId, payload: { how } });
-  const code = acts[how]?.[1];
+  const code = allActs[how]?.[1];
   await untilState(sql, jobId, code === undefined ? 'completed' : 'dead_letter');
   expect(await jobRow(sql, jobId)).toMatchObject({
     error: code === undefined ? null : { code },
   });
+});
+
+it('a done that completes a transaction is its result', async () => {
+  const { sql } = fleet.test;
+  const payload = { how: 'a done that completes' };
+  const { jobId } = await enqueue(sql, handler, { tenantId, payload });
+  await untilState(sql, jobId, 'completed');
+  expect(await jobRow(sql, jobId)).toMatchObject({ result: 'made' });
 });
