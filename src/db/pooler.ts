@@ -91,3 +91,42 @@ export function directUrlRequired(what: string): PurserError {
     { exitCode: exitCodes.configuration },
   );
 }
+
+/**
+ * Throws `direct_url_differs` (exit 78) where the two addresses, one of them past the pooler, lead to two databases:
+ * migrations and queues would go to another one than the jobs.
+ */
+export async function assertSameDatabase(
+  url: string,
+  directUrl: string,
+  options: Pick<ConnectOptions, 'applicationName' | 'tlsVerify'>,
+): Promise<void> {
+  const [pooled, direct] = await Promise.allSettled(
+    [url, directUrl].map((each) => identityOf(each, options)),
+  );
+  // An address that cannot be reached is reported by what needs it.
+  if (pooled?.status !== 'fulfilled' || direct?.status !== 'fulfilled') return;
+  if (pooled.value === direct.value) return;
+  throw new PurserError(
+    'direct_url_differs',
+    'DATABASE_DIRECT_URL names a different database than DATABASE_URL, so that migrations and queues would not be where ' +
+      'the jobs are; set it to the address of the same database without the pooler',
+    { exitCode: exitCodes.configuration },
+  );
+}
+
+/** Of a database on its running server; a copy has another one. */
+async function identityOf(
+  url: string,
+  options: Pick<ConnectOptions, 'applicationName' | 'tlsVerify'>,
+): Promise<string | undefined> {
+  const sql = await openWithSettings(singleConnection(url, options));
+  try {
+    const [row] = await sql<{ identity: string }[]>`
+      select (oid, datname, pg_postmaster_start_time())::text as identity
+      from pg_database where datname = current_database()`;
+    return row?.identity;
+  } finally {
+    await sql.end({ timeout: 5 });
+  }
+}

@@ -35,7 +35,7 @@ export function checkCall(call: { readonly [Field in keyof LlmCall]?: unknown })
   }
   if (!Number.isSafeInteger(maxOutputTokens) || Number(maxOutputTokens) < 1) {
     throw new UsageError(
-      `maxOutputTokens must be a whole number of at least 1, not ${String(maxOutputTokens)}`,
+      `maxOutputTokens must be a whole number of at least 1, not ${typeof maxOutputTokens === 'string' ? 'a string' : String(maxOutputTokens)}`,
     );
   }
   if (Number(maxOutputTokens) > maxOutputCap) {

@@ -69,7 +69,8 @@ async function settleAnswer(
   if (usage === undefined) {
     await keepUnknown(account, hold);
     const { host } = new URL(request.url);
-    const found = answer.text.trim() === '' ? 'an empty body' : 'a body without usage';
+    const found =
+      answer.text.trim() === '' ? 'an empty body' : 'a body without usage that can be read';
     throw new LlmError(
       'llm_bad_response',
       `${host} answered ${answer.status} with ${found}; the worst case stays charged; check that ` +

@@ -7,7 +7,7 @@ import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { wholeNumber } from '../terminal/parse.ts';
 import { prepareDatabase, prepareOptionsOf } from '../runtime/prepare-database.ts';
-import { databaseUrl } from '../runtime/database-options.ts';
+import { assertDirectUrl, databaseUrl } from '../runtime/database-options.ts';
 import { formatTable } from '../terminal/table.ts';
 
 const pidsOf = (holders: readonly LockHolder[]): string =>
@@ -29,6 +29,7 @@ const waitOption = {
 
 async function up(invocation: Invocation): Promise<number> {
   const config = invocation.config();
+  await assertDirectUrl(config, 'purser migrate');
   const result = await prepareDatabase({
     ...prepareOptionsOf(config, databaseUrl(config)),
     onApplied: (name) => invocation.print(`applied ${name}`),
@@ -63,6 +64,7 @@ async function down(invocation: Invocation): Promise<number> {
       `migrate down drops the tables of the newest ${steps} migration(s) with their data; add --yes to confirm`,
     );
   }
+  await assertDirectUrl(config, 'purser migrate');
   const { url, tlsVerify } = prepareOptionsOf(config, databaseUrl(config));
   const undone = await migrateDown(url, steps, { tlsVerify, ...lockOptions(invocation) });
   for (const name of undone) invocation.print(`reverted ${name}`);
@@ -72,6 +74,7 @@ async function down(invocation: Invocation): Promise<number> {
 
 async function status(invocation: Invocation): Promise<number> {
   const config = invocation.config();
+  await assertDirectUrl(config, 'purser migrate');
   const { url, tlsVerify } = prepareOptionsOf(config, databaseUrl(config));
   const sql = await openWithSettings(
     singleConnection(url, { applicationName: 'purser migrate', tlsVerify }),

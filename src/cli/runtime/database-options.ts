@@ -1,6 +1,7 @@
 /** How a process reaches its database, from the configuration. */
 import type { Config } from '../../config.ts';
 import type { DatabaseOptions } from '../../db/database.ts';
+import { assertSameDatabase } from '../../db/pooler.ts';
 import { exitCodes, PurserError } from '../../errors.ts';
 
 export interface ServiceNeeds {
@@ -38,4 +39,11 @@ export function databaseOptions(config: Config, needs: ServiceNeeds): DatabaseOp
     tenantThreads: needs.tenantThreads,
     lockTimeoutMs: needs.lockTimeoutMs,
   };
+}
+
+/** Throws `direct_url_differs` (exit 78) where DATABASE_DIRECT_URL is set and names another database. */
+export async function assertDirectUrl(config: Config, applicationName: string): Promise<void> {
+  const { DATABASE_DIRECT_URL: direct, DATABASE_TLS_VERIFY: tlsVerify } = config;
+  if (direct === undefined) return;
+  await assertSameDatabase(databaseUrl(config), direct, { tlsVerify, applicationName });
 }

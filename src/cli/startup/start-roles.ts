@@ -7,6 +7,7 @@ import { operatorLockTimeoutMs } from '../../db/locks/holders.ts';
 import { registerJobTypes } from '../../jobs/registration.ts';
 import type { Logger } from '../../log.ts';
 import type { Lifecycle } from '../../process/lifecycle.ts';
+import { assertDirectUrl } from '../runtime/database-options.ts';
 import { knownKeysOf, systemConnections } from '../runtime/roles.ts';
 import type { RoleContext } from '../runtime/roles.ts';
 import { openQueues, openServiceDatabase } from '../runtime/services.ts';
@@ -89,7 +90,10 @@ export async function startRoles(start: Start, given: Config): Promise<void> {
     name: word,
     log,
   });
-  await step('connect_queue_store', () => queues.backend.ready(connectWithinMs));
+  await step('connect_queue_store', async () => {
+    await queues.backend.ready(connectWithinMs);
+    if (queues.backend.kind === 'postgres') await assertDirectUrl(config, `purser ${word}`);
+  });
   await step('check_queue_use', (signal) =>
     checkQueueUse({ backend: queues.backend, sql: database.system, signal }, log),
   );

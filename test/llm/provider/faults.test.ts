@@ -117,7 +117,10 @@ const faults: [string, Scripted, Expected][] = [
   [
     'an answer without usage',
     { kind: 'answer', usage: null },
-    charged('llm_bad_response', 'a body without usage; the worst case stays charged'),
+    charged(
+      'llm_bad_response',
+      'a body without usage that can be read; the worst case stays charged',
+    ),
   ],
   [
     'usage that makes no sense',

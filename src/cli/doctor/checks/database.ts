@@ -9,7 +9,8 @@ import { listChangedSettings } from '../../../db/check-settings.ts';
 import { keptSettings } from '../../../session-settings.ts';
 import { findUnprotectedTables } from '../../../db/tenancy-walk.ts';
 import { probeDatabaseWrite } from '../../../db/write-probe.ts';
-import { PurserError } from '../../../errors.ts';
+import { codeOf, messageOf, PurserError } from '../../../errors.ts';
+import { assertDirectUrl } from '../../runtime/database-options.ts';
 import { fail, ok, warn } from './finding.ts';
 import type { CheckResult } from './finding.ts';
 
@@ -143,7 +144,16 @@ export async function checkOpenTransactions(
 }
 
 /** A direct address is needed with queues in Redis too: migrations cannot run through a pooler. */
-export function checkPooler(config: Config, { pooler }: Database): CheckResult {
+export async function checkPooler(config: Config, { pooler }: Database): Promise<CheckResult> {
+  try {
+    await assertDirectUrl(config, 'purser doctor');
+  } catch (error) {
+    if (codeOf(error) !== 'direct_url_differs') throw error;
+    return fail(
+      'DATABASE_DIRECT_URL names a different database than DATABASE_URL',
+      messageOf(error),
+    );
+  }
   if (pooler !== 'transaction') return ok(pooler === 'none' ? 'none' : 'session mode');
   return config.DATABASE_DIRECT_URL === undefined
     ? fail(
