@@ -251,9 +251,11 @@ begin
     used_usd := 0;
     reserved_usd := 0;
   end if;
-  -- A refusal that is already certain takes no lock.
+  -- A refusal that is already certain takes no lock. The sums may contain the hold of a twin with this key.
   if v_hard and (limit_usd = 0 or used_usd + reserved_usd + p_hold_usd > limit_usd) then
-    outcome := 'refused';
+    select f.* into reservation_id, status, sent_at, expires_at, v_same
+    from purser.find_reservation(p_tenant_id, p_key, p_job_id, p_attempt, p_hold_usd, p_provider, p_model) f;
+    outcome := case when v_same then 'replayed' when not v_same then 'conflict' else 'refused' end;
     return;
   end if;
 

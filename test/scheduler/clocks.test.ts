@@ -4,6 +4,7 @@ import { checkClock } from '../../src/cli/doctor/checks/database.ts';
 import { removeHeartbeat, writeHeartbeat } from '../../src/db/heartbeats.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { claimOnce } from '../../src/scheduler/scheduler.ts';
+import { claimDueTenants } from '../../src/schedules/claim.ts';
 import { sweepOnce } from '../../src/scheduler/sweep-round.ts';
 import { addJob, addJobType, claim, finish, jobRow, runningJob } from '../jobs/job-steps.ts';
 import { silentLog } from '../support/llm-attempt.ts';
@@ -42,6 +43,23 @@ describe.each([-hourMs, hourMs])('a process whose clock is %i ms ahead', (offMs)
       select tenant_id, scheduled_for <= now() as due, (state_detail->>'bucket')::timestamptz <= now() as past
       from background_jobs`;
     expect(job).toEqual({ tenant_id: tenantId, due: true, past: true });
+  });
+
+  it('claims them one tenant at a time too, where the rows of one tenant cannot be claimed', async () => {
+    const { sql } = fleet.test;
+    const bad = await addTenant(sql, { plan: 'pro' });
+    await sql.unsafe(`
+      create function refuse_one() returns trigger language plpgsql as $$
+      begin
+        if old.tenant_id = '${bad}' then raise exception 'this row is bad' using errcode = '23514'; end if;
+        return new;
+      end $$;
+      create trigger refuse_one before update on tenant_schedules for each row execute function refuse_one()`);
+    setClockOff(offMs);
+    const faults: string[] = [];
+    const claimed = await claimDueTenants(sql, { onTenantFault: (id) => faults.push(id) });
+    await sql.unsafe('drop function refuse_one() cascade');
+    expect([claimed.created, faults]).toEqual([1, [bad]]);
   });
 
   it('dispatches the jobs that are due, and no others', async () => {

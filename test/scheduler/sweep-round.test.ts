@@ -1,5 +1,6 @@
 /** A round of the sweep as a whole: whose clock judges, how much it takes back, and what a failing part keeps. */
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import type { Sql } from '../../src/db/connect.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { sweepOnce } from '../../src/scheduler/sweep-round.ts';
 import type { SweepOptions } from '../../src/scheduler/sweep-round.ts';
@@ -21,9 +22,9 @@ beforeEach(async () => {
 });
 afterAll(() => fleet.close());
 
-const sweep = (more: SweepOptions['more'] = []) =>
+const sweep = (more: SweepOptions['more'] = [], sql: Sql = fleet.database.system) =>
   sweepOnce({
-    sql: fleet.database.system,
+    sql,
     transport: fleet.transport,
     log: silentLog,
     metrics: createMetrics(),
@@ -58,4 +59,35 @@ it('a part that fails is reported, and the other parts run', async () => {
   const other = { kind: 'other', run: async () => seen.push('other') };
   await expect(sweep([failing, other])).rejects.toThrow('cannot be done');
   expect(seen).toEqual(['other']);
+});
+
+/** A text that only this statement has. */
+const statements: Readonly<Record<string, RegExp>> = {
+  'stuck sessions end': /'purser\.in_flight'::regclass/,
+  'overdue transactions end': /t\.timeout_ms \+/,
+  'blocking sessions end': /insert into purser\.broken_locks/,
+  'lost attempts are rescued': /purser\.rescue_attempts\(/,
+  'late jobs expire': /purser\.expire_waiting\(/,
+  'expired holds end': /purser\.budget_expire\(/,
+  'parked jobs wake': /purser\.wake_parked\(/,
+  'expired keys are removed': /delete from public\.job_keys/,
+  'counts are added up': /purser\.add_up_job_counts\(/,
+  'old heartbeats are removed': /delete from (?:public\.)?heartbeats/,
+  'lost entries are found': /order by random\(\) limit 1000/,
+};
+
+// Some of them act on what is a minute old, so that no test of a round meets their work.
+it('a round runs every statement of the sweep', async () => {
+  const texts: string[] = [];
+  const noting = new Proxy(fleet.database.system, {
+    apply: (sql, self, args: readonly unknown[]) => {
+      if (Array.isArray(args[0])) texts.push(args[0].join('?'));
+      return Reflect.apply(sql, self, args) as unknown;
+    },
+  });
+  await sweep([], noting);
+  const missing = Object.keys(statements).filter(
+    (name) => !texts.some((text) => statements[name]?.test(text)),
+  );
+  expect(missing).toEqual([]);
 });

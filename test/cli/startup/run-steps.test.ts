@@ -109,4 +109,5 @@ it('stops at once during a pause, and during an attempt that hangs, whose signal
   await expect(hung).rejects.toMatchObject({ code: 'start_stopped' });
   expect(over).toBe(true);
   await expect(hanging.step('serve', () => 1)).rejects.toMatchObject({ code: 'start_stopped' });
-});
+  // An attempt that hangs is given up after 15 s anyway.
+}, 10_000);

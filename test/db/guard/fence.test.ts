@@ -2,6 +2,7 @@
  * The fence of a tenant transaction compares its identity with that of its beginning: the last check, where a COMMIT
  * was hidden from all others, or another server process answers.
  */
+import type { ReservedSql } from 'postgres';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Database } from '../../../src/db/database.ts';
 import type { Tx } from '../../../src/db/connect.ts';
@@ -55,6 +56,13 @@ describe('a COMMIT that no check of a statement saw', () => {
   });
 });
 
+async function begin(sql: ReservedSql): Promise<Identity> {
+  await sql`begin`;
+  const [identity] = await sql<Identity[]>`
+    select pg_current_xact_id()::text as xid, pg_backend_pid() as pid`;
+  return identity ?? { xid: null, pid: 0 };
+}
+
 describe.each<[string, (identity: Identity) => Identity | undefined]>([
   ['another server process', ({ xid, pid }) => ({ xid, pid: pid + 1 })],
   ['another transaction', ({ pid }) => ({ xid: '1', pid })],
@@ -64,18 +72,38 @@ describe.each<[string, (identity: Identity) => Identity | undefined]>([
   it('fails the transaction', async () => {
     const work = database.tenant.sessions.use((session) =>
       runTransaction(session, {
-        enter: async (sql) => {
-          await sql`begin`;
-          const [identity] = await sql<Identity[]>`
-            select pg_current_xact_id()::text as xid, pg_backend_pid() as pid`;
-          return identity ?? { xid: null, pid: 0 };
-        },
+        enter: begin,
         body: () => Promise.resolve('done'),
         fence: (_sql, _value, identity) => Promise.resolve(answer(identity)),
         onSavepointError: () => {},
       }),
     );
     await expect(work).rejects.toMatchObject({ code: 'transaction_ended' });
+  });
+});
+
+/** A statement of the fence itself, after it has read the identity: nothing that a guarded statement could do. */
+describe.each([
+  ['fails the transaction', 'select 1 / 0', /COMMIT was answered by ROLLBACK/],
+  ['has committed it before', 'commit', /COMMIT was answered by COMMIT/],
+  ['has rolled it back', 'rollback', /COMMIT was answered by COMMIT/],
+])('a COMMIT after a statement that %s', (_, text, message) => {
+  it('is not reported as a commit, and its session is not lent again', async () => {
+    const session = await database.tenant.sessions.use(async (lent) => {
+      const work = runTransaction(lent, {
+        enter: begin,
+        body: () => Promise.resolve('done'),
+        fence: async (sql, _value, identity) => {
+          await sql.unsafe(text).catch(() => {});
+          return identity;
+        },
+        onSavepointError: () => {},
+      });
+      await expect(work).rejects.toThrow(message);
+      await expect(work).rejects.toMatchObject({ code: 'transaction_ended' });
+      return lent;
+    });
+    expect(session.reusable).toBe(false);
   });
 });
 

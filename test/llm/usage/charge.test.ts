@@ -172,6 +172,14 @@ describe('a charge', () => {
       usd: '0.0215',
       uncovered: [],
     });
+    const searched = {
+      output: [{ type: 'web_search_call' }, { type: 'message' }, { type: 'web_search_call' }],
+      usage: { input_tokens: 1000, output_tokens: 100, total_tokens: 1100 },
+    };
+    expect(charge('openai', 'gpt-5-mini', searched)).toMatchObject({
+      usd: '0.02045',
+      uncovered: [],
+    });
   });
 
   it('is at least the hold for a fee and for a medium that the price has no rate for', () => {

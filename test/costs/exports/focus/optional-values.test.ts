@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { focusFile } from './file.ts';
+import { focusFile, focusFileWith } from './file.ts';
 import { openBench, storedFaults } from '../../../handlers/handler-bench.ts';
 import type { HandlerBench } from '../../../handlers/handler-bench.ts';
 
@@ -31,13 +31,19 @@ describe('an optional value that cannot be read', () => {
       /cannot be stored/,
     ],
     ['tags that are nested deep', { Tags: nested(8_000) }, 'Tags', /nested more than 100 levels/],
+    [
+      'an account id of a spreadsheet',
+      { SubAccountId: '1.23457E+12' },
+      'SubAccountId',
+      /spreadsheet/,
+    ],
     ['a text that is not UTF-8', { ResourceId: 'M\u00fcnch' }, 'ResourceId', /not UTF-8/],
     ['an effective cost', { EffectiveCost: '1.25 EUR' }, 'EffectiveCost', /not a decimal/],
   ])(
     '%s: the row and its cost are stored, and the value is reported',
     async (_name, values, column, reason) => {
       const tenantId = await bench.addTenant();
-      const content = Buffer.from(focusFile([{}, values, {}]), 'latin1');
+      const content = Buffer.from(focusFileWith(['SubAccountId'], [{}, values, {}]), 'latin1');
       const result = await bench.ingest(tenantId, await bench.file(`${tenantId}.csv`, content));
       expect(result).toMatchObject({
         rows: 3,
