@@ -10,7 +10,7 @@ import { uploadByTenantColumn } from '../../costs/uploads/tenants.ts';
 import type { SplitResult } from '../../costs/uploads/tenants.ts';
 import type { Database } from '../../db/database.ts';
 import { PurserError } from '../../errors.ts';
-import { makeDataFolder } from '../../folder.ts';
+import { makeDataFolder } from '../../db/embedded/make-folder.ts';
 import { enqueueIngestion } from '../commands/ingest.ts';
 import { ensureTenant } from '../runtime/ensure-tenant.ts';
 import type { Invocation } from '../terminal/command.ts';

@@ -5,7 +5,7 @@
 import { chmod, realpath, rename, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { exitCodes, PurserError } from '../../errors.ts';
-import { makeDataFolder } from '../../folder.ts';
+import { makeDataFolder } from './make-folder.ts';
 import type { Logger } from '../../log.ts';
 import { connect } from '../connect.ts';
 import type { Sql } from '../connect.ts';

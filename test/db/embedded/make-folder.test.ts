@@ -3,7 +3,7 @@ import { mkdtemp, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { makeDataFolder } from '../src/folder.ts';
+import { makeDataFolder } from '../../../src/db/embedded/make-folder.ts';
 
 let root: string;
 beforeAll(async () => {

@@ -4,7 +4,7 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { codeOf, exitCodes, messageOf, PurserError } from './errors.ts';
+import { codeOf, exitCodes, messageOf, PurserError } from '../../errors.ts';
 
 /** Throws `data_folder_unusable` (exit 78) naming the folder. An existing folder is left unchanged. */
 export async function makeDataFolder(path: string, mode: number): Promise<void> {
