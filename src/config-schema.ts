@@ -6,7 +6,7 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { builtinsVariable } from './builtins.ts';
 import { baseUrl, postgresUrl, redisUrl } from './url-variables.ts';
-import { flag, headerText, model, networks, salt, user, wholeNumber } from './variable-types.ts';
+import { apiKey, flag, model, networks, salt, user, wholeNumber } from './variable-types.ts';
 
 const saltExample = 'the output of: purser keys generate-salt';
 const keyExample = 'the output of: purser keys generate-key';
@@ -173,10 +173,8 @@ export const environment = z.object({
         '60',
       ),
     ),
-  OPENAI_API_KEY: headerText
-    .optional()
-    .meta(about('Key of the OpenAI-compatible provider', 'sk-...')),
-  OPENAI_BASE_URL: baseUrl
+  OPENAI_API_KEY: apiKey.optional().meta(about('Key of the OpenAI-compatible provider', 'sk-...')),
+  OPENAI_BASE_URL: baseUrl()
     .default('https://api.openai.com/v1')
     .meta(
       about(
@@ -184,10 +182,10 @@ export const environment = z.object({
         'http://127.0.0.1:11434/v1',
       ),
     ),
-  ANTHROPIC_API_KEY: headerText
+  ANTHROPIC_API_KEY: apiKey
     .optional()
     .meta(about('Key of Anthropic. Required with LLM_PROVIDER=anthropic', 'sk-ant-...')),
-  ANTHROPIC_BASE_URL: baseUrl
+  ANTHROPIC_BASE_URL: baseUrl()
     .default('https://api.anthropic.com/v1')
     .meta(
       about(
@@ -195,10 +193,10 @@ export const environment = z.object({
         'https://llm-gateway.internal/v1',
       ),
     ),
-  GOOGLE_API_KEY: headerText
+  GOOGLE_API_KEY: apiKey
     .optional()
     .meta(about('Key of the Gemini API. Required with LLM_PROVIDER=google', 'AIza...')),
-  GOOGLE_BASE_URL: baseUrl
+  GOOGLE_BASE_URL: baseUrl('models')
     .default('https://generativelanguage.googleapis.com/v1beta')
     .meta(
       about(

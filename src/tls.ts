@@ -1,11 +1,14 @@
 /**
- * TLS to Postgres and Redis, the same for every driver: what a URL and the `*_TLS_VERIFY` variables ask for, and
- * the error message when TLS fails.
+ * The address of a Postgres and TLS to it, the same for every driver: what a URL and `DATABASE_TLS_VERIFY` ask for.
+ * Whatever they ask for wrongly is refused here, before the first connection.
  */
+import { X509Certificate } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { checkServerIdentity } from 'node:tls';
+import { checkServerIdentity, createSecureContext } from 'node:tls';
 import type { ConnectionOptions, PeerCertificate } from 'node:tls';
-import { codeOf, exitCodes, messageOf, PurserError } from './errors.ts';
+import { codeOf, exitCodes, PurserError } from './errors.ts';
+import { authorityOf, isPort, parametersOf, parameterText, partFault } from './url-text.ts';
+import { portFault, urlTextFault } from './url-text.ts';
 
 /** What a URL of Postgres names, the same for every driver: none of them parses it. */
 export interface PostgresAddress {
@@ -19,11 +22,12 @@ export interface PostgresAddress {
 }
 
 const modes = ['disable', 'allow', 'prefer', 'require', 'no-verify', 'verify-ca', 'verify-full'];
-const modeOfSsl: Readonly<Record<string, string>> = {
-  ...Object.fromEntries(['true', '1', 'on', 'yes'].map((word) => [word, 'verify-full'])),
-  ...Object.fromEntries(['false', '0', 'off', 'no'].map((word) => [word, 'disable'])),
-  ...Object.fromEntries(modes.map((mode) => [mode, mode])),
-};
+const modeOfSsl: ReadonlyMap<string, string> = new Map([
+  ...['true', '1', 'on', 'yes'].map((word) => [word, 'verify-full'] as const),
+  ...['false', '0', 'off', 'no'].map((word) => [word, 'disable'] as const),
+  ...modes.map((mode) => [mode, mode] as const),
+]);
+const severalHosts = 'several hosts are not supported; name the primary or a proxy';
 
 /** Parameters that are read here. */
 const read = [
@@ -45,114 +49,183 @@ const ignored =
   'sslsni statement_cache_size tcp_user_timeout uselibpqcompat';
 const ignoredNames = new Set(ignored.split(' '));
 
+/** Parameters that stand for a part of the URL, or name a file: an empty one would replace it by a default. */
+const neverEmpty = new Set(read.filter((name) => name !== 'ssl' && name !== 'sslmode'));
+
 /**
  * The address and the TLS of a Postgres URL. `verify`: undefined follows `sslmode` as libpq does (`prefer`
  * and `allow` are taken as `require`, so that encryption is never lost silently); true is TLS with the
  * certificate checked; false is TLS with any certificate. Throws `invalid_configuration` (exit 78) for whatever
- * would otherwise be ignored.
+ * would otherwise be ignored, replaced by a default, or fail later.
  */
 export function postgresAddress(text: string, verify: boolean | undefined): PostgresAddress {
-  const url = parse(text);
-  const given = url.searchParams;
-  for (const [name, value] of given) {
-    const harmless =
-      name === 'target_session_attrs' && ['any', 'primary', 'read-write'].includes(value);
-    if (given.getAll(name).length > 1) refuse(`the parameter ${name} is given twice`);
-    if (read.includes(name) || ignoredNames.has(name) || harmless) continue;
-    refuse(`the parameter ${name} is not supported; remove it`);
-  }
-  const host = given.get('host') ?? decode(url.hostname).replace(/^\[|\]$/g, '');
-  if (host.includes(',')) refuse('several hosts are not supported; name the primary or a proxy');
+  const { login, written, port, database, given } = parse(text);
+  const host = given.get('host') ?? (written === '' ? 'localhost' : written);
+  if (host.includes(',')) refuse(severalHosts);
   const mode = modeOf(given);
-  const files = {
-    ca: given.get('sslrootcert'),
-    cert: given.get('sslcert'),
-    key: given.get('sslkey'),
-  };
+  const files = readFiles(given);
   const inClear = host.startsWith('/') || (verify === undefined && mode === 'disable');
+  const [user = '', ...password] = login.split(':');
   return {
-    host: host === '' ? 'localhost' : host,
-    port: Number(given.get('port') ?? (url.port === '' ? 5432 : url.port)),
-    ...named('user', given.get('user') ?? decode(url.username)),
-    ...named('password', given.get('password') ?? decode(url.password)),
-    ...named('database', given.get('dbname') ?? decode(url.pathname.slice(1))),
-    tls: inClear ? false : tlsOf(host, mode, verify, files),
+    host,
+    port: Number(port ?? 5432),
+    ...named('user', given.get('user') ?? decode(user)),
+    ...named('password', given.get('password') ?? decode(password.join(':'))),
+    ...named('database', given.get('dbname') ?? decode(database)),
+    tls: inClear ? false : tlsOf(host, mode, verify, given.get('sslrootcert'), files),
   };
 }
 
 const named = (name: 'user' | 'password' | 'database', value: string) =>
   value === '' ? {} : { [name]: value };
 
-function parse(text: string): URL {
-  if (/^postgres(?:ql)?:\/\/[^/?#]*,/i.test(text.replace(/\/\/[^/?#]*@/, '//'))) {
-    refuse('several hosts are not supported; name the primary or a proxy');
-  }
-  // A scheme that URL knows nothing of takes no empty host with a user or a port.
-  const url = URL.canParse(text) ? new URL(text) : undefined;
-  if (url === undefined || !/^postgres(?:ql)?:$/.test(url.protocol)) {
+function parse(text: string) {
+  const fault = urlTextFault(text);
+  if (fault !== undefined) refuse(`it ${fault}`);
+  const parts = /^postgres(?:ql)?:/i.test(text) ? authorityOf(text) : undefined;
+  if (parts !== undefined && `${parts.host}${parts.port}`.includes(',')) refuse(severalHosts);
+  if (parts === undefined || !URL.canParse(`postgres://${parts.host || 'host'}`)) {
     refuse('it is not a URL such as postgres://user:password@host:5432/database');
   }
-  return url;
+  if (text.includes('#')) refuse('it has a fragment; write # as %23');
+  const { login = '', host, rest } = parts;
+  const given = parameters(rest);
+  const ports = [parts.port ?? '', given.get('port') ?? ''].filter((port) => port !== '');
+  if (!ports.every(isPort)) refuse(`it ${portFault}`);
+  const namesNone = host === '' && !given.has('host');
+  if (namesNone && (parts.login !== undefined || parts.port !== undefined)) {
+    refuse(
+      'it names no host; write one before the port, or the folder of a socket as ?host=/folder',
+    );
+  }
+  const [, database = ''] = /^\/([^?]*)/.exec(rest) ?? [];
+  return {
+    login,
+    written: decode(host.replace(/^\[|\]$/g, '')),
+    port: ports.at(-1),
+    database,
+    given,
+  };
+}
+
+function parameters(rest: string): ReadonlyMap<string, string> {
+  const pairs = parametersOf(rest).map(([name, value]) => [decode(name), decode(value)] as const);
+  const names = pairs.map(([name]) => name);
+  for (const [name, value] of pairs) {
+    const harmless =
+      name === 'target_session_attrs' && ['any', 'primary', 'read-write'].includes(value);
+    if (!read.includes(name) && !ignoredNames.has(name) && !harmless) {
+      refuse(`${parameterText(name, value, names)} is not supported; remove it`);
+    }
+    if (names.indexOf(name) < names.lastIndexOf(name)) {
+      refuse(`the parameter ${name} is given twice`);
+    }
+    if (value === '' && neverEmpty.has(name)) refuse(`the parameter ${name} is empty; remove it`);
+  }
+  return new Map(pairs);
 }
 
 /** TLS is on or off by one word only; two that differ are a mistake. */
-function modeOf(given: URLSearchParams): string {
+function modeOf(given: ReadonlyMap<string, string>): string {
   const [mode, ssl] = [given.get('sslmode'), given.get('ssl')];
-  if (mode !== null && !modes.includes(mode)) {
+  if (mode !== undefined && !modes.includes(mode)) {
     refuse(`sslmode is none of ${modes.join(', ')}`);
   }
-  const ofSsl = ssl === null ? undefined : modeOfSsl[ssl];
-  if (ssl !== null && ofSsl === undefined) {
-    refuse(`ssl is none of ${Object.keys(modeOfSsl).join(', ')}`);
+  const ofSsl = ssl === undefined ? undefined : modeOfSsl.get(ssl);
+  if (ssl !== undefined && ofSsl === undefined) {
+    refuse(`ssl is none of ${[...modeOfSsl.keys()].join(', ')}`);
   }
-  if (mode !== null && ofSsl !== undefined && (mode === 'disable') !== (ofSsl === 'disable')) {
+  if (mode !== undefined && ofSsl !== undefined && (mode === 'disable') !== (ofSsl === 'disable')) {
     refuse('ssl and sslmode contradict each other; use sslmode alone');
   }
   return mode ?? ofSsl ?? 'disable';
 }
 
 function decode(part: string): string {
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    return refuse('it has a % that is not followed by two hexadecimal digits; write % as %25');
-  }
+  const fault = partFault(part);
+  return fault === undefined ? decodeURIComponent(part) : refuse(`it ${fault}`);
 }
 
 /** The URL holds a password, so it is not repeated. */
-function refuse(fault: string): never {
+function refuse(fault: string, cause?: unknown): never {
   throw new PurserError('invalid_configuration', `the database's URL: ${fault}`, {
     exitCode: exitCodes.configuration,
+    cause,
   });
 }
 
-/** The file that a parameter of the URL names. Throws `invalid_configuration` (exit 78) where it cannot be read. */
-function readFile(name: string, path: string | null): string | undefined {
-  if (path === null) return undefined;
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (error) {
-    throw new PurserError(
-      'invalid_configuration',
-      `${name} in the database's URL cannot be read: ${messageOf(error)}`,
-      { cause: error, exitCode: exitCodes.configuration },
-    );
+type FileName = 'sslrootcert' | 'sslcert' | 'sslkey';
+type Files = Readonly<Partial<Record<FileName, string>>>;
+
+/**
+ * The files that parameters name, also where TLS is off. Each is parsed here: a driver would do so with every
+ * connection, and throw where nothing catches it. `system` names the authorities of the machine, Node's default.
+ */
+function readFiles(given: ReadonlyMap<string, string>): Files {
+  const [cert, key] = [given.get('sslcert'), given.get('sslkey')];
+  if ((cert === undefined) !== (key === undefined)) {
+    refuse('sslcert and sslkey belong together, and only one of them is given');
   }
+  const root = given.get('sslrootcert');
+  const files: Partial<Record<FileName, string>> = {};
+  if (root !== undefined && root !== 'system') {
+    files.sslrootcert = readFile('sslrootcert', root, assertCertificates);
+  }
+  if (cert === undefined || key === undefined) return files;
+  files.sslcert = readFile('sslcert', cert, (text) => createSecureContext({ cert: text }));
+  files.sslkey = readFile('sslkey', key, (text) => createSecureContext({ key: text }));
+  try {
+    createSecureContext({ cert: files.sslcert, key: files.sslkey });
+  } catch (error) {
+    refuse(`sslkey is not the key of sslcert (${codeOf(error)})`, error);
+  }
+  return files;
+}
+
+const needs: Readonly<Record<FileName, string>> = {
+  sslrootcert: 'certificates in PEM form',
+  sslcert: 'a certificate in PEM form',
+  sslkey: 'a private key in PEM form without a passphrase',
+};
+
+function readFile(name: FileName, path: string, parse: (text: string) => unknown): string {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    refuse(`${name} cannot be read: ${codeOf(error)}`, error);
+  }
+  try {
+    parse(text);
+  } catch (error) {
+    refuse(`${name} names a file that is not ${needs[name]} (${codeOf(error)})`, error);
+  }
+  return text;
+}
+
+/** Bundles that were parsed: a hundred certificates take as many pools as there are for half a second. */
+const sound = new Set<string>();
+
+/** A context skips whatever is no certificate, and would trust nothing, or less than the file says. */
+function assertCertificates(text: string): void {
+  if (sound.has(text)) return;
+  const blocks = text.split(/(?=-----BEGIN )/).filter((block) => /^-----BEGIN .*CERT/.test(block));
+  // Without a block the error is that of the text.
+  const parsed = (blocks.length === 0 ? [text] : blocks).map((block) => new X509Certificate(block));
+  if (parsed.length > 0) sound.add(text);
 }
 
 function tlsOf(
   host: string,
   mode: string,
   verify: boolean | undefined,
-  files: Readonly<Record<'ca' | 'cert' | 'key', string | null>>,
+  root: string | undefined,
+  files: Files,
 ): ConnectionOptions {
-  // `system` names the authorities of the machine, which are Node's default.
-  const ca = files.ca === 'system' ? undefined : readFile('sslrootcert', files.ca);
-  const cert = readFile('sslcert', files.cert);
-  const key = readFile('sslkey', files.key);
   // libpq: `require` with an authority's file is `verify-ca`, which checks the issuer, not the host name.
-  const checksName = verify ?? (mode === 'verify-full' || files.ca === 'system');
-  const checks = verify ?? (mode.startsWith('verify-') || files.ca !== null);
+  const checksName = verify ?? (mode === 'verify-full' || root === 'system');
+  const checks = verify ?? (mode.startsWith('verify-') || root !== undefined);
+  const { sslrootcert: ca, sslcert: cert, sslkey: key } = files;
   return {
     rejectUnauthorized: checks,
     // Named here because postgres.js forgets the host where it is an IP address, and Node then checks "localhost".
@@ -162,44 +235,4 @@ function tlsOf(
     ...(cert === undefined ? {} : { cert }),
     ...(key === undefined ? {} : { key }),
   };
-}
-
-const certificateCodes = new Set([
-  'DEPTH_ZERO_SELF_SIGNED_CERT',
-  'SELF_SIGNED_CERT_IN_CHAIN',
-  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
-  'UNABLE_TO_GET_ISSUER_CERT',
-  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
-  'CERT_HAS_EXPIRED',
-  'CERT_NOT_YET_VALID',
-  'CERT_UNTRUSTED',
-  'ERR_TLS_CERT_ALTNAME_INVALID',
-]);
-const noTls = /secure TLS connection was established|does not support SSL|wrong version number/;
-
-/** Explains a connection error that is caused by TLS; returns any other error unchanged. */
-export function explainTls(error: unknown, service: 'Postgres' | 'Redis'): unknown {
-  const variable = service === 'Postgres' ? 'DATABASE_TLS_VERIFY' : 'REDIS_TLS_VERIFY';
-  if (error instanceof PurserError) return error;
-  if (certificateCodes.has(codeOf(error))) {
-    return new PurserError(
-      'certificate_refused',
-      `the certificate of ${service} is not trusted (${messageOf(error)}). Name its authority in ` +
-        `NODE_EXTRA_CA_CERTS, or accept it unchecked, still encrypted, with ${variable}=false`,
-      { cause: error, exitCode: exitCodes.unavailable },
-    );
-  }
-  if (noTls.test(messageOf(error))) {
-    const plain =
-      service === 'Postgres'
-        ? `unset ${variable} and drop sslmode from the URL`
-        : `unset ${variable} and use a redis:// URL`;
-    return new PurserError(
-      'tls_unavailable',
-      `${service} was asked for TLS and did not answer in TLS (${messageOf(error)}). ` +
-        `If it offers none, ${plain}`,
-      { cause: error, exitCode: exitCodes.unavailable },
-    );
-  }
-  return error;
 }

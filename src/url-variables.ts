@@ -2,6 +2,8 @@
 import { z } from 'zod';
 import { messageOf } from './errors.ts';
 import { postgresAddress } from './tls.ts';
+import { authorityOf, isPort, parametersOf, parameterText, partFault } from './url-text.ts';
+import { portFault, urlTextFault } from './url-text.ts';
 
 /** Honours and refuses what the drivers' connections do. */
 export const postgresUrl = z.string().superRefine((text, context) => {
@@ -17,48 +19,59 @@ export const redisUrl = z.string().superRefine((text, context) => {
   const fault = redisFault(text);
   if (fault !== undefined) context.addIssue(fault);
 });
-/** The base of the requests to a provider: a path is appended, and fetch sends no credentials of a URL. */
-export const baseUrl = z.string().superRefine((text, context) => {
-  const fault = baseFault(text);
-  if (fault !== undefined) context.addIssue(fault);
-});
+/**
+ * The base of the requests to a provider: the path of an operation is appended, and fetch sends no credentials of a
+ * URL. `models`: also what precedes the name of a model is appended.
+ */
+export const baseUrl = (appended: 'operation' | 'models' = 'operation') =>
+  z.string().superRefine((text, context) => {
+    const fault = baseFault(text, appended);
+    if (fault !== undefined) context.addIssue(fault);
+  });
 
 function redisFault(text: string): string | undefined {
-  if (text !== text.trim() || !isUrl(text, ['redis:', 'rediss:'])) return 'is not a Redis URL';
-  const { hostname, pathname, username, password, searchParams, hash } = new URL(text);
-  if (hostname === '') return 'names no host; sockets are not supported';
-  if (!/^\/?$|^\/\d{1,5}$/.test(pathname)) return 'has a path that is not the number of a database';
-  if (!isEncoded(username) || !isEncoded(password)) {
-    return 'has a % that is not followed by two hexadecimal digits; write % as %25';
-  }
-  if (hash !== '') return 'has a fragment; write # as %23';
-  const unknown = [...searchParams].find(
-    ([name, value]) => name !== 'family' || !/^[046]$/.test(value),
-  );
-  return unknown === undefined
-    ? undefined
-    : `has the parameter ${unknown[0]}, which is not supported; only family=4 and family=6 are`;
+  const fault = urlTextFault(text);
+  if (fault !== undefined) return fault;
+  const parts = /^rediss?:/i.test(text) ? authorityOf(text) : undefined;
+  if (parts === undefined) return 'is not a Redis URL such as redis://user:password@host:6379';
+  const { login = '', host, port = '', rest } = parts;
+  if (host === '') return 'names no host; sockets are not supported';
+  if (host.includes(','))
+    return 'names several hosts, which are not supported; name the primary or a proxy';
+  if (port !== '' && !isPort(port)) return portFault;
+  if (!URL.canParse(text)) return 'is not a Redis URL such as redis://user:password@host:6379';
+  if (host.includes('%')) return 'has a % in its host; sockets are not supported';
+  const loginFault = partFault(login);
+  if (loginFault !== undefined) return loginFault;
+  if (text.includes('#')) return 'has a fragment; write # as %23';
+  if (!/^(?:\/\d{0,5})?(?:\?|$)/.test(rest))
+    return 'has a path that is not the number of a database';
+  const given = parametersOf(rest);
+  const unknown = given.find(([name, value]) => name !== 'family' || !/^[046]$/.test(value));
+  if (unknown === undefined) return undefined;
+  const names = given.map(([name]) => name);
+  return `has ${parameterText(...unknown, names)}, which is not supported; only family=4 and family=6 are`;
 }
 
-function baseFault(text: string): string | undefined {
-  if (text !== text.trim() || !isUrl(text, ['http:', 'https:'])) return 'is not an http(s) URL';
-  const { username, password } = new URL(text);
-  if (username !== '' || password !== '') {
+/** Paths of requests, which belong to no base. */
+const operation = /\/(?:completions|messages|responses|embeddings)\/*$|:\w*generateContent\/*$/i;
+
+function baseFault(text: string, appended: 'operation' | 'models'): string | undefined {
+  const fault = urlTextFault(text);
+  if (fault !== undefined) return fault;
+  // A parser would take http:host, http:/host and http:\\host for the same.
+  const parts = /^https?:/i.test(text) && !text.includes('\\') ? authorityOf(text) : undefined;
+  if (parts === undefined || parts.host === '') return 'is not an http(s) URL';
+  if (parts.port !== undefined && parts.port !== '' && !isPort(parts.port)) return portFault;
+  if (!URL.canParse(text)) return 'is not an http(s) URL';
+  if (parts.login !== undefined) {
     return 'contains a user or password, which no request would carry; put a key into the variable for it';
   }
-  return /[?#]/.test(text) ? 'has a query or fragment, but a path is appended to it' : undefined;
-}
-
-/** Also percent-encoded octets that are not UTF-8 cannot be decoded. */
-function isEncoded(text: string): boolean {
-  try {
-    decodeURIComponent(text);
-    return true;
-  } catch {
-    return false;
+  if (/[?#]/.test(text)) return 'has a query or fragment, but a path is appended to it';
+  const pathFault = partFault(parts.rest);
+  if (pathFault !== undefined) return pathFault;
+  if (operation.test(text) || (appended === 'models' && /\/models(?:\/[^/]*)?\/*$/i.test(text))) {
+    return 'ends in the path of a request, which is appended to it; give the part before that path';
   }
-}
-
-function isUrl(text: string, protocols: readonly string[]): boolean {
-  return URL.canParse(text) && protocols.includes(new URL(text).protocol);
+  return undefined;
 }

@@ -18,10 +18,21 @@ export const salt = z
   .string()
   .refine((text) => /^[A-Za-z0-9+/]{43}=$/.test(text), { error: 'is not 32 bytes in base64' });
 
-/** Keys and names that are sent in a header: others would fail with the first request, or be sent changed. */
-export const headerText = z.string().refine((text) => /^[!-~]([ -~]*[!-~])?$/.test(text), {
+/** Names that are sent in a header: others would fail with the first request, or be sent changed. */
+const headerText = z.string().refine((text) => /^[!-~]([ -~]*[!-~])?$/.test(text), {
   error: 'must be printable ASCII text without blanks at its ends',
 });
+/** A provider's key, which a header carries behind `Bearer` or as it is. */
+export const apiKey = z.string().superRefine((text, context) => {
+  if (/^bearer\b/i.test(text)) {
+    context.addIssue('begins with Bearer, which is added to it; give the key alone');
+  } else if (!/^[!-~]+$/.test(text)) {
+    context.addIssue('must be printable ASCII text without blanks');
+  } else if (/^["']|["']$/.test(text)) {
+    context.addIssue('has a quote at an end; remove it');
+  }
+});
+
 const nameText = (kind: NameKind) =>
   headerText.superRefine((text, context) => {
     const fault = nameFault(kind, text);

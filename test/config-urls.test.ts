@@ -17,6 +17,7 @@ it.each([
   'postgres:///purser?host=/run/postgresql&user=app',
   'postgres://user@[::1]:5432/purser',
   'postgres:///?host=db&dbname=purser',
+  'postgres://user:password@/purser?host=/run/postgresql&port=5433',
 ])('accepts DATABASE_URL=%s, as the connections do', (text) => {
   expect(loadConfig({ DATABASE_URL: text }).DATABASE_URL).toBe(text);
 });
@@ -41,11 +42,26 @@ it.each([
   ['redis:///var/run/redis.sock', 'names no host'],
   ['redis://us%ZZer:password@127.0.0.1', 'has a % that is not followed by two hexadecimal digits'],
   ['redis://user:pass%word@127.0.0.1', 'has a % that is not followed by two hexadecimal digits'],
-  ['redis:127.0.0.1:6379', 'names no host'],
-  [' redis://127.0.0.1', 'is not a Redis URL'],
-  ['redis://127.0.0.1:99999', 'is not a Redis URL'],
+  ['redis:127.0.0.1:6379', 'is not a Redis URL'],
+  [' redis://127.0.0.1', 'has a blank at its start or end'],
+  ['redis://127.0.0.1:99999', 'has a port that is not a whole number'],
+  ['redis://127.0.0.1:0', 'has a port that is not a whole number'],
+  ['redis://127.0.0.1:0x1', 'has a port that is not a whole number'],
+  ['redis://127.0.0.1:63 79', 'has a port that is not a whole number'],
+  ['redis:/127.0.0.1', 'is not a Redis URL'],
+  ['redis://one,two', 'names several hosts'],
+  ['redis://%2Fvar%2Frun%2Fredis.sock', 'has a % in its host'],
+  ['redis://127.0.0.1/0\n', 'has a control character'],
+  ['redis://us\u0000er@127.0.0.1', 'has a control character'],
+  ['redis://:pass%00word@127.0.0.1', 'has an encoded control character'],
+  ['redis://:1/x@127.0.0.1', 'has a / ? or # before an @'],
+  ['redis://:1?x@127.0.0.1', 'has a / ? or # before an @'],
+  ['redis://:1#x@127.0.0.1', 'has a / ? or # before an @'],
+  ['redis://127.0.0.1?password=a&b', 'has a parameter whose name is not shown'],
+  ['redis://127.0.0.1?a.b=1', 'has a parameter whose name is not shown'],
   ['redis+sentinel://127.0.0.1', 'is not a Redis URL'],
   ['redis://127.0.0.1/0#x', 'has a fragment'],
+  ['redis://127.0.0.1#', 'has a fragment'],
   // The client would take each of these as one of its options, and the queues would not work, or work otherwise.
   ['redis://127.0.0.1?keyPrefix=x', 'has the parameter keyPrefix'],
   ['redis://127.0.0.1?db=3', 'has the parameter db'],
@@ -74,18 +90,66 @@ describe.each(['OPENAI_BASE_URL', 'ANTHROPIC_BASE_URL', 'GOOGLE_BASE_URL'])('%s'
     ['https://host/v1?api-version=CANARY', 'has a query or fragment'],
     ['https://host/v1?', 'has a query or fragment'],
     ['https://host/v1#CANARY', 'has a query or fragment'],
-    [' https://host/v1', 'is not an http(s) URL'],
-    ['https://host/v1\n', 'is not an http(s) URL'],
+    ['https://us:12/CANARY@host/v1', 'has a / ? or # before an @'],
+    ['https://us:12?CANARY@host/v1', 'has a / ? or # before an @'],
+    [' https://host/v1', 'has a blank at its start or end'],
+    ['https://host/v1\n', 'has a control character'],
+    ['https://ho\tst/v1', 'has a control character'],
+    ['https://host/v1%00', 'has an encoded control character'],
+    ['https://host/v1%', 'has a % that is not followed'],
+    // A parser takes each of these for http://127.0.0.1/v1.
+    ['http:127.0.0.1/v1', 'is not an http(s) URL'],
+    ['http:/127.0.0.1/v1', 'is not an http(s) URL'],
+    ['http:///127.0.0.1/v1', 'is not an http(s) URL'],
+    ['http:\\\\127.0.0.1\\v1', 'is not an http(s) URL'],
+    ['http://', 'is not an http(s) URL'],
+    ['ftp://host/v1', 'is not an http(s) URL'],
+    ['http://host:0/v1', 'has a port that is not a whole number'],
+    ['http://host:99999/v1', 'has a port that is not a whole number'],
+    ['https://host/v1/chat/completions', 'ends in the path of a request'],
+    ['https://host/v1/chat/completions/', 'ends in the path of a request'],
+    ['https://host/v1/completions', 'ends in the path of a request'],
+    ['https://host/v1/messages', 'ends in the path of a request'],
+    ['https://host/v1/Responses', 'ends in the path of a request'],
+    ['https://host/v1/embeddings', 'ends in the path of a request'],
+    ['https://host/v1/models/m:generateContent', 'ends in the path of a request'],
+    ['https://host/v1/models/m:streamGenerateContent', 'ends in the path of a request'],
   ])('is refused as %j, to which no request could be sent', (text, fault) => {
     const { message } = faultsOf({ [name]: text });
     expect(message).toContain(`${name} ${fault}`);
     expect(message).not.toContain('CANARY');
   });
 
-  it.each(['http://127.0.0.1:11434/v1/', 'https://[::1]/v1', 'https://b\u00fccher.example/a%3Fb'])(
-    'is accepted as %s',
-    (text) => {
-      expect(loadConfig({ [name]: text })).toMatchObject({ [name]: text });
-    },
-  );
+  it.each([
+    'http://127.0.0.1:11434/v1/',
+    'https://host/my-messages',
+    'HTTP://host:/',
+    'https://[::1]/v1',
+    'https://b\u00fccher.example/a%3Fb',
+  ])('is accepted as %s', (text) => {
+    expect(loadConfig({ [name]: text })).toMatchObject({ [name]: text });
+  });
+});
+
+it('GOOGLE_BASE_URL has no /models at its end; it may be the base of another protocol', () => {
+  for (const text of [
+    'https://host/v1beta/models',
+    'https://host/v1beta/models/gemini-2.5-flash/',
+  ]) {
+    expect(faultsOf({ GOOGLE_BASE_URL: text }).message).toContain('ends in the path of a request');
+  }
+  const azure = 'https://host/models';
+  expect(loadConfig({ OPENAI_BASE_URL: azure }).OPENAI_BASE_URL).toBe(azure);
+});
+
+it.each(['OPENAI_API_KEY', 'ANTHROPIC_API_KEY', 'GOOGLE_API_KEY'])('%s is a key alone', (name) => {
+  const fault = (value: string) => faultsOf({ [name]: value }).message;
+  for (const value of ['Bearer CANARY', 'bearer  CANARY', 'Bearer:CANARY']) {
+    expect(fault(value)).toContain(`${name} begins with Bearer, which is added to it`);
+    expect(fault(value)).not.toContain('CANARY');
+  }
+  expect(fault('sk CANARY')).toContain(`${name} must be printable ASCII text without blanks`);
+  expect(fault('"CANARY"')).toContain(`${name} has a quote at an end`);
+  expect(fault('sk CANARY')).not.toContain('CANARY');
+  expect(loadConfig({ [name]: 'bearertoken-1=' })).toMatchObject({ [name]: 'bearertoken-1=' });
 });

@@ -17,6 +17,17 @@ const honoured: readonly (readonly [string, object])[] = [
   ['postgres://u:p@%2Frun/d?sslmode=require', { ...at, host: '/run', tls: false }],
   ['postgres:///d?host=/run&user=u&password=p', { ...at, host: '/run' }],
   ['postgres:///?host=h&port=6543&user=u&password=p&dbname=d', { ...at, port: 6543 }],
+  // libpq's form of a socket, and the one that cloud providers print.
+  ['postgres://u:p@/d?host=/run&port=6543', { ...at, host: '/run', port: 6543 }],
+  ['postgres://u:p@:6543/d?host=/run', { ...at, host: '/run', port: 6543 }],
+  ['postgres://u:p@h:/d', at],
+  ['POSTGRES://u:p@h:05432/d?port=06543', { ...at, port: 6543 }],
+  ['postgres://u:p@h?dbname=d', at],
+  ['postgres://u:a+b@h/d', { ...at, password: 'a+b' }],
+  ['postgres://u@h/d?password=a+b', { ...at, password: 'a+b' }],
+  ['postgres://u@h/d?password=a/b?c:d', { ...at, password: 'a/b?c:d' }],
+  ['postgres://u:a:b,c@h/d', { ...at, password: 'a:b,c' }],
+  ['postgres://u:a@b@h/d', { ...at, password: 'a@b' }],
   [
     'postgres://u%40x:p%2F%3A%25@h/d%20e',
     { ...at, user: 'u@x', password: 'p/:%', database: 'd e' },
@@ -67,6 +78,49 @@ const refused: readonly (readonly [string, RegExp])[] = [
   ['postgres://u:%zz@h/d', /%25/],
   ['mysql://u:p@h/d', /not a URL such as/],
   ['h:5432/d', /not a URL such as/],
+  // A parser would cut the first letter of the name.
+  ['postgres:d', /not a URL such as/],
+  ['postgres:/h/d', /not a URL such as/],
+  ['postgres://u:p@h x/d', /not a URL such as/],
+  ['postgres://u:p@[::zz]/d', /not a URL such as/],
+  ['postgres://u:p@/d', /names no host/],
+  ['postgres://:5432/d', /names no host/],
+  ['postgres://u:p@h/d#x', /fragment; write # as %23/],
+  ['postgres://u:p@h/d#', /fragment; write # as %23/],
+  ...['0', '65536', '99999', '-5', '5432.5', '0x1538', 'abc', '%20', '5432,5433', '1e3'].flatMap(
+    (port) =>
+      [
+        [url(`port=${port}`), /port that is not a whole number from 1 to 65535/],
+        [`postgres://u:p@/d?host=/run&port=${port}`, /whole number from 1 to 65535/],
+        [`postgres://u:p@h:${port}/d`, /whole number from 1 to 65535|several hosts/],
+        // The parameter would win.
+        [`postgres://u:p@h:${port}/d?port=5432`, /whole number from 1 to 65535|several hosts/],
+      ] as const,
+  ),
+  // Each would be replaced by a default: this machine, the user of the process, another port.
+  ...['host', 'port', 'user', 'password', 'dbname', 'sslrootcert', 'sslcert', 'sslkey'].map(
+    (name) => [url(`${name}=`), new RegExp(`the parameter ${name} is empty`)] as const,
+  ),
+  ['postgres://u:p@h/d?host', /the parameter host is empty/],
+  ['postgres://u:p@h/d%00', /encoded control character/],
+  ['postgres://u%00:p@h/d', /encoded control character/],
+  ['postgres://u:p%0A@h/d', /encoded control character/],
+  ['postgres://u:p@h%7F/d', /encoded control character/],
+  [url('host=%00'), /encoded control character/],
+  [url('application_name=a%1Fb'), /encoded control character/],
+  [url('password=%ZZ'), /write % as %25/],
+  [url('password=%FF'), /write % as %25/],
+  ['postgres://u:p@h/d\n', /has a control character, such as a line feed/],
+  ['postgres://u:p\t@h/d', /has a control character/],
+  [' postgres://u:p@h/d', /blank at its start or end/],
+  ['postgres://u:p@h/d ', /blank at its start or end/],
+  [url('ssl=constructor'), /ssl is none of/],
+  ['postgres://u:1/x@h/d', /percent-encoded \(\/ as %2F, \? as %3F, # as %23\)/],
+  ['postgres://u:1?x@h/d', /percent-encoded/],
+  ['postgres://u:1#x@h/d', /percent-encoded/],
+  ['postgres://h/d?user=u@x', /an @ behind the host too \(as %40\)/],
+  [url('password=a&b'), /name is not shown.*%26/],
+  [url('a.b=c'), /name is not shown/],
 ];
 
 it.each(honoured)('%s is honoured', (text, address) => {

@@ -3,9 +3,8 @@
  * tenancy (L1, L2, L3) is determined here.
  */
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
-import { isLoginFault } from '../login-faults.ts';
+import { explainTls, isLoginFault } from '../connection-faults.ts';
 import { redactUrls } from '../log.ts';
-import { explainTls } from '../tls.ts';
 import { connect } from './connect.ts';
 import type { Sql } from './connect.ts';
 import { isStoreUnavailable } from './store-errors.ts';
@@ -200,8 +199,9 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
         await assertTenantLogin(sql, found.identity);
         await assertSessionSettings(sql, superuserSettings);
       });
-    } catch (error) {
+    } catch (thrown) {
       await close();
+      const error = explainTls(thrown, 'Postgres');
       const cause = error instanceof PurserError ? (error.cause ?? error) : error;
       const isRefused = isLoginFault(cause);
       if (!isRefused && (error instanceof PurserError || isStoreUnavailable(error))) throw error;

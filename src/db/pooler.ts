@@ -2,6 +2,7 @@
  * Detects a pooler such as PgBouncer between this process and Postgres, and whether it assigns server connections
  * per session or per transaction.
  */
+import { explainTls } from '../connection-faults.ts';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { connect } from './connect.ts';
 import type { ConnectOptions, Sql } from './connect.ts';
@@ -75,7 +76,7 @@ export async function openWithSettings(open: (settings: SettingsToSend) => Sql):
       await sql.end({ timeout: 0 });
       const message = messageOf(error);
       const found = attempts.find(({ refusal }) => refusal.test(message));
-      if (found === undefined) throw error;
+      if (found === undefined) throw explainTls(error, 'Postgres');
       for (const { refusal } of attempts.slice(0, attempts.indexOf(found) + 1))
         refused.add(refusal);
     }

@@ -57,9 +57,7 @@ function baseUrlOf(protocol: Protocol, config: ProviderConfig): string {
   const { baseUrlVariable, defaultBaseUrl, defaultPath = '' } = protocol;
   const given = config.baseUrl ?? defaultBaseUrl;
   if (!URL.canParse(given)) {
-    throw new UsageError(
-      `${baseUrlVariable} "${given}" is not a URL; write it like ${defaultBaseUrl}`,
-    );
+    throw new UsageError(`${baseUrlVariable} is not a URL; write it like ${defaultBaseUrl}`);
   }
   const withoutSlash = given.replace(/\/+$/, '');
   return new URL(given).pathname === '/' ? `${withoutSlash}${defaultPath}` : withoutSlash;

@@ -17,7 +17,7 @@ import { openUserMark } from './user-mark.ts';
 import type { UserMark } from './user-mark.ts';
 import { waitingPool } from './waiting-pool.ts';
 import { startupOptions } from '../session-settings.ts';
-import { explainTls, postgresAddress } from '../tls.ts';
+import { postgresAddress } from '../tls.ts';
 import { defaultJobOptions, queueSession, workerDefaults } from './bullmq-options.ts';
 import { readEvictionPolicy } from './eviction-policy.ts';
 import { listDamagedKeys } from './key-types.ts';
@@ -111,7 +111,9 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
     options.workers > 0 ? new Redis(url, { ...common, maxRetriesPerRequest: null }) : undefined;
   const clients = consumer === undefined ? [producer] : [producer, consumer];
   for (const client of clients) {
-    client.on('error', (error) => log.warn({ error: explainConnection(error) }, 'redis_error'));
+    client.on('error', (error) =>
+      log.warn({ error: explainConnection(error, client) }, 'redis_error'),
+    );
   }
   const prefix = `purser:${options.fleetId.slice(0, 8)}`;
   const ping = () => producer.ping();
@@ -185,11 +187,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
   pool.on('error', (error) => log.warn({ error }, 'queue_database_error'));
   // BullMQ does not listen for errors of a client that it has checked out: one would end the process.
   pool.on('connect', (client) => client.on('error', () => {}));
-  const ping = async (): Promise<void> => {
-    await pingPool(pool, commandTimeoutMs).catch((error: unknown) => {
-      throw explainTls(error, 'Postgres');
-    });
-  };
+  const ping = () => pingPool(pool, commandTimeoutMs);
   const classes = withBackend(createPostgresBackend);
   const queueConnection = { connection: asConnection(waitingPool(pool, commandTimeoutMs)) };
   const workerConnection = { connection: asConnection(waitingPool(pool)) };

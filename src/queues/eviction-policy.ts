@@ -4,6 +4,7 @@ import { explainConnection } from './first-connection.ts';
 /** The part of a Redis client that is used. */
 interface Client {
   readonly status: string;
+  readonly options: { readonly tls?: unknown };
   once(event: 'ready', listener: () => void): unknown;
   once(event: 'error', listener: (error: Error) => void): unknown;
   info(section: 'memory'): Promise<string>;
@@ -14,7 +15,7 @@ export async function readEvictionPolicy(client: Client): Promise<string | undef
   await new Promise<void>((resolve, reject) => {
     if (client.status === 'ready') resolve();
     client.once('ready', resolve);
-    client.once('error', (error) => reject(explainConnection(error)));
+    client.once('error', (error) => reject(explainConnection(error, client)));
   });
   return /maxmemory_policy:(\S+)/.exec(await client.info('memory'))?.[1];
 }

@@ -1,8 +1,7 @@
 /** Waiting for the first connection to a queue store, which a role also starts without; only a refused login or database ends it. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { exitCodes, PurserError } from '../errors.ts';
-import { isLoginFault } from '../login-faults.ts';
-import { explainTls } from '../tls.ts';
+import { codeOf, exitCodes, PurserError } from '../errors.ts';
+import { explainTls, isLoginFault, tlsUnavailable } from '../connection-faults.ts';
 
 const isFinal = (error: unknown): boolean =>
   isLoginFault(error) || (error instanceof PurserError && error.code === 'queue_database_missing');
@@ -10,15 +9,22 @@ const isFinal = (error: unknown): boolean =>
 /** The part of a Redis client that is used here. */
 interface Client {
   readonly status: string;
+  readonly options: { readonly tls?: unknown };
   once(event: 'ready', listener: () => void): unknown;
   on(event: 'error', listener: (error: Error) => void): unknown;
   off(event: 'ready' | 'error', listener: (error: Error) => void): unknown;
 }
 
-/** The client would go on in database 0, which is another fleet's. */
-export function explainConnection(error: Error): unknown {
+/**
+ * A database that is not there: the client would go on in database 0, which is another fleet's. A handshake that has no
+ * answer: a Redis without TLS waits for the end of a command.
+ */
+export function explainConnection(error: Error, client: Pick<Client, 'options'>): unknown {
   if (!error.message.startsWith('ERR DB index is out of range')) {
-    return explainTls(error, 'Redis');
+    const inTls = client.options.tls !== undefined;
+    return inTls && codeOf(error) === 'ETIMEDOUT'
+      ? tlsUnavailable(error, 'Redis')
+      : explainTls(error, 'Redis');
   }
   return new PurserError(
     'queue_database_missing',
@@ -32,7 +38,7 @@ export async function untilReady(client: Client): Promise<void> {
   if (client.status === 'ready') return;
   await new Promise<void>((resolve, reject) => {
     const refused = (error: Error): void => {
-      const explained = explainConnection(error);
+      const explained = explainConnection(error, client);
       if (!isFinal(explained)) return;
       client.off('error', refused);
       reject(explained);

@@ -1,4 +1,5 @@
 /** Write probes of the queue store: a store that answers reads may refuse writes. */
+import { explainTls } from '../connection-faults.ts';
 import { codeOf, messageOf, PurserError } from '../errors.ts';
 
 const writeEveryMs = 1_000;
@@ -35,7 +36,9 @@ interface PingedPool {
 
 /** After the limit the connection is closed: a half-open one must not keep its place in the pool. */
 export async function pingPool(pool: PingedPool, limitMs: number): Promise<void> {
-  await pool.query({ text: 'select 1', query_timeout: limitMs });
+  await pool.query({ text: 'select 1', query_timeout: limitMs }).catch((error: unknown) => {
+    throw explainTls(error, 'Postgres');
+  });
 }
 
 /** The part of a pg.Pool that a probe uses. */

@@ -207,6 +207,21 @@ describe('the commands, against a Postgres with a self-signed certificate', () =
     expect(refused.code).toBe(69);
   });
 
+  it.each([
+    ['migrate', 'status'],
+    ['doctor', '--checklist'],
+    ['tenants', 'list'],
+  ])('%s %s says what is wrong with TLS, too', async (...args) => {
+    const command = (url: string) => runCli(args, { env: { DATABASE_URL: url } });
+    const refused = await command(`${server.url}?sslmode=verify-full`);
+    expect(refused.stderr).toMatch(/Postgres is not trusted.*DATABASE_TLS_VERIFY=false/);
+    const plain = await emptyDatabase();
+    const none = await command(`${plain.url}?sslmode=require`);
+    await plain.close();
+    expect(none.stderr).toMatch(/Postgres was asked for TLS and did not answer in TLS.*sslmode/);
+    expect([refused.code, none.code]).toEqual([69, 69]);
+  });
+
   it('migrate up accepts it with =false, and with =true once its authority is known', async () => {
     expect(await run({ DATABASE_TLS_VERIFY: 'false' })).toMatchObject({ code: 0 });
     const known = { DATABASE_TLS_VERIFY: 'true', NODE_EXTRA_CA_CERTS: certificate.certificate };
@@ -220,7 +235,7 @@ it('names the parameter whose file cannot be read, with exit code 78', async () 
   expect([code, stderr]).toEqual([
     78,
     expect.stringContaining(
-      "DATABASE_URL cannot be used: sslrootcert in the database's URL cannot be read: ENOENT",
+      "DATABASE_URL cannot be used: the database's URL: sslrootcert cannot be read: ENOENT",
     ),
   ]);
 });

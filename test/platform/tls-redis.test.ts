@@ -77,6 +77,20 @@ describeOnRedis('TLS to a Redis with a self-signed certificate that accepts only
     expect(await read(plain(), undefined)).not.toHaveProperty('policy');
   });
 
+  it('a Redis without TLS is named as such, where it waits for the end of a command', async () => {
+    const bare = await startRedis();
+    const { error, logged } = await read(bare.url.replace('redis:', 'rediss:'), undefined);
+    const byVariable = await read(bare.url, true);
+    await bare.stop();
+    for (const seen of [error, byVariable.error]) {
+      expect(seen).toMatchObject({
+        code: 'tls_unavailable',
+        message: expect.stringMatching(/Redis was asked for TLS.*use a redis:\/\/ URL/),
+      });
+    }
+    expect(logged.join('')).toContain('Redis was asked for TLS');
+  }, 60_000);
+
   it('closing during a handshake throws no uncaught error', async () => {
     const uncaught: unknown[] = [];
     const note = (error: unknown) => uncaught.push(error);

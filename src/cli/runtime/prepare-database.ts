@@ -18,6 +18,7 @@ import { loadBuiltins } from '../../handlers/index.ts';
 import { toJobType } from '../../handlers/job-types.ts';
 import { registerJobTypes } from '../../jobs/registration.ts';
 import { migrateQueueTables } from '../../queues/backend.ts';
+import { postgresAddress } from '../../tls.ts';
 import { addMissingSchedules, defaultSchedules } from '../../schedules/defaults.ts';
 
 export interface PrepareOptions extends Omit<MigrateOptions, 'folder'> {
@@ -72,7 +73,6 @@ export function prepareOptionsOf(config: Config, url: string): PrepareOptions {
     url: config.DATABASE_DIRECT_URL ?? url,
     tlsVerify: config.DATABASE_TLS_VERIFY,
     finops: config.PURSER_BUILTINS,
-    tenantLogin:
-      tenantUrl === undefined ? undefined : decodeURIComponent(new URL(tenantUrl).username),
+    tenantLogin: tenantUrl === undefined ? undefined : postgresAddress(tenantUrl, undefined).user,
   };
 }

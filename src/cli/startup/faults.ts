@@ -5,7 +5,7 @@
  */
 import { codeOf, exitCodes, messageOf, PurserError } from '../../errors.ts';
 import { redactUrls } from '../../log.ts';
-import { isLoginFault } from '../../login-faults.ts';
+import { isLoginFault } from '../../connection-faults.ts';
 import { isStoreUnavailable } from '../../db/store-errors.ts';
 
 export type FaultKind = 'transient' | 'login' | 'final';

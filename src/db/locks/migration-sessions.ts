@@ -3,7 +3,7 @@
  * first waits for. None may go through a pooler in transaction mode.
  */
 import { randomUUID } from 'node:crypto';
-import { explainTls } from '../../tls.ts';
+import { explainTls } from '../../connection-faults.ts';
 import { assertEncoding, assertSessionSettings } from '../check-settings.ts';
 import type { ConnectOptions, Sql } from '../connect.ts';
 import { detectPooler, directUrlRequired, openWithSettings, singleConnection } from '../pooler.ts';

@@ -8,7 +8,7 @@ import { runCli } from '../../support/process.ts';
 /** Values with which nothing could work. */
 const bad: Readonly<Record<string, readonly string[]>> = {
   ENVIRONMENT: ['prod'],
-  DATABASE_URL: ['purser', 'mysql://host/purser', 'postgres://host'],
+  DATABASE_URL: ['purser', 'mysql://host/purser', 'postgres://host', 'postgres:purser'],
   TENANT_DATABASE_URL: ['purser'],
   DATABASE_DIRECT_URL: ['purser'],
   DATABASE_TLS_VERIFY: ['yes'],
@@ -26,8 +26,8 @@ const bad: Readonly<Record<string, readonly string[]>> = {
   LLM_PROVIDER: ['abacus'],
   LLM_MODEL: ['a\nb', ' a'],
   LLM_TIMEOUT_SECONDS: ['0', '601'],
-  OPENAI_API_KEY: ['key\n', ' key', 'k\u00e9y'],
-  OPENAI_BASE_URL: ['localhost'],
+  OPENAI_API_KEY: ['key\n', ' key', 'k\u00e9y', 'Bearer key', 'k ey'],
+  OPENAI_BASE_URL: ['localhost', 'https://host/v1/chat/completions'],
   ANTHROPIC_API_KEY: ['key\n'],
   ANTHROPIC_BASE_URL: ['localhost'],
   GOOGLE_API_KEY: ['key\n'],

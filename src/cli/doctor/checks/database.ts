@@ -11,6 +11,7 @@ import { findUnprotectedTables } from '../../../db/tenancy-walk.ts';
 import { probeDatabaseWrite } from '../../../db/write-probe.ts';
 import { codeOf, messageOf, PurserError } from '../../../errors.ts';
 import { assertDirectUrl } from '../../runtime/database-options.ts';
+import { postgresAddress } from '../../../tls.ts';
 import { fail, ok, warn } from './finding.ts';
 import type { CheckResult } from './finding.ts';
 
@@ -81,7 +82,7 @@ export async function checkSettings(
   tenantUrl: string | undefined,
 ): Promise<CheckResult> {
   const tenantLogin =
-    tenantUrl === undefined ? undefined : decodeURIComponent(new URL(tenantUrl).username);
+    tenantUrl === undefined ? undefined : postgresAddress(tenantUrl, undefined).user;
   const found = await listChangedSettings(sql, tenantLogin);
   if (found.length === 0) return ok('no role or database setting that Purser depends on');
   const list = found.map(({ owner, setting }) => `${owner}: ${setting}`).join('; ');
