@@ -72,6 +72,11 @@ describeOnRedis('REDIS_URL', () => {
       level: 'fail',
       seen: expect.stringContaining('this Redis has no database of the number'),
     });
+    expect(await queues(redis.url.replace('redis://', 'redis://app:wrong@'))).toMatchObject({
+      level: 'fail',
+      seen: expect.stringMatching(/^REDIS_URL: the server refuses this login.*WRONGPASS/),
+      fix: expect.stringContaining('of REDIS_URL'),
+    });
     const closing = createServer((socket) => socket.destroy());
     await once(closing.listen(0, '127.0.0.1'), 'listening');
     const at = closing.address();

@@ -7,7 +7,8 @@ import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { wholeNumber } from '../terminal/parse.ts';
 import { prepareDatabase, prepareOptionsOf } from '../runtime/prepare-database.ts';
-import { assertDirectUrl, databaseUrl } from '../runtime/database-options.ts';
+import { assertDirectUrl, databaseUrl, directVariable } from '../runtime/database-options.ts';
+import { using } from '../runtime/unreachable.ts';
 import { formatTable } from '../terminal/table.ts';
 
 const pidsOf = (holders: readonly LockHolder[]): string =>
@@ -30,11 +31,12 @@ const waitOption = {
 async function up(invocation: Invocation): Promise<number> {
   const config = invocation.config();
   await assertDirectUrl(config, 'purser migrate');
-  const result = await prepareDatabase({
+  const options = {
     ...prepareOptionsOf(config, databaseUrl(config)),
-    onApplied: (name) => invocation.print(`applied ${name}`),
+    onApplied: (name: string) => invocation.print(`applied ${name}`),
     ...lockOptions(invocation),
-  });
+  };
+  const result = await using(directVariable(config), () => prepareDatabase(options));
   if (!result.usesRoles) {
     invocation.note(
       'warning: this login can neither create nor use the roles purser_system and purser_tenant: tenancy is at level L1\n' +
@@ -66,7 +68,8 @@ async function down(invocation: Invocation): Promise<number> {
   }
   await assertDirectUrl(config, 'purser migrate');
   const { url, tlsVerify } = prepareOptionsOf(config, databaseUrl(config));
-  const undone = await migrateDown(url, steps, { tlsVerify, ...lockOptions(invocation) });
+  const options = { tlsVerify, ...lockOptions(invocation) };
+  const undone = await using(directVariable(config), () => migrateDown(url, steps, options));
   for (const name of undone) invocation.print(`reverted ${name}`);
   if (undone.length === 0) invocation.print('nothing to revert');
   return exitCodes.ok;
@@ -76,9 +79,8 @@ async function status(invocation: Invocation): Promise<number> {
   const config = invocation.config();
   await assertDirectUrl(config, 'purser migrate');
   const { url, tlsVerify } = prepareOptionsOf(config, databaseUrl(config));
-  const sql = await openWithSettings(
-    singleConnection(url, { applicationName: 'purser migrate', tlsVerify }),
-  );
+  const single = singleConnection(url, { applicationName: 'purser migrate', tlsVerify });
+  const sql = await using(directVariable(config), () => openWithSettings(single));
   try {
     const migrations = await migrationStatus(sql);
     if (invocation.flag('json')) invocation.print(JSON.stringify(migrations));

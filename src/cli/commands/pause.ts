@@ -6,6 +6,7 @@ import type { Pause, PauseTarget } from '../../jobs/pauses.ts';
 import { createLogger, redactUrls } from '../../log.ts';
 import { liftQueueStops } from '../../queues/stops.ts';
 import type { QueueStop } from '../../queues/stops.ts';
+import { queueVariable } from '../runtime/database-options.ts';
 import { openQueues } from '../runtime/services.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
@@ -99,7 +100,7 @@ async function liftStops(
     if (error instanceof PurserError) throw error;
     throw new PurserError(
       'queue_not_read',
-      `no pause of ${name} is left, but its queue could not be read: ${redactUrls(messageOf(error))}; ` +
+      `no pause of ${name} is left, but its queue could not be read (${queueVariable(config)}: ${redactUrls(messageOf(error))}); ` +
         'run the command again when the queue store answers',
       { exitCode: exitCodes.unavailable, cause: error },
     );

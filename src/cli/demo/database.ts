@@ -4,7 +4,9 @@ import type { Config } from '../../config.ts';
 import { startEmbeddedPostgres } from '../../db/embedded/embedded.ts';
 import { UsageError } from '../../errors.ts';
 import type { Lifecycle } from '../../process/lifecycle.ts';
+import { directVariable } from '../runtime/database-options.ts';
 import { prepareDatabase, prepareOptionsOf } from '../runtime/prepare-database.ts';
+import { using } from '../runtime/unreachable.ts';
 import type { Invocation } from '../terminal/command.ts';
 
 export interface DemoRun {
@@ -24,7 +26,8 @@ export async function chooseDatabase({ invocation, config, lifecycle }: DemoRun)
   const dataDir = ownFolder === undefined ? config.PURSER_DATA_DIR : resolve(ownFolder);
   if (config.DATABASE_URL !== undefined && ownFolder === undefined) {
     invocation.note('using the database of DATABASE_URL');
-    await prepareDatabase(prepareOptionsOf(config, config.DATABASE_URL));
+    const options = prepareOptionsOf(config, config.DATABASE_URL);
+    await using(directVariable(config), () => prepareDatabase(options));
     return { ...config, PURSER_DATA_DIR: dataDir };
   }
   invocation.note('starting an embedded Postgres ...');

@@ -26,6 +26,14 @@ export function databaseUrl(config: Config): string {
   );
 }
 
+/** The variable with the address that goes through no pooler. */
+export const directVariable = (config: Config): string =>
+  config.DATABASE_DIRECT_URL === undefined ? 'DATABASE_URL' : 'DATABASE_DIRECT_URL';
+
+/** The variable with the address of the queue store. */
+export const queueVariable = (config: Config): string =>
+  config.REDIS_URL === undefined ? directVariable(config) : 'REDIS_URL';
+
 /** Throws like `databaseUrl`. */
 export function databaseOptions(config: Config, needs: ServiceNeeds): DatabaseOptions {
   return {

@@ -17,6 +17,7 @@ import { assertMigrated } from '../../db/migrate.ts';
 import { Lifecycle } from '../../process/lifecycle.ts';
 import { createLogger } from '../../log.ts';
 import { databaseOptions } from './database-options.ts';
+import { using } from './unreachable.ts';
 
 /** After the lock timeout of the sessions that have one. */
 const cancelAfterMs = operatorLockTimeoutMs + 1_000;
@@ -40,19 +41,19 @@ export async function withDatabase<T>(
   // Of this command only, so that it is told from others that run at the same time.
   const name = `cli ${randomBytes(4).toString('hex')}`;
   try {
-    const database = await openDatabase(
-      databaseOptions(config, {
-        name,
-        systemConnections: 2,
-        tenantConnections,
-        lockTimeoutMs: operatorLockTimeoutMs,
-      }),
-    );
-    lifecycle.opened('database', () => database.close());
-    await assertMigrated(database.system);
-    return await withLockWatch(database.leases, `purser ${name}`, () =>
-      fn({ database, lifecycle }),
-    );
+    return await using('DATABASE_URL', async () => {
+      const database = await openDatabase(
+        databaseOptions(config, {
+          name,
+          systemConnections: 2,
+          tenantConnections,
+          lockTimeoutMs: operatorLockTimeoutMs,
+        }),
+      );
+      lifecycle.opened('database', () => database.close());
+      await assertMigrated(database.system);
+      return withLockWatch(database.leases, `purser ${name}`, () => fn({ database, lifecycle }));
+    });
   } finally {
     await lifecycle.close();
   }

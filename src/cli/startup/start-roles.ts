@@ -7,7 +7,7 @@ import { operatorLockTimeoutMs } from '../../db/locks/holders.ts';
 import { registerJobTypes } from '../../jobs/registration.ts';
 import type { Logger } from '../../log.ts';
 import type { Lifecycle } from '../../process/lifecycle.ts';
-import { assertDirectUrl } from '../runtime/database-options.ts';
+import { assertDirectUrl, queueVariable } from '../runtime/database-options.ts';
 import { knownKeysOf, systemConnections } from '../runtime/roles.ts';
 import type { RoleContext } from '../runtime/roles.ts';
 import { openQueues, openServiceDatabase } from '../runtime/services.ts';
@@ -129,10 +129,4 @@ async function startWorkerSteps(
     context.database.once(signal, (sql) => worker.announceWorker(context, parts, sql)),
   );
   await step('start_worker', () => worker.startWorkerRole(context, parts));
-}
-
-/** The variable with the address of the queue store. */
-function queueVariable(config: Config): string {
-  if (config.REDIS_URL !== undefined) return 'REDIS_URL';
-  return config.DATABASE_DIRECT_URL === undefined ? 'DATABASE_URL' : 'DATABASE_DIRECT_URL';
 }

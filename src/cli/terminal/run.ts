@@ -1,36 +1,19 @@
 /** Finds and runs the command; turns an error into a readable line and an exit code. */
 import { codeOf, exitCodes, messageOf, PurserError } from '../../errors.ts';
 import { redactUrls } from '../../log.ts';
+import { asUnreachable } from '../runtime/unreachable.ts';
 import { allCommands, commandsOf } from '../commands.ts';
 import { commandHelp, overviewHelp } from './help.ts';
 import { ignoreClosedPipes, writeLine } from './output.ts';
 import { matchCommand, parseInvocation } from './parse.ts';
 import { version } from '../version.ts';
 
-const unavailableCodes = new Set([
-  'ECONNREFUSED',
-  'ECONNRESET',
-  'ENOTFOUND',
-  'ETIMEDOUT',
-  'EAI_AGAIN',
-  'CONNECT_TIMEOUT',
-  'CONNECTION_CLOSED',
-  'EHOSTUNREACH',
-  'ENETUNREACH',
-  '53300',
-  '57P01',
-  '57P03',
-  '28P01',
-  '28000',
-  '3D000',
-]);
-
 const insufficientPrivilege = '42501';
-const tooManyConnections = '53300';
 
 const printError = (line: string): void => writeLine(process.stderr, line);
 
-function report(error: unknown): number {
+function report(thrown: unknown): number {
+  const error = asUnreachable('DATABASE_URL or REDIS_URL', thrown);
   const code = codeOf(error);
   const message = messageOf(error) || code;
   // Configuration faults contain variable names and examples, never values.
@@ -38,15 +21,6 @@ function report(error: unknown): number {
   if (error instanceof PurserError) {
     printError(`purser: ${text}`);
     return error.exitCode;
-  }
-  if (unavailableCodes.has(code)) {
-    printError(`purser: cannot connect to a required service (${code}): ${text}`);
-    printError(
-      code === tooManyConnections
-        ? '  Run fewer processes, take a larger plan, or use a pooler; docs/deployment.md lists the connections of each process.'
-        : '  Check DATABASE_URL and REDIS_URL (address and login), and that the service is running.',
-    );
-    return exitCodes.unavailable;
   }
   if (code === insufficientPrivilege) {
     printError(`purser: the login of DATABASE_URL lacks a privilege: ${text} (${code})`);

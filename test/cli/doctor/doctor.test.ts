@@ -191,9 +191,12 @@ describe('exit codes', () => {
     );
     for (const { code, stdout, stderr } of runs) {
       expect([code, stdout]).toEqual([69, '']);
-      expect(stderr).toContain('Check DATABASE_URL');
-      expect(stderr).not.toMatch(/\n\s+at /);
+      expect(stderr).toContain('Check DATABASE_URL (');
+      expect(stderr).not.toMatch(/\n\s+at |REDIS_URL/);
     }
+    const [away, ...refused] = runs.map(({ stderr }) => stderr);
+    expect(away).toContain('that the service is running');
+    for (const stderr of refused) expect(stderr).toContain('(user, password and database)');
   });
 
   it('is 78 before migration, for commands and roles alike', async () => {

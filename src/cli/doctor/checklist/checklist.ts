@@ -7,6 +7,8 @@ import type { Config } from '../../../config.ts';
 import type { Sql } from '../../../db/connect.ts';
 import { operatorLockTimeoutMs } from '../../../db/locks/holders.ts';
 import { openWithSettings, singleConnection } from '../../../db/pooler.ts';
+import { directVariable } from '../../runtime/database-options.ts';
+import { using } from '../../runtime/unreachable.ts';
 import { withLockWatch } from '../../runtime/with-database.ts';
 import { configurationItems } from './configuration.ts';
 import { databaseItems } from './database.ts';
@@ -21,7 +23,7 @@ export async function readChecklist(config: Config): Promise<ChecklistItem[]> {
   if (url === undefined) return measureAll(config, undefined);
   const applicationName = `purser doctor ${randomBytes(4).toString('hex')}`;
   const single = singleConnection(url, { applicationName, tlsVerify: config.DATABASE_TLS_VERIFY });
-  const sql = await openWithSettings(single);
+  const sql = await using(directVariable(config), () => openWithSettings(single));
   const watcher = single({ allSettings: false });
   try {
     await sql`select set_config('lock_timeout', ${String(operatorLockTimeoutMs)}, false)`;

@@ -1,13 +1,16 @@
 /** Checks of the queue store, and of single queues in it. */
 import type { Config } from '../../../config.ts';
 import type { Database } from '../../../db/database.ts';
-import { PurserError } from '../../../errors.ts';
+import { isLoginFault } from '../../../connection-faults.ts';
+import { isStoreUnavailable } from '../../../db/store-errors.ts';
+import { messageOf, PurserError } from '../../../errors.ts';
 import { listJobTypes } from '../../../jobs/registration.ts';
-import { createLogger } from '../../../log.ts';
+import { createLogger, redactUrls } from '../../../log.ts';
 import { openQueueBackend } from '../../../queues/backend.ts';
 import type { QueueBackend } from '../../../queues/backend.ts';
 import { readQueueStops } from '../../../queues/stops.ts';
 import { createTransport } from '../../../queues/transport.ts';
+import { queueVariable } from '../../runtime/database-options.ts';
 import { assertOwnQueues } from '../../runtime/shared-queues.ts';
 import { fail, ok, warn } from './finding.ts';
 import type { CheckResult } from './finding.ts';
@@ -36,7 +39,8 @@ export async function checkQueues(config: Config, database: Database): Promise<C
     await assertOwnQueues({ backend, sql: database.system });
     return await checkStops(backend, database);
   } catch (error) {
-    if (!(error instanceof PurserError) || !error.code.startsWith('queue_store_')) throw error;
+    if (!(error instanceof PurserError)) return connectionFault(error, queueVariable(config));
+    if (!error.code.startsWith('queue_store_')) throw error;
     if (error.code === 'queue_store_shared') {
       return fail(error.message, 'on the copy: purser queues separate --yes; or another REDIS_URL');
     }
@@ -47,6 +51,22 @@ export async function checkQueues(config: Config, database: Database): Promise<C
   } finally {
     await backend.close();
   }
+}
+
+function connectionFault(error: unknown, variable: string): CheckResult {
+  const message = redactUrls(messageOf(error));
+  if (isLoginFault(error)) {
+    return fail(
+      `${variable}: the server refuses this login or database (${message})`,
+      `correct user, password and database of ${variable}`,
+    );
+  }
+  if (!isStoreUnavailable(error)) throw error;
+  return fail(
+    `the check lost its connection, or got none (${message})`,
+    `check the address in ${variable}, that the database and the queue store run and have connections to spare, and ` +
+      'run doctor again',
+  );
 }
 
 /** A queue that stands still fails; one with a limit warns. */

@@ -1,0 +1,31 @@
+/** A command whose login is refused makes one attempt, and names the variable that has the login. */
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { emptyDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { runCli } from '../../support/process.ts';
+
+let test: TestDatabase;
+beforeAll(async () => {
+  test = await emptyDatabase();
+});
+afterAll(() => test.close());
+
+it.each([
+  [['migrate', 'up']],
+  [['migrate', 'status']],
+  [['migrate', 'down', '--yes']],
+  [['doctor', '--checklist']],
+])('%j names DATABASE_URL, or DATABASE_DIRECT_URL where it uses that', async (args) => {
+  const wrong = test.url.replace(/:[^:@]+@/, ':wrong@');
+  const refused = async (env: Record<string, string>) => {
+    const { code, stderr } = await runCli(args, { env });
+    expect(code).toBe(69);
+    return stderr;
+  };
+  expect(await refused({ DATABASE_URL: wrong })).toContain(
+    'Check DATABASE_URL (user, password and database)',
+  );
+  expect(await refused({ DATABASE_URL: test.url, DATABASE_DIRECT_URL: wrong })).toContain(
+    'Check DATABASE_DIRECT_URL (user, password and database)',
+  );
+});
