@@ -13,6 +13,7 @@ import type { Pooler, SettingsToSend } from './pooler.ts';
 import { assertSessionSettings } from './check-settings.ts';
 import { superuserSettings } from '../session-settings.ts';
 import { assertTenantLogin, refuseTenantLogin } from './login-rights.ts';
+import { databaseUnavailable } from './guard/outage.ts';
 import { openTenantPool } from './tenant-pool.ts';
 import type { TenantAccess } from './tenant-pool.ts';
 import type { TenantPool } from './tenant.ts';
@@ -199,12 +200,21 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
         await assertTenantLogin(sql, found.identity);
         await assertSessionSettings(sql, superuserSettings);
       });
-    } catch (thrown) {
+    } catch (error) {
       await close();
-      const error = explainTls(thrown, 'Postgres');
-      const cause = error instanceof PurserError ? (error.cause ?? error) : error;
+      const thrown = error instanceof PurserError ? (error.cause ?? error) : error;
+      const cause = explainTls(thrown, 'Postgres');
+      if (cause instanceof PurserError) throw cause;
       const isRefused = isLoginFault(cause);
-      if (!isRefused && (error instanceof PurserError || isStoreUnavailable(error))) throw error;
+      if (!isRefused && isStoreUnavailable(cause)) {
+        // Another server than that of DATABASE_URL may stand behind it, such as a pooler.
+        throw databaseUnavailable(
+          `TENANT_DATABASE_URL: cannot connect (${redactUrls(messageOf(cause))}); check its address, and that the ` +
+            'service is running',
+          cause,
+        );
+      }
+      if (!isRefused && error instanceof PurserError) throw error;
       refuseTenantLogin(
         `its login cannot use this database as a tenant (${redactUrls(messageOf(cause))}); check it and run: purser migrate up`,
         cause,

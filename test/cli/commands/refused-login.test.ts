@@ -1,6 +1,7 @@
 /** A command whose login is refused makes one attempt, and names the variable that has the login. */
+import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { emptyDatabase } from '../../support/database.ts';
+import { emptyDatabase, freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
 import { runCli } from '../../support/process.ts';
 
@@ -28,4 +29,14 @@ it.each([
   expect(await refused({ DATABASE_URL: test.url, DATABASE_DIRECT_URL: wrong })).toContain(
     'Check DATABASE_DIRECT_URL (user, password and database)',
   );
+});
+
+it('ingest names TENANT_DATABASE_URL, where only its server is away', async () => {
+  const fleet = await freshDatabase();
+  const env = { DATABASE_URL: fleet.url, TENANT_DATABASE_URL: 'postgres://u:p@127.0.0.1:1/d' };
+  const file = fileURLToPath(new URL('refused-login.test.ts', import.meta.url));
+  const { code, stderr } = await runCli(['ingest', '--tenant', 't', '--file', file], { env });
+  await fleet.close();
+  expect(stderr).toMatch(/^purser: TENANT_DATABASE_URL: cannot connect \(.*ECONNREFUSED/);
+  expect(code).toBe(69);
 });
