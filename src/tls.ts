@@ -183,7 +183,7 @@ function readFiles(given: ReadonlyMap<string, string>): Files {
 }
 
 const needs: Readonly<Record<FileName, string>> = {
-  sslrootcert: 'certificates in PEM form',
+  sslrootcert: 'a list of certificates in PEM form',
   sslcert: 'a certificate in PEM form',
   sslkey: 'a private key in PEM form without a passphrase',
 };

@@ -19,6 +19,10 @@ const unavailableCodes = new Set([
   '57P03',
 ]);
 
+/** Of any code: a socket that is not there is ENOENT, one of another user EACCES. */
+const isFailedConnect = (error: unknown): boolean =>
+  error instanceof Error && 'syscall' in error && error.syscall === 'connect';
+
 function fixOf(error: unknown, variable: string): string {
   if (isLoginFault(error)) return `Check ${variable} (user, password and database).`;
   return codeOf(error) === tooManyConnections
@@ -29,9 +33,8 @@ function fixOf(error: unknown, variable: string): string {
 /** `cannot_connect` (exit 69) where the error says that a store could not be used; any other error unchanged. */
 export function asUnreachable(variable: string, error: unknown): unknown {
   const code = codeOf(error);
-  if (error instanceof PurserError || !(unavailableCodes.has(code) || isLoginFault(error))) {
-    return error;
-  }
+  const isMet = unavailableCodes.has(code) || isFailedConnect(error) || isLoginFault(error);
+  if (error instanceof PurserError || !isMet) return error;
   const text = redactUrls(messageOf(error) || code);
   return new PurserError(
     'cannot_connect',

@@ -31,6 +31,16 @@ it.each([
   );
 });
 
+it.each([[['migrate', 'status']], [['tenants', 'list']], [['doctor', '--checklist']]])(
+  '%j names DATABASE_URL, where the socket in it is not there',
+  async (args) => {
+    const env = { DATABASE_URL: 'postgres://user:pw@/purser?host=/nowhere&port=5599' };
+    const { code, stderr } = await runCli(args, { env });
+    expect(stderr).toMatch(/ENOENT .*\.s\.PGSQL\.5599\n {2}Check DATABASE_URL \(address/);
+    expect(code).toBe(69);
+  },
+);
+
 it('ingest names TENANT_DATABASE_URL, where only its server is away', async () => {
   const fleet = await freshDatabase();
   const env = { DATABASE_URL: fleet.url, TENANT_DATABASE_URL: 'postgres://u:p@127.0.0.1:1/d' };
