@@ -56,6 +56,29 @@ async function isGzip(path: string): Promise<boolean> {
   }
 }
 
+function damagedGzip(path: string, what: string, cause?: unknown): PurserError {
+  return fault('gzip_damaged', path, `the gzip file is damaged: ${what}; download it again`, cause);
+}
+
+/**
+ * Node's gunzip reports success at a zero byte behind a member and leaves the rest of the file unread; only zeros up to
+ * the end of the file are padding.
+ */
+async function checkEndOfGzip(path: string, consumedBytes: number): Promise<void> {
+  let at = consumedBytes;
+  const rest = createReadStream(path, { start: at, highWaterMark: readBytes });
+  for await (const chunk of rest as AsyncIterable<Buffer>) {
+    const data = chunk.findIndex((byte) => byte !== 0);
+    if (data !== -1) {
+      throw damagedGzip(
+        path,
+        `data follows at byte ${at + data}, behind bytes that are not a gzip member`,
+      );
+    }
+    at += chunk.length;
+  }
+}
+
 /**
  * The file's uncompressed bytes, read on demand. Throws PurserError `file_unreadable`, `gzip_truncated`, `gzip_damaged`,
  * `gzip_bomb` or `file_too_large`.
@@ -89,6 +112,7 @@ export async function* plainBytes(
       }
       yield chunk;
     }
+    if (gunzip !== undefined) await checkEndOfGzip(path, gunzip.bytesWritten);
   } catch (error) {
     if (error instanceof PurserError) throw error;
     const code = codeOf(error);
@@ -96,7 +120,7 @@ export async function* plainBytes(
       throw fault('gzip_truncated', path, 'the gzip file is truncated; download it again', error);
     }
     if (code.startsWith('Z_')) {
-      throw fault('gzip_damaged', path, `the gzip file is damaged: ${messageOf(error)}`, error);
+      throw damagedGzip(path, messageOf(error), error);
     }
     throw fault('file_unreadable', path, `cannot be read: ${messageOf(error)}`, error);
   } finally {
