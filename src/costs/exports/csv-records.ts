@@ -5,6 +5,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { PurserError } from '../../errors.ts';
+import { FieldTable, lineFeed, scan } from './csv-scan.ts';
 
 /** What is wrong with a record; `field` is the 0-based position, or null for the whole record. */
 interface RecordFault {
@@ -21,107 +22,28 @@ export interface CsvRecord {
    */
   readonly fields: readonly (string | null)[];
   readonly faults: readonly RecordFault[];
+  /** Lines of the file that the record spans; more than one where a quoted field holds line feeds. */
+  readonly lines: number;
   /** The record as it lies in the file, without its line end. Valid until the next batch. */
   readonly bytes: Buffer;
 }
 
 export interface CsvLimits {
-  /** A larger field is a fault of its record. Default 65,536. */
+  /** A larger field is a fault of its record. Default `defaultMaxFieldBytes`. */
   readonly maxFieldBytes?: number;
   /** A larger record ends the file: most likely a quote that never closes. Default 16 MiB. */
   readonly maxRecordBytes?: number;
 }
 
-const quote = 0x22;
-const comma = 0x2c;
-const lineFeed = 0x0a;
 const carriageReturn = 0x0d;
+export const defaultMaxFieldBytes = 65_536;
 const noFaults: readonly RecordFault[] = [];
-
-/** Result of one pass over the bytes of one record. */
-interface Scanned {
-  readonly next: number;
-  readonly newlines: number;
-  readonly unterminated: boolean;
-}
-
-/** Start, end and flags of each field of the last scanned record; reused, so that fields allocate nothing. */
-class FieldTable {
-  readonly starts: number[] = [];
-  readonly ends: number[] = [];
-  readonly quoted: boolean[] = [];
-  readonly escaped: boolean[] = [];
-  readonly broken: boolean[] = [];
-  count = 0;
-  ascii = true;
-
-  add(start: number, end: number, quoted: boolean, escaped: boolean, broken: boolean): void {
-    this.starts[this.count] = start;
-    this.ends[this.count] = end;
-    this.quoted[this.count] = quoted;
-    this.escaped[this.count] = escaped;
-    this.broken[this.count] = broken;
-    this.count += 1;
-  }
-}
-
-function scan(buffer: Buffer, from: number, atEnd: boolean, table: FieldTable): Scanned | null {
-  const length = buffer.length;
-  let at = from;
-  let newlines = 0;
-  let high = 0;
-  table.count = 0;
-  for (;;) {
-    let start = at;
-    let end = -1;
-    let quoted = false;
-    let escaped = false;
-    let broken = false;
-    if (at < length && buffer[at] === quote) {
-      quoted = true;
-      start = at + 1;
-      at = start;
-      for (; at < length; at += 1) {
-        const byte = buffer[at] ?? 0;
-        high |= byte;
-        if (byte === lineFeed) newlines += 1;
-        if (byte !== quote) continue;
-        if (buffer[at + 1] !== quote) break;
-        escaped = true;
-        at += 1;
-      }
-      if (at >= length) {
-        return atEnd ? { next: length, newlines, unterminated: true } : null;
-      }
-      end = at;
-      at += 1;
-    }
-    const tail = at;
-    let byte = -1;
-    for (; at < length; at += 1) {
-      byte = buffer[at] ?? 0;
-      if (byte === comma || byte === lineFeed) break;
-      high |= byte;
-    }
-    if (at >= length) {
-      if (!atEnd) return null;
-      byte = -1;
-    }
-    const stop = byte !== comma && at > tail && buffer[at - 1] === carriageReturn ? at - 1 : at;
-    if (quoted) broken = stop > tail;
-    table.add(start, quoted ? end : stop, quoted, escaped, broken);
-    at += 1;
-    if (byte === comma) continue;
-    table.ascii = high < 0x80;
-    return { next: Math.min(at, length), newlines: newlines + 1, unterminated: false };
-  }
-}
 
 function decode(
   buffer: Buffer,
   from: number,
   to: number,
-  line: number,
+  { line, lines }: Pick<CsvRecord, 'line' | 'lines'>,
   table: FieldTable,
   maxFieldBytes: number,
 ): CsvRecord {
@@ -151,7 +73,7 @@ function decode(
     const mayBeNull = text.length === 4 && (quotesAll || table.quoted[field] !== true);
     fields.push(mayBeNull && /^null$/i.test(text) ? null : text);
   }
-  return { line, fields, faults: faults ?? noFaults, bytes: buffer.subarray(from, to) };
+  return { line, lines, fields, faults: faults ?? noFaults, bytes: buffer.subarray(from, to) };
 }
 
 function endOfRecord(buffer: Buffer, next: number): number {
@@ -179,7 +101,7 @@ export async function* csvRecords(
   chunks: AsyncIterable<Uint8Array>,
   limits: CsvLimits = {},
 ): AsyncGenerator<CsvRecord[], void, undefined> {
-  const maxFieldBytes = limits.maxFieldBytes ?? 65_536;
+  const maxFieldBytes = limits.maxFieldBytes ?? defaultMaxFieldBytes;
   const maxRecordBytes = limits.maxRecordBytes ?? 16 * 1024 * 1024;
   const table = new FieldTable();
   let pending: Buffer[] = [];
@@ -207,7 +129,10 @@ export async function* csvRecords(
         );
       }
       const end = Math.max(at, endOfRecord(buffer, scanned.next));
-      if (end > at) records.push(decode(buffer, at, end, line, table, maxFieldBytes));
+      if (end > at) {
+        const place = { line, lines: scanned.newlines };
+        records.push(decode(buffer, at, end, place, table, maxFieldBytes));
+      }
       line += scanned.newlines;
       at = scanned.next;
     }

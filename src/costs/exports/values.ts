@@ -19,6 +19,7 @@ function shown(text: string): string {
 }
 
 const decimalPattern = /^[+-]?(?:(\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d{1,4}))?$/;
+export const isDecimal = (text: string): boolean => decimalPattern.test(text);
 const maxIntegerDigits = 20;
 const maxFractionDigits = 60;
 

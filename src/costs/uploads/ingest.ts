@@ -13,7 +13,7 @@ import { formatNamed } from '../exports/formats.ts';
 import { checkReplacement } from '../exports/replacement.ts';
 import { createRowReader } from '../exports/rows.ts';
 import type { RowFault, RowReading } from '../exports/rows.ts';
-import { recordsWithinParts } from './export-parts.ts';
+import { createFileCheck } from './file-checks.ts';
 import type { IngestionReport } from './report.ts';
 import { endUpload, lockUpload, readChunks, storeFaults } from './rows.ts';
 import type { Upload } from './rows.ts';
@@ -67,13 +67,18 @@ function inPart({ parts }: Upload, fault: RowFault): RowFault {
 async function stageFile(tx: Tx, upload: Upload, { report, signal }: Ingestion): Promise<number> {
   let read: ((record: CsvRecord) => RowReading) | undefined;
   let rows = 0;
+  let formatted: PurserError | undefined;
   // The records of one tenant of many were checked when the file was split.
-  const checkParts = upload.hasLineColumn ? undefined : recordsWithinParts(upload.parts);
+  const check = upload.hasLineColumn
+    ? undefined
+    : createFileCheck(upload, (error) => {
+        formatted = error;
+      });
   for await (const records of csvRecords(readChunks(tx, upload))) {
     signal.throwIfAborted();
     let copyLines = '';
     for (const record of records) {
-      checkParts?.(record);
+      check?.(record);
       if (read === undefined) {
         read = readerFor(record, upload);
         continue;
@@ -92,6 +97,8 @@ async function stageFile(tx: Tx, upload: Upload, { report, signal }: Ingestion):
   if (read === undefined) {
     throw fatal('file_empty', `${upload.fileName} is empty; an export has a header line`);
   }
+  // Without a row that seems right, the reasons of all rows say more.
+  if (formatted !== undefined && rows > 0) throw formatted;
   return rows;
 }
 

@@ -11,7 +11,8 @@ import type { CsvRecord } from '../exports/csv-records.ts';
 import { lineColumnName } from '../exports/format.ts';
 import type { RowFault } from '../exports/rows.ts';
 import { printable } from '../exports/values.ts';
-import { exportBytes, recordsWithinParts, summariseExport } from './export-parts.ts';
+import { exportBytes, summariseExport } from './export-parts.ts';
+import { createFileCheck } from './file-checks.ts';
 import { maxStoredFaults } from './rows.ts';
 import { openUpload } from './writer.ts';
 import type { UploadWriter } from './writer.ts';
@@ -169,13 +170,15 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
     bufferedBytes = 0;
   };
 
-  const checkParts = recordsWithinParts(summary.parts);
+  const check = createFileCheck(summary, (error) => {
+    throw error;
+  });
   try {
     for await (const records of csvRecords(
       exportBytes(summary, request.limits, request.onProgress),
     )) {
       for (const record of records) {
-        checkParts(record);
+        check(record);
         if (headerLine === undefined) {
           headerLine = Buffer.concat([Buffer.from(`${lineColumnName},`), record.bytes, lineEnd]);
         } else {

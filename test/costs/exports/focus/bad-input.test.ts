@@ -42,7 +42,7 @@ describe('one row with a fault between two valid ones', () => {
     ['Infinity', { BilledCost: '-Infinity' }, 'BilledCost', /not a decimal/],
     ['1e400', { BilledCost: '1e400' }, 'BilledCost', /more than 20 digits before the point/],
     ['1e-400', { BilledCost: '1e-400' }, 'BilledCost', /more than 60 digits after the point/],
-    ['a currency sign', { BilledCost: '"$1,000.00 "' }, 'BilledCost', /without currency sign/],
+    ['a currency code', { BilledCost: '1000.00 USD' }, 'BilledCost', /without currency sign/],
     ['hexadecimal', { BilledCost: '0x10' }, 'BilledCost', /not a decimal/],
     ['no cost', { BilledCost: '' }, 'BilledCost', /no value/],
     ['a NULL cost', { BilledCost: 'NULL' }, 'BilledCost', /no value/],

@@ -1,0 +1,89 @@
+/**
+ * Checks of the whole file, made on each of its records: one that fails proves that rows which look right are missing
+ * or read wrongly, so that the file is refused and nothing of it is stored.
+ */
+import { PurserError } from '../../errors.ts';
+import type { CsvRecord } from '../exports/csv-records.ts';
+import { mapColumns } from '../exports/format.ts';
+import { formatNamed } from '../exports/formats.ts';
+import { createAmountCheck } from '../exports/number-format.ts';
+import { createSwallowCheck } from '../exports/swallowed-rows.ts';
+import type { SwallowedRows } from '../exports/swallowed-rows.ts';
+import { printable } from '../exports/values.ts';
+import { recordsWithinParts } from './export-parts.ts';
+import type { ExportPart } from './export-parts.ts';
+
+interface CheckedFile {
+  readonly fileName: string;
+  readonly parts: readonly ExportPart[];
+  readonly format: string;
+}
+
+interface Place {
+  readonly fileName: string;
+  /** To be added to a line of the joined file. */
+  readonly shift: number;
+}
+
+function placeOf({ fileName, parts }: CheckedFile, line: number): Place {
+  const part = parts.findLast(({ firstLine }) => firstLine <= line);
+  return part === undefined
+    ? { fileName, shift: 0 }
+    : { fileName: part.fileName, shift: part.ownLine - part.firstLine };
+}
+
+function swallowed(file: CheckedFile, { line, lastLine, evidence }: SwallowedRows): PurserError {
+  const { fileName, shift } = placeOf(file, line);
+  const [from, to] = [line + shift, lastLine + shift];
+  return new PurserError(
+    'csv_unterminated_quote',
+    `${fileName}: lines ${from} to ${to} are one record: a quote opens in line ${from} and closes in line ${to}, and ` +
+      `${evidence}; most likely the quote is a stray one and the rows of these lines would be missing. Nothing of the ` +
+      'file was stored. Remove the quote, or write it twice inside of a quoted value, or export the file again',
+    { details: { class: 'fatal', line: from, lastLine: to } },
+  );
+}
+
+function formatted(
+  file: CheckedFile,
+  record: CsvRecord,
+  column: string,
+  what: string,
+): PurserError {
+  const { fileName, shift } = placeOf(file, record.line);
+  const line = record.line + shift;
+  return new PurserError(
+    'number_format',
+    `${fileName}: line ${line}, ${printable(column)}: the amount has ${what}, so other amounts of the file may mean ` +
+      'another number than they seem to (1.234 may be 1234). Nothing of the file was stored. Export it with amounts ' +
+      'like -1234.56: a decimal point, no thousands separators and no currency sign',
+    { details: { class: 'fatal', line, column } },
+  );
+}
+
+/**
+ * Returns a check for the records of a file in order, the header first. Throws `export_parts` and
+ * `csv_unterminated_quote` (fatal), and for the header what `mapColumns` throws. `onFormatted` gets the error
+ * `number_format` (fatal) of the first amount in another number format.
+ */
+export function createFileCheck(
+  file: CheckedFile,
+  onFormatted: (error: PurserError) => void,
+): (record: CsvRecord) => void {
+  const checkParts = recordsWithinParts(file.parts);
+  const findSwallowed = createSwallowCheck();
+  let findFormatted: ReturnType<typeof createAmountCheck> | undefined;
+  return (record) => {
+    checkParts(record);
+    const rows = findSwallowed(record);
+    if (rows !== undefined) throw swallowed(file, rows);
+    if (findFormatted === undefined) {
+      findFormatted = createAmountCheck(mapColumns(formatNamed(file.format), record.fields));
+      return;
+    }
+    const amount = findFormatted(record);
+    if (amount === undefined) return;
+    findFormatted = () => undefined;
+    onFormatted(formatted(file, record, amount.column, amount.fault));
+  };
+}
