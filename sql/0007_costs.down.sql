@@ -1,3 +1,4 @@
+select purser.disallow_tenant('purser.source_key(text)');
 select purser.disallow_tenant('purser.guard_upload()');
 select purser.forget_table('public.analyses');
 select purser.forget_table('public.cost_records');
@@ -11,4 +12,5 @@ drop table public.cost_deliveries;
 drop table public.ingest_errors;
 drop table public.ingest_chunks;
 drop table public.ingest_uploads;
+drop function purser.source_key(text);
 drop function purser.guard_upload();

@@ -90,6 +90,35 @@ create table public.ingest_errors (
 );
 create index ix_ingest_errors_tenant_id_upload_id on public.ingest_errors (tenant_id, upload_id);
 
+-- What a source is compared by: providers spell their names and account ids in several ways, and one bill under two
+-- spellings would be counted twice. src/costs/exports/source-key.ts has the names of AWS too.
+create function purser.source_key(p_source text) returns text
+language sql immutable strict parallel safe set search_path = pg_catalog, pg_temp as $$
+  with folded as (
+    select lower(btrim(regexp_replace(normalize(p_source, nfc), '\s+', ' ', 'g'))) as source
+  ), named as (
+    select source, btrim(substr(source, 1, strpos(source, '/') - 1)) as provider,
+           btrim(substr(source, strpos(source, '/') + 1)) as account
+    from folded where strpos(source, '/') > 0
+  ), known as (
+    select provider, account, case
+      when provider ~ '^(aws|amazon|amazon aws|amazon\.com|amazon web services(,? inc\.?| \(aws\))?)$' then 'aws'
+      when provider ~ '^(microsoft|azure|ms azure|microsoft azure|microsoft corporation)$' then 'microsoft'
+      when provider ~ '^(google|gcp|google cloud|google cloud platform( \(gcp\))?)$' then 'google'
+      when provider ~ '^(oracle|oci|oracle cloud|oracle cloud infrastructure( \(oci\))?)$' then 'oracle'
+    end as name
+    from named
+  ), accounts as (
+    select coalesce(name, provider) as provider,
+           case when name = 'aws' then translate(account, '- ', '') else account end as account, name
+    from known
+  )
+  select coalesce(
+    (select provider || '/' || case when name = 'aws' and account ~ '^[0-9]{1,11}$' then lpad(account, 12, '0')
+                                    else account end from accounts),
+    (select source from folded))
+$$;
+
 -- The one delivery that stands for a source and billing period. Newer means a higher upload id.
 create table public.cost_deliveries (
   id bigint generated always as identity primary key,
@@ -100,10 +129,11 @@ create table public.cost_deliveries (
   upload_id bigint not null,
   row_count bigint not null check (row_count >= 0),
   delivered_at timestamptz not null default now(),
-  unique (tenant_id, source, billing_period),
   unique (tenant_id, id),
   foreign key (tenant_id, upload_id) references public.ingest_uploads (tenant_id, id)
 );
+create unique index ux_cost_deliveries_bill
+  on public.cost_deliveries (tenant_id, purser.source_key(source), billing_period);
 create index ix_cost_deliveries_tenant_id_upload_id on public.cost_deliveries (tenant_id, upload_id);
 
 -- Columns follow FOCUS 1.0 to 1.2. Costs are unconstrained NUMERIC: real files have 11 decimals and more.
@@ -177,3 +207,4 @@ select purser.protect_table('public.cost_deliveries', 'select, insert, update');
 select purser.protect_table('public.cost_records', 'select, insert, delete');
 select purser.protect_table('public.analyses', 'select, insert');
 select purser.allow_tenant('purser.guard_upload()');
+select purser.allow_tenant('purser.source_key(text)');

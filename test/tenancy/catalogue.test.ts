@@ -60,6 +60,7 @@ describe('the role purser_tenant', () => {
       'key_version_to_write',
       'refuse_change',
       'require_context',
+      'source_key',
       'store_rotated',
       'tenancy_mode',
       'token_from_session',

@@ -4,15 +4,13 @@
  */
 import { column, repeating, required } from './format.ts';
 import type { Combined, CostFormat, SourceColumn } from './format.ts';
+import { readAccountKey, readKey, readPeriodStart } from './source-key.ts';
 import {
   readAccountId,
-  readAccountKey,
   readCurrency,
   readDecimal,
-  readKey,
   readTags,
   readText,
-  readPeriodStart,
   readTimestamp,
   sumDecimals,
 } from './values.ts';

@@ -54,6 +54,24 @@ export async function sumStaged(tx: Tx): Promise<CurrencySum[]> {
     from pg_temp.ingest_rows group by billing_currency order by billing_currency`;
 }
 
+/**
+ * Gives staged rows of one bill the same source, however each spells it: that of the delivery that exists, or the first
+ * of their own.
+ */
+export async function nameSources(tx: Tx, tenantId: string): Promise<void> {
+  await tx`
+    update pg_temp.ingest_rows r set source = n.name
+    from (
+      select s.source, s.billing_period,
+             coalesce(d.source, min(s.source) over (partition by s.key, s.billing_period)) as name
+      from (select source, billing_period, purser.source_key(source) as key
+            from pg_temp.ingest_rows group by source, billing_period) s
+      left join public.cost_deliveries d on d.tenant_id = ${tenantId}
+        and purser.source_key(d.source) = s.key and d.billing_period = s.billing_period
+    ) n
+    where r.source = n.source and r.billing_period = n.billing_period and n.name <> n.source`;
+}
+
 export interface Delivered {
   readonly tenantId: string;
   readonly uploadId: string;
@@ -71,8 +89,9 @@ function claimDeliveries(tx: Tx, { tenantId, uploadId, fileHash }: Delivered): P
     insert into public.cost_deliveries as known
       (tenant_id, source, billing_period, file_hash, upload_id, row_count)
     select ${tenantId}, source, billing_period, ${fileHash}, ${uploadId}::bigint, count(*)
-    from pg_temp.ingest_rows group by source, billing_period order by source, billing_period
-    on conflict (tenant_id, source, billing_period) do update
+    from pg_temp.ingest_rows group by source, billing_period
+    order by purser.source_key(source), billing_period
+    on conflict (tenant_id, purser.source_key(source), billing_period) do update
       set file_hash = excluded.file_hash, upload_id = excluded.upload_id,
           row_count = excluded.row_count, delivered_at = now()
       where known.upload_id < excluded.upload_id and known.file_hash <> excluded.file_hash
@@ -82,6 +101,8 @@ function claimDeliveries(tx: Tx, { tenantId, uploadId, fileHash }: Delivered): P
 /** Moves the staged rows into their deliveries. Returns one outcome per source and billing period. */
 export async function deliver(tx: Tx, delivered: Delivered): Promise<DeliveryOutcome[]> {
   const taken = await claimDeliveries(tx, delivered);
+  // Another ingestion may have made the delivery in between, under another spelling.
+  await nameSources(tx, delivered.tenantId);
   const ids = taken.map(({ id }) => id);
   const replaced = taken.filter(({ added }) => !added).map(({ id }) => id);
   if (replaced.length > 0) {

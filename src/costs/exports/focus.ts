@@ -6,16 +6,14 @@
  */
 import { column, repeating, required } from './format.ts';
 import type { CostFormat } from './format.ts';
+import { readAccountKey, readKey, readPeriodStart } from './source-key.ts';
 import {
   canonicalWord,
   readAccountId,
-  readAccountKey,
   readCurrency,
   readDecimal,
-  readKey,
   readTags,
   readText,
-  readPeriodStart,
   readTimestamp,
 } from './values.ts';
 import type { Reading } from './values.ts';

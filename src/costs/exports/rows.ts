@@ -5,6 +5,7 @@
 import type { CsvRecord } from './csv-records.ts';
 import { targets } from './format.ts';
 import type { ColumnMap, MappedColumn, Target } from './format.ts';
+import { accountOf } from './source-key.ts';
 import { printable } from './values.ts';
 import type { Reading } from './values.ts';
 
@@ -149,7 +150,12 @@ export function createRowReader(options: RowReaderOptions): (record: CsvRecord) 
       );
     }
     values[tags] ??= '{}';
-    const from = source ?? `${values[provider] ?? ''}/${values[billingAccount] ?? ''}`;
+    const account = accountOf(values[provider] ?? '', values[billingAccount] ?? '');
+    if ('reason' in account) {
+      return fail(columns.columns[billingAccount]?.names[0] ?? null, account.reason);
+    }
+    values[billingAccount] = account.value;
+    const from = source ?? `${values[provider] ?? ''}/${account.value}`;
     let copyLine = `${line}\t${copyText(from)}`;
     for (const value of values) copyLine += value === null ? '\t\\N' : `\t${copyText(value)}`;
     return { copyLine: `${copyLine}\n`, ...(warning === undefined ? {} : { warning }) };

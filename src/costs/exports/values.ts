@@ -14,7 +14,7 @@ export function printable(text: string, maxLength = 200): string {
 }
 
 /** A value as a reason quotes it: shortened and printable. */
-function shown(text: string): string {
+export function shown(text: string): string {
   return `"${printable(text, 40)}${text.length > 40 ? '...' : ''}"`;
 }
 
@@ -81,7 +81,6 @@ export function sumDecimals(a: string, b: string, sign: 1 | -1): string {
 const timestampPattern =
   /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.\d{1,9})?)?(?:\s?(Z|UTC|[+-]\d{2}(?::?\d{2})?))?)?$/;
 
-const dayLength = '2026-01-01'.length;
 const isoLength = '2024-09-01T00:00:00.000Z'.length;
 
 /**
@@ -106,24 +105,6 @@ export function readTimestamp(text: string): Reading {
   const value = new Date(utc.getTime() + offsetMs).toISOString();
   // The year 10000 has a sign, which Postgres does not read.
   return value.length === isoLength ? { value } : fault;
-}
-
-const hourMs = 3_600_000;
-/** Offsets of time zones are not larger. */
-const largestOffsetMs = 14 * hourMs;
-
-/**
- * The first day of a billing period, `YYYY-MM-DD`. Midnight of another time zone, however it is written, is the start
- * of the same month: it must not make a delivery of its own.
- */
-export function readPeriodStart(text: string): Reading {
-  const read = readTimestamp(text);
-  if (!('value' in read)) return read;
-  const at = Date.parse(read.value);
-  const near = new Date(at + largestOffsetMs);
-  const monthStart = Date.UTC(near.getUTCFullYear(), near.getUTCMonth());
-  const start = Math.abs(at - monthStart) <= largestOffsetMs ? monthStart : at;
-  return { value: new Date(start).toISOString().slice(0, dayLength) };
 }
 
 /** The codes of ISO 4217 that this Node has, and one that its list does not contain. */
@@ -160,20 +141,6 @@ function storableText(text: string): boolean {
 /** Text unchanged; Postgres stores neither a NUL character nor half of a surrogate pair. */
 export function readText(text: string): Reading {
   return storableText(text) ? { value: text } : { reason: `${shown(text)} holds a NUL character` };
-}
-
-const maxKeyBytes = 800;
-
-/** Text that identifies the source of a row: it is part of an index entry, so its length is limited. */
-export function readKey(text: string): Reading {
-  if (Buffer.byteLength(text) <= maxKeyBytes) return readText(text);
-  return { reason: `${shown(text)} is longer than ${maxKeyBytes} bytes` };
-}
-
-/** The id of an account as part of the source's name. */
-export function readAccountKey(text: string): Reading {
-  const reason = spreadsheetFault(text);
-  return reason === undefined ? readKey(text) : { reason };
 }
 
 /** The id of an account. */

@@ -6,11 +6,12 @@ import type { Tx } from '../../db/connect.ts';
 import { PurserError } from '../../errors.ts';
 import type { CsvRecord } from '../exports/csv-records.ts';
 import { csvRecords } from '../exports/csv-records.ts';
-import { createStaging, deliver, stageRows, sumStaged } from '../exports/delivery.ts';
+import { createStaging, deliver, nameSources, stageRows, sumStaged } from '../exports/delivery.ts';
 import type { CurrencySum, DeliveryOutcome } from '../exports/delivery.ts';
 import { lineColumnName, mapColumns } from '../exports/format.ts';
 import { formatNamed } from '../exports/formats.ts';
 import { checkReplacement } from '../exports/replacement.ts';
+import { findSameCharges } from '../exports/same-charges.ts';
 import { createRowReader } from '../exports/rows.ts';
 import type { RowFault, RowReading } from '../exports/rows.ts';
 import { createFileCheck } from './file-checks.ts';
@@ -123,8 +124,11 @@ export async function ingestUpload(
   }
   const billedCost = await sumStaged(tx);
   const { id: uploadId, fileHash, fileName } = upload;
-  if (!upload.complete) await checkReplacement(tx, fileName, { tenantId, uploadId, fileHash });
-  const deliveries = await deliver(tx, { tenantId, uploadId, fileHash });
+  const delivered = { tenantId, uploadId, fileHash };
+  await nameSources(tx, tenantId);
+  if (!upload.complete) await checkReplacement(tx, fileName, delivered);
+  const deliveries = await deliver(tx, delivered);
+  const same = await findSameCharges(tx, delivered);
   const result: IngestionResult = {
     uploadId,
     fileName,
@@ -133,7 +137,7 @@ export async function ingestUpload(
     warnings: warnings.count,
     billedCost,
     deliveries: deliveries.slice(0, maxReportedDeliveries),
-    note: report.note(uploadId, rows, deliveries),
+    note: report.note({ uploadId, rows, deliveries, same }),
   };
   const superseded =
     deliveries.length > 0 && deliveries.every(({ outcome }) => outcome === 'superseded');

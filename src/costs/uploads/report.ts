@@ -4,7 +4,16 @@
  */
 import type { DeliveryOutcome } from '../exports/delivery.ts';
 import type { RowFault } from '../exports/rows.ts';
+import type { SameCharges } from '../exports/same-charges.ts';
 import { maxStoredFaults } from './rows.ts';
+
+/** What a note speaks of. */
+interface Noted {
+  readonly uploadId: string;
+  readonly rows: number;
+  readonly deliveries: readonly DeliveryOutcome[];
+  readonly same: readonly SameCharges[];
+}
 
 /** Faults of one kind in one file: all are counted, the first ones kept. */
 class FaultList {
@@ -28,24 +37,37 @@ export class IngestionReport {
   }
 
   /** null when there is nothing to say. Without reasons, which may quote values: those stay in the tenant's table. */
-  note(uploadId: string, rows: number, deliveries: readonly DeliveryOutcome[]): string | null {
+  note({ uploadId, rows, deliveries, same }: Noted): string | null {
+    const texts = same.slice(0, maxNotedSources).map(describeSame);
     const faults = [
       describe(this.rejected, 'left out'),
       describe(this.warnings, 'stored without a value that cannot be read'),
     ].filter((text) => text !== null);
     if (faults.length > 0) {
       const query = `select line, column_name, reason from ingest_errors where upload_id = ${uploadId}`;
-      return `${faults.join('; ')}; why: ${query}`;
+      texts.unshift(`${faults.join('; ')}; why: ${query}`);
+    } else if (rows === 0) {
+      texts.push('the file has a header and no rows');
+    } else if (deliveries.every(({ outcome }) => outcome === 'unchanged')) {
+      texts.push('this file was ingested before; nothing to add');
+    } else if (deliveries.every(({ outcome }) => outcome === 'superseded')) {
+      texts.push('newer uploads replaced these billing periods; nothing to add');
     }
-    if (rows === 0) return 'the file has a header and no rows';
-    if (deliveries.every(({ outcome }) => outcome === 'unchanged')) {
-      return 'this file was ingested before; nothing to add';
-    }
-    if (deliveries.every(({ outcome }) => outcome === 'superseded')) {
-      return 'newer uploads replaced these billing periods; nothing to add';
-    }
-    return null;
+    return texts.length === 0 ? null : texts.join('. ');
   }
+}
+
+const maxNotedSources = 3;
+
+function describeSame(same: SameCharges): string {
+  const { deliveryId, source, billingPeriod, rows } = same;
+  const { otherSource, otherUploadId, otherFileName } = same;
+  const charges = rows === 1 ? '1 charge' : `${rows} charges`;
+  return (
+    `the ${charges} of ${source} in ${billingPeriod} are those of ${otherSource} too (upload ${otherUploadId}, ` +
+    `${otherFileName}); if it is one bill, it is counted twice: delete from cost_records where delivery_id = ` +
+    `${deliveryId}, and give later exports of it one --source`
+  );
 }
 
 function describe({ kept: [first], count }: FaultList, what: string): string | null {

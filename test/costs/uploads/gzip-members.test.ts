@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { codeOf } from '../../../src/errors.ts';
 import { plainBytes } from '../../../src/costs/uploads/source-file.ts';
 
 let folder: string;
@@ -77,11 +78,8 @@ describe('a gzip file', () => {
     for (let at = 2; at < whole.length; at += 1) {
       const damaged = Buffer.from(whole);
       damaged[at] = 0;
-      const text = await read(damaged).catch((error: unknown) => {
-        expect(error).toMatchObject({ code: expect.stringMatching(/^gzip_/) });
-        return undefined;
-      });
-      expect(text ?? 'a,1\nb,2\n', `byte ${at}`).toBe('a,1\nb,2\n');
+      const result = await read(damaged).catch(codeOf);
+      expect(result, `byte ${at}`).toMatch(/^(?:gzip_\w+|a,1\nb,2\n)$/);
     }
   });
 });
