@@ -4,6 +4,7 @@ import type { Tx } from '../../db/connect.ts';
 import { exitCodes, UsageError } from '../../errors.ts';
 import { formatChoices, isFormatChoice } from '../../costs/exports/formats.ts';
 import type { FormatChoice } from '../../costs/exports/formats.ts';
+import { describeMissing } from '../../costs/uploads/missing-tenants.ts';
 import { uploadByTenantColumn } from '../../costs/uploads/tenants.ts';
 import { listedIn } from '../../costs/uploads/manifest.ts';
 import type { SplitResult } from '../../costs/uploads/tenants.ts';
@@ -118,7 +119,11 @@ function reportSplit(invocation: Invocation, split: SplitResult): number {
     invocation.note(`line ${fault.line}, ${fault.column ?? 'row'}: ${fault.reason}`);
   }
   if (split.errors > 0) invocation.note(`${split.errors} rows name no tenant and were left out`);
-  return split.errors === 0 ? exitCodes.ok : exitCodes.failed;
+  for (const missing of split.missing.slice(0, 20)) invocation.note(describeMissing(missing));
+  if (split.missing.length > 20) {
+    invocation.note(`${split.missing.length} such deliveries in all; --json lists them`);
+  }
+  return split.errors + split.missing.length === 0 ? exitCodes.ok : exitCodes.failed;
 }
 
 export const ingestCommands: readonly Command[] = [

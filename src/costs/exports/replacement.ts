@@ -10,6 +10,8 @@ import type { Delivered } from './delivery.ts';
 /** Charges of the older file that are looked for in the newer one, spread evenly over it. */
 const sampleRows = 1000;
 const minRepeatedShare = 0.5;
+/** A correction of an export changes few charges; where fewer are repeated, the note says it. */
+const minQuietShare = 0.9;
 
 /** What identifies a charge across versions of an export; costs and quantities may be corrected. */
 const chargeColumns = [
@@ -22,15 +24,26 @@ const chargeColumns = [
   'sku_id',
   'charge_category',
   'charge_description',
-].join(', ');
+];
+/** Without a resource, tags tell charges apart. */
+const chargeValues = chargeColumns.map((column) =>
+  column === 'resource_id' ? 'coalesce(resource_id, tags::text) as resource_id' : column,
+);
 
-interface Overlap {
-  billingPeriod: string;
-  otherUploadId: string;
-  otherFileName: string;
-  /** Distinct charges of the older file that were looked for, and those found in the newer one. */
-  looked: number;
-  repeated: number;
+/** A delivery that is replaced by fewer rows, or by a file without many of its charges. */
+export interface Shrunk {
+  readonly billingPeriod: string;
+  readonly otherUploadId: string;
+  readonly otherFileName: string;
+  readonly rowsBefore: number;
+  readonly rows: number;
+  /** Distinct charges of the replaced delivery that were looked for, and those found. */
+  readonly looked: number;
+  readonly repeated: number;
+}
+
+interface Overlap extends Shrunk {
+  readonly knownIsOlder: boolean;
 }
 
 /** Staged rows against the delivery of the same period that another file made; by upload id, one of them is older. */
@@ -38,23 +51,26 @@ async function measureOverlaps(
   tx: Tx,
   { tenantId, uploadId, fileHash }: Delivered,
 ): Promise<Overlap[]> {
-  const charge = tx.unsafe(chargeColumns);
+  const charge = tx.unsafe(chargeColumns.join(', '));
+  const values = tx.unsafe(chargeValues.join(', '));
   return tx<Overlap[]>`
     with periods as (
-      select d.id, d.source, d.billing_period, d.upload_id, d.upload_id < ${uploadId}::bigint as known_is_older
+      select d.id, d.source, d.billing_period, d.upload_id, d.row_count,
+             d.upload_id < ${uploadId}::bigint as known_is_older
       from public.cost_deliveries d
       join (select distinct source, billing_period from pg_temp.ingest_rows) s using (source, billing_period)
       where d.tenant_id = ${tenantId} and d.file_hash <> ${fileHash} and d.row_count > 0
     )
     select p.billing_period::text as "billingPeriod", p.upload_id as "otherUploadId",
-           u.file_name as "otherFileName", o.looked, o.repeated
+           u.file_name as "otherFileName", o.looked, o.repeated,
+           p.row_count::int as "rowsBefore", o.rows, p.known_is_older as "knownIsOlder"
     from periods p
     join public.ingest_uploads u on u.id = p.upload_id
     cross join lateral (
       with known as (
-        select md5(line::text) as spread, ${charge} from public.cost_records where delivery_id = p.id
+        select md5(line::text) as spread, ${values} from public.cost_records where delivery_id = p.id
       ), staged as (
-        select md5(line::text) as spread, ${charge} from pg_temp.ingest_rows s
+        select md5(line::text) as spread, ${values} from pg_temp.ingest_rows s
         where s.source = p.source and s.billing_period = p.billing_period
       ), sample as (
         select distinct ${charge} from (
@@ -68,18 +84,23 @@ async function measureOverlaps(
         (select ${charge} from staged where p.known_is_older
          union all select ${charge} from known where not p.known_is_older)
       )
-      select (select count(*)::int from sample) as looked, (select count(*)::int from found) as repeated
+      select (select count(*)::int from sample) as looked, (select count(*)::int from found) as repeated,
+             (select count(*)::int from staged) as rows
     ) o
     order by p.billing_period`;
 }
 
-/** Throws `export_parts` (fatal) when the staged rows and an existing delivery do not look like two versions of one export. */
+/**
+ * Throws `export_parts` (fatal) when the staged rows and an existing delivery do not look like two versions of one
+ * export. Returns the deliveries that they replace with less.
+ */
 export async function checkReplacement(
   tx: Tx,
   fileName: string,
   delivered: Delivered,
-): Promise<void> {
-  for (const overlap of await measureOverlaps(tx, delivered)) {
+): Promise<Shrunk[]> {
+  const overlaps = await measureOverlaps(tx, delivered);
+  for (const overlap of overlaps) {
     const { billingPeriod, otherUploadId, otherFileName, looked, repeated } = overlap;
     if (repeated >= looked * minRepeatedShare) continue;
     throw new PurserError(
@@ -92,4 +113,8 @@ export async function checkReplacement(
       { details: { class: 'fatal', billingPeriod, otherUploadId, looked, repeated } },
     );
   }
+  return overlaps.filter(
+    ({ knownIsOlder, rowsBefore, rows, looked, repeated }) =>
+      knownIsOlder && (rows < rowsBefore || repeated < looked * minQuietShare),
+  );
 }

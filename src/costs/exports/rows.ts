@@ -52,7 +52,7 @@ function textAt(record: CsvRecord, position: number): string | null {
   return text === '' ? null : text;
 }
 
-function readFieldText(column: MappedColumn, record: CsvRecord): FieldText {
+export function readFieldText(column: MappedColumn, record: CsvRecord): FieldText {
   const { names, positions, combine } = column;
   if (record.faults.length > 0) {
     const from = positions.findIndex((at) => record.faults.some(({ field }) => field === at));

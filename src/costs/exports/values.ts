@@ -157,10 +157,19 @@ function storable(value: unknown): boolean {
 
 const tagPair = z.object({ key: z.string(), value: z.unknown() });
 
+const jsonToken = /"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?/g;
+
+/** A number that JavaScript would write in another way becomes a text of the same digits: it is a label, no amount. */
+function keepDigits(json: string): string {
+  return json.replaceAll(jsonToken, (token) =>
+    token.startsWith('"') || String(Number(token)) === token ? token : `"${token}"`,
+  );
+}
+
 function parseTags(text: string): object | undefined {
   let parsed: unknown;
   try {
-    parsed = JSON.parse(text);
+    parsed = JSON.parse(keepDigits(text));
   } catch {
     return undefined;
   }

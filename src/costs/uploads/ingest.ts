@@ -126,7 +126,7 @@ export async function ingestUpload(
   const { id: uploadId, fileHash, fileName } = upload;
   const delivered = { tenantId, uploadId, fileHash };
   await nameSources(tx, tenantId);
-  if (!upload.complete) await checkReplacement(tx, fileName, delivered);
+  const shrunk = upload.complete ? [] : await checkReplacement(tx, fileName, delivered);
   const deliveries = await deliver(tx, delivered);
   const same = await findSameCharges(tx, delivered);
   const result: IngestionResult = {
@@ -137,7 +137,7 @@ export async function ingestUpload(
     warnings: warnings.count,
     billedCost,
     deliveries: deliveries.slice(0, maxReportedDeliveries),
-    note: report.note({ uploadId, rows, deliveries, same }),
+    note: report.note({ uploadId, rows, deliveries, same, shrunk }),
   };
   const superseded =
     deliveries.length > 0 && deliveries.every(({ outcome }) => outcome === 'superseded');

@@ -4,6 +4,7 @@
  */
 import type { DeliveryOutcome } from '../exports/delivery.ts';
 import type { RowFault } from '../exports/rows.ts';
+import type { Shrunk } from '../exports/replacement.ts';
 import type { SameCharges } from '../exports/same-charges.ts';
 import { maxStoredFaults } from './rows.ts';
 
@@ -13,6 +14,7 @@ interface Noted {
   readonly rows: number;
   readonly deliveries: readonly DeliveryOutcome[];
   readonly same: readonly SameCharges[];
+  readonly shrunk: readonly Shrunk[];
 }
 
 /** Faults of one kind in one file: all are counted, the first ones kept. */
@@ -37,8 +39,11 @@ export class IngestionReport {
   }
 
   /** null when there is nothing to say. Without reasons, which may quote values: those stay in the tenant's table. */
-  note({ uploadId, rows, deliveries, same }: Noted): string | null {
-    const texts = same.slice(0, maxNotedSources).map(describeSame);
+  note({ uploadId, rows, deliveries, same, shrunk }: Noted): string | null {
+    const texts = [
+      ...shrunk.slice(0, maxNotedSources).map(describeShrunk),
+      ...same.slice(0, maxNotedSources).map(describeSame),
+    ];
     const faults = [
       describe(this.rejected, 'left out'),
       describe(this.warnings, 'stored without a value that cannot be read'),
@@ -58,6 +63,19 @@ export class IngestionReport {
 }
 
 const maxNotedSources = 3;
+
+function describeShrunk(shrunk: Shrunk): string {
+  const { billingPeriod, otherUploadId, otherFileName, rowsBefore, rows } = shrunk;
+  const lost = shrunk.looked - shrunk.repeated;
+  return (
+    `the delivery of ${billingPeriod} that this file replaces (upload ${otherUploadId}, ${otherFileName}) had ` +
+    `${rowsBefore} rows, and this one has ${rows}` +
+    (lost === 0
+      ? ''
+      : `; ${lost} of ${shrunk.looked} charges that were compared are no longer in it`) +
+    '; if the file is cut, ingest the whole export'
+  );
+}
 
 function describeSame(same: SameCharges): string {
   const { deliveryId, source, billingPeriod, rows } = same;

@@ -8,11 +8,15 @@ import { closeOperatorToken, openOperatorToken, tenantSql } from '../../db/tenan
 import { messageOf, PurserError } from '../../errors.ts';
 import { csvRecords } from '../exports/csv-records.ts';
 import type { CsvRecord } from '../exports/csv-records.ts';
-import { lineColumnName } from '../exports/format.ts';
+import { createBillReader } from '../exports/bills.ts';
+import { lineColumnName, mapColumns } from '../exports/format.ts';
+import { formatNamed } from '../exports/formats.ts';
 import type { RowFault } from '../exports/rows.ts';
 import { printable } from '../exports/values.ts';
 import { exportBytes, summariseExport } from './export-parts.ts';
 import { createFileCheck } from './file-checks.ts';
+import { TenantBills } from './missing-tenants.ts';
+import type { MissingTenant } from './missing-tenants.ts';
 import { maxStoredFaults } from './rows.ts';
 import { openUpload } from './writer.ts';
 import type { UploadWriter } from './writer.ts';
@@ -34,6 +38,8 @@ export interface SplitResult {
   readonly errors: number;
   /** The first 1,000 of them. */
   readonly faults: readonly RowFault[];
+  /** Deliveries of the same bills that this export does not replace. */
+  readonly missing: readonly MissingTenant[];
   readonly fileHash: string;
   readonly byteCount: number;
 }
@@ -98,6 +104,8 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
   let errors = 0;
   let bufferedBytes = 0;
   let headerLine: Buffer | undefined;
+  const billOf = createBillReader(mapColumns(formatNamed(summary.format), summary.header), source);
+  const bills = new TenantBills();
 
   const reject = (line: number, column: string | null, reason: string): void => {
     errors += 1;
@@ -155,6 +163,8 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
     const destination = await destinationOf(tenantId);
     if ('refused' in destination) return reject(record.line, request.column, destination.refused);
     destination.rows += 1;
+    const bill = billOf(record);
+    if (bill !== undefined) bills.add(tenantId, bill);
     const { writer } = destination;
     if (writer === null) return undefined;
     const before = writer.bufferedBytes;
@@ -203,7 +213,8 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
     skipped: writer === null,
   }));
   const rows = uploads.reduce((sum, upload) => sum + upload.rows, 0);
-  return { uploads, rows, errors, faults, fileHash, byteCount: summary.byteCount };
+  const missing = await bills.findMissing(system);
+  return { uploads, rows, errors, faults, missing, fileHash, byteCount: summary.byteCount };
 }
 
 const lineEnd = Buffer.from('\n');

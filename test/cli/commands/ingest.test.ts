@@ -135,3 +135,31 @@ it('refuses a pipe without waiting for data', async () => {
   });
   pipe.close();
 });
+
+it('names a tenant whose rows a newer export of the same bill no longer has, and ends with 1', async () => {
+  const payer = '555555555555';
+  const [uploaded] = await database.sql<{ id: string }[]>`
+    insert into ingest_uploads (tenant_id, file_name, file_hash, has_line_column)
+    values (${tenantId}, 'older.csv', ${'ab'.repeat(32)}, true) returning id`;
+  const [delivery] = await database.sql<{ id: string }[]>`
+    insert into cost_deliveries (tenant_id, source, billing_period, file_hash, upload_id, row_count)
+    values (${tenantId}, ${`AWS/${payer}`}, '2024-09-01', ${'ab'.repeat(32)}, ${uploaded?.id ?? ''}, 1) returning id`;
+  await database.sql`
+    insert into cost_records (delivery_id, line, tenant_id, provider_name, billing_account_id, service_name,
+      charge_category, charge_period_start, charge_period_end, billing_currency, billed_cost)
+    values (${delivery?.id ?? ''}, 2, ${tenantId}, 'AWS', ${payer}, 's', 'Usage', now(), now(), 'USD', 1)`;
+  const path = join(folder, 'newer.csv');
+  const other = '700000000003';
+  const row = { 'bill/PayerAccountId': payer, 'lineItem/UsageAccountId': other };
+  await writeFile(path, curFile([row]));
+  const split = ['ingest', '--tenant-column', 'lineItem/UsageAccountId', '--create-tenants'];
+  expect(await invoke(...split, '--file', path)).toMatchObject({
+    code: 1,
+    out: expect.stringContaining('1 rows of 1 tenants uploaded'),
+    err: expect.stringMatching(
+      new RegExp(
+        `tenant ${tenantId} has 1 row of AWS/${payer}, 2024-09-01, .*delivery_id = ${delivery?.id}`,
+      ),
+    ),
+  });
+});
