@@ -3,6 +3,7 @@
  * or read wrongly, so that the file is refused and nothing of it is stored.
  */
 import { PurserError } from '../../errors.ts';
+import { csvRecords } from '../exports/csv-records.ts';
 import type { CsvRecord } from '../exports/csv-records.ts';
 import { mapColumns } from '../exports/format.ts';
 import { formatNamed } from '../exports/formats.ts';
@@ -32,6 +33,20 @@ function placeOf({ fileName, parts }: CheckedFile, line: number): Place {
     : { fileName: part.fileName, shift: part.ownLine - part.firstLine };
 }
 
+/** The error of a quote that never closes, with the file and the line of its part. */
+function inItsFile(file: CheckedFile, error: unknown): unknown {
+  if (!(error instanceof PurserError) || error.code !== 'csv_unterminated_quote') return error;
+  const { line } = error.details;
+  const prefix = `line ${String(line)}: `;
+  if (typeof line !== 'number' || !error.message.startsWith(prefix)) return error;
+  const { fileName, shift } = placeOf(file, line);
+  const message = `${fileName}: line ${line + shift}: ${error.message.slice(prefix.length)}`;
+  return new PurserError(error.code, message, {
+    details: { ...error.details, line: line + shift },
+    cause: error,
+  });
+}
+
 function swallowed(file: CheckedFile, { line, lastLine, evidence }: SwallowedRows): PurserError {
   const { fileName, shift } = placeOf(file, line);
   const [from, to] = [line + shift, lastLine + shift];
@@ -59,6 +74,20 @@ function formatted(
       'like -1234.56: a decimal point, no thousands separators and no currency sign',
     { details: { class: 'fatal', line, column } },
   );
+}
+
+/**
+ * The records of a file. Throws what `csvRecords` throws, with the file and the line of its part.
+ */
+export async function* recordsOf(
+  file: CheckedFile,
+  chunks: AsyncIterable<Uint8Array>,
+): AsyncGenerator<CsvRecord[], void, undefined> {
+  try {
+    yield* csvRecords(chunks);
+  } catch (error) {
+    throw inItsFile(file, error);
+  }
 }
 
 /**

@@ -5,7 +5,6 @@
 import type { Tx } from '../../db/connect.ts';
 import { PurserError } from '../../errors.ts';
 import type { CsvRecord } from '../exports/csv-records.ts';
-import { csvRecords } from '../exports/csv-records.ts';
 import { createStaging, deliver, nameSources, stageRows, sumStaged } from '../exports/delivery.ts';
 import type { CurrencySum, DeliveryOutcome } from '../exports/delivery.ts';
 import { lineColumnName, mapColumns } from '../exports/format.ts';
@@ -14,7 +13,7 @@ import { checkReplacement } from '../exports/replacement.ts';
 import { findSameCharges } from '../exports/same-charges.ts';
 import { createRowReader } from '../exports/rows.ts';
 import type { RowFault, RowReading } from '../exports/rows.ts';
-import { createFileCheck } from './file-checks.ts';
+import { createFileCheck, recordsOf } from './file-checks.ts';
 import type { IngestionReport } from './report.ts';
 import { endUpload, lockUpload, readChunks, storeFaults } from './rows.ts';
 import type { Upload } from './rows.ts';
@@ -75,7 +74,7 @@ async function stageFile(tx: Tx, upload: Upload, { report, signal }: Ingestion):
     : createFileCheck(upload, (error) => {
         formatted = error;
       });
-  for await (const records of csvRecords(readChunks(tx, upload))) {
+  for await (const records of recordsOf(upload, readChunks(tx, upload))) {
     signal.throwIfAborted();
     let copyLines = '';
     for (const record of records) {

@@ -41,8 +41,8 @@ export class IngestionReport {
   /** null when there is nothing to say. Without reasons, which may quote values: those stay in the tenant's table. */
   note({ uploadId, rows, deliveries, same, shrunk }: Noted): string | null {
     const texts = [
-      ...shrunk.slice(0, maxNotedSources).map(describeShrunk),
-      ...same.slice(0, maxNotedSources).map(describeSame),
+      ...shrunk.slice(0, maxNotedDeliveries).map(describeShrunk),
+      ...same.map(describeSame),
     ];
     const faults = [
       describe(this.rejected, 'left out'),
@@ -62,7 +62,7 @@ export class IngestionReport {
   }
 }
 
-const maxNotedSources = 3;
+const maxNotedDeliveries = 3;
 
 function describeShrunk(shrunk: Shrunk): string {
   const { billingPeriod, otherUploadId, otherFileName, rowsBefore, rows } = shrunk;

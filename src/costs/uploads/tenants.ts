@@ -6,7 +6,6 @@ import { createHash } from 'node:crypto';
 import type { Sql } from '../../db/connect.ts';
 import { closeOperatorToken, openOperatorToken, tenantSql } from '../../db/tenant.ts';
 import { messageOf, PurserError } from '../../errors.ts';
-import { csvRecords } from '../exports/csv-records.ts';
 import type { CsvRecord } from '../exports/csv-records.ts';
 import { createBillReader } from '../exports/bills.ts';
 import { lineColumnName, mapColumns } from '../exports/format.ts';
@@ -14,7 +13,7 @@ import { formatNamed } from '../exports/formats.ts';
 import type { RowFault } from '../exports/rows.ts';
 import { printable } from '../exports/values.ts';
 import { exportBytes, summariseExport } from './export-parts.ts';
-import { createFileCheck } from './file-checks.ts';
+import { createFileCheck, recordsOf } from './file-checks.ts';
 import { TenantBills } from './missing-tenants.ts';
 import type { MissingTenant } from './missing-tenants.ts';
 import { maxStoredFaults } from './rows.ts';
@@ -184,9 +183,8 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
     throw error;
   });
   try {
-    for await (const records of csvRecords(
-      exportBytes(summary, request.limits, request.onProgress),
-    )) {
+    const bytes = exportBytes(summary, request.limits, request.onProgress);
+    for await (const records of recordsOf(summary, bytes)) {
       for (const record of records) {
         check(record);
         if (headerLine === undefined) {

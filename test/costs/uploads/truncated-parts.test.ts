@@ -65,3 +65,15 @@ it('a quoted text with line breaks at the end of a part is whole', async () => {
   ];
   expect(await bench.ingest(tenantId, paths)).toMatchObject({ rows: 2, errors: 0 });
 });
+
+it('a quote that never closes is named with the line of its part', async () => {
+  const paths = [
+    await bench.file('n-1.csv', focusFile([{}, {}])),
+    await bench.file('n-2.csv', focusFile([{ BilledCost: '2' }, { Tags: '"open' }])),
+  ];
+  await expect(bench.ingest(tenantId, paths)).rejects.toMatchObject({
+    code: 'csv_unterminated_quote',
+    message: expect.stringMatching(/^n-2\.csv: line 3: a quote in the record that starts here/),
+    details: { class: 'fatal', line: 3 },
+  });
+});
