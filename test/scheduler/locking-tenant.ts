@@ -60,6 +60,7 @@ const functionLocks: Readonly<Record<string, readonly string[] | 'reads'>> = {
   'purser.key_version_to_write(jsonb,integer)': 'reads',
   'purser.refuse_change()': 'reads',
   'purser.require_context()': 'reads',
+  'purser.source_key(text)': 'reads',
   'purser.store_rotated(text,integer,jsonb)': [
     // As a rotation of every payload of the tenant: the tokens in them are replaced by others of the same version.
     `select purser.store_rotated('background_jobs.payload', 2, current_setting('test.rotated')::jsonb)`,

@@ -1,5 +1,6 @@
 /** One bill is one delivery, however its provider, account and period are spelled. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { accountOf, readKey } from '../../../../src/costs/exports/source-key.ts';
 import { openBench, storedFaults } from '../../../handlers/handler-bench.ts';
 import type { HandlerBench } from '../../../handlers/handler-bench.ts';
 import { curFile } from '../aws-cur/file.ts';
@@ -118,6 +119,17 @@ describe('a newer file replaces the delivery of its bill', () => {
     expect(await storedRows(tenantId)).toBe(8);
   });
 });
+
+it.each([...new Set(providers.flat()), 'MS Azure', 'Amazon.com', 'Amazonia', 'my aws'])(
+  'SQL and the reader of account ids agree whether "%s" is AWS',
+  async (name) => {
+    const [row] = await bench.test.sql<{ key: string }[]>`
+      select purser.source_key(${`${name}/1`}) as key`;
+    const provider = readKey(name);
+    const account = accountOf('value' in provider ? provider.value : '', '1');
+    expect('reason' in account).toBe(row?.key === 'aws/000000000001');
+  },
+);
 
 describe('a row', () => {
   it.each([
