@@ -30,7 +30,6 @@ const certificateCodes = new Set([
   'CERT_HAS_EXPIRED',
   'CERT_NOT_YET_VALID',
   'CERT_UNTRUSTED',
-  'ERR_TLS_CERT_ALTNAME_INVALID',
 ]);
 const noTls = /secure TLS connection was established|does not support SSL|wrong version number/;
 
@@ -38,6 +37,16 @@ const noTls = /secure TLS connection was established|does not support SSL|wrong 
 export function explainTls(error: unknown, service: 'Postgres' | 'Redis'): unknown {
   const variable = service === 'Postgres' ? 'DATABASE_TLS_VERIFY' : 'REDIS_TLS_VERIFY';
   if (error instanceof PurserError) return error;
+  if (codeOf(error) === 'ERR_TLS_CERT_ALTNAME_INVALID') {
+    const authorityOnly =
+      service === 'Postgres' ? ', or check the authority alone with sslmode=verify-ca' : '';
+    return new PurserError(
+      'certificate_refused',
+      `the certificate of ${service} is for another host (${messageOf(error)}). Connect by a name that it has` +
+        authorityOnly,
+      { cause: error, exitCode: exitCodes.unavailable },
+    );
+  }
   if (certificateCodes.has(codeOf(error))) {
     return new PurserError(
       'certificate_refused',

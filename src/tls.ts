@@ -62,8 +62,8 @@ export function postgresAddress(text: string, verify: boolean | undefined): Post
   const { login, written, port, database, given } = parse(text);
   const host = given.get('host') ?? (written === '' ? 'localhost' : written);
   if (host.includes(',')) refuse(severalHosts);
-  const mode = modeOf(given);
   const files = readFiles(given);
+  const mode = modeOf(given, verify);
   const inClear = host.startsWith('/') || (verify === undefined && mode === 'disable');
   const [user = '', ...password] = login.split(':');
   return {
@@ -126,7 +126,7 @@ function parameters(rest: string): ReadonlyMap<string, string> {
 }
 
 /** TLS is on or off by one word only; two that differ are a mistake. */
-function modeOf(given: ReadonlyMap<string, string>): string {
+function modeOf(given: ReadonlyMap<string, string>, verify: boolean | undefined): string {
   const [mode, ssl] = [given.get('sslmode'), given.get('ssl')];
   if (mode !== undefined && !modes.includes(mode)) {
     refuse(`sslmode is none of ${modes.join(', ')}`);
@@ -138,7 +138,16 @@ function modeOf(given: ReadonlyMap<string, string>): string {
   if (mode !== undefined && ofSsl !== undefined && (mode === 'disable') !== (ofSsl === 'disable')) {
     refuse('ssl and sslmode contradict each other; use sslmode alone');
   }
-  return mode ?? ofSsl ?? 'disable';
+  const asked = mode ?? ofSsl;
+  const file = ['sslrootcert', 'sslcert'].find((name) => given.has(name));
+  if (file === undefined) return asked ?? 'disable';
+  if (asked === 'disable') refuse(`sslmode=disable and ${file} contradict each other; drop one`);
+  // As in libpq, where `system` alone is the strictest mode.
+  if (asked === undefined && given.get('sslrootcert') === 'system') return 'verify-full';
+  if (asked === undefined && verify === undefined) {
+    refuse(`it has ${file} and no sslmode, so nothing would be encrypted; add sslmode=verify-full`);
+  }
+  return asked ?? 'disable';
 }
 
 function decode(part: string): string {

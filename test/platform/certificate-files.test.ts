@@ -96,6 +96,14 @@ describe.each(refused)('%s', (query, fault) => {
   });
 });
 
+it.each(['sslrootcert=BUNDLE', 'sslcert=CERT&sslkey=KEY'])(
+  '%s without sslmode is refused',
+  (query) => {
+    const load = () => loadConfig({ DATABASE_URL: withFiles(query) });
+    expect(load).toThrow(/no sslmode, so nothing would be encrypted; add sslmode=verify-full/);
+  },
+);
+
 it.each([
   ['sslmode=require&sslrootcert=BUNDLE', ['ca']],
   ['sslmode=verify-full&sslrootcert=CERT&sslcert=CERT&sslkey=KEY', ['ca', 'cert', 'key']],
