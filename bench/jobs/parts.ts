@@ -1,7 +1,6 @@
 /** Each step of a job's life as a single call, using the modules of the build. */
 import type { AttemptEnd, BegunAttempt } from '../../src/jobs/attempts.ts';
 import type { DispatchedJob } from '../../src/jobs/dispatch.ts';
-import type { EntryJob } from '../../src/worker/execute.ts';
 import { fleetEnvironment, tenants } from './fleet.ts';
 import type { FleetDatabase, Setting } from './fleet.ts';
 import { newToken } from '../../src/jobs/attempts.ts';
@@ -22,6 +21,12 @@ interface Ended extends Job {
 }
 
 export type Parts = Awaited<ReturnType<typeof openParts>>;
+
+interface EntryJob {
+  readonly jobId: string;
+  readonly entryId: string;
+  readonly isDurable: boolean;
+}
 
 export async function openParts(setting: Setting, database: FleetDatabase) {
   const { build, concurrency } = setting;
@@ -118,7 +123,12 @@ export async function openParts(setting: Setting, database: FleetDatabase) {
       return attempt;
     },
     run: async (attempt: BegunAttempt): Promise<Ended> => {
-      const end = await executors.run(attempt, new build.AbortSource());
+      const end = await new Promise<AttemptEnd>((resolve, reject) => {
+        executors.run(attempt, new build.AbortSource(), (outcome) => {
+          if (outcome === undefined) reject(new Error(`job ${attempt.jobId} did not start`));
+          else resolve(outcome.end);
+        });
+      });
       return { jobId: attempt.jobId, token: attempt.token, end };
     },
     finish: async (ended: Ended): Promise<Job> => {

@@ -4,8 +4,9 @@
  * that another worker takes them.
  */
 import type { AbortSource } from './executors/abort-source.ts';
+import { AheadPlaces } from './ahead.ts';
 import { Slots } from './slots.ts';
-import type { Release } from './slots.ts';
+import type { Release, SlotRequest } from './slots.ts';
 
 export interface IntakeOptions {
   /** Jobs that run at once, of all types together. */
@@ -14,23 +15,19 @@ export interface IntakeOptions {
   readonly limits: ReadonlyMap<string, number>;
   /** Jobs of a type that may have begun before they may run. */
   readonly aheadOf: (jobType: string) => number;
-  /** Jobs that wait longer to begin go back, so that another worker runs them. Default 1,000. */
-  readonly waitMs?: number | undefined;
   /** The same for jobs that have begun ahead. Default 5,000. */
   readonly recallMs?: number | undefined;
   readonly pause: (jobType: string) => void;
   readonly resume: (jobType: string) => void;
 }
 
-/** Of a job that may begin. */
-export interface Place {
-  /** Resolves when it may run; to undefined when it has to go back: it was aborted, or no slot became free. */
-  toRun(abort: AbortSource): Promise<Release | undefined>;
-  /** In place of `toRun`: the job did not begin. */
-  leave(): void;
+/** Of jobs that may begin. */
+export interface Places {
+  readonly count: number;
+  /** One for each of them, where they may run at once. */
+  readonly slots?: readonly Release[];
 }
 
-const defaultWaitMs = 1_000;
 const defaultRecallMs = 5_000;
 
 /** Work that may have begun ahead; a job that runs for longer than `shortMs` never does. */
@@ -44,8 +41,7 @@ export const begunAheadOf = (runMs: number | undefined, most: number): number =>
 export class Intake {
   readonly #options: IntakeOptions;
   readonly #running: Slots;
-  /** Begun ahead, or about to. */
-  readonly #ahead: Slots;
+  readonly #ahead: AheadPlaces;
   readonly #paused = new Set<string>();
   /** Types whose jobs suddenly run so long that a job had to go back. */
   readonly #stuck = new Set<string>();
@@ -53,8 +49,9 @@ export class Intake {
 
   constructor(options: IntakeOptions) {
     this.#options = options;
-    this.#running = new Slots(options.concurrency, () => this.#pauseOrResume());
-    this.#ahead = new Slots(Infinity, () => this.#pauseOrResume(), true);
+    const changed = (): void => this.#pauseOrResume();
+    this.#running = new Slots(options.concurrency, changed);
+    this.#ahead = new AheadPlaces(changed);
   }
 
   /** Slots in which no job runs. */
@@ -66,29 +63,57 @@ export class Intake {
     return this.#closed;
   }
 
-  /** Resolves to undefined when the job cannot begin soon. `alone`: it must be able to run at once. */
-  async toBegin(jobType: string, alone: boolean): Promise<Place | undefined> {
-    const { limits, waitMs = defaultWaitMs } = this.#options;
-    const request = { jobType, limit: limits.get(jobType) ?? 0 };
-    const free = this.#running.tryTake(request);
-    if (free !== undefined) return this.#mayRun(jobType, free);
+  /**
+   * Places for `count` jobs of a type or for some of them, with slots where any is free; undefined when none of them can
+   * begin soon. `alone`: they must be able to run at once.
+   */
+  async toBegin(
+    jobType: string,
+    count: number,
+    { alone, waitMs }: { readonly alone: boolean; readonly waitMs: number },
+  ): Promise<Places | undefined> {
+    const request = this.#requestOf(jobType);
+    const slots: Release[] = [];
+    while (slots.length < count) {
+      const free = this.#running.tryTake(request);
+      if (free === undefined) break;
+      slots.push(free);
+    }
+    if (slots.length > 0) return { count: slots.length, slots };
     const limit = alone ? 0 : this.#aheadOf(jobType);
     if (limit === 0) {
       const slot = await this.#running.take({ ...request, waitMs });
-      return slot === undefined ? undefined : this.#mayRun(jobType, slot);
+      return slot === undefined ? undefined : { count: 1, slots: [slot] };
     }
-    const leave = await this.#ahead.take({ jobType, limit, waitMs });
-    if (leave === undefined) return undefined;
-    return {
-      toRun: async (abort) => {
-        const { recallMs = defaultRecallMs } = this.#options;
-        const slot = await this.#running.take({ ...request, waitMs: recallMs, abort });
-        if (slot === undefined && !abort.aborted) this.#stuck.add(jobType);
-        leave();
-        return slot === undefined ? undefined : this.#released(jobType, slot);
-      },
-      leave,
-    };
+    const taken = await this.#ahead.take({ jobType, limit, count, waitMs });
+    return taken === 0 ? undefined : { count: taken };
+  }
+
+  /** Gives back places without slots. */
+  leave(jobType: string, count: number): void {
+    if (count > 0) this.#ahead.giveBack(jobType, count);
+  }
+
+  /**
+   * Jobs that share a slot: they run in it one after another, so that their thread need not wait for the next. Half of
+   * those that begin ahead wait in this way, the other half for a slot.
+   */
+  laneSize(jobType: string): number {
+    return Math.floor(this.#aheadOf(jobType) / 2 / this.#requestOf(jobType).limit) + 1;
+  }
+
+  /** A slot for jobs that began ahead; undefined when none became free, or `abort` aborted. */
+  async toRun(jobType: string, abort: AbortSource): Promise<Release | undefined> {
+    const { recallMs = defaultRecallMs } = this.#options;
+    const request = this.#requestOf(jobType);
+    const slot = await this.#running.take({ ...request, waitMs: recallMs, abort });
+    if (slot === undefined && !abort.aborted) this.#stuck.add(jobType);
+    return slot;
+  }
+
+  /** A job of the type has ended. */
+  ended(jobType: string): void {
+    this.#stuck.delete(jobType);
   }
 
   /** No job begins any more; those that began and do not run yet go back. */
@@ -98,21 +123,13 @@ export class Intake {
     this.#running.close();
   }
 
+  #requestOf(jobType: string): SlotRequest {
+    return { jobType, limit: this.#options.limits.get(jobType) ?? 0 };
+  }
+
   /** None of a stuck type begins ahead until one of its jobs has ended. */
   #aheadOf(jobType: string): number {
     return this.#stuck.has(jobType) ? 0 : this.#options.aheadOf(jobType);
-  }
-
-  #released(jobType: string, slot: Release): Release {
-    return () => {
-      this.#stuck.delete(jobType);
-      slot();
-    };
-  }
-
-  #mayRun(jobType: string, slot: Release): Place {
-    const release = this.#released(jobType, slot);
-    return { toRun: () => Promise.resolve(release), leave: slot };
   }
 
   #pauseOrResume(): void {

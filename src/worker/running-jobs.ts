@@ -2,17 +2,25 @@
  * The attempts that this worker runs now: their leases are renewed and a shutdown waits for them. Their progress and
  * log lines wait here to be stored.
  */
-import type { BegunAttempt } from '../jobs/attempts.ts';
+import type { AttemptEnd, BegunAttempt, FinishResult } from '../jobs/attempts.ts';
 import type { ProgressReport } from '../jobs/leases.ts';
 import type { LogReport } from '../jobs/log-lines.ts';
 import type { AbortSource } from './executors/abort-source.ts';
 import type { Report } from './executors/thread/attempt-log.ts';
+
+export interface Execution {
+  readonly end: AttemptEnd;
+  readonly finish: FinishResult;
+}
 
 export interface RunningJob {
   readonly attempt: BegunAttempt;
   readonly abort: AbortSource;
   /** When the lease expires unless it is renewed, by performance.now(). */
   leasedUntilMs: number;
+  /** One of these two is called once. */
+  onEnded?: (execution: Execution) => void;
+  onFailed?: (error: unknown) => void;
 }
 
 /** Progress and log lines since the last call of `takeOutput`. */
@@ -37,7 +45,7 @@ export class RunningJobs {
     return [...this.#byToken.values()];
   }
 
-  /** Counts an entry that was taken and has not begun yet: a shutdown waits for it. Call the result once. */
+  /** Counts jobs that were taken and have not begun yet: a shutdown waits for it. Call the result once. */
   enterBeginning(): () => void {
     this.#beginning += 1;
     return () => {
@@ -51,12 +59,9 @@ export class RunningJobs {
     return this.#storing;
   }
 
-  /** Call the result once, when the end is stored. */
-  enterStoring(): () => void {
-    this.#storing += 1;
-    return () => {
-      this.#storing -= 1;
-    };
+  /** An end waits to be stored (1), or does no longer (-1). */
+  countStoring(change: 1 | -1): void {
+    this.#storing += change;
   }
 
   add(job: RunningJob): void {

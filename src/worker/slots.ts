@@ -1,4 +1,4 @@
-/** The jobs that may run (or be begun) at once, of all types together and of each type, given in order of request. */
+/** The slots in which jobs run, of all types together and of each type, given in order of request. */
 import type { AbortSource } from './executors/abort-source.ts';
 
 export interface SlotRequest {
@@ -22,20 +22,15 @@ interface Waiting extends SlotRequest {
 
 export class Slots {
   readonly #changed: () => void;
-  readonly #inGroups: boolean;
   readonly #used = new Map<string, number>();
   #waiting: Waiting[] = [];
   #free: number;
   #closed = false;
 
-  /**
-   * `changed` is called after a slot was taken or given back. With `inGroups`, requests that had to wait are answered
-   * when half of the slots of their type are free, many at once.
-   */
-  constructor(count: number, changed: () => void = () => {}, inGroups = false) {
+  /** `changed` is called after a slot was taken or given back. */
+  constructor(count: number, changed: () => void = () => {}) {
     this.#free = count;
     this.#changed = changed;
-    this.#inGroups = inGroups;
   }
 
   get free(): number {
@@ -49,10 +44,6 @@ export class Slots {
   /** undefined: none is free now. */
   tryTake(request: SlotRequest): Release | undefined {
     if (this.#closed || !this.#hasRoom(request)) return undefined;
-    const { jobType } = request;
-    if (this.#inGroups && this.#waiting.some((waiting) => waiting.jobType === jobType)) {
-      return undefined;
-    }
     const release = this.#give(request);
     this.#changed();
     return release;
@@ -104,24 +95,8 @@ export class Slots {
   }
 
   #answerWaiting(): void {
-    const next = this.#waiting.findIndex(
-      (request) =>
-        this.#hasRoom(request) &&
-        !(this.#inGroups && this.used(request.jobType) > request.limit / 2),
-    );
-    const first = this.#waiting[next];
-    if (first === undefined) return;
-    if (!this.#inGroups) {
-      this.#waiting.splice(next, 1);
-      first.answer(this.#give(first));
-      return;
-    }
-    const left: Waiting[] = [];
-    for (const request of this.#waiting) {
-      const isAnswered = request.jobType === first.jobType && this.#hasRoom(request);
-      if (isAnswered) request.answer(this.#give(request));
-      else left.push(request);
-    }
-    this.#waiting = left;
+    const next = this.#waiting.findIndex((request) => this.#hasRoom(request));
+    if (next === -1) return;
+    for (const first of this.#waiting.splice(next, 1)) first.answer(this.#give(first));
   }
 }

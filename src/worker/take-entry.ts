@@ -5,17 +5,18 @@
 import type { Sql } from '../db/connect.ts';
 import { returnToPending } from '../jobs/queued.ts';
 import type { Entry } from '../queues/backend.ts';
-import { beginJob, runAttempt } from './execute.ts';
-import type { EntryJob, ExecuteOptions, Execution } from './execute.ts';
-import type { Intake, Place } from './intake.ts';
+import { beginJobs, runAttempts } from './execute.ts';
+import type { Begun, EntryJobs, ExecuteOptions } from './execute.ts';
+import type { Places } from './intake.ts';
+import type { Execution, RunningJob } from './running-jobs.ts';
 
 export interface TakeOptions extends ExecuteOptions {
   readonly sql: Sql;
-  readonly intake: Intake;
+  /** Jobs that wait longer for a place go back, so that another worker begins them. Default 1,000. */
+  readonly waitMs?: number | undefined;
 }
 
-/** What became of a job of an entry: it had no place, its entry was stale for it, or its attempt began. */
-type Taken = 'no place' | 'stale' | { readonly ended: Promise<Execution> };
+const defaultWaitMs = 1_000;
 
 /** Resolves to what BullMQ keeps as the entry's result; throws what it shows as the entry's failure. */
 export async function takeEntry(
@@ -24,51 +25,64 @@ export async function takeEntry(
   // An entry of an earlier version has no list of jobs: the reconciler returns its job.
   { entryId, jobIds = [], alone = false }: Partial<Entry> & Pick<Entry, 'entryId'>,
 ): Promise<{ readonly state: string }> {
-  const { sql, intake, executors } = options;
+  const { sql, intake, executors, waitMs = defaultWaitMs } = options;
   const isDurable = executors.jobTypes.get(jobType)?.durableBegin === true;
-  const outcomes = await Promise.allSettled(
-    jobIds.map(async (jobId) => {
-      const place = await intake.toBegin(jobType, alone);
-      return place === undefined
-        ? 'no place'
-        : takeJob(options, { jobId, entryId, isDurable }, place);
-    }),
-  );
-  const taken = outcomes.map((one) => (one.status === 'fulfilled' ? one.value : undefined));
-  const back = jobIds.filter((_, index) => taken[index] === 'no place');
+  const untilMs = performance.now() + waitMs;
+  const groups: Promise<Begun>[] = [];
+  const only = jobIds.length === 1 ? new Only() : undefined;
+  let left = jobIds;
+  while (left.length > 0 && !intake.isClosed) {
+    const leftMs = Math.max(0, untilMs - performance.now());
+    const places = await intake.toBegin(jobType, left.length, { alone, waitMs: leftMs });
+    if (places === undefined) break;
+    const group = { jobType, jobIds: left.slice(0, places.count), entryId, isDurable };
+    left = left.slice(places.count);
+    groups.push(takeGroup(options, group, places, only));
+  }
   const reason = intake.isClosed ? 'worker stopping' : 'worker full';
-  if (back.length > 0) {
-    const jobs = back.map((jobId) => ({ jobId, entryId }));
+  if (left.length > 0) {
+    const jobs = left.map((jobId) => ({ jobId, entryId }));
     await returnToPending(sql, jobs, reason);
   }
-  for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
-  const begun = taken.filter((one) => typeof one === 'object');
-  const [first] = begun;
-  if (first !== undefined && jobIds.length === 1) {
-    return stateOf(jobIds[0] ?? '', await first.ended);
-  }
-  if (begun.length > 0) return { state: `${begun.length} begun, ${back.length} returned` };
-  return { state: back.length > 0 ? reason : 'stale entry' };
+  const taken = await Promise.all(groups);
+  for (const { error } of taken) if (error !== undefined) throw error;
+  const begun = taken.reduce((sum, { jobs }) => sum + jobs.length, 0);
+  if (begun > 0 && only !== undefined) return stateOf(jobIds[0] ?? '', await only.ended);
+  if (begun > 0) return { state: `${begun} begun, ${left.length} returned` };
+  return { state: left.length > 0 ? reason : 'stale entry' };
 }
 
-async function takeJob(options: TakeOptions, job: EntryJob, place: Place): Promise<Taken> {
-  let isLeft = options.intake.isClosed;
-  try {
-    if (isLeft) return 'no place';
-    const running = await beginJob(options, job);
-    isLeft = running === undefined;
-    if (running === undefined) return 'stale';
-    const ended = runAttempt(options, running, place);
-    ended.catch((error: unknown) => {
-      options.log.error({ jobId: job.jobId, error }, 'attempt_not_ended');
+/** The end of an entry's only job. */
+class Only {
+  readonly ended: Promise<Execution>;
+  #resolve: (execution: Execution) => void = () => {};
+  #reject: (error: unknown) => void = () => {};
+
+  constructor() {
+    this.ended = new Promise((resolve, reject) => {
+      this.#resolve = resolve;
+      this.#reject = reject;
     });
-    return { ended };
-  } catch (error) {
-    isLeft = true;
-    throw error;
-  } finally {
-    if (isLeft) place.leave();
+    // Where the job did not begin, nobody waits for it.
+    this.ended.catch(() => {});
   }
+
+  watch(job: RunningJob): void {
+    job.onEnded = this.#resolve;
+    job.onFailed = this.#reject;
+  }
+}
+
+async function takeGroup(
+  options: TakeOptions,
+  group: EntryJobs,
+  places: Places,
+  only: Only | undefined,
+): Promise<Begun> {
+  const begun = await beginJobs(options, group);
+  for (const job of begun.jobs) only?.watch(job);
+  runAttempts(options, group.jobType, begun.jobs, places);
+  return begun;
 }
 
 function stateOf(jobId: string, { end }: Execution): { readonly state: string } {

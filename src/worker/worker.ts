@@ -76,7 +76,6 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
   const running = new RunningJobs();
   const lease = { database, running, workerId, leaseMs, log };
   const batches = createBatches({ sql: database.system, workerId, leaseMs, log });
-  const pipeline = { batches, executors, running, log, metrics, leaseMs };
   executors.listen({
     report: (token, report) => {
       metrics.rlsEnforcementFailed.inc(report.refusals);
@@ -93,7 +92,6 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
   const intake = new Intake({
     concurrency,
     limits: new Map(types.map((facts) => [facts.type, typeSlots(facts)])),
-    waitMs: options.slotWaitMs,
     recallMs: options.recallMs,
     aheadOf: (jobType) =>
       executors.jobTypes.get(jobType)?.isolation === 'exclusive'
@@ -121,7 +119,17 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
           timing: options.queueWatch,
         });
   const sql = database.system;
-  const taking = { ...pipeline, sql, intake };
+  const taking = {
+    batches,
+    executors,
+    intake,
+    running,
+    log,
+    metrics,
+    leaseMs,
+    sql,
+    waitMs: options.slotWaitMs,
+  };
   const take = (jobType: string, entry: Entry) => {
     watch?.entryTaken(jobType);
     return takeEntry(taking, jobType, entry);
@@ -182,6 +190,7 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
   return {
     stop: async () => {
       intake.close();
+      executors.recall();
       await watch?.stop();
       await pause(workers);
       const idle = await running.untilIdle(options.shutdownGraceMs);

@@ -2,7 +2,7 @@
 import { AbortSource } from '../../src/worker/executors/abort-source.ts';
 import { describe, expect, it } from 'vitest';
 import { begunAheadOf, Intake } from '../../src/worker/intake.ts';
-import type { Place } from '../../src/worker/intake.ts';
+import type { Release } from '../../src/worker/slots.ts';
 
 const abort = new AbortSource();
 
@@ -16,108 +16,137 @@ function intakeOf(concurrency: number, ahead: Readonly<Record<string, number>>, 
     pause: (jobType) => heard.push(`pause ${jobType}`),
     resume: (jobType) => heard.push(`resume ${jobType}`),
   });
-  const begin = async (jobType: string, alone = false): Promise<Place> => {
-    const place = await intake.toBegin(jobType, alone);
-    if (place === undefined) throw new Error('no place');
-    return place;
+  const begin = (jobType: string, count = 1, alone = false) =>
+    intake.toBegin(jobType, count, { alone, waitMs: 10_000 });
+  /** The slots of jobs that may run at once. */
+  const run = async (jobType: string, count = 1, alone = false): Promise<Release[]> => {
+    const places = await begin(jobType, count, alone);
+    return [...(places?.slots ?? [])];
   };
-  return { intake, begin, heard };
+  return { intake, begin, run, heard };
 }
 
+const giveBack = (slots: readonly Release[]): void => {
+  for (const release of slots) release();
+};
+
+it('jobs get the slots that are free, and the others none of them', async () => {
+  const { intake, run } = intakeOf(3, { short: 10 });
+  const two = await run('short', 2);
+  expect(two).toHaveLength(2);
+  const one = await run('short', 2);
+  expect(one).toHaveLength(1);
+  expect(intake.free).toBe(0);
+  giveBack([...two, ...one]);
+  expect(intake.free).toBe(3);
+});
+
 it('a job of a long type begins only when it may run, and a full worker takes no entries', async () => {
-  const { intake, begin, heard } = intakeOf(1, { long: 0 });
-  const first = await (await begin('long')).toRun(abort);
+  const { intake, run, heard } = intakeOf(1, { long: 0 });
+  const first = await run('long');
   expect(heard).toEqual(['pause long']);
-  const second = begin('long');
-  first?.();
+  const second = run('long', 5);
+  giveBack(first);
   expect(intake.free).toBe(0);
   expect(heard).toEqual(['pause long']);
-  (await second).leave();
+  expect(await second).toHaveLength(1);
+  giveBack(await second);
   expect(heard).toEqual(['pause long', 'resume long']);
 });
 
-it('jobs of a short type begin ahead, up to their limit, and run in order', async () => {
-  const { begin, heard } = intakeOf(1, { short: 2 });
-  const first = await (await begin('short')).toRun(abort);
-  const order: string[] = [];
-  const run = async (name: string, place: Place) => {
-    const release = await place.toRun(abort);
-    order.push(name);
-    release?.();
-  };
-  const runs = [run('a', await begin('short'))];
-  expect(heard).toEqual([]);
-  runs.push(run('b', await begin('short')));
+it('jobs of a short type begin ahead, up to their limit, and may share a slot', async () => {
+  const { intake, begin, run, heard } = intakeOf(1, { short: 4 });
+  const first = await run('short');
+  expect(intake.laneSize('short')).toBe(3);
+  expect(await begin('short', 9)).toEqual({ count: 4 });
   expect(heard).toEqual(['pause short']);
   let begun = false;
-  const third = begin('short').then((place) => {
+  const next = begin('short').then((places) => {
     begun = true;
-    return run('c', place);
+    return places;
   });
+  const slot = intake.toRun('short', abort);
+  giveBack(first);
+  expect(await slot).toBeTypeOf('function');
+  intake.leave('short', 1);
   await new Promise(setImmediate);
   expect(begun).toBe(false);
-  first?.();
-  await Promise.all([...runs, third]);
+  intake.leave('short', 1);
+  expect(await next).toEqual({ count: 1 });
+  intake.leave('short', 2);
+  expect(heard).toEqual(['pause short', 'resume short']);
+});
+
+it('those that wait for a slot get it in order', async () => {
+  const { intake, run } = intakeOf(1, { short: 4 });
+  const first = await run('short');
+  const order: string[] = [];
+  const waiting = ['a', 'b', 'c'].map(async (name) => {
+    const slot = await intake.toRun('short', abort);
+    order.push(name);
+    slot?.();
+  });
+  giveBack(first);
+  await Promise.all(waiting);
   expect(order).toEqual(['a', 'b', 'c']);
-  expect(heard.at(-1)).toBe('resume short');
 });
 
 it('a job that was lost begins only when it may run, whatever its type', async () => {
-  const { begin } = intakeOf(1, { short: 10 });
-  const first = await (await begin('short')).toRun(abort);
+  const { begin, run } = intakeOf(1, { short: 10 });
+  const first = await run('short');
   let begun = false;
-  const alone = begin('short', true).then((place) => {
+  const alone = run('short', 1, true).then((slots) => {
     begun = true;
-    return place;
+    return slots;
   });
-  (await begin('short')).leave();
+  expect(await begin('short')).toEqual({ count: 1 });
   await new Promise(setImmediate);
   expect(begun).toBe(false);
-  first?.();
-  expect(await (await alone).toRun(abort)).toBeTypeOf('function');
+  giveBack(first);
+  expect(await alone).toHaveLength(1);
 });
 
 it('while jobs of a short type are begun ahead, a long type takes no entries, and gets the next free slot in turn', async () => {
-  const { begin, heard } = intakeOf(2, { short: 4, long: 0 });
-  const running = [
-    await (await begin('short')).toRun(abort),
-    await (await begin('short')).toRun(abort),
-  ];
+  const { intake, begin, run, heard } = intakeOf(2, { short: 8, long: 0 });
+  const running = await run('short', 2);
   expect(heard).toEqual(['pause long']);
-  const ahead = (await begin('short')).toRun(abort);
-  const long = begin('long');
-  for (const release of running) release?.();
+  await begin('short');
+  const ahead = intake.toRun('short', abort);
+  const long = run('long');
+  giveBack(running);
   await ahead;
-  expect(await (await long).toRun(abort)).toBeTypeOf('function');
+  expect(await long).toHaveLength(1);
 });
 
-it('what is begun ahead goes back when it is aborted, or when the worker stops', async () => {
-  const { intake, begin } = intakeOf(1, { short: 10 });
-  await (await begin('short')).toRun(abort);
+it('what is begun ahead goes back when all of it was aborted, or when the worker stops', async () => {
+  const { intake, begin, run } = intakeOf(1, { short: 10 });
+  await run('short');
   const controller = new AbortSource();
-  const aborted = (await begin('short')).toRun(controller);
-  const stopped = (await begin('short')).toRun(abort);
+  const aborted = intake.toRun('short', controller);
+  const stopped = intake.toRun('short', abort);
   controller.abort('cancelled');
   expect(await aborted).toBeUndefined();
   intake.close();
   expect(await stopped).toBeUndefined();
-  expect(await intake.toBegin('short', false)).toBeUndefined();
+  expect(await begin('short')).toBeUndefined();
 });
 
 it('a type whose job had to go back begins none ahead until one of its jobs has ended', async () => {
-  const { begin } = intakeOf(1, { short: 10 }, 1);
-  const running = await (await begin('short')).toRun(abort);
-  expect(await (await begin('short')).toRun(abort)).toBeUndefined();
+  const { intake, begin, run } = intakeOf(1, { short: 10 }, 1);
+  const running = await run('short');
+  expect(await intake.toRun('short', abort)).toBeUndefined();
+  expect(intake.laneSize('short')).toBe(1);
   let begun = false;
-  const next = begin('short').then((place) => {
+  const next = run('short').then((slots) => {
     begun = true;
-    return place.toRun(abort);
+    return slots;
   });
   await new Promise(setImmediate);
   expect(begun).toBe(false);
-  running?.();
-  expect(await next).toBeTypeOf('function');
-  expect(await begin('short')).toBeDefined();
+  intake.ended('short');
+  giveBack(running);
+  expect(await next).toHaveLength(1);
+  expect(await begin('short', 3)).toEqual({ count: 3 });
 });
 
 describe('ahead of the slots begin', () => {

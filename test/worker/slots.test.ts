@@ -1,6 +1,10 @@
-/** Slots: never more than configured are given, and the longest waiting request gets the next one. */
+/**
+ * Slots, and places ahead of them: never more than configured are given, the longest waiting request gets the next slot,
+ * and those who wait for places ahead get many at once.
+ */
 import { AbortSource } from '../../src/worker/executors/abort-source.ts';
 import { expect, it } from 'vitest';
+import { AheadPlaces } from '../../src/worker/ahead.ts';
 import { Slots } from '../../src/worker/slots.ts';
 
 const now = { jobType: 'report', limit: Infinity, waitMs: 0 };
@@ -69,28 +73,54 @@ it('a request that is aborted, and every request once it is closed, gets none', 
   expect(slots.free).toBe(1);
 });
 
-it('in groups, those that wait are answered together, when half of the slots of their type are free', async () => {
-  const slots = new Slots(Infinity, undefined, true);
-  const request = { jobType: 'short', limit: 4, waitMs: 10_000 };
-  const taken = await Promise.all([1, 2, 3, 4].map(() => slots.take(request)));
-  const answered: number[] = [];
-  const waiting = [1, 2, 3].map(async (number) => {
-    const release = await slots.take(request);
-    answered.push(number);
-    return release;
+const openPlaces = () => new AheadPlaces(() => {});
+const short = { jobType: 'short', limit: 4, count: 3, waitMs: 10_000 };
+
+it('places ahead: gives as many as are wanted and free', async () => {
+  const places = openPlaces();
+  expect(await places.take(short)).toBe(3);
+  expect(await places.take(short)).toBe(1);
+  expect(places.used('short')).toBe(4);
+  expect(await places.take({ ...short, jobType: 'other' })).toBe(3);
+});
+
+it('places ahead: answers who waits when half of the places of the type are free, in order', async () => {
+  const places = openPlaces();
+  await places.take({ ...short, count: 4 });
+  const given: [number, number][] = [];
+  const waiting = [1, 2].map(async (number) => {
+    given.push([number, await places.take(short)]);
   });
-  taken[0]?.();
-  // One is free, but whoever comes now stands behind those that wait.
-  expect(slots.tryTake(request)).toBeUndefined();
+  places.giveBack('short', 1);
   await Promise.resolve();
-  expect([answered, slots.used('short')]).toEqual([[], 3]);
-  taken[1]?.();
-  await Promise.all(waiting.slice(0, 2));
-  expect([answered, slots.used('short')]).toEqual([[1, 2], 4]);
-  taken[2]?.();
-  taken[3]?.();
+  // One is free, but whoever comes now stands behind those that wait.
+  expect(await places.take({ ...short, waitMs: 1 })).toBe(0);
+  expect(given).toEqual([]);
+  places.giveBack('short', 1);
+  places.giveBack('short', 2);
   await Promise.all(waiting);
-  expect(answered).toEqual([1, 2, 3]);
-  // Another type waits for nobody.
-  expect(slots.tryTake({ jobType: 'other', limit: 1 })).toBeTypeOf('function');
+  expect(given).toEqual([
+    [1, 2],
+    [2, 2],
+  ]);
+  expect(places.used('short')).toBe(4);
+});
+
+it('places ahead: gives none to who waited too long, nor to anybody once it is closed', async () => {
+  const places = openPlaces();
+  await places.take({ ...short, count: 4 });
+  expect(await places.take({ ...short, waitMs: 1 })).toBe(0);
+  const waiting = places.take(short);
+  places.close();
+  expect(await waiting).toBe(0);
+  places.giveBack('short', 4);
+  expect(await places.take(short)).toBe(0);
+});
+
+it('places ahead: tells of every change', async () => {
+  const used: number[] = [];
+  const places: AheadPlaces = new AheadPlaces(() => used.push(places.used('short')));
+  await places.take(short);
+  places.giveBack('short', 3);
+  expect(used).toEqual([3, 0]);
 });

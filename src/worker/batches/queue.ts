@@ -28,8 +28,7 @@ export class RequestQueue<Q extends { readonly jobId: string }, A> {
 
   add(request: Q, giveUpAtMs: number): Promise<A> {
     return new Promise((resolve, reject) => {
-      const state = { isSeparate: false, refusals: 0 };
-      this.#pending.push({ request, giveUpAtMs, ...state, resolve, reject });
+      this.#pending.push({ request, giveUpAtMs, isSeparate: false, refusals: 0, resolve, reject });
     });
   }
 

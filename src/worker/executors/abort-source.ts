@@ -10,7 +10,7 @@ type Listener = () => void;
 
 export class AbortSource {
   #controller: AbortController | undefined;
-  #listeners: Set<Listener> | undefined;
+  #listeners: Listener[] | undefined;
   #aborted = false;
   #reason: unknown;
 
@@ -48,11 +48,11 @@ export class AbortSource {
 
   /** Called once, when it is aborted from now on. */
   onAbort(listener: Listener): void {
-    this.#listeners ??= new Set();
-    this.#listeners.add(listener);
+    this.#listeners ??= [];
+    this.#listeners.push(listener);
   }
 
   offAbort(listener: Listener): void {
-    this.#listeners?.delete(listener);
+    this.#listeners = this.#listeners?.filter((one) => one !== listener);
   }
 }

@@ -69,11 +69,20 @@ export class AssignmentTable {
     return !started && this.#claimTable?.claim(slotIndex) === true;
   }
 
-  /** Removes and returns every attempt that has not started. */
-  withdrawUnstarted(): Assignment[] {
-    const unstarted = this.list().filter((assignment) => this.claim(assignment));
+  /** Removes and returns every attempt that has not started; with `which` of those. */
+  withdrawUnstarted(which: (assignment: Assignment) => boolean = () => true): Assignment[] {
+    const unstarted = this.list().filter((one) => which(one) && this.claim(one));
     for (const { attempt } of unstarted) this.remove(attempt.token);
     return unstarted;
+  }
+
+  /** Returns whether there was an attempt that was given before and that its lane did not come to. */
+  recall(givenBeforeMs: number): boolean {
+    const late = this.withdrawUnstarted(
+      ({ lane, givenAtMs }) => lane !== undefined && givenAtMs < givenBeforeMs,
+    );
+    for (const { resolve } of late) resolve(undefined);
+    return late.length > 0;
   }
 
   /** The job whose code ran last, where that is known. */

@@ -5,45 +5,74 @@ import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
 import { endOfThrow } from '../classify.ts';
 import type { JobTypeFacts } from './protocol.ts';
 
+export interface Outcome {
+  readonly end: AttemptEnd;
+  /** Milliseconds, where its executor reported the end. */
+  readonly runMs?: number;
+}
+
+/** Attempts of one lane run one after another, in one thread. */
+export interface Lane {
+  readonly laneId: number;
+  /** Of the first one. */
+  executor?: { readonly isOpen: boolean; give(assignment: Assignment): void };
+}
+
+let lastLaneId = 0;
+
+export function newLane(): Lane {
+  lastLaneId += 1;
+  return { laneId: lastLaneId };
+}
+
 export interface Assignment {
   readonly attempt: BegunAttempt;
   readonly facts: JobTypeFacts;
   /** Aborts at the deadline, and when the worker stops the attempt. */
   readonly abort: AbortSource;
-  /** Ends the attempt; only the first end counts. */
-  readonly resolve: (end: AttemptEnd) => void;
+  readonly lane: Lane | undefined;
+  /** By performance.now(). */
+  readonly givenAtMs: number;
+  /** Ends the attempt; only the first call counts. undefined: its lane did not come to it, so it has not started. */
+  readonly resolve: (outcome: Outcome | undefined) => void;
   /** Of the executor that it was given to last. */
   slotIndex: number;
   started: boolean;
+  /** `resolve` was called. */
+  isOver: boolean;
   /** Before the abort the deadline, after it the grace. */
   timer: NodeJS.Timeout | undefined;
 }
 
+/** `onOutcome` is called once. */
 export function createAssignment(
-  attempt: BegunAttempt,
-  facts: JobTypeFacts,
-  abort: AbortSource,
-): { readonly assignment: Assignment; readonly end: Promise<AttemptEnd> } {
-  const waiting: ((end: AttemptEnd) => void)[] = [];
-  const end = new Promise<AttemptEnd>((resolve) => waiting.push(resolve));
+  given: Pick<Assignment, 'attempt' | 'facts' | 'abort' | 'lane'>,
+  onOutcome: (outcome: Outcome | undefined) => void,
+): Assignment {
+  const { attempt, facts, abort, lane } = given;
   const assignment: Assignment = {
     attempt,
     facts,
     abort,
+    lane,
+    givenAtMs: performance.now(),
     slotIndex: 0,
     started: false,
+    isOver: false,
     timer: undefined,
-    resolve: (value) => {
+    resolve: (outcome) => {
       clearTimeout(assignment.timer);
-      for (const resolve of waiting) resolve(value);
+      if (assignment.isOver) return;
+      assignment.isOver = true;
+      onOutcome(outcome);
     },
   };
-  return { assignment, end };
+  return assignment;
 }
 
 /** Ends it as if its handler had thrown `thrown`. */
 export function failAssignment({ attempt, facts, resolve }: Assignment, thrown: unknown): void {
-  resolve(endOfThrow(thrown, { attempt, handler: facts, now: new Date() }));
+  resolve({ end: endOfThrow(thrown, { attempt, handler: facts, now: new Date() }) });
 }
 
 /** The attempt started: its type's timeout counts from now. */

@@ -3,17 +3,17 @@
  * killed, and answers the LLM calls of handlers. Every attempt that it is given ends once.
  */
 import type { AbortSource } from './abort-source.ts';
-import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
+import type { BegunAttempt } from '../../jobs/attempts.ts';
 import { returnAfter } from './killed-attempts.ts';
 import { createAssignment } from './assignment.ts';
-import type { Assignment } from './assignment.ts';
+import type { Assignment, Lane, Outcome } from './assignment.ts';
 import { ManagedExecutor } from './managed-executor.ts';
 import { executorConnections } from './managed-executor-options.ts';
 import type { ManagedExecutorEvents, ExecutorKind } from './managed-executor-options.ts';
 import type { ExecutorsListener, ExecutorsOptions } from './executors-options.ts';
 import type { FromExecutor, JobTypeFacts } from './protocol.ts';
 import { RunTimes } from './run-times.ts';
-import { defaultTiming } from './timing.ts';
+import { defaultTiming, everyUnlessLate } from './timing.ts';
 import type { ExecutorTiming } from './timing.ts';
 import { PatchingTypes } from './patching-types.ts';
 import { answerLlmCall } from './llm-calls.ts';
@@ -21,6 +21,8 @@ import { unpackError } from './packed-errors.ts';
 
 const checkEveryMs = 100;
 const suspectRetryMs = 3_000;
+/** An attempt to which its lane has not come for so long is taken back: some job runs for much longer than its like. */
+const recallAfterMs = 500;
 /** After handlers failed to load, no executor is started for so long. */
 const loadFailurePauseMs = 10_000;
 
@@ -32,7 +34,6 @@ export class Executors {
   readonly #waitingSuspects: Assignment[] = [];
   readonly #patching: PatchingTypes;
   readonly #checkTimer: NodeJS.Timeout;
-  #checkedAtMs = performance.now();
   #listener: ExecutorsListener | undefined;
   #jobTypes: ReadonlyMap<string, JobTypeFacts> = new Map();
   #opening: ((outcome: readonly JobTypeFacts[] | Error) => void) | undefined;
@@ -44,7 +45,10 @@ export class Executors {
     this.#options = options;
     this.#patching = new PatchingTypes(options.log);
     this.#timing = { ...defaultTiming, ...options.timing };
-    this.#checkTimer = setInterval(() => this.#checkHeartbeats(), checkEveryMs);
+    this.#checkTimer = everyUnlessLate(checkEveryMs, (nowMs) => {
+      for (const executor of this.#executors) executor.checkHeartbeat();
+      this.recall(nowMs - recallAfterMs);
+    });
   }
 
   /** Starts the first executor, which loads the handlers. Throws `invalid_handlers` (exit 78). */
@@ -72,15 +76,31 @@ export class Executors {
     this.#listener = listener;
   }
 
-  /** Runs an attempt to its end. An attempt that is aborted and does not stop is terminated. */
-  async run(attempt: BegunAttempt, abort: AbortSource): Promise<AttemptEnd> {
-    const facts = this.#jobTypes.get(attempt.jobType);
-    if (facts === undefined) throw new Error(`this worker has no handler for ${attempt.jobType}`);
-    const { assignment, end } = createAssignment(attempt, facts, abort);
+  /** Whether it runs in a thread with others. */
+  sharesThread(attempt: BegunAttempt): boolean {
+    return this.#patching.kindFor({ attempt, facts: this.#factsOf(attempt) }) === 'shared';
+  }
+
+  /**
+   * Runs an attempt to its end, after those that were given for its lane before it; terminates one that is aborted and
+   * does not stop. `onOutcome` is called once: with undefined when the lane did not come to it, so it has not started.
+   */
+  run(
+    attempt: BegunAttempt,
+    abort: AbortSource,
+    onOutcome: (outcome: Outcome | undefined) => void,
+    lane?: Lane,
+  ): void {
+    const facts = this.#factsOf(attempt);
+    const assignment = createAssignment({ attempt, facts, abort, lane }, onOutcome);
     abort.onAbort(() => this.#aborted(assignment));
     this.#assign(assignment);
     if (abort.aborted) this.#aborted(assignment);
-    return end;
+  }
+
+  /** Takes back attempts that were given before, by performance.now(), and to which their lane has not come. */
+  recall(givenBeforeMs = Infinity): void {
+    for (const executor of this.#executors) executor.recall(givenBeforeMs);
   }
 
   /** Ends all executors; attempts that still run are handed back. */
@@ -94,31 +114,42 @@ export class Executors {
     );
   }
 
+  #factsOf({ jobType }: BegunAttempt): JobTypeFacts {
+    const facts = this.#jobTypes.get(jobType);
+    if (facts === undefined) throw new Error(`this worker has no handler for ${jobType}`);
+    return facts;
+  }
+
   #aborted(assignment: Assignment): void {
+    if (assignment.isOver) return;
     const waiting = this.#waitingSuspects.indexOf(assignment);
     if (waiting !== -1) {
       this.#waitingSuspects.splice(waiting, 1);
-      assignment.resolve(returnAfter('the worker aborted it before it started', 0));
+      assignment.resolve({ end: returnAfter('the worker aborted it before it started', 0) });
       return;
     }
-    this.#executorOf(assignment)?.abort(assignment);
-  }
-
-  #executorOf({ attempt }: Assignment): ManagedExecutor | undefined {
-    return [...this.#executors].find((executor) => executor.find(attempt.token) !== undefined);
+    const { token } = assignment.attempt;
+    [...this.#executors].find((one) => one.find(token) !== undefined)?.abort(assignment);
   }
 
   #assign(assignment: Assignment): void {
     const kind = this.#patching.kindFor(assignment);
     const returned = (reason: string, afterMs: number) =>
-      assignment.resolve(returnAfter(reason, afterMs));
+      assignment.resolve({ end: returnAfter(reason, afterMs) });
     if (this.#closed) returned('the worker is stopping', 0);
     else if (this.#isLoadPaused && (kind !== 'shared' || this.#open.length === 0))
       returned('the handlers of this worker do not load', loadFailurePauseMs);
+    else if (assignment.lane !== undefined) this.#assignInLane(assignment, assignment.lane, kind);
     else if (kind !== 'alone' || !this.#hasSuspect()) this.#choose(kind).give(assignment);
     else if (this.#waitingSuspects.length < this.#options.maxWaitingSuspects)
       this.#waitingSuspects.push(assignment);
     else returned('another suspect runs in this worker', suspectRetryMs * (0.5 + Math.random()));
+  }
+
+  #assignInLane(assignment: Assignment, lane: Lane, kind: ExecutorKind): void {
+    lane.executor ??= this.#choose('shared');
+    if (kind === 'shared' && lane.executor.isOpen) lane.executor.give(assignment);
+    else assignment.resolve(undefined);
   }
 
   /** Open executors continue; none is started. */
@@ -191,24 +222,17 @@ export class Executors {
         void executor.kill('retired', 'its handlers do not load');
         return;
       }
-      case 'ended': {
-        const jobType = executor.find(message.token)?.attempt.jobType;
-        if (jobType !== undefined) this.runTimes.add(jobType, message.runMs);
-        return;
-      }
+      case 'ended':
+        return this.runTimes.add(executor.find(message.token)?.attempt.jobType, message.runMs);
       case 'report':
         return this.#listener?.report(message.token, message);
       case 'built_in_changed':
         return this.#patching.add(message);
       case 'llm_output_checked':
         return this.#options.llm.countAnswer(message.fits);
-      case 'llm_call': {
-        const assignment = executor.find(message.token);
-        void answerLlmCall(this.#options, assignment, message).then((answer) =>
-          executor.answerLlmCall(answer),
-        );
+      case 'llm_call':
+        void answerLlmCall(this.#options, executor, message);
         return;
-      }
       default:
     }
   }
@@ -219,14 +243,5 @@ export class Executors {
     // A loop: assigning ends a suspect at once when no executor can start.
     while (!this.#closed && this.#waitingSuspects.length > 0 && !this.#hasSuspect())
       for (const next of this.#waitingSuspects.splice(0, 1)) this.#assign(next);
-  }
-
-  /** Skipped when this process itself was suspended or starved: its threads were, too. */
-  #checkHeartbeats(): void {
-    const nowMs = performance.now();
-    const late = nowMs - this.#checkedAtMs > checkEveryMs * 4;
-    this.#checkedAtMs = nowMs;
-    if (late) return;
-    for (const executor of this.#executors) executor.checkHeartbeat();
   }
 }

@@ -50,7 +50,7 @@ export function endKilledAttempts(
     const abortReason: unknown = abort.reason;
     const ranLast = lastRunningJobId === undefined ? undefined : lastRunningJobId === attempt.jobId;
     const killed = { attempt, facts, abortReason, ranLast, hasEnded: table.hasEnded(assignment) };
-    resolve(endAfterKill(killed, kill, new Date()));
+    resolve({ end: endAfterKill(killed, kill, new Date()) });
   }
 }
 

@@ -10,15 +10,38 @@ import { packError } from './packed-errors.ts';
 
 type LlmCallMessage = Extract<FromExecutor, { kind: 'llm_call' }>;
 
+interface Executor {
+  find(token: string): Assignment | undefined;
+  post(message: ToExecutor): void;
+}
+interface Options {
+  readonly llm: LlmGateway;
+  readonly log: Logger;
+}
+
 /**
  * Never throws: a failure is sent as the answer, also to a call whose attempt is no longer the executor's: it would
- * wait for ever.
+ * wait for ever. An answer that cannot be cloned becomes an error of the call.
  */
 export async function answerLlmCall(
-  options: { readonly llm: LlmGateway; readonly log: Logger },
+  options: Options,
+  executor: Executor,
+  message: LlmCallMessage,
+): Promise<void> {
+  const { callId } = message;
+  const answer = await answerTo(options, executor.find(message.token), message);
+  try {
+    executor.post(answer);
+  } catch (error) {
+    executor.post({ kind: 'llm_error', callId, error: packError(error) });
+  }
+}
+
+async function answerTo(
+  options: Options,
   assignment: Assignment | undefined,
   { callId, call }: LlmCallMessage,
-): Promise<Extract<ToExecutor, { readonly callId: number }>> {
+): Promise<ToExecutor> {
   if (assignment === undefined) return { kind: 'llm_error', callId, error: packError(lateCall()) };
   const { attempt, abort } = assignment;
   const { tenantId, jobId, token, jobType } = attempt;

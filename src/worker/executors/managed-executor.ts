@@ -68,16 +68,8 @@ export class ManagedExecutor {
     // A thread or process for one job takes no second one.
     if (this.kind !== 'shared') this.#phase = 'draining';
     this.#assignments.add(assignment);
-    this.post({ kind: 'run', slotIndex: assignment.slotIndex, attempt: assignment.attempt });
-  }
-
-  /** Answers a call of a handler. An answer that cannot be cloned becomes an error of the call. */
-  answerLlmCall(answer: Extract<ToExecutor, { readonly callId: number }>): void {
-    try {
-      this.post(answer);
-    } catch (error) {
-      this.post({ kind: 'llm_error', callId: answer.callId, error: packError(error) });
-    }
+    const { slotIndex, attempt, lane } = assignment;
+    this.post({ kind: 'run', slotIndex, laneId: lane?.laneId, attempt });
   }
 
   /** The attempt's signal aborted: an attempt that has started gets the grace to stop. */
@@ -109,6 +101,11 @@ export class ManagedExecutor {
       this.#drainTimer = setTimeout(() => void this.kill('retired', reason), killAfterMs);
     }
     this.#reportIdle();
+  }
+
+  /** Takes back attempts that were given to it before, by performance.now(), and to which their lane did not come. */
+  recall(givenBeforeMs: number): void {
+    if (this.#assignments.recall(givenBeforeMs)) this.#reportIdle();
   }
 
   /** Retires a blocked thread, and kills it when several attempts wait for it. */
@@ -182,14 +179,10 @@ export class ManagedExecutor {
         return this.#abortIgnored(message.token);
       case 'ended':
         this.#options.events.message(this, message);
-        // Its start is not reported when both were in one turn of the executor.
-        this.#started(this.find(message.token));
-        this.#assignments.remove(message.token)?.resolve(message.end);
-        return this.#reportIdle();
+        return this.#ended(message);
       case 'foreign':
-        if (!this.#foreignLogged) {
+        if (!this.#foreignLogged)
           log.warn({ executor: applicationName }, 'foreign_message_ignored');
-        }
         this.#foreignLogged = true;
         return;
       case 'retire':
@@ -216,6 +209,13 @@ export class ManagedExecutor {
     if (assignment === undefined || assignment.started) return;
     this.#startedAttempts += 1;
     startDeadline(assignment);
+  }
+
+  #ended(message: Extract<FromExecutor, { readonly kind: 'ended' }>): void {
+    const assignment = this.#assignments.remove(message.token);
+    if (assignment?.started === false) this.#startedAttempts += 1;
+    assignment?.resolve(message);
+    this.#reportIdle();
   }
 
   #findStarts(): void {

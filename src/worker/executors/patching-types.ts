@@ -17,7 +17,7 @@ export class PatchingTypes {
   }
 
   /** Where an attempt runs. */
-  kindFor({ attempt, facts }: Assignment): ExecutorKind {
+  kindFor({ attempt, facts }: Pick<Assignment, 'attempt' | 'facts'>): ExecutorKind {
     if (attempt.isolated) return 'alone';
     return this.#found.has(facts.type) ? 'exclusive' : facts.isolation;
   }

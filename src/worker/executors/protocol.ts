@@ -44,8 +44,16 @@ export interface LogLine {
   readonly text: string;
 }
 
+export interface RunMessage {
+  readonly kind: 'run';
+  readonly slotIndex: number;
+  /** Attempts of one lane run one after another. */
+  readonly laneId: number | undefined;
+  readonly attempt: BegunAttempt;
+}
+
 export type ToExecutor =
-  | { readonly kind: 'run'; readonly slotIndex: number; readonly attempt: BegunAttempt }
+  | RunMessage
   | { readonly kind: 'abort'; readonly token: string; readonly reason: PackedError }
   | { readonly kind: 'llm_reply'; readonly callId: number; readonly reply: LlmReply }
   | { readonly kind: 'llm_error'; readonly callId: number; readonly error: PackedError }

@@ -6,7 +6,8 @@ const newest = 0.05;
 export class RunTimes {
   readonly #byType = new Map<string, number>();
 
-  add(jobType: string, runMs: number): void {
+  add(jobType: string | undefined, runMs: number): void {
+    if (jobType === undefined) return;
     const known = this.#byType.get(jobType);
     this.#byType.set(jobType, known === undefined ? runMs : known + newest * (runMs - known));
   }

@@ -23,3 +23,17 @@ export const defaultTiming: ExecutorTiming = {
   terminateWithinMs: 2_000,
   readyWithinMs: 60_000,
 };
+
+/**
+ * Calls `check` with the time, by performance.now(). Skipped when this process itself was suspended or starved: its
+ * threads were, too.
+ */
+export function everyUnlessLate(everyMs: number, check: (nowMs: number) => void): NodeJS.Timeout {
+  let checkedAtMs = performance.now();
+  return setInterval(() => {
+    const nowMs = performance.now();
+    const late = nowMs - checkedAtMs > everyMs * 4;
+    checkedAtMs = nowMs;
+    if (!late) check(nowMs);
+  }, everyMs);
+}

@@ -34,7 +34,8 @@ function assignment(): Assignment {
     isolated: false,
     isolatedCrashes: 0,
   };
-  return createAssignment(attempt, facts, new AbortSource()).assignment;
+  const given = { attempt, facts, abort: new AbortSource(), lane: undefined };
+  return createAssignment(given, () => {});
 }
 
 it('an executor that receives thousands of attempts late starts those that wait, and none that was withdrawn', () => {

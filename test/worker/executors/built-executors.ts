@@ -82,7 +82,7 @@ export async function openPool(
     lines: () => lines.map((line) => JSON.parse(line) as Record<string, unknown>),
     run: (jobType, more = {}, controller = new AbortSource()) => {
       lastJobId += 1;
-      return executors.run({ ...attemptOf(jobType, String(lastJobId)), ...more }, controller);
+      return runOne(executors, { ...attemptOf(jobType, String(lastJobId)), ...more }, controller);
     },
     close: async () => {
       await executors.close();
@@ -91,6 +91,19 @@ export async function openPool(
     },
   };
 }
+
+/** Runs an attempt by itself. */
+export const runOne = (
+  executors: Executors,
+  attempt: BegunAttempt,
+  abort = new AbortSource(),
+): Promise<AttemptEnd> =>
+  new Promise((resolve, reject) => {
+    executors.run(attempt, abort, (outcome) => {
+      if (outcome === undefined) reject(new Error('it was not started'));
+      else resolve(outcome.end);
+    });
+  });
 
 export const attemptOf = (jobType: string, jobId = '1'): BegunAttempt => ({
   jobId,

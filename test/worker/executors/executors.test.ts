@@ -9,7 +9,7 @@ import { PurserError } from '../../../src/errors.ts';
 import type { BegunAttempt } from '../../../src/jobs/attempts.ts';
 import type { Report } from '../../../src/worker/executors/thread/attempt-log.ts';
 import { Executors } from '../../../src/worker/executors/executors.ts';
-import { attemptOf, builtOptions, nowhere } from './built-executors.ts';
+import { attemptOf, runOne, builtOptions, nowhere } from './built-executors.ts';
 
 const handlers = `
 const until = (signal) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
@@ -64,7 +64,7 @@ afterEach(() => executors.close());
 let lastJobId = 0;
 function run(jobType: string, more: Partial<BegunAttempt> = {}, controller = new AbortSource()) {
   lastJobId += 1;
-  return executors.run({ ...attemptOf(jobType, String(lastJobId)), ...more }, controller);
+  return runOne(executors, { ...attemptOf(jobType, String(lastJobId)), ...more }, controller);
 }
 const alone = { isolated: true };
 

@@ -1,5 +1,4 @@
 /** Executors that can no longer start: no job is blamed, every attempt ends, and starts are not retried in a loop. */
-import { AbortSource } from '../../../src/worker/executors/abort-source.ts';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +6,14 @@ import { afterAll, afterEach, beforeEach, expect, it } from 'vitest';
 import { connect } from '../../../src/db/connect.ts';
 import type { BegunAttempt } from '../../../src/jobs/attempts.ts';
 import { Executors } from '../../../src/worker/executors/executors.ts';
-import { attemptOf, builtOptions, nowhere, spawnProcess, spawnThread } from './built-executors.ts';
+import {
+  attemptOf,
+  builtOptions,
+  nowhere,
+  runOne,
+  spawnProcess,
+  spawnThread,
+} from './built-executors.ts';
 
 /** Loads until the file `moved` exists beside it; then it does what that file says. */
 const fickle = `
@@ -90,7 +96,7 @@ let lastJobId = 0;
 const run = (pool: Executors, jobType: string, more: Partial<BegunAttempt> = {}) => {
   lastJobId += 1;
   const attempt = { ...attemptOf(jobType, String(lastJobId)), ...more };
-  return pool.run(attempt, new AbortSource());
+  return runOne(pool, attempt);
 };
 const innocent = { toState: 'pending', countsAttempt: false };
 

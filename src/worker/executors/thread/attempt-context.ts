@@ -3,13 +3,12 @@
  * the LLM gateway through the supervisor.
  */
 import type { Tx } from '../../../db/connect.ts';
-import type { BeginOptions, TenantPool, TenantSql } from '../../../db/tenant.ts';
+import type { BeginOptions, TenantSql } from '../../../db/tenant.ts';
 import { openTransaction } from '../../../db/guard/nesting.ts';
 import { tenantSql } from '../../../db/tenant.ts';
 import { PurserError } from '../../../errors.ts';
-import type { Handler, JobContext } from '../../../handlers/define.ts';
+import type { JobContext } from '../../../handlers/define.ts';
 import { toResult } from '../../../handlers/outcome.ts';
-import type { BegunAttempt } from '../../../jobs/attempts.ts';
 import { enqueueChild } from '../../../jobs/enqueue.ts';
 import {
   asStoredPayload,
@@ -19,27 +18,9 @@ import {
 } from '../../../jobs/request.ts';
 import type { Llm } from '../../../llm/llm.ts';
 import type { Logger } from '../../../log.ts';
-import type { AbortSource } from '../abort-source.ts';
-import type { AttemptLog } from './attempt-log.ts';
+import type { ContextParts } from './context-parts.ts';
 import type { OpenCalls } from './open-calls.ts';
 import { storableResult } from '../../store-value.ts';
-
-export interface ContextParts {
-  readonly attempt: BegunAttempt;
-  readonly handler: Pick<Handler, 'timeoutMs'>;
-  readonly tenant: TenantPool;
-  readonly llm: Llm;
-  readonly abort: AbortSource;
-  readonly reports: AttemptLog;
-  readonly calls: OpenCalls;
-  readonly openLog: () => Logger;
-  /** Removes the attempt's secrets from a stored result. */
-  readonly redactResult: (stored: unknown) => unknown;
-  /** Throws when a child job would store a secret of the attempt in plain text. */
-  readonly refuseSecrets: (jobType: string, payload: object, dedupKey: string | undefined) => void;
-  /** Encrypts what the child's type marks as secret. */
-  readonly seal: (sql: TenantSql | Tx, jobType: string, payload: object) => Promise<object>;
-}
 
 /** Callers in plain JavaScript have no type check. */
 function readOptions<T extends object>(method: string, options: T): T {
@@ -59,19 +40,14 @@ function readOptions<T extends object>(method: string, options: T): T {
 }
 
 export function makeContext(parts: ContextParts, payload: unknown): JobContext<unknown> {
-  const { attempt, handler, abort, reports, calls, llm } = parts;
+  const { attempt, handler, abort, reports, calls } = parts.own;
   const { jobId, tenantId, token } = attempt;
-  const sql = tenantSql(parts.tenant, {
-    token,
-    signal: abort,
-    deadlineMs: Date.now() + handler.timeoutMs,
-    storable: (result) => parts.redactResult(storableResult(toResult(result))),
-    onRefused: ({ code, role: databaseRole, queryTag }) => {
-      reports.refused();
-      context.log.warn({ code, databaseRole, queryTag }, 'rls_enforcement_failed');
-    },
-  });
+  const deadlineMs = Date.now() + handler.timeoutMs;
+  let sql: TenantSql | undefined;
+  let ownSql: TenantSql | undefined;
+  let llm: Llm | undefined;
   let log: Logger | undefined;
+  const tenant = (): TenantSql => (ownSql ??= openSql(parts, deadlineMs, () => context.log));
   const context: JobContext<unknown> = {
     jobId,
     tenantId,
@@ -81,21 +57,25 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
     get signal() {
       return abort.signal;
     },
-    sql: trackedSql(sql, calls),
-    llm: {
-      generate: (request) => calls.track('ctx.llm.generate', () => llm.generate(request)),
+    get sql() {
+      sql ??= trackedSql(tenant(), calls);
+      return sql;
+    },
+    get llm() {
+      llm ??= trackedLlm(parts.openLlm(), calls);
+      return llm;
     },
     enqueue: (jobType, childPayload = {}, options = {}) =>
       calls.track('ctx.enqueue', async () => {
         const child = readOptions('ctx.enqueue', options);
         checkOptions('ctx.enqueue', child, childOptions);
         // Inside sql.begin() the child commits with that transaction, on its session.
-        const connection = openTransaction(token) ?? sql;
+        const connection = openTransaction(token) ?? tenant();
         const plain = asStoredPayload(childPayload);
         checkRequest({ jobType, ...child });
-        const payload = await parts.seal(connection, jobType, plain);
-        parts.refuseSecrets(jobType, payload, child.dedupKey);
-        return enqueueChild(connection, { jobType, payload, ...child });
+        const sealed = await parts.seal(connection, jobType, plain);
+        parts.refuseSecrets(jobType, sealed, child.dedupKey);
+        return enqueueChild(connection, { jobType, payload: sealed, ...child });
       }),
     progress: (done, note) => reports.progress(done, note),
     get log() {
@@ -105,6 +85,24 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
   };
   return context;
 }
+
+function openSql(parts: ContextParts, deadlineMs: number, log: () => Logger): TenantSql {
+  const { attempt, abort, reports } = parts.own;
+  return tenantSql(parts.tenant, {
+    token: attempt.token,
+    signal: abort,
+    deadlineMs,
+    storable: (result) => parts.redactResult(storableResult(toResult(result))),
+    onRefused: ({ code, role: databaseRole, queryTag }) => {
+      reports.refused();
+      log().warn({ code, databaseRole, queryTag }, 'rls_enforcement_failed');
+    },
+  });
+}
+
+const trackedLlm = (llm: Llm, calls: OpenCalls): Llm => ({
+  generate: (request) => calls.track('ctx.llm.generate', () => llm.generate(request)),
+});
 
 type Query = Parameters<TenantSql>;
 type Text = Parameters<TenantSql['unsafe']>;

@@ -6,8 +6,10 @@
 // Not the globals, which a handler can replace.
 import { performance } from 'node:perf_hooks';
 import { setTimeout } from 'node:timers';
+import { PurserError } from '../../../errors.ts';
 import type { AttemptEnd } from '../../../jobs/attempts.ts';
 import { handedBack } from '../../classify.ts';
+import { packError } from '../packed-errors.ts';
 import { BuiltIns } from './built-ins.ts';
 
 const pausePerCost = 200;
@@ -80,3 +82,12 @@ export class BuiltInWatch {
     this.#onChange({ property, jobTypes: [...ran] });
   }
 }
+
+/** Packed before any handler ran. */
+export const builtInsBroken = packError(
+  new PurserError(
+    'built_ins_broken',
+    'the attempt could not be ended where it ran: built-ins of the thread (Object, Array, JSON, ...) do not work ' +
+      'any more; do not replace them while a job runs',
+  ),
+);

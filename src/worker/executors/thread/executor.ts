@@ -3,45 +3,33 @@
  * and forwards its reports and LLM calls. Deadlines are the supervisor's.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { setTimeout } from 'node:timers';
-import type { DestinationStream } from 'pino';
-import type { OpenKeys } from '../../../crypto/open-keyring.ts';
+import { setImmediate, setTimeout } from 'node:timers';
 import { openFields } from '../../../crypto/secrets/fields.ts';
 import { SecretTexts } from '../../../crypto/secrets/texts.ts';
 import { secretWatch } from '../../../crypto/secrets/watch.ts';
-import type { Tx } from '../../../db/connect.ts';
-import type { TenantPool, TenantSql } from '../../../db/tenant.ts';
-import { PurserError } from '../../../errors.ts';
+import type { PurserError } from '../../../errors.ts';
 import { parsePayload } from '../../../handlers/define.ts';
-import type { Handler } from '../../../handlers/define.ts';
-import type { HandlerRegistry } from '../../../handlers/index.ts';
-import { payloadSealer } from '../../../handlers/seal.ts';
 import type { AttemptEnd, BegunAttempt } from '../../../jobs/attempts.ts';
-import { lateCall } from '../../../llm/llm.ts';
-import { createHandlerLlm } from '../../../llm/handler-llm.ts';
 import { makeContext } from './attempt-context.ts';
-import type { ContextParts } from './attempt-context.ts';
+import { ContextParts } from './context-parts.ts';
+import type { AttemptExecutor, AttemptServices } from './context-parts.ts';
 import { AttemptLog } from './attempt-log.ts';
+import { builtInsBroken } from './built-in-watch.ts';
 import type { BuiltInWatch } from './built-in-watch.ts';
 import { endOfReturn, endOfThrow } from '../../classify.ts';
 import { AbortSource } from '../abort-source.ts';
 import type { ClaimTable } from '../claim-table.ts';
-import type { FromExecutor, ToExecutor } from '../protocol.ts';
+import type { RunMessage, ToExecutor } from '../protocol.ts';
 import { packError, unpackError } from '../packed-errors.ts';
 import { OpenCalls } from './open-calls.ts';
+import { Lanes } from './lanes.ts';
 import { parsedPayload } from './parsed-payload.ts';
 import { PendingCalls } from './pending-calls.ts';
 import { withoutHandler } from './without-handler.ts';
-import { redactAttemptEnd, redactError, redactResult, refuseSecrets } from './redact.ts';
+import { redactAttemptEnd, redactError } from './redact.ts';
 
-export interface ExecutorOptions {
-  readonly registry: HandlerRegistry;
-  readonly tenant: TenantPool;
-  readonly openKeys: OpenKeys;
-  readonly logLevel: string;
+export interface ExecutorOptions extends AttemptServices {
   readonly graceMs: number;
-  readonly stderr: DestinationStream;
-  readonly post: (message: FromExecutor) => void;
   readonly builtIns?: BuiltInWatch | undefined;
   /** undefined in a process: its attempts are given to no other executor. */
   readonly claimTable: ClaimTable | undefined;
@@ -50,6 +38,7 @@ export interface ExecutorOptions {
 interface Running {
   readonly token: string;
   readonly slotIndex: number;
+  readonly laneId: number | undefined;
   readonly startedAtMs: number;
   readonly abort: AbortSource;
   /** Opened for this attempt; removed from everything that leaves it. */
@@ -67,17 +56,22 @@ export class Executor {
   readonly #options: ExecutorOptions;
   readonly #running = new Map<string, Running>();
   readonly #calls: PendingCalls;
+  readonly #lanes = new Lanes<RunMessage>();
+  readonly #ofAttempts: AttemptExecutor;
 
   constructor(options: ExecutorOptions) {
     this.#options = options;
     this.#calls = new PendingCalls(options.post);
+    const isRunning = (token: string): boolean => this.#running.has(token);
+    this.#ofAttempts = { services: options, llmCalls: this.#calls, isRunning };
   }
 
   /** Handles one message of the supervisor, all kinds but `stop`. */
   receive(message: ToExecutor): void {
     switch (message.kind) {
       case 'run':
-        return this.#startOnce(message);
+        if (this.#lanes.enter(message) && !this.#startOnce(message)) this.#startNext(message);
+        return;
       case 'abort':
         this.#abort(message.token, unpackError(message.reason));
         return;
@@ -124,20 +118,30 @@ export class Executor {
   }
 
   /** Unless the supervisor gives it to another executor; it does where built-ins of this one have changed. */
-  #startOnce(message: { attempt: BegunAttempt; slotIndex: number }): void {
+  #startOnce(message: RunMessage): boolean {
     const { builtIns, claimTable } = this.#options;
     const { token, jobType } = message.attempt;
-    if (builtIns?.mayStart(token, jobType) === false) return;
-    if (claimTable?.claim(message.slotIndex) === false) builtIns?.ended(token);
-    else this.#start(message);
+    if (builtIns?.mayStart(token, jobType) === false) return false;
+    if (claimTable?.claim(message.slotIndex) === false) {
+      builtIns?.ended(token);
+      return false;
+    }
+    this.#start(message);
+    return true;
   }
 
-  #start({ attempt, slotIndex }: { attempt: BegunAttempt; slotIndex: number }): void {
+  /** The next attempt of its lane that starts here. */
+  #startNext({ laneId }: Pick<RunMessage, 'laneId'>): void {
+    let next = this.#lanes.next(laneId);
+    while (next !== undefined && !this.#startOnce(next)) next = this.#lanes.next(laneId);
+  }
+
+  #start({ attempt, slotIndex, laneId }: RunMessage): void {
     const { token } = attempt;
     const { post, claimTable } = this.#options;
     const secrets = new SecretTexts();
     const abort = new AbortSource();
-    const running: Running = { token, slotIndex, startedAtMs: nowMs(), abort, secrets };
+    const running: Running = { token, slotIndex, laneId, startedAtMs: nowMs(), abort, secrets };
     this.#running.set(token, running);
     post({ kind: 'started', token });
     const reports = new AttemptLog((report) => post({ kind: 'report', token, ...report }), secrets);
@@ -155,7 +159,7 @@ export class Executor {
   /** Awaits, so that a handler that replaced Promise.prototype.then cannot lose the end. */
   async #postEnd(
     work: Promise<AttemptEnd>,
-    { token, secrets, slotIndex, startedAtMs }: Running,
+    { token, secrets, slotIndex, laneId, startedAtMs }: Running,
     reports: AttemptLog,
   ): Promise<void> {
     const { post, builtIns, claimTable } = this.#options;
@@ -175,6 +179,7 @@ export class Executor {
       post({ kind: 'abort_ignored', token });
     }
     builtIns?.ended(token);
+    if (laneId !== undefined) setImmediate(() => this.#startNext({ laneId }));
   }
 
   async #endOf(attempt: BegunAttempt, running: Running, reports: AttemptLog): Promise<AttemptEnd> {
@@ -184,13 +189,21 @@ export class Executor {
     const { abort } = running;
     try {
       const stored = parsedPayload(attempt);
-      const opened = await openFields(stored, handler.secretPaths, attempt, openKeys);
+      const { secretPaths: paths } = handler;
+      const opened =
+        paths.length === 0 ? stored : await openFields(stored, paths, attempt, openKeys);
       const payload = await parsePayload(handler, opened);
       abort.throwIfAborted();
       const calls = new OpenCalls();
-      const returned = await handler.run(
-        this.#context(attempt, handler, running, { reports, calls }, payload),
-      );
+      const parts = new ContextParts(this.#ofAttempts, {
+        attempt,
+        handler,
+        abort,
+        secrets: running.secrets,
+        reports,
+        calls,
+      });
+      const returned = await handler.run(makeContext(parts, payload));
       // A value that is returned after the deadline is not used.
       abort.throwIfAborted();
       calls.assertNone();
@@ -200,49 +213,4 @@ export class Executor {
       return endOfThrow(thrown, { attempt, handler, now: new Date() });
     }
   }
-
-  #context(
-    attempt: BegunAttempt,
-    handler: Handler,
-    { abort, secrets }: Running,
-    { reports, calls }: Pick<ContextParts, 'reports' | 'calls'>,
-    payload: unknown,
-  ) {
-    const { tenant, logLevel: level, stderr, post, registry, openKeys } = this.#options;
-    const { jobId, tenantId, jobType, token } = attempt;
-    const openLog = () => reports.logger({ level, stderr, about: { jobId, tenantId, jobType } });
-    const llm = createHandlerLlm(
-      // A call after the attempt's end would have no one who answers it.
-      (call) =>
-        this.#running.has(token) ? this.#calls.send(token, call) : Promise.reject(lateCall()),
-      (fits) => post({ kind: 'llm_output_checked', fits }),
-    );
-    const seal = (sql: TenantSql | Tx, childType: string, child: object): Promise<object> => {
-      const paths = registry.get(childType)?.secretPaths ?? [];
-      return payloadSealer(sql, openKeys)({ tenantId, jobType: childType }, child, paths);
-    };
-    const given: ContextParts = {
-      attempt,
-      handler,
-      tenant,
-      llm,
-      abort,
-      reports,
-      calls,
-      openLog,
-      seal,
-      redactResult: (stored) => redactResult(secrets, stored),
-      refuseSecrets: (...child) => refuseSecrets(secrets, ...child),
-    };
-    return makeContext(given, payload);
-  }
 }
-
-/** Packed before any handler ran. */
-const builtInsBroken = packError(
-  new PurserError(
-    'built_ins_broken',
-    'the attempt could not be ended where it ran: built-ins of the thread (Object, Array, JSON, ...) do not work ' +
-      'any more; do not replace them while a job runs',
-  ),
-);
