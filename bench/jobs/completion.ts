@@ -62,7 +62,8 @@ export async function measureCompletion(setting: Setting, store: Store): Promise
     await sides.Purser(warmUpJobs);
     // The scheduler learns the run time of the type from the worker's heartbeat.
     await sleep(heartbeatMs);
-    const warm = await sides.Purser(warmUpJobs * 4);
+    await sides.Purser(warmUpJobs * 4);
+    const warm = await sides.Purser(warmUpJobs * 20);
     await sides.BullMQ(warmUpJobs);
     const jobs = Math.round(
       Math.min(jobsPerSample.most, Math.max(jobsPerSample.least, warm.perSecond * sampleSeconds)),
