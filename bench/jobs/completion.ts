@@ -15,7 +15,7 @@ import type { Row, Section } from './report.ts';
 
 /** Approximate length of one of Purser's samples on any machine; both sides run the same number of jobs. */
 const sampleSeconds = 2.5;
-export const jobsPerSample = { least: 500, most: 40_000 };
+const jobsPerSample = { least: 500, most: 40_000 };
 export const warmUpJobs = 500;
 export const heartbeatMs = 3_000;
 const chunk = 500;
