@@ -5,7 +5,7 @@
 import type { CsvRecord } from './csv-records.ts';
 import { targets } from './format.ts';
 import type { ColumnMap, MappedColumn, Target } from './format.ts';
-import { accountOf } from './source-key.ts';
+import { accountOf, periodFault } from './source-key.ts';
 import { printable } from './values.ts';
 import type { Reading } from './values.ts';
 
@@ -40,6 +40,7 @@ const provider = indexOf('provider_name');
 const billingAccount = indexOf('billing_account_id');
 const periodStart = indexOf('charge_period_start');
 const periodEnd = indexOf('charge_period_end');
+const billingPeriod = indexOf('billing_period');
 const tags = indexOf('tags');
 
 /** The text of a column in one record, or the fault of one of its fields; `from` is the index of the name. */
@@ -155,6 +156,8 @@ export function createRowReader(options: RowReaderOptions): (record: CsvRecord) 
       return fail(columns.columns[billingAccount]?.names[0] ?? null, account.reason);
     }
     values[billingAccount] = account.value;
+    const fault = periodFault(values[provider] ?? '', values[billingPeriod] ?? '');
+    if (fault !== undefined) return fail(columns.columns[billingPeriod]?.names[0] ?? null, fault);
     const from = source ?? `${values[provider] ?? ''}/${account.value}`;
     let copyLine = `${line}\t${copyText(from)}`;
     for (const value of values) copyLine += value === null ? '\t\\N' : `\t${copyText(value)}`;

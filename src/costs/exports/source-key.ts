@@ -58,7 +58,7 @@ const dayLength = '2026-01-01'.length;
 
 /**
  * The first day of a billing period, `YYYY-MM-DD`. Midnight of another time zone, however it is written, is the start
- * of the same month; any other instant would make a delivery beside that of the month.
+ * of the same month.
  */
 export function readPeriodStart(text: string): Reading {
   const read = readTimestamp(text);
@@ -66,10 +66,18 @@ export function readPeriodStart(text: string): Reading {
   const at = Date.parse(read.value);
   const near = new Date(at + largestOffsetMs);
   const monthStart = Date.UTC(near.getUTCFullYear(), near.getUTCMonth());
-  if (Math.abs(at - monthStart) > largestOffsetMs) {
-    return {
-      reason: `${shown(text)} is not the start of a month, as the start of a billing period is; write it like 2024-09-01T00:00:00Z`,
-    };
-  }
-  return { value: new Date(monthStart).toISOString().slice(0, dayLength) };
+  const start = Math.abs(at - monthStart) <= largestOffsetMs ? monthStart : at;
+  return { value: new Date(start).toISOString().slice(0, dayLength) };
+}
+
+/** The large clouds bill calendar months; others may begin their periods on another day. */
+const monthly = /^(?:aws|amazon|microsoft|azure|ms azure|google|gcp|oracle|oci)\b/i;
+
+/** Why a billing period cannot be one of this provider: it would make a delivery beside that of the month. */
+export function periodFault(provider: string, start: string): string | undefined {
+  if (start.endsWith('-01') || !monthly.test(provider)) return undefined;
+  return (
+    `${shown(start)} is not the start of a month, as the start of a billing period of this provider is; write it ` +
+    'like 2024-09-01T00:00:00Z'
+  );
 }

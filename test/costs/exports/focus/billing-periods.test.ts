@@ -1,6 +1,6 @@
 /** One billing period is one delivery, however its start is written. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { readPeriodStart } from '../../../../src/costs/exports/source-key.ts';
+import { periodFault, readPeriodStart } from '../../../../src/costs/exports/source-key.ts';
 import { openBench } from '../../../handlers/handler-bench.ts';
 import type { HandlerBench } from '../../../handlers/handler-bench.ts';
 import { focusFile } from './file.ts';
@@ -30,6 +30,9 @@ it.each(forms)('%s is the period of 2024-09-01', (text) => {
 
 it.each([
   ['2024-09-01T13:00:00Z', '2024-09-01'],
+  ['2024-09-16T00:00:00Z', '2024-09-16'],
+  ['2024-08-31T00:00:00Z', '2024-08-31'],
+  ['2024-09-02', '2024-09-02'],
   ['2025-12-31T23:00:00Z', '2026-01-01'],
 ])('%s is the period of %s', (text, value) => {
   expect(readPeriodStart(text)).toEqual({ value });
@@ -45,4 +48,13 @@ it('a newer file with another offset replaces the delivery, and no cost is count
   const records = await bench.test.sql`
     select billed_cost from cost_records where tenant_id = ${tenant}`;
   expect(records).toHaveLength(1);
+});
+
+it('a period of another day is one of a provider that does not bill calendar months', () => {
+  for (const name of ['AWS', 'Amazon Web Services', 'Microsoft', 'google cloud', 'OCI']) {
+    expect(periodFault(name, '2024-09-16')).toMatch(/"2024-09-16" is not the start of a month/);
+    expect(periodFault(name, '2024-09-01')).toBeUndefined();
+  }
+  for (const name of ['Snowflake', 'Ociana'])
+    expect(periodFault(name, '2024-09-16')).toBeUndefined();
 });
