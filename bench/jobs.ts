@@ -1,7 +1,8 @@
 /**
  * Purser against plain BullMQ, graphile-worker and pg-boss: completions and enqueues per second, pickup latency of an idle fleet, and the cost of
  * each step. Same machine and run, alternating order, servers of its own. Linux.
- * Usage: npm run bench:jobs -- [--only NAME] [--json] [--concurrency N] [--rounds N] [--dist FOLDER]
+ * Usage: npm run bench:jobs -- [--only NAME] [--json] [--concurrency N] [--window N] [--rounds N] [--dist FOLDER]
+ * --window: Purser begins none ahead, so that nobody has more than N jobs at once.
  */
 import { execFileSync } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -13,8 +14,9 @@ import { loadBuild } from './jobs/build.ts';
 import { measurePeers } from './jobs/completion-peers.ts';
 import { measureCompletion } from './jobs/completion.ts';
 import { measureEnqueue } from './jobs/enqueue.ts';
-import { logLevel } from './jobs/fleet.ts';
+import { defaultBegunAhead, logLevel } from './jobs/fleet.ts';
 import type { Setting } from './jobs/fleet.ts';
+import { measureGrowth } from './jobs/growth.ts';
 import { measurePickup } from './jobs/pickup.ts';
 import { printSection } from './jobs/report.ts';
 import type { Section } from './jobs/report.ts';
@@ -28,6 +30,7 @@ const sections: Readonly<Record<string, (setting: Setting) => Promise<Section>>>
   pickup: measurePickup,
   enqueue: measureEnqueue,
   steps: measureSteps,
+  growth: measureGrowth,
 };
 
 interface RunOptions {
@@ -35,6 +38,7 @@ interface RunOptions {
   readonly only?: readonly string[];
   readonly dist?: string;
   readonly concurrency?: number;
+  readonly window?: number;
   readonly rounds?: number;
 }
 
@@ -46,7 +50,8 @@ export interface JobsBench {
 const root = join(import.meta.dirname, '..');
 
 export async function run(options: RunOptions = {}): Promise<JobsBench> {
-  const { only = [], dist = join(root, 'dist'), concurrency = 50, rounds = 5 } = options;
+  const { only = [], dist = join(root, 'dist'), window, rounds = 5 } = options;
+  const concurrency = window ?? options.concurrency ?? 50;
   const names = Object.keys(sections).filter(
     (name) => only.length === 0 || only.some((word) => name.startsWith(word)),
   );
@@ -54,7 +59,14 @@ export async function run(options: RunOptions = {}): Promise<JobsBench> {
   const startedMs = performance.now();
   const servers = await startServers();
   try {
-    const setting = { build: await loadBuild(dist), dist, servers, concurrency, rounds };
+    const setting = {
+      build: await loadBuild(dist),
+      dist,
+      servers,
+      concurrency,
+      rounds,
+      begunAhead: window === undefined ? defaultBegunAhead : 0,
+    };
     const measured: Section[] = [];
     for (const name of names) {
       const section = await sections[name]?.(setting);
@@ -104,6 +116,7 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
       only: { type: 'string', multiple: true },
       json: { type: 'boolean' },
       concurrency: { type: 'string' },
+      window: { type: 'string' },
       rounds: { type: 'string' },
       dist: { type: 'string' },
     },
@@ -112,6 +125,7 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
     ...(values.only === undefined ? {} : { only: values.only }),
     ...(values.dist === undefined ? {} : { dist: values.dist }),
     ...(values.concurrency === undefined ? {} : { concurrency: Number(values.concurrency) }),
+    ...(values.window === undefined ? {} : { window: Number(values.window) }),
     ...(values.rounds === undefined ? {} : { rounds: Number(values.rounds) }),
   });
   if (values.json === true) console.log(JSON.stringify({ about, sections: measured }, null, 2));

@@ -4,7 +4,7 @@ import { heartbeatMs, purser, row, warmUpJobs } from './completion.ts';
 import type { Measure, Sample } from './completion.ts';
 import { cpuMs, cpuPerJob, readCpu, treeCpuMs } from './cpu.ts';
 import type { CpuReader } from './cpu.ts';
-import { begunAhead, openFleetDatabase, startFleet } from './fleet.ts';
+import { openFleetDatabase, startFleet } from './fleet.ts';
 import type { Setting } from './fleet.ts';
 import { peerBatch, peers, pgBossWorkers } from './peer-worker.ts';
 import { openPeer } from './peers.ts';
@@ -48,7 +48,7 @@ export async function measurePeers(setting: Setting): Promise<Section> {
     const speed = (name: string) =>
       median((samples.get(name) ?? []).map(({ perSecond }) => perSecond));
     const windows = [
-      `${setting.concurrency} + ${begunAhead} ahead`,
+      `${setting.concurrency} + ${setting.begunAhead} ahead`,
       `${setting.concurrency}`,
       `${setting.concurrency} + ${peerBatch} in memory`,
       `${pgBossWorkers} batches of ${peerBatch}`,

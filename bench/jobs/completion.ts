@@ -6,7 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Sql } from '../../src/db/connect.ts';
 import { cpuMs, cpuPerJob, readCpu, treeCpuMs } from './cpu.ts';
 import type { CpuReader } from './cpu.ts';
-import { begunAhead, openFleetDatabase, startFleet, tenants } from './fleet.ts';
+import { openFleetDatabase, startFleet, tenants } from './fleet.ts';
 import type { FleetDatabase, Setting, Store } from './fleet.ts';
 import { openPlainQueue, plainSettings, startPlainWorker } from './plain.ts';
 import type { PlainQueue, PlainWorker } from './plain.ts';
@@ -73,7 +73,7 @@ export async function measureCompletion(setting: Setting, store: Store): Promise
         round % 2 === 0 ? (['Purser', 'BullMQ'] as const) : (['BullMQ', 'Purser'] as const);
       for (const side of order) samples[side].push(await sides[side](jobs));
     }
-    const purserWindow = `${setting.concurrency} + ${begunAhead} ahead`;
+    const purserWindow = `${setting.concurrency} + ${setting.begunAhead} ahead`;
     const of = (side: keyof typeof sides) => samples[side].map(({ perSecond }) => perSecond);
     return {
       name: `completion-${store}`,
@@ -121,14 +121,19 @@ export function row(
 }
 
 /** The pause stops dispatch, so everything that the fleet does for a job follows the resume. */
-export function purser({ build }: Setting, { sql }: FleetDatabase, readers: CpuReader): Measure {
+export function purser(
+  { build }: Setting,
+  { sql }: FleetDatabase,
+  readers: CpuReader,
+  owners: readonly string[] = tenants,
+): Measure {
   const pause = { scope: 'job_type', name: type } as const;
   return async (jobs) => {
     await build.pauseWork(sql, { ...pause, reason: 'bench', by: 'bench' });
     const firstId = await lastJobId(sql);
     for (let done = 0; done < jobs; done += chunk) {
       const requests = Array.from({ length: Math.min(chunk, jobs - done) }, (_, index) => ({
-        tenantId: tenants[(done + index) % tenants.length] ?? '',
+        tenantId: owners[(done + index) % owners.length] ?? '',
         jobType: type,
       }));
       await build.enqueueMany(sql, requests);

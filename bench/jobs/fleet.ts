@@ -18,13 +18,15 @@ export interface Setting {
   readonly servers: Servers;
   /** Jobs at once, in Purser's worker as in BullMQ's. */
   readonly concurrency: number;
+  /** WORKER_BEGUN_AHEAD of Purser's worker. */
+  readonly begunAhead: number;
   readonly rounds: number;
 }
 
 const handlersFile = fileURLToPath(new URL('./handlers.mjs', import.meta.url));
 export const tenants = Array.from({ length: 10 }, (_, index) => `tenant-${index}`);
 /** The default of WORKER_BEGUN_AHEAD, unless the environment has another one. */
-export const begunAhead = Number(process.env['WORKER_BEGUN_AHEAD'] ?? 400);
+export const defaultBegunAhead = Number(process.env['WORKER_BEGUN_AHEAD'] ?? 400);
 /** Without the log line per job, since plain BullMQ writes none. */
 export const logLevel = 'warn';
 
@@ -56,7 +58,7 @@ export interface Fleet {
 }
 
 export function fleetEnvironment(
-  { servers, concurrency }: Setting,
+  { servers, concurrency, begunAhead }: Setting,
   url: string,
   store: Store,
 ): NodeJS.ProcessEnv {
