@@ -7,7 +7,7 @@ import type { JobTypeFacts } from './protocol.ts';
 
 export interface Outcome {
   readonly end: AttemptEnd;
-  /** Milliseconds, where its executor reported the end. */
+  /** Milliseconds since its start, as far as it had started. */
   readonly runMs?: number;
 }
 
@@ -38,6 +38,8 @@ export interface Assignment {
   /** Of the executor that it was given to last. */
   slotIndex: number;
   started: boolean;
+  /** When that was heard, by performance.now(). */
+  startedAtMs: number;
   /** `resolve` was called. */
   isOver: boolean;
   /** Before the abort the deadline, after it the grace. */
@@ -58,13 +60,17 @@ export function createAssignment(
     givenAtMs: performance.now(),
     slotIndex: 0,
     started: false,
+    startedAtMs: 0,
     isOver: false,
     timer: undefined,
     resolve: (outcome) => {
       clearTimeout(assignment.timer);
       if (assignment.isOver) return;
       assignment.isOver = true;
-      onOutcome(outcome);
+      const isTimed = outcome === undefined || outcome.runMs !== undefined || !assignment.started;
+      onOutcome(
+        isTimed ? outcome : { ...outcome, runMs: performance.now() - assignment.startedAtMs },
+      );
     },
   };
   return assignment;
@@ -79,6 +85,7 @@ export function failAssignment({ attempt, facts, resolve }: Assignment, thrown: 
 export function startDeadline(assignment: Assignment): void {
   const { abort, facts } = assignment;
   assignment.started = true;
+  assignment.startedAtMs = performance.now();
   if (abort.aborted) return;
   assignment.timer = setTimeout(
     () => abort.abort(new JobTimeoutError(facts.type, facts.timeoutMs)),

@@ -98,6 +98,17 @@ it('all that have not started are given back at once on request, as when the wor
   expect(await Promise.all(ends.slice(1))).toEqual([undefined, undefined]);
 });
 
+it('the time of an attempt is that since its own start, whoever ends it', async () => {
+  const [first, second] = await Promise.all(runLane(['spins', 'counts']));
+  expect(second).toBeUndefined();
+  // Its timeout at least, which the supervisor counts.
+  expect(first?.runMs).toBeGreaterThanOrEqual(450);
+  const aborted = new AbortSource();
+  aborted.abort(new Error('cancelled'));
+  const [unstarted] = await Promise.all(runLane(['counts'], [aborted]));
+  expect(unstarted?.runMs).toBeUndefined();
+});
+
 it('a lane whose thread was replaced gives back what is given to it later', async () => {
   const lane = newLane();
   const run = (type: string) =>
