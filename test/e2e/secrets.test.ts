@@ -101,7 +101,7 @@ it('keeps every secret out of logs, outputs, pages and tables while the fleet fa
       },
     }),
   ]);
-  expect(commands.map(({ code }) => code)).toEqual([1, 0, 0, 69, 1, 69, 78]);
+  expect(commands.map(({ code }) => code)).toEqual([1, 0, 0, 69, 1, 78, 78]);
   expect(commands[1]?.stdout).toContain('401');
 
   const away = startCli(['start', 'worker'], { env: redisAway });
