@@ -17,7 +17,7 @@ import type { Transport } from '../../queues/transport.ts';
 import { runOnce } from '../startup/run-steps.ts';
 import type { RunStep } from '../startup/run-steps.ts';
 import { version } from '../version.ts';
-import { databaseOptions, databaseUrl } from './database-options.ts';
+import { assertDirectUrl, databaseOptions, databaseUrl } from './database-options.ts';
 import type { ServiceNeeds } from './database-options.ts';
 
 /**
@@ -69,6 +69,16 @@ export function openQueues(
   const transport = createTransport(backend);
   lifecycle.opened('queues', () => transport.close());
   return { backend, transport };
+}
+
+/** Throws what `ready` throws, and `direct_url_differs` where the queues would be in another database than the jobs. */
+export async function connectQueues(
+  config: Config,
+  { backend }: Queues,
+  options: { readonly name: string; readonly withinMs: number },
+): Promise<void> {
+  await backend.ready(options.withinMs);
+  if (backend.kind === 'postgres') await assertDirectUrl(config, `purser ${options.name}`);
 }
 
 /** The identity of this process in heartbeats and leases. */

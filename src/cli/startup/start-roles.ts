@@ -7,10 +7,10 @@ import { operatorLockTimeoutMs } from '../../db/locks/holders.ts';
 import { registerJobTypes } from '../../jobs/registration.ts';
 import type { Logger } from '../../log.ts';
 import type { Lifecycle } from '../../process/lifecycle.ts';
-import { assertDirectUrl, queueVariable } from '../runtime/database-options.ts';
+import { queueVariable } from '../runtime/database-options.ts';
 import { knownKeysOf, systemConnections } from '../runtime/roles.ts';
 import type { RoleContext } from '../runtime/roles.ts';
-import { openQueues, openServiceDatabase } from '../runtime/services.ts';
+import { connectQueues, openQueues, openServiceDatabase } from '../runtime/services.ts';
 import type { WorkerParts } from '../runtime/worker-parts.ts';
 import { checkQueueUse } from '../runtime/shared-queues.ts';
 import type { Invocation } from '../terminal/command.ts';
@@ -90,10 +90,9 @@ export async function startRoles(start: Start, given: Config): Promise<void> {
     name: word,
     log,
   });
-  await step('connect_queue_store', async () => {
-    await queues.backend.ready(connectWithinMs);
-    if (queues.backend.kind === 'postgres') await assertDirectUrl(config, `purser ${word}`);
-  });
+  await step('connect_queue_store', () =>
+    connectQueues(config, queues, { name: word, withinMs: connectWithinMs }),
+  );
   await step('check_queue_use', (signal) =>
     checkQueueUse({ backend: queues.backend, sql: database.system, signal }, log),
   );
