@@ -15,7 +15,7 @@ export interface IntakeOptions {
   readonly limits: ReadonlyMap<string, number>;
   /** Jobs of a type that may have begun before they may run. */
   readonly aheadOf: (jobType: string) => number;
-  /** The same for jobs that have begun ahead. Default 5,000. */
+  /** Jobs that have begun ahead and wait longer for a slot go back. Default 5,000. */
   readonly recallMs?: number | undefined;
   readonly pause: (jobType: string) => void;
   readonly resume: (jobType: string) => void;
