@@ -3,7 +3,6 @@
  * finished exactly once, or refused as stale. Jobs of an entry pass through it together as far as they can.
  */
 import { newToken } from '../jobs/attempts.ts';
-import type { AttemptEnd } from '../jobs/attempts.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { endOfThrow, handedBack } from './classify.ts';
@@ -111,7 +110,7 @@ async function runWhenFree(
   for (const job of jobs) {
     const leave = (): void => {
       if (!waiting.delete(job)) return;
-      void endAttempt(options, job, { end: unstartedEnd(options, job) }, () => {});
+      endUnstarted(options, job);
       if (waiting.size === 0) allLeft.abort('every job was aborted');
     };
     if (job.abort.aborted) leave();
@@ -127,9 +126,7 @@ async function runWhenFree(
   if (slot !== undefined && left.length > 0) runLane(options, left, release);
   else {
     release();
-    for (const job of left) {
-      void endAttempt(options, job, { end: unstartedEnd(options, job) }, () => {});
-    }
+    for (const job of left) endUnstarted(options, job);
   }
 }
 
@@ -162,13 +159,15 @@ function runLane(options: ExecuteOptions, jobs: readonly RunningJob[], slot: Rel
   }
 }
 
-/** Its handler has not seen it. */
-function unstartedEnd({ executors }: ExecuteOptions, { attempt, abort }: RunningJob): AttemptEnd {
-  const handler = executors.jobTypes.get(attempt.jobType);
-  if (!abort.aborted || handler === undefined) {
-    return handedBack('the worker had no room to run it', new Date());
-  }
-  return endOfThrow(abort.reason, { attempt, handler, now: new Date() });
+/** Ends an attempt that its handler has not seen. */
+function endUnstarted(options: ExecuteOptions, job: RunningJob): void {
+  const { attempt, abort } = job;
+  const handler = options.executors.jobTypes.get(attempt.jobType);
+  const end =
+    abort.aborted && handler !== undefined
+      ? endOfThrow(abort.reason, { attempt, handler, now: new Date() })
+      : handedBack('the worker had no room to run it', new Date());
+  void endAttempt(options, job, { end }, () => {});
 }
 
 /**

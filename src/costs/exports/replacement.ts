@@ -14,7 +14,7 @@ const minRepeatedShare = 0.5;
 const minQuietShare = 0.9;
 
 /** What identifies a charge across versions of an export; costs and quantities may be corrected. */
-const chargeColumns = [
+export const chargeColumns = [
   'charge_period_start',
   'charge_period_end',
   'sub_account_id',

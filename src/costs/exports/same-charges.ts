@@ -4,6 +4,7 @@
  */
 import type { Tx } from '../../db/connect.ts';
 import type { Delivered } from './delivery.ts';
+import { chargeColumns } from './replacement.ts';
 
 /** A delivery of this upload, and one of another source that has exactly the same charges. */
 export interface SameCharges {
@@ -18,19 +19,7 @@ export interface SameCharges {
 }
 
 /** Without the provider and the account, which are what the two may spell in different ways. */
-const chargeColumns = [
-  'charge_period_start',
-  'charge_period_end',
-  'sub_account_id',
-  'service_name',
-  'region_id',
-  'resource_id',
-  'sku_id',
-  'charge_category',
-  'charge_description',
-  'billing_currency',
-  'billed_cost',
-].join(', ');
+const billedColumns = [...chargeColumns, 'billing_currency', 'billed_cost'].join(', ');
 
 const maxFound = 3;
 
@@ -42,7 +31,7 @@ export async function findSameCharges(
   tx: Tx,
   { tenantId, uploadId }: Delivered,
 ): Promise<SameCharges[]> {
-  const charge = tx.unsafe(chargeColumns);
+  const charge = tx.unsafe(billedColumns);
   return tx<SameCharges[]>`
     with pairs as materialized (
       select d.id, d.source, d.billing_period, d.row_count, o.id as other_id, o.source as other_source,
