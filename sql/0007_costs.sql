@@ -27,6 +27,9 @@ create table public.ingest_uploads (
   parts jsonb not null default '[]' check (jsonb_typeof(parts) = 'array'),
   -- The operator says that the upload is a whole export, whatever the rows are that it replaces.
   complete boolean not null default false,
+  -- Of an export of many tenants, written when it is ready: the bills {source, billingPeriod, rows} that it decides for
+  -- this tenant. Without rows: an earlier one had some, which are removed.
+  bills jsonb check (jsonb_typeof(bills) = 'array'),
   result jsonb,
   created_at timestamptz not null default now(),
   finished_at timestamptz,
@@ -40,7 +43,15 @@ create index ix_ingest_uploads_waiting on public.ingest_uploads (tenant_id, crea
   where state in ('uploading', 'ready');
 create index ix_ingest_uploads_uploading on public.ingest_uploads (created_at) where state = 'uploading';
 
--- A tenant does not choose when its upload was made or what state it is in: stale uploads are removed by both.
+-- Exports of many tenants become ready one after another, under a lock of this row, so that each knows which bills the
+-- others decide.
+create table purser.split_gate (
+  only_row boolean primary key default true check (only_row)
+);
+insert into purser.split_gate default values;
+
+-- A tenant does not choose when its upload was made, what state it is in or which bills it decides: the system reads
+-- these.
 create function purser.guard_upload() returns trigger
 language plpgsql set search_path = pg_catalog, public, purser, pg_temp as $$
 begin
@@ -50,8 +61,10 @@ begin
   if tg_op = 'INSERT' then
     new.created_at := now();
     new.state := 'uploading';
+    new.bills := null;
   else
     new.created_at := old.created_at;
+    new.bills := old.bills;
     if new.state <> old.state and (old.state, new.state) not in
         (('ready', 'ingested'), ('ready', 'failed'), ('ready', 'superseded')) then
       raise exception 'illegal_transition: a tenant may not set an upload from % to %', old.state, new.state
@@ -201,6 +214,7 @@ create table public.analyses (
 create index ix_analyses_tenant_id_created_at on public.analyses (tenant_id, created_at desc);
 
 select purser.protect_table('public.ingest_uploads', 'select, insert, update');
+select purser.protect_table('purser.split_gate', '', 'only_row');
 select purser.protect_table('public.ingest_chunks', 'select, insert, delete');
 select purser.protect_table('public.ingest_errors', 'select, insert, delete');
 select purser.protect_table('public.cost_deliveries', 'select, insert, update');

@@ -23,6 +23,7 @@ export const systemStatements: Readonly<Record<string, LockRule>> = {
   'cli/runtime/add-tenant.ts insertTenant': 'operator',
   'costs/exports/delivery.ts claimDeliveries': 'tenant',
   'costs/exports/delivery.ts deliver': 'tenant',
+  'costs/uploads/earlier-exports.ts passGate': 'operator',
   'costs/uploads/rows.ts endUpload': 'tenant',
   'costs/uploads/rows.ts lockUpload': 'tenant',
   'costs/uploads/rows.ts storeFaults': 'tenant',

@@ -67,7 +67,6 @@ const comments = /\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm;
 const notStatements = [
   'budget/prices.ts priceOf',
   'cli/doctor/checklist/database.ts (top level)',
-  'costs/uploads/missing-tenants.ts describeMissing',
   'costs/uploads/report.ts describeSame',
   'db/locks/broken.ts brokenLock',
 ];

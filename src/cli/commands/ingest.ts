@@ -4,10 +4,9 @@ import type { Tx } from '../../db/connect.ts';
 import { exitCodes, UsageError } from '../../errors.ts';
 import { formatChoices, isFormatChoice } from '../../costs/exports/formats.ts';
 import type { FormatChoice } from '../../costs/exports/formats.ts';
-import { describeMissing } from '../../costs/uploads/missing-tenants.ts';
 import { uploadByTenantColumn } from '../../costs/uploads/tenants.ts';
 import { listedIn } from '../../costs/uploads/manifest.ts';
-import type { SplitResult } from '../../costs/uploads/tenants.ts';
+import type { EmptiedBill, SplitResult } from '../../costs/uploads/tenants.ts';
 import { uploadFile } from '../../costs/uploads/uploads.ts';
 import type { ReadyUpload } from '../../costs/uploads/uploads.ts';
 import { enqueue } from '../../jobs/enqueue.ts';
@@ -119,11 +118,20 @@ function reportSplit(invocation: Invocation, split: SplitResult): number {
     invocation.note(`line ${fault.line}, ${fault.column ?? 'row'}: ${fault.reason}`);
   }
   if (split.errors > 0) invocation.note(`${split.errors} rows name no tenant and were left out`);
-  for (const missing of split.missing.slice(0, 20)) invocation.note(describeMissing(missing));
-  if (split.missing.length > 20) {
-    invocation.note(`${split.missing.length} such deliveries in all; --json lists them`);
+  for (const bill of split.emptied.slice(0, maxNotedBills)) invocation.note(describeEmptied(bill));
+  if (split.emptied.length > maxNotedBills) {
+    invocation.note(`${split.emptied.length} such bills in all; --json lists them`);
   }
-  return split.errors + split.missing.length === 0 ? exitCodes.ok : exitCodes.failed;
+  return split.errors === 0 ? exitCodes.ok : exitCodes.failed;
+}
+
+const maxNotedBills = 20;
+
+function describeEmptied({ tenantId, uploadId, source, billingPeriod, rows }: EmptiedBill): string {
+  return (
+    `tenant ${tenantId} has ${rows === 1 ? '1 row' : `${rows} rows`} of ${source}, ${billingPeriod}, from an earlier ` +
+    `export and none in this one: upload ${uploadId} removes them`
+  );
 }
 
 export const ingestCommands: readonly Command[] = [

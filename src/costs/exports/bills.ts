@@ -11,6 +11,9 @@ export interface Bill {
   readonly billingPeriod: string;
 }
 
+/** Identifies a bill within an export. */
+export const billName = ({ source, billingPeriod }: Bill): string => `${billingPeriod} ${source}`;
+
 /**
  * Returns a function that gives the bill of a row, the same object for rows of one spelling; undefined where the row
  * does not say it. `source` is the operator's name for it, as for `createRowReader`.

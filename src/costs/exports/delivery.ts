@@ -4,7 +4,8 @@
  */
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import type { Tx } from '../../db/connect.ts';
+import type { Fragment, Tx } from '../../db/connect.ts';
+import type { Bill } from './bills.ts';
 import { targets } from './format.ts';
 
 /** SQL text from constants, never from a file. */
@@ -19,8 +20,11 @@ export interface DeliveryOutcome {
   /** First day of the billing period, `YYYY-MM-DD`. */
   readonly billingPeriod: string;
   readonly rows: number;
-  /** `unchanged`: this very file was delivered before; `superseded`: a newer upload was. */
-  readonly outcome: 'added' | 'replaced' | 'unchanged' | 'superseded';
+  /**
+   * `emptied`: the export has no row of it for this tenant any more; `unchanged`: this very file was delivered before;
+   * `superseded`: a newer upload was.
+   */
+  readonly outcome: 'added' | 'replaced' | 'emptied' | 'unchanged' | 'superseded';
 }
 
 export interface CurrencySum {
@@ -76,6 +80,8 @@ export interface Delivered {
   readonly tenantId: string;
   readonly uploadId: string;
   readonly fileHash: string;
+  /** Bills of which the export has no row for this tenant any more. */
+  readonly emptied: readonly Bill[];
 }
 
 interface TakenRow {
@@ -83,13 +89,26 @@ interface TakenRow {
   added: boolean;
 }
 
+/** The bills that the upload decides, with the number of staged rows. */
+const decided = (tx: Tx, emptied: readonly Bill[]): Fragment => tx`
+  decided as materialized (
+    select source, billing_period, count(*) as rows from pg_temp.ingest_rows group by source, billing_period
+    union all
+    select source, period::date, 0
+    from unnest(${emptied.map(({ source }) => source)}::text[],
+                ${emptied.map(({ billingPeriod }) => billingPeriod)}::text[]) as e (source, period)
+  )`;
+
 /** Locks in the order of the unique key, so that two ingestions of one tenant wait for each other without a deadlock. */
-function claimDeliveries(tx: Tx, { tenantId, uploadId, fileHash }: Delivered): Promise<TakenRow[]> {
+function claimDeliveries(
+  tx: Tx,
+  { tenantId, uploadId, fileHash, emptied }: Delivered,
+): Promise<TakenRow[]> {
   return tx<TakenRow[]>`
+    with ${decided(tx, emptied)}
     insert into public.cost_deliveries as known
       (tenant_id, source, billing_period, file_hash, upload_id, row_count)
-    select ${tenantId}, source, billing_period, ${fileHash}, ${uploadId}::bigint, count(*)
-    from pg_temp.ingest_rows group by source, billing_period
+    select ${tenantId}, source, billing_period, ${fileHash}, ${uploadId}::bigint, rows from decided
     order by purser.source_key(source), billing_period
     on conflict (tenant_id, purser.source_key(source), billing_period) do update
       set file_hash = excluded.file_hash, upload_id = excluded.upload_id,
@@ -115,14 +134,15 @@ export async function deliver(tx: Tx, delivered: Delivered): Promise<DeliveryOut
     join public.cost_deliveries d using (source, billing_period)
     where d.tenant_id = ${delivered.tenantId} and d.id = any(${ids}::bigint[])`;
   return tx<DeliveryOutcome[]>`
-    select g.source, g.billing_period::text as "billingPeriod", g.rows,
-           case when d.id = any(${replaced}::bigint[]) then 'replaced'
+    with ${decided(tx, delivered.emptied)}
+    select d.source, d.billing_period::text as "billingPeriod", g.rows::int,
+           case when d.id = any(${ids}::bigint[]) and g.rows = 0 then 'emptied'
+                when d.id = any(${replaced}::bigint[]) then 'replaced'
                 when d.id = any(${ids}::bigint[]) then 'added'
                 when d.file_hash = ${delivered.fileHash} then 'unchanged'
                 else 'superseded' end as outcome
-    from (select source, billing_period, count(*)::int as rows
-          from pg_temp.ingest_rows group by source, billing_period) g
-    join public.cost_deliveries d using (source, billing_period)
-    where d.tenant_id = ${delivered.tenantId}
-    order by g.source, g.billing_period`;
+    from decided g
+    join public.cost_deliveries d on d.tenant_id = ${delivered.tenantId}
+      and purser.source_key(d.source) = purser.source_key(g.source) and d.billing_period = g.billing_period
+    order by d.source, d.billing_period`;
 }

@@ -8,8 +8,9 @@ import { PurserError } from '../../errors.ts';
 import type { Delivered } from './delivery.ts';
 
 /** Charges of the older file that are looked for in the newer one, spread evenly over it. */
-const sampleRows = 1000;
-const minRepeatedShare = 0.5;
+export const sampleRows = 1000;
+/** Of the charges that are looked for, so many must be found. */
+export const minRepeatedShare = 0.5;
 /** A correction of an export changes few charges; where fewer are repeated, the note says it. */
 const minQuietShare = 0.9;
 
@@ -26,7 +27,7 @@ export const chargeColumns = [
   'charge_description',
 ];
 /** Without a resource, tags tell charges apart. */
-const chargeValues = chargeColumns.map((column) =>
+export const chargeValues = chargeColumns.map((column) =>
   column === 'resource_id' ? 'coalesce(resource_id, tags::text) as resource_id' : column,
 );
 
@@ -44,6 +45,34 @@ export interface Shrunk {
 
 interface Overlap extends Shrunk {
   readonly knownIsOlder: boolean;
+  /** An export of many tenants delivered it. */
+  readonly isSplit: boolean;
+}
+
+/** Two files that are compared: of `looked` charges of the older one, the newer one has `repeated`. */
+interface Comparison {
+  readonly billingPeriod: string;
+  readonly otherUploadId: string;
+  readonly otherFileName: string;
+  readonly looked: number;
+  readonly repeated: number;
+}
+
+/** The error `export_parts` (fatal) of a file that does not repeat another one's charges. */
+export function notRepeated(
+  fileName: string,
+  { billingPeriod, otherUploadId, otherFileName, looked, repeated }: Comparison,
+  more = '',
+): PurserError {
+  return new PurserError(
+    'export_parts',
+    `${fileName} and ${otherFileName} (upload ${otherUploadId}) have the same source and the billing period ` +
+      `${billingPeriod}, but the newer one repeats only ${repeated} of ${looked} charges of the older one, so it ` +
+      'would not replace it but lose them. Nothing was changed. If they are parts of one export, ingest them ' +
+      `together (--file PART --file PART); ${more}if they are different exports, give each a --source; if the newer ` +
+      'one is complete, ingest it with --complete',
+    { details: { class: 'fatal', billingPeriod, otherUploadId, looked, repeated } },
+  );
 }
 
 /** Staged rows against the delivery of the same period that another file made; by upload id, one of them is older. */
@@ -63,7 +92,8 @@ async function measureOverlaps(
     )
     select p.billing_period::text as "billingPeriod", p.upload_id as "otherUploadId",
            u.file_name as "otherFileName", o.looked, o.repeated,
-           p.row_count::int as "rowsBefore", o.rows, p.known_is_older as "knownIsOlder"
+           p.row_count::int as "rowsBefore", o.rows, p.known_is_older as "knownIsOlder",
+           u.bills is not null as "isSplit"
     from periods p
     join public.ingest_uploads u on u.id = p.upload_id
     cross join lateral (
@@ -92,26 +122,19 @@ async function measureOverlaps(
 
 /**
  * Throws `export_parts` (fatal) when the staged rows and an existing delivery do not look like two versions of one
- * export. Returns the deliveries that they replace with less.
+ * export; where both are of exports of many tenants (`isSplit`), these were compared as wholes when the newer one was
+ * uploaded. Returns the deliveries that they replace with less.
  */
 export async function checkReplacement(
   tx: Tx,
-  fileName: string,
+  { fileName, isSplit }: { readonly fileName: string; readonly isSplit: boolean },
   delivered: Delivered,
 ): Promise<Shrunk[]> {
   const overlaps = await measureOverlaps(tx, delivered);
   for (const overlap of overlaps) {
-    const { billingPeriod, otherUploadId, otherFileName, looked, repeated } = overlap;
-    if (repeated >= looked * minRepeatedShare) continue;
-    throw new PurserError(
-      'export_parts',
-      `${fileName} and ${otherFileName} (upload ${otherUploadId}) have the same source and the billing period ` +
-        `${billingPeriod}, but the newer one repeats only ${repeated} of ${looked} charges of the older one, so it ` +
-        'would not replace it but lose them. Nothing was changed. If they are parts of one export, ingest them ' +
-        'together (--file PART --file PART); if they are different exports, give each a --source; if the newer one ' +
-        'is complete, ingest it with --complete',
-      { details: { class: 'fatal', billingPeriod, otherUploadId, looked, repeated } },
-    );
+    if (overlap.repeated >= overlap.looked * minRepeatedShare) continue;
+    if (isSplit && overlap.isSplit) continue;
+    throw notRepeated(fileName, overlap);
   }
   return overlaps.filter(
     ({ knownIsOlder, rowsBefore, rows, looked, repeated }) =>

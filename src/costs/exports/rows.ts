@@ -16,11 +16,15 @@ export interface RowFault {
 }
 
 /**
- * `copyLine`: line, source, and the columns of `targets` in order; `warning`: an optional value that cannot be read
- * and is left out. `fault`: the row is rejected.
+ * `copyLine`: line, source, and `values`, the columns of `targets` in order; `warning`: an optional value that cannot
+ * be read and is left out. `fault`: the row is rejected.
  */
 export type RowReading =
-  | { readonly copyLine: string; readonly warning?: RowFault }
+  | {
+      readonly copyLine: string;
+      readonly values: readonly (string | null)[];
+      readonly warning?: RowFault;
+    }
   | { readonly fault: RowFault };
 
 const storedWithout = 'the row is stored without this value';
@@ -161,6 +165,6 @@ export function createRowReader(options: RowReaderOptions): (record: CsvRecord) 
     const from = source ?? `${values[provider] ?? ''}/${account.value}`;
     let copyLine = `${line}\t${copyText(from)}`;
     for (const value of values) copyLine += value === null ? '\t\\N' : `\t${copyText(value)}`;
-    return { copyLine: `${copyLine}\n`, ...(warning === undefined ? {} : { warning }) };
+    return { copyLine: `${copyLine}\n`, values, ...(warning === undefined ? {} : { warning }) };
   };
 }

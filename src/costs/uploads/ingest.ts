@@ -122,10 +122,12 @@ export async function ingestUpload(
     );
   }
   const billedCost = await sumStaged(tx);
-  const { id: uploadId, fileHash, fileName } = upload;
-  const delivered = { tenantId, uploadId, fileHash };
+  const { id: uploadId, fileHash, fileName, bills } = upload;
+  const emptied = (bills ?? []).filter((bill) => bill.rows === 0);
+  const delivered = { tenantId, uploadId, fileHash, emptied };
+  const file = { fileName, isSplit: bills !== null };
   await nameSources(tx, tenantId);
-  const shrunk = upload.complete ? [] : await checkReplacement(tx, fileName, delivered);
+  const shrunk = upload.complete ? [] : await checkReplacement(tx, file, delivered);
   const deliveries = await deliver(tx, delivered);
   const same = await findSameCharges(tx, delivered);
   const result: IngestionResult = {

@@ -41,6 +41,7 @@ export class IngestionReport {
   /** null when there is nothing to say. Without reasons, which may quote values: those stay in the tenant's table. */
   note({ uploadId, rows, deliveries, same, shrunk }: Noted): string | null {
     const texts = [
+      ...deliveries.flatMap(describeEmptied).slice(0, maxNotedDeliveries),
       ...shrunk.slice(0, maxNotedDeliveries).map(describeShrunk),
       ...same.map(describeSame),
     ];
@@ -51,7 +52,7 @@ export class IngestionReport {
     if (faults.length > 0) {
       const query = `select line, column_name, reason from ingest_errors where upload_id = ${uploadId}`;
       texts.unshift(`${faults.join('; ')}; why: ${query}`);
-    } else if (rows === 0) {
+    } else if (rows === 0 && deliveries.length === 0) {
       texts.push('the file has a header and no rows');
     } else if (deliveries.every(({ outcome }) => outcome === 'unchanged')) {
       texts.push('this file was ingested before; nothing to add');
@@ -63,6 +64,14 @@ export class IngestionReport {
 }
 
 const maxNotedDeliveries = 3;
+
+function describeEmptied({ outcome, source, billingPeriod }: DeliveryOutcome): string[] {
+  if (outcome !== 'emptied') return [];
+  const bill = `${source}, ${billingPeriod}`;
+  return [
+    `the export has no charges of this tenant in ${bill} any more; those of an earlier one were removed`,
+  ];
+}
 
 function describeShrunk(shrunk: Shrunk): string {
   const { billingPeriod, otherUploadId, otherFileName, rowsBefore, rows } = shrunk;

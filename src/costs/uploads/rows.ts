@@ -7,6 +7,7 @@ import type { Tx } from '../../db/connect.ts';
 import { PurserError } from '../../errors.ts';
 import type { RowFault } from '../exports/rows.ts';
 import type { ExportPart } from './export-parts.ts';
+import type { DecidedBill } from './tenant-bills.ts';
 
 const gunzipAsync = promisify(gunzip);
 
@@ -29,6 +30,8 @@ export interface Upload {
   readonly hasLineColumn: boolean;
   readonly parts: readonly ExportPart[];
   readonly complete: boolean;
+  /** Of an export of many tenants. */
+  readonly bills: readonly DecidedBill[] | null;
   readonly state: UploadState;
   readonly failure: string | null;
   readonly byteCount: string;
@@ -39,7 +42,7 @@ export interface Upload {
 export async function lockUpload(tx: Tx, uploadId: string): Promise<Upload> {
   const [upload] = await tx<Upload[]>`
     select id, source, file_name as "fileName", file_hash as "fileHash", format,
-           has_line_column as "hasLineColumn", parts, complete, state, failure, byte_count as "byteCount", result
+           has_line_column as "hasLineColumn", parts, complete, bills, state, failure, byte_count as "byteCount", result
     from public.ingest_uploads where id = ${uploadId}::bigint for update`;
   if (upload === undefined) {
     throw new PurserError('unknown_upload', `this tenant has no upload ${uploadId}`, {

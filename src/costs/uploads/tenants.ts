@@ -3,23 +3,23 @@
  * bytes and its line number; a row that cannot be assigned to a tenant is reported.
  */
 import { createHash } from 'node:crypto';
-import type { Sql } from '../../db/connect.ts';
-import { closeOperatorToken, openOperatorToken, tenantSql } from '../../db/tenant.ts';
-import { messageOf, PurserError } from '../../errors.ts';
+import type { Sql, Tx } from '../../db/connect.ts';
+import { PurserError } from '../../errors.ts';
 import type { CsvRecord } from '../exports/csv-records.ts';
 import { createBillReader } from '../exports/bills.ts';
+import type { Bill } from '../exports/bills.ts';
 import { lineColumnName, mapColumns } from '../exports/format.ts';
 import { formatNamed } from '../exports/formats.ts';
 import type { RowFault } from '../exports/rows.ts';
 import { printable } from '../exports/values.ts';
+import { Destinations } from './destinations.ts';
+import { checkPending, findEarlier, readKeys, missingIn, passGate } from './earlier-exports.ts';
 import { exportBytes, summariseExport } from './export-parts.ts';
 import { createFileCheck, recordsOf } from './file-checks.ts';
-import { TenantBills } from './missing-tenants.ts';
-import type { MissingTenant } from './missing-tenants.ts';
+import { checkRepeatedCharges } from './repeated-charges.ts';
 import { maxStoredFaults } from './rows.ts';
-import { openUpload } from './writer.ts';
-import type { UploadWriter } from './writer.ts';
-import { abandonUploads, checkSource, findSameUpload, headOf, makeReady } from './uploads.ts';
+import { TenantBills } from './tenant-bills.ts';
+import { checkSource, headOf, makeReady } from './uploads.ts';
 import type { UploadRequest } from './uploads.ts';
 
 interface TenantUpload {
@@ -27,6 +27,14 @@ interface TenantUpload {
   readonly uploadId: string;
   readonly rows: number;
   readonly skipped: boolean;
+}
+
+export interface EmptiedBill extends Bill {
+  readonly tenantId: string;
+  /** The upload whose ingestion removes them. */
+  readonly uploadId: string;
+  /** Rows of the earlier export. */
+  readonly rows: number;
 }
 
 export interface SplitResult {
@@ -37,8 +45,8 @@ export interface SplitResult {
   readonly errors: number;
   /** The first 1,000 of them. */
   readonly faults: readonly RowFault[];
-  /** Deliveries of the same bills that this export does not replace. */
-  readonly missing: readonly MissingTenant[];
+  /** Bills of which an earlier export had rows for a tenant and this one has none: they are removed. */
+  readonly emptied: readonly EmptiedBill[];
   readonly fileHash: string;
   readonly byteCount: number;
 }
@@ -51,18 +59,6 @@ export interface SplitRequest extends UploadRequest {
    * reported; any other error ends the upload.
    */
   readonly ensureTenant: (system: Sql, tenantId: string) => Promise<void>;
-}
-
-const maxBufferedBytes = 32 * 1024 * 1024;
-const sessionTtlMs = 24 * 3_600_000;
-
-/** The upload of one tenant. */
-interface Destination {
-  readonly tenantId: string;
-  readonly uploadId: string;
-  readonly writer: UploadWriter | null;
-  readonly token: string;
-  rows: number;
 }
 
 function findColumn(header: readonly (string | null)[], column: string): number {
@@ -85,11 +81,12 @@ function findColumn(header: readonly (string | null)[], column: string): number 
 }
 
 /**
- * Uploads an export of many tenants. Throws what `uploadFile` throws, and `unknown_column`; every
- * upload that was begun is then marked failed.
+ * Uploads an export of many tenants, which replaces earlier ones of the same bills for all their tenants, or not at
+ * all. Throws what `uploadFile` throws, `unknown_column`, and when it cannot be told that it replaces them,
+ * `export_parts` and `export_pending`; every upload that was begun is then marked failed.
  */
 export async function uploadByTenantColumn(request: SplitRequest): Promise<SplitResult> {
-  const { system, tenant: pool } = request.database;
+  const { system } = request.database;
   const source = checkSource(request.source);
   const summary = await summariseExport(request.path, request);
   const position = findColumn(summary.header, request.column);
@@ -97,52 +94,19 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
   const fileHash = createHash('sha256')
     .update(`${summary.fileHash} ${request.column.trim().toLowerCase()}`)
     .digest('hex');
-  const destinations = new Map<string, Destination | { readonly refused: string }>();
-  const open: Destination[] = [];
   const faults: RowFault[] = [];
   let errors = 0;
-  let bufferedBytes = 0;
-  let headerLine: Buffer | undefined;
   const billOf = createBillReader(mapColumns(formatNamed(summary.format), summary.header), source);
   const bills = new TenantBills();
+  const destinations = new Destinations({
+    database: request.database,
+    head: { ...headOf(summary, request), source, fileHash, hasLineColumn: true },
+    ensureTenant: (tenantId) => request.ensureTenant(system, tenantId),
+  });
 
   const reject = (line: number, column: string | null, reason: string): void => {
     errors += 1;
     if (faults.length < maxStoredFaults) faults.push({ line, column, reason });
-  };
-
-  const openDestination = async (tenantId: string): Promise<Destination> => {
-    await request.ensureTenant(system, tenantId);
-    const token = await openOperatorToken(system, tenantId, sessionTtlMs);
-    const sql = tenantSql(pool, { token });
-    const head = {
-      ...headOf(summary, request),
-      tenantId,
-      source,
-      fileHash,
-      hasLineColumn: true,
-    };
-    const same = await findSameUpload(sql, head);
-    const writer = same === null ? await openUpload(sql, head) : null;
-    const uploadId = writer?.uploadId ?? same ?? '';
-    const destination: Destination = { tenantId, uploadId, writer, token, rows: 0 };
-    open.push(destination);
-    if (writer !== null && headerLine !== undefined) await writer.write(headerLine);
-    return destination;
-  };
-
-  const destinationOf = async (tenantId: string): Promise<Destination | { refused: string }> => {
-    const known = destinations.get(tenantId);
-    if (known !== undefined) return known;
-    let found: Destination | { refused: string };
-    try {
-      found = await openDestination(tenantId);
-    } catch (error) {
-      if (!(error instanceof PurserError)) throw error;
-      found = { refused: error.message };
-    }
-    destinations.set(tenantId, found);
-    return found;
   };
 
   const take = async (record: CsvRecord): Promise<void> => {
@@ -159,60 +123,89 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
     const tenantId = record.fields[position] ?? '';
     if (tenantId === '')
       return reject(record.line, request.column, 'no value: the row has no tenant');
-    const destination = await destinationOf(tenantId);
+    const destination = await destinations.of(tenantId);
     if ('refused' in destination) return reject(record.line, request.column, destination.refused);
     destination.rows += 1;
     const bill = billOf(record);
     if (bill !== undefined) bills.add(tenantId, bill);
-    const { writer } = destination;
-    if (writer === null) return undefined;
-    const before = writer.bufferedBytes;
     // Quoted, because a row whose fields are all quoted has another NULL than one with an unquoted field.
-    await writer.write(Buffer.concat([Buffer.from(`"${record.line}",`), record.bytes, lineEnd]));
-    bufferedBytes += writer.bufferedBytes - before;
-    return undefined;
+    const line = Buffer.from(`"${record.line}",`);
+    return destinations.write(destination, Buffer.concat([line, record.bytes, lineEnd]));
   };
 
-  const writersOf = (): UploadWriter[] => open.flatMap(({ writer }) => (writer ? [writer] : []));
-  const flushAll = async (): Promise<void> => {
-    for (const writer of writersOf()) await writer.flush();
-    bufferedBytes = 0;
-  };
-
-  const check = createFileCheck(summary, (error) => {
-    throw error;
-  });
-  try {
+  const split = async (): Promise<void> => {
+    const check = createFileCheck(summary, (error) => {
+      throw error;
+    });
+    let isHeader = true;
     const bytes = exportBytes(summary, request.limits, request.onProgress);
     for await (const records of recordsOf(summary, bytes)) {
       for (const record of records) {
         check(record);
-        if (headerLine === undefined) {
-          headerLine = Buffer.concat([Buffer.from(`${lineColumnName},`), record.bytes, lineEnd]);
+        if (isHeader) {
+          const name = Buffer.from(`${lineColumnName},`);
+          destinations.header = Buffer.concat([name, record.bytes, lineEnd]);
+          isHeader = false;
         } else {
           await take(record);
         }
-        if (bufferedBytes > maxBufferedBytes) await flushAll();
       }
     }
-    await flushAll();
-    await makeReady(system, writersOf(), request.onReady);
+  };
+
+  /** Compares the export with the earlier ones, and begins an upload for each tenant that only these have. */
+  const replaceEarlier = async (): Promise<{
+    pass: (tx: Tx) => Promise<void>;
+    emptied: EmptiedBill[];
+  }> => {
+    const keys = await readKeys(system, bills.all);
+    const earlier = await findEarlier(system, keys, fileHash);
+    if (request.complete !== true && earlier.length > 0) {
+      checkPending(earlier);
+      await checkRepeatedCharges(system, { ...request, summary, source, earlier, billOf, keys });
+    }
+    const emptied: EmptiedBill[] = [];
+    for (const bill of missingIn(earlier, bills, keys)) {
+      const { tenantId, rows } = bill;
+      const { uploadId } = await destinations.ofExisting(tenantId);
+      bills.empty(tenantId, bill);
+      emptied.push({
+        tenantId,
+        uploadId,
+        source: bill.source,
+        billingPeriod: bill.billingPeriod,
+        rows,
+      });
+    }
+    return { pass: (tx) => passGate(tx, keys, fileHash, earlier), emptied };
+  };
+
+  let emptied: EmptiedBill[];
+  try {
+    await split();
+    const replacement = await replaceEarlier();
+    emptied = replacement.emptied;
+    await destinations.flush();
+    await makeReady(system, destinations.writers, request.onReady, {
+      pass: replacement.pass,
+      billsOf: (tenantId) => bills.of(tenantId),
+    });
   } catch (error) {
-    const begun = writersOf().map(({ uploadId }) => uploadId);
-    await abandonUploads(system, begun, messageOf(error));
+    await destinations.abandon(error);
     throw error;
   } finally {
-    for (const { token } of open) await closeOperatorToken(system, token);
+    await destinations.close();
   }
-  const uploads = open.map(({ tenantId, uploadId, rows, writer }) => ({
-    tenantId,
-    uploadId,
-    rows,
-    skipped: writer === null,
-  }));
+  const uploads = destinations.open
+    .filter((each) => each.rows > 0)
+    .map(({ tenantId, uploadId, rows, writer }) => ({
+      tenantId,
+      uploadId,
+      rows,
+      skipped: writer === null,
+    }));
   const rows = uploads.reduce((sum, upload) => sum + upload.rows, 0);
-  const missing = await bills.findMissing(system);
-  return { uploads, rows, errors, faults, missing, fileHash, byteCount: summary.byteCount };
+  return { uploads, rows, errors, faults, emptied, fileHash, byteCount: summary.byteCount };
 }
 
 const lineEnd = Buffer.from('\n');

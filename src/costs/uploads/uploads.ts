@@ -13,6 +13,7 @@ import type { FormatChoice } from '../exports/formats.ts';
 import { exportBytes, summariseExport } from './export-parts.ts';
 import type { ExportSummary } from './export-parts.ts';
 import type { FileLimits } from './source-file.ts';
+import type { DecidedBill } from './tenant-bills.ts';
 import { openUpload } from './writer.ts';
 import type { UploadHead, UploadWriter } from './writer.ts';
 
@@ -99,18 +100,28 @@ export async function findSameUpload(sql: TenantSql, head: UploadHead): Promise<
   return newest?.same === true ? newest.id : null;
 }
 
-/** Makes uploads ready and runs `onReady` for each, all in one transaction. */
+interface SplitUploads {
+  /** Runs first in the transaction. */
+  readonly pass: (tx: Tx) => Promise<void>;
+  /** The bills that the export decides for a tenant. */
+  readonly billsOf: (tenantId: string) => readonly DecidedBill[];
+}
+
+/** Makes uploads, of one tenant or of an export of many, ready and runs `onReady` for each, all in one transaction. */
 export async function makeReady(
   system: Sql,
   writers: readonly UploadWriter[],
   onReady: UploadRequest['onReady'],
+  split?: SplitUploads,
 ): Promise<void> {
   await system.begin(async (tx) => {
+    await split?.pass(tx);
     for (const { uploadId, tenantId, byteCount, storedByteCount, chunkCount } of writers) {
+      const bills = split === undefined ? null : JSON.stringify(split.billsOf(tenantId));
       await tx`
         update public.ingest_uploads
         set state = 'ready', byte_count = ${byteCount}, stored_byte_count = ${storedByteCount},
-            chunk_count = ${chunkCount}
+            chunk_count = ${chunkCount}, bills = ${bills}::text::jsonb
         where id = ${uploadId}::bigint and state = 'uploading'`;
       await onReady(tx, { tenantId, uploadId });
     }
