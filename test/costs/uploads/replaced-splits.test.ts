@@ -1,13 +1,13 @@
 /** An export of many tenants replaces earlier ones of its bills for all their tenants, or changes nothing. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { ensureTenant } from '../../../src/cli/runtime/ensure-tenant.ts';
-import { uploadByTenantColumn } from '../../../src/costs/uploads/tenants.ts';
+import type { IngestionResult } from '../../../src/costs/uploads/ingest.ts';
 import type { SplitRequest, SplitResult } from '../../../src/costs/uploads/tenants.ts';
-import { noJob, openBench } from '../../handlers/handler-bench.ts';
+import { openBench } from '../../handlers/handler-bench.ts';
 import type { HandlerBench } from '../../handlers/handler-bench.ts';
 import { eventually } from '../../jobs/job-steps.ts';
 import { curFile } from '../exports/aws-cur/file.ts';
-import { focusFileWith } from '../exports/focus/file.ts';
+import { ingestSplit, newBill, splitFile } from './split.ts';
+import type { Values } from './split.ts';
 
 let bench: HandlerBench;
 beforeAll(async () => {
@@ -15,31 +15,14 @@ beforeAll(async () => {
 });
 afterAll(() => bench.close());
 
-type Values = Readonly<Record<string, string>>;
 let files = 0;
-let accounts = 0;
 
 async function upload(text: string, more: Partial<SplitRequest> = {}): Promise<SplitResult> {
   files += 1;
-  return uploadByTenantColumn({
-    database: bench.database,
-    path: await bench.file(`${files}.csv`, text),
-    column: 'SubAccountId',
-    ensureTenant: async (sql, id) => {
-      await ensureTenant(sql, id, { create: true });
-    },
-    onReady: noJob,
-    ...more,
-  });
+  return splitFile(bench, await bench.file(`${files}.csv`, text), more);
 }
 
-const ingestAll = async ({ uploads, emptied }: SplitResult) => {
-  const results = [];
-  const ids = new Map([...uploads, ...emptied].map((each) => [each.uploadId, each.tenantId]));
-  for (const [uploadId, tenantId] of ids)
-    results.push(await bench.ingestUpload(tenantId, uploadId));
-  return results;
-};
+const ingestAll = (result: SplitResult): Promise<IngestionResult[]> => ingestSplit(bench, result);
 
 async function ingest(text: string, more: Partial<SplitRequest> = {}): Promise<SplitResult> {
   const result = await upload(text, more);
@@ -47,18 +30,8 @@ async function ingest(text: string, more: Partial<SplitRequest> = {}): Promise<S
   return result;
 }
 
-/** A bill of its own for each test. */
-function newBill(): (rows: readonly Values[]) => string {
-  accounts += 1;
-  const BillingAccountId = String(100_000_000_000 + accounts);
-  return (rows) =>
-    focusFileWith(
-      ['SubAccountId'],
-      rows.map((row) => ({ BillingAccountId, ...row })),
-    );
-}
 const of = (SubAccountId: string, ids: string, more: Values = {}): Values[] =>
-  [...ids].map((ResourceId) => ({ SubAccountId, ResourceId, ...more }));
+  Array.from(ids, (ResourceId) => ({ SubAccountId, ResourceId, ...more }));
 
 /** The resources that are stored of a tenant. */
 async function stored(tenantId: string): Promise<string> {

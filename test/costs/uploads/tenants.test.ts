@@ -2,13 +2,13 @@ import { ensureTenant } from '../../../src/cli/runtime/ensure-tenant.ts';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import type { Tx } from '../../../src/db/connect.ts';
 import { PurserError } from '../../../src/errors.ts';
-import { uploadByTenantColumn } from '../../../src/costs/uploads/tenants.ts';
 import type { SplitRequest, SplitResult } from '../../../src/costs/uploads/tenants.ts';
 import { removeStaleUploads, uploadFile } from '../../../src/costs/uploads/uploads.ts';
 import type { ReadyUpload } from '../../../src/costs/uploads/uploads.ts';
 import { noJob, openBench } from '../../handlers/handler-bench.ts';
 import type { HandlerBench } from '../../handlers/handler-bench.ts';
 import { focusHeader, focusRow } from '../exports/focus/file.ts';
+import { ingestSplit, splitFile } from './split.ts';
 
 let bench: HandlerBench;
 
@@ -34,18 +34,8 @@ function fileOf(rows: readonly string[]): string {
   return `${focusHeader.join(',')},SubAccountId\n${lines.join('\n')}\n`;
 }
 
-function split(path: string, more: Partial<SplitRequest> = {}): Promise<SplitResult> {
-  return uploadByTenantColumn({
-    database: bench.database,
-    path,
-    column: 'SubAccountId',
-    ensureTenant: async (sql, id) => {
-      await ensureTenant(sql, id, { create: true });
-    },
-    onReady: noJob,
-    ...more,
-  });
-}
+const split = (path: string, more: Partial<SplitRequest> = {}): Promise<SplitResult> =>
+  splitFile(bench, path, more);
 
 function costsOf(tenantId: string): Promise<{ line: number; cost: string }[]> {
   return bench.test.sql<{ line: number; cost: string }[]>`
@@ -183,9 +173,7 @@ it('skips each tenant whose newest upload is its part of this file', async () =>
     Object.fromEntries(uploads.map((upload) => [upload.tenantId, upload.skipped]));
   const ingest = async (path: string): Promise<SplitResult> => {
     const result = await split(path);
-    for (const { tenantId, uploadId } of [...result.uploads, ...result.emptied]) {
-      await bench.ingestUpload(tenantId, uploadId);
-    }
+    await ingestSplit(bench, result);
     return result;
   };
   const path = await bench.file('again.csv', fileOf(['a5:1', 'b5:2']));
