@@ -113,7 +113,10 @@ function claimDeliveries(
     on conflict (tenant_id, purser.source_key(source), billing_period) do update
       set file_hash = excluded.file_hash, upload_id = excluded.upload_id,
           row_count = excluded.row_count, delivered_at = now()
-      where known.upload_id < excluded.upload_id and known.file_hash <> excluded.file_hash
+      where known.upload_id < excluded.upload_id
+        and (known.file_hash <> excluded.file_hash
+          -- Somebody has deleted rows of it.
+          or known.row_count <> (select count(*) from public.cost_records r where r.delivery_id = known.id))
     returning known.id, known.xmax = 0 as added`;
 }
 

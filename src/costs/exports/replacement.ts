@@ -26,12 +26,18 @@ export const chargeColumns = [
   'charge_category',
   'charge_description',
 ];
+/**
+ * Charges of the older file that these do not tell apart are told apart by their cost too: a part of an export may have
+ * other amounts of the same charge.
+ */
+export const costOfAlike = `case when count(*) over (partition by ${chargeColumns.join(', ')}) > 1
+  then trim_scale(billed_cost) end`;
 /** Without a resource, tags tell charges apart. */
 export const chargeValues = chargeColumns.map((column) =>
   column === 'resource_id' ? 'coalesce(resource_id, tags::text) as resource_id' : column,
 );
 
-/** A delivery that is replaced by fewer rows, or by a file without many of its charges. */
+/** A delivery that is replaced by fewer rows, by a file without many of its charges, or by much more or less money. */
 export interface Shrunk {
   readonly billingPeriod: string;
   readonly otherUploadId: string;
@@ -41,6 +47,11 @@ export interface Shrunk {
   /** Distinct charges of the replaced delivery that were looked for, and those found. */
   readonly looked: number;
   readonly repeated: number;
+  /** Sums of billed_cost, exact decimals. */
+  readonly costBefore: string;
+  readonly cost: string;
+  /** Of a positive sum more than half is gone. */
+  readonly lostMoney: boolean;
 }
 
 interface Overlap extends Shrunk {
@@ -92,18 +103,19 @@ async function measureOverlaps(
     )
     select p.billing_period::text as "billingPeriod", p.upload_id as "otherUploadId",
            u.file_name as "otherFileName", o.looked, o.repeated,
-           p.row_count::int as "rowsBefore", o.rows, p.known_is_older as "knownIsOlder",
+           p.row_count::int as "rowsBefore", o.rows, o.before::text as "costBefore", o.after::text as cost,
+           o.before > 0 and o.after < o.before / 2 as "lostMoney", p.known_is_older as "knownIsOlder",
            u.bills is not null as "isSplit"
     from periods p
     join public.ingest_uploads u on u.id = p.upload_id
     cross join lateral (
       with known as (
-        select md5(line::text) as spread, ${values} from public.cost_records where delivery_id = p.id
+        select md5(line::text) as spread, billed_cost, ${values} from public.cost_records where delivery_id = p.id
       ), staged as (
-        select md5(line::text) as spread, ${values} from pg_temp.ingest_rows s
+        select md5(line::text) as spread, billed_cost, ${values} from pg_temp.ingest_rows s
         where s.source = p.source and s.billing_period = p.billing_period
       ), sample as (
-        select distinct ${charge} from (
+        select distinct ${charge}, ${tx.unsafe(costOfAlike)} as cost from (
           (select * from known where p.known_is_older order by spread limit ${sampleRows})
           union all
           (select * from staged where not p.known_is_older order by spread limit ${sampleRows})
@@ -111,11 +123,14 @@ async function measureOverlaps(
       ), found as (
         select * from sample
         intersect
-        (select ${charge} from staged where p.known_is_older
-         union all select ${charge} from known where not p.known_is_older)
+        (select ${charge}, c.cost from (
+           select * from staged where p.known_is_older union all select * from known where not p.known_is_older
+         ) newer cross join lateral (values (null), (trim_scale(billed_cost))) as c (cost))
       )
       select (select count(*)::int from sample) as looked, (select count(*)::int from found) as repeated,
-             (select count(*)::int from staged) as rows
+             (select count(*)::int from staged) as rows,
+             (select trim_scale(coalesce(sum(billed_cost), 0)) from known) as before,
+             (select trim_scale(coalesce(sum(billed_cost), 0)) from staged) as after
     ) o
     order by p.billing_period`;
 }
@@ -137,7 +152,7 @@ export async function checkReplacement(
     throw notRepeated(fileName, overlap);
   }
   return overlaps.filter(
-    ({ knownIsOlder, rowsBefore, rows, looked, repeated }) =>
-      knownIsOlder && (rows < rowsBefore || repeated < looked * minQuietShare),
+    ({ knownIsOlder, rowsBefore, rows, looked, repeated, lostMoney }) =>
+      knownIsOlder && (rows < rowsBefore || repeated < looked * minQuietShare || lostMoney),
   );
 }

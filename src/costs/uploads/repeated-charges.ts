@@ -11,6 +11,7 @@ import { formatNamed } from '../exports/formats.ts';
 import {
   chargeColumns,
   chargeValues,
+  costOfAlike,
   minRepeatedShare,
   notRepeated,
   sampleRows,
@@ -31,8 +32,8 @@ interface Sample {
 
 const charge = chargeColumns.join(', ');
 const isTime = new Set(['charge_period_start', 'charge_period_end']);
-/** What `md5` is made of, for a row of cost_records and for one of a file. */
-const hashed = `md5(row(${charge})::text)`;
+/** Of a row of cost_records and of one of a file; `cost` is null for charges that are told apart without it. */
+const hashed = (cost: string): string => `md5(row(${charge}, ${cost})::text)`;
 
 /** Distinct charges of the earlier deliveries, at most 1,000 of each bill, by bill. */
 async function takeSamples(
@@ -50,9 +51,11 @@ async function takeSamples(
     select b.bill, s.hash
     from bills b
     cross join lateral (
-      select distinct ${sql.unsafe(hashed)} as hash from (
-        select ${sql.unsafe(chargeValues.join(', '))} from public.cost_records
-        where delivery_id = any(b.ids) order by md5(line::text) limit ${sampleRows}
+      select distinct ${sql.unsafe(hashed('cost'))} as hash from (
+        select ${sql.unsafe(charge)}, ${sql.unsafe(costOfAlike)} as cost from (
+          select ${sql.unsafe(chargeValues.join(', '))}, billed_cost from public.cost_records
+          where delivery_id = any(b.ids) order by md5(line::text) limit ${sampleRows}
+        ) rows
       ) sample
     ) s`;
   const samples = new Map<string, Sample>();
@@ -72,11 +75,13 @@ function storedValue(column: string): string {
     : column;
 }
 
-const readColumns = targets.filter((target) => target === 'tags' || chargeColumns.includes(target));
+const readColumns = targets.filter((target) =>
+  ['tags', 'billed_cost', ...chargeColumns].includes(target),
+);
 /** Takes one array per column of `readColumns`. */
 const hashRows = `
-  select ${hashed} as hash from (
-    select place, ${chargeColumns.map(storedValue).join(', ')}
+  select ${hashed('null::numeric')} as hash, ${hashed('cost')} as "withCost" from (
+    select place, trim_scale(billed_cost::numeric) as cost, ${chargeColumns.map(storedValue).join(', ')}
     from unnest(${readColumns.map((_, index) => `$${index + 1}::text[]`).join(', ')})
       with ordinality as r (${readColumns.join(', ')}, place)
   ) charges order by place`;
@@ -91,8 +96,11 @@ async function markFound(
     const place = targets.indexOf(column);
     return rows.map(({ values }) => values[place] ?? null);
   });
-  const hashes = await sql.unsafe<{ hash: string }[]>(hashRows, arrays);
-  for (const [index, { hash }] of hashes.entries()) rows[index]?.sample.missing.delete(hash);
+  const hashes = await sql.unsafe<{ hash: string; withCost: string }[]>(hashRows, arrays);
+  for (const [index, { hash, withCost }] of hashes.entries()) {
+    rows[index]?.sample.missing.delete(hash);
+    rows[index]?.sample.missing.delete(withCost);
+  }
 }
 
 const isRepeated = ({ looked, missing }: Sample): boolean =>

@@ -82,6 +82,7 @@ function describeShrunk(shrunk: Shrunk): string {
     (lost === 0
       ? ''
       : `; ${lost} of ${shrunk.looked} charges that were compared are no longer in it`) +
+    (shrunk.lostMoney ? `; its sum is ${shrunk.cost}, where it was ${shrunk.costBefore}` : '') +
     '; if the file is cut, ingest the whole export'
   );
 }

@@ -87,17 +87,30 @@ async function withOperatorSession<T>(
 
 /**
  * The tenant's newest upload of this source, if it is this file. One that has been ready for an hour without being
- * ingested does not count: its job ended as a dead letter or was lost, and a new upload replaces it.
+ * ingested does not count: its job ended as a dead letter or was lost, and a new upload replaces it. Nor does one whose
+ * rows were deleted.
  */
 export async function findSameUpload(sql: TenantSql, head: UploadHead): Promise<string | null> {
-  const [newest] = await sql<{ id: string; same: boolean }>`
-    select id, file_hash = ${head.fileHash} and (state = 'ingested'
-        or (state = 'ready' and created_at > now() - interval '1 hour')) as same
-    from public.ingest_uploads
-    where tenant_id = ${head.tenantId} and source is not distinct from ${head.source}::text
-      and state in ('ready', 'ingested')
-    order by id desc limit 1`;
-  return newest?.same === true ? newest.id : null;
+  const { tenantId, source, fileHash } = head;
+  const [newest] = await sql<{ id: string; state: string; rows: number; isFresh: boolean }>`
+    select id, state, row_count::int as rows, created_at > now() - interval '1 hour' as "isFresh"
+    from (
+      select * from public.ingest_uploads
+      where tenant_id = ${tenantId} and source is not distinct from ${source}::text
+        and state in ('ready', 'ingested')
+      order by id desc limit 1
+    ) newest where file_hash = ${fileHash}`;
+  if (newest === undefined) return null;
+  if (newest.state === 'ready') return newest.isFresh ? newest.id : null;
+  // A delivery keeps the first upload of the file that made it.
+  const [stored] = await sql<{ rows: number }>`
+    select count(*)::int as rows
+    from public.ingest_uploads u
+    join public.cost_deliveries d on d.upload_id = u.id and d.file_hash = u.file_hash
+    join public.cost_records r on r.delivery_id = d.id
+    where u.tenant_id = ${tenantId} and d.tenant_id = ${tenantId} and r.tenant_id = ${tenantId}
+      and u.file_hash = ${fileHash} and u.source is not distinct from ${source}::text`;
+  return stored?.rows === newest.rows ? newest.id : null;
 }
 
 interface SplitUploads {

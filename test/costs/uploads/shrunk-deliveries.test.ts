@@ -1,5 +1,5 @@
 /** A newer file with less than the one that it replaces says so in its note; one of other charges is refused. */
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openBench } from '../../handlers/handler-bench.ts';
 import type { HandlerBench } from '../../handlers/handler-bench.ts';
 import { focusFile } from '../exports/focus/file.ts';
@@ -59,4 +59,31 @@ it('charges without resources are told apart by their tags', async () => {
     rows(10, (index) => ({ Tags: `"{""id"": ""${from + index}""}"` }));
   await expect(replace(tagged(0), tagged(100))).rejects.toMatchObject({ code: 'export_parts' });
   expect(await replace(tagged(0), tagged(0).toReversed())).toMatchObject({ note: null });
+});
+
+describe('charges that nothing but their cost tells apart', () => {
+  const cost = (BilledCost: string): Values => ({ BilledCost });
+  const hundreds = rows(10, () => cost('100'));
+
+  it.each([
+    ['other amounts', rows(12, () => cost('7'))],
+    ['few of the amounts', [...rows(3, () => cost('7')), ...rows(3, () => cost('9'))]],
+  ])('a file with %s is refused', async (_, newer) => {
+    await expect(replace(hundreds, newer)).rejects.toMatchObject({ code: 'export_parts' });
+  });
+
+  it('a file with most of the amounts replaces it', async () => {
+    const older = rows(10, (index) => cost(`${index}.50`));
+    const newer = rows(10, (index) => cost(index < 3 ? '99' : `${index}.5`));
+    expect(await replace(older, newer)).toMatchObject({ deliveries: [{ outcome: 'replaced' }] });
+  });
+});
+
+it('a file with less than half of the money is noted', async () => {
+  const priced = (BilledCost: string): Values[] =>
+    resources(10).map((row) => ({ ...row, BilledCost }));
+  const { note } = await replace(priced('10'), priced('1.5'));
+  expect(note).toContain('had 10 rows, and this one has 10; its sum is 15, where it was 100;');
+  expect((await replace(priced('10'), priced('5'))).note).toBeNull();
+  expect((await replace(priced('-10'), priced('-30'))).note).toBeNull();
 });
