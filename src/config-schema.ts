@@ -5,8 +5,8 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { builtinsVariable } from './builtins.ts';
-import { baseUrl, postgresUrl, redisUrl } from './url-variables.ts';
-import { apiKey, flag, model, networks, salt, user, wholeNumber } from './variable-types.ts';
+import { apiKey, baseUrl, flag, model, networks, postgresUrl } from './variable-types.ts';
+import { redisUrl, salt, user, wholeNumber } from './variable-types.ts';
 
 const saltExample = 'the output of: purser keys generate-salt';
 const keyExample = 'the output of: purser keys generate-key';

@@ -7,7 +7,8 @@ import { readFileSync } from 'node:fs';
 import { checkServerIdentity, createSecureContext } from 'node:tls';
 import type { ConnectionOptions, PeerCertificate } from 'node:tls';
 import { codeOf, exitCodes, PurserError } from './errors.ts';
-import { authorityOf, isPort, parametersOf, parameterText, partFault } from './url-text.ts';
+import { parameterFault } from './postgres-parameters.ts';
+import { authorityOf, isPort, parametersOf, partFault } from './url-text.ts';
 import { portFault, urlTextFault } from './url-text.ts';
 
 /** What a URL of Postgres names, the same for every driver: none of them parses it. */
@@ -28,29 +29,6 @@ const modeOfSsl: ReadonlyMap<string, string> = new Map([
   ...modes.map((mode) => [mode, mode] as const),
 ]);
 const severalHosts = 'several hosts are not supported; name the primary or a proxy';
-
-/** Parameters that are read here. */
-const read = [
-  'ssl',
-  'sslmode',
-  'sslrootcert',
-  'sslcert',
-  'sslkey',
-  'host',
-  'port',
-  'user',
-  'password',
-  'dbname',
-];
-/** Parameters of other clients that change nothing here: Purser has its own value, or no driver for Node has it. */
-const ignored =
-  'application_name channel_binding client_encoding connect_timeout connection_limit fallback_application_name ' +
-  'gssencmode keepalives keepalives_count keepalives_idle keepalives_interval pgbouncer pool_timeout schema ' +
-  'sslsni statement_cache_size tcp_user_timeout uselibpqcompat';
-const ignoredNames = new Set(ignored.split(' '));
-
-/** Parameters that stand for a part of the URL, or name a file: an empty one would replace it by a default. */
-const neverEmpty = new Set(read.filter((name) => name !== 'ssl' && name !== 'sslmode'));
 
 /**
  * The address and the TLS of a Postgres URL. `verify`: undefined follows `sslmode` as libpq does (`prefer`
@@ -112,15 +90,8 @@ function parameters(rest: string): ReadonlyMap<string, string> {
   const pairs = parametersOf(rest).map(([name, value]) => [decode(name), decode(value)] as const);
   const names = pairs.map(([name]) => name);
   for (const [name, value] of pairs) {
-    const harmless =
-      name === 'target_session_attrs' && ['any', 'primary', 'read-write'].includes(value);
-    if (!read.includes(name) && !ignoredNames.has(name) && !harmless) {
-      refuse(`${parameterText(name, value, names)} is not supported; remove it`);
-    }
-    if (names.indexOf(name) < names.lastIndexOf(name)) {
-      refuse(`the parameter ${name} is given twice`);
-    }
-    if (value === '' && neverEmpty.has(name)) refuse(`the parameter ${name} is empty; remove it`);
+    const fault = parameterFault(name, value, names);
+    if (fault !== undefined) refuse(fault);
   }
   return new Map(pairs);
 }

@@ -1,8 +1,12 @@
-/** Types of environment variables other than URLs, each with the message for a wrong value. */
+/** Types of environment variables, each with the message for a wrong value. */
 import { isIP } from 'node:net';
 import { z } from 'zod';
+import { messageOf } from './errors.ts';
 import { nameFault } from './names.ts';
 import type { NameKind } from './names.ts';
+import { postgresAddress } from './tls.ts';
+import { authorityOf, isPort, parametersOf, parameterText, partFault } from './url-text.ts';
+import { portFault, urlTextFault } from './url-text.ts';
 
 export const flag = z
   .enum(['true', 'false'], { error: 'must be true or false' })
@@ -59,4 +63,75 @@ function isNetwork(entry: string): boolean {
   if (version === 0 || more.length > 0) return false;
   if (prefix === undefined) return true;
   return /^[1-9]\d{0,2}$/.test(prefix) && Number(prefix) <= (version === 4 ? 32 : 128);
+}
+
+/** Honours and refuses what the drivers' connections do. */
+export const postgresUrl = z.string().superRefine((text, context) => {
+  try {
+    const { database } = postgresAddress(text, undefined);
+    if (database === undefined) context.addIssue('is not a Postgres URL with a database name');
+  } catch (error) {
+    context.addIssue(`cannot be used: ${messageOf(error)}`);
+  }
+});
+/** Each fault gets its own message, in this order; the client would find them with the first command, or not at all. */
+export const redisUrl = z.string().superRefine((text, context) => {
+  const fault = redisFault(text);
+  if (fault !== undefined) context.addIssue(fault);
+});
+/**
+ * The base of the requests to a provider: the path of an operation is appended, and fetch sends no credentials of a
+ * URL. `models`: also what precedes the name of a model is appended.
+ */
+export const baseUrl = (appended: 'operation' | 'models' = 'operation') =>
+  z.string().superRefine((text, context) => {
+    const fault = baseFault(text, appended);
+    if (fault !== undefined) context.addIssue(fault);
+  });
+
+function redisFault(text: string): string | undefined {
+  const fault = urlTextFault(text);
+  if (fault !== undefined) return fault;
+  const parts = /^rediss?:/i.test(text) ? authorityOf(text) : undefined;
+  if (parts === undefined) return 'is not a Redis URL such as redis://user:password@host:6379';
+  const { login = '', host, port = '', rest } = parts;
+  if (host === '') return 'names no host; sockets are not supported';
+  if (host.includes(','))
+    return 'names several hosts, which are not supported; name the primary or a proxy';
+  if (port !== '' && !isPort(port)) return portFault;
+  if (!URL.canParse(text)) return 'is not a Redis URL such as redis://user:password@host:6379';
+  if (host.includes('%')) return 'has a % in its host; sockets are not supported';
+  const loginFault = partFault(login);
+  if (loginFault !== undefined) return loginFault;
+  if (text.includes('#')) return 'has a fragment; write # as %23';
+  if (!/^(?:\/\d{0,5})?(?:\?|$)/.test(rest))
+    return 'has a path that is not the number of a database';
+  const given = parametersOf(rest);
+  const unknown = given.find(([name, value]) => name !== 'family' || !/^[046]$/.test(value));
+  if (unknown === undefined) return undefined;
+  const names = given.map(([name]) => name);
+  return `has ${parameterText(...unknown, names)}, which is not supported; only family=4 and family=6 are`;
+}
+
+/** Paths of requests, which belong to no base. */
+const operation = /\/(?:completions|messages|responses|embeddings)\/*$|:\w*generateContent\/*$/i;
+
+function baseFault(text: string, appended: 'operation' | 'models'): string | undefined {
+  const fault = urlTextFault(text);
+  if (fault !== undefined) return fault;
+  // A parser would take http:host, http:/host and http:\\host for the same.
+  const parts = /^https?:/i.test(text) && !text.includes('\\') ? authorityOf(text) : undefined;
+  if (parts === undefined || parts.host === '') return 'is not an http(s) URL';
+  if (parts.port !== undefined && parts.port !== '' && !isPort(parts.port)) return portFault;
+  if (!URL.canParse(text)) return 'is not an http(s) URL';
+  if (parts.login !== undefined) {
+    return 'contains a user or password, which no request would carry; put a key into the variable for it';
+  }
+  if (/[?#]/.test(text)) return 'has a query or fragment, but a path is appended to it';
+  const pathFault = partFault(parts.rest);
+  if (pathFault !== undefined) return pathFault;
+  if (operation.test(text) || (appended === 'models' && /\/models(?:\/[^/]*)?\/*$/i.test(text))) {
+    return 'ends in the path of a request, which is appended to it; give the part before that path';
+  }
+  return undefined;
 }

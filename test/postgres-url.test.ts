@@ -50,7 +50,9 @@ const honoured: readonly (readonly [string, object])[] = [
   [url('ssl=false'), at],
   [url('ssl=0'), at],
   [url('ssl=true&sslmode=require'), { ...at, tls: unchecked }],
-  [url('sslmode=require&channel_binding=require'), { ...at, tls: unchecked }],
+  [url('sslmode=require&channel_binding=prefer'), { ...at, tls: unchecked }],
+  [url('channel_binding=disable&gssencmode=prefer'), at],
+  [url('gssencmode=disable'), at],
   [url('sslrootcert=system'), { ...at, tls: checked }],
   [url('pgbouncer=true&connection_limit=1'), at],
   [url('schema=public&connect_timeout=5&application_name=x'), at],
@@ -72,6 +74,18 @@ const refused: readonly (readonly [string, RegExp])[] = [
   [url('sslcrl=/x'), /sslcrl is not supported/],
   [url('sslnegotiation=direct'), /sslnegotiation is not supported/],
   [url('target_session_attrs=standby'), /target_session_attrs is not supported/],
+  // libpq connects with neither, so they would be lost: the login and all data would travel in clear.
+  [url('gssencmode=require'), /gssencmode is not supported.*encrypt with sslmode/],
+  [url('sslmode=verify-full&gssencmode=require'), /gssencmode is not supported/],
+  [url('channel_binding=require'), /channel_binding is not supported.*sslmode=verify-full/],
+  [url('sslmode=require&channel_binding=require'), /channel_binding is not supported/],
+  ...['', 'Require', 'on', 'x'].flatMap(
+    (value) =>
+      [
+        [url(`gssencmode=${value}`), /gssencmode is not supported/],
+        [url(`channel_binding=${value}`), /channel_binding is not supported/],
+      ] as const,
+  ),
   [url('options=-c%20datestyle%3DSQL'), /options is not supported/],
   [url('search_path=x'), /search_path is not supported/],
   [url('hostaddr=10.0.0.1'), /hostaddr is not supported/],
