@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { checkServerIdentity, createSecureContext } from 'node:tls';
 import type { ConnectionOptions, PeerCertificate } from 'node:tls';
 import { codeOf, exitCodes, PurserError } from './errors.ts';
-import { parameterFault } from './postgres-parameters.ts';
+import { connectTimeoutOf, parameterFault } from './postgres-parameters.ts';
 import { authorityOf, isPort, parametersOf, partFault } from './url-text.ts';
 import { portFault, urlTextFault } from './url-text.ts';
 
@@ -19,6 +19,8 @@ export interface PostgresAddress {
   readonly user?: string;
   readonly password?: string;
   readonly database?: string;
+  /** The limit of one attempt to connect. */
+  readonly connectTimeoutS: number;
   readonly tls: ConnectionOptions | false;
 }
 
@@ -50,6 +52,7 @@ export function postgresAddress(text: string, verify: boolean | undefined): Post
     ...named('user', given.get('user') ?? decode(user)),
     ...named('password', given.get('password') ?? decode(password.join(':'))),
     ...named('database', given.get('dbname') ?? decode(database)),
+    connectTimeoutS: connectTimeoutOf(given),
     tls: inClear ? false : tlsOf(host, mode, verify, given.get('sslrootcert'), files),
   };
 }

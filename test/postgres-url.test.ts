@@ -2,7 +2,8 @@
 import { expect, it } from 'vitest';
 import { postgresAddress } from '../src/tls.ts';
 
-const at = { host: 'h', port: 5432, user: 'u', password: 'p', database: 'd', tls: false };
+const login = { user: 'u', password: 'p', database: 'd' };
+const at = { host: 'h', port: 5432, ...login, connectTimeoutS: 10, tls: false };
 const unchecked = { rejectUnauthorized: false };
 const checked = { rejectUnauthorized: true };
 const url = (query: string): string => `postgres://u:p@h/d${query === '' ? '' : `?${query}`}`;
@@ -55,7 +56,12 @@ const honoured: readonly (readonly [string, object])[] = [
   [url('gssencmode=disable'), at],
   [url('sslrootcert=system'), { ...at, tls: checked }],
   [url('pgbouncer=true&connection_limit=1'), at],
-  [url('schema=public&connect_timeout=5&application_name=x'), at],
+  [url('pgbouncer=false&pool_timeout=0&statement_cache_size=100'), at],
+  [url('schema=public&fallback_application_name=x&keepalives=1&sslsni=1'), at],
+  [url('client_encoding=utf-8&uselibpqcompat=true'), at],
+  [url('client_encoding=UTF8'), at],
+  [url('connect_timeout=1'), { ...at, connectTimeoutS: 1 }],
+  [url('connect_timeout=60'), { ...at, connectTimeoutS: 60 }],
   [url('target_session_attrs=read-write'), at],
 ];
 
@@ -88,6 +94,23 @@ const refused: readonly (readonly [string, RegExp])[] = [
   ),
   [url('options=-c%20datestyle%3DSQL'), /options is not supported/],
   [url('search_path=x'), /search_path is not supported/],
+  [url('schema=x'), /schema is not supported.*in the schema public/],
+  [url('schema=Public'), /schema is not supported/],
+  [url('schema='), /schema is not supported/],
+  ...['abc', '', '0', '-1', '1.5', '61', '300', '010', '%2B5', '1e1'].map(
+    (value) => [url(`connect_timeout=${value}`), /connect_timeout is not a whole number/] as const,
+  ),
+  [url('client_encoding=SQL_ASCII'), /client_encoding is not supported.*UTF8/],
+  [url('client_encoding=auto'), /client_encoding is not supported/],
+  [url('application_name=x'), /application_name is not supported.*names of their own/],
+  [url('keepalives=0'), /keepalives is not supported.*kept alive/],
+  ...['keepalives_idle', 'keepalives_interval', 'keepalives_count', 'tcp_user_timeout'].map(
+    (name) => [url(`${name}=5`), new RegExp(`${name} is not supported`)] as const,
+  ),
+  [url('sslsni=0'), /sslsni is not supported/],
+  [url('uselibpqcompat=false'), /uselibpqcompat is not supported/],
+  [url('pgbouncer=maybe'), /pgbouncer is not supported/],
+  [url('connection_limit=many'), /connection_limit is not supported.*no whole number/],
   [url('hostaddr=10.0.0.1'), /hostaddr is not supported/],
   [url('service=x'), /service is not supported/],
   ['postgres://u:%zz@h/d', /%25/],

@@ -51,7 +51,7 @@ export interface ConnectOptions {
  */
 export function connect(url: string, options: ConnectOptions): Sql {
   assertDriverPatched();
-  const { tls, host, port, ...login } = postgresAddress(url, options.tlsVerify);
+  const { tls, host, port, connectTimeoutS, ...login } = postgresAddress(url, options.tlsVerify);
   const { pooled = false, prepare = true, idleInTransactionMs, lockTimeoutMs } = options;
   // In lists, which its types lack, as they lack onnotify: the driver would take what follows a colon of an IPv6 address for a port.
   const place: object = host.startsWith('/')
@@ -68,7 +68,7 @@ export function connect(url: string, options: ConnectOptions): Sql {
     // PgBouncer assigns the server connection to another client when a transaction ends, even if the driver has
     // already sent another message (a Describe for parameter types). The answer is lost and the client waits for ever.
     ...(pooled ? { max_pipeline: 0 } : {}),
-    connect_timeout: 10,
+    connect_timeout: connectTimeoutS,
     onnotice: ({ code }) => options.onNotice?.(code ?? ''),
     onclose: () => options.onClose?.(),
     ...(options.keepOpen === true ? { idle_timeout: 0, max_lifetime: null } : { idle_timeout: 60 }),

@@ -9,36 +9,30 @@ import { createPostgresBackend, withBackend } from 'bullmq';
 import type { PostgresConnectionOptions } from 'bullmq';
 import { Redis } from 'ioredis';
 import { Pool } from 'pg';
-import type { PoolConfig } from 'pg';
 import type { Logger } from '../log.ts';
 import { warnThrottled } from '../process/log-throttle.ts';
 import { explainConnection, untilReady, withinOrAway } from './first-connection.ts';
 import { openUserMark } from './user-mark.ts';
 import type { UserMark } from './user-mark.ts';
 import { waitingPool } from './waiting-pool.ts';
-import { startupOptions } from '../session-settings.ts';
-import { postgresAddress } from '../tls.ts';
 import { defaultJobOptions, queueSession, workerDefaults } from './bullmq-options.ts';
 import { readEvictionPolicy } from './eviction-policy.ts';
 import { listDamagedKeys } from './key-types.ts';
 import type { DamagedKey } from './key-types.ts';
 import { migrateTables } from './migrate-tables.ts';
+import { poolConfig } from './pool-config.ts';
+import type { DatabaseOptions } from './pool-config.ts';
 import { pingPool, probePool, redisRefusal, throttledWrite } from './write-probe.ts';
 
-export interface QueueBackendOptions {
+export interface QueueBackendOptions extends DatabaseOptions {
   readonly redisUrl?: string | undefined;
   readonly redisTlsVerify?: boolean | undefined;
-  /** Without a pooler in transaction mode, because of LISTEN. */
-  readonly databaseUrl: string;
-  readonly databaseTlsVerify?: boolean | undefined;
-  readonly serverVersion?: number | undefined;
   /** Number of BullMQ workers that this process opens; each has a connection of its own. */
   readonly workers: number;
   /** About the time after which entries of a dead worker go to another one. */
   readonly leaseMs?: number | undefined;
   /** Prefix of the keys, so that several fleets can share a Redis. */
   readonly fleetId: string;
-  readonly applicationName: string;
   readonly log: Logger;
 }
 
@@ -220,22 +214,6 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
     damagedKeys: () => Promise.resolve([]),
     // end() would wait for ever for a LISTEN connection that its worker did not return.
     close: () => Promise.race([pool.end(), sleep(closeTimeoutMs, undefined, { ref: false })]),
-  };
-}
-
-type DatabaseOptions = Pick<
-  QueueBackendOptions,
-  'databaseUrl' | 'databaseTlsVerify' | 'applicationName' | 'serverVersion'
->;
-
-function poolConfig(options: DatabaseOptions, settings: Record<string, string> = {}): PoolConfig {
-  const { tls, ...address } = postgresAddress(options.databaseUrl, options.databaseTlsVerify);
-  return {
-    ...address,
-    application_name: `${options.applicationName} queues`,
-    connectionTimeoutMillis: 10_000,
-    ssl: tls,
-    options: startupOptions(options.serverVersion, settings),
   };
 }
 
