@@ -5,7 +5,7 @@
  */
 import { isUtf8 } from 'node:buffer';
 import { PurserError } from '../../errors.ts';
-import { FieldTable, lineFeed, scan } from './csv-scan.ts';
+import { carriageReturn, FieldTable, lineFeed, scan } from './csv-scan.ts';
 
 /** What is wrong with a record; `field` is the 0-based position, or null for the whole record. */
 interface RecordFault {
@@ -35,7 +35,6 @@ export interface CsvLimits {
   readonly maxRecordBytes?: number;
 }
 
-const carriageReturn = 0x0d;
 export const defaultMaxFieldBytes = 65_536;
 const noFaults: readonly RecordFault[] = [];
 
@@ -79,7 +78,7 @@ function decode(
 function endOfRecord(buffer: Buffer, next: number): number {
   let end = next;
   if (end > 0 && buffer[end - 1] === lineFeed) end -= 1;
-  if (end > 0 && buffer[end - 1] === carriageReturn) end -= 1;
+  while (end > 0 && buffer[end - 1] === carriageReturn) end -= 1;
   return end;
 }
 
@@ -87,7 +86,7 @@ function tooLong(line: number, maxRecordBytes: number): PurserError {
   return new PurserError(
     'csv_unterminated_quote',
     `line ${line}: the record that starts here is longer than ${maxRecordBytes} bytes; ` +
-      'most likely a quote opened here never closes',
+      'most likely a quote opened here never closes, or the lines end with a carriage return only',
     { details: { class: 'fatal', line } },
   );
 }

@@ -5,7 +5,7 @@
 const quote = 0x22;
 export const comma = 0x2c;
 export const lineFeed = 0x0a;
-const carriageReturn = 0x0d;
+export const carriageReturn = 0x0d;
 
 /** Result of one pass over the bytes of one record. */
 export interface Scanned {
@@ -81,7 +81,9 @@ export function scan(
       if (!atEnd) return null;
       byte = -1;
     }
-    const stop = byte !== comma && at > tail && buffer[at - 1] === carriageReturn ? at - 1 : at;
+    let stop = at;
+    // More than one: a program that writes LF as CRLF was given CRLF.
+    if (byte !== comma) while (stop > tail && buffer[stop - 1] === carriageReturn) stop -= 1;
     if (quoted) broken = stop > tail;
     table.add(start, quoted ? end : stop, quoted, escaped, broken);
     at += 1;

@@ -1,17 +1,24 @@
 /**
- * Tells a record of several lines whose quote most likely swallowed rows from one whose value holds line breaks: a
- * stray quote runs to the next quote of the file, and the money of the rows between is missing.
+ * Tells a record that most likely swallowed rows, whose money would be missing, from one with odd values: a stray quote
+ * runs to the next quote of the file, and rows without a line feed between them are read as one.
  */
 import { defaultMaxFieldBytes } from './csv-records.ts';
 import type { CsvRecord } from './csv-records.ts';
-import { comma, FieldTable, lineFeed, scan } from './csv-scan.ts';
+import { carriageReturn, comma, FieldTable, lineFeed, scan } from './csv-scan.ts';
 
-export interface SwallowedRows {
-  /** Line where the quote opens, and the one where it closes. */
-  readonly line: number;
-  readonly lastLine: number;
-  readonly evidence: string;
-}
+export type SwallowedRows =
+  | {
+      readonly by: 'quote';
+      /** Line where the quote opens, and the one where it closes. */
+      readonly line: number;
+      readonly lastLine: number;
+      readonly evidence: string;
+    }
+  | {
+      readonly by: 'carriage return' | 'missing line end';
+      readonly line: number;
+      readonly evidence: string;
+    };
 
 function count(bytes: Buffer, wanted: number): number {
   let found = 0;
@@ -19,16 +26,17 @@ function count(bytes: Buffer, wanted: number): number {
   return found;
 }
 
-/** Number of commas in each line. */
+/** Number of commas in each line, whatever its end. */
 function commasByLine(value: Buffer): number[] {
   const counts: number[] = [];
-  for (let at = 0; at <= value.length;) {
-    const end = value.indexOf(lineFeed, at);
-    const next = end === -1 ? value.length : end;
-    counts.push(count(value.subarray(at, next), comma));
-    at = next + 1;
+  let commas = 0;
+  for (const byte of value) {
+    if (byte === comma) commas += 1;
+    if (byte !== lineFeed && byte !== carriageReturn) continue;
+    counts.push(commas);
+    commas = 0;
   }
-  return counts;
+  return [...counts, commas];
 }
 
 /**
@@ -48,18 +56,24 @@ export function createSwallowCheck(): (record: CsvRecord) => SwallowedRows | und
 
   return ({ line, lines, fields, faults, bytes }) => {
     width ??= fields.length;
-    if (lines === 1) return undefined;
+    // Two rows without a line end between them share a field, or not if a comma stands there.
+    const holdsTwo = fields.length > width && fields.length >= 2 * width - 1;
+    let returns = count(bytes, carriageReturn);
+    if (lines === 1 && returns === 0 && !holdsTwo) return undefined;
     scan(bytes, 0, true, table);
     let from = line;
     let first: number | undefined;
     for (let field = 0; field < table.count; field += 1) {
+      if (table.quoted[field] !== true) continue;
       const value = bytes.subarray(table.starts[field], table.ends[field]);
       const span = count(value, lineFeed);
-      if (span === 0) continue;
-      first ??= from;
-      const place = { line: from, lastLine: from + span };
+      const inside = count(value, carriageReturn);
+      returns -= inside;
+      if (span === 0 && inside === 0) continue;
+      if (span > 0) first ??= from;
+      const place = { by: 'quote' as const, line: from, lastLine: from + span };
       from += span;
-      if (value.length > defaultMaxFieldBytes) {
+      if (span > 0 && value.length > defaultMaxFieldBytes) {
         return {
           ...place,
           evidence: `the value has ${value.length} bytes, where ${defaultMaxFieldBytes} are allowed`,
@@ -69,14 +83,15 @@ export function createSwallowCheck(): (record: CsvRecord) => SwallowedRows | und
         return { ...place, evidence: 'the lines of the value have the commas of rows' };
       }
     }
-    const place = { line: first ?? line, lastLine: line + lines - 1 };
-    if (faults.some(({ field }) => field === null)) {
-      return { ...place, evidence: 'text follows a closing quote' };
+    const evidence = `${fields.length} fields where the header has ${width}`;
+    if (returns > 0 && fields.length !== width) return { by: 'carriage return', line, evidence };
+    if (lines > 1) {
+      const place = { by: 'quote' as const, line: first ?? line, lastLine: line + lines - 1 };
+      if (faults.some(({ field }) => field === null)) {
+        return { ...place, evidence: 'text follows a closing quote' };
+      }
+      if (fields.length !== width) return { ...place, evidence: `the record has ${evidence}` };
     }
-    if (fields.length === width) return undefined;
-    return {
-      ...place,
-      evidence: `the record has ${fields.length} fields where the header has ${width}`,
-    };
+    return holdsTwo ? { by: 'missing line end', line, evidence } : undefined;
   };
 }

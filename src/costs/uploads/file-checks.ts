@@ -47,9 +47,25 @@ function inItsFile(file: CheckedFile, error: unknown): unknown {
   });
 }
 
-function swallowed(file: CheckedFile, { line, lastLine, evidence }: SwallowedRows): PurserError {
-  const { fileName, shift } = placeOf(file, line);
-  const [from, to] = [line + shift, lastLine + shift];
+function joined(place: string, { by, evidence }: SwallowedRows): string {
+  return by === 'carriage return'
+    ? `${place}: the line has a carriage return outside of quotes and ${evidence}; most likely the carriage return ends ` +
+        'a row, and rows of this line would be missing. Nothing of the file was stored. Save the file with LF or CRLF ' +
+        'line ends, or export it again'
+    : `${place}: the line has ${evidence}; most likely line breaks are missing, and the rows of this line would be too. ` +
+        'Nothing of the file was stored. Write each row on a line of its own, or export it again';
+}
+
+function swallowed(file: CheckedFile, rows: SwallowedRows): PurserError {
+  const { fileName, shift } = placeOf(file, rows.line);
+  const from = rows.line + shift;
+  if (rows.by !== 'quote') {
+    return new PurserError('csv_line_ends', joined(`${fileName}: line ${from}`, rows), {
+      details: { class: 'fatal', line: from },
+    });
+  }
+  const to = rows.lastLine + shift;
+  const { evidence } = rows;
   return new PurserError(
     'csv_unterminated_quote',
     `${fileName}: lines ${from} to ${to} are one record: a quote opens in line ${from} and closes in line ${to}, and ` +
@@ -91,9 +107,9 @@ export async function* recordsOf(
 }
 
 /**
- * Returns a check for the records of a file in order, the header first. Throws `export_parts` and
- * `csv_unterminated_quote` (fatal), and for the header what `mapColumns` throws. `onFormatted` gets the error
- * `number_format` (fatal) of the first amount in another number format.
+ * Returns a check for the records of a file in order, the header first. Throws `export_parts`,
+ * `csv_unterminated_quote` and `csv_line_ends` (fatal), and for the header what `mapColumns` throws. `onFormatted` gets
+ * the error `number_format` (fatal) of the first amount in another number format.
  */
 export function createFileCheck(
   file: CheckedFile,
