@@ -1,9 +1,9 @@
 /**
  * How an attempt ends, as a value that a handler returns. Unexpected failures are thrown instead.
  */
-import { types } from 'node:util';
 import { readableText } from '../bounded-text.ts';
 import { PurserError } from '../errors.ts';
+import { isRunTime } from '../jobs/request.ts';
 
 export interface Done {
   readonly kind: 'done';
@@ -70,8 +70,13 @@ function checkedMs(kind: string, afterMs: unknown): void {
 
 function checkedDate(kind: string, until: unknown): void {
   if (until === undefined) return;
-  if (types.isDate(until) && !Number.isNaN(until.getTime())) return;
-  throw new PurserError('invalid_outcome', `${kind}: until must be a valid Date`);
+  // A date that is over would wake the job at once, and again after each attempt, none of which counts.
+  if (isRunTime(until) && until.getTime() > Date.now()) return;
+  throw new PurserError(
+    'invalid_outcome',
+    `${kind}: until must be a Date in the future and before the year 9999; without it the job waits until the next ` +
+      'month, when budgets reset',
+  );
 }
 
 export const retry = (options: { reason: string; afterMs?: number }): Retry => {
@@ -90,7 +95,8 @@ const maxAmountLength = 20;
 
 /**
  * Parks the job until the tenant's budget has `neededUsd` available, at the latest until `until` (default: the start
- * of the next UTC month, when budgets reset). Throws `invalid_outcome` if `neededUsd` is not an amount.
+ * of the next UTC month, when budgets reset). Throws `invalid_outcome` if `neededUsd` is not an amount, or `until` is
+ * not in the future and before the year 9999.
  */
 export const park = (options: { reason: string; neededUsd: string; until?: Date }): Park => {
   const reason = checkedReason('park', options);

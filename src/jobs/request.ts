@@ -129,7 +129,8 @@ const lastRunAt = Date.UTC(9999, 0, 1);
 /** The year 1: years before it have a sign. */
 const firstRunAt = -62_135_596_800_000;
 
-function isRunTime(value: unknown): boolean {
+/** Whether a row can hold it as the time at which its job runs. */
+export function isRunTime(value: unknown): value is Date {
   // `instanceof` asks a proxy.
   if (!types.isDate(value)) return false;
   const ms = value.getTime();

@@ -3,6 +3,7 @@ import { BudgetExceededError } from '../budget/budget-exceeded.ts';
 import { formatUsd } from '../budget/money.ts';
 import { JobTimeoutError, PurserError, UsageError } from '../errors.ts';
 import type { AttemptEnd, BegunAttempt } from '../jobs/attempts.ts';
+import { isRunTime } from '../jobs/request.ts';
 import type { Handler } from '../handlers/define.ts';
 import { toOutcome } from '../handlers/outcome.ts';
 import { parseRetryAfter } from '../retry-after.ts';
@@ -91,8 +92,9 @@ export function handedBack(reason: string, at: Date): AttemptEnd {
 const nextMonth = (now: Date): Date =>
   new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1, 1));
 
+/** A handler can change a Date after it was checked. */
 const dateOr = (date: Date | undefined, otherwise: Date): Date =>
-  date === undefined || Number.isNaN(date.getTime()) ? otherwise : date;
+  isRunTime(date) ? date : otherwise;
 
 function refused(error: BudgetExceededError, facts: AttemptFacts): AttemptEnd {
   if (error.fatal || facts.handler.onBudget === 'fail') return deadLetter(error, 'budget');

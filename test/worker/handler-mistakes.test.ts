@@ -61,6 +61,10 @@ const completing: typeof acts = {
     (ctx) => ctx.sql.begin(async () => park({ reason: 'x', neededUsd: '1' }), complete),
     wrong,
   ],
+  'a park until the end of time': [
+    async () => park({ reason: 'x', neededUsd: '1', until: new Date(8.64e15) }),
+    wrong,
+  ],
   'a done that completes': [(ctx) => ctx.sql.begin(async () => done('made'), complete), undefined],
 };
 const allActs = { ...acts, ...completing };

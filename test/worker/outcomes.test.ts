@@ -31,10 +31,33 @@ describe('park', () => {
       countsAttempt: false,
       scheduledFor: new Date('2026-12-01T00:00:00Z'),
     });
-    const until = new Date('2026-11-25T00:00:00Z');
+    const until = new Date('9998-11-25T00:00:00Z');
     expect(endOfReturn(park({ reason: 'x', neededUsd: '1', until }), facts)).toMatchObject({
       scheduledFor: until,
     });
+  });
+
+  it('waits until the next month when its date was changed to one that cannot be stored', () => {
+    const end = (ms: number) => {
+      const outcome = park({ reason: 'x', neededUsd: '1', until: new Date('9998-11-25') });
+      outcome.until?.setTime(ms);
+      return endOfReturn(outcome, facts);
+    };
+    for (const ms of [NaN, 8.64e15, -8.64e15, Date.UTC(9999, 0, 1)]) {
+      expect(end(ms)).toMatchObject({ scheduledFor: new Date('2026-12-01T00:00:00Z') });
+    }
+  });
+
+  it.each([
+    ['beyond time', 8.64e15],
+    ['of five digits', Date.UTC(10_000, 0, 1)],
+    ['of the year 9999', Date.UTC(9999, 0, 1)],
+    ['before time', -8.64e15],
+    ['of 1970', 0],
+    ['that is over', Date.now()],
+  ])('refuses a date %s, at which no job can run', (_what, ms) => {
+    const make = () => park({ reason: 'x', neededUsd: '1', until: new Date(ms) });
+    expect(make).toThrow(/^park: until must be a Date in the future and before the year 9999/);
   });
 
   it.each(['', '-1', '1e3', 'NaN', '0.0000000001', '12345678901'])(

@@ -1,6 +1,6 @@
 /**
  * Begins and finishes attempts, many in one statement. A statement whose answer was lost is repeated under the same
- * tokens; an end that cannot be stored is replaced by one that says why.
+ * tokens; an end that cannot be stored is replaced by one that says why, and counts.
  */
 import type { Sql } from '../../db/connect.ts';
 import { codeOf, messageOf } from '../../errors.ts';
@@ -12,6 +12,7 @@ import type {
   FinishRequest,
   FinishResult,
 } from '../../jobs/attempts.ts';
+import { isRunTime } from '../../jobs/request.ts';
 import type { Logger } from '../../log.ts';
 import { endDuringOutage } from './outage-end.ts';
 import { createPipe } from './pipe.ts';
@@ -62,8 +63,9 @@ export function createBatches(options: BatchOptions): AttemptBatches {
         if (!isAboutData(error)) return undefined;
         const { jobId, end } = request;
         log.error({ jobId, error, state: end.toState }, 'end_not_stored');
-        if (refusals === 1) return { ...request, end: withoutValues(end, error) };
-        return refusals === 2 ? { ...request, end: notStored(error) } : undefined;
+        const again = refusals === 1 && !runsAgainUncounted(end);
+        if (again) return { ...request, end: withoutValues(end, error) };
+        return refusals <= 2 ? { ...request, end: notStored(error) } : undefined;
       },
       afterOutage: (request) => ({ ...request, end: endDuringOutage(request.end) }),
     });
@@ -101,6 +103,10 @@ function isAboutData(error: unknown): boolean {
   return /^(22|23|54)\w{3}$/.test(code) || code === 'error' || code.startsWith('ERR_');
 }
 
+/** Such an end would be refused after every attempt of its job, without limit. */
+const runsAgainUncounted = ({ toState, countsAttempt }: AttemptEnd): boolean =>
+  !countsAttempt && (toState === 'pending' || toState === 'parked');
+
 const reasonOf = (error: unknown): string =>
   storableText(`not stored (${codeOf(error)}): ${messageOf(error)}`, 1_000);
 
@@ -108,7 +114,6 @@ const reasonOf = (error: unknown): string =>
 function withoutValues(end: AttemptEnd, error: unknown): AttemptEnd {
   const reason = reasonOf(error);
   const { toState, countsAttempt, suspect, lost, neededUsd, scheduledFor } = end;
-  const isTime = scheduledFor !== undefined && Math.abs(scheduledFor.getTime()) < maxTimeMs;
   return {
     toState,
     countsAttempt,
@@ -117,17 +122,14 @@ function withoutValues(end: AttemptEnd, error: unknown): AttemptEnd {
     ...(end.error === undefined
       ? {}
       : { error: { code: storableText(end.error.code, 100), message: reason } }),
-    ...(isTime ? { scheduledFor } : {}),
+    ...(isRunTime(scheduledFor) ? { scheduledFor } : {}),
     ...(neededUsd === undefined ? {} : { neededUsd }),
     ...(suspect === undefined ? {} : { suspect }),
     ...(lost === undefined ? {} : { lost }),
   };
 }
 
-/** The year 9999. */
-const maxTimeMs = Date.UTC(10_000, 0);
-
-/** Even without the handler's values the end could not be stored. */
+/** Even without the handler's values the end could not be stored, or the attempt would not count. */
 const notStored = (error: unknown): AttemptEnd => ({
   toState: 'dead_letter',
   countsAttempt: true,

@@ -89,6 +89,30 @@ describe('a row that cannot be stored', () => {
     },
   );
 
+  const uncounted = { ...completed, countsAttempt: false, scheduledFor: new Date() };
+  it.each<[string, AttemptEnd]>([
+    [
+      'parked beyond time',
+      { ...uncounted, toState: 'parked', neededUsd: '1', scheduledFor: new Date(8.64e15) },
+    ],
+    [
+      'parked before time',
+      { ...uncounted, toState: 'parked', neededUsd: '1', scheduledFor: new Date(-8.64e15) },
+    ],
+    ['pending at no time', { ...uncounted, toState: 'pending', scheduledFor: new Date(NaN) }],
+    ['pending beyond time', { ...uncounted, toState: 'pending', scheduledFor: new Date(8.64e15) }],
+    ['pending with a NUL', { ...uncounted, toState: 'pending', detail: { '\u0000': 1 } }],
+  ])('is a dead letter when its attempt would not count, such as %s', async (_, end) => {
+    const [attempt] = await running(1);
+    if (attempt === undefined) throw new Error('not begun');
+    expect(await open().finish({ ...attempt, end })).toBe('applied');
+    expect(await jobRow(sql, attempt.jobId)).toMatchObject({
+      state: 'dead_letter',
+      attempt: 1,
+      error: { code: 'end_not_stored' },
+    });
+  });
+
   it('is refused to its caller alone when it is a begin', async () => {
     const batches = open();
     const jobs = await queued(10);
