@@ -3,7 +3,8 @@
  * and HTTP status for the CLI and the web role.
  */
 
-import { jsonWithin } from './bounded-text.ts';
+import { types } from 'node:util';
+import { boundedJson, read } from './bounded-json.ts';
 
 /** Exit codes of the CLI; 78 is EX_CONFIG of sysexits.h, 64 EX_USAGE, 69 EX_UNAVAILABLE. */
 export const exitCodes = {
@@ -61,18 +62,23 @@ export class JobTimeoutError extends PurserError {
   }
 }
 
-/** Of a value that is no Error. */
-const maxMessageLength = 100_000;
+/** Also one of another realm, such as a context of node:vm, whose Error is another class. */
+export const isError = (value: unknown): value is Error =>
+  types.isNativeError(value) || value instanceof Error;
+
+/** Of JSON in place of a message. */
+const maxMessageLength = 10_000;
 
 /** The message of any thrown value, including `null` and objects without a message. */
 export function messageOf(thrown: unknown): string {
-  if (thrown instanceof Error) return thrown.message;
-  if (typeof thrown === 'string') return thrown;
-  try {
-    return jsonWithin(thrown, maxMessageLength) ?? String(thrown);
-  } catch {
-    return Object.prototype.toString.call(thrown);
+  if (thrown === null || (typeof thrown !== 'object' && typeof thrown !== 'function')) {
+    return String(thrown);
   }
+  const message = read(thrown, 'message');
+  if (typeof message === 'string') return message;
+  const said = isError(thrown) && message !== undefined ? message : thrown;
+  const json = JSON.stringify(boundedJson(said, maxMessageLength)) ?? '{}';
+  return json === '{}' ? 'something was thrown that has no message; throw an Error' : json;
 }
 
 /** The code of any thrown value: Purser's, a driver's (`ECONNREFUSED`, SQLSTATE) or `error`. */

@@ -3,7 +3,7 @@
  * stdout is only for the output of commands.
  */
 import { readableStack, readableText } from './bounded-text.ts';
-import { messageOf } from './errors.ts';
+import { isError, messageOf } from './errors.ts';
 import { destination, pino, stdSerializers } from 'pino';
 import type { DestinationStream, Logger as PinoLogger } from 'pino';
 
@@ -114,21 +114,17 @@ function logEventAlone(values: readonly unknown[], write: (event: string) => voi
 /** Also of its causes, whose stacks the serialiser adds. */
 function hasReadableStacks(thrown: Error): boolean {
   let error: unknown = thrown;
-  for (let depth = 0; depth < maxCauses && error instanceof Error; depth += 1) {
+  for (let depth = 0; depth < maxCauses && isError(error); depth += 1) {
     if (readableStack(error) === undefined) return false;
     error = error.cause;
   }
-  return !(error instanceof Error);
+  return !isError(error);
 }
 
 function serialiseError(thrown: unknown): object {
-  if (!(thrown instanceof Error)) {
-    return { message: redactUrls(messageOf(thrown), maxMessageLength) };
-  }
+  if (!isError(thrown)) return { message: redactUrls(messageOf(thrown), maxMessageLength) };
   if (!hasReadableStacks(thrown)) {
-    const text: unknown = thrown.message;
-    const message = typeof text === 'string' ? text : 'an error whose message is not a text';
-    return { type: 'Error', message: redactUrls(message, maxMessageLength) };
+    return { type: 'Error', message: redactUrls(messageOf(thrown), maxMessageLength) };
   }
   const plain = stdSerializers.err(thrown);
   return {

@@ -1,6 +1,7 @@
 /** A logger never throws, whatever it is given and wherever its lines go; and texts are cut before they are redacted. */
 import { spawnSync } from 'node:child_process';
 import { existsSync, openSync } from 'node:fs';
+import { runInNewContext } from 'node:vm';
 import { describe, expect, it } from 'vitest';
 import { createLogger, redactUrls } from '../src/log.ts';
 
@@ -90,6 +91,22 @@ describe('a logger', () => {
       expect([stdout, status]).toEqual(['goes on\n', 0]);
     },
   );
+});
+
+it.each([
+  ['of another realm', () => runInNewContext('new RangeError("told")') as unknown],
+  ['whose message is no text', () => Object.assign(new Error('x'), { message: ['told'] })],
+  ['that is an object with a message', () => ({ message: 'told' })],
+])('an error %s is logged with its message', (_, make) => {
+  const lines: string[] = [];
+  const log = createLogger({
+    level: 'info',
+    role: 'test',
+    destination: { write: (line) => void lines.push(line) },
+  });
+  log.error({ error: make() }, 'failed');
+  const { error } = JSON.parse(lines[0] ?? '') as { error: Record<string, unknown> };
+  expect(error['message']).toMatch(/^(told|\["told"\])$/);
 });
 
 describe('a text of 10 MB', () => {

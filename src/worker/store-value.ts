@@ -4,7 +4,7 @@
  */
 import { types } from 'node:util';
 import { JsonTooLongError, jsonWithin, readableStack, readableText } from '../bounded-text.ts';
-import { codeOf, messageOf, PurserError } from '../errors.ts';
+import { codeOf, isError, messageOf, PurserError } from '../errors.ts';
 import { redactUrls } from '../log.ts';
 import type { JobFault } from '../jobs/attempts.ts';
 
@@ -100,7 +100,7 @@ export function withoutStart(stored: unknown): unknown {
 
 /** The record of anything thrown: code, message, stack, without connection secrets. */
 export function storableFault(thrown: unknown, details?: Record<string, unknown>): JobFault {
-  const stack = thrown instanceof Error ? readableStack(thrown) : undefined;
+  const stack = isError(thrown) ? readableStack(thrown) : undefined;
   return {
     code: storableText(codeOf(thrown), 100),
     message: redactedText(messageOf(thrown), maxMessageLength),

@@ -1,6 +1,8 @@
+import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { SecretTexts } from '../../src/crypto/secrets/texts.ts';
 import { storableFault, storableResult } from '../../src/worker/store-value.ts';
+import { packError } from '../../src/worker/executors/packed-errors.ts';
 import { endOfReturn, endOfThrow } from '../../src/worker/classify.ts';
 import { cancel, retry, snooze } from '../../src/handlers/outcome.ts';
 import { finishAttempts } from '../../src/jobs/attempts.ts';
@@ -182,6 +184,40 @@ describe('what is stored', () => {
     secrets.add('a-very-long-secret');
     const result = storableResult(`${'x'.repeat(9_990)}a-very-long-secret${'x'.repeat(2_000_000)}`);
     expect(JSON.stringify(secrets.redactValue(result))).not.toContain('a-very');
+  });
+
+  const noMessage = 'something was thrown that has no message; throw an Error';
+  const thrownValues: Record<string, readonly [() => unknown, string]> = {
+    'an error of another realm': [() => runInNewContext('new RangeError("from vm")'), 'from vm'],
+    'an object with a message': [() => ({ message: 'told', code: 'E1' }), 'told'],
+    'an object without one': [() => ({ reason: 'odd' }), '{"reason":"odd"}'],
+    'an object with a number for one': [() => ({ message: 4, n: 1 }), '{"message":4,"n":1}'],
+    'an empty object': [() => ({}), noMessage],
+    'a map': [() => new Map([[1, 2]]), noMessage],
+    'a function': [() => () => 1, noMessage],
+    'an error whose message is an object': [
+      () => Object.assign(new Error('x'), { message: { a: 1 } }),
+      '{"a":1}',
+    ],
+    'an error whose message is a number': [
+      () => Object.assign(new Error('x'), { message: 42 }),
+      '42',
+    ],
+    'an error whose message is a circle': [
+      () => Object.assign(new Error('x'), { message: circular }),
+      expect.stringMatching(/^\{"name":"ring"/),
+    ],
+  };
+  it.each(Object.keys(thrownValues))('of %s that was thrown is its message', (what) => {
+    const [make, message] = thrownValues[what] ?? [];
+    expect(storableFault(make?.()).message).toEqual(message);
+    expect(packError(make?.()).message).toEqual(message);
+  });
+
+  it('of an error of another realm has its stack', () => {
+    const thrown: unknown = runInNewContext('new RangeError("from vm")');
+    for (const { stack } of [storableFault(thrown), packError(thrown)])
+      expect(stack).toMatch(/^RangeError: from vm\n +at /);
   });
 
   it('of a thrown error has neither a password nor more than 4,000 characters of message', () => {

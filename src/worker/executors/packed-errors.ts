@@ -3,7 +3,7 @@
  * instance of the same class of Purser, so that both sides classify it alike.
  */
 import { BudgetExceededError } from '../../budget/budget-exceeded.ts';
-import { JobTimeoutError, PurserError, UsageError } from '../../errors.ts';
+import { isError, JobTimeoutError, messageOf, PurserError, UsageError } from '../../errors.ts';
 import { LlmError, LlmOutputError } from '../../llm/llm.ts';
 import { maxReadCharacters, readableStack } from '../../bounded-text.ts';
 import { boundedJson, cut, read } from '../../bounded-json.ts';
@@ -94,7 +94,7 @@ function pack(thrown: unknown, depth: number): PackedError {
       fields: {},
     };
   }
-  const message = messageFrom(thrown);
+  const message = messageOf(thrown);
   const stack = stackOf(thrown);
   const cause = read(thrown, 'cause');
   return {
@@ -155,13 +155,6 @@ function refusalOf({ resetsAt, neededNanoUsd }: BudgetExceededError) {
   return { resetsAt: resetsAt.toISOString(), neededNanoUsd: neededNanoUsd.toString() };
 }
 
-function messageFrom(thrown: object): string {
-  const message = textOf(thrown, 'message');
-  if (message !== undefined) return message;
-  const json = JSON.stringify(boundedJson(thrown, maxMessageLength)) ?? '{}';
-  return json === '{}' ? 'something was thrown that has no message; throw an Error' : json;
-}
-
 /** A stack begins with the whole message: the message is cut, the frames after it are kept. */
 function packStack(stack: string, message: string): string {
   const isCut = message.length > maxMessageLength && stack.length <= maxReadCharacters;
@@ -178,7 +171,7 @@ function textOf(from: object, key: string): string | undefined {
 
 /** Not every object has one that V8 makes. */
 function stackOf(thrown: object): string | undefined {
-  if (!(thrown instanceof Error)) return textOf(thrown, 'stack');
+  if (!isError(thrown)) return textOf(thrown, 'stack');
   try {
     const stack: unknown = readableStack(thrown);
     return typeof stack === 'string' ? stack : undefined;

@@ -1,8 +1,13 @@
 /** A logger for code that may log values of any size: they are cut before the logger makes a line of them. */
 import { types } from 'node:util';
 import { boundedJson, cut } from '../../../bounded-json.ts';
-import { jsonWithin, maxReadCharacters, readableText } from '../../../bounded-text.ts';
-import { PurserError } from '../../../errors.ts';
+import {
+  jsonWithin,
+  maxReadCharacters,
+  readableStack,
+  readableText,
+} from '../../../bounded-text.ts';
+import { isError, messageOf, PurserError } from '../../../errors.ts';
 import type { Logger } from '../../../log.ts';
 
 /** Larger fields are cut one by one. */
@@ -15,12 +20,12 @@ export function boundedLogValue(value: unknown): unknown {
   if (typeof value === 'string') return readableText(value);
   if (types.isStringObject(value)) return readableText(String.prototype.valueOf.call(value));
   if (value === null || typeof value !== 'object') return value;
-  if (value instanceof Error) return boundedError(value);
+  if (isError(value)) return boundedError(value);
   if (fits(value)) return value;
   if (Array.isArray(value) || ArrayBuffer.isView(value)) return boundedJson(value, maxCutLength);
   const fields = Object.entries(value).map(([key, field]) => [
     cut(key, maxCutLength),
-    field instanceof Error ? boundedError(field) : boundedJson(field, maxCutLength),
+    isError(field) ? boundedError(field) : boundedJson(field, maxCutLength),
   ]);
   return Object.fromEntries(fields.slice(0, maxFields));
 }
@@ -61,10 +66,11 @@ function fits(value: object): boolean {
   }
 }
 
-/** The logger itself cuts the code, the message and the stack of an error that can be read. */
+/** The logger itself cuts the code, the message and the stack of an error that it knows as one and can read. */
 function boundedError(error: Error): Error {
   const message: unknown = error.message;
-  if (typeof message === 'string' && message.length <= maxReadCharacters) return error;
-  const text = typeof message === 'string' ? message : 'an error whose message is not a text';
-  return new Error(readableText(text));
+  const isShort = typeof message === 'string' && message.length <= maxReadCharacters;
+  if (isShort && error instanceof Error) return error;
+  const own = new Error(readableText(messageOf(error)));
+  return isShort ? Object.assign(own, { stack: readableStack(error) }) : own;
 }

@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm';
 import { expect, test } from 'vitest';
 import { SecretTexts } from '../../../../src/crypto/secrets/texts.ts';
 import { AttemptLog } from '../../../../src/worker/executors/thread/attempt-log.ts';
@@ -46,4 +47,18 @@ test('a secret does not get out as one of the words that stay', () => {
   const { shown, logger } = logOf('a-secret');
   logger.info({ level: 'a-secret', at: 'a-secret', jobId: 'a-secret', tenantId: 'a-secret' });
   expect(shown.join('')).not.toContain('a-secret');
+});
+
+test('an error of another realm, or whose message is no text, is logged with its message', () => {
+  const { shown, logger } = logOf();
+  const foreign: unknown = runInNewContext('new RangeError("from vm")');
+  const odd = Object.assign(new Error('x'), { message: { a: 1 } });
+  for (const error of [foreign, odd]) {
+    logger.error(error);
+    logger.error({ error }, 'failed');
+    logger.error({ err: error, many: 'x'.repeat(2_000_000) }, 'failed');
+  }
+  expect(shown).toHaveLength(6);
+  for (const line of shown.slice(0, 3)) expect(line).toMatch(/"message":"from vm".*RangeError/);
+  for (const line of shown.slice(3)) expect(line).toContain(String.raw`"message":"{\"a\":1}"`);
 });
