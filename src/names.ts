@@ -141,3 +141,15 @@ export function unknownName(kind: NameKind, name: string): string {
 
 /** Whether Postgres can be asked for the text. */
 export const isStorable = (text: string): boolean => !text.includes('\0') && text.isWellFormed();
+
+/** What is wrong with options of a call: the name of one that would be ignored, such as one that is misspelt. */
+export function optionFault(
+  what: string,
+  given: object,
+  allowed: readonly string[],
+): string | undefined {
+  const unknown = Object.keys(given).find((name) => !allowed.includes(name));
+  return unknown === undefined
+    ? undefined
+    : `${what} has no option ${JSON.stringify(unknown.slice(0, 100))}; it has ${allowed.join(', ')}`;
+}

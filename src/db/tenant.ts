@@ -10,6 +10,7 @@ import { unknownName } from '../names.ts';
 import type { Sql, Tx } from './connect.ts';
 import type { SessionPool } from './guard/session-pool.ts';
 import { brokenLock } from './locks/broken.ts';
+import { checkFunction, isCompleting } from './guard/arguments.ts';
 import { enter, fence, forgetSession } from './guard/boundaries.ts';
 import type { Entry } from './guard/boundaries.ts';
 import { asOutage, isLostSession } from './guard/outage.ts';
@@ -87,7 +88,6 @@ export async function withTenant<T>(
 ): Promise<T> {
   const { signal, token, onRefused, storable = (result) => result } = context;
   signal?.throwIfAborted();
-  checkFunction(fn);
   refuseNested(token);
   const begunAtMs = performance.now();
   let role = 'purser_tenant';
@@ -145,17 +145,6 @@ const whyEnded = (pool: TenantPool, token: string, { pid, since }: Entry) =>
     return row?.lock;
   });
 
-/** Callers in plain JavaScript have no type check, and the driver's own `begin` takes a mode first. */
-function checkFunction(fn: unknown): void {
-  if (typeof fn === 'function') return;
-  throw new PurserError(
-    'invalid_argument',
-    `ctx.sql.begin: its first argument must be the function of the transaction, not ${fn === null ? 'null' : typeof fn}: ` +
-      'ctx.sql.begin(async (tx) => { await tx`...` }); the isolation level cannot be chosen',
-    { details: { class: 'fatal' } },
-  );
-}
-
 const statement = { isStatement: true };
 
 /** `ctx.sql` for one attempt, or for one command of an operator. */
@@ -166,8 +155,10 @@ export function tenantSql(pool: TenantPool, context: TenantContext): TenantSql {
   ): Promise<R[]> =>
     withTenant(pool, context, async (tx) => [...(await tx<R[]>(strings, ...values))], statement);
   return Object.assign(query, {
-    begin: <T>(fn: (tx: Tx) => Promise<T>, options?: BeginOptions) =>
-      withTenant(pool, context, fn, options),
+    begin: async <T>(fn: (tx: Tx) => Promise<T>, options?: BeginOptions) => {
+      checkFunction(fn);
+      return withTenant(pool, context, fn, { complete: isCompleting(options) });
+    },
     unsafe: <R extends object>(
       text: string,
       parameters: readonly postgres.ParameterOrJSON<never>[] = [],

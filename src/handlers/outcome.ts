@@ -4,6 +4,7 @@
 import { readableText } from '../bounded-text.ts';
 import { PurserError } from '../errors.ts';
 import { isRunTime } from '../jobs/request.ts';
+import { optionFault } from '../names.ts';
 
 export interface Done {
   readonly kind: 'done';
@@ -48,10 +49,18 @@ function outcome<T extends Outcome>(value: T): T {
 export const done = (result: unknown = null): Done => outcome({ kind: 'done', result });
 
 /** Callers in plain JavaScript have no type check. Throws `invalid_outcome`. */
-function checkedReason(kind: string, options: { readonly reason: string }): string {
+function checkedReason(
+  kind: string,
+  options: { readonly reason: string },
+  others: readonly string[],
+): string {
   const given: unknown = options;
   const reason: unknown =
     given !== null && typeof given === 'object' && 'reason' in given ? given.reason : undefined;
+  const fault = optionFault(kind, Object(given), ['reason', ...others]);
+  if (typeof reason === 'string' && fault !== undefined) {
+    throw new PurserError('invalid_outcome', fault);
+  }
   if (typeof reason === 'string') return readableText(reason);
   throw new PurserError(
     'invalid_outcome',
@@ -80,13 +89,13 @@ function checkedDate(kind: string, until: unknown): void {
 }
 
 export const retry = (options: { reason: string; afterMs?: number }): Retry => {
-  const reason = checkedReason('retry', options);
+  const reason = checkedReason('retry', options, ['afterMs']);
   if (options.afterMs !== undefined) checkedMs('retry', options.afterMs);
   return outcome({ kind: 'retry', reason, afterMs: options.afterMs });
 };
 
 export const snooze = (options: { reason: string; afterMs: number }): Snooze => {
-  const reason = checkedReason('snooze', options);
+  const reason = checkedReason('snooze', options, ['afterMs']);
   checkedMs('snooze', options.afterMs);
   return outcome({ kind: 'snooze', reason, afterMs: options.afterMs });
 };
@@ -99,7 +108,7 @@ const maxAmountLength = 20;
  * not in the future and before the year 9999.
  */
 export const park = (options: { reason: string; neededUsd: string; until?: Date }): Park => {
-  const reason = checkedReason('park', options);
+  const reason = checkedReason('park', options, ['neededUsd', 'until']);
   checkedDate('park', options.until);
   const needed: unknown = options.neededUsd;
   const isShort = typeof needed === 'string' && needed.length <= maxAmountLength;
@@ -119,7 +128,7 @@ export const park = (options: { reason: string; neededUsd: string; until?: Date 
 };
 
 export const cancel = (options: { reason: string }): Cancel =>
-  outcome({ kind: 'cancel', reason: checkedReason('cancel', options) });
+  outcome({ kind: 'cancel', reason: checkedReason('cancel', options, []) });
 
 /**
  * What a transaction that completes its job returned, as the job's result. Throws `invalid_outcome` for another end: the

@@ -2,6 +2,7 @@
 import { types } from 'node:util';
 import { JsonTooLongError, jsonWithin, maxReadCharacters } from '../bounded-text.ts';
 import { messageOf, PurserError } from '../errors.ts';
+import { optionFault } from '../names.ts';
 
 export interface EnqueueRequest {
   readonly tenantId: string;
@@ -147,13 +148,10 @@ export const childOptions = ['dedupKey', 'runAt', 'priority'] as const;
 export const manyOptions = ['tenantId', 'jobType', 'payload', ...childOptions] as const;
 export const requestOptions = [...manyOptions, 'dedupWindowMs', 'onDuplicate'] as const;
 
-/** Throws `invalid_request` for an option that would be ignored, such as one that is misspelt. */
+/** Throws `invalid_request` for an option that would be ignored. */
 export function checkOptions(what: string, given: object, allowed: readonly string[]): void {
-  const unknown = Object.keys(given).find((name) => !allowed.includes(name));
-  if (unknown === undefined) return;
-  refuse(
-    `${what} has no option ${JSON.stringify(unknown.slice(0, 100))}; it has ${allowed.join(', ')}`,
-  );
+  const fault = optionFault(what, given, allowed);
+  if (fault !== undefined) refuse(fault);
 }
 
 /** Throws `invalid_request` for values that a constraint of the table would refuse without a useful message. */

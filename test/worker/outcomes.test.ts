@@ -1,7 +1,7 @@
 /** How an attempt ends for what its handler returned or threw. */
 import { describe, expect, it } from 'vitest';
 import { JobTimeoutError, PurserError, UsageError } from '../../src/errors.ts';
-import { park, retry, snooze } from '../../src/handlers/outcome.ts';
+import { cancel, park, retry, snooze } from '../../src/handlers/outcome.ts';
 import type { BegunAttempt } from '../../src/jobs/attempts.ts';
 import { endOfReturn, endOfThrow } from '../../src/worker/classify.ts';
 import { endAfterKill } from '../../src/worker/executors/killed-attempts.ts';
@@ -134,6 +134,15 @@ it.each([
   ['park', () => park({ reason: 'x', neededUsd: '1', until: new Date('2030-13-01') })],
 ])('%s refuses a time that is none', (kind, make) => {
   expect(make).toThrow(new RegExp(`^${kind}: (afterMs|until) must be`));
+});
+
+it.each([
+  ['retry', () => retry(Object.assign({ reason: 'x' }, { afterms: 5 }))],
+  ['snooze', () => snooze(Object.assign({ reason: 'x', afterMs: 5 }, { until: new Date() }))],
+  ['park', () => park(Object.assign({ reason: 'x', neededUsd: '1' }, { afterMs: 5 }))],
+  ['cancel', () => cancel(Object.assign({ reason: 'x' }, { by: 'me' }))],
+])('%s refuses an option that it would ignore', (kind, make) => {
+  expect(make).toThrow(new RegExp(`^${kind} has no option "\\w+"; it has reason`));
 });
 
 describe('the end of an attempt whose executor was killed', () => {

@@ -20,6 +20,8 @@ const methods = {
   'ctx.enqueue priority': (ctx, ...odd) => ctx.enqueue('child', {}, { priority: odd[0] }),
   'ctx.llm.generate': (ctx, ...odd) => ctx.llm.generate(...odd),
   'ctx.sql.begin': (ctx, ...odd) => ctx.sql.begin(...odd),
+  'ctx.sql.begin options': (ctx, ...odd) => ctx.sql.begin(async () => {}, ...odd),
+  'ctx.sql.begin complete': (ctx, ...odd) => ctx.sql.begin(async () => {}, { complete: odd[0] }),
   'ctx.log.info': (ctx, ...odd) => ctx.log.info(...odd),
   'ctx.log.child': (ctx, ...odd) => ctx.log.child(...odd).info('x'),
 };
@@ -38,6 +40,8 @@ export const handlers = [
     const options = { runat: new Date(), tenantId: 'bravo', dedupWindowMs: 1, onDuplicate: 'reject' };
     for (const [what, value] of Object.entries(options))
       table.push({ name: 'ctx.enqueue', what, ...(await said(() => ctx.enqueue('child', {}, { [what]: value }))) });
+    for (const name of ['completed', 'mode'])
+      table.push({ name: 'ctx.sql.begin', what: name, ...(await said(() => ctx.sql.begin(async () => {}, { [name]: true }))) });
     return table;
   }),
 ];
@@ -68,7 +72,7 @@ describe('each method with each odd argument', () => {
     codes.add('database_unavailable');
     const raw = table.filter(({ ok, code }) => ok !== true && !codes.has(code ?? ''));
     expect(raw).toEqual([]);
-    expect(table).toHaveLength(11 * 12 + 1 + 4);
+    expect(table).toHaveLength(13 * 12 + 1 + 4 + 2);
   });
 
   it.each([
@@ -86,6 +90,14 @@ describe('each method with each odd argument', () => {
     ['ctx.enqueue runAt', 'the first Date', /^runAt must be a valid Date/],
     ['ctx.llm.generate', 'no argument', /^ctx\.llm\.generate: /],
     ['ctx.sql.begin', 'a text', /^ctx\.sql\.begin: /],
+    ['ctx.sql.begin', 'completed', /^ctx\.sql\.begin has no option "completed"; it has complete$/],
+    ['ctx.sql.begin', 'mode', /^ctx\.sql\.begin has no option "mode"/],
+    ['ctx.sql.begin options', 'a text', /^ctx\.sql\.begin: its options must be an object/],
+    ['ctx.sql.begin options', 'null', /^ctx\.sql\.begin: its options must be an object/],
+    ['ctx.sql.begin options', 'a proxy that throws', /^ctx\.sql\.begin: its options must be/],
+    ['ctx.sql.begin complete', 'a text', /^ctx\.sql\.begin: complete must be true or false/],
+    ['ctx.sql.begin complete', 'a number', /^ctx\.sql\.begin: complete must be true or false/],
+    ['ctx.sql.begin complete', 'null', /^ctx\.sql\.begin: complete must be true or false/],
     ['ctx.log.child', 'no argument', /^ctx\.log\.child: /],
   ])('%s with %s says what it takes', (name, what, message) => {
     const said = table.find((each) => each.name === name && each.what === what);
