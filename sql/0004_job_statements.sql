@@ -663,14 +663,16 @@ declare
 begin
   with request as materialized (
     select * from jsonb_to_recordset(p_requests) as r (
-      job_id bigint, token uuid, to_state text, result jsonb, error jsonb, scheduled_for timestamptz, delay_ms float8,
+      job_id bigint, token uuid, to_state text, result jsonb, error jsonb, scheduled_for timestamptz, after_ms float8,
       counts boolean, detail jsonb, needed_usd numeric, suspect boolean, shared_loss int, isolated_loss int)
   ), gate as materialized (
     select r.job_id, r.token, r.result, r.error, r.counts, r.needed_usd, r.suspect as now_suspect, r.shared_loss,
       r.isolated_loss, nullif(r.detail, '{}') as detail, f.tenant_id, f.job_type, f.priority, f.attempt,
       f.attempt - case when r.counts then 0 else 1 end as attempt_after, f.payload_bytes, f.failed, f.losses,
       f.losses_alone, f.suspect, f.first_parked_at, f.last_error, f.queued_at, f.started_at, f.worker_id, f.give_up_at,
-      coalesce(r.scheduled_for, now() + r.delay_ms * interval '1 millisecond', f.scheduled_for) as scheduled_for,
+      coalesce(r.scheduled_for, now() + r.after_ms * interval '1 millisecond', case when r.to_state = 'parked'
+        then (date_trunc('month', now() at time zone 'utc') + interval '1 month') at time zone 'utc' end, f.scheduled_for)
+        as scheduled_for,
       case when f.cancel_requested is not null and r.to_state in ('pending', 'failed', 'parked') then f.cancel_requested
         end as cancelled_by,
       case when f.cancel_requested is not null and r.to_state in ('pending', 'failed', 'parked') then 'cancelled'

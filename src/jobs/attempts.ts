@@ -124,10 +124,12 @@ export interface AttemptEnd {
   readonly result?: unknown;
   readonly error?: JobFault;
   /**
-   * Earliest time of the next attempt (failed, pending, parked). For failed and pending its distance from the present
-   * of this process is what counts, so that the database's clock decides when it is due.
+   * Earliest time of the next attempt (failed, pending), in milliseconds from when the end is stored: only the database's
+   * clock decides what is due. Code of a handler can replace the clock of its thread.
    */
-  readonly scheduledFor?: Date;
+  readonly afterMs?: number;
+  /** Only for parked: when it runs at the latest. Default: the start of the next UTC month, by the database's clock. */
+  readonly until?: Date;
   /** false: returned or snoozed; the attempt is not counted. */
   readonly countsAttempt: boolean;
   readonly detail: Record<string, unknown>;
@@ -196,11 +198,8 @@ async function finishOthers(
     to_state: end.toState,
     result: end.result ?? null,
     error: end.error ?? null,
-    scheduled_for: end.toState === 'parked' ? (end.scheduledFor?.toISOString() ?? null) : null,
-    delay_ms:
-      end.toState === 'parked' || end.scheduledFor === undefined
-        ? null
-        : Date.parse(end.scheduledFor.toISOString()) - Date.now(),
+    scheduled_for: end.until?.toISOString() ?? null,
+    after_ms: end.afterMs ?? null,
     counts: end.countsAttempt,
     detail: end.detail,
     needed_usd: end.neededUsd ?? null,

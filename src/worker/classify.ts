@@ -14,6 +14,7 @@ import { readableThrown, storableFault, storableResult, storableText } from './s
 export interface AttemptFacts {
   readonly attempt: BegunAttempt;
   readonly handler: Pick<Handler, 'onBudget' | 'backoff'>;
+  /** For a Retry-After that is a date. */
   readonly now: Date;
 }
 
@@ -23,8 +24,6 @@ const maxRetryMs = 365 * 86_400_000;
 const maxReasonLength = 1_000;
 const maxHeaderLength = 100;
 const retryableStatus = new Set([402, 408, 409, 425, 429]);
-
-const after = (facts: AttemptFacts, ms: number): Date => new Date(facts.now.getTime() + ms);
 
 /** The end of an attempt whose handler returned. */
 export function endOfReturn(returned: unknown, facts: AttemptFacts): AttemptEnd {
@@ -38,11 +37,11 @@ export function endOfReturn(returned: unknown, facts: AttemptFacts): AttemptEnd 
         detail: {},
       };
     case 'snooze':
-      return snoozed(outcome.afterMs, outcome.reason, facts);
+      return snoozed(outcome.afterMs, outcome.reason);
     case 'park':
       return {
         toState: 'parked',
-        scheduledFor: dateOr(outcome.until, nextMonth(facts.now)),
+        ...untilOf(outcome.until),
         neededUsd: outcome.neededUsd,
         countsAttempt: false,
         detail: { reason: storableText(outcome.reason, maxReasonLength), by: 'handler' },
@@ -53,7 +52,7 @@ export function endOfReturn(returned: unknown, facts: AttemptFacts): AttemptEnd 
       return failed(
         new PurserError('retry_requested', outcome.reason),
         facts,
-        retryAt(outcome.afterMs, facts),
+        retryMs(outcome.afterMs),
       );
   }
 }
@@ -64,9 +63,9 @@ export function endOfThrow(anything: unknown, facts: AttemptFacts): AttemptEnd {
   if (thrown instanceof BudgetExceededError) return refused(thrown, facts);
   const hint = classOf(thrown, facts.now);
   if (hint.kind === 'fatal') return deadLetter(thrown, 'fatal');
-  if (hint.kind === 'snooze') return snoozed(hint.afterMs, storableFault(thrown).message, facts);
+  if (hint.kind === 'snooze') return snoozed(hint.afterMs, storableFault(thrown).message);
   if (hint.kind === 'cancel') return cancelled(hint.reason, hint.by);
-  if (hint.kind === 'hand_back') return handedBack(storableFault(thrown).message, facts.now);
+  if (hint.kind === 'hand_back') return handedBack(storableFault(thrown).message, 0);
   return failed(thrown, facts, undefined);
 }
 
@@ -78,29 +77,25 @@ function cancelled(reason: string, by: string): AttemptEnd {
   };
 }
 
-/** The attempt did not start, or ended for a reason outside the handler: it is not counted, and runs again at `at`. */
-export function handedBack(reason: string, at: Date): AttemptEnd {
+/** The attempt did not start, or ended for a reason outside the handler: it is not counted, and the job runs again. */
+export function handedBack(reason: string, afterMs: number): AttemptEnd {
   return {
     toState: 'pending',
     countsAttempt: false,
-    scheduledFor: at,
+    afterMs,
     detail: { reason: `handed back: ${reason}` },
   };
 }
 
-/** A budget's next period: the first moment of the next UTC month. */
-const nextMonth = (now: Date): Date =>
-  new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + 1, 1));
-
 /** A handler can change a Date after it was checked. */
-const dateOr = (date: Date | undefined, otherwise: Date): Date =>
-  isRunTime(date) ? date : otherwise;
+const untilOf = (date: Date | undefined): Pick<AttemptEnd, 'until'> =>
+  isRunTime(date) ? { until: date } : {};
 
 function refused(error: BudgetExceededError, facts: AttemptFacts): AttemptEnd {
   if (error.fatal || facts.handler.onBudget === 'fail') return deadLetter(error, 'budget');
   return {
     toState: 'parked',
-    scheduledFor: error.resetsAt,
+    ...untilOf(error.resetsAt),
     neededUsd: formatUsd(error.neededNanoUsd),
     error: storableFault(error, error.details),
     countsAttempt: false,
@@ -178,30 +173,30 @@ function fieldOf(value: unknown, name: string): unknown {
 }
 
 /** undefined when it is not a number: the backoff decides. */
-function retryAt(afterMs: number | undefined, facts: AttemptFacts): Date | undefined {
+function retryMs(afterMs: number | undefined): number | undefined {
   if (afterMs === undefined || Number.isNaN(afterMs)) return undefined;
-  return after(facts, Math.min(maxRetryMs, Math.max(0, afterMs)));
+  return Math.min(maxRetryMs, Math.max(0, afterMs));
 }
 
-function snoozed(afterMs: number, reason: string, facts: AttemptFacts): AttemptEnd {
+function snoozed(afterMs: number, reason: string): AttemptEnd {
   const boundedMs = Number.isNaN(afterMs) ? 0 : Math.min(maxSnoozeMs, Math.max(0, afterMs));
   return {
     toState: 'pending',
     suspect: false,
-    scheduledFor: after(facts, boundedMs),
+    afterMs: boundedMs,
     countsAttempt: false,
     detail: { reason: `snoozed: ${storableText(reason, maxReasonLength)}`, afterMs: boundedMs },
   };
 }
 
-function failed(thrown: unknown, facts: AttemptFacts, at: Date | undefined): AttemptEnd {
+function failed(thrown: unknown, facts: AttemptFacts, afterMs: number | undefined): AttemptEnd {
   const { attempt, maxAttempts } = facts.attempt;
   if (attempt >= maxAttempts) return deadLetter(thrown, 'attempts exhausted');
   const error = faultOf(thrown);
   return {
     toState: 'failed',
     suspect: false,
-    scheduledFor: at ?? after(facts, backoffMs(attempt, facts.handler.backoff)),
+    afterMs: afterMs ?? backoffMs(attempt, facts.handler.backoff),
     error,
     countsAttempt: true,
     detail: { reason: error.code },

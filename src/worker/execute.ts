@@ -166,7 +166,7 @@ function endUnstarted(options: ExecuteOptions, job: RunningJob): void {
   const end =
     abort.aborted && handler !== undefined
       ? endOfThrow(abort.reason, { attempt, handler, now: new Date() })
-      : handedBack('the worker had no room to run it', new Date());
+      : handedBack('the worker had no room to run it', 0);
   void endAttempt(options, job, { end }, () => {});
 }
 

@@ -30,7 +30,7 @@ export async function handBack(options: HandBackOptions): Promise<void> {
   });
   for (const { abort } of jobs) abort.abort(reason);
   if (await running.untilIdle(graceMs + terminationMs)) return;
-  const end = handedBack(reason.message, new Date());
+  const end = handedBack(reason.message, 0);
   // One statement per job: a row that another transaction has locked delays no other job.
   await Promise.all(
     running.list().map(async ({ attempt: { jobId, token } }) => {

@@ -73,7 +73,7 @@ describe('begin', () => {
     const old = await queuedJob();
     await finish(test.sql, await begin(test.sql, old), {
       toState: 'failed',
-      scheduledFor: new Date(0),
+      afterMs: 0,
     });
     const [again] = await claim(test.sql);
     expect(again).toMatchObject({ jobId: old.jobId });
@@ -175,7 +175,7 @@ describe('finish', () => {
     const attempt = await runningJob(test.sql, tenantId);
     const failed: Partial<AttemptEnd> = {
       toState: 'failed',
-      scheduledFor: new Date(0),
+      afterMs: 0,
       error: { code: 'flaky', message: 'try again' },
     };
     await finish(test.sql, attempt, failed);

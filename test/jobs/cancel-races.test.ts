@@ -109,7 +109,7 @@ describe('at the same moment', () => {
     const attempt = await runningJob(sql, tenantId);
     const error = { code: 'boom', message: 'boom' };
     const answer = await cancelDuring(attempt.jobId, (tx) =>
-      finish(tx, attempt, { toState: 'failed', error, scheduledFor: new Date() }),
+      finish(tx, attempt, { toState: 'failed', error, afterMs: 0 }),
     );
     expect(answer.outcome).toBe('cancelled');
     expect(await historyOf(sql, attempt.jobId)).toEqual([

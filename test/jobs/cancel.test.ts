@@ -40,7 +40,7 @@ async function queuedJob() {
 async function failedJob() {
   const attempt = await runningJob(sql, tenantId);
   const error = { code: 'boom', message: 'boom' };
-  await finish(sql, attempt, { toState: 'failed', error, scheduledFor: new Date() });
+  await finish(sql, attempt, { toState: 'failed', error, afterMs: 0 });
   return attempt;
 }
 
@@ -56,7 +56,7 @@ describe('a waiting job', () => {
         await finish(sql, attempt, {
           toState: 'parked',
           neededUsd: '1',
-          scheduledFor: new Date(Date.now() + 3_600_000),
+          until: new Date(Date.now() + 3_600_000),
           countsAttempt: false,
         });
         return attempt.jobId;

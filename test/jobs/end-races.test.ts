@@ -34,7 +34,7 @@ const request = { by: 'alice', reason: 'wrong file' };
 const again = {
   toState: 'failed',
   error: { code: 'flaky', message: 'flaky' },
-  scheduledFor: new Date(0),
+  afterMs: 0,
 } as const;
 const lostJob = () => runningJob(sql, tenantId, {}, -1);
 const rescue = () => rescueLostAttempts(sql);
@@ -166,8 +166,8 @@ describe('a request to cancel', () => {
 
   it.each([
     ['failed', again],
-    ['pending', { toState: 'pending', scheduledFor: new Date(0), countsAttempt: false }],
-    ['parked', { toState: 'parked', neededUsd: '1', scheduledFor: new Date(0) }],
+    ['pending', { toState: 'pending', afterMs: 0, countsAttempt: false }],
+    ['parked', { toState: 'parked', neededUsd: '1', until: new Date(0) }],
   ] as const)('is obeyed by a finish to %s: the job does not run again', async (_, end) => {
     const attempt = await runningJob(sql, tenantId);
     expect(await cancel(attempt)).toBe('requested');

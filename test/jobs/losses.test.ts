@@ -95,7 +95,7 @@ describe('a worker that died', () => {
 describe('the end of an attempt', () => {
   const handedBack: Partial<AttemptEnd> = {
     toState: 'pending',
-    scheduledFor: new Date(0),
+    afterMs: 0,
     countsAttempt: false,
   };
   const suspicious = async () => {

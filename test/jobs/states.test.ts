@@ -42,11 +42,11 @@ const inAMinute = () => new Date(Date.now() + 60_000);
 const ends: readonly Partial<AttemptEnd>[] = [
   {},
   { toState: 'failed', error },
-  { toState: 'failed', error, scheduledFor: inAMinute() },
+  { toState: 'failed', error, afterMs: 60_000 },
   { toState: 'pending', countsAttempt: false },
-  { toState: 'pending', countsAttempt: false, scheduledFor: inAMinute() },
-  { toState: 'parked', neededUsd: '0.001', scheduledFor: inAMinute() },
-  { toState: 'parked', neededUsd: '1000000', scheduledFor: inAMinute() },
+  { toState: 'pending', countsAttempt: false, afterMs: 60_000 },
+  { toState: 'parked', neededUsd: '0.001', until: inAMinute() },
+  { toState: 'parked', neededUsd: '1000000', until: inAMinute() },
   { toState: 'dead_letter', error },
   { toState: 'cancelled' },
 ];

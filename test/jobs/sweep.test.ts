@@ -108,8 +108,8 @@ describe('giveUpAfter', () => {
         if (state !== 'queued') {
           await finish(test.sql, await begin(test.sql, job), {
             toState: state,
-            scheduledFor: new Date(),
-            ...(state === 'parked' ? { neededUsd: '1' } : {}),
+            afterMs: 0,
+            ...(state === 'parked' ? { neededUsd: '1', until: new Date() } : {}),
           });
         }
       }
@@ -133,7 +133,7 @@ describe('giveUpAfter', () => {
   it('of a parked job is two months from its first parking, however often it is parked', async () => {
     const attempt = await runningJob(test.sql, tenantId);
     const resetsAt = new Date(Date.now() + 20 * dayMs);
-    const park = { toState: 'parked', neededUsd: '1', scheduledFor: resetsAt } as const;
+    const park = { toState: 'parked', neededUsd: '1', until: resetsAt } as const;
     await finish(test.sql, attempt, park);
     const first = (await jobRow(test.sql, attempt.jobId)).give_up_at;
     expect(await expireWaitingJobs(test.sql, { offsetMs: 50 * dayMs })).toBe(0);

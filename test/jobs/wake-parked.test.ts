@@ -21,12 +21,12 @@ afterAll(() => test.close());
 
 const nextMonth = new Date(Date.now() + 20 * 86_400_000);
 
-async function parkedJob(neededUsd: string, priority = 0, scheduledFor = nextMonth) {
+async function parkedJob(neededUsd: string, priority = 0, until = nextMonth) {
   const attempt = await runningJob(test.sql, tenantId, { priority });
   await finish(test.sql, attempt, {
     toState: 'parked',
     neededUsd,
-    scheduledFor,
+    until,
     countsAttempt: false,
   });
   return attempt.jobId;
@@ -95,4 +95,13 @@ it('four sweepers at once wake each job once', async () => {
   await topUp('1');
   const woken = await Promise.all(Array.from({ length: 4 }, () => wakeParkedJobs(test.sql)));
   expect(woken.reduce((sum, count) => sum + count, 0)).toBe(10);
+});
+
+it('a job that is parked without a date waits until the next UTC month, by the clock of the database', async () => {
+  const attempt = await runningJob(test.sql, tenantId);
+  await finish(test.sql, attempt, { toState: 'parked', neededUsd: '1', countsAttempt: false });
+  const [row] = await test.sql<{ next: boolean }[]>`
+    select (scheduled_for at time zone 'utc') = date_trunc('month', (now() at time zone 'utc') + interval '1 month') as next
+    from background_jobs where id = ${attempt.jobId}`;
+  expect(row).toEqual({ next: true });
 });

@@ -33,7 +33,7 @@ export async function arrangeTenant(sql: Sql) {
   const ending = await runningJob(sql, tenantId);
   const cancelling = await runningJob(sql, tenantId);
   const parked = await runningJob(sql, tenantId);
-  await finish(sql, parked, { toState: 'parked', neededUsd: '1', scheduledFor: new Date(0) });
+  await finish(sql, parked, { toState: 'parked', neededUsd: '1', until: new Date(0) });
   const keyed = await runningJob(sql, tenantId, { dedupKey: 'expired' });
   await finish(sql, keyed);
   await sql`update job_keys set expires_at = now() - interval '1 minute' where tenant_id = ${tenantId}`;

@@ -78,7 +78,7 @@ it('expiry', async () => {
 it('waking', async () => {
   for (const tenantId of [bad, good, good]) {
     const parked = await runningJob(sql, tenantId);
-    await finish(sql, parked, { toState: 'parked', neededUsd: '1', scheduledFor: new Date(0) });
+    await finish(sql, parked, { toState: 'parked', neededUsd: '1', until: new Date(0) });
   }
   await spoil();
   expect(await wakeParkedJobs(sql, { onRowFault })).toBe(2);

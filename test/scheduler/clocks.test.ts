@@ -101,7 +101,7 @@ describe.each([-hourMs, hourMs])('a process whose clock is %i ms ahead', (offMs)
     await finish(sql, attempt, {
       toState: 'failed',
       error: { code: 'flaky', message: 'flaky' },
-      scheduledFor: new Date(Date.now() + 60_000),
+      afterMs: 60_000,
     });
     const [row] = await sql<{ seconds: number }[]>`
       select extract(epoch from scheduled_for - now())::float8 as seconds from background_jobs`;

@@ -45,7 +45,7 @@ export function lockedRows(sql: Sql): Readonly<Record<string, Arrange>> {
     await finish(sql, attempt, {
       toState: 'parked',
       neededUsd: '1',
-      scheduledFor: new Date(0),
+      until: new Date(0),
       countsAttempt: false,
     });
     return attempt.jobId;

@@ -113,7 +113,7 @@ const reasonOf = (error: unknown): string =>
 /** The same end, with every value that the handler chose replaced by the reason. */
 function withoutValues(end: AttemptEnd, error: unknown): AttemptEnd {
   const reason = reasonOf(error);
-  const { toState, countsAttempt, suspect, lost, neededUsd, scheduledFor } = end;
+  const { toState, countsAttempt, suspect, lost, neededUsd, afterMs, until } = end;
   return {
     toState,
     countsAttempt,
@@ -122,12 +122,16 @@ function withoutValues(end: AttemptEnd, error: unknown): AttemptEnd {
     ...(end.error === undefined
       ? {}
       : { error: { code: storableText(end.error.code, 100), message: reason } }),
-    ...(isRunTime(scheduledFor) ? { scheduledFor } : {}),
+    ...(afterMs === undefined ? {} : { afterMs: Math.min(afterMs, maxAfterMs) }),
+    ...(isRunTime(until) ? { until } : {}),
     ...(neededUsd === undefined ? {} : { neededUsd }),
     ...(suspect === undefined ? {} : { suspect }),
     ...(lost === undefined ? {} : { lost }),
   };
 }
+
+/** A year. */
+const maxAfterMs = 365 * 86_400_000;
 
 /** Even without the handler's values the end could not be stored, or the attempt would not count. */
 const notStored = (error: unknown): AttemptEnd => ({

@@ -12,6 +12,5 @@ export function endDuringOutage(end: AttemptEnd): AttemptEnd {
   const { error, countsAttempt } = end;
   if (!countsAttempt || error === undefined) return end;
   if (error.code !== 'job_timeout' && !isStoreUnavailable(error)) return end;
-  const at = new Date(Date.now() + retryAfterMs);
-  return handedBack(`the database was unavailable (${error.code})`, at);
+  return handedBack(`the database was unavailable (${error.code})`, retryAfterMs);
 }

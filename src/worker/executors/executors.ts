@@ -4,7 +4,7 @@
  */
 import type { AbortSource } from './abort-source.ts';
 import type { BegunAttempt } from '../../jobs/attempts.ts';
-import { returnAfter } from './killed-attempts.ts';
+import { handedBack } from '../classify.ts';
 import { createAssignment } from './assignment.ts';
 import type { Assignment, Lane, Outcome } from './assignment.ts';
 import { ManagedExecutor } from './managed-executor.ts';
@@ -125,7 +125,7 @@ export class Executors {
     const waiting = this.#waitingSuspects.indexOf(assignment);
     if (waiting !== -1) {
       this.#waitingSuspects.splice(waiting, 1);
-      assignment.resolve({ end: returnAfter('the worker aborted it before it started', 0) });
+      assignment.resolve({ end: handedBack('the worker aborted it before it started', 0) });
       return;
     }
     const { token } = assignment.attempt;
@@ -135,7 +135,7 @@ export class Executors {
   #assign(assignment: Assignment): void {
     const kind = this.#patching.kindFor(assignment);
     const returned = (reason: string, afterMs: number) =>
-      assignment.resolve({ end: returnAfter(reason, afterMs) });
+      assignment.resolve({ end: handedBack(reason, afterMs) });
     if (this.#closed) returned('the worker is stopping', 0);
     else if (this.#isLoadPaused && (kind !== 'shared' || this.#open.length === 0))
       returned('the handlers of this worker do not load', loadFailurePauseMs);

@@ -34,10 +34,6 @@ export interface Kill {
 /** Aborts by the worker or an operator: they decide the end, whatever else happened. */
 const externalAbortClasses: ReadonlySet<string> = new Set(['cancel', 'hand_back']);
 
-/** The end of an attempt that has not started: it is not counted, and the job runs again after `afterMs`. */
-export const returnAfter = (reason: string, afterMs: number): AttemptEnd =>
-  handedBack(reason, new Date(Date.now() + afterMs));
-
 /** Ends every attempt that the executor had. */
 export function endKilledAttempts(
   assignments: readonly Assignment[],
@@ -62,26 +58,26 @@ export function endAfterKill(killed: KilledAttempt, kill: Kill, now: Date): Atte
   if (wasAborted) return endOfThrow(abortReason, factsFor(killed, now));
   // Code that a handler left running when it returned can block its thread, too.
   const isDone = killed.hasEnded && killed.ranLast !== true;
-  if (kill.how === 'retired' || isDone) return handedBack(kill.text, now);
-  if (!kill.alone) return endAmongOthers(killed, kill, now);
-  if (kill.how === 'process' || kill.how === 'ended') return endOfCrash(killed.attempt, kill, now);
+  if (kill.how === 'retired' || isDone) return handedBack(kill.text, 0);
+  if (!kill.alone) return endAmongOthers(killed, kill);
+  if (kill.how === 'process' || kill.how === 'ended') return endOfCrash(killed.attempt, kill);
   return endOfFailure(killed, kill, now);
 }
 
 /** The job that ran last probably did it: it runs alone next. The others do after a second such loss. */
-function endAmongOthers({ ranLast }: KilledAttempt, kill: Kill, now: Date): AttemptEnd {
-  const end = handedBack(kill.text, now);
+function endAmongOthers({ ranLast }: KilledAttempt, kill: Kill): AttemptEnd {
+  const end = handedBack(kill.text, 0);
   return ranLast === false ? { ...end, lost: 'shared' } : { ...end, suspect: true };
 }
 
-function endOfCrash(attempt: BegunAttempt, kill: Kill, now: Date): AttemptEnd {
+function endOfCrash(attempt: BegunAttempt, kill: Kill): AttemptEnd {
   const isolatedCrashes = attempt.isolatedCrashes + 1;
   const facts = { countsAttempt: false, suspect: true, lost: 'isolated' as const };
   if (isolatedCrashes < maxIsolatedCrashes) {
     return {
       ...facts,
       toState: 'pending',
-      scheduledFor: new Date(now.getTime() + retryAfterMs),
+      afterMs: retryAfterMs,
       detail: { reason: `worker lost: the job ran alone, and ${kill.text}`, isolatedCrashes },
     };
   }

@@ -30,7 +30,8 @@ const isEnd = (end: unknown): boolean =>
   endStates.has(end['toState']) &&
   typeof end['countsAttempt'] === 'boolean' &&
   isFields(end['detail']) &&
-  isDate(end['scheduledFor']) &&
+  isDate(end['until']) &&
+  (end['afterMs'] === undefined || isDuration(end['afterMs'])) &&
   isOptional(end['suspect'], 'boolean') &&
   isOptional(end['neededUsd'], 'string') &&
   (end['error'] === undefined ||

@@ -68,7 +68,7 @@ const codeOf = (outcome: PromiseSettledResult<unknown>): unknown =>
 const failed: AttemptEnd = {
   toState: 'failed',
   countsAttempt: true,
-  scheduledFor: new Date(0),
+  afterMs: 0,
   error: { code: 'boom', message: 'boom' },
   detail: {},
 };
@@ -137,7 +137,7 @@ it('a completion whose answer was lost fails its handler, and its job stays comp
   await pool.close();
   await lost;
   const error = { code: 'database_unavailable', message: 'lost' };
-  const end = { ...completed, toState: 'failed', scheduledFor: new Date(), error } as const;
+  const end = { ...completed, toState: 'failed', afterMs: 0, error } as const;
   expect(await open().finish({ jobId, token, end })).toBe('repeated');
   expect(await jobRow(test.sql, jobId)).toMatchObject({ state: 'completed', result: 'done' });
 });

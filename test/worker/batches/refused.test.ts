@@ -46,7 +46,7 @@ const running = async (count: number) =>
 describe('a row that cannot be stored', () => {
   const circular: Record<string, unknown> = {};
   circular['self'] = circular;
-  const failed = { toState: 'failed', scheduledFor: new Date(0) } as const;
+  const failed = { toState: 'failed', afterMs: 0 } as const;
   it.each<[string, Partial<AttemptEnd>, Record<string, unknown>]>([
     ['a NUL in its result', { result: { text: 'a\u0000b' } }, { state: 'completed' }],
     ['half a surrogate in its result', { result: '\uD800' }, { state: 'completed' }],
@@ -58,11 +58,10 @@ describe('a row that cannot be stored', () => {
       { state: 'failed', error: { code: 'boom' } },
     ],
     ['a NUL in its detail', { detail: { '\u0000': 1 } }, { state: 'completed' }],
-    ['a time that is none', { ...failed, scheduledFor: new Date(NaN) }, { state: 'failed' }],
-    ['a time beyond time', { ...failed, scheduledFor: new Date(8.64e15) }, { state: 'failed' }],
+    ['a time beyond time', { ...failed, afterMs: 1e300 }, { state: 'failed' }],
     [
       'an amount that is none',
-      { toState: 'parked', scheduledFor: new Date(), neededUsd: 'much' },
+      { toState: 'parked', until: new Date(), neededUsd: 'much' },
       { state: 'dead_letter', error: { code: 'end_not_stored' } },
     ],
   ])(
@@ -89,18 +88,18 @@ describe('a row that cannot be stored', () => {
     },
   );
 
-  const uncounted = { ...completed, countsAttempt: false, scheduledFor: new Date() };
+  const uncounted = { ...completed, countsAttempt: false };
   it.each<[string, AttemptEnd]>([
     [
       'parked beyond time',
-      { ...uncounted, toState: 'parked', neededUsd: '1', scheduledFor: new Date(8.64e15) },
+      { ...uncounted, toState: 'parked', neededUsd: '1', until: new Date(8.64e15) },
     ],
     [
       'parked before time',
-      { ...uncounted, toState: 'parked', neededUsd: '1', scheduledFor: new Date(-8.64e15) },
+      { ...uncounted, toState: 'parked', neededUsd: '1', until: new Date(-8.64e15) },
     ],
-    ['pending at no time', { ...uncounted, toState: 'pending', scheduledFor: new Date(NaN) }],
-    ['pending beyond time', { ...uncounted, toState: 'pending', scheduledFor: new Date(8.64e15) }],
+    ['parked until no time', { ...uncounted, toState: 'parked', until: new Date(NaN) }],
+    ['pending beyond time', { ...uncounted, toState: 'pending', afterMs: 1e300 }],
     ['pending with a NUL', { ...uncounted, toState: 'pending', detail: { '\u0000': 1 } }],
   ])('is a dead letter when its attempt would not count, such as %s', async (_, end) => {
     const [attempt] = await running(1);

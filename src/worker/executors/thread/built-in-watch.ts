@@ -66,7 +66,7 @@ export class BuiltInWatch {
     this.check();
     if (!this.#changed) return end;
     const reason = 'a handler changed built-ins of its thread';
-    return { ...handedBack(reason, new Date()), suspect: true };
+    return { ...handedBack(reason, 0), suspect: true };
   }
 
   check(): void {

@@ -6,7 +6,7 @@ export function withoutHandler({ jobType }: BegunAttempt): AttemptEnd {
   return {
     toState: 'pending',
     countsAttempt: false,
-    scheduledFor: new Date(Date.now() + 30_000),
+    afterMs: 30_000,
     detail: {
       reason: `the handlers of this worker no longer include ${jobType}; restart the worker`,
     },
