@@ -33,12 +33,12 @@ describe('a delivery', () => {
     const tenant = await bench.addTenant();
     const first = focusFile([september('1'), september('2'), october('3')]);
     await bench.ingest(tenant, await bench.file('first.csv', first));
-    const second = focusFile([september('5')]);
+    const second = focusFile([september('1'), september('5')]);
     const result = await bench.ingest(tenant, await bench.file('second.csv', second));
     expect(result.deliveries).toEqual([
-      { source: 'AWS/123456789012', billingPeriod: '2024-09-01', rows: 1, outcome: 'replaced' },
+      { source: 'AWS/123456789012', billingPeriod: '2024-09-01', rows: 2, outcome: 'replaced' },
     ]);
-    expect(await costs(tenant)).toEqual(['5', '3']);
+    expect(await costs(tenant)).toEqual(['1', '5', '3']);
   });
 
   it('of another payer account never replaces this one', async () => {
