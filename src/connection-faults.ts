@@ -21,6 +21,37 @@ export function isLoginFault(error: unknown): boolean {
   );
 }
 
+/**
+ * What the store says about a login in other words: its own repeat the user and the database, and in a URL with a slip
+ * these are pieces of the password. `undefined` for an error of another kind.
+ */
+export function loginFaultText(error: unknown): string | undefined {
+  if (!isLoginFault(error)) return undefined;
+  const [code, message] = [codeOf(error), messageOf(error)];
+  if (code === '28P01') return 'password authentication failed';
+  if (code === '3D000') return 'the database does not exist';
+  if (code === '08P01') return 'the pooler refuses user, password or database';
+  // The messages of Redis name no user but one that has logged in.
+  if (code !== '28000') return message;
+  if (!message.includes('pg_hba.conf')) return 'the user does not exist, or may not log in';
+  const tls = /no encryption|SSL off/.test(message) ? ' without TLS' : '';
+  return `pg_hba.conf of the server refuses this user, database and address${tls}`;
+}
+
+const maxCauses = 20;
+
+/** A text that was made of an error and its causes, such as a stack, without the words of a refused login. */
+export function withoutLogins(text: string, error: unknown): string {
+  let safe = text;
+  let cause = error;
+  for (let depth = 0; depth < maxCauses && cause instanceof Error; depth += 1) {
+    const words = loginFaultText(cause);
+    if (words !== undefined && cause.message !== '') safe = safe.replaceAll(cause.message, words);
+    ({ cause } = cause);
+  }
+  return safe;
+}
+
 const certificateCodes = new Set([
   'DEPTH_ZERO_SELF_SIGNED_CERT',
   'SELF_SIGNED_CERT_IN_CHAIN',

@@ -3,6 +3,7 @@
  * stdout is only for the output of commands.
  */
 import { readableStack, readableText } from './bounded-text.ts';
+import { withoutLogins } from './connection-faults.ts';
 import { isError, messageOf } from './errors.ts';
 import { destination, pino, stdSerializers } from 'pino';
 import type { DestinationStream, Logger as PinoLogger } from 'pino';
@@ -130,7 +131,7 @@ function serialiseError(thrown: unknown): object {
   return {
     type: plain.type,
     code: 'code' in thrown ? codeText(thrown.code) : undefined,
-    message: redactUrls(plain.message, maxMessageLength),
-    stack: redactUrls(plain.stack, maxStackLength),
+    message: redactUrls(withoutLogins(plain.message, thrown), maxMessageLength),
+    stack: redactUrls(withoutLogins(plain.stack, thrown), maxStackLength),
   };
 }

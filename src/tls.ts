@@ -46,11 +46,19 @@ export function postgresAddress(text: string, verify: boolean | undefined): Post
   const mode = modeOf(given, verify);
   const inClear = host.startsWith('/') || (verify === undefined && mode === 'disable');
   const [user = '', ...password] = login.split(':');
+  const whoIs = given.get('user') ?? decode(user);
+  const secret = given.get('password') ?? decode(password.join(':'));
+  // The password stands in the user, which the server repeats in its messages.
+  if (secret === '' && (user.includes('@') || whoIs.includes(':'))) {
+    refuse(
+      'it has no password, and a user with an @ or a colon; write user:password@host, and an @ in a user as %40',
+    );
+  }
   return {
     host,
     port: Number(port ?? 5432),
-    ...named('user', given.get('user') ?? decode(user)),
-    ...named('password', given.get('password') ?? decode(password.join(':'))),
+    ...named('user', whoIs),
+    ...named('password', secret),
     ...named('database', given.get('dbname') ?? decode(database)),
     connectTimeoutS: connectTimeoutOf(given),
     tls: inClear ? false : tlsOf(host, mode, verify, given.get('sslrootcert'), files),

@@ -103,6 +103,11 @@ function redisFault(text: string): string | undefined {
   if (host.includes('%')) return 'has a % in its host; sockets are not supported';
   const loginFault = partFault(login);
   if (loginFault !== undefined) return loginFault;
+  const [user = '', ...password] = login.split(':');
+  // The client would send neither, and the server would take it for the default user.
+  if (!['', 'default'].includes(user) && password.join(':') === '') {
+    return 'has a user and no password, so no login would be sent; write user:password@host, or :password@host';
+  }
   if (text.includes('#')) return 'has a fragment; write # as %23';
   if (!/^(?:\/\d{0,5})?(?:\?|$)/.test(rest))
     return 'has a path that is not the number of a database';

@@ -59,6 +59,10 @@ it.each([
   ['redis://:1#x@127.0.0.1', 'has a / ? or # before an @'],
   ['redis://127.0.0.1?password=a&b', 'has a parameter whose name is not shown'],
   ['redis://127.0.0.1?a.b=1', 'has a parameter whose name is not shown'],
+  // The client would send no login, and the server would take it for the default user.
+  ['redis://ZZer@127.0.0.1', 'has a user and no password'],
+  ['redis://ZZer:@127.0.0.1', 'has a user and no password'],
+  ['redis://app%3AZZer@127.0.0.1', 'has a user and no password'],
   ['redis+sentinel://127.0.0.1', 'is not a Redis URL'],
   ['redis://127.0.0.1/0#x', 'has a fragment'],
   ['redis://127.0.0.1#', 'has a fragment'],
@@ -77,6 +81,8 @@ it.each([
 
 it.each([
   'redis://127.0.0.1',
+  'redis://default@127.0.0.1',
+  'redis://:@127.0.0.1',
   'redis://:p%40ss@host:6379/',
   'rediss://user:p%25@[::1]:6379/15?family=6',
 ])('accepts REDIS_URL=%s', (text) => {

@@ -29,6 +29,8 @@ const honoured: readonly (readonly [string, object])[] = [
   ['postgres://u@h/d?password=a/b?c:d', { ...at, password: 'a/b?c:d' }],
   ['postgres://u:a:b,c@h/d', { ...at, password: 'a:b,c' }],
   ['postgres://u:a@b@h/d', { ...at, password: 'a@b' }],
+  ['postgres://u%40project.iam@h/d', { host: 'h', user: 'u@project.iam' }],
+  ['postgres://u%3Ax:p@h/d', { ...at, user: 'u:x' }],
   [
     'postgres://u%40x:p%2F%3A%25@h/d%20e',
     { ...at, user: 'u@x', password: 'p/:%', database: 'd e' },
@@ -113,6 +115,12 @@ const refused: readonly (readonly [string, RegExp])[] = [
   [url('connection_limit=many'), /connection_limit is not supported.*no whole number/],
   [url('hostaddr=10.0.0.1'), /hostaddr is not supported/],
   [url('service=x'), /service is not supported/],
+  // The password would be a part of the user, which the server repeats.
+  ['postgres://u@p@h/d', /no password, and a user with an @ or a colon.*%40/],
+  ['postgres://u%3Ap@h/d', /no password, and a user with/],
+  ['postgres://u@p:@h/d', /no password, and a user with/],
+  ['postgres://h/d?user=u:p', /no password, and a user with/],
+  ['postgres://h/d?user=u%3Ap', /no password, and a user with/],
   ['postgres://u:%zz@h/d', /%25/],
   ['mysql://u:p@h/d', /not a URL such as/],
   ['h:5432/d', /not a URL such as/],

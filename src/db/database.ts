@@ -3,7 +3,7 @@
  * tenancy (L1, L2, L3) is determined here.
  */
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
-import { explainTls, isLoginFault } from '../connection-faults.ts';
+import { explainTls, isLoginFault, loginFaultText } from '../connection-faults.ts';
 import { redactUrls } from '../log.ts';
 import { connect } from './connect.ts';
 import type { Sql } from './connect.ts';
@@ -216,7 +216,7 @@ export async function openDatabase(options: DatabaseOptions): Promise<Database> 
       }
       if (!isRefused && error instanceof PurserError) throw error;
       refuseTenantLogin(
-        `its login cannot use this database as a tenant (${redactUrls(messageOf(cause))}); check it and run: purser migrate up`,
+        `its login cannot use this database as a tenant (${loginFaultText(cause) ?? redactUrls(messageOf(cause))}); check it and run: purser migrate up`,
         cause,
       );
     }

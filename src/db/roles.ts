@@ -3,6 +3,7 @@
  * concurrent migration of another database. A login that cannot have the roles gets level L1.
  */
 import postgres from 'postgres';
+import { exitCodes, PurserError } from '../errors.ts';
 import type { Sql } from './connect.ts';
 
 const roles = ['purser_system', 'purser_tenant'] as const;
@@ -51,12 +52,20 @@ export async function ensureRoles(sql: Sql): Promise<boolean> {
 
 /**
  * Level L3: grants purser_tenant to the tenant login, and the tenant login to purser_system so that the system can
- * cancel its backends. @returns false if this login may not grant; an administrator then has to.
+ * cancel its backends. Throws `tenant_login_missing` (exit 78). @returns false if this login may not grant; an administrator then has to.
  */
 export async function admitTenantLogin(sql: Sql, login: string): Promise<boolean> {
   const [already] = await sql<{ held: boolean }[]>`
     select pg_has_role(oid, 'purser_tenant', 'usage') as held from pg_roles where rolname = ${login}`;
-  if (already?.held !== true) {
+  // The server's message would repeat it.
+  if (already === undefined) {
+    throw new PurserError(
+      'tenant_login_missing',
+      'TENANT_DATABASE_URL: the server has no login of this name; correct its user, or create the login first',
+      { exitCode: exitCodes.configuration },
+    );
+  }
+  if (!already.held) {
     if ((await attempt(() => sql`grant purser_tenant to ${sql(login)}`)) === 'refused')
       return false;
   }

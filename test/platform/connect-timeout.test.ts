@@ -53,15 +53,17 @@ it.each([
   ['postgres.js', systemPool, /CONNECT_TIMEOUT/],
   ['pg', queuePool, /connection timeout/],
 ] as const)('an attempt by %s with a shorter one ends first', async (_, open, message) => {
-  const [long, endLong] = open('connect_timeout=8');
+  const [long, endLong] = open('connect_timeout=20');
+  await expect.poll(() => sockets.length, { timeout: 7_000 }).toBeGreaterThan(0);
   const [short, endShort] = open('connect_timeout=1');
   const first = await Promise.race([
-    short.then((error) => ['short', error] as const),
     long.then((error) => ['long', error] as const),
+    short.then((error) => ['short', error] as const),
   ]);
   expect(first).toEqual([
     'short',
     expect.objectContaining({ message: expect.stringMatching(message) }),
   ]);
   await Promise.all([endShort(), endLong()]);
+  sockets.length = 0;
 });

@@ -1,5 +1,6 @@
 /** `purser pause|resume|pauses`: stops and resumes the dispatch of jobs of a type, of a tenant, or of all jobs. */
 import type { Config } from '../../config.ts';
+import { loginFaultText } from '../../connection-faults.ts';
 import { exitCodes, messageOf, PurserError, UsageError } from '../../errors.ts';
 import { listPauses, pauseWork, resumeWork } from '../../jobs/pauses.ts';
 import type { Pause, PauseTarget } from '../../jobs/pauses.ts';
@@ -100,7 +101,7 @@ async function liftStops(
     if (error instanceof PurserError) throw error;
     throw new PurserError(
       'queue_not_read',
-      `no pause of ${name} is left, but its queue could not be read (${queueVariable(config)}: ${redactUrls(messageOf(error))}); ` +
+      `no pause of ${name} is left, but its queue could not be read (${queueVariable(config)}: ${loginFaultText(error) ?? redactUrls(messageOf(error))}); ` +
         'run the command again when the queue store answers',
       { exitCode: exitCodes.unavailable, cause: error },
     );

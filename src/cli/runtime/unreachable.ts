@@ -1,5 +1,5 @@
 /** Faults of a command that cannot connect to a store: the message names the variable with its address and login. */
-import { isLoginFault } from '../../connection-faults.ts';
+import { isLoginFault, loginFaultText } from '../../connection-faults.ts';
 import { codeOf, exitCodes, messageOf, PurserError } from '../../errors.ts';
 import { redactUrls } from '../../log.ts';
 
@@ -35,7 +35,7 @@ export function asUnreachable(variable: string, error: unknown): unknown {
   const code = codeOf(error);
   const isMet = unavailableCodes.has(code) || isFailedConnect(error) || isLoginFault(error);
   if (error instanceof PurserError || !isMet) return error;
-  const text = redactUrls(messageOf(error) || code);
+  const text = loginFaultText(error) ?? redactUrls(messageOf(error) || code);
   return new PurserError(
     'cannot_connect',
     `cannot connect to a required service (${code}): ${text}\n  ${fixOf(error, variable)}`,

@@ -5,7 +5,7 @@
  */
 import { codeOf, exitCodes, messageOf, PurserError } from '../../errors.ts';
 import { redactUrls } from '../../log.ts';
-import { isLoginFault } from '../../connection-faults.ts';
+import { isLoginFault, loginFaultText } from '../../connection-faults.ts';
 import { isStoreUnavailable } from '../../db/store-errors.ts';
 
 export type FaultKind = 'transient' | 'login' | 'final';
@@ -36,7 +36,7 @@ export function loginRefused(variable: string, error: unknown): PurserError {
   if (isUnfitByLogin(error)) return error;
   return new PurserError(
     'login_refused',
-    `${variable}: the server refuses this login or database (${redactUrls(messageOf(error))}). ` +
+    `${variable}: the server refuses this login or database (${loginFaultText(error) ?? redactUrls(messageOf(error))}). ` +
       `Correct user, password and database of ${variable}, and start again`,
     { exitCode: exitCodes.configuration, cause: error },
   );

@@ -1,5 +1,6 @@
 /** The checks of `doctor`, in order. A check that cannot run is a failed check. */
 import type { Config } from '../../../config.ts';
+import { loginFaultText } from '../../../connection-faults.ts';
 import { randomBytes } from 'node:crypto';
 import { openDatabase } from '../../../db/database.ts';
 import type { Database } from '../../../db/database.ts';
@@ -59,7 +60,7 @@ export async function examine(config: Config): Promise<Finding[]> {
     });
   } catch (error) {
     const fix = 'check DATABASE_URL, then run: purser migrate up';
-    return [...findings, { check: 'database', ...fail(redactUrls(messageOf(error)), fix) }];
+    return [...findings, { check: 'database', ...fail(textOf(error), fix) }];
   }
   try {
     const watched: Run = (check) => withLockWatch(database.leases, name, check);
@@ -92,8 +93,10 @@ function databaseChecks(config: Config, database: Database): Check[] {
   ];
 }
 
+const textOf = (error: unknown): string => loginFaultText(error) ?? redactUrls(messageOf(error));
+
 function faultOf(error: unknown): CheckResult {
-  const message = redactUrls(messageOf(error));
+  const message = textOf(error);
   if (error instanceof PurserError || !isStoreUnavailable(error)) {
     return fail(`the check could not run: ${message}`, 'see the message');
   }

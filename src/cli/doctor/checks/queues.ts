@@ -1,7 +1,7 @@
 /** Checks of the queue store, and of single queues in it. */
 import type { Config } from '../../../config.ts';
 import type { Database } from '../../../db/database.ts';
-import { isLoginFault } from '../../../connection-faults.ts';
+import { isLoginFault, loginFaultText } from '../../../connection-faults.ts';
 import { isStoreUnavailable } from '../../../db/store-errors.ts';
 import { messageOf, PurserError } from '../../../errors.ts';
 import { listJobTypes } from '../../../jobs/registration.ts';
@@ -54,7 +54,7 @@ export async function checkQueues(config: Config, database: Database): Promise<C
 }
 
 function connectionFault(error: unknown, variable: string): CheckResult {
-  const message = redactUrls(messageOf(error));
+  const message = loginFaultText(error) ?? redactUrls(messageOf(error));
   if (isLoginFault(error)) {
     return fail(
       `${variable}: the server refuses this login or database (${message})`,
