@@ -62,7 +62,7 @@ export async function sumStaged(tx: Tx): Promise<CurrencySum[]> {
  * Gives staged rows of one bill the same source, however each spells it: that of the delivery that exists, or the first
  * of their own.
  */
-export async function nameSources(tx: Tx, tenantId: string): Promise<void> {
+async function nameSources(tx: Tx, tenantId: string): Promise<void> {
   await tx`
     update pg_temp.ingest_rows r set source = n.name
     from (
@@ -84,11 +84,6 @@ export interface Delivered {
   readonly emptied: readonly Bill[];
 }
 
-interface TakenRow {
-  id: string;
-  added: boolean;
-}
-
 /** The bills that the upload decides, with the number of staged rows. */
 const decided = (tx: Tx, emptied: readonly Bill[]): Fragment => tx`
   decided as materialized (
@@ -99,34 +94,65 @@ const decided = (tx: Tx, emptied: readonly Bill[]): Fragment => tx`
                 ${emptied.map(({ billingPeriod }) => billingPeriod)}::text[]) as e (source, period)
   )`;
 
-/** Locks in the order of the unique key, so that two ingestions of one tenant wait for each other without a deadlock. */
-function claimDeliveries(
+/**
+ * Locks the deliveries of the staged bills until the transaction ends, after which no other ingestion changes what they
+ * are compared with. Returns the ids of those that did not exist. First rows are added and then all are locked, each in
+ * the order of the unique key, so that two ingestions of one tenant wait for each other without a deadlock.
+ */
+export async function lockDeliveries(
   tx: Tx,
   { tenantId, uploadId, fileHash, emptied }: Delivered,
-): Promise<TakenRow[]> {
-  return tx<TakenRow[]>`
+): Promise<readonly string[]> {
+  await nameSources(tx, tenantId);
+  const added = await tx<{ id: string }[]>`
     with ${decided(tx, emptied)}
-    insert into public.cost_deliveries as known
-      (tenant_id, source, billing_period, file_hash, upload_id, row_count)
-    select ${tenantId}, source, billing_period, ${fileHash}, ${uploadId}::bigint, rows from decided
+    insert into public.cost_deliveries (tenant_id, source, billing_period, file_hash, upload_id, row_count)
+    select ${tenantId}, source, billing_period, ${fileHash}, ${uploadId}::bigint, 0 from decided
     order by purser.source_key(source), billing_period
-    on conflict (tenant_id, purser.source_key(source), billing_period) do update
-      set file_hash = excluded.file_hash, upload_id = excluded.upload_id,
-          row_count = excluded.row_count, delivered_at = now()
-      where known.upload_id < excluded.upload_id
-        and (known.file_hash <> excluded.file_hash
-          -- Somebody has deleted rows of it.
-          or known.row_count <> (select count(*) from public.cost_records r where r.delivery_id = known.id))
-    returning known.id, known.xmax = 0 as added`;
+    on conflict (tenant_id, purser.source_key(source), billing_period) do nothing
+    returning id`;
+  await tx`
+    with ${decided(tx, emptied)}
+    select from public.cost_deliveries d
+    where d.tenant_id = ${tenantId} and (purser.source_key(d.source), d.billing_period) in
+      (select purser.source_key(source), billing_period from decided)
+    order by purser.source_key(d.source), d.billing_period for update`;
+  // Another ingestion may have made a delivery in between, under another spelling.
+  await nameSources(tx, tenantId);
+  return added.map(({ id }) => id);
 }
 
-/** Moves the staged rows into their deliveries. Returns one outcome per source and billing period. */
-export async function deliver(tx: Tx, delivered: Delivered): Promise<DeliveryOutcome[]> {
-  const taken = await claimDeliveries(tx, delivered);
-  // Another ingestion may have made the delivery in between, under another spelling.
-  await nameSources(tx, delivered.tenantId);
-  const ids = taken.map(({ id }) => id);
-  const replaced = taken.filter(({ added }) => !added).map(({ id }) => id);
+/** Those of older uploads and other files, and those that are new, become deliveries of this upload. */
+function takeDeliveries(
+  tx: Tx,
+  { tenantId, uploadId, fileHash, emptied }: Delivered,
+  added: readonly string[],
+): Promise<{ id: string }[]> {
+  return tx<{ id: string }[]>`
+    with ${decided(tx, emptied)}
+    update public.cost_deliveries known
+    set file_hash = ${fileHash}, upload_id = ${uploadId}::bigint, row_count = g.rows, delivered_at = now()
+    from decided g
+    where known.tenant_id = ${tenantId} and known.billing_period = g.billing_period
+      and purser.source_key(known.source) = purser.source_key(g.source)
+      and (known.id = any(${[...added]}::bigint[]) or known.upload_id < ${uploadId}::bigint
+        and (known.file_hash <> ${fileHash}
+          -- Somebody has deleted rows of it.
+          or known.row_count <> (select count(*) from public.cost_records r where r.delivery_id = known.id)))
+    returning known.id`;
+}
+
+/**
+ * Moves the staged rows into their deliveries, of which `lockDeliveries` has added some. Returns one outcome per source
+ * and billing period.
+ */
+export async function deliver(
+  tx: Tx,
+  delivered: Delivered,
+  added: readonly string[],
+): Promise<DeliveryOutcome[]> {
+  const ids = (await takeDeliveries(tx, delivered, added)).map(({ id }) => id);
+  const replaced = ids.filter((id) => !added.includes(id));
   if (replaced.length > 0) {
     await tx`delete from public.cost_records where delivery_id = any(${replaced}::bigint[])`;
   }

@@ -5,7 +5,13 @@
 import type { Tx } from '../../db/connect.ts';
 import { PurserError } from '../../errors.ts';
 import type { CsvRecord } from '../exports/csv-records.ts';
-import { createStaging, deliver, nameSources, stageRows, sumStaged } from '../exports/delivery.ts';
+import {
+  createStaging,
+  deliver,
+  lockDeliveries,
+  stageRows,
+  sumStaged,
+} from '../exports/delivery.ts';
 import type { CurrencySum, DeliveryOutcome } from '../exports/delivery.ts';
 import { lineColumnName, mapColumns } from '../exports/format.ts';
 import { formatNamed } from '../exports/formats.ts';
@@ -126,9 +132,9 @@ export async function ingestUpload(
   const emptied = (bills ?? []).filter((bill) => bill.rows === 0);
   const delivered = { tenantId, uploadId, fileHash, emptied };
   const file = { fileName, isSplit: bills !== null };
-  await nameSources(tx, tenantId);
+  const added = await lockDeliveries(tx, delivered);
   const shrunk = upload.complete ? [] : await checkReplacement(tx, file, delivered);
-  const deliveries = await deliver(tx, delivered);
+  const deliveries = await deliver(tx, delivered, added);
   const same = await findSameCharges(tx, delivered);
   const result: IngestionResult = {
     uploadId,
