@@ -228,6 +228,8 @@ export class Executors {
         return this.#listener?.report(message.token, message);
       case 'built_in_changed':
         return this.#patching.add(message);
+      case 'left_fault':
+        return this.#options.log.warn(message.about, 'handler_left_fault');
       case 'llm_output_checked':
         return this.#options.llm.countAnswer(message.fits);
       case 'llm_call':

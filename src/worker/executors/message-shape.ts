@@ -66,6 +66,12 @@ const checks: Readonly<Record<FromExecutor['kind'], (message: Fields) => boolean
     isCount(decryptionFailures),
   llm_call: ({ token, callId, call }) => isText(token) && isCount(callId) && isFields(call),
   llm_output_checked: ({ fits }) => typeof fits === 'boolean',
+  left_fault: ({ about }) =>
+    isFields(about) &&
+    isOptional(about['jobId'], 'string') &&
+    isOptional(about['jobType'], 'string') &&
+    isText(about['code']) &&
+    isText(about['reason']),
   retire: ({ reason }) => isText(reason),
   built_in_changed: ({ property, jobTypes }) =>
     isText(property) && Array.isArray(jobTypes) && jobTypes.every(isText),

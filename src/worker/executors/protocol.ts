@@ -91,6 +91,16 @@ export type FromExecutor =
   | { readonly kind: 'llm_output_checked'; readonly fits: boolean }
   /** The state of its code is unknown since an uncaught exception: it must take no new attempts. */
   | { readonly kind: 'retire'; readonly reason: string }
+  /** A fault of code for which no running attempt can be blamed: it was left by an ended one, or is the module's. */
+  | {
+      readonly kind: 'left_fault';
+      readonly about: {
+        readonly jobId: string | undefined;
+        readonly jobType: string | undefined;
+        readonly code: string;
+        readonly reason: string;
+      };
+    }
   /** A handler changed a built-in, for every later job of the thread: it must take no new attempts. */
   | {
       readonly kind: 'built_in_changed';

@@ -12,6 +12,7 @@ import { Executors } from '../../../src/worker/executors/executors.ts';
 import { attemptOf, runOne, builtOptions, nowhere } from './built-executors.ts';
 
 const handlers = `
+import { execSync } from 'node:child_process';
 const until = (signal) => new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const h = (type, run, more = {}) => ({ type, timeoutMs: 300, maxAttempts: 3, run, ...more });
@@ -25,7 +26,7 @@ export const handlers = [
   h('exit', async () => process.exit(3)),
   h('forgets', async ({ signal }) => { void Promise.reject(new Error('nobody waits')); await until(signal); }),
   h('timer', async ({ signal }) => { setTimeout(() => { throw new Error('late'); }); await until(signal); }),
-  h('dies', async () => process.kill(process.pid, 'SIGKILL'), { timeoutMs: 10_000 }),
+  h('dies', async () => execSync('kill -9 $PPID'), { timeoutMs: 10_000 }),
   h('hog', async () => { const a = []; for (;;) a.push({ a }); }, { timeoutMs: 60_000 }),
   h('where', async () => ({ pid: process.pid })),
   h('says', async ({ log, progress }) => { log.info({ n: 1 }, 'one'); log.debug('not'); progress(0.5, 'half'); }),

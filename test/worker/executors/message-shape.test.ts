@@ -32,6 +32,10 @@ const messages: { [K in FromExecutor['kind']]: Extract<FromExecutor, { readonly 
   report: { ...report, kind: 'report', lines: [line] },
   llm_call: { kind: 'llm_call', token, callId: 1, call },
   llm_output_checked: { kind: 'llm_output_checked', fits: true },
+  left_fault: {
+    kind: 'left_fault',
+    about: { jobId: '1', jobType: 'report', code: 'unhandled_rejection', reason: 'x' },
+  },
   retire: { kind: 'retire', reason: 'x' },
   built_in_changed: { kind: 'built_in_changed', property: 'Date.now', jobTypes: ['report'] },
   foreign: { kind: 'foreign' },

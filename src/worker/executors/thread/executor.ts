@@ -37,6 +37,8 @@ export interface ExecutorOptions extends AttemptServices {
 
 interface Running {
   readonly token: string;
+  readonly jobId: string;
+  readonly jobType: string;
   readonly slotIndex: number;
   readonly laneId: number | undefined;
   readonly startedAtMs: number;
@@ -85,13 +87,18 @@ export class Executor {
     }
   }
 
-  /** Ends the attempt for a fault outside its own call: an unhandled rejection, process.exit. */
-  fault(token: string, error: PurserError): void {
+  /**
+   * Ends the attempt for a fault outside its own call: an unhandled rejection, process.exit. false: it is not running
+   * any more.
+   */
+  fault(token: string, error: PurserError): boolean {
     const running = this.#running.get(token);
-    if (running === undefined || running.abort.aborted) return;
+    if (running === undefined) return false;
+    if (running.abort.aborted) return true;
     const reason = redactError(running.secrets, packError(error));
     this.#options.post({ kind: 'aborting', token, reason });
     this.#abort(token, error);
+    return true;
   }
 
   /** Removes the secrets of every running attempt, and of an ended one whose code still runs. */
@@ -137,11 +144,12 @@ export class Executor {
   }
 
   #start({ attempt, slotIndex, laneId }: RunMessage): void {
-    const { token } = attempt;
+    const { token, jobId, jobType } = attempt;
     const { post, claimTable } = this.#options;
     const secrets = new SecretTexts();
     const abort = new AbortSource();
-    const running: Running = { token, slotIndex, laneId, startedAtMs: nowMs(), abort, secrets };
+    const about = { token, jobId, jobType, slotIndex, laneId };
+    const running: Running = { ...about, startedAtMs: nowMs(), abort, secrets };
     this.#running.set(token, running);
     post({ kind: 'started', token });
     const reports = new AttemptLog((report) => post({ kind: 'report', token, ...report }), secrets);

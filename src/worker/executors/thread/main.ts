@@ -1,14 +1,10 @@
-/**
- * The thread that runs handlers: it loads them and opens its own tenant pool. What would end a process (process.exit,
- * an unhandled rejection, an exception in a timer) ends one attempt.
- */
+/** The thread that runs handlers: it loads them and opens its own tenant pool. */
 import { createHook } from 'node:async_hooks';
 import { workerData } from 'node:worker_threads';
 import type { MessagePort } from 'node:worker_threads';
 import { keysOf } from '../../../crypto/open-keyring.ts';
 import { maxReadCharacters, readableText } from '../../../bounded-text.ts';
 import { openTenantPool } from '../../../db/tenant-pool.ts';
-import { messageOf, PurserError } from '../../../errors.ts';
 import { stderrDestination } from '../../../log.ts';
 import { openRegistry } from '../../../handlers/index.ts';
 import type { HandlerRegistry } from '../../../handlers/index.ts';
@@ -16,13 +12,12 @@ import { ClaimTable } from '../claim-table.ts';
 import { BuiltInWatch } from './built-in-watch.ts';
 import { currentAttempt, Executor } from './executor.ts';
 import { factsOf } from './facts.ts';
+import { trapExits, trapFaults } from './faults.ts';
 import { Outbox } from '../outbox.ts';
 import type { ExecutorSetup, FromExecutor, ToExecutor } from '../protocol.ts';
 import { packError } from '../packed-errors.ts';
-import { readableThrown, storableText } from '../../store-value.ts';
 
 const heartbeatEveryMs = 100;
-const maxMessageLength = 4_000;
 const maxPropertyLength = 200;
 
 /** Records before each callback which attempt's code runs, so that the supervisor sees which one blocks the loop. */
@@ -53,37 +48,6 @@ function redactOutput(executor: Executor): void {
   }
 }
 
-function trapFaults(executor: Executor, post: (message: FromExecutor) => void): void {
-  const blame = (code: string, message: string, cause?: unknown): PurserError => {
-    const error = new PurserError(code, message, { cause });
-    const running = currentAttempt.getStore();
-    if (running !== undefined) executor.fault(running.token, error);
-    return error;
-  };
-  process.exit = (exitCode?: number | string | null): never => {
-    throw blame(
-      'handler_exit',
-      `the handler called process.exit(${typeof exitCode === 'number' ? exitCode : ''}); a handler ends by returning or throwing`,
-    );
-  };
-  process.on('unhandledRejection', (thrown: unknown) => {
-    const reason = readableThrown(thrown);
-    blame(
-      'unhandled_rejection',
-      `the handler did not handle the rejection of a promise: ${storableText(messageOf(reason), maxMessageLength)}`,
-      reason,
-    );
-  });
-  process.on('uncaughtException', (thrown: unknown) => {
-    const error = readableThrown(thrown);
-    if (error instanceof PurserError && error.code === 'handler_exit') return;
-    const message = storableText(messageOf(error), maxMessageLength);
-    const text = `the handler did not catch an exception in a callback: ${message}`;
-    blame('uncaught_exception', text, error);
-    post({ kind: 'retire', reason: executor.redact(text) });
-  });
-}
-
 /** An end says that its attempt started. */
 function withoutKnownStarts(messages: readonly FromExecutor[]): readonly FromExecutor[] {
   const ended = new Set<string>();
@@ -111,6 +75,7 @@ async function main(): Promise<void> {
     const name = executor.redact(property.slice(0, maxPropertyLength));
     post({ kind: 'built_in_changed', property: name, jobTypes });
   });
+  const exits = trapExits();
   let registry: HandlerRegistry;
   try {
     registry = await openRegistry(setup.handlersModule, openKeys, setup.finops);
@@ -133,7 +98,7 @@ async function main(): Promise<void> {
     claimTable,
     builtIns,
   });
-  trapFaults(executor, post);
+  trapFaults(executor, exits, post);
   redactOutput(executor);
   recordRunningAttempt(claimTable);
   const heartbeats = setInterval(() => claimTable.heartbeat(), heartbeatEveryMs);
