@@ -42,6 +42,31 @@ const acts: Readonly<Record<string, [(ctx: JobContext<unknown>) => unknown, stri
     'calls that ended before it': [(ctx) => (void ctx.sql`select 1`, sleep(500)), undefined],
   };
 
+/** As a handler in plain JavaScript may call it. */
+// oxlint-disable-next-line typescript/no-unsafe-type-assertion
+const asFunction = (sql: unknown) => sql as (...given: readonly unknown[]) => never;
+const unsafeOf = (sql: object) => asFunction(Reflect.get(sql, 'unsafe'));
+const misused = 'invalid_argument';
+const idioms: typeof acts = {
+  'a statement as a part of another one': [
+    ({ sql }) => sql`select 1 ${asFunction(sql)(Object.assign(['where true'], { raw: [''] }))}`,
+    misused,
+  ],
+  'a name of a table': [({ sql }) => sql`select * from ${asFunction(sql)('tenants')}`, misused],
+  'a list of columns': [({ sql }) => asFunction(sql)(['id', 'plan']), misused],
+  'a text that is no template': [({ sql }) => asFunction(sql)('select 1'), misused],
+  'a value that was not awaited': [
+    ({ sql }) => sql`select ${asFunction(() => Promise.resolve(1))()}`,
+    misused,
+  ],
+  'a text that is none': [({ sql }) => unsafeOf(sql)(7), misused],
+  'parameters that are no list': [({ sql }) => unsafeOf(sql)('select $1', 'x'), misused],
+  'parts and names in a transaction': [
+    ({ sql }) => sql.begin((tx) => tx`select 1 from ${tx('tenants')} ${tx`where true`}`),
+    undefined,
+  ],
+};
+
 const complete = { complete: true };
 const wrong = 'invalid_outcome';
 const completing: typeof acts = {
@@ -67,7 +92,7 @@ const completing: typeof acts = {
   ],
   'a done that completes': [(ctx) => ctx.sql.begin(async () => done('made'), complete), undefined],
 };
-const allActs = { ...acts, ...completing };
+const allActs = { ...acts, ...idioms, ...completing };
 
 const handler = defineHandler({
   type: 'test_leaves_calls',

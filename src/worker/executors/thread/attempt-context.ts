@@ -4,6 +4,7 @@
  */
 import type { Tx } from '../../../db/connect.ts';
 import type { BeginOptions, TenantSql } from '../../../db/tenant.ts';
+import { checkStatement, checkText } from '../../../db/guard/arguments.ts';
 import { openTransaction } from '../../../db/guard/nesting.ts';
 import { tenantSql } from '../../../db/tenant.ts';
 import { PurserError } from '../../../errors.ts';
@@ -108,12 +109,18 @@ type Query = Parameters<TenantSql>;
 type Text = Parameters<TenantSql['unsafe']>;
 
 function trackedSql(sql: TenantSql, calls: OpenCalls): TenantSql {
-  const query = <R extends object>(...args: Query): Promise<R[]> =>
-    calls.track('ctx.sql', () => sql<R>(...args));
+  // Not in its promise, which could be a value of another call, where nobody would handle its rejection.
+  const query = <R extends object>(...args: Query): Promise<R[]> => {
+    const [strings, ...values] = args;
+    checkStatement(strings, values);
+    return calls.track('ctx.sql', () => sql<R>(...args));
+  };
   return Object.assign(query, {
     begin: <T>(fn: (tx: Tx) => Promise<T>, options?: BeginOptions): Promise<T> =>
       calls.track('ctx.sql.begin', () => sql.begin(fn, options)),
-    unsafe: <R extends object>(...args: Text): Promise<R[]> =>
-      calls.track('ctx.sql.unsafe', () => sql.unsafe<R>(...args)),
+    unsafe: <R extends object>(...args: Text): Promise<R[]> => {
+      checkText(...args);
+      return calls.track('ctx.sql.unsafe', () => sql.unsafe<R>(...args));
+    },
   });
 }
