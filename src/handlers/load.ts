@@ -106,15 +106,17 @@ async function importHandlers(path: string, withinMs: number): Promise<Handler[]
   }
 }
 
+/** Node finds few names that a CommonJS module exports; all of them are in its default export. */
+const exported = (module: unknown, name: string): unknown =>
+  typeof module === 'object' && module !== null ? Reflect.get(module, name) : undefined;
+
 function readHandlers(path: string, module: unknown): Handler[] {
-  const list: unknown =
-    typeof module === 'object' && module !== null && 'handlers' in module
-      ? module.handlers
-      : undefined;
+  const list = exported(module, 'handlers') ?? exported(exported(module, 'default'), 'handlers');
   if (!Array.isArray(list) || list.length === 0) {
     throw invalidModule(
       path,
-      'the module must export `handlers`, an array of at least one handler',
+      'the module must export `handlers`, an array of at least one handler: export const handlers = [...], or in ' +
+        'CommonJS exports.handlers = [...]',
     );
   }
   const handlers = list.map((entry: unknown, index) => {

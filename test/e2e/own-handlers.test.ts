@@ -183,6 +183,11 @@ it.each([
     text: 'process.exit(0); export const handlers = []',
     says: 'the module did not load: its thread ended by itself',
   },
+  {
+    name: 'kills.mjs',
+    text: 'process.kill(process.pid, "SIGTERM"); export const handlers = []',
+    says: 'the module cannot be loaded: the handlers module called process.kill(',
+  },
 ])('exits 78 and names the fault of $name', async ({ name, text, says }) => {
   if (text !== undefined) await write(name, text);
   const env = { DATABASE_URL: database.url, PURSER_HANDLERS: join(folder, name) };
