@@ -52,7 +52,14 @@ const asList = (received: unknown): readonly unknown[] =>
 export const spawnThread: SpawnExecutor = (setup, events) => {
   const claimTable = new ClaimTable();
   const { port1: port, port2: threadPort } = new MessageChannel();
-  const receive = checked(events);
+  let isLoaded = false;
+  const receive = checked({
+    ...events,
+    message: (message) => {
+      if (message.kind === 'ready') isLoaded = true;
+      events.message(message);
+    },
+  });
   let thread: Worker;
   try {
     thread = new Worker(sibling('thread/main'), {
@@ -65,14 +72,11 @@ export const spawnThread: SpawnExecutor = (setup, events) => {
     return notStarted(`its thread did not start: ${messageOf(error)}`, events);
   }
   let isExpected = false;
-  let cause: DeathCause = { how: 'ended', text: 'its thread ended by itself' };
+  let thrown: { readonly error: unknown } | undefined;
   port.on('message', receive);
   thread.on('message', () => events.message({ kind: 'foreign' }));
   thread.on('error', (error) => {
-    cause =
-      codeOf(error) === 'ERR_WORKER_OUT_OF_MEMORY'
-        ? { how: 'heap', text: `its thread used up its heap of ${setup.heapMb} MB` }
-        : { how: 'ended', text: `its thread ended: ${messageOf(error)}` };
+    thrown = { error };
   });
   const ended = new Promise<void>((resolve) => {
     thread.once('exit', () => {
@@ -82,7 +86,7 @@ export const spawnThread: SpawnExecutor = (setup, events) => {
       }
       port.close();
       resolve();
-      if (!isExpected) events.died(cause);
+      if (!isExpected) events.died(causeOf(thrown, isLoaded, setup.heapMb));
     });
   });
   // A port has no origin.
@@ -102,6 +106,22 @@ export const spawnThread: SpawnExecutor = (setup, events) => {
     },
   };
 };
+
+/** Handlers of a loaded module have secrets, which are not known here: nothing is said of what was thrown. */
+function causeOf(
+  thrown: { readonly error: unknown } | undefined,
+  isLoaded: boolean,
+  heapMb: number,
+): DeathCause {
+  if (thrown === undefined) return { how: 'ended', text: 'its thread ended by itself' };
+  if (codeOf(thrown.error) === 'ERR_WORKER_OUT_OF_MEMORY') {
+    return { how: 'heap', text: `its thread used up its heap of ${heapMb} MB` };
+  }
+  const text = isLoaded
+    ? 'its thread ended by an exception that nobody caught; do not remove listeners of process'
+    : `its thread ended: ${messageOf(thrown.error)}`;
+  return { how: 'ended', text };
+}
 
 /** The system has no thread left, for example. Reported like any other end, after the caller has the handle. */
 function notStarted(text: string, events: ExecutorEvents): ExecutorHandle {

@@ -27,13 +27,25 @@ const left = {
 };
 let isAsked = false;
 setInterval(() => { if (isAsked) void Promise.reject(new Error('OF THE MODULE')); isAsked = false; }, 5);
+const unheard = {
+  throws: () => { throw new Error('CANARY'); },
+  rejects: () => { void Promise.reject(new Error('CANARY')); },
+  'throws a text': () => { throw 'CANARY'; },
+  'throws an odd name': () => { throw Object.assign(new Error('CANARY'), { name: 'CANARY', code: 'CANARY' }); },
+};
 const h = (type, run) => ({ type, timeoutMs: 20_000, maxAttempts: 3, run });
 export const handlers = [
   h('exits', async ({ payload }) => { exits[payload.how](); }),
   h('exits_later', async ({ payload, signal }) => { later(() => exits[payload.how]()); await until(signal); }),
   h('leaves', async ({ payload }) => { left[payload.how](); return 'returned'; }),
   h('wakes_module', async () => { isAsked = true; return 'asked'; }),
+  h('unheard', async ({ payload, signal }) => {
+    process.removeAllListeners();
+    later(unheard[payload.how]);
+    await until(signal);
+  }),
   h('asks', async () => process.kill(process.pid, 0)),
+  h('nap', async ({ signal }) => until(signal)),
   h('quick', async () => 'quick'),
 ];
 `;
@@ -94,3 +106,17 @@ it.each([
   expect(end).toMatchObject({ toState: 'completed', result: 'returned' });
   expect(await untilFault(code, text)).toMatchObject({ jobId, jobType: 'leaves' });
 });
+
+it.each(['throws', 'rejects', 'throws a text', 'throws an odd name'])(
+  'a thread without listeners of faults whose job %s ends, and says nothing of what was thrown: it may be secret',
+  async (how) => {
+    const payload = JSON.stringify({ how });
+    const ends = [await pool.run('unheard', { payload, isolated: true })];
+    const [neighbour, own] = [pool.run('nap'), pool.run('unheard', { payload })];
+    ends.push(await neighbour, await own);
+    expect(ends).toMatchObject([{ lost: 'isolated' }, { toState: 'pending' }, { suspect: true }]);
+    expect(JSON.stringify([ends, pool.lines()])).not.toContain('CANARY');
+    expect(JSON.stringify(pool.lines())).toContain('its thread ended by an exception');
+    expect(await pool.run('quick')).toMatchObject({ toState: 'completed' });
+  },
+);

@@ -30,6 +30,9 @@ export function trapExits(): Exits {
   // A signal to the own process, its group or every process reaches the worker, and all of its jobs.
   const isOwn = (pid: number): boolean => [ownPid, -ownPid, 0, -1].includes(pid);
   process.exit = (exitCode?: number | string | null): never => {
+    // Node itself calls it where a thread ends by an exception.
+    const isEnding = Reflect.get(process, '_exiting') === true;
+    if (isEnding) return exit(exitCode);
     exits.onExit?.(
       `process.exit(${typeof exitCode === 'number' ? exitCode : ''})`,
       'a handler ends by returning or throwing',
