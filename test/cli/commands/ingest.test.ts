@@ -136,11 +136,11 @@ it('refuses a pipe without waiting for data', async () => {
   pipe.close();
 });
 
-it('names a tenant whose rows a newer export of the same bill no longer has, and ends with 1', async () => {
+it('names a tenant whose rows a newer export of the same bill no longer has; a part is refused', async () => {
   const payer = '555555555555';
   const [uploaded] = await database.sql<{ id: string }[]>`
-    insert into ingest_uploads (tenant_id, file_name, file_hash, has_line_column)
-    values (${tenantId}, 'older.csv', ${'ab'.repeat(32)}, true) returning id`;
+    insert into ingest_uploads (tenant_id, file_name, file_hash, has_line_column, bills)
+    values (${tenantId}, 'older.csv', ${'ab'.repeat(32)}, true, '[]') returning id`;
   const [delivery] = await database.sql<{ id: string }[]>`
     insert into cost_deliveries (tenant_id, source, billing_period, file_hash, upload_id, row_count)
     values (${tenantId}, ${`AWS/${payer}`}, '2024-09-01', ${'ab'.repeat(32)}, ${uploaded?.id ?? ''}, 1) returning id`;
@@ -155,10 +155,17 @@ it('names a tenant whose rows a newer export of the same bill no longer has, and
   const split = ['ingest', '--tenant-column', 'lineItem/UsageAccountId', '--create-tenants'];
   expect(await invoke(...split, '--file', path)).toMatchObject({
     code: 1,
+    out: '',
+    err: expect.stringMatching(
+      /newer\.csv and older\.csv .* repeats only 0 of 1 charges .*--complete/,
+    ),
+  });
+  expect(await invoke(...split, '--complete', '--file', path)).toMatchObject({
+    code: 0,
     out: expect.stringContaining('1 rows of 1 tenants uploaded'),
     err: expect.stringMatching(
       new RegExp(
-        `tenant ${tenantId} has 1 row of AWS/${payer}, 2024-09-01, .*delivery_id = ${delivery?.id}`,
+        `tenant ${tenantId} has 1 row of AWS/${payer}, 2024-09-01, .*: upload \\d+ removes them`,
       ),
     ),
   });
