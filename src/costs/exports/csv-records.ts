@@ -57,6 +57,9 @@ function decode(
     let reason: string | undefined;
     if (end - start > maxFieldBytes) {
       reason = `the field has ${end - start} bytes; the maximum is ${maxFieldBytes}`;
+    } else if (table.halfQuoted[field] === true) {
+      reason =
+        'the field is not quoted and has a quote that has no other; write both quotes, or write it twice inside of quotes';
     } else if (table.ascii) {
       text = whole.substring(start - from, end - from);
     } else if (isUtf8(buffer.subarray(start, end))) {

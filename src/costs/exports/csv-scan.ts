@@ -21,15 +21,25 @@ export class FieldTable {
   readonly quoted: boolean[] = [];
   readonly escaped: boolean[] = [];
   readonly broken: boolean[] = [];
+  /** Not quoted, with an odd number of quotes inside: one of the two around a value is missing. */
+  readonly halfQuoted: boolean[] = [];
   count = 0;
   ascii = true;
 
-  add(start: number, end: number, quoted: boolean, escaped: boolean, broken: boolean): void {
+  add(
+    start: number,
+    end: number,
+    quoted: boolean,
+    escaped: boolean,
+    broken: boolean,
+    halfQuoted: boolean,
+  ): void {
     this.starts[this.count] = start;
     this.ends[this.count] = end;
     this.quoted[this.count] = quoted;
     this.escaped[this.count] = escaped;
     this.broken[this.count] = broken;
+    this.halfQuoted[this.count] = halfQuoted;
     this.count += 1;
   }
 }
@@ -72,9 +82,11 @@ export function scan(
     }
     const tail = at;
     let byte = -1;
+    let quotes = 0;
     for (; at < length; at += 1) {
       byte = buffer[at] ?? 0;
       if (byte === comma || byte === lineFeed) break;
+      if (byte === quote) quotes += 1;
       high |= byte;
     }
     if (at >= length) {
@@ -85,7 +97,7 @@ export function scan(
     // More than one: a program that writes LF as CRLF was given CRLF.
     if (byte !== comma) while (stop > tail && buffer[stop - 1] === carriageReturn) stop -= 1;
     if (quoted) broken = stop > tail;
-    table.add(start, quoted ? end : stop, quoted, escaped, broken);
+    table.add(start, quoted ? end : stop, quoted, escaped, broken, !quoted && quotes % 2 === 1);
     at += 1;
     if (byte === comma) continue;
     table.ascii = high < 0x80;

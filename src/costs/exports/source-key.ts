@@ -41,7 +41,15 @@ const awsDigits = 12;
 export function accountOf(provider: string, account: string): Reading {
   if (!awsNames.test(provider)) return { value: account };
   const digits = account.replaceAll(/[- ]/g, '');
-  if (!/^\d+$/.test(digits)) return { value: account };
+  if (!/^\d+$/.test(digits)) {
+    // A sample without real ids has words or masked digits.
+    if (digits.replaceAll(/\D/g, '').length < awsDigits) return { value: account };
+    return {
+      reason:
+        `${shown(account)} has other characters than digits, and an AWS account id has none: the row would be in a ` +
+        'bill of its own; write the digits only',
+    };
+  }
   if (digits.length >= awsDigits) return { value: digits };
   return {
     reason:

@@ -211,6 +211,12 @@ async function readHeader(
       const layout = codeOf(error) === 'wrong_columns' && faultOfLayout(value ?? [], isKnownHeader);
       throw layout ? fault(layout.code, path, layout.message, error) : error;
     }
+    // A column without its name would not be read, and its values would be missing.
+    const [broken] = header.faults;
+    if (broken !== undefined) {
+      const where = broken.field === null ? '' : `, column ${broken.field + 1} `;
+      throw fault('wrong_columns', path, `line 1${where}: ${broken.reason}`);
+    }
     const headerLines = header.line + countLineFeeds(header.bytes);
     return { format: format.name, header: header.fields, headerLines };
   } catch (error) {

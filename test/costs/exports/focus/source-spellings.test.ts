@@ -139,6 +139,17 @@ describe('a row', () => {
       'BillingAccountId',
       /7 digits/,
     ],
+    [{ BillingAccountId: 'x123456789012' }, 'BillingAccountId', /"x123456789012" has other char/],
+    [{ BillingAccountId: "'123456789012" }, 'BillingAccountId', /other characters than digits/],
+    [{ BillingAccountId: '"=""123456789012"""' }, 'BillingAccountId', /other characters/],
+    [{ BillingAccountId: '123456789012"' }, 'BillingAccountId', /a quote that has no other/],
+    [
+      { ProviderName: 'Acme', BillingAccountId: '4711"' },
+      'BillingAccountId',
+      /a quote that has no other/,
+    ],
+    [{ ProviderName: 'Acme"' }, 'ProviderName', /a quote that has no other/],
+    [{ ServiceName: 'Sto"rage' }, 'ServiceName', /a quote that has no other/],
     [{ BillingAccountId: '" "' }, 'BillingAccountId', /only blanks/],
     [{ ProviderName: '" "' }, 'ProviderName', /only blanks/],
     [{ BillingPeriodStart: '2024-09-02' }, 'BillingPeriodStart', /"2024-09-02" is not the start/],
@@ -152,9 +163,14 @@ describe('a row', () => {
     ]);
   });
 
-  it('of an account of another provider may have any number of digits', async () => {
+  it.each([
+    { ProviderName: 'Oracle', BillingAccountId: '20209880' },
+    { BillingAccountId: '1234567890123' },
+    { BillingAccountId: '********9012' },
+    { BillingAccountId: 'account-1' },
+    { ProviderName: '"Joe ""X"" Cloud"' },
+  ])('with %j is stored: another provider, an anonymous account', async (values) => {
     const tenantId = await bench.addTenant();
-    const values = { ProviderName: 'Oracle', BillingAccountId: '20209880' };
     expect(await ingest(tenantId, focusFile([values]))).toMatchObject({ rows: 1, errors: 0 });
   });
 });

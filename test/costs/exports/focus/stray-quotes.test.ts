@@ -1,7 +1,7 @@
 /** A quote that does not belong there must not swallow rows; a value that holds line breaks is read. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { uploadByTenantColumn } from '../../../../src/costs/uploads/tenants.ts';
-import { noJob, openBench } from '../../../handlers/handler-bench.ts';
+import { noJob, openBench, storedFaults } from '../../../handlers/handler-bench.ts';
 import type { HandlerBench } from '../../../handlers/handler-bench.ts';
 import { focusFileWith, focusHeader } from './file.ts';
 
@@ -136,4 +136,40 @@ it.each([
   const text = file({ 102: { [column]: value }, 103: { [column]: value } });
   const result = await bench.ingest(tenantId, await bench.file(name, text));
   expect(result).toMatchObject({ rows: 1000, errors: 0, warnings: 0 });
+});
+
+it.each([
+  ['at its end', 'ResourceId', 'i-1"'],
+  ['in its middle', 'ChargeDescription', 'a"b'],
+])('a value without quotes around it and with one %s is left out', async (_, column, value) => {
+  const tenantId = await bench.addTenant();
+  const text = file({ 102: { [column]: value } });
+  const result = await bench.ingest(tenantId, await bench.file(name, text));
+  expect(result).toMatchObject({ rows: 1000, errors: 0, warnings: 1 });
+  expect(await storedFaults(bench, tenantId)).toEqual([
+    {
+      line: 102,
+      column_name: column,
+      reason: expect.stringMatching(/a quote that has no other.*stored without this value/),
+    },
+  ]);
+});
+
+it('a value with quotes in pairs needs no quotes around it', async () => {
+  const tenantId = await bench.addTenant();
+  const text = file({ 102: { Tags: '{"env":"prod"}', ChargeDescription: 'a "big" one' } });
+  const result = await bench.ingest(tenantId, await bench.file(name, text));
+  expect(result).toMatchObject({ rows: 1000, errors: 0, warnings: 0 });
+});
+
+it.each([
+  ['EffectiveCost"', /column 11 .*a quote that has no other/],
+  ['"EffectiveCost"x', /text after a closing quote/],
+])('a column named %s refuses the file: its values would be missing', async (column, reason) => {
+  const tenantId = await bench.addTenant();
+  const text = file({}).replace('EffectiveCost', column);
+  await expect(bench.ingest(tenantId, await bench.file(name, text))).rejects.toMatchObject({
+    code: 'wrong_columns',
+    message: expect.stringMatching(new RegExp(`^${name}: line 1[:,].*${reason.source}`)),
+  });
 });
