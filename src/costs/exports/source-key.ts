@@ -3,7 +3,7 @@
  * a delivery of its own, which would count the bill twice; `purser.source_key` (sql/0007_costs.sql) compares deliveries.
  */
 import { spreadsheetFault } from '../../spreadsheet-ids.ts';
-import { readText, readTimestamp, shown } from './values.ts';
+import { notATimestamp, readText, readTimestamp, shown } from './values.ts';
 import type { Reading } from './values.ts';
 
 const maxKeyBytes = 800;
@@ -62,6 +62,8 @@ export function accountOf(provider: string, account: string): Reading {
 const hourMs = 3_600_000;
 /** Offsets of time zones are not larger. */
 const largestOffsetMs = 14 * hourMs;
+/** ISO texts of later years have a sign, which Postgres does not read. */
+const lastYear = 9999;
 const dayLength = '2026-01-01'.length;
 
 /**
@@ -75,6 +77,7 @@ export function readPeriodStart(text: string): Reading {
   const near = new Date(at + largestOffsetMs);
   const monthStart = Date.UTC(near.getUTCFullYear(), near.getUTCMonth());
   const start = Math.abs(at - monthStart) <= largestOffsetMs ? monthStart : at;
+  if (new Date(start).getUTCFullYear() > lastYear) return { reason: notATimestamp(text) };
   return { value: new Date(start).toISOString().slice(0, dayLength) };
 }
 

@@ -83,15 +83,18 @@ const timestampPattern =
 
 const isoLength = '2024-09-01T00:00:00.000Z'.length;
 
+/** The reason for a text that is no instant. */
+export function notATimestamp(text: string): string {
+  return `${shown(text)} is not a date and time; write it like 2024-09-01T00:00:00Z`;
+}
+
 /**
  * An instant as ISO 8601 UTC, to the second. Accepts `2024-09-01`, `2024-09-01 00:00:00` and ISO forms with Z or an
  * offset; without a zone it is UTC, as FOCUS requires.
  */
 export function readTimestamp(text: string): Reading {
   const match = timestampPattern.exec(text);
-  const fault = {
-    reason: `${shown(text)} is not a date and time; write it like 2024-09-01T00:00:00Z`,
-  };
+  const fault = { reason: notATimestamp(text) };
   if (match === null) return fault;
   const [, year, month, day, hour = '00', minute = '00', second = '00', zone = 'Z'] = match;
   const utc = new Date(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);

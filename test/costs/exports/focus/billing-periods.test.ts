@@ -1,7 +1,7 @@
 /** One billing period is one delivery, however its start is written. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { periodFault, readPeriodStart } from '../../../../src/costs/exports/source-key.ts';
-import { openBench } from '../../../handlers/handler-bench.ts';
+import { openBench, storedFaults } from '../../../handlers/handler-bench.ts';
 import type { HandlerBench } from '../../../handlers/handler-bench.ts';
 import { focusFile } from './file.ts';
 
@@ -36,6 +36,25 @@ it.each([
   ['2025-12-31T23:00:00Z', '2026-01-01'],
 ])('%s is the period of %s', (text, value) => {
   expect(readPeriodStart(text)).toEqual({ value });
+});
+
+it.each([
+  ['9999-12-31T23:00:00Z', 'AWS'],
+  ['9999-12-31T12:00:00-02:00', 'Acme'],
+])('%s rounds into the year 10000, and only its row is refused', async (text, ProviderName) => {
+  const tenant = await bench.addTenant();
+  const file = focusFile([{}, { BillingPeriodStart: text, ProviderName }, {}]);
+  expect(await bench.ingest(tenant, await bench.file('10000.csv', file))).toMatchObject({
+    rows: 2,
+    errors: 1,
+  });
+  expect(await storedFaults(bench, tenant)).toEqual([
+    {
+      line: 3,
+      column_name: 'BillingPeriodStart',
+      reason: expect.stringContaining(`"${text}" is not a date and time`),
+    },
+  ]);
 });
 
 it('a newer file with another offset replaces the delivery, and no cost is counted twice', async () => {
