@@ -15,6 +15,7 @@ import {
 import type { CurrencySum, DeliveryOutcome } from '../exports/delivery.ts';
 import { lineColumnName, mapColumns } from '../exports/format.ts';
 import { formatNamed } from '../exports/formats.ts';
+import { findMovedCharges } from '../exports/moved-charges.ts';
 import { checkReplacement } from '../exports/replacement.ts';
 import { findSameCharges } from '../exports/same-charges.ts';
 import { createRowReader } from '../exports/rows.ts';
@@ -136,6 +137,7 @@ export async function ingestUpload(
   const shrunk = upload.complete ? [] : await checkReplacement(tx, file, delivered);
   const deliveries = await deliver(tx, delivered, added);
   const same = await findSameCharges(tx, delivered);
+  const moved = await findMovedCharges(tx, delivered);
   const result: IngestionResult = {
     uploadId,
     fileName,
@@ -144,7 +146,7 @@ export async function ingestUpload(
     warnings: warnings.count,
     billedCost,
     deliveries: deliveries.slice(0, maxReportedDeliveries),
-    note: report.note({ uploadId, rows, deliveries, same, shrunk }),
+    note: report.note({ uploadId, rows, deliveries, same, moved, shrunk }),
   };
   const superseded =
     deliveries.length > 0 && deliveries.every(({ outcome }) => outcome === 'superseded');

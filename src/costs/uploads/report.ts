@@ -3,6 +3,7 @@
  * bounds, and the note that a job's result shows.
  */
 import type { DeliveryOutcome } from '../exports/delivery.ts';
+import type { MovedCharges } from '../exports/moved-charges.ts';
 import type { RowFault } from '../exports/rows.ts';
 import type { Shrunk } from '../exports/replacement.ts';
 import type { SameCharges } from '../exports/same-charges.ts';
@@ -14,6 +15,7 @@ interface Noted {
   readonly rows: number;
   readonly deliveries: readonly DeliveryOutcome[];
   readonly same: readonly SameCharges[];
+  readonly moved: readonly MovedCharges[];
   readonly shrunk: readonly Shrunk[];
 }
 
@@ -39,11 +41,12 @@ export class IngestionReport {
   }
 
   /** null when there is nothing to say. Without reasons, which may quote values: those stay in the tenant's table. */
-  note({ uploadId, rows, deliveries, same, shrunk }: Noted): string | null {
+  note({ uploadId, rows, deliveries, same, moved, shrunk }: Noted): string | null {
     const texts = [
       ...deliveries.flatMap(describeEmptied).slice(0, maxNotedDeliveries),
       ...shrunk.slice(0, maxNotedDeliveries).map(describeShrunk),
       ...same.map(describeSame),
+      ...moved.map(describeMoved),
     ];
     const faults = [
       describe(this.rejected, 'left out'),
@@ -95,6 +98,21 @@ function describeSame(same: SameCharges): string {
     `the ${charges} of ${source} in ${billingPeriod} are those of ${otherSource} too (upload ${otherUploadId}, ` +
     `${otherFileName}); if it is one bill, it is counted twice: delete from cost_records where delivery_id = ` +
     `${deliveryId}, and give later exports of it one --source`
+  );
+}
+
+function describeMoved({
+  deliveryId,
+  source,
+  billingPeriod,
+  rows,
+  ...other
+}: MovedCharges): string {
+  const charges = rows === 1 ? 'the charge' : `the ${rows} charges`;
+  return (
+    `${charges} of ${source} in ${billingPeriod} (upload ${other.uploadId}, ${other.fileName}) are in this file under ` +
+    'another billing account or period; if they were moved there, they are counted twice: delete from cost_records ' +
+    `where delivery_id = ${deliveryId}`
   );
 }
 
