@@ -1,3 +1,4 @@
+select purser.disallow_tenant('purser.is_job_open(text,text)');
 select purser.disallow_tenant('purser.complete_attempt(jsonb)');
 select purser.disallow_tenant('purser.enqueue_child(text,jsonb,text,timestamp with time zone,integer)');
 drop function purser.complete_attempt(jsonb);
@@ -14,6 +15,7 @@ drop function purser.return_jobs(bigint[], uuid[], text);
 drop function purser.dispatch_jobs(text[], integer[], integer[], integer[], text[], text);
 drop function purser.types_with_work(interval, boolean);
 drop function purser.promote_due(integer);
+drop function purser.is_job_open(text, text);
 drop function purser.enqueue_child(text, jsonb, text, timestamptz, integer);
 drop function purser.enqueue_gathered(jsonb);
 drop function purser.enqueue_many(jsonb);

@@ -333,6 +333,15 @@ begin
 end
 $$;
 
+-- Whether the tenant's job with this dedup key has not ended.
+create function purser.is_job_open(p_job_type text, p_dedup_key text) returns boolean
+language sql stable security definer set search_path = pg_catalog, public, purser, pg_temp as $$
+  select exists (
+    select from public.job_keys k join public.jobs j on j.id = k.job_id
+    where k.tenant_id = purser.current_tenant() and k.job_type = p_job_type and k.dedup_key = p_dedup_key
+      and j.outcome is null)
+$$;
+
 -- Moves what has become due from later to waiting, the earliest first, at most p_limit jobs.
 create function purser.promote_due(p_limit integer) returns void
 language plpgsql volatile
@@ -1041,3 +1050,4 @@ $$;
 
 select purser.allow_tenant('purser.enqueue_child(text,jsonb,text,timestamp with time zone,integer)');
 select purser.allow_tenant('purser.complete_attempt(jsonb)');
+select purser.allow_tenant('purser.is_job_open(text,text)');

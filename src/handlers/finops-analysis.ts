@@ -17,6 +17,7 @@ import { defineHandler } from './define.ts';
 import type { JobContext } from './define.ts';
 import { gatherEvidence } from '../costs/analysis/evidence.ts';
 import type { Evidence } from '../costs/analysis/evidence.ts';
+import { ingestionKey } from '../costs/uploads/uploads.ts';
 import { done, snooze } from './outcome.ts';
 
 const payload = z.object({
@@ -27,11 +28,15 @@ const payload = z.object({
 const maxOutputTokens = 1500;
 const uploadPollMs = 2000;
 
-/** A pending upload would make this analysis outdated; one older than an hour is treated as abandoned. */
+/**
+ * A pending upload would make this analysis outdated; one that is older than an hour, or whose ingestion has ended
+ * without it, is treated as abandoned.
+ */
 async function findPendingUpload(sql: TenantSql): Promise<string | null> {
   const [upload] = await sql<{ id: string }>`
     select id from public.ingest_uploads
-    where state in ('uploading', 'ready') and created_at > now() - interval '1 hour'
+    where created_at > now() - interval '1 hour' and (state = 'uploading'
+      or state = 'ready' and purser.is_job_open('cost_ingestion', ${ingestionKey('')} || id))
     order by id limit 1`;
   return upload?.id ?? null;
 }

@@ -1,3 +1,4 @@
+import { enqueueIngestion } from '../../src/cli/commands/ingest.ts';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { offlineAnalyst } from '../../src/costs/analyst/local-analyst.ts';
 import { finopsAnalysis } from '../../src/handlers/finops-analysis.ts';
@@ -6,7 +7,7 @@ import { uploadFile } from '../../src/costs/uploads/uploads.ts';
 import { startProvider } from '../support/provider.ts';
 import type { TestProvider } from '../support/provider.ts';
 import { focusFile } from '../costs/exports/focus/file.ts';
-import { noJob, openBench } from './handler-bench.ts';
+import { openBench } from './handler-bench.ts';
 import type { HandlerBench } from './handler-bench.ts';
 
 let bench: HandlerBench;
@@ -52,18 +53,28 @@ describe('an analysis', () => {
     expect(await analysesOf(tenantId)).toEqual([]);
   });
 
-  it('waits for a pending upload, and not for an abandoned one', async () => {
+  it.each([
+    ['is an hour old', `update ingest_uploads set created_at = now() - interval '61 minutes'`],
+    [
+      'lost its job',
+      `select purser.cancel_job(id, 'o', 'r') from background_jobs where job_type = 'cost_ingestion'`,
+    ],
+  ])('waits for a pending upload, and not for one that %s', async (_, abandon) => {
     const tenantId = await tenantWithCosts();
     const path = await bench.file('later.csv', focusFile([{ BilledCost: '2' }]));
     const { database } = bench;
-    const { uploadId } = await uploadFile({ database, tenantId, path, onReady: noJob });
+    const { uploadId } = await uploadFile({
+      database,
+      tenantId,
+      path,
+      onReady: enqueueIngestion,
+    });
     expect(await bench.run(finopsAnalysis, tenantId)).toEqual({
       kind: 'snooze',
       afterMs: 2000,
       reason: `waiting for upload ${uploadId}`,
     });
-    await bench.test.sql`
-      update ingest_uploads set created_at = now() - interval '61 minutes' where id = ${uploadId}`;
+    await bench.test.sql.unsafe(abandon);
     const outcome = await bench.run(finopsAnalysis, tenantId, { provider: offline });
     expect(outcome.kind).toBe('done');
   });

@@ -56,6 +56,7 @@ const functionLocks: Readonly<Record<string, readonly string[] | 'reads'>> = {
   ],
   'purser.guard_upload()': 'reads',
   'purser.has_token()': 'reads',
+  'purser.is_job_open(text,text)': 'reads',
   'purser.is_system()': 'reads',
   'purser.key_version_to_write(jsonb,integer)': 'reads',
   'purser.refuse_change()': 'reads',

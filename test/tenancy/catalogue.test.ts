@@ -56,6 +56,7 @@ describe('the role purser_tenant', () => {
       'enqueue_child',
       'guard_upload',
       'has_token',
+      'is_job_open',
       'is_system',
       'key_version_to_write',
       'refuse_change',

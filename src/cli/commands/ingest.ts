@@ -7,7 +7,7 @@ import type { FormatChoice } from '../../costs/exports/formats.ts';
 import { uploadByTenantColumn } from '../../costs/uploads/tenants.ts';
 import { listedIn } from '../../costs/uploads/manifest.ts';
 import type { EmptiedBill, SplitResult } from '../../costs/uploads/tenants.ts';
-import { uploadFile } from '../../costs/uploads/uploads.ts';
+import { ingestionKey, uploadFile } from '../../costs/uploads/uploads.ts';
 import type { ReadyUpload } from '../../costs/uploads/uploads.ts';
 import { enqueue } from '../../jobs/enqueue.ts';
 import { endFirstRunDelay } from '../../schedules/first-run.ts';
@@ -24,7 +24,7 @@ export async function enqueueIngestion(tx: Tx, upload: ReadyUpload): Promise<voi
     tenantId: upload.tenantId,
     jobType: 'cost_ingestion',
     payload: { uploadId: upload.uploadId },
-    dedupKey: `upload:${upload.uploadId}`,
+    dedupKey: ingestionKey(upload.uploadId),
     priority: 10,
   });
   await endFirstRunDelay(tx, upload.tenantId);

@@ -7,6 +7,7 @@ import { PurserError } from '../../errors.ts';
 import { billName } from '../exports/bills.ts';
 import type { Bill } from '../exports/bills.ts';
 import type { TenantBills } from './tenant-bills.ts';
+import { ingestionKey } from './uploads.ts';
 
 export interface EarlierBill extends Bill {
   readonly tenantId: string;
@@ -15,8 +16,10 @@ export interface EarlierBill extends Bill {
   /** As deliveries are compared by, however the source is spelled. */
   readonly key: Bill;
   readonly rows: number;
-  /** null: its ingestion has not ended. */
+  /** null: it is not ingested. */
   readonly deliveryId: string | null;
+  /** Its ingestion has not ended. */
+  readonly isOpen: boolean;
 }
 
 /** The bills of an export as deliveries are compared by. */
@@ -54,20 +57,23 @@ export async function findEarlier(
       select * from public.cost_deliveries
       where billing_period in (select period from bills) and file_hash <> ${fileHash}
     ), ready as materialized (
-      select u.id, u.tenant_id, u.file_name, b.*
+      select u.id, u.tenant_id, u.file_name, b.*, exists (
+        select from public.job_keys k join public.jobs j on j.id = k.job_id
+        where k.tenant_id = u.tenant_id and k.job_type = 'cost_ingestion'
+          and k.dedup_key = ${ingestionKey('')} || u.id and j.outcome is null) as open
       from public.ingest_uploads u
       cross join lateral jsonb_to_recordset(u.bills) as b (source text, "billingPeriod" date, rows integer)
       where u.state = 'ready' and u.bills is not null and u.file_hash <> ${fileHash} and b.rows > 0
     )
     select d.tenant_id as "tenantId", d.upload_id as "uploadId", u.file_name as "fileName", d.source,
            d.billing_period::text as "billingPeriod", b.key as "keySource", d.row_count::int as rows,
-           d.id as "deliveryId"
+           d.id as "deliveryId", false as "isOpen"
     from delivered d
     join public.ingest_uploads u on u.id = d.upload_id
     join bills b on b.period = d.billing_period and b.key = purser.source_key(d.source)
     where u.bills is not null and exists (select from public.cost_records r where r.delivery_id = d.id)
     union all
-    select r.tenant_id, r.id, r.file_name, r.source, r."billingPeriod"::text, b.key, r.rows, null
+    select r.tenant_id, r.id, r.file_name, r.source, r."billingPeriod"::text, b.key, r.rows, null, r.open
     from ready r
     join bills b on b.period = r."billingPeriod" and b.key = purser.source_key(r.source)
     order by 1, 5, 4, 2`;
@@ -87,7 +93,7 @@ const again = (reason: string): PurserError =>
  * compared.
  */
 export function checkPending(earlier: readonly EarlierBill[]): void {
-  const pending = earlier.find(({ deliveryId }) => deliveryId === null);
+  const pending = earlier.find(({ isOpen }) => isOpen);
   if (pending === undefined) return;
   const { tenantId, uploadId, fileName, source, billingPeriod } = pending;
   throw again(

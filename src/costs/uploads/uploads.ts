@@ -85,15 +85,18 @@ async function withOperatorSession<T>(
   }
 }
 
+/** The dedup key of the job that ingests an upload. */
+export const ingestionKey = (uploadId: string): string => `upload:${uploadId}`;
+
 /**
- * The tenant's newest upload of this source, if it is this file. One that has been ready for an hour without being
- * ingested does not count: its job ended as a dead letter or was lost, and a new upload replaces it. Nor does one whose
- * rows were deleted.
+ * The tenant's newest upload of this source, if it is this file. One whose ingestion ended without it (cancelled, a
+ * dead letter) does not count, and a new upload replaces it. Nor does one whose rows were deleted.
  */
 export async function findSameUpload(sql: TenantSql, head: UploadHead): Promise<string | null> {
   const { tenantId, source, fileHash } = head;
-  const [newest] = await sql<{ id: string; state: string; rows: number; isFresh: boolean }>`
-    select id, state, row_count::int as rows, created_at > now() - interval '1 hour' as "isFresh"
+  const [newest] = await sql<{ id: string; state: string; rows: number; isOpen: boolean }>`
+    select id, state, row_count::int as rows,
+           purser.is_job_open('cost_ingestion', ${ingestionKey('')} || id) as "isOpen"
     from (
       select * from public.ingest_uploads
       where tenant_id = ${tenantId} and source is not distinct from ${source}::text
@@ -101,7 +104,7 @@ export async function findSameUpload(sql: TenantSql, head: UploadHead): Promise<
       order by id desc limit 1
     ) newest where file_hash = ${fileHash}`;
   if (newest === undefined) return null;
-  if (newest.state === 'ready') return newest.isFresh ? newest.id : null;
+  if (newest.state === 'ready') return newest.isOpen ? newest.id : null;
   // A delivery keeps the first upload of the file that made it.
   const [stored] = await sql<{ rows: number }>`
     select count(*)::int as rows

@@ -1,5 +1,6 @@
 /** Rows that somebody has deleted by hand come back with their file. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { enqueueIngestion } from '../../../src/cli/commands/ingest.ts';
 import { uploadFile } from '../../../src/costs/uploads/uploads.ts';
 import type { UploadResult } from '../../../src/costs/uploads/uploads.ts';
 import { noJob, openBench } from '../../handlers/handler-bench.ts';
@@ -41,6 +42,18 @@ it.each([
   });
   expect(await count(tenantId)).toBe(3);
   expect(await again()).toMatchObject({ skipped: true });
+});
+
+it('after its ingestion was cancelled, a file is uploaded again', async () => {
+  const tenantId = await bench.addTenant();
+  const path = await bench.file('cancelled.csv', focusFile(rows));
+  const again = (): Promise<UploadResult> =>
+    uploadFile({ database: bench.database, tenantId, path, onReady: enqueueIngestion });
+  const first = await again();
+  expect(await again()).toEqual({ ...first, skipped: true });
+  await bench.test.sql`
+    select purser.cancel_job(id, 'operator', 'oops') from background_jobs where tenant_id = ${tenantId}`;
+  expect(await again()).toMatchObject({ skipped: false });
 });
 
 it('a delivery of one of two sources that have the same file', async () => {
