@@ -5,6 +5,7 @@
 import { z } from 'zod';
 import { environment } from './config-schema.ts';
 import { exitCodes, PurserError } from './errors.ts';
+import { completeUrl, libpqFaults } from './libpq-environment.ts';
 import { weakSecrets } from './weak-secrets.ts';
 
 export type Config = z.output<typeof environment> & {
@@ -57,6 +58,8 @@ const requiredInProduction = [
   'DASHBOARD_PASSWORD',
 ] as const;
 
+const databaseUrls = ['DATABASE_URL', 'TENANT_DATABASE_URL', 'DATABASE_DIRECT_URL'];
+
 /** Examples for LLM_MODEL, which is required with these providers: the default is a model of OpenAI. */
 const llmModels = { anthropic: 'claude-haiku-4-5', google: 'gemini-2.5-flash' };
 const llmKeys = { anthropic: 'ANTHROPIC_API_KEY', google: 'GOOGLE_API_KEY' };
@@ -82,8 +85,10 @@ function faultsOf(issues: readonly Issue[]): string[] {
 /** Reads and checks the environment. Throws `invalid_configuration` (exit 78) with every fault. */
 export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
   const given = givenIn(env, environment.shape);
+  const issues: Issue[] = libpqFaults(env);
+  if (issues.length === 0) completeUrls(given, env);
   const parsed = environment.safeParse(given);
-  const issues = issuesOf(parsed.error);
+  issues.push(...issuesOf(parsed.error));
   const missing = (name: string, why: string, example?: string): void => {
     if (given[name] === undefined) issues.push({ name, fault: why, example });
   };
@@ -121,6 +126,13 @@ export function loadKeyConfig(env: NodeJS.ProcessEnv = process.env): KeyConfig {
 function weakSecretsOf(given: Partial<Record<string, string>>, issues: readonly Issue[]): Issue[] {
   if (given['ENVIRONMENT'] !== 'production' && given['ENVIRONMENT'] !== 'staging') return [];
   return weakSecrets(given).filter(({ name }) => !issues.some((issue) => issue.name === name));
+}
+
+function completeUrls(given: Partial<Record<string, string>>, env: NodeJS.ProcessEnv): void {
+  for (const name of databaseUrls) {
+    const url = given[name];
+    if (url !== undefined) given[name] = completeUrl(url, env);
+  }
 }
 
 /** Variables that are set; an empty one counts as not set. */

@@ -24,11 +24,20 @@ export interface PostgresAddress {
   readonly tls: ConnectionOptions | false;
 }
 
-const modes = ['disable', 'allow', 'prefer', 'require', 'no-verify', 'verify-ca', 'verify-full'];
+/** The words of `sslmode`. */
+export const sslModes: readonly string[] = [
+  'disable',
+  'allow',
+  'prefer',
+  'require',
+  'no-verify',
+  'verify-ca',
+  'verify-full',
+];
 const modeOfSsl: ReadonlyMap<string, string> = new Map([
   ...['true', '1', 'on', 'yes'].map((word) => [word, 'verify-full'] as const),
   ...['false', '0', 'off', 'no'].map((word) => [word, 'disable'] as const),
-  ...modes.map((mode) => [mode, mode] as const),
+  ...sslModes.map((mode) => [mode, mode] as const),
 ]);
 const severalHosts = 'several hosts are not supported; name the primary or a proxy';
 
@@ -110,8 +119,8 @@ function parameters(rest: string): ReadonlyMap<string, string> {
 /** TLS is on or off by one word only; two that differ are a mistake. */
 function modeOf(given: ReadonlyMap<string, string>, verify: boolean | undefined): string {
   const [mode, ssl] = [given.get('sslmode'), given.get('ssl')];
-  if (mode !== undefined && !modes.includes(mode)) {
-    refuse(`sslmode is none of ${modes.join(', ')}`);
+  if (mode !== undefined && !sslModes.includes(mode)) {
+    refuse(`sslmode is none of ${sslModes.join(', ')}`);
   }
   const ofSsl = ssl === undefined ? undefined : modeOfSsl.get(ssl);
   if (ssl !== undefined && ofSsl === undefined) {

@@ -2,6 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { loadConfig } from '../src/config.ts';
 import type { PurserError } from '../src/errors.ts';
+import { postgresAddress } from '../src/tls.ts';
 
 function faultsOf(env: NodeJS.ProcessEnv): PurserError {
   try {
@@ -32,6 +33,41 @@ it.each([
   const { message, exitCode } = faultsOf({ DATABASE_URL: text });
   expect(message).toMatch(/DATABASE_URL (is not a Postgres URL|cannot be used)/);
   expect(message).toContain(fault);
+  expect(exitCode).toBe(78);
+});
+
+const libpq = { PGUSER: 'u@x', PGPASSWORD: 'p&/?', PGDATABASE: 'd', PGSSLMODE: 'no-verify' };
+
+it.each([
+  ['postgres://h', '?user=u%40x&password=p%26%2F%3F&dbname=d&sslmode=no-verify'],
+  ['postgres://:@h/?', '&user=u%40x&password=p%26%2F%3F&dbname=d&sslmode=no-verify'],
+  ['postgres://a@h/b', '?password=p%26%2F%3F&sslmode=no-verify'],
+  ['postgres://a:b@h/c?sslmode=disable', ''],
+  ['postgres://a:b@h/c?ssl=true', ''],
+  ['postgres:///?host=/run&user=a&password=b&dbname=c&ssl=1', ''],
+])('completes %s by the variables of libpq', (text, added) => {
+  for (const name of ['DATABASE_URL', 'TENANT_DATABASE_URL', 'DATABASE_DIRECT_URL'] as const) {
+    expect(loadConfig({ ...libpq, [name]: text })[name]).toBe(text + added);
+    expect(loadConfig({ [name]: `${text}${added}`, PGUSER: '' })[name]).toBe(text + added);
+  }
+});
+
+it('completes to what a connection uses', () => {
+  const { DATABASE_URL: url = '' } = loadConfig({ ...libpq, DATABASE_URL: 'postgres://h:6543' });
+  expect(postgresAddress(url, undefined)).toMatchObject({
+    host: 'h',
+    port: 6543,
+    user: 'u@x',
+    password: 'p&/?',
+    database: 'd',
+    tls: { rejectUnauthorized: false },
+  });
+});
+
+it('refuses a PGSSLMODE that libpq does not have, by its own name', () => {
+  const { message, exitCode } = faultsOf({ DATABASE_URL: 'postgres://u@h/d', PGSSLMODE: 'on' });
+  expect(message).toMatch(/PGSSLMODE is none of disable, .*Example: PGSSLMODE=require/);
+  expect(message).not.toContain('DATABASE_URL');
   expect(exitCode).toBe(78);
 });
 

@@ -6,8 +6,8 @@
 import postgres from 'postgres';
 import { exitCodes, PurserError } from '../errors.ts';
 
-/** What patches/postgres+3.4.9+008+mark.patch writes into the driver. */
-export const driverMark = 'purser cf0f509ee3ed';
+/** What patches/postgres+3.4.9+009+mark.patch writes into the driver. */
+export const driverMark = 'purser 81bda3135d8f';
 
 /** Throws `driver_not_patched` (exit 78), naming the fix. */
 export function assertDriverPatched(driver: object = postgres): void {

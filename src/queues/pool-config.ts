@@ -21,6 +21,8 @@ export function poolConfig(options: DatabaseOptions, settings: Record<string, st
     application_name: `${options.applicationName} queues`,
     connectionTimeoutMillis: connectTimeoutS * 1_000,
     ssl: tls,
+    // Otherwise the driver's default is PGSSLNEGOTIATION, and `direct` without TLS is an error.
+    sslnegotiation: 'postgres' as const,
     options: startupOptions(options.serverVersion, settings),
   };
 }
