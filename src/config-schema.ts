@@ -6,7 +6,7 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { builtinsVariable } from './builtins.ts';
 import { apiKey, baseUrl, flag, model, networks, postgresUrl } from './variable-types.ts';
-import { redisUrl, salt, user, wholeNumber } from './variable-types.ts';
+import { redisUrl, salt, secret, user, wholeNumber } from './variable-types.ts';
 
 const saltExample = 'the output of: purser keys generate-salt';
 const keyExample = 'the output of: purser keys generate-key';
@@ -78,9 +78,7 @@ export const environment = z.object({
         saltExample,
       ),
     ),
-  ENCRYPTION_KEY: z
-    .string()
-    .min(16, { error: 'must have 16 characters or more' })
+  ENCRYPTION_KEY: secret(16)
     .optional()
     .meta(
       about('Passphrase that encryption keys are derived from. Required in production', keyExample),
@@ -101,9 +99,7 @@ export const environment = z.object({
   DASHBOARD_USER: user
     .optional()
     .meta(about('User name of the dashboard. Required in production', 'operator')),
-  DASHBOARD_PASSWORD: z
-    .string()
-    .min(8, { error: 'must have 8 characters or more' })
+  DASHBOARD_PASSWORD: secret(8)
     .optional()
     .meta(
       about(

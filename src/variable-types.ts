@@ -22,6 +22,18 @@ export const salt = z
   .string()
   .refine((text) => /^[A-Za-z0-9+/]{43}=$/.test(text), { error: 'is not 32 bytes in base64' });
 
+/** A secret that a person chose. An invisible end is a mistake of the tool that set it, and would be part of the secret. */
+export const secret = (minimum: number) =>
+  z
+    .string()
+    .min(minimum, { error: `must have ${minimum} characters or more` })
+    .refine((text) => !/\p{Cc}/u.test(text), {
+      error: 'has a control character, such as a line feed; remove it',
+    })
+    .refine((text) => text === text.trim(), {
+      error: 'has a blank at its start or end; remove it',
+    });
+
 /** Names that are sent in a header: others would fail with the first request, or be sent changed. */
 const headerText = z.string().refine((text) => /^[!-~]([ -~]*[!-~])?$/.test(text), {
   error: 'must be printable ASCII text without blanks at its ends',

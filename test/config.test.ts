@@ -88,6 +88,27 @@ it('requires a salt in staging, so that data can be decrypted after a restart', 
   expect(faultsOf({ ENVIRONMENT: 'staging' }).message).toContain('KDF_SALT is required in staging');
 });
 
+it.each(['ENCRYPTION_KEY', 'DASHBOARD_PASSWORD'])(
+  'refuses a %s whose ends cannot be seen, at every stage',
+  (name) => {
+    const key = generateKey();
+    for (const [value, fault] of [
+      [`${key}\n`, 'has a control character'],
+      [`${key}\r\n`, 'has a control character'],
+      [`a\t${key}`, 'has a control character'],
+      [` ${key}`, 'has a blank at its start or end'],
+      [`${key}\u00a0`, 'has a blank at its start or end'],
+    ] as const) {
+      for (const ENVIRONMENT of ['production', 'development']) {
+        const { message } = faultsOf({ ...production, ENVIRONMENT, [name]: value });
+        expect(message).toContain(`${name} ${fault}`);
+        expect(message).not.toContain(key);
+      }
+    }
+    expect(() => loadConfig({ ...production, [name]: 'four words of pass' })).not.toThrow();
+  },
+);
+
 describe('weak secrets', () => {
   const bytes = (byteAt: (index: number) => number): string =>
     Buffer.from(Array.from({ length: 32 }, (_, index) => byteAt(index))).toString('base64');

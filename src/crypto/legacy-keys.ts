@@ -78,7 +78,9 @@ function faultsOf(entry: unknown): string[] {
     faults.push('salt must be base64 with padding');
   }
   if (iterations !== undefined && !isIterationCount(iterations)) {
-    faults.push(`iterations must be a whole number from ${KDF_ITERATIONS_MINIMUM}`);
+    faults.push(
+      `iterations must be a whole number from ${KDF_ITERATIONS_MINIMUM} to ${KDF_ITERATIONS_MAXIMUM}`,
+    );
   }
   if (profile !== undefined && profile !== 'purser' && profile !== 'python') {
     faults.push('profile must be purser or python');

@@ -35,6 +35,7 @@ test.each([
   [JSON.stringify([{ version: 1, key: canary, salt: 'c2FsdA' }]), /entry 1: salt must be base64/],
   [JSON.stringify([{ version: 1, key: canary, salt: '' }]), /entry 1: salt must be base64/],
   [JSON.stringify([{ version: 1, key: canary, iterations: 99_999 }]), /iterations must be a whole/],
+  [JSON.stringify([{ version: 1, key: canary, iterations: 2 ** 31 }]), /00000 to 2147483647/],
   [JSON.stringify([{ version: 1, key: canary, profile: 'ruby' }]), /profile must be purser or/],
   [JSON.stringify([{ version: 1, key: canary, kdfVersion: 1 }]), /only with profile python/],
   [JSON.stringify([{ version: 1, key: canary, [canary]: 1 }]), /has a field other than version/],
