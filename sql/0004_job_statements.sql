@@ -154,7 +154,7 @@ begin
   select * into v_type from public.job_types t where t.job_type = p_job_type;
   if not found then
     raise exception 'unknown_job_type: no job type "%"', left(p_job_type, 100) using errcode = 'PU004',
-      hint = 'Types are registered by "purser migrate up" and by workers that load PURSER_HANDLERS.';
+      hint = 'Own types are registered by workers and by "purser enqueue" with PURSER_HANDLERS set, built-in ones by "purser migrate up".';
   end if;
   perform 1 from public.tenants t where t.id = p_tenant_id for key share;
   if not found then
