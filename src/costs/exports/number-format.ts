@@ -12,6 +12,8 @@ const formatted =
 const grouped = /^\d{1,3}(?:\.\d{3})+$/;
 const isCurrency = (text: string): boolean => 'value' in readCurrency(text);
 
+const decimalComma = 'a decimal comma';
+
 /** How an amount is written, if it is a number in another format; undefined for a decimal, and for what is no number. */
 export function numberFormatFault(text: string): string | undefined {
   const amount = text.trim();
@@ -21,7 +23,7 @@ export function numberFormatFault(text: string): string | undefined {
   if (digits === '') return undefined;
   const letters = [before, after].filter((sign) => /[A-Z]/.test(sign));
   if (!letters.every(isCurrency)) return undefined;
-  if (/,\d{0,2}$|,\d{4,}$|\..*,/.test(digits)) return 'a decimal comma';
+  if (/,\d{0,2}$|,\d{4,}$|\..*,/.test(digits)) return decimalComma;
   if (/[,'\u2019\s]/.test(digits) || grouped.test(digits)) return 'separators between its digits';
   if (/\..*\./.test(digits)) return undefined;
   if (letters.length > 0) return undefined;
@@ -37,24 +39,39 @@ interface FormattedAmount {
   readonly fault: string;
 }
 
-/** Returns a check for the rows of a file: an amount in another number format. */
-export function createAmountCheck({
-  columns,
-  width,
-}: ColumnMap): (record: CsvRecord) => FormattedAmount | undefined {
-  const amounts = columns.flatMap((column) =>
-    column?.read === readDecimal
-      ? column.positions.flatMap((position, index) =>
-          position === -1 ? [] : [{ position, name: column.names[index] ?? '' }],
-        )
-      : [],
+/** An amount by its name, also where no cost record has it: `ListUnitPrice`, `lineItem/UnblendedRate`. */
+const namesAmount = /(?:price|cost|amount|quantity|rate)$/i;
+/** Names and values of these columns are the customer's own. */
+const ofTags = /^(?:resource_?tags|cost_?category)\b|^(?:resource_tags|cost_category)_/i;
+
+/** Positions of the amounts that become part of a cost record. */
+function readAmounts(columns: ColumnMap['columns']): ReadonlySet<number> {
+  const positions = columns.flatMap((column) =>
+    column?.read === readDecimal ? column.positions : [],
   );
+  return new Set(positions.filter((position) => position !== -1));
+}
+
+/**
+ * Returns a check for the rows of a file: an amount in another number format. Of a column that is not read, only a
+ * decimal comma counts: what it holds is known by its name alone.
+ */
+export function createAmountCheck(
+  { columns, width }: ColumnMap,
+  header: CsvRecord['fields'],
+): (record: CsvRecord) => FormattedAmount | undefined {
+  const read = readAmounts(columns);
+  const amounts = header.flatMap((field, position) => {
+    const name = (field ?? '').trim();
+    const isAmount = read.has(position) || (namesAmount.test(name) && !ofTags.test(name));
+    return isAmount ? [{ position, name, isRead: read.has(position) }] : [];
+  });
   return ({ fields, faults }) => {
     // In a row of another width the amounts are not in their columns.
     if (fields.length !== width || faults.some(({ field }) => field === null)) return undefined;
-    for (const { position, name } of amounts) {
+    for (const { position, name, isRead } of amounts) {
       const fault = numberFormatFault(fields[position] ?? '');
-      if (fault !== undefined) return { column: name, fault };
+      if (fault !== undefined && (isRead || fault === decimalComma)) return { column: name, fault };
     }
     return undefined;
   };

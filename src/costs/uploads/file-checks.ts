@@ -123,7 +123,8 @@ export function createFileCheck(
     const rows = findSwallowed(record);
     if (rows !== undefined) throw swallowed(file, rows);
     if (findFormatted === undefined) {
-      findFormatted = createAmountCheck(mapColumns(formatNamed(file.format), record.fields));
+      const columns = mapColumns(formatNamed(file.format), record.fields);
+      findFormatted = createAmountCheck(columns, record.fields);
       return;
     }
     const amount = findFormatted(record);

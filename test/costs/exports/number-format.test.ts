@@ -95,6 +95,19 @@ describe('a file with such an amount', () => {
     },
   );
 
+  it.each(['ListUnitPrice', 'PricingQuantity', 'x_EffectiveRate'])(
+    'in %s, which is not stored, is refused for its decimal comma',
+    async (column) => {
+      const tenantId = await bench.addTenant();
+      const rows = ['0.0456', '', '"0,0456"'].map((text) => ({ [column]: text }));
+      const path = await bench.file('f.csv', focusFileWith([column], rows));
+      await expect(bench.ingest(tenantId, path)).rejects.toMatchObject(refused(column));
+      expect(
+        await bench.test.sql`select from cost_records where tenant_id = ${tenantId}`,
+      ).toHaveLength(0);
+    },
+  );
+
   it('in a row that has another fault too is refused', async () => {
     const tenantId = await bench.addTenant();
     const text = focusFile([{}, {}, { BilledCost: '"1.234,56"', ChargePeriodStart: '01.09.2024' }]);
@@ -135,7 +148,14 @@ describe('a file with such an amount', () => {
 
   it('that has a comma only in another column, or a text that is no number, is read', async () => {
     const tenantId = await bench.addTenant();
-    const text = focusFile([{ ChargeDescription: '"12,5"' }, { BilledCost: 'abc' }, {}]);
+    const text = focusFileWith(
+      ['ListUnitPrice', 'resourceTags/user:rate', 'RateCard'],
+      [
+        { ChargeDescription: '"12,5"', ListUnitPrice: '"1,234"', RateCard: '"12,5"' },
+        { BilledCost: 'abc', 'resourceTags/user:rate': '"12,5"', ListUnitPrice: '"a,b"' },
+        { ListUnitPrice: '$12' },
+      ],
+    );
     expect(await bench.ingest(tenantId, await bench.file('f.csv', text))).toMatchObject({
       rows: 2,
       errors: 1,
