@@ -89,6 +89,7 @@ async function run(invocation: Invocation): Promise<number> {
               : `upload ${upload.uploadId} ready for tenant ${tenantId}: ${upload.byteCount} bytes, ingestion enqueued`,
           );
         }
+        noteLineEnds(invocation, upload.withoutLineEnd);
         return exitCodes.ok;
       }
       const split = await uploadByTenantColumn({
@@ -114,6 +115,7 @@ function reportSplit(invocation: Invocation, split: SplitResult): number {
         (skipped === 0 ? '' : `, ${skipped} of them already had this file`),
     );
   }
+  noteLineEnds(invocation, split.withoutLineEnd);
   for (const fault of split.faults.slice(0, 20)) {
     invocation.note(`line ${fault.line}, ${fault.column ?? 'row'}: ${fault.reason}`);
   }
@@ -123,6 +125,15 @@ function reportSplit(invocation: Invocation, split: SplitResult): number {
     invocation.note(`${split.emptied.length} such bills in all; --json lists them`);
   }
   return split.errors === 0 ? exitCodes.ok : exitCodes.failed;
+}
+
+function noteLineEnds(invocation: Invocation, files: readonly string[]): void {
+  for (const file of files) {
+    invocation.note(
+      `${file}: the last line has no line end. If the file is cut there, its last row may have a wrong value: ` +
+        'compare its end with that of the export',
+    );
+  }
 }
 
 const maxNotedBills = 20;

@@ -162,6 +162,15 @@ async function* afterLines(
 
 const lineFeed = 0x0a;
 
+/**
+ * Files with rows whose last line has no line end. Most programs write one, so that a file without may be cut: within
+ * a value, its last row looks whole.
+ */
+export const withoutLineEnd = ({ files }: ExportSummary): string[] =>
+  files
+    .filter(({ endsLine, lines, headerLines }) => !endsLine && lines > headerLines)
+    .map(({ fileName }) => fileName);
+
 /** The files once more, as one; throws `file_changed` when the bytes of one are not those of its summary. */
 export async function* exportBytes(
   { files, byteCount }: ExportSummary,

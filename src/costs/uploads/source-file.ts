@@ -31,6 +31,8 @@ export interface FileSummary {
   /** Lines of the whole file, and those of its header. */
   readonly lines: number;
   readonly headerLines: number;
+  /** Whether the last line has a line end, as one that was cut has not. */
+  readonly endsLine: boolean;
 }
 
 const gib = 1024 ** 3;
@@ -151,7 +153,7 @@ export async function summariseFile(
   }
   if (!endsLine) lines += 1;
   const fileHash = hash.digest('hex');
-  return { fileName: basename(path), fileHash, byteCount, lines, ...header };
+  return { fileName: basename(path), fileHash, byteCount, lines, endsLine, ...header };
 }
 
 const lineFeed = 0x0a;

@@ -14,7 +14,7 @@ import type { RowFault } from '../exports/rows.ts';
 import { printable } from '../exports/values.ts';
 import { Destinations } from './destinations.ts';
 import { checkPending, findEarlier, readKeys, missingIn, passGate } from './earlier-exports.ts';
-import { exportBytes, summariseExport } from './export-parts.ts';
+import { exportBytes, summariseExport, withoutLineEnd } from './export-parts.ts';
 import { createFileCheck, recordsOf } from './file-checks.ts';
 import { checkRepeatedCharges } from './repeated-charges.ts';
 import { maxStoredFaults } from './rows.ts';
@@ -49,6 +49,8 @@ export interface SplitResult {
   readonly emptied: readonly EmptiedBill[];
   readonly fileHash: string;
   readonly byteCount: number;
+  /** Files whose last line has no line end, and may be cut. */
+  readonly withoutLineEnd: readonly string[];
 }
 
 export interface SplitRequest extends UploadRequest {
@@ -205,7 +207,9 @@ export async function uploadByTenantColumn(request: SplitRequest): Promise<Split
       skipped: writer === null,
     }));
   const rows = uploads.reduce((sum, upload) => sum + upload.rows, 0);
-  return { uploads, rows, errors, faults, emptied, fileHash, byteCount: summary.byteCount };
+  const { byteCount } = summary;
+  const file = { fileHash, byteCount, withoutLineEnd: withoutLineEnd(summary) };
+  return { uploads, rows, errors, faults, emptied, ...file };
 }
 
 const lineEnd = Buffer.from('\n');

@@ -10,7 +10,7 @@ import type { TenantPool, TenantSql } from '../../db/tenant.ts';
 import { messageOf, UsageError } from '../../errors.ts';
 import { nameFault } from '../../names.ts';
 import type { FormatChoice } from '../exports/formats.ts';
-import { exportBytes, summariseExport } from './export-parts.ts';
+import { exportBytes, summariseExport, withoutLineEnd } from './export-parts.ts';
 import type { ExportSummary } from './export-parts.ts';
 import type { FileLimits } from './source-file.ts';
 import type { DecidedBill } from './tenant-bills.ts';
@@ -51,6 +51,8 @@ export interface UploadResult {
   readonly skipped: boolean;
   readonly fileHash: string;
   readonly byteCount: number;
+  /** Files whose last line has no line end, and may be cut. */
+  readonly withoutLineEnd: readonly string[];
 }
 
 const sessionTtlMs = 24 * 3_600_000;
@@ -169,10 +171,11 @@ export async function uploadFile(
   const source = checkSource(request.source);
   const summary = await summariseExport(request.path, request);
   const { fileHash, byteCount } = summary;
+  const file = { fileHash, byteCount, withoutLineEnd: withoutLineEnd(summary) };
   const head: UploadHead = { ...headOf(summary, request), tenantId, source, fileHash };
   return withOperatorSession(database, tenantId, async (sql) => {
     const same = await findSameUpload(sql, head);
-    if (same !== null) return { uploadId: same, skipped: true, fileHash, byteCount };
+    if (same !== null) return { uploadId: same, skipped: true, ...file };
     const writer = await openUpload(sql, head);
     try {
       const { limits, onProgress } = request;
@@ -183,7 +186,7 @@ export async function uploadFile(
       await abandonUploads(database.system, [writer.uploadId], messageOf(error));
       throw error;
     }
-    return { uploadId: writer.uploadId, skipped: false, fileHash, byteCount };
+    return { uploadId: writer.uploadId, skipped: false, ...file };
   });
 }
 

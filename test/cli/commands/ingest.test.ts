@@ -106,6 +106,39 @@ it('takes the files of one export, named one by one or by their manifest', async
   ]);
 });
 
+it('says which file may be cut within its last value, for one tenant, in parts and for many', async () => {
+  const text = curFile([{ 'lineItem/UsageAccountId': '800000000001' }]);
+  const write = async (name: string, content: string): Promise<string> => {
+    await writeFile(join(folder, name), content);
+    return join(folder, name);
+  };
+  const cut = text.slice(0, -1);
+  const says = (name: string) => expect.stringContaining(`${name}: the last line has no line end.`);
+  const one = ['ingest', '--tenant', tenantId];
+  expect(await invoke(...one, '--file', await write('whole.csv', text))).toMatchObject({
+    err: expect.not.stringContaining('line end'),
+  });
+  const file = await write('cut.csv', cut);
+  for (const word of ['ready for tenant', 'already has this file']) {
+    const { code, out, err } = await invoke(...one, '--complete', '--file', file);
+    expect([code, out, err]).toEqual([0, expect.stringContaining(word), says('cut.csv')]);
+  }
+  const [header = ''] = text.split('\n');
+  const parts = [
+    await write('part-1.csv', cut),
+    await write('part-2.csv', `${header}\n`),
+    await write('part-3.csv', header),
+  ];
+  const all = [...one, '--complete', ...parts.flatMap((path) => ['--file', path])];
+  const joined = await invoke(...all, '--json');
+  expect(JSON.parse(joined.out)).toMatchObject({ withoutLineEnd: ['part-1.csv'] });
+  expect(joined.err.match(/the last line has no line end/g)).toHaveLength(1);
+  const many = ['ingest', '--tenant-column', 'lineItem/UsageAccountId', '--create-tenants'];
+  const split = await invoke(...many, '--complete', '--file', file, '--json');
+  expect([split.code, split.err]).toEqual([0, says('cut.csv')]);
+  expect(JSON.parse(split.out)).toMatchObject({ withoutLineEnd: ['cut.csv'] });
+});
+
 it('names what is wrong with a file before anything is uploaded', async () => {
   const empty = join(folder, 'empty.csv');
   const other = join(folder, 'other.csv');
