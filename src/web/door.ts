@@ -36,6 +36,8 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
   let fetch: Fetch = startingApp(options.startsWith ?? (() => 'starting')).fetch;
   const server = createAdaptorServer({
     fetch: (request, env) => fetch(request, env),
+    // Of a request without a Host header, which HTTP/1.0 allows and simple health checks send.
+    hostname: 'localhost',
     serverOptions: { requestTimeout: 30_000, headersTimeout: 10_000 },
   });
   if (!(server instanceof Server)) throw new Error('the adaptor made no HTTP/1 server');
