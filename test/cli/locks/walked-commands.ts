@@ -1,7 +1,10 @@
 /** Every command that uses the database, on a tenant that has something for it to do. */
+import { writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { EncryptionKeyManager } from '../../../src/crypto/keyring.ts';
 import { generateSalt } from '../../../src/crypto/salt.ts';
 import type { Sql } from '../../../src/db/connect.ts';
+import { curFile } from '../../costs/exports/aws-cur/file.ts';
 import { addJob, finish, runningJob } from '../../jobs/job-steps.ts';
 import { arrangeTenant, rotateAll } from '../../scheduler/arranged-tenant.ts';
 
@@ -88,6 +91,16 @@ export const walkedCommands: readonly WalkedCommand[] = [
       'schedules/first-run.ts endFirstRunDelay',
     ],
     args: ({ tenantId }, file) => ['--tenant', tenantId, '--file', file],
+  },
+  {
+    path: 'ingest',
+    covers: ['costs/uploads/earlier-exports.ts passGate'],
+    args: ({ tenantId }, file) => {
+      const column = 'lineItem/UsageAccountId';
+      const ofMany = join(dirname(file), `${tenantId}.csv`);
+      writeFileSync(ofMany, curFile([{ [column]: tenantId }]));
+      return ['--tenant-column', column, '--file', ofMany];
+    },
   },
   {
     path: 'enqueue',
