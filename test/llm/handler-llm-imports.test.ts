@@ -21,6 +21,7 @@ function loads(entry: string, seen = new Set<string>()): Set<string> {
 
 it('the Llm of a handler imports no provider and no budget', () => {
   expect([...loads('llm/handler-llm.ts')].toSorted()).toEqual([
+    'bounded-json.ts',
     'bounded-text.ts',
     'errors.ts',
     'llm/byte-limit.ts',
