@@ -32,7 +32,7 @@ test.each([
   [
     'a login that does not exist',
     () => database.tenantUrl.replace('purser_app_tenant', 'nobody_here'),
-    /^TENANT_DATABASE_URL: its login (?!.*nobody_here).*the user does not exist/,
+    /^TENANT_DATABASE_URL: its login (?!.*nobody_here).*password authentication failed/,
   ],
   ['another database', () => other.tenantUrl, /names a different database/],
   ['the system itself', () => database.url, /its login is a member of purser_system/],
