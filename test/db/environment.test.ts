@@ -39,12 +39,10 @@ test('connections of both drivers are what their options say', async () => {
   const sql = connect(database.url, { max: 1, applicationName: 'purser test' });
   const pool = new Pool(poolConfig({ databaseUrl: database.url, applicationName: 'purser test' }));
   try {
-    const before = [...(await database.sql.unsafe(statement))][0];
-    const expected = { ...before, name: 'purser test' };
-    expect([...(await sql.unsafe(statement))]).toEqual([expected]);
-    expect((await pool.query(statement)).rows).toEqual([
-      { ...expected, name: 'purser test queues' },
-    ]);
+    const [before] = await database.sql.unsafe(statement);
+    const named = (name: string) => Object.assign({}, before, { name });
+    expect([...(await sql.unsafe(statement))]).toEqual([named('purser test')]);
+    expect((await pool.query(statement)).rows).toEqual([named('purser test queues')]);
     expect(sql.options).toMatchObject({ max_pipeline: 100, debug: false, fetch_types: true });
     expect(sql.options).toMatchObject({ backoff: expect.any(Function), keep_alive: 60 });
     expect(sql.options.max_lifetime).toEqual(expect.any(Function));
