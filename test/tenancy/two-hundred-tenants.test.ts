@@ -75,6 +75,7 @@ describe.each([
     const counts: Record<string, number> = {};
     let checked = 0;
     let rows = 0;
+    let odds = 0;
     let over = false;
     const count = (what: string) => {
       counts[what] = (counts[what] ?? 0) + 1;
@@ -159,7 +160,8 @@ describe.each([
       while (!isOver()) {
         const tenant = pick(tenants);
         const sql = tenantSql(pool, { token: tenant.token, deadlineMs: Date.now() + 60_000 });
-        const odd = random() < 0.12 ? pick(names) : undefined;
+        // In turn: a way chosen at random would be missing from a short run now and then.
+        const odd = random() < 0.12 ? names[odds++ % names.length] : undefined;
         try {
           if (odd !== undefined) await ways[odd]?.(sql, tenant);
           else if (random() < 0.1) {
