@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Queryable, Sql } from '../db/connect.ts';
 import { codeOf, PurserError } from '../errors.ts';
 import { unknownName } from '../names.ts';
+import { dispatchChannel } from './dispatch.ts';
 import { listJobTypes } from './registration.ts';
 
 /** `name` is the job type or the tenant, and empty for everything. */
@@ -49,11 +50,17 @@ export async function pauseWork(
   return { replaced, claimsDrained: await untilClaimsEnd(sql) };
 }
 
-/** Removes a pause and returns it; undefined when there was none. Throws like `pauseWork`. */
+/**
+ * Removes a pause and returns it; undefined when there was none. Dispatchers hear of it, since nothing else wakes them
+ * for jobs that wait. Throws like `pauseWork`.
+ */
 export async function resumeWork(sql: Sql, target: PauseTarget): Promise<Pause | undefined> {
   const [pause] = await sql<Pause[]>`
-    delete from public.pauses where scope = ${target.scope} and name = ${target.name}
-    returning scope, name, reason, by, at`;
+    with resumed as (
+      delete from public.pauses where scope = ${target.scope} and name = ${target.name}
+      returning scope, name, reason, by, at
+    )
+    select scope, name, reason, by, at from resumed, pg_notify(${dispatchChannel}, '')`;
   if (pause === undefined) await assertKnown(sql, target);
   return pause;
 }

@@ -65,7 +65,8 @@ export class QueueDepths {
     const elapsedMs = nowMs - drain.atMs;
     if (elapsedMs > 0) {
       const rate = Math.max(0, drain.queued - queued) / elapsedMs;
-      drain.rate += newest * (rate - drain.rate);
+      // An empty queue says only that the workers are at least so fast: they may have waited for most of the time.
+      if (queued > 0 || rate > drain.rate) drain.rate += newest * (rate - drain.rate);
     }
     drain.atMs = nowMs;
     drain.queued = queued;

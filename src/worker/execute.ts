@@ -8,6 +8,7 @@ import type { Metrics } from '../metrics.ts';
 import { endOfThrow, handedBack } from './classify.ts';
 import type { Intake, Places } from './intake.ts';
 import { logAttemptEnd } from './log-attempt-end.ts';
+import { bytesOfEnd } from './batches/attempt-batches.ts';
 import type { AttemptBatches } from './batches/attempt-batches.ts';
 import { AbortSource } from './executors/abort-source.ts';
 import { newLane } from './executors/assignment.ts';
@@ -171,12 +172,9 @@ function endUnstarted(options: ExecuteOptions, job: RunningJob): void {
 }
 
 /**
- * Ends, each with a result of a megabyte at most, that may wait to be stored while other jobs run in their slots. A job
- * that has an entry of its own keeps its place in the queue all the same.
+ * Stores the end, and gives the slot back: before that, unless too many ends wait. A job that has an entry of its own
+ * keeps its place in the queue all the same.
  */
-const mostStoring = 100;
-
-/** Stores the end, and gives the slot back: before that, unless too many ends wait. */
 async function endAttempt(
   options: ExecuteOptions,
   job: RunningJob,
@@ -186,8 +184,9 @@ async function endAttempt(
   const { running, batches } = options;
   const { attempt } = job;
   const { jobId, token } = attempt;
-  running.countStoring(1);
-  const isFree = running.storing <= mostStoring;
+  const bytes = bytesOfEnd(end);
+  running.countStoring(1, bytes);
+  const isFree = running.mayStoreMore;
   if (isFree) release();
   try {
     const finish = await batches.finish({ jobId, token, end });
@@ -196,7 +195,7 @@ async function endAttempt(
   } catch (error) {
     giveUp(options, job, error);
   } finally {
-    running.countStoring(-1);
+    running.countStoring(-1, bytes);
     if (!isFree) release();
     running.remove(token);
   }

@@ -29,6 +29,10 @@ export interface HandlerOutput {
   readonly logs: readonly LogReport[];
 }
 
+/** Ends that may wait to be stored while other jobs run in their slots, and what they may hold. */
+const mostStoring = 1_000;
+const mostStoringBytes = 32 * 1024 * 1024;
+
 export class RunningJobs {
   readonly #byToken = new Map<string, RunningJob>();
   readonly #waiters = new Set<() => void>();
@@ -36,6 +40,7 @@ export class RunningJobs {
   #logs = new Map<string, LogReport>();
   #beginning = 0;
   #storing = 0;
+  #storingBytes = 0;
 
   get size(): number {
     return this.#byToken.size;
@@ -54,14 +59,15 @@ export class RunningJobs {
     };
   }
 
-  /** Ends that are being stored. */
-  get storing(): number {
-    return this.#storing;
+  /** Whether more jobs may run while the ends of others wait to be stored. */
+  get mayStoreMore(): boolean {
+    return this.#storing <= mostStoring && this.#storingBytes <= mostStoringBytes;
   }
 
   /** An end waits to be stored (1), or does no longer (-1). */
-  countStoring(change: 1 | -1): void {
+  countStoring(change: 1 | -1, bytes: number): void {
     this.#storing += change;
+    this.#storingBytes += change * bytes;
   }
 
   add(job: RunningJob): void {

@@ -70,6 +70,29 @@ describe('a queue of 10 worker slots', () => {
     expect(chunkOf(null)).toBe(1);
   });
 
+  it('keeps what it learned of its workers while it is empty', () => {
+    const depths = new QueueDepths();
+    const short = { ...ten, runMs: 2 };
+    let nowMs = 0;
+    /** A round in which so many jobs of what was added are left; returns the room. */
+    const round = (left: number): number => {
+      nowMs += 50;
+      const room = depths.room(type, short, left, nowMs);
+      for (let job = 0; job < room; job += 1) depths.added(type);
+      return room;
+    };
+    let last = 0;
+    for (let busy = 0; busy < 40; busy += 1) last = round(0);
+    expect(last).toBe(1_000);
+    // Claimed nothing, because the type is paused or nothing waits: the queue was empty and is.
+    for (let idle = 0; idle < 100; idle += 1)
+      expect(depths.room(type, short, 0, (nowMs += 300))).toBe(1_000);
+    // Slower workers are noticed by what they leave.
+    let left = round(0);
+    for (let slow = 0; slow < 100; slow += 1) left = left - 10 + round(left - 10);
+    expect(left).toBeLessThanOrEqual(100);
+  });
+
   it('of one type is judged by the drain of that type alone', () => {
     const depths = new QueueDepths();
     expect(depths.room('other', ten, 0, 0)).toBe(20);

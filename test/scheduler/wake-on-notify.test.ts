@@ -6,6 +6,7 @@ import type { Database } from '../../src/db/database.ts';
 import { defineHandler } from '../../src/handlers/define.ts';
 import { enqueueMany } from '../../src/jobs/enqueue.ts';
 import { dispatchChannel, listTypesWithWork } from '../../src/jobs/dispatch.ts';
+import { pauseWork, resumeWork } from '../../src/jobs/pauses.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { startScheduler } from '../../src/scheduler/scheduler.ts';
 import type { SchedulerService } from '../../src/scheduler/scheduler.ts';
@@ -47,8 +48,8 @@ afterEach(async () => {
 });
 
 /** One that sleeps for longer than a test lasts, unless it is woken. */
-async function startSleeper(listens: boolean): Promise<void> {
-  scheduler = startScheduler({
+function sleeperOf(listens: boolean): SchedulerService {
+  return startScheduler({
     sql: own.system,
     backend: fleet.backend,
     transport: fleet.transport,
@@ -61,6 +62,10 @@ async function startSleeper(listens: boolean): Promise<void> {
     more: [],
     process: { processId: 'scheduler-x', version: '0', hostname: 'x', pid: 1 },
   });
+}
+
+async function startSleeper(listens: boolean): Promise<void> {
+  scheduler = sleeperOf(listens);
   await untilState(sql, await addJob(sql, tenantId), 'completed');
   // It looks by itself for a second after it found work, and says so at each look that finds some.
   await eventually('it to sleep', async () => {
@@ -82,6 +87,27 @@ it('a dispatcher that finds nothing is woken by jobs that are enqueued together'
   const enqueued = await enqueueMany(sql, many);
   expect(enqueued).toHaveLength(3);
   for (const { jobId } of enqueued) await untilState(sql, jobId, 'completed');
+});
+
+it('a dispatcher that finds nothing is woken by the end of a pause', async () => {
+  const pause = { scope: 'job_type', name: step } as const;
+  await pauseWork(sql, { ...pause, reason: 'test', by: 'test' });
+  try {
+    const waiting = await addJob(sql, tenantId);
+    scheduler = sleeperOf(true);
+    // It has looked, and found only what is paused.
+    await eventually('it to look', async () => {
+      const [row] = await sql<{ looked: boolean }[]>`
+        select awake_until > '-infinity' and awake_until < now() - interval '1500 milliseconds' as looked
+        from purser.dispatcher`;
+      return row?.looked === true ? true : undefined;
+    });
+    await resumeWork(sql, pause);
+    const job = await untilState(sql, waiting, 'completed');
+    expect(job.attempt).toBe(1);
+  } finally {
+    await resumeWork(sql, pause);
+  }
 });
 
 it('without listening, or for a job that is not due, it is not woken', async () => {

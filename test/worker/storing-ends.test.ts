@@ -6,6 +6,7 @@ import { enqueueMany } from '../../src/jobs/enqueue.ts';
 import { pauseWork, resumeWork } from '../../src/jobs/pauses.ts';
 import { addJob, eventually, jobRow, step, untilState } from '../jobs/job-steps.ts';
 import { addTenant } from '../support/tenants.ts';
+import { RunningJobs } from '../../src/worker/running-jobs.ts';
 import { openFleet } from './fleet.ts';
 import type { Fleet } from './fleet.ts';
 
@@ -14,6 +15,23 @@ beforeAll(async () => {
   fleet = await openFleet(undefined);
 });
 afterAll(() => fleet.close());
+
+it('more jobs run while ends are stored, until too many wait or hold too much', () => {
+  const running = new RunningJobs();
+  for (let end = 0; end < 1_000; end += 1) running.countStoring(1, 1_000);
+  expect(running.mayStoreMore).toBe(true);
+  running.countStoring(1, 0);
+  expect(running.mayStoreMore).toBe(false);
+  running.countStoring(-1, 1_000);
+  const mebibyte = 1024 * 1024;
+  for (let end = 0; end < 100; end += 1) running.countStoring(-1, 1_000);
+  for (let end = 0; end < 31; end += 1) running.countStoring(1, mebibyte);
+  expect(running.mayStoreMore).toBe(true);
+  running.countStoring(1, mebibyte);
+  expect(running.mayStoreMore).toBe(false);
+  running.countStoring(-1, mebibyte);
+  expect(running.mayStoreMore).toBe(true);
+});
 
 it('a job runs in the only slot while the end of another waits for a lock', async () => {
   const { sql } = fleet.test;

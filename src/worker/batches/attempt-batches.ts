@@ -23,7 +23,7 @@ export interface BatchOptions {
   readonly workerId: string;
   readonly leaseMs: number;
   readonly log: Logger;
-  /** Default 200. */
+  /** Default 1,000. */
   readonly maxBatch?: number;
   /** How long a caller waits while the database is away. Default 30,000. */
   readonly giveUpMs?: number;
@@ -43,7 +43,7 @@ const maxBytes = 4 * 1024 * 1024;
 
 export function createBatches(options: BatchOptions): AttemptBatches {
   const { sql, workerId, leaseMs, log } = options;
-  const { maxBatch = 200, giveUpMs = 30_000, answerWithinMs = 10_000 } = options;
+  const { maxBatch = 1_000, giveUpMs = 30_000, answerWithinMs = 10_000 } = options;
   const common = { log, giveUpMs, answerWithinMs };
   const limits = { max: maxBatch, maxBytes };
   // Statements of their own: a refused one is sent again without those of the other kind.
@@ -53,7 +53,7 @@ export function createBatches(options: BatchOptions): AttemptBatches {
       name: 'finish',
       limits: {
         ...limits,
-        bytesOf: ({ end }) => bytesOf(end.result) + bytesOf(end.error?.details),
+        bytesOf: ({ end }) => bytesOfEnd(end),
       },
       send: async (requests) => {
         const answers = await finishAttempts(sql, requests);
@@ -86,7 +86,11 @@ export function createBatches(options: BatchOptions): AttemptBatches {
   };
 }
 
-/** The other parts of an end are cut when it is made. A value without JSON is refused when it is sent. */
+/** Characters of the values that a handler chose. The other parts of an end are cut when it is made. */
+export const bytesOfEnd = ({ result, error }: AttemptEnd): number =>
+  bytesOf(result) + bytesOf(error?.details);
+
+/** A value without JSON is refused when it is sent. */
 function bytesOf(value: unknown): number {
   if (typeof value === 'string') return value.length;
   if (value === null || typeof value !== 'object') return 0;
