@@ -92,7 +92,7 @@ export function explainTls(error: unknown, service: 'Postgres' | 'Redis'): unkno
 export function tlsUnavailable(error: unknown, service: 'Postgres' | 'Redis'): PurserError {
   const plain =
     service === 'Postgres'
-      ? 'unset DATABASE_TLS_VERIFY and drop sslmode from the URL'
+      ? 'unset DATABASE_TLS_VERIFY and PGSSLMODE, and drop sslmode from the URL'
       : 'unset REDIS_TLS_VERIFY and use a redis:// URL';
   return new PurserError(
     'tls_unavailable',

@@ -30,7 +30,7 @@ export const secret = (minimum: number) =>
     .refine((text) => !/\p{Cc}/u.test(text), {
       error: 'has a control character, such as a line feed; remove it',
     })
-    .refine((text) => text === text.trim(), {
+    .refine((text) => text === text.trim() || /\p{Cc}/u.test(text), {
       error: 'has a blank at its start or end; remove it',
     });
 

@@ -101,7 +101,7 @@ it.each(['ENCRYPTION_KEY', 'DASHBOARD_PASSWORD'])(
     ] as const) {
       for (const ENVIRONMENT of ['production', 'development']) {
         const { message } = faultsOf({ ...production, ENVIRONMENT, [name]: value });
-        expect(message).toContain(`${name} ${fault}`);
+        expect(message).toContain(`has 1 fault:\n  ${name} ${fault}`);
         expect(message).not.toContain(key);
       }
     }
