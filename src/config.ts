@@ -5,7 +5,7 @@
 import { z } from 'zod';
 import { environment } from './config-schema.ts';
 import { exitCodes, PurserError } from './errors.ts';
-import { completeUrl, libpqFaults } from './libpq-environment.ts';
+import { completeUrl, libpqFaults } from './postgres-parameters.ts';
 import { weakSecrets } from './weak-secrets.ts';
 
 export type Config = z.output<typeof environment> & {

@@ -2,8 +2,18 @@
  * The parameters of a Postgres URL. Those that are not read are accepted only with values that ask for what Purser does
  * anyway: a wish that is dropped is a connection in clear that libpq would refuse, or tables in another schema.
  */
-import { parameterText } from './url-text.ts';
+import { authorityOf, parametersOf, parameterText } from './url-text.ts';
 
+/** The words of `sslmode`. */
+export const sslModes: readonly string[] = [
+  'disable',
+  'allow',
+  'prefer',
+  'require',
+  'no-verify',
+  'verify-ca',
+  'verify-full',
+];
 /** Parameters that `postgresAddress` reads. */
 const read = [
   'ssl',
@@ -96,4 +106,35 @@ export function parameterFault(
   }
   if (value === '' && neverEmpty.has(name)) return `the parameter ${name} is empty; remove it`;
   return undefined;
+}
+
+/**
+ * What is wrong with the variables of libpq that complete a URL; the fault completes `NAME ...`. They are the same for
+ * both drivers, and no other variable of libpq or of a driver is read. A platform that sets PGSSLMODE expects TLS.
+ */
+export function libpqFaults(env: NodeJS.ProcessEnv) {
+  const mode = env['PGSSLMODE'] ?? '';
+  if (mode === '' || sslModes.includes(mode)) return [];
+  return [{ name: 'PGSSLMODE', fault: `is none of ${sslModes.join(', ')}`, example: 'require' }];
+}
+
+/** A URL of Postgres with the parts that it lacks. Another text comes back as it is, for a message about it. */
+export function completeUrl(text: string, env: NodeJS.ProcessEnv): string {
+  const parts = /^postgres(?:ql)?:/i.test(text) ? authorityOf(text) : undefined;
+  if (parts === undefined || parts.rest.includes('#')) return text;
+  const given = new Set(parametersOf(parts.rest).map(([name]) => name));
+  const [user = '', ...password] = (parts.login ?? '').split(':');
+  const lacking: readonly (readonly [lacks: boolean, parameter: string, variable: string])[] = [
+    [user === '' && !given.has('user'), 'user', 'PGUSER'],
+    [password.join(':') === '' && !given.has('password'), 'password', 'PGPASSWORD'],
+    [!/^\/[^?]/.test(parts.rest) && !given.has('dbname'), 'dbname', 'PGDATABASE'],
+    [!given.has('sslmode') && !given.has('ssl'), 'sslmode', 'PGSSLMODE'],
+  ];
+  const added = lacking.flatMap(([lacks, parameter, variable]) => {
+    const value = env[variable] ?? '';
+    return lacks && value !== '' ? [`${parameter}=${encodeURIComponent(value)}`] : [];
+  });
+  if (added.length === 0) return text;
+  const separator = parts.rest.includes('?') ? '&' : '?';
+  return `${text}${separator}${added.join('&')}`;
 }

@@ -7,7 +7,7 @@ import { readFileSync } from 'node:fs';
 import { checkServerIdentity, createSecureContext } from 'node:tls';
 import type { ConnectionOptions, PeerCertificate } from 'node:tls';
 import { codeOf, exitCodes, PurserError } from './errors.ts';
-import { connectTimeoutOf, parameterFault } from './postgres-parameters.ts';
+import { connectTimeoutOf, parameterFault, sslModes } from './postgres-parameters.ts';
 import { authorityOf, isPort, parametersOf, partFault } from './url-text.ts';
 import { portFault, urlTextFault } from './url-text.ts';
 
@@ -24,16 +24,6 @@ export interface PostgresAddress {
   readonly tls: ConnectionOptions | false;
 }
 
-/** The words of `sslmode`. */
-export const sslModes: readonly string[] = [
-  'disable',
-  'allow',
-  'prefer',
-  'require',
-  'no-verify',
-  'verify-ca',
-  'verify-full',
-];
 const modeOfSsl: ReadonlyMap<string, string> = new Map([
   ...['true', '1', 'on', 'yes'].map((word) => [word, 'verify-full'] as const),
   ...['false', '0', 'off', 'no'].map((word) => [word, 'disable'] as const),
