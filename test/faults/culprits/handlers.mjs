@@ -72,4 +72,6 @@ export const culprits = [
   { type: 'fault_culprit', timeoutMs: 1_000, maxAttempts: 1, run: misbehave },
   // Time enough to fill a memory on a busy machine.
   { type: 'fault_glutton', timeoutMs: 60_000, maxAttempts: 1, run: misbehave },
+  // Longer than the crash takes on any machine.
+  { type: 'fault_crash', timeoutMs: 300_000, maxAttempts: 1, run: misbehave },
 ];

@@ -19,7 +19,7 @@ const ended = ['completed', 'dead_letter', 'cancelled'] as const;
 
 interface Culprit {
   readonly how: string;
-  readonly jobType?: 'fault_culprit' | 'fault_glutton';
+  readonly jobType?: 'fault_culprit' | 'fault_glutton' | 'fault_crash';
   readonly neighbourType?: 'fault_io' | 'fault_io_brief';
   /** Its name in the expected results. Default: how. */
   readonly name?: string;
@@ -144,8 +144,8 @@ export function describeCulprits(backend: BackendKind): void {
 
   it('a handler that crashes its process becomes a dead letter after three crashes alone', async () => {
     const played = await together([
-      play(backend, [{ how: 'array', jobType: 'fault_glutton' }]),
-      play(backend, [{ how: 'buffers', jobType: 'fault_glutton' }]),
+      play(backend, [{ how: 'array', jobType: 'fault_crash' }]),
+      play(backend, [{ how: 'buffers', jobType: 'fault_crash' }]),
       play(backend, all('fifo')),
       play(backend, all('pbkdf2')),
     ]);
