@@ -14,6 +14,7 @@ export const sslModes: readonly string[] = [
   'verify-ca',
   'verify-full',
 ];
+
 /** Parameters that `postgresAddress` reads. */
 const read = [
   'ssl',

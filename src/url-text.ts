@@ -7,10 +7,16 @@
 const control = /\p{Cc}/u;
 const scheme = /^[a-z][a-z0-9+.-]*:\/*/i;
 
+/** What neither a URL nor a secret may have, because nobody sees it; completes `NAME ...`. */
+export function invisibleFault(text: string): string | undefined {
+  if (control.test(text)) return 'has a control character, such as a line feed; remove it';
+  return text === text.trim() ? undefined : 'has a blank at its start or end; remove it';
+}
+
 /** What no URL may have, whatever its scheme; completes `NAME ...`. */
 export function urlTextFault(text: string): string | undefined {
-  if (control.test(text)) return 'has a control character, such as a line feed; remove it';
-  if (text !== text.trim()) return 'has a blank at its start or end; remove it';
+  const fault = invisibleFault(text);
+  if (fault !== undefined) return fault;
   const rest = text.replace(scheme, '');
   const end = rest.search(/[/?#]/);
   if (end >= 0 && rest.includes('@', end)) {

@@ -6,7 +6,7 @@ import { nameFault } from './names.ts';
 import type { NameKind } from './names.ts';
 import { postgresAddress } from './tls.ts';
 import { authorityOf, isPort, parametersOf, parameterText, partFault } from './url-text.ts';
-import { portFault, urlTextFault } from './url-text.ts';
+import { invisibleFault, portFault, urlTextFault } from './url-text.ts';
 
 export const flag = z
   .enum(['true', 'false'], { error: 'must be true or false' })
@@ -27,11 +27,9 @@ export const secret = (minimum: number) =>
   z
     .string()
     .min(minimum, { error: `must have ${minimum} characters or more` })
-    .refine((text) => !/\p{Cc}/u.test(text), {
-      error: 'has a control character, such as a line feed; remove it',
-    })
-    .refine((text) => text === text.trim() || /\p{Cc}/u.test(text), {
-      error: 'has a blank at its start or end; remove it',
+    .superRefine((text, context) => {
+      const fault = invisibleFault(text);
+      if (fault !== undefined) context.addIssue(fault);
     });
 
 /** Names that are sent in a header: others would fail with the first request, or be sent changed. */
