@@ -189,7 +189,7 @@ async function endAttempt(
   const isFree = running.mayStoreMore;
   if (isFree) release();
   try {
-    const finish = await batches.finish({ jobId, token, end });
+    const finish = await batches.finish({ jobId, token, end }, bytes);
     logAttemptEnd(options, attempt, end, finish, runMs / 1000);
     job.onEnded?.({ end, finish });
   } catch (error) {

@@ -34,8 +34,12 @@ export interface BatchOptions {
 export interface AttemptBatches {
   /** undefined: the entry is stale. Throws when the database stays unavailable, or refuses this request. */
   begin(request: BeginRequest): Promise<BegunAttempt | undefined>;
-  /** Throws when the database stays unavailable. */
-  finish(request: FinishRequest): Promise<FinishResult>;
+  /** Throws when the database stays unavailable. `bytes`: of its end, where the caller has counted them. */
+  finish(request: FinishRequest, bytes?: number): Promise<FinishResult>;
+}
+
+interface MeasuredFinish extends FinishRequest {
+  readonly bytes: number;
 }
 
 /** Of results in one statement: each may have a megabyte. */
@@ -48,13 +52,11 @@ export function createBatches(options: BatchOptions): AttemptBatches {
   const limits = { max: maxBatch, maxBytes };
   // Statements of their own: a refused one is sent again without those of the other kind.
   const finishPipe = () =>
-    createPipe<FinishRequest, FinishResult>({
+    createPipe<MeasuredFinish, FinishResult>({
       ...common,
       name: 'finish',
-      limits: {
-        ...limits,
-        bytesOf: ({ end }) => bytesOfEnd(end),
-      },
+      // Of an end that was replaced too, which is sent by itself.
+      limits: { ...limits, bytesOf: ({ bytes }) => bytes },
       send: async (requests) => {
         const answers = await finishAttempts(sql, requests);
         return ({ jobId }) => answers.get(jobId) ?? 'stale';
@@ -82,7 +84,8 @@ export function createBatches(options: BatchOptions): AttemptBatches {
       },
       replace: () => undefined,
     }),
-    finish: (request) => (isPlainCompletion(request) ? completions : otherEnds)(request),
+    finish: (request, bytes = bytesOfEnd(request.end)) =>
+      (isPlainCompletion(request) ? completions : otherEnds)({ ...request, bytes }),
   };
 }
 
