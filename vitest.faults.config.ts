@@ -12,7 +12,7 @@ const shared = {
   globalSetup: ['test/faults/global-setup.ts'],
   pool: 'forks' as const,
   // No bound on how fast: a scenario that hangs fails by its own waits, which name what is missing.
-  testTimeout: 1_500_000,
+  testTimeout: 600_000,
   hookTimeout: 120_000,
 };
 

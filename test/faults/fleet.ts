@@ -48,6 +48,8 @@ export interface Stage {
   open(gate: string): Promise<void>;
   /** Waits until so many of the jobs are in one of the states. */
   untilStates(ids: readonly string[], count: number, ...states: JobState[]): Promise<void>;
+  /** Waits until the job has ended, `withinMs` at most. */
+  untilEnded(jobId: string, withinMs: number): Promise<void>;
   /** Waits until every accepted job has ended, and audits. Throws what work is left. */
   audit(withinMs?: number): Promise<Audit>;
 }
@@ -112,6 +114,22 @@ async function openStage(backend: BackendKind, leaseMs: number): Promise<OpenedS
     return one;
   };
 
+  const untilIn = (
+    ids: readonly string[],
+    count: number,
+    states: readonly JobState[],
+    withinMs: number,
+  ): Promise<void> =>
+    until(
+      `${count} of ${ids.length} jobs to be ${states.join(' or ')}`,
+      async () => {
+        const [row] = await sql<{ jobs: number }[]>`
+          select count(*)::int as jobs from background_jobs
+          where id = any(${[...ids]}::bigint[]) and state = any(${[...states]})`;
+        return row !== undefined && row.jobs >= count;
+      },
+      withinMs,
+    );
   const stage: Stage = {
     sql,
     redis,
@@ -144,18 +162,8 @@ async function openStage(backend: BackendKind, leaseMs: number): Promise<OpenedS
       return join(folder, `gate-${gates}`);
     },
     open: (gate) => writeFile(gate, ''),
-    untilStates: async (ids, count, ...states) => {
-      await until(
-        `${count} of ${ids.length} jobs to be ${states.join(' or ')}`,
-        async () => {
-          const [row] = await sql<{ jobs: number }[]>`
-          select count(*)::int as jobs from background_jobs
-          where id = any(${[...ids]}::bigint[]) and state = any(${states})`;
-          return row !== undefined && row.jobs >= count;
-        },
-        outageWaitMs,
-      );
-    },
+    untilStates: (ids, count, ...states) => untilIn(ids, count, states, outageWaitMs),
+    untilEnded: (jobId, withinMs) => untilIn([jobId], 1, endedStates, withinMs),
     audit: async (withinMs = outageWaitMs) => {
       await until(
         'every job to end',

@@ -1,8 +1,8 @@
 /** Waits for conditions in other processes, through the outages of a scenario. */
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** For work that hangs: time for all of it on a slow machine, outages included. */
-export const outageWaitMs = 400_000;
+/** Time for the work, outages included. */
+export const outageWaitMs = 150_000;
 
 /** Looks again and again, through outages of what it asks; throws naming `what` after `withinMs`. */
 export async function until(

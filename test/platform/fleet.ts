@@ -11,8 +11,8 @@ import type { CliProcess } from '../support/process.ts';
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
-/** Platforms kill after 30 s; Purser leaves its jobs after 20. */
-export const leaveWithinMs = 30_000;
+/** Platforms kill after 30 s; Purser must have exited before. */
+export const leaveWithinMs = 25_000;
 const workDoneWithinMs = 90_000;
 
 /** Starts a role and waits until it prints that it is running. */

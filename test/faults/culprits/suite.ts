@@ -4,7 +4,7 @@ import { expect, it } from 'vitest';
 import type { Audit } from '../auditor.ts';
 import { say } from '../figures.ts';
 import { watchMemory } from '../memory-warden.ts';
-import { together } from '../until.ts';
+import { outageWaitMs, together } from '../until.ts';
 import { onStage } from '../fleet.ts';
 import type { BackendKind, Stage } from '../fleet.ts';
 
@@ -14,6 +14,9 @@ type Ends = Record<string, string>;
 const neighbours = 20;
 /** How long the neighbours go on after the culprit has begun. */
 const neighbourMs = 2_000;
+
+/** Four crashes of a process that first fills its memory, beside seven other fleets. */
+const crashesWithinMs = 900_000;
 
 const ended = ['completed', 'dead_letter', 'cancelled'] as const;
 
@@ -40,7 +43,7 @@ async function beside(stage: Stage, culprit: Culprit): Promise<string> {
   const [jobId = ''] = await stage.enqueue(jobType, [{ how, fifo }]);
   await stage.untilStates([jobId], 1, 'running', ...ended);
   await stage.open(gate);
-  await stage.untilStates([jobId], 1, ...ended);
+  await stage.untilEnded(jobId, jobType === 'fault_crash' ? crashesWithinMs : outageWaitMs);
   await stage.untilStates(others, neighbours, ...ended);
   const harmed = await sql`
     select id, state, attempt, error from background_jobs
@@ -157,5 +160,5 @@ export function describeCulprits(backend: BackendKind): void {
       pbkdf2: expect.stringMatching(/^(worker_lost|job_timeout)$/),
     });
     expect(faultsOf(played)).toEqual([]);
-  });
+  }, 1_500_000);
 }
