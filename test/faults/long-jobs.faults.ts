@@ -6,17 +6,18 @@ import type { Audit } from './auditor.ts';
 import { say } from './figures.ts';
 import { onStage } from './fleet.ts';
 import type { BackendKind, Stage } from './fleet.ts';
-import { together, until } from './until.ts';
+import { outageWaitMs, together, until } from './until.ts';
 
 const slots = 2;
 const jobs = 3 * slots;
 const runMs = 60_000;
+const endWithinMs = (jobs / slots) * runMs + outageWaitMs;
 
 /** The entries of each job, as seen until all have ended, and the longest time that one of them waited. */
 async function watchEntries(stage: Stage, ids: readonly string[]) {
   const entries = new Map<string, Set<string>>();
   let waitedS = 0;
-  await until('all jobs to end', async () => {
+  const ended = async () => {
     const seen = await stage.sql<{ job_id: string; entry_id: string; waited: number }[]>`
       select job_id, entry_id, extract(epoch from coalesce(started_at, now()) - queued_at)::float8 as waited
       from purser.in_flight where job_id = any(${[...ids]}::bigint[])`;
@@ -27,7 +28,8 @@ async function watchEntries(stage: Stage, ids: readonly string[]) {
     const [open] = await stage.sql`
       select from background_jobs where id = any(${[...ids]}::bigint[]) and state <> 'completed' limit 1`;
     return open === undefined;
-  });
+  };
+  await until('all jobs to end', ended, endWithinMs);
   return { counts: [...entries.values()].map((each) => each.size), waitedS };
 }
 
