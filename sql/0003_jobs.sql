@@ -178,10 +178,15 @@ create table public.job_keys (
 );
 create index ix_job_keys_expires_at on public.job_keys (expires_at);
 
-create table public.tenant_queues (
-  tenant_id text primary key references public.tenants (id) on delete cascade,
-  last_dispatched_at timestamptz not null default '-infinity'
-);
+-- Whose turn it is, by job type: a dispatch locks the row of the type. A lost row only means that the turns begin anew.
+create table purser.dispatch_turns (
+  job_type text primary key,
+  -- The tenant that was served last; the next in the order of ids follows.
+  last_tenant_id text not null default '',
+  -- Tenants of which another transaction had locked every job when it was their turn: they come first.
+  owed_tenant_ids text[] not null default '{}',
+  dispatched_at timestamptz
+) with (fillfactor = 10);
 
 -- Until when a dispatcher looks for work every few milliseconds, so that an enqueue need not wake one. A lost row only
 -- means that every enqueue does.
@@ -414,10 +419,17 @@ create trigger see_sealed after update of secret_paths on public.job_types for e
 create function purser.forget_jobs() returns trigger
 language plpgsql set search_path = pg_catalog, public, purser, pg_temp as $$
 begin
-  delete from purser.waiting s using old_rows o where s.job_id = o.id;
-  delete from purser.later s using old_rows o where s.job_id = o.id;
-  delete from purser.parked s using old_rows o where s.job_id = o.id;
-  delete from purser.in_flight s using old_rows o where s.job_id = o.id;
+  -- Again where a job went back to a table that was looked at before.
+  loop
+    delete from purser.waiting s using old_rows o where s.job_id = o.id;
+    delete from purser.later s using old_rows o where s.job_id = o.id;
+    delete from purser.parked s using old_rows o where s.job_id = o.id;
+    delete from purser.in_flight s using old_rows o where s.job_id = o.id;
+    exit when not exists (
+      select from old_rows o where exists (select from purser.waiting s where s.job_id = o.id)
+        or exists (select from purser.later s where s.job_id = o.id)
+        or exists (select from purser.parked s where s.job_id = o.id));
+  end loop;
   delete from purser.dead_letters s using old_rows o where s.job_id = o.id;
   delete from purser.job_history h using old_rows o where h.job_id = o.id;
   insert into purser.job_counts (job_type, outcome, jobs)
@@ -472,5 +484,5 @@ select purser.protect_table('purser.job_history', '');
 -- At level L1 everything is a tenant's that is not protected.
 select purser.protect_table('purser.job_counts', '', 'job_type');
 select purser.protect_table('purser.dispatcher', '', 'only_row');
+select purser.protect_table('purser.dispatch_turns', '', 'job_type');
 select purser.protect_table('public.job_keys', '');
-select purser.protect_table('public.tenant_queues', '');

@@ -13,6 +13,7 @@ drop function purser.finish_completed(bigint[], uuid[], text[]);
 drop function purser.begin_attempts(bigint[], uuid[], uuid[], text, interval, bigint);
 drop function purser.return_jobs(bigint[], uuid[], text);
 drop function purser.dispatch_jobs(text[], integer[], integer[], integer[], text[], text);
+drop function purser.tenants_in_turn(text, text, text, text[], integer);
 drop function purser.types_with_work(interval, boolean);
 drop function purser.promote_due(integer);
 drop function purser.is_job_open(text, text);

@@ -394,11 +394,38 @@ begin
 end
 $$;
 
--- One round of dispatch: at most p_capacities[i] jobs of p_types[i], round-robin over the tenants: every tenant's first
--- job comes before any tenant's second job, and the tenant that was served longest ago comes first. Within a tenant,
--- jobs are ordered by priority, then by due time. Jobs that are next to each other share an entry: p_chunks[i] at most,
--- and no more than leave one for each of p_workers[i] workers. One that was lost, or is large, has an entry of its own.
--- Rows and tenants that another transaction has locked are left out.
+-- Tenants with waiting jobs of a type, in the order of their ids: after p_after, up to p_last (null: to the end), without
+-- p_without, p_limit at most. A loose index scan: one index probe per tenant, however many jobs it has. Each order is
+-- the whole key of ix_waiting_order, which no other index has.
+create function purser.tenants_in_turn(
+  p_type text, p_after text, p_last text, p_without text[], p_limit integer) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set jit = off
+as $$
+begin
+  return array(
+    with recursive waiting_tenant as (
+      (select b.tenant_id from purser.waiting b where b.job_type = p_type and b.tenant_id > p_after
+       order by b.job_type, b.tenant_id, b.priority desc, b.scheduled_for, b.job_id limit 1)
+      union all
+      select (select b.tenant_id from purser.waiting b where b.job_type = p_type and b.tenant_id > w.tenant_id
+              order by b.job_type, b.tenant_id, b.priority desc, b.scheduled_for, b.job_id limit 1)
+      from waiting_tenant w where w.tenant_id is not null and (p_last is null or w.tenant_id < p_last)
+    )
+    select w.tenant_id from waiting_tenant w
+    where w.tenant_id is not null and (p_last is null or w.tenant_id <= p_last) and w.tenant_id <> all(p_without)
+    limit p_limit);
+end
+$$;
+
+-- One round of dispatch: at most p_capacities[i] jobs of p_types[i], by turns: every tenant's first job comes before any
+-- tenant's second job, and each round goes on after the tenant that the last one of its type ended with. Within a
+-- tenant, jobs are ordered by priority, then by due time. Jobs that are next to each other share an entry: p_chunks[i]
+-- at most, and no more than leave one for each of p_workers[i] workers. One that was lost, or is large, has an entry of
+-- its own. A type that another dispatch serves at this moment and rows that another transaction has locked are left out.
+-- p_only_tenant: only this one's jobs, and it costs nobody a turn.
 create function purser.dispatch_jobs(
   p_types text[], p_capacities integer[], p_chunks integer[], p_workers integer[], p_skipped_tenants text[],
   p_only_tenant text)
@@ -411,18 +438,29 @@ set lock_timeout = '2s' set jit = off
 as $$
 #variable_conflict use_column
 declare
+  v_most_owed constant integer := 100;
   v_types text[];
   v_skipped text[];
-  v_waiting text[];
-  v_tenants text[];
   v_type text;
   v_room integer;
   v_size integer;
   v_workers integer;
+  v_last_tenant text;
+  v_owed text[];
+  v_most_tenants integer;
+  -- The owed ones first.
+  v_tenants text[];
   v_share integer;
   v_ids bigint[];
+  v_places tid[];
+  -- Places of the jobs' tenants in v_tenants.
+  v_ranks bigint[];
+  v_served integer;
+  v_locked bigint[];
+  v_busy bigint[];
+  v_busy_ranks bigint[];
   v_random uuid[];
-  v_all bigint[] := '{}';
+  v_all tid[] := '{}';
   v_entries uuid[] := '{}';
   v_lost boolean[];
   v_priorities integer[];
@@ -435,94 +473,126 @@ begin
   end if;
   select array_agg(t.job_type) into v_types from unnest(p_types) as t (job_type)
   where not exists (select from public.pauses p where p.scope = 'job_type' and p.name = t.job_type);
-  select p_skipped_tenants || coalesce(array_agg(p.name), '{}') into v_skipped
-  from public.pauses p where p.scope = 'tenant';
   if v_types is null then
     return;
   end if;
+  select p_skipped_tenants || coalesce(array_agg(p.name), '{}') into v_skipped
+  from public.pauses p where p.scope = 'tenant';
   perform purser.promote_due(5000);
-
-  -- A loose index scan: one index probe per type and tenant, however many jobs the tenant has. Each order is the whole
-  -- key of ix_waiting_order, which no other index has.
-  select array_agg(distinct t.tenant_id) into v_waiting
-  from unnest(v_types) as y (job_type) cross join lateral (
-    with recursive waiting_tenant as (
-      (select b.tenant_id from purser.waiting b where b.job_type = y.job_type
-       order by b.job_type, b.tenant_id, b.priority desc, b.scheduled_for, b.job_id limit 1)
-      union all
-      select (select b.tenant_id from purser.waiting b where b.job_type = y.job_type and b.tenant_id > w.tenant_id
-              order by b.job_type, b.tenant_id, b.priority desc, b.scheduled_for, b.job_id limit 1)
-      from waiting_tenant w where w.tenant_id is not null
-    )
-    select w.tenant_id from waiting_tenant w where w.tenant_id is not null
-  ) t;
-  -- Each tenant by its key: a join could read the whole table.
-  select array_agg(t.tenant_id order by t.last_dispatched_at, t.tenant_id) into v_tenants from (
-    select l.tenant_id, l.last_dispatched_at from (
-      select q.tenant_id from unnest(v_waiting) as w (tenant_id) cross join lateral (
-        select q.tenant_id, q.last_dispatched_at from public.tenant_queues q where q.tenant_id = w.tenant_id offset 0) q
-      where q.tenant_id <> all(v_skipped) and (p_only_tenant is null or q.tenant_id = p_only_tenant)
-      order by q.last_dispatched_at, q.tenant_id
-    ) o cross join lateral (
-      select q.tenant_id, q.last_dispatched_at from public.tenant_queues q where q.tenant_id = o.tenant_id
-      for no key update of q skip locked) l
-    limit 200
-  ) t;
-  if v_tenants is null then
-    return;
-  end if;
 
   for v_type, v_room, v_size, v_workers in
     select t.job_type, t.capacity, t.chunk, t.workers
     from unnest(p_types, p_capacities, p_chunks, p_workers) as t (job_type, capacity, chunk, workers)
     where t.job_type = any(v_types)
   loop
-    -- An equal share of each tenant first; all that a tenant has only if the shares leave room.
-    v_share := (v_room + cardinality(v_tenants) - 1) / cardinality(v_tenants);
-    loop
-      select array_agg(c.job_id order by c.job_rank, c.tenant_rank) into v_ids from (
-        select j.job_id, j.job_rank, t.tenant_rank
-        from unnest(v_tenants) with ordinality as t (tenant_id, tenant_rank)
-        cross join lateral (
-          select b.job_id, row_number() over (order by b.priority desc, b.scheduled_for, b.job_id) as job_rank
-          from purser.waiting b
-          where b.tenant_id = t.tenant_id and b.job_type = v_type
-          order by b.priority desc, b.scheduled_for, b.job_id
-          limit v_share
-        ) j
-        order by j.job_rank, t.tenant_rank limit v_room
-      ) c;
-      exit when v_share >= v_room or cardinality(v_ids) >= v_room;
-      v_share := v_room;
+    select t.last_tenant_id, t.owed_tenant_ids into v_last_tenant, v_owed
+    from purser.dispatch_turns t where t.job_type = v_type for update skip locked;
+    if not found then
+      insert into purser.dispatch_turns (job_type) values (v_type) on conflict do nothing;
+      continue when not found;
+      v_last_tenant := '';
+      v_owed := '{}';
+    end if;
+    -- A job of each fills the room, also where all jobs of some are locked.
+    v_most_tenants := v_room + 10;
+    if p_only_tenant is not null then
+      v_owed := '{}';
+      v_tenants := array(select p_only_tenant where p_only_tenant <> all(v_skipped));
+    else
+      if v_owed <> '{}' then
+        v_owed := array(
+          select o.id from unnest(v_owed) with ordinality as o (id, place)
+          where o.id <> all(v_skipped) and exists (
+            select from purser.waiting b where b.job_type = v_type and b.tenant_id = o.id
+            order by b.job_type, b.tenant_id, b.priority desc, b.scheduled_for, b.job_id limit 1));
+      end if;
+      v_tenants := purser.tenants_in_turn(v_type, v_last_tenant, null, v_skipped || v_owed, v_most_tenants);
+      if v_last_tenant <> '' and cardinality(v_tenants) < v_most_tenants then
+        v_tenants := v_tenants || purser.tenants_in_turn(
+          v_type, '', v_last_tenant, v_skipped || v_owed, v_most_tenants - cardinality(v_tenants));
+      end if;
+      v_tenants := v_owed || v_tenants;
+    end if;
+    continue when v_tenants = '{}';
+
+    v_busy := '{}';
+    v_busy_ranks := '{}';
+    for v_try in 1 .. 3 loop
+      -- An equal share of each tenant first; all that a tenant has only if the shares leave room. Without the jobs that
+      -- turned out to be locked, and in the last try without their tenants.
+      v_share := (v_room + cardinality(v_tenants) - 1) / cardinality(v_tenants);
+      loop
+        select array_agg(c.job_id order by c.job_rank, c.tenant_rank),
+          array_agg(c.place order by c.job_rank, c.tenant_rank),
+          array_agg(c.tenant_rank order by c.job_rank, c.tenant_rank)
+        into v_ids, v_places, v_ranks from (
+          select j.job_id, j.place, j.job_rank, t.tenant_rank
+          from unnest(v_tenants) with ordinality as t (tenant_id, tenant_rank)
+          cross join lateral (
+            select b.job_id, b.ctid as place,
+              row_number() over (order by b.priority desc, b.scheduled_for, b.job_id) as job_rank
+            from purser.waiting b
+            where b.tenant_id = t.tenant_id and b.job_type = v_type and b.job_id <> all(v_busy)
+            order by b.priority desc, b.scheduled_for, b.job_id
+            limit v_share
+          ) j
+          where v_try < 3 or t.tenant_rank <> all(v_busy_ranks)
+          order by j.job_rank, t.tenant_rank limit v_room
+        ) c;
+        exit when v_share >= v_room or cardinality(v_ids) >= v_room;
+        v_share := v_room;
+      end loop;
+      v_served := case when cardinality(v_ids) >= v_room then v_ranks[v_room] else cardinality(v_tenants) end;
+      v_locked := array(
+        select l.job_id from unnest(v_ids, v_places) as u (id, place) cross join lateral (
+          select w.job_id from purser.waiting w where w.ctid = u.place and w.job_id = u.id
+          for update of w skip locked) l);
+      exit when cardinality(v_locked) = coalesce(cardinality(v_ids), 0);
+      v_busy := v_busy || array(select u.id from unnest(v_ids) as u (id) where u.id <> all(v_locked));
+      v_busy_ranks := v_busy_ranks || array(
+        select distinct u.tenant_rank from unnest(v_ids, v_ranks) as u (id, tenant_rank) where u.id <> all(v_locked));
+      select array_agg(u.place order by u.n), array_agg(u.tenant_rank order by u.n) into v_places, v_ranks
+      from unnest(v_ids, v_places, v_ranks) with ordinality as u (id, place, tenant_rank, n) where u.id = any(v_locked);
     end loop;
-    continue when v_ids is null;
-    v_size := greatest(1, least(v_size, (cardinality(v_ids) + v_workers - 1) / greatest(1, v_workers)));
-    v_random := array(select gen_random_uuid() from generate_series(0, (cardinality(v_ids) - 1) / v_size));
-    v_entries := v_entries || array(select v_random[1 + n / v_size] from generate_series(0, cardinality(v_ids) - 1) n);
-    v_all := v_all || v_ids;
+
+    if v_places is not null then
+      v_size := greatest(1, least(v_size, (cardinality(v_places) + v_workers - 1) / greatest(1, v_workers)));
+      v_random := array(select gen_random_uuid() from generate_series(0, (cardinality(v_places) - 1) / v_size));
+      v_entries := v_entries
+        || array(select v_random[1 + n / v_size] from generate_series(0, cardinality(v_places) - 1) n);
+      v_all := v_all || v_places;
+    end if;
+    update purser.dispatch_turns t
+    set dispatched_at = case when v_places is null then t.dispatched_at else now() end,
+        last_tenant_id = case when p_only_tenant is null and v_served > cardinality(v_owed) then v_tenants[v_served]
+          else t.last_tenant_id end,
+        owed_tenant_ids = case when p_only_tenant is not null then t.owed_tenant_ids
+          when v_owed = '{}' and v_busy = '{}' then '{}'
+          else (array(
+              select v_tenants[r] from (select distinct r from unnest(v_busy_ranks) as b (r)) b
+              where r <= v_served and r <> all(coalesce(v_ranks, '{}')) order by r)
+            || v_owed[v_served + 1:])[:v_most_owed] end
+    where t.job_type = v_type;
   end loop;
   if cardinality(v_all) = 0 then
     return;
   end if;
-  with chosen as materialized (
-    select b.*, b.losses > 0 or b.suspect as was_lost,
-      case when b.losses > 0 or b.suspect or b.payload_bytes > 32768 then gen_random_uuid() else u.entry_id end
+  with gone as (
+    delete from purser.waiting w using unnest(v_all, v_entries) with ordinality as u (place, entry_id, n)
+    where w.ctid = u.place
+    returning w.*, w.losses > 0 or w.suspect as was_lost, u.n,
+      case when w.losses > 0 or w.suspect or w.payload_bytes > 32768 then gen_random_uuid() else u.entry_id end
         as entry_id
-    from unnest(v_all, v_entries) as u (id, entry_id) cross join lateral (
-      select w.*, w.ctid as place from purser.waiting w where w.job_id = u.id for update of w skip locked) b
-  ), gone as (
-    delete from purser.waiting w using chosen c where w.ctid = c.place
   ), queued as (
     insert into purser.in_flight (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, attempt,
       payload_bytes, failed, losses, losses_alone, suspect, needed_usd, first_parked_at, last_error, entry_id)
-    select c.job_id, c.tenant_id, c.job_type, c.priority, c.scheduled_for, c.give_up_at, c.attempt, c.payload_bytes,
-      c.failed, c.losses, c.losses_alone, c.suspect, c.needed_usd, c.first_parked_at, c.last_error, c.entry_id
-    from chosen c
+    select g.job_id, g.tenant_id, g.job_type, g.priority, g.scheduled_for, g.give_up_at, g.attempt, g.payload_bytes,
+      g.failed, g.losses, g.losses_alone, g.suspect, g.needed_usd, g.first_parked_at, g.last_error, g.entry_id
+    from gone g
   )
-  select array_agg(c.job_id), array_agg(c.job_type), array_agg(c.tenant_id), array_agg(c.entry_id),
-    array_agg(c.was_lost), array_agg(c.priority)
-  into v_ids, v_types, v_tenants, v_entries, v_lost, v_priorities from chosen c;
-  update public.tenant_queues q set last_dispatched_at = now() where q.tenant_id = any(v_tenants);
+  select array_agg(g.job_id order by g.n), array_agg(g.job_type order by g.n), array_agg(g.tenant_id order by g.n),
+    array_agg(g.entry_id order by g.n), array_agg(g.was_lost order by g.n), array_agg(g.priority order by g.n)
+  into v_ids, v_types, v_tenants, v_entries, v_lost, v_priorities from gone g;
   return query select * from unnest(v_ids, v_types, v_tenants, v_entries, v_lost, v_priorities);
 end
 $$;

@@ -33,11 +33,10 @@ create table purser.tick_keys (
 );
 create index ix_tick_keys_expires_at on purser.tick_keys (expires_at);
 
--- What a new tenant needs: its queue and its schedules.
+-- The schedules of a new tenant.
 create function purser.tenant_created() returns trigger
 language plpgsql security definer set search_path = pg_catalog, public, purser, pg_temp as $$
 begin
-  insert into public.tenant_queues (tenant_id) values (new.id) on conflict do nothing;
   insert into public.tenant_schedules (tenant_id, job_type)
   select distinct new.id, s.job_type from public.schedules s on conflict do nothing;
   return null;

@@ -50,10 +50,10 @@ export async function listTypesWithWork(
 }
 
 /**
- * Claims at most `capacity` jobs per job type in one short transaction, round-robin over the tenants: every tenant's
- * first job comes before any tenant's second job, and the tenant that was served longest ago comes first. Within a
+ * Claims at most `capacity` jobs per job type in one short transaction, by turns: every tenant's first job comes before
+ * any tenant's second job, and each claim of a type goes on after the tenant that the last one ended with. Within a
  * tenant, jobs are ordered by priority, then by due time. Paused types and tenants are skipped. Several dispatchers may
- * run at once; each skips the tenants and jobs that another transaction has locked.
+ * run at once; each skips the types that another one serves at this moment, and jobs that another transaction has locked.
  */
 export async function claimWaitingJobs(
   sql: Queryable,
@@ -106,11 +106,11 @@ async function claimTenantByTenant(
   failing: FailingTenants,
 ): Promise<DispatchedJob[]> {
   const rows = await sql<{ id: string }[]>`
-    select q.tenant_id as id from public.tenant_queues q
-    where q.tenant_id <> all(${skipped}::text[]) and exists (
+    select t.id from public.tenants t
+    where t.id <> all(${skipped}::text[]) and exists (
       select from unnest(${capacities.map(({ jobType }) => jobType)}::text[]) y (job_type)
-      join purser.waiting w on w.job_type = y.job_type and w.tenant_id = q.tenant_id)
-    order by q.last_dispatched_at, q.tenant_id limit ${maxTenantsPerClaim}`;
+      join purser.waiting w on w.job_type = y.job_type and w.tenant_id = t.id)
+    order by random() limit ${maxTenantsPerClaim}`;
   const left = new Map(capacities.map(({ jobType, capacity }) => [jobType, capacity]));
   const claimed: DispatchedJob[] = [];
   for (const { id } of rows) {

@@ -36,6 +36,8 @@ interface TypeRow {
   queued: number;
   running: number;
   waitsInQueue: boolean;
+  /** One of its jobs was dispatched lately. */
+  dispatched: boolean;
   /** One of them has begun lately. */
   begun: boolean;
 }
@@ -43,22 +45,16 @@ interface TypeRow {
 interface RecentRow {
   lastDispatchAt: Date | null;
   lastEndAt: Date | null;
-  dispatched: boolean;
 }
 
 /** Paused job types and tenants do not count. */
 export async function readFlow(sql: Queryable, options: FlowOptions): Promise<Flow> {
-  const { stalledAfterMs } = options;
   const [recent] = await sql<RecentRow[]>`
     with recent as (
       select started_at, ended_at from purser.job_history order by id desc limit ${recentAttempts}
-    ), dispatch as (
-      select max(last_dispatched_at) as at from public.tenant_queues where isfinite(last_dispatched_at)
     )
-    select (select at from dispatch) as "lastDispatchAt",
-           (select max(ended_at) from recent where started_at is not null) as "lastEndAt",
-           coalesce((select at from dispatch) > now() - ${stalledAfterMs} * interval '1 millisecond', false)
-             as dispatched`;
+    select (select max(dispatched_at) from purser.dispatch_turns) as "lastDispatchAt",
+           (select max(ended_at) from recent where started_at is not null) as "lastEndAt"`;
   const types = await readTypes(sql, options);
   const names = (standing: (type: TypeRow) => boolean): string[] =>
     types.filter(standing).map(({ jobType }) => jobType);
@@ -66,11 +62,10 @@ export async function readFlow(sql: Queryable, options: FlowOptions): Promise<Fl
     lastDispatchAt: recent?.lastDispatchAt ?? null,
     lastEndAt: recent?.lastEndAt ?? null,
     withoutWorker: names(({ due, slots }) => due && slots === 0),
+    // Per type: one that stands still is not hidden by another.
     notDispatched: names(
-      ({ due, slots, queued }) =>
-        recent?.dispatched !== true && due && slots > 0 && queued <= slots,
+      ({ dispatched, due, slots, queued }) => !dispatched && due && slots > 0 && queued <= slots,
     ),
-    // Per type: the jobs of a queue that stands still are not hidden by those of another.
     notBegun: names(
       ({ waitsInQueue, freeSlots, running, slots, begun }) =>
         !begun && waitsInQueue && freeSlots > 0 && running < slots,
@@ -107,21 +102,23 @@ async function readTypes(
            coalesce(f.queued, 0) as queued, coalesce(f.running, 0) as running,
            coalesce(f.queued_since < now() - ${stalledAfterMs} * interval '1 millisecond', false) as "waitsInQueue",
            exists (select from begun b where b.job_type = t.job_type) as begun,
+           coalesce(d.dispatched_at > now() - ${stalledAfterMs} * interval '1 millisecond', false) as dispatched,
            exists (
-             select from public.tenant_queues q
-             where not exists (select from public.pauses p where p.scope = 'tenant' and p.name = q.tenant_id)
+             select from public.tenants n
+             where not exists (select from public.pauses p where p.scope = 'tenant' and p.name = n.id)
                and exists (
                  select from purser.waiting w
-                 where w.job_type = t.job_type and w.tenant_id = q.tenant_id
+                 where w.job_type = t.job_type and w.tenant_id = n.id
                    and w.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond'
                  union all
                  select from purser.later l
-                 where l.job_type = t.job_type and l.tenant_id = q.tenant_id
+                 where l.job_type = t.job_type and l.tenant_id = n.id
                    and l.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond')
            ) as due
     from public.job_types t
     left join worker w on w.job_type = t.job_type
     left join in_flight f on f.job_type = t.job_type
+    left join purser.dispatch_turns d on d.job_type = t.job_type
     where not exists (
       select from public.pauses p where p.scope = 'all' or (p.scope = 'job_type' and p.name = t.job_type))
     order by t.job_type`;

@@ -32,7 +32,6 @@ const tables = [
   'purser.job_history',
   'public.tenants',
   'public.tenant_schedules',
-  'public.tenant_queues',
   'purser.tick_keys',
 ];
 

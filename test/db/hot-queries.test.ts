@@ -57,7 +57,6 @@ beforeAll(async () => {
     'job_keys',
     'tenant_schedules',
     'tenants',
-    'tenant_queues',
   ]) {
     await sql.unsafe(`analyze ${table}`);
   }

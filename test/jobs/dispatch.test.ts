@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';
 import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
@@ -18,14 +19,19 @@ beforeAll(async () => {
 });
 afterEach(async () => {
   await test.sql`delete from tenants`;
+  await test.sql`delete from purser.dispatch_turns`;
 });
 afterAll(() => test.close());
 
 /** Thousands of waiting jobs of one tenant, older than anything enqueued later. */
-async function flood(tenantId: string, count: number, priority = 0): Promise<void> {
+async function flood(
+  tenantId: string,
+  count: number,
+  { priority = 0, jobType = step }: { priority?: number; jobType?: string } = {},
+): Promise<void> {
   await test.sql`
     insert into background_jobs (tenant_id, job_type, max_attempts, give_up_at, priority)
-    select ${tenantId}, ${step}, 3, now() + interval '1 day', ${priority}
+    select ${tenantId}, ${jobType}, 3, now() + interval '1 day', ${priority}
     from generate_series(1, ${count}::int)`;
 }
 
@@ -56,11 +62,30 @@ describe('dispatch order', () => {
 
   it('does not prefer a tenant whose jobs have a high priority', async () => {
     const [loud, quiet] = [await addTenant(test.sql), await addTenant(test.sql)];
-    await flood(loud, 50, 1_000);
-    await flood(quiet, 2, -1_000);
+    await flood(loud, 50, { priority: 1_000 });
+    await flood(quiet, 2, { priority: -1_000 });
     const served = [];
     for (let round = 0; round < 4; round += 1) served.push((await claim(test.sql, 1))[0]?.tenantId);
     expect(served.filter((tenantId) => tenantId === quiet)).toHaveLength(2);
+  });
+
+  it('serves a tenant in turn in one type, however often it is served in another', async () => {
+    const tenants = [];
+    for (let n = 0; n < 4; n += 1) tenants.push(await addTenant(test.sql));
+    for (const tenantId of tenants) await flood(tenantId, 20, { jobType: 'test_other' });
+    const [, busy = '', , busier = ''] = tenants.toSorted();
+    await flood(busy, 100);
+    await flood(busier, 100);
+    const served: string[] = [];
+    for (let round = 0; round < 12; round += 1) {
+      const jobs = await claimWaitingJobs(test.sql, [
+        { jobType: step, capacity: 1 + (round % 3) },
+        { jobType: 'test_other', capacity: 1 },
+      ]);
+      served.push(...jobs.filter((job) => job.jobType === 'test_other').map((job) => job.tenantId));
+    }
+    const turns = tenants.map((tenantId) => served.filter((each) => each === tenantId).length);
+    expect(turns).toEqual([3, 3, 3, 3]);
   });
 
   it('takes the jobs of one tenant by priority, then by due time', async () => {
@@ -136,15 +161,24 @@ it('six dispatchers at once never claim a job twice and together claim all', asy
   expect(dispatches).toEqual({ least: 1, most: 1 });
 });
 
-it('a tenant that another dispatcher has locked is skipped without waiting, and keeps its turn', async () => {
-  const [busy, free] = [await addTenant(test.sql), await addTenant(test.sql)];
-  await flood(busy, 2);
-  await flood(free, 2);
+it('a type that another dispatcher serves is left out without waiting, and its turns stay', async () => {
+  const [first = '', second = ''] = [
+    await addTenant(test.sql),
+    await addTenant(test.sql),
+  ].toSorted();
+  for (const tenantId of [first, second]) {
+    await flood(tenantId, 2);
+    await flood(tenantId, 2, { jobType: 'test_other' });
+  }
+  const capacities = [step, 'test_other'].map((jobType) => ({ jobType, capacity: 1 }));
+  const served = async () =>
+    (await claimWaitingJobs(test.sql, capacities)).map((job) => `${job.jobType} ${job.tenantId}`);
+  expect(await served()).toEqual([`${step} ${first}`, `test_other ${first}`]);
   await database.system.begin(async (tx) => {
-    await tx`select from tenant_queues where tenant_id = ${busy} for no key update`;
-    expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([free]);
+    await tx`select from purser.dispatch_turns where job_type = ${step} for update`;
+    expect(await served()).toEqual([`test_other ${second}`]);
   });
-  expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([busy]);
+  expect(await served()).toEqual([`${step} ${second}`, `test_other ${first}`]);
 });
 
 it('a tenant of which every job is locked keeps its turn', async () => {
@@ -153,9 +187,61 @@ it('a tenant of which every job is locked keeps its turn', async () => {
   await flood(free, 2);
   await database.system.begin(async (tx) => {
     await tx`select from purser.waiting where tenant_id = ${busy} for update`;
-    expect((await claim(test.sql, 2)).map(({ tenantId }) => tenantId)).toEqual([free]);
+    expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([free]);
   });
   expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([busy]);
+});
+
+it('several tenants of which every job is locked keep their turns, before all others', async () => {
+  const tenants = [];
+  for (let n = 0; n < 6; n += 1) tenants.push(await addTenant(test.sql));
+  tenants.sort();
+  for (const tenantId of tenants) await flood(tenantId, 5);
+  const [a, b, c, d, e, f] = tenants;
+  const served = async (capacity: number) =>
+    (await claim(test.sql, capacity)).map(({ tenantId }) => tenantId);
+  await database.system.begin(async (tx) => {
+    await tx`select from purser.waiting where tenant_id = any(${[b ?? '', d ?? '']}::text[]) for update`;
+    // They take no room of the others.
+    expect(await served(4)).toEqual([a, c, e, f]);
+    expect(await served(2)).toEqual([a, c]);
+  });
+  expect(await served(1)).toEqual([b]);
+  expect(await served(3)).toEqual([d, e, f]);
+  expect(await served(6)).toEqual([a, b, c, d, e, f]);
+});
+
+it('each of 250 tenants has a job before any has two, with room for more of them, or for fewer', async () => {
+  const tenants = Array.from({ length: 250 }, () => `t-${randomUUID()}`).toSorted();
+  await test.sql`insert into tenants (id, plan) select unnest(${tenants}::text[]), 'free'`;
+  await test.sql`
+    insert into background_jobs (tenant_id, job_type, max_attempts, give_up_at)
+    select t.id, ${step}, 3, now() + interval '1 day'
+    from unnest(${tenants}::text[]) t (id) cross join generate_series(1, 4)`;
+  const turns: string[] = [];
+  for (const room of [240, 1, 19, 330, 7, 153]) {
+    turns.push(...(await claim(test.sql, room)).map(({ tenantId }) => tenantId));
+  }
+  expect(turns).toEqual([...tenants, ...tenants, ...tenants]);
+});
+
+it('a tenant of which the first jobs are locked is served with the next ones, without losing its turn', async () => {
+  const [first = '', second = ''] = [
+    await addTenant(test.sql),
+    await addTenant(test.sql),
+  ].toSorted();
+  const jobs = new Map<string, string[]>();
+  for (const tenantId of [first, second]) {
+    jobs.set(tenantId, []);
+    for (let n = 0; n < 3; n += 1) jobs.get(tenantId)?.push(await addJob(test.sql, tenantId));
+  }
+  const [head = '', next] = jobs.get(first) ?? [];
+  await database.system.begin(async (tx) => {
+    await tx`select from purser.waiting where job_id = ${head} for update`;
+    expect((await claim(test.sql, 1)).map(({ jobId }) => jobId)).toEqual([next]);
+  });
+  expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([second]);
+  expect((await claim(test.sql, 1)).map(({ jobId }) => jobId)).toEqual([head]);
 });
 
 it('a job locked by another transaction is skipped, and the jobs of other tenants are claimed', async () => {
@@ -170,15 +256,33 @@ it('a job locked by another transaction is skipped, and the jobs of other tenant
   expect((await claim(test.sql)).map((job) => job.jobId)).toEqual([replaced]);
 });
 
+it('jobs that go back while their tenant is deleted go with it', async () => {
+  const tenantId = await addTenant(test.sql);
+  await addJob(test.sql, tenantId);
+  const jobs = await claim(test.sql);
+  let deleted: Promise<unknown> = Promise.resolve();
+  await database.system.begin(async (tx) => {
+    expect(await returnToPending(tx, jobs, 'queue entry lost')).toBe(1);
+    deleted = test.sql`delete from tenants where id = ${tenantId}`.execute();
+    await eventually('the deletion to wait for the job', async () => {
+      const [row] = await database.system`
+        select from pg_stat_activity
+        where datname = current_database() and wait_event_type = 'Lock' and query like 'delete from tenants%'`;
+      return row;
+    });
+  });
+  await deleted;
+  expect(await test.sql`select from purser.waiting`).toHaveLength(0);
+});
+
 it('an enqueue never waits for a dispatcher', async () => {
   const tenantId = await addTenant(test.sql);
   await addJob(test.sql, tenantId);
   await database.system.begin(async (tx) => {
-    await tx`select from tenant_queues where tenant_id = ${tenantId} for no key update`;
-    await tx`update tenant_queues set last_dispatched_at = now() where tenant_id = ${tenantId}`;
+    expect(await claimWaitingJobs(tx, [{ jobType: step, capacity: 1 }])).toHaveLength(1);
     await addJob(test.sql, tenantId);
   });
-  expect(await claim(test.sql)).toHaveLength(2);
+  expect(await claim(test.sql)).toHaveLength(1);
 });
 
 describe('a lost entry', () => {
@@ -225,12 +329,7 @@ it('a job is dispatched once its time has come, and then by its priority', async
   const [first, last] = [await addJob(test.sql, tenantId), await addJob(test.sql, tenantId)];
   const runAt = new Date(Date.now() + 60_000);
   const postponed = await addJob(test.sql, tenantId, { runAt, priority: 5 });
-  const next = async () => {
-    // Served longest ago, so that its turn comes first.
-    await test.sql`
-      update tenant_queues set last_dispatched_at = '-infinity' where tenant_id = ${tenantId}`;
-    return (await claim(database.system, 1))[0]?.jobId;
-  };
+  const next = async () => (await claim(database.system, 1))[0]?.jobId;
   expect(await next()).toBe(first);
   await test.sql`update purser.later set scheduled_for = now() where job_id = ${postponed}`;
   expect(await next()).toBe(postponed);

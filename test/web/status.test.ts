@@ -108,7 +108,12 @@ describe('the status of a fleet', () => {
   it('names a dispatch that stands still while its queue has room', async () => {
     await job();
     await expect.poll(() => status(fixture), wait).toEqual([503, ['dispatch: stalled']]);
-    await fixture.test.sql`update tenant_queues set last_dispatched_at = now()`;
+    const dispatched = (jobType: string) => fixture.test.sql`
+      insert into purser.dispatch_turns (job_type, dispatched_at) values (${jobType}, now())`;
+    await dispatched('report_of_another_type');
+    await sleep(keptMs);
+    expect(await status(fixture)).toEqual([503, ['dispatch: stalled']]);
+    await dispatched('report');
     await expect.poll(() => status(fixture), wait).toEqual([200, []]);
   });
 
