@@ -160,3 +160,16 @@ export function untilState(sql: Queryable, jobId: string, ...states: JobState[])
     return states.includes(row.state) ? row : undefined;
   });
 }
+
+/** Thousands of waiting jobs of one tenant, older than anything enqueued later. */
+export async function flood(
+  sql: Sql,
+  tenantId: string,
+  count: number,
+  { priority = 0, jobType = step }: { priority?: number; jobType?: string } = {},
+): Promise<void> {
+  await sql`
+    insert into background_jobs (tenant_id, job_type, max_attempts, give_up_at, priority)
+    select ${tenantId}, ${jobType}, 3, now() + interval '1 day', ${priority}
+    from generate_series(1, ${count}::int)`;
+}

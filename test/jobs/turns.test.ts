@@ -1,0 +1,193 @@
+/** Whose jobs a dispatch takes: by turns of the tenants, in each job type by itself. */
+import { randomUUID } from 'node:crypto';
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import type { Database } from '../../src/db/database.ts';
+import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
+import { freshDatabase } from '../support/database.ts';
+import type { TestDatabase } from '../support/database.ts';
+import { addTenant } from '../support/tenants.ts';
+import { addJob, addJobType, claim, flood, step } from './job-steps.ts';
+
+let test: TestDatabase;
+let database: Database;
+
+beforeAll(async () => {
+  test = await freshDatabase();
+  database = await test.open({ systemConnections: 6 });
+  await addJobType(test.sql);
+  await addJobType(test.sql, 'test_other');
+});
+afterEach(async () => {
+  await test.sql`delete from tenants`;
+  await test.sql`delete from purser.dispatch_turns`;
+});
+afterAll(() => test.close());
+
+describe('dispatch order', () => {
+  it('serves a tenant in the next round, although another one has 20,000 older jobs', async () => {
+    const [greedy, patient] = [await addTenant(test.sql), await addTenant(test.sql)];
+    await flood(test.sql, greedy, 20_000);
+    expect((await claim(test.sql, 4)).map(({ tenantId }) => tenantId)).toEqual(
+      Array.from({ length: 4 }, () => greedy),
+    );
+    const jobId = await addJob(test.sql, patient);
+    expect((await claim(test.sql, 1)).map((job) => job.jobId)).toEqual([jobId]);
+  });
+
+  it('serves all tenants in turn when the capacity is one job at a time', async () => {
+    const tenants = [];
+    for (let n = 0; n < 3; n += 1) tenants.push(await addTenant(test.sql));
+    for (const tenantId of tenants) await flood(test.sql, tenantId, 20);
+    const served = [];
+    for (let round = 0; round < 9; round += 1) {
+      const [job] = await claim(test.sql, 1);
+      served.push(job?.tenantId);
+    }
+    for (const tenantId of tenants) {
+      expect(served.filter((candidate) => candidate === tenantId)).toHaveLength(3);
+    }
+  });
+
+  it('does not prefer a tenant whose jobs have a high priority', async () => {
+    const [loud, quiet] = [await addTenant(test.sql), await addTenant(test.sql)];
+    await flood(test.sql, loud, 50, { priority: 1_000 });
+    await flood(test.sql, quiet, 2, { priority: -1_000 });
+    const served = [];
+    for (let round = 0; round < 4; round += 1) served.push((await claim(test.sql, 1))[0]?.tenantId);
+    expect(served.filter((tenantId) => tenantId === quiet)).toHaveLength(2);
+  });
+
+  it('serves a tenant in turn in one type, however often it is served in another', async () => {
+    const tenants = [];
+    for (let n = 0; n < 4; n += 1) tenants.push(await addTenant(test.sql));
+    for (const tenantId of tenants) await flood(test.sql, tenantId, 20, { jobType: 'test_other' });
+    const [, busy = '', , busier = ''] = tenants.toSorted();
+    await flood(test.sql, busy, 100);
+    await flood(test.sql, busier, 100);
+    const served: string[] = [];
+    for (let round = 0; round < 12; round += 1) {
+      const jobs = await claimWaitingJobs(test.sql, [
+        { jobType: step, capacity: 1 + (round % 3) },
+        { jobType: 'test_other', capacity: 1 },
+      ]);
+      served.push(...jobs.filter((job) => job.jobType === 'test_other').map((job) => job.tenantId));
+    }
+    const turns = tenants.map((tenantId) => served.filter((each) => each === tenantId).length);
+    expect(turns).toEqual([3, 3, 3, 3]);
+  });
+
+  it('takes the jobs of one tenant by priority, then by due time', async () => {
+    const tenantId = await addTenant(test.sql);
+    const early = new Date(Date.now() - 60_000);
+    const low = await addJob(test.sql, tenantId, { priority: -5, runAt: new Date(0) });
+    const late = await addJob(test.sql, tenantId);
+    const first = await addJob(test.sql, tenantId, { runAt: early });
+    const high = await addJob(test.sql, tenantId, { priority: 5 });
+    const order = [];
+    for (let round = 0; round < 4; round += 1) order.push((await claim(test.sql, 1))[0]?.jobId);
+    expect(order).toEqual([high, first, late, low]);
+  });
+});
+
+it('every tenant gets its first job before any tenant gets its second, also in the order of the queue', async () => {
+  const tenants = [await addTenant(test.sql), await addTenant(test.sql)].toSorted();
+  for (const tenantId of tenants) await flood(test.sql, tenantId, 10);
+  const served = (await claim(test.sql, 5)).map(({ tenantId }) => tenantId);
+  const [first, second] = tenants;
+  expect(served).toEqual([first, second, first, second, first]);
+});
+
+it('a tenant with many jobs gets only the room that the jobs of the others leave, whoever is first', async () => {
+  const tenants: string[] = [];
+  for (let n = 0; n < 3; n += 1) tenants.push(await addTenant(test.sql));
+  // The one with many has the first turn.
+  const [many = '', few = '', one = ''] = tenants.toSorted();
+  await flood(test.sql, many, 30);
+  await flood(test.sql, few, 3);
+  await flood(test.sql, one, 1);
+  const served = (await claim(test.sql, 10)).map(({ tenantId }) => tenantId);
+  expect(served).toEqual([many, few, one, many, few, many, few, many, many, many]);
+});
+
+it('a type that another dispatcher serves is left out without waiting, and its turns stay', async () => {
+  const [first = '', second = ''] = [
+    await addTenant(test.sql),
+    await addTenant(test.sql),
+  ].toSorted();
+  for (const tenantId of [first, second]) {
+    await flood(test.sql, tenantId, 2);
+    await flood(test.sql, tenantId, 2, { jobType: 'test_other' });
+  }
+  const capacities = [step, 'test_other'].map((jobType) => ({ jobType, capacity: 1 }));
+  const served = async () =>
+    (await claimWaitingJobs(test.sql, capacities)).map((job) => `${job.jobType} ${job.tenantId}`);
+  expect(await served()).toEqual([`${step} ${first}`, `test_other ${first}`]);
+  await database.system.begin(async (tx) => {
+    await tx`select from purser.dispatch_turns where job_type = ${step} for update`;
+    expect(await served()).toEqual([`test_other ${second}`]);
+  });
+  expect(await served()).toEqual([`${step} ${second}`, `test_other ${first}`]);
+});
+
+it('a tenant of which every job is locked keeps its turn', async () => {
+  const [busy, free] = [await addTenant(test.sql), await addTenant(test.sql)];
+  await flood(test.sql, busy, 1);
+  await flood(test.sql, free, 2);
+  await database.system.begin(async (tx) => {
+    await tx`select from purser.waiting where tenant_id = ${busy} for update`;
+    expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([free]);
+  });
+  expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([busy]);
+});
+
+it('several tenants of which every job is locked keep their turns, before all others', async () => {
+  const tenants = [];
+  for (let n = 0; n < 6; n += 1) tenants.push(await addTenant(test.sql));
+  tenants.sort();
+  for (const tenantId of tenants) await flood(test.sql, tenantId, 5);
+  const [a, b, c, d, e, f] = tenants;
+  const served = async (capacity: number) =>
+    (await claim(test.sql, capacity)).map(({ tenantId }) => tenantId);
+  await database.system.begin(async (tx) => {
+    await tx`select from purser.waiting where tenant_id = any(${[b ?? '', d ?? '']}::text[]) for update`;
+    // They take no room of the others.
+    expect(await served(4)).toEqual([a, c, e, f]);
+    expect(await served(2)).toEqual([a, c]);
+  });
+  expect(await served(1)).toEqual([b]);
+  expect(await served(3)).toEqual([d, e, f]);
+  expect(await served(6)).toEqual([a, b, c, d, e, f]);
+});
+
+it('each of 250 tenants has a job before any has two, with room for more of them, or for fewer', async () => {
+  const tenants = Array.from({ length: 250 }, () => `t-${randomUUID()}`).toSorted();
+  await test.sql`insert into tenants (id, plan) select unnest(${tenants}::text[]), 'free'`;
+  await test.sql`
+    insert into background_jobs (tenant_id, job_type, max_attempts, give_up_at)
+    select t.id, ${step}, 3, now() + interval '1 day'
+    from unnest(${tenants}::text[]) t (id) cross join generate_series(1, 4)`;
+  const turns: string[] = [];
+  for (const room of [240, 1, 19, 330, 7, 153]) {
+    turns.push(...(await claim(test.sql, room)).map(({ tenantId }) => tenantId));
+  }
+  expect(turns).toEqual([...tenants, ...tenants, ...tenants]);
+});
+
+it('a tenant of which the first jobs are locked is served with the next ones, without losing its turn', async () => {
+  const [first = '', second = ''] = [
+    await addTenant(test.sql),
+    await addTenant(test.sql),
+  ].toSorted();
+  const jobs = new Map<string, string[]>();
+  for (const tenantId of [first, second]) {
+    jobs.set(tenantId, []);
+    for (let n = 0; n < 3; n += 1) jobs.get(tenantId)?.push(await addJob(test.sql, tenantId));
+  }
+  const [head = '', next] = jobs.get(first) ?? [];
+  await database.system.begin(async (tx) => {
+    await tx`select from purser.waiting where job_id = ${head} for update`;
+    expect((await claim(test.sql, 1)).map(({ jobId }) => jobId)).toEqual([next]);
+  });
+  expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([second]);
+  expect((await claim(test.sql, 1)).map(({ jobId }) => jobId)).toEqual([head]);
+});
