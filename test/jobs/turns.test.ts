@@ -48,6 +48,19 @@ describe('dispatch order', () => {
     }
   });
 
+  it('goes on after a tenant that has no jobs any more', async () => {
+    const tenants = [];
+    for (let n = 0; n < 3; n += 1) tenants.push(await addTenant(test.sql));
+    const [first = '', second = '', third = ''] = tenants.toSorted();
+    await flood(test.sql, first, 1);
+    for (const tenantId of [second, third]) await flood(test.sql, tenantId, 4);
+    const served = [];
+    for (const room of [1, 4, 3]) {
+      served.push((await claim(test.sql, room)).map(({ tenantId }) => tenantId));
+    }
+    expect(served).toEqual([[first], [second, third, second, third], [second, third, second]]);
+  });
+
   it('does not prefer a tenant whose jobs have a high priority', async () => {
     const [loud, quiet] = [await addTenant(test.sql), await addTenant(test.sql)];
     await flood(test.sql, loud, 50, { priority: 1_000 });
@@ -155,8 +168,10 @@ it('several tenants of which every job is locked keep their turns, before all ot
     expect(await served(2)).toEqual([a, c]);
   });
   expect(await served(1)).toEqual([b]);
-  expect(await served(3)).toEqual([d, e, f]);
-  expect(await served(6)).toEqual([a, b, c, d, e, f]);
+  expect(await served(1)).toEqual([d]);
+  // After that the order goes on where it was.
+  expect(await served(2)).toEqual([d, e]);
+  expect(await served(6)).toEqual([f, a, b, c, d, e]);
 });
 
 it('each of 250 tenants has a job before any has two, with room for more of them, or for fewer', async () => {
@@ -171,6 +186,34 @@ it('each of 250 tenants has a job before any has two, with room for more of them
     turns.push(...(await claim(test.sql, room)).map(({ tenantId }) => tenantId));
   }
   expect(turns).toEqual([...tenants, ...tenants, ...tenants]);
+});
+
+it('a tenant that is paused when it is owed a turn gets none', async () => {
+  const [busy, free] = [await addTenant(test.sql), await addTenant(test.sql)];
+  await flood(test.sql, busy, 2);
+  await flood(test.sql, free, 3);
+  await database.system.begin(async (tx) => {
+    await tx`select from purser.waiting where tenant_id = ${busy} for update`;
+    expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([free]);
+  });
+  await test.sql`
+    insert into pauses (scope, name, reason, by) values ('tenant', ${busy}, 'r', 'alice')`;
+  expect((await claim(test.sql, 2)).map(({ tenantId }) => tenantId)).toEqual([free, free]);
+  await test.sql`delete from pauses`;
+});
+
+it('a dispatch of one tenant alone costs nobody a turn', async () => {
+  const tenants = [];
+  for (let n = 0; n < 3; n += 1) tenants.push(await addTenant(test.sql));
+  tenants.sort();
+  for (const tenantId of tenants) await flood(test.sql, tenantId, 3);
+  const [first, second, third = ''] = tenants;
+  expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([first]);
+  const alone = await test.sql<{ tenantId: string }[]>`
+    select tenant_id as "tenantId" from purser.dispatch_jobs(
+      ${[step]}::text[], ${[1]}::int[], ${[1]}::int[], ${[1]}::int[], '{}', ${third})`;
+  expect(alone.map(({ tenantId }) => tenantId)).toEqual([third]);
+  expect((await claim(test.sql, 2)).map(({ tenantId }) => tenantId)).toEqual([second, third]);
 });
 
 it('a tenant of which the first jobs are locked is served with the next ones, without losing its turn', async () => {
