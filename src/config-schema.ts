@@ -211,6 +211,14 @@ export const environment = z.object({
         '400',
       ),
     ),
+  SCHEDULER_JOBS_PER_ENTRY: wholeNumber(1, 100)
+    .default(100)
+    .meta(
+      about(
+        'Jobs of a short job type that share a queue entry at most; with 1, Bull Board shows each by itself, at several times the cost',
+        '100',
+      ),
+    ),
   WORKER_THREADS: wholeNumber(1, 32)
     .default(1)
     .meta(about('Threads per worker; its jobs are distributed among them', '1')),

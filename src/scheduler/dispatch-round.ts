@@ -13,7 +13,7 @@ import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { QueueBackend } from '../queues/backend.ts';
 import type { RefusingQueue, Transport } from '../queues/transport.ts';
-import { chunkOf, QueueDepths } from './queue-depths.ts';
+import { QueueDepths } from './queue-depths.ts';
 import type { SkipList } from './skip-list.ts';
 
 const workerAliveMs = 15_000;
@@ -57,7 +57,7 @@ export async function dispatchOnce(options: DispatchOptions): Promise<number> {
   const capacities = served.map(([jobType, facts]) => ({
     jobType,
     capacity: depths.room(jobType, facts, queued.get(jobType) ?? 0),
-    chunk: chunkOf(facts.runMs),
+    chunk: depths.chunk(facts.runMs),
     workers: facts.workers,
   }));
   const jobs = await claimWaitingJobs(sql, capacities, options.failing);

@@ -31,16 +31,24 @@ interface Drain {
   rate: number;
 }
 
-/** Work in one entry, and jobs at most. */
+/** Work in one entry. */
 const chunkMs = 50;
-const maxChunk = 100;
-
-/** Jobs per entry: one where the run time of the type is long, or not known. */
-export const chunkOf = (runMs: number | null): number =>
-  runMs === null ? 1 : Math.max(1, Math.min(maxChunk, Math.floor(chunkMs / runMs)));
 
 export class QueueDepths {
   readonly #drains = new Map<string, Drain>();
+  readonly #jobsPerEntry: number;
+
+  /** `jobsPerEntry`: at most. */
+  constructor(jobsPerEntry = 100) {
+    this.#jobsPerEntry = jobsPerEntry;
+  }
+
+  /** Jobs per entry: one where the run time of the type is long, or not known. */
+  chunk(runMs: number | null): number {
+    return runMs === null
+      ? 1
+      : Math.max(1, Math.min(this.#jobsPerEntry, Math.floor(chunkMs / runMs)));
+  }
 
   /** False while, by the last rate, more than half of the depth is surely left. */
   mayHaveRoom(jobType: string, nowMs = performance.now()): boolean {
@@ -72,7 +80,7 @@ export class QueueDepths {
     drain.queued = queued;
     const wanted = Math.ceil(2 * refillEveryMs * drain.rate);
     const most = slots * (runMs === null ? mostOfUnknown : mostMs / Math.max(leastRunMs, runMs));
-    const chunk = chunkOf(runMs);
+    const chunk = this.chunk(runMs);
     const first = Math.max(slots * least, chunk === 1 ? 0 : workers * entriesOfWorker * chunk);
     const depth = Math.max(first, Math.min(most, wanted));
     drain.depth = depth;

@@ -24,6 +24,8 @@ export interface SchedulerOptions extends DispatchOptions, SweepOptions {
   readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
   /** Job types whose schedules make no ticks here; default none. */
   readonly excludedJobTypes?: readonly string[];
+  /** Jobs that share a queue entry at most. Default 100. */
+  readonly jobsPerEntry?: number;
   readonly claimEveryMs?: number;
   readonly dispatchEveryMs?: number;
   readonly sweepEveryMs?: number;
@@ -65,7 +67,7 @@ export async function claimOnce(
 export function startScheduler(options: SchedulerOptions): SchedulerService {
   const { log, sql, watchdog, onNotify } = options;
   const memory = {
-    depths: new QueueDepths(),
+    depths: new QueueDepths(options.jobsPerEntry),
     failing: createFailingTenants(log),
     refusing: createRefusingQueues(log),
   };

@@ -1,6 +1,6 @@
 /** A queue is refilled at half of its depth, and its depth follows the rate at which workers drain it. */
 import { describe, expect, it } from 'vitest';
-import { chunkOf, QueueDepths } from '../../src/scheduler/queue-depths.ts';
+import { QueueDepths } from '../../src/scheduler/queue-depths.ts';
 
 const type = 'test_step';
 const ten = { slots: 10, workers: 1, runMs: null };
@@ -66,8 +66,11 @@ describe('a queue of 10 worker slots', () => {
     expect(room(0.2, 3)).toBe(1_200);
     expect(room(5)).toBe(40);
     expect(room(30)).toBe(20);
-    expect([0, 0.5, 1, 20, 30, 1_000].map(chunkOf)).toEqual([100, 100, 50, 2, 1, 1]);
-    expect(chunkOf(null)).toBe(1);
+    const chunks = (depths: QueueDepths) =>
+      [null, 0, 0.5, 1, 20, 30, 1_000].map((runMs) => depths.chunk(runMs));
+    expect(chunks(new QueueDepths())).toEqual([1, 100, 100, 50, 2, 1, 1]);
+    expect(chunks(new QueueDepths(10))).toEqual([1, 10, 10, 10, 2, 1, 1]);
+    expect(chunks(new QueueDepths(1))).toEqual([1, 1, 1, 1, 1, 1, 1]);
   });
 
   it('keeps what it learned of its workers while it is empty', () => {

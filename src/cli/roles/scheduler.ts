@@ -22,6 +22,7 @@ export function startSchedulerRole(context: RoleContext): void {
     metrics: createMetrics(),
     leaseMs: config.PURSER_LEASE_MS,
     reconcileAfterMs,
+    jobsPerEntry: config.SCHEDULER_JOBS_PER_ENTRY,
     // Of a database that was migrated with more built-in job types than run now.
     excludedJobTypes: disabledBuiltins(config.PURSER_BUILTINS),
     more: [{ kind: 'stale_upload', run: removeStaleUploads }],

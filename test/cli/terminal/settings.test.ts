@@ -34,6 +34,7 @@ const bad: Readonly<Record<string, readonly string[]>> = {
   GOOGLE_BASE_URL: ['localhost'],
   WORKER_CONCURRENCY: ['0'],
   WORKER_BEGUN_AHEAD: ['-1', '1001', 'many'],
+  SCHEDULER_JOBS_PER_ENTRY: ['0', '101', 'all'],
   WORKER_THREADS: ['0', '33'],
   WORKER_THREAD_HEAP_MB: ['63'],
   PURSER_LEASE_MS: ['999'],
