@@ -13,6 +13,10 @@ export function isStoreUnavailable(thrown: unknown): boolean {
   return driverCode.test(code) || unavailableState.test(code);
 }
 
+/** Not a deadlock or a statement timeout, which concern one statement. */
+export const isServerAway = (thrown: unknown): boolean =>
+  isStoreUnavailable(thrown) && !/^(40|57014)/.test(codeOf(thrown));
+
 /** Half to one and a half of it, so that waiting jobs do not return at the same time. */
 const retryMs = 10_000;
 

@@ -1,5 +1,5 @@
 /**
- * The loop that every service uses: calls `runOnce` repeatedly, without a pause while there is work, and backs off while
+ * The loop that every service uses: calls `runOnce` repeatedly, hardly pausing while there is work, and backs off while
  * it fails. The same failure is logged once a minute. A round that never returns is reported by the stall watchdog.
  */
 import { codeOf } from '../errors.ts';
@@ -13,7 +13,9 @@ export interface LoopOptions {
   readonly everyMs: number;
   /** The same pause if a round within the last second found work. Default `everyMs`. */
   readonly busyEveryMs?: number;
-  /** Runs one round and returns how much work it did; above 0, the next round follows without a pause. */
+  /** While there is work, rounds begin so far apart at least. Default 0. */
+  readonly leastEveryMs?: number;
+  /** Runs one round and returns how much work it did; above 0, the next round follows at once. */
   readonly runOnce: () => Promise<number>;
   readonly log: Logger;
   /** Longest pause after failures. Default 10 s. */
@@ -41,7 +43,7 @@ const defaultStopWithinMs = 10_000;
 const busyForMs = 1_000;
 
 export function startLoop(options: LoopOptions): Loop {
-  const { name, log, everyMs, busyEveryMs = everyMs } = options;
+  const { name, log, everyMs, busyEveryMs = everyMs, leastEveryMs = 0 } = options;
   const { maxBackoffMs = defaultMaxBackoffMs } = options;
   const stop = new AbortController();
   const task = options.watchdog?.expect(name);
@@ -67,6 +69,7 @@ export function startLoop(options: LoopOptions): Loop {
     while (!stop.signal.aborted) {
       let work = 0;
       isWoken = false;
+      const begunAtMs = performance.now();
       try {
         work = await options.runOnce();
         if (logged) log.info({ loop: name, failures, since: succeededAt }, 'loop_recovered');
@@ -83,8 +86,11 @@ export function startLoop(options: LoopOptions): Loop {
       }
       task?.progressed();
       if (failures > 0) await pause(Math.min(maxBackoffMs, everyMs * 2 ** failures));
-      else if (work > 0) workedAtMs = performance.now();
-      else await pause(performance.now() - workedAtMs < busyForMs ? busyEveryMs : everyMs);
+      else if (work > 0) {
+        workedAtMs = performance.now();
+        const leftMs = begunAtMs + leastEveryMs - workedAtMs;
+        if (leftMs > 0) await pause(leftMs);
+      } else await pause(performance.now() - workedAtMs < busyForMs ? busyEveryMs : everyMs);
     }
   };
   const running = run();

@@ -19,6 +19,8 @@ import type { SkipList } from './skip-list.ts';
 const workerAliveMs = 15_000;
 /** Pause between two rounds while there is work: a busy worker empties a queue in less than the pause of an idle fleet. */
 export const busyDispatchEveryMs = 20;
+/** Between the beginnings of two rounds that find work: a round costs much the same for one job as for ten. */
+export const leastDispatchEveryMs = 10;
 
 export interface DispatchOptions {
   readonly sql: Sql;

@@ -10,15 +10,17 @@ import { startLoop } from '../process/loop.ts';
 import { claimDueTenants } from '../schedules/claim.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
 import { withDeadlockRetry } from './deadlock-retry.ts';
-import { busyDispatchEveryMs, dispatchOnce } from './dispatch-round.ts';
+import { busyDispatchEveryMs, dispatchOnce, leastDispatchEveryMs } from './dispatch-round.ts';
 import { createFailingTenants, createRefusingQueues } from './failing-tenants.ts';
 import type { DispatchOptions } from './dispatch-round.ts';
+import { LeaseJudge } from './lease-judge.ts';
 import { QueueDepths } from './queue-depths.ts';
 import { wakeOnNotify } from './wake-on-notify.ts';
 import { sweepOnce } from './sweep-round.ts';
 import type { SweepOptions } from './sweep-round.ts';
 
-export interface SchedulerOptions extends DispatchOptions, SweepOptions {
+export interface SchedulerOptions extends DispatchOptions, Omit<SweepOptions, 'mayJudgeLeases'> {
+  readonly leaseMs: number;
   readonly process: ProcessFacts;
   /** Receives progress after every round that returns. */
   readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
@@ -71,17 +73,29 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
     failing: createFailingTenants(log),
     refusing: createRefusingQueues(log),
   };
-  const onFailure = (error: unknown) => closeReadOnlySessions([sql], error);
+  const judge = new LeaseJudge(options.leaseMs);
+  const onFailure = async (error: unknown) => {
+    judge.failed(error);
+    await closeReadOnlySessions([sql], error);
+  };
+  /** The work of a round, whose end says that Postgres answers. */
+  const answered = async (round: Promise<number>): Promise<number> => {
+    const work = await round;
+    judge.answered();
+    return work;
+  };
   const dispatch = startLoop({
     name: 'dispatch',
     everyMs: options.dispatchEveryMs ?? 300,
     busyEveryMs: busyDispatchEveryMs,
+    leastEveryMs: leastDispatchEveryMs,
     // The same as the reconnection delay of the drivers, so that dispatch resumes with them after an outage.
     maxBackoffMs: 3_000,
     log,
     watchdog,
     onFailure,
-    runOnce: () => dispatchOnce({ ...options, ...memory, listens: onNotify !== undefined }),
+    runOnce: () =>
+      answered(dispatchOnce({ ...options, ...memory, listens: onNotify !== undefined })),
   });
   onNotify?.(wakeOnNotify(() => dispatch.wake()));
   const loops = [
@@ -92,7 +106,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
       log,
       watchdog,
       onFailure,
-      runOnce: () => claimOnce(options),
+      runOnce: () => answered(claimOnce(options)),
     }),
     startLoop({
       name: 'sweep',
@@ -102,7 +116,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
       onFailure,
       // A sweep that found work does not need to run again at once.
       runOnce: async () => {
-        await sweepOnce(options);
+        await answered(sweepOnce({ ...options, mayJudgeLeases: () => judge.mayJudge() }));
         return 0;
       },
     }),

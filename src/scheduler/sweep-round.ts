@@ -6,7 +6,7 @@ import { releaseExpiredReservations } from '../budget/expire.ts';
 import type { Sql } from '../db/connect.ts';
 import { removeOldHeartbeats } from '../db/heartbeats.ts';
 import type { OnRowFault, SweepStatementOptions } from '../db/row-faults.ts';
-import { isStoreUnavailable } from '../db/store-errors.ts';
+import { isServerAway } from '../db/store-errors.ts';
 import { terminateStuckSessions } from '../db/tenant-pool.ts';
 import { terminateBlockingSessions, terminateOverdueSessions } from '../db/session-limits.ts';
 import { listDeadLetters } from '../jobs/dead-letters.ts';
@@ -19,7 +19,6 @@ import {
   rescueLostAttempts,
   wakeParkedJobs,
 } from '../jobs/sweep.ts';
-import { codeOf } from '../errors.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { mirrorDeadLetters, mirroredDeadLetters } from '../queues/dead-letter-mirror.ts';
@@ -36,7 +35,8 @@ export interface SweepOptions {
   readonly transport: Transport;
   readonly log: Logger;
   readonly metrics: Metrics;
-  readonly leaseMs: number;
+  /** Whether an expired lease tells of a dead worker now. Default: yes. */
+  readonly mayJudgeLeases?: (() => boolean) | undefined;
   /** Queued entries younger than this are left alone. */
   readonly reconcileAfterMs: number;
   readonly more: readonly SweepPart[];
@@ -71,17 +71,13 @@ export async function sweepOnce(options: SweepOptions): Promise<number> {
     try {
       count(kind, await run(sql, { onRowFault }));
     } catch (error) {
-      if (endsSweep(error)) throw error;
+      if (isServerAway(error)) throw error;
       failures.push(error);
     }
   }
   if (failures.length > 0) throw failures[0];
   return total;
 }
-
-/** Not a deadlock or a statement timeout, which concern one part. */
-const endsSweep = (error: unknown): boolean =>
-  isStoreUnavailable(error) && !/^(40|57014)/.test(codeOf(error));
 
 type Count = (kind: string, changes: number) => void;
 
@@ -126,7 +122,7 @@ async function rescue(
   each: SweepStatementOptions,
   count: Count,
 ): Promise<number> {
-  if (!(await mayJudgeLeases(options))) return 0;
+  if (options.mayJudgeLeases?.() === false) return 0;
   let requeued = 0;
   for (let more = true; more;) {
     const rescued = await rescueLostAttempts(options.sql, each);
@@ -135,13 +131,6 @@ async function rescue(
     more = rescued.requeued + rescued.cancelled >= maxRowsPerSweep;
   }
   return requeued;
-}
-
-/** While Postgres was down no worker could renew: after its start, one lease has to pass first. */
-async function mayJudgeLeases({ sql, leaseMs }: SweepOptions): Promise<boolean> {
-  const [row] = await sql<{ judged: boolean }[]>`
-    select now() - pg_postmaster_start_time() > ${leaseMs} * interval '1 millisecond' as judged`;
-  return row?.judged === true;
 }
 
 async function reconcileQueues(options: SweepOptions): Promise<number> {

@@ -84,7 +84,6 @@ describe.each([-hourMs, hourMs])('a process whose clock is %i ms ahead', (offMs)
       transport: fleet.transport,
       log: silentLog,
       metrics: createMetrics(),
-      leaseMs: 1,
       reconcileAfterMs: 10_000,
       more: [],
     });

@@ -66,7 +66,6 @@ const sweep = () =>
     transport: fleet.transport,
     log: silentLog,
     metrics: createMetrics(),
-    leaseMs: 1,
     reconcileAfterMs: 10_000,
     more: [],
   });

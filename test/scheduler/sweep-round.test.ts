@@ -28,7 +28,6 @@ const sweep = (more: SweepOptions['more'] = [], sql: Sql = fleet.database.system
     transport: fleet.transport,
     log: silentLog,
     metrics: createMetrics(),
-    leaseMs: 1,
     reconcileAfterMs: 10_000,
     more,
   });

@@ -1,6 +1,7 @@
 /**
  * Sends the requests of many callers in few statements, and answers each caller. The requests of one turn of the event
- * loop are sent together; those that arrive meanwhile when the statement has returned. One statement runs at a time.
+ * loop are sent together; those that arrive meanwhile when the statement has returned. One statement runs at a time, and
+ * they begin a few milliseconds apart: one for ten requests costs little more than one for a single request.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../../log.ts';
@@ -25,6 +26,10 @@ export interface PipeOptions<Q, A> {
   readonly afterOutage?: (request: Q) => Q;
 }
 
+/** Between the beginnings of two statements, unless many requests wait. */
+const gatherMs = 4;
+const many = 100;
+
 const firstBackoffMs = 50;
 const maxBackoffMs = 2_000;
 
@@ -39,6 +44,7 @@ class Pipe<Q extends { readonly jobId: string }, A> {
   readonly #options: PipeOptions<Q, A>;
   readonly #queue = new RequestQueue<Q, A>();
   #isSending = false;
+  #sentAtMs = -Infinity;
   /** Batches in a row that found the database unavailable. */
   #failures = 0;
 
@@ -50,7 +56,9 @@ class Pipe<Q extends { readonly jobId: string }, A> {
     const answer = this.#queue.add(request, performance.now() + this.#options.giveUpMs);
     if (!this.#isSending) {
       this.#isSending = true;
-      setImmediate(() => void this.#sendAll());
+      const waitMs = this.#gatherMs;
+      if (waitMs > 0) setTimeout(() => void this.#sendAll(), waitMs);
+      else setImmediate(() => void this.#sendAll());
     }
     return answer;
   }
@@ -58,10 +66,13 @@ class Pipe<Q extends { readonly jobId: string }, A> {
   async #sendAll(): Promise<void> {
     this.#failures = 0;
     while (this.#queue.size > 0) {
+      this.#sentAtMs = performance.now();
       const batch = this.#queue.takeBatch(this.#options.limits);
       try {
         await this.#send(batch);
         this.#failures = 0;
+        const waitMs = this.#gatherMs;
+        if (waitMs > 0) await sleep(waitMs);
       } catch (error) {
         const failure = failureOf(error);
         if (failure === 'refused') this.#handleRefusal(batch, error);
@@ -70,6 +81,11 @@ class Pipe<Q extends { readonly jobId: string }, A> {
       }
     }
     this.#isSending = false;
+  }
+
+  /** How long the next statement should still wait for more requests. */
+  get #gatherMs(): number {
+    return this.#queue.size >= many ? 0 : this.#sentAtMs + gatherMs - performance.now();
   }
 
   async #send(batch: readonly PendingRequest<Q, A>[]): Promise<void> {
