@@ -1,8 +1,8 @@
 /**
  * Purser against plain BullMQ, graphile-worker and pg-boss: completions and enqueues per second, pickup latency of an idle fleet, and the cost of
  * each step. Same machine and run, alternating order, servers of its own. Linux.
- * Usage: npm run bench:jobs -- [--only NAME] [--json] [--concurrency N] [--window N] [--rounds N] [--dist FOLDER]
- * --window: Purser begins none ahead, so that nobody has more than N jobs at once.
+ * Usage: npm run bench:jobs -- [--only NAME] [--json] [--concurrency N] [--window N] [--rounds N] [--minutes N] [--dist FOLDER]
+ * The section `pressure` runs only by name: phases of --minutes (5). --window: Purser begins none ahead, so that nobody has more than N jobs at once.
  */
 import { execFileSync } from 'node:child_process';
 import { createRequire } from 'node:module';
@@ -18,6 +18,7 @@ import { defaultBegunAhead, logLevel } from './jobs/fleet.ts';
 import type { Setting } from './jobs/fleet.ts';
 import { measureGrowth } from './jobs/growth.ts';
 import { measurePickup } from './jobs/pickup.ts';
+import { measurePressure } from './jobs/pressure.ts';
 import { printSection } from './jobs/report.ts';
 import type { Section } from './jobs/report.ts';
 import { postgresSettings, redisSettings, startServers } from './jobs/servers.ts';
@@ -25,13 +26,17 @@ import { measureSteps } from './jobs/steps.ts';
 
 const sections: Readonly<Record<string, (setting: Setting) => Promise<Section>>> = {
   'completion-redis': (setting) => measureCompletion(setting, 'redis'),
+  'completion-redis-alone': (setting) => measureCompletion(setting, 'redis', true),
   'completion-postgres': (setting) => measureCompletion(setting, 'postgres'),
   'completion-peers': measurePeers,
   pickup: measurePickup,
   enqueue: measureEnqueue,
   steps: measureSteps,
   growth: measureGrowth,
+  pressure: measurePressure,
 };
+/** Runs for half an hour. */
+const onlyByName = new Set(['pressure']);
 
 interface RunOptions {
   /** Names or beginnings of names of sections; none: all of them. */
@@ -40,6 +45,7 @@ interface RunOptions {
   readonly concurrency?: number;
   readonly window?: number;
   readonly rounds?: number;
+  readonly minutes?: number;
 }
 
 export interface JobsBench {
@@ -50,10 +56,11 @@ export interface JobsBench {
 const root = join(import.meta.dirname, '..');
 
 export async function run(options: RunOptions = {}): Promise<JobsBench> {
-  const { only = [], dist = join(root, 'dist'), window, rounds = 5 } = options;
+  const { only = [], dist = join(root, 'dist'), window, rounds = 5, minutes = 5 } = options;
   const concurrency = window ?? options.concurrency ?? 50;
   const names = Object.keys(sections).filter(
-    (name) => only.length === 0 || only.some((word) => name.startsWith(word)),
+    (name) =>
+      (only.length === 0 && !onlyByName.has(name)) || only.some((word) => name.startsWith(word)),
   );
   if (names.length === 0) throw new Error(`--only takes ${Object.keys(sections).join(', ')}`);
   const startedMs = performance.now();
@@ -66,6 +73,8 @@ export async function run(options: RunOptions = {}): Promise<JobsBench> {
       concurrency,
       rounds,
       begunAhead: window === undefined ? defaultBegunAhead : 0,
+      jobsPerEntry: 100,
+      minutes,
     };
     const measured: Section[] = [];
     for (const name of names) {
@@ -118,6 +127,7 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
       concurrency: { type: 'string' },
       window: { type: 'string' },
       rounds: { type: 'string' },
+      minutes: { type: 'string' },
       dist: { type: 'string' },
     },
   });
@@ -127,6 +137,7 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
     ...(values.concurrency === undefined ? {} : { concurrency: Number(values.concurrency) }),
     ...(values.window === undefined ? {} : { window: Number(values.window) }),
     ...(values.rounds === undefined ? {} : { rounds: Number(values.rounds) }),
+    ...(values.minutes === undefined ? {} : { minutes: Number(values.minutes) }),
   });
   if (values.json === true) console.log(JSON.stringify({ about, sections: measured }, null, 2));
   else {

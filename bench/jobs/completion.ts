@@ -30,8 +30,14 @@ export interface Sample {
 /** Takes one sample of so many jobs. */
 export type Measure = (jobs: number) => Promise<Sample>;
 
-export async function measureCompletion(setting: Setting, store: Store): Promise<Section> {
-  const name = `completion_${store}`;
+/** With `alone` each of Purser's jobs has a queue entry of its own. */
+export async function measureCompletion(
+  given: Setting,
+  store: Store,
+  alone = false,
+): Promise<Section> {
+  const setting = alone ? { ...given, jobsPerEntry: 1 } : given;
+  const name = `completion_${store}${alone ? '_alone' : ''}`;
   const database = await openFleetDatabase(setting, `${name}_purser`);
   const fleet = await startFleet(setting, database, store);
   const plainQueue = await openPlainQueue(setting, `${name}_plain`, store);
@@ -76,8 +82,8 @@ export async function measureCompletion(setting: Setting, store: Store): Promise
     const purserWindow = `${setting.concurrency} + ${setting.begunAhead} ahead`;
     const of = (side: keyof typeof sides) => samples[side].map(({ perSecond }) => perSecond);
     return {
-      name: `completion-${store}`,
-      title: `no-op jobs completed per second, queues in ${store === 'redis' ? 'Redis' : 'Postgres'}`,
+      name: name.replaceAll('_', '-'),
+      title: `no-op jobs completed per second, queues in ${store === 'redis' ? 'Redis' : 'Postgres'}${alone ? ', one job per entry' : ''}`,
       rows: [
         row('Purser', purserWindow, samples.Purser, median(of('Purser')) / median(of('BullMQ'))),
         row('BullMQ', `${setting.concurrency}`, samples.BullMQ, 1),
@@ -86,7 +92,7 @@ export async function measureCompletion(setting: Setting, store: Store): Promise
         `${jobs} jobs a sample, ${setting.rounds} samples each, alternating order, ${setting.concurrency} at once; medians.`,
         'Purser: 1 worker and 1 scheduler process; a job counts when its row says completed, at its finished_at.',
         `BullMQ: ${plainSettings}; an entry counts at its completed event.`,
-        'window: jobs that run at once, and those begun ahead at most; an entry carries at most 100 jobs of 50 ms together.',
+        `window: jobs that run at once, and those begun ahead at most; an entry carries at most ${setting.jobsPerEntry} jobs of 50 ms together.`,
         'cpu: microseconds of processor per job, medians; the other side idles meanwhile.',
       ],
     };

@@ -20,7 +20,11 @@ export interface Setting {
   readonly concurrency: number;
   /** WORKER_BEGUN_AHEAD of Purser's worker. */
   readonly begunAhead: number;
+  /** SCHEDULER_JOBS_PER_ENTRY of Purser's scheduler. */
+  readonly jobsPerEntry: number;
   readonly rounds: number;
+  /** Length of a phase of pressure. */
+  readonly minutes: number;
 }
 
 const handlersFile = fileURLToPath(new URL('./handlers.mjs', import.meta.url));
@@ -54,11 +58,12 @@ export async function openFleetDatabase(
 export interface Fleet {
   readonly workerPid: number;
   readonly schedulerPid: number;
-  stop(): Promise<void>;
+  /** Returns the exit codes of worker and scheduler, or the signals that ended them. */
+  stop(): Promise<(number | string)[]>;
 }
 
 export function fleetEnvironment(
-  { servers, concurrency, begunAhead }: Setting,
+  { servers, concurrency, begunAhead, jobsPerEntry }: Setting,
   url: string,
   store: Store,
 ): NodeJS.ProcessEnv {
@@ -70,6 +75,7 @@ export function fleetEnvironment(
     PURSER_HANDLERS: handlersFile,
     WORKER_CONCURRENCY: String(concurrency),
     WORKER_BEGUN_AHEAD: String(begunAhead),
+    SCHEDULER_JOBS_PER_ENTRY: String(jobsPerEntry),
     LOG_LEVEL: logLevel,
   };
 }
@@ -89,7 +95,9 @@ export async function startFleet(
     workerPid: worker.child.pid ?? 0,
     schedulerPid: scheduler.child.pid ?? 0,
     stop: async () => {
-      await Promise.all([endChild(worker.child, 'SIGTERM'), endChild(scheduler.child, 'SIGTERM')]);
+      const children = [worker.child, scheduler.child];
+      await Promise.all(children.map((child) => endChild(child, 'SIGTERM')));
+      return children.map(({ exitCode, signalCode }) => exitCode ?? signalCode ?? 'none');
     },
   };
 }
