@@ -428,7 +428,8 @@ begin
     exit when not exists (
       select from old_rows o where exists (select from purser.waiting s where s.job_id = o.id)
         or exists (select from purser.later s where s.job_id = o.id)
-        or exists (select from purser.parked s where s.job_id = o.id));
+        or exists (select from purser.parked s where s.job_id = o.id)
+        or exists (select from purser.in_flight s where s.job_id = o.id));
   end loop;
   delete from purser.dead_letters s using old_rows o where s.job_id = o.id;
   delete from purser.job_history h using old_rows o where h.job_id = o.id;

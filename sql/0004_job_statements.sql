@@ -446,8 +446,12 @@ declare
   v_size integer;
   v_workers integer;
   v_last_tenant text;
+  v_all_owed text[];
+  -- Those that have their turn now, and those that wait longer.
   v_owed text[];
+  v_still_owed text[];
   v_most_tenants integer;
+  v_walked integer;
   -- The owed ones first.
   v_tenants text[];
   v_share integer;
@@ -459,6 +463,9 @@ declare
   v_locked bigint[];
   v_busy bigint[];
   v_busy_ranks bigint[];
+  v_open_ranks bigint[];
+  v_next_tenant text;
+  v_next_owed text[];
   v_random uuid[];
   v_all tid[] := '{}';
   v_entries uuid[] := '{}';
@@ -483,43 +490,53 @@ begin
   for v_type, v_room, v_size, v_workers in
     select t.job_type, t.capacity, t.chunk, t.workers
     from unnest(p_types, p_capacities, p_chunks, p_workers) as t (job_type, capacity, chunk, workers)
-    where t.job_type = any(v_types)
+    where t.job_type = any(v_types) order by t.job_type
   loop
-    select t.last_tenant_id, t.owed_tenant_ids into v_last_tenant, v_owed
+    select t.last_tenant_id, t.owed_tenant_ids into v_last_tenant, v_all_owed
     from purser.dispatch_turns t where t.job_type = v_type for update skip locked;
     if not found then
+      -- An insert would wait for whoever has changed the row.
+      continue when exists (select from purser.dispatch_turns t where t.job_type = v_type);
       insert into purser.dispatch_turns (job_type) values (v_type) on conflict do nothing;
       continue when not found;
       v_last_tenant := '';
-      v_owed := '{}';
+      v_all_owed := '{}';
     end if;
-    -- A job of each fills the room, also where all jobs of some are locked.
-    v_most_tenants := v_room + 10;
+    v_owed := '{}';
+    v_still_owed := '{}';
     if p_only_tenant is not null then
-      v_owed := '{}';
       v_tenants := array(select p_only_tenant where p_only_tenant <> all(v_skipped));
     else
-      if v_owed <> '{}' then
+      if v_all_owed <> '{}' then
+        -- Half of the room at most, so that they hold up nobody while they stay locked.
         v_owed := array(
-          select o.id from unnest(v_owed) with ordinality as o (id, place)
-          where o.id <> all(v_skipped) and exists (
-            select from purser.waiting b where b.job_type = v_type and b.tenant_id = o.id
-            order by b.job_type, b.tenant_id, b.priority desc, b.scheduled_for, b.job_id limit 1));
+          select o.id from unnest(v_all_owed) with ordinality as o (id, place)
+          where o.id <> all(v_skipped) and (
+            select true from purser.waiting b where b.job_type = v_type and b.tenant_id = o.id
+            order by b.job_type, b.tenant_id, b.priority desc, b.scheduled_for, b.job_id limit 1)
+          order by o.place);
+        v_still_owed := v_owed[greatest(1, v_room / 2) + 1:];
+        v_owed := v_owed[:greatest(1, v_room / 2)];
       end if;
-      v_tenants := purser.tenants_in_turn(v_type, v_last_tenant, null, v_skipped || v_owed, v_most_tenants);
+      -- A job of each fills the room, also where all jobs of some are locked.
+      v_most_tenants := v_room + 10;
+      v_tenants := purser.tenants_in_turn(v_type, v_last_tenant, null, v_skipped || v_all_owed, v_most_tenants);
+      -- Around, to the first ones.
       if v_last_tenant <> '' and cardinality(v_tenants) < v_most_tenants then
         v_tenants := v_tenants || purser.tenants_in_turn(
-          v_type, '', v_last_tenant, v_skipped || v_owed, v_most_tenants - cardinality(v_tenants));
+          v_type, '', v_last_tenant, v_skipped || v_all_owed, v_most_tenants - cardinality(v_tenants));
       end if;
+      v_walked := cardinality(v_tenants);
       v_tenants := v_owed || v_tenants;
     end if;
     continue when v_tenants = '{}';
 
     v_busy := '{}';
     v_busy_ranks := '{}';
+    v_open_ranks := '{}';
     for v_try in 1 .. 3 loop
-      -- An equal share of each tenant first; all that a tenant has only if the shares leave room. Without the jobs that
-      -- turned out to be locked, and in the last try without their tenants.
+      -- An equal share of each tenant first, and more only if the shares leave room and no other tenant waits for its first
+      -- job. Without the jobs that turned out to be locked, and in the last try without tenants of which all were.
       v_share := (v_room + cardinality(v_tenants) - 1) / cardinality(v_tenants);
       loop
         select array_agg(c.job_id order by c.job_rank, c.tenant_rank),
@@ -536,11 +553,12 @@ begin
             order by b.priority desc, b.scheduled_for, b.job_id
             limit v_share
           ) j
-          where v_try < 3 or t.tenant_rank <> all(v_busy_ranks)
+          where v_try < 3 or t.tenant_rank <> all(v_busy_ranks) or t.tenant_rank = any(v_open_ranks)
           order by j.job_rank, t.tenant_rank limit v_room
         ) c;
-        exit when v_share >= v_room or cardinality(v_ids) >= v_room;
-        v_share := v_room;
+        exit when v_share >= v_room or cardinality(v_ids) >= v_room
+          or (p_only_tenant is null and v_walked >= v_most_tenants);
+        v_share := least(v_room, 2 * v_share);
       end loop;
       v_served := case when cardinality(v_ids) >= v_room then v_ranks[v_room] else cardinality(v_tenants) end;
       v_locked := array(
@@ -548,11 +566,16 @@ begin
           select w.job_id from purser.waiting w where w.ctid = u.place and w.job_id = u.id
           for update of w skip locked) l);
       exit when cardinality(v_locked) = coalesce(cardinality(v_ids), 0);
-      v_busy := v_busy || array(select u.id from unnest(v_ids) as u (id) where u.id <> all(v_locked));
+      -- By subqueries, which are hashed: an array would be searched for each row.
+      v_busy := v_busy || array(
+        select u.id from unnest(v_ids) as u (id) where u.id not in (select l.id from unnest(v_locked) as l (id)));
       v_busy_ranks := v_busy_ranks || array(
-        select distinct u.tenant_rank from unnest(v_ids, v_ranks) as u (id, tenant_rank) where u.id <> all(v_locked));
+        select distinct u.tenant_rank from unnest(v_ids, v_ranks) as u (id, tenant_rank)
+        where u.id not in (select b.id from unnest(v_locked) as b (id)));
       select array_agg(u.place order by u.n), array_agg(u.tenant_rank order by u.n) into v_places, v_ranks
-      from unnest(v_ids, v_places, v_ranks) with ordinality as u (id, place, tenant_rank, n) where u.id = any(v_locked);
+      from unnest(v_ids, v_places, v_ranks) with ordinality as u (id, place, tenant_rank, n)
+      where u.id not in (select b.id from unnest(v_busy) as b (id));
+      v_open_ranks := coalesce(v_ranks, '{}');
     end loop;
 
     if v_places is not null then
@@ -562,17 +585,22 @@ begin
         || array(select v_random[1 + n / v_size] from generate_series(0, cardinality(v_places) - 1) n);
       v_all := v_all || v_places;
     end if;
-    update purser.dispatch_turns t
-    set dispatched_at = case when v_places is null then t.dispatched_at else now() end,
-        last_tenant_id = case when p_only_tenant is null and v_served > cardinality(v_owed) then v_tenants[v_served]
-          else t.last_tenant_id end,
-        owed_tenant_ids = case when p_only_tenant is not null then t.owed_tenant_ids
-          when v_owed = '{}' and v_busy = '{}' then '{}'
-          else (array(
-              select v_tenants[r] from (select distinct r from unnest(v_busy_ranks) as b (r)) b
-              where r <= v_served and r <> all(coalesce(v_ranks, '{}')) order by r)
-            || v_owed[v_served + 1:])[:v_most_owed] end
-    where t.job_type = v_type;
+    v_next_tenant := v_last_tenant;
+    v_next_owed := v_all_owed;
+    if p_only_tenant is null then
+      if v_served > cardinality(v_owed) then
+        v_next_tenant := v_tenants[v_served];
+      end if;
+      v_next_owed := (v_owed[v_served + 1:] || v_still_owed || array(
+          select v_tenants[b.r] from (select distinct r from unnest(v_busy_ranks) as b (r)) b
+          where b.r <= v_served and b.r <> all(coalesce(v_ranks, '{}')) order by b.r))[:v_most_owed];
+    end if;
+    if v_places is not null or v_next_tenant <> v_last_tenant or v_next_owed <> v_all_owed then
+      update purser.dispatch_turns t
+      set dispatched_at = case when v_places is null then t.dispatched_at else now() end,
+          last_tenant_id = v_next_tenant, owed_tenant_ids = v_next_owed
+      where t.job_type = v_type;
+    end if;
   end loop;
   if cardinality(v_all) = 0 then
     return;
@@ -679,23 +707,45 @@ begin
 end
 $$;
 
+-- Locks the rows of these attempts that no other transaction has locked. Returns their jobs.
+create function purser.lock_attempts(p_job_ids bigint[], p_tokens uuid[]) returns bigint[]
+language plpgsql volatile
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set jit = off
+as $$
+begin
+  return array(
+    select f.job_id from unnest(p_job_ids, p_tokens) as r (job_id, token) cross join lateral (
+      select s.job_id from purser.in_flight s where s.job_id between r.job_id and r.job_id and s.token = r.token
+      for update of s skip locked) f);
+end
+$$;
+
 -- Ends attempts as completed: the end of nearly all, and so with a plan of its own. p_job_ids is in ascending order.
 -- Answers for those that this call did not end: repeated by an earlier call with this token, or stale, refused.
--- Whoever ends an attempt deletes its row in in_flight, and so waits for a commit that has fenced it.
-create function purser.finish_completed(p_job_ids bigint[], p_tokens uuid[], p_results text[])
+-- Whoever ends an attempt deletes its row in in_flight, and so waits for a commit that has fenced it. That wait fails soon;
+-- with p_skip_locked there is none, and such an attempt is answered as locked: it has not ended.
+create function purser.finish_completed(
+  p_job_ids bigint[], p_tokens uuid[], p_results text[], p_skip_locked boolean default false)
 returns table (job_id bigint, result text)
 language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
-set lock_timeout = '2s' set jit = off
+set lock_timeout = '200ms' set jit = off
 as $$
 #variable_conflict use_column
 declare
+  v_unlocked bigint[];
   v_ended bigint[];
 begin
+  if p_skip_locked then
+    v_unlocked := purser.lock_attempts(p_job_ids, p_tokens);
+  end if;
   with ended as (
     delete from purser.in_flight s using unnest(p_job_ids, p_tokens, p_results) as r (job_id, token, result)
     where s.job_id between r.job_id and r.job_id and s.token = r.token
+      and (v_unlocked is null or s.job_id = any(v_unlocked))
     returning s.job_id, s.tenant_id, s.job_type, s.attempt, s.failed, s.last_error, s.scheduled_for, s.queued_at,
       s.started_at, s.worker_id, s.token, r.result
   ), over as (
@@ -717,29 +767,37 @@ begin
   if coalesce(cardinality(v_ended), 0) < cardinality(p_job_ids) then
     -- A snapshot of its own: a call that waited for another end of the same attempt sees it here.
     return query
-    select r.job_id, coalesce(h.answer, 'stale')
+    select r.job_id, coalesce(h.answer, l.answer, 'stale')
     from unnest(p_job_ids, p_tokens) as r (job_id, token) left join lateral (
       select 'repeated' as answer from purser.job_history e where e.job_id = r.job_id and e.token = r.token limit 1) h
       on true
+    left join lateral (
+      select 'locked' as answer from purser.in_flight s
+      where s.job_id between r.job_id and r.job_id and s.token = r.token) l on true
     where r.job_id <> all(coalesce(v_ended, '{}'));
   end if;
 end
 $$;
 
--- Ends attempts: applied by this call, repeated by an earlier call with this token; a refused one is not answered.
--- p_requests is ordered by job id. Whoever ends an attempt deletes its row in in_flight, and so waits for a commit
--- that has fenced it.
-create function purser.finish_attempts(p_requests jsonb, p_crashes_of_suspect integer)
+-- Ends attempts: applied by this call, repeated by an earlier call with this token, locked as in finish_completed; a
+-- refused one is not answered. p_requests is ordered by job id.
+create function purser.finish_attempts(
+  p_requests jsonb, p_crashes_of_suspect integer, p_skip_locked boolean default false)
 returns table (job_id bigint, result text)
 language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
-set lock_timeout = '2s' set jit = off
+set lock_timeout = '200ms' set jit = off
 as $$
 #variable_conflict use_column
 declare
+  v_unlocked bigint[];
   v_applied bigint[];
 begin
+  if p_skip_locked then
+    select purser.lock_attempts(array_agg(r.job_id), array_agg(r.token)) into v_unlocked
+    from jsonb_to_recordset(p_requests) as r (job_id bigint, token uuid);
+  end if;
   with request as materialized (
     select * from jsonb_to_recordset(p_requests) as r (
       job_id bigint, token uuid, to_state text, result jsonb, error jsonb, scheduled_for timestamptz, after_ms float8,
@@ -757,7 +815,9 @@ begin
       case when f.cancel_requested is not null and r.to_state in ('pending', 'failed', 'parked') then 'cancelled'
         else r.to_state end as state
     from request r cross join lateral (
-      select s.* from purser.in_flight s where s.job_id = r.job_id and s.token = r.token for update of s) f
+      select s.* from purser.in_flight s
+      where s.job_id = r.job_id and s.token = r.token and (v_unlocked is null or s.job_id = any(v_unlocked))
+      for update of s) f
   ), gone as (
     delete from purser.in_flight s using gate g where s.job_id between g.job_id and g.job_id
   ), ended as materialized (
@@ -820,10 +880,13 @@ begin
   if coalesce(cardinality(v_applied), 0) < jsonb_array_length(p_requests) then
     -- A snapshot of its own: a call that waited for another end of the same attempt sees it here.
     return query
-    select r.job_id, 'repeated'
-    from jsonb_to_recordset(p_requests) as r (job_id bigint, token uuid)
-    where r.job_id <> all(coalesce(v_applied, '{}')) and exists (
-      select from purser.job_history h where h.job_id = r.job_id and h.token = r.token);
+    select r.job_id, coalesce(h.answer, l.answer)
+    from jsonb_to_recordset(p_requests) as r (job_id bigint, token uuid) left join lateral (
+      select 'repeated' as answer from purser.job_history e where e.job_id = r.job_id and e.token = r.token limit 1) h
+      on true
+    left join lateral (
+      select 'locked' as answer from purser.in_flight s where s.job_id = r.job_id and s.token = r.token) l on true
+    where r.job_id <> all(coalesce(v_applied, '{}')) and coalesce(h.answer, l.answer) is not null;
   end if;
 end
 $$;

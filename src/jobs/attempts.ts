@@ -152,18 +152,39 @@ export type FinishResult = 'applied' | 'repeated' | 'stale';
 
 /**
  * Ends attempts. A token that is not the job's current one changes nothing and is answered `stale`. A job that would
- * run again is cancelled instead if that was requested. Rows are locked in the order of job ids.
+ * run again is cancelled instead if that was requested. Rows are locked in the order of job ids. Throws 55P03 soon where
+ * another transaction has locked one of them.
  */
 export async function finishAttempts(
   sql: Queryable,
   requests: readonly FinishRequest[],
 ): Promise<Map<string, FinishResult>> {
+  const results = new Map<string, FinishResult>();
+  for (const [jobId, result] of await finishSorted(sql, requests, false)) {
+    if (result !== 'locked') results.set(jobId, result);
+  }
+  return results;
+}
+
+/** The same, but leaves attempts as they are whose rows another transaction has locked: `locked`. */
+export const finishUnlockedAttempts = (
+  sql: Queryable,
+  requests: readonly FinishRequest[],
+): Promise<FinishResults> => finishSorted(sql, requests, true);
+
+type FinishResults = Map<string, FinishResult | 'locked'>;
+
+async function finishSorted(
+  sql: Queryable,
+  requests: readonly FinishRequest[],
+  skipLocked: boolean,
+): Promise<FinishResults> {
   const sorted = requests.toSorted(byJobId);
   const completed = sorted.filter(isPlainCompletion);
   const others = sorted.filter((request) => !isPlainCompletion(request));
-  const results = new Map<string, FinishResult>();
-  if (completed.length > 0) await finishCompleted(sql, completed, results);
-  if (others.length > 0) await finishOthers(sql, others, results);
+  const results: FinishResults = new Map();
+  if (completed.length > 0) await finishCompleted(sql, completed, skipLocked, results);
+  if (others.length > 0) await finishOthers(sql, others, skipLocked, results);
   return results;
 }
 
@@ -177,12 +198,14 @@ export const isPlainCompletion = ({ end }: FinishRequest): boolean =>
 async function finishCompleted(
   sql: Queryable,
   requests: readonly FinishRequest[],
-  results: Map<string, FinishResult>,
+  skipLocked: boolean,
+  results: FinishResults,
 ): Promise<void> {
-  const refused = await sql<{ jobId: string; result: FinishResult }[]>`
+  const refused = await sql<{ jobId: string; result: FinishResult | 'locked' }[]>`
     select job_id as "jobId", result from purser.finish_completed(
       ${requests.map(({ jobId }) => jobId)}::bigint[], ${requests.map(({ token }) => token)}::uuid[],
-      ${requests.map(({ end }) => (end.result == null ? null : JSON.stringify(end.result)))}::text[])`;
+      ${requests.map(({ end }) => (end.result == null ? null : JSON.stringify(end.result)))}::text[],
+      ${skipLocked})`;
   for (const { jobId } of requests) results.set(jobId, 'applied');
   for (const { jobId, result } of refused) results.set(jobId, result);
 }
@@ -190,7 +213,8 @@ async function finishCompleted(
 async function finishOthers(
   sql: Queryable,
   requests: readonly FinishRequest[],
-  results: Map<string, FinishResult>,
+  skipLocked: boolean,
+  results: FinishResults,
 ): Promise<void> {
   const rows = requests.map(({ jobId, token, end }) => ({
     job_id: jobId,
@@ -207,9 +231,9 @@ async function finishOthers(
     shared_loss: end.lost === 'shared' ? 1 : 0,
     isolated_loss: end.lost === 'isolated' ? 1 : 0,
   }));
-  const answered = await sql<{ jobId: string; result: FinishResult }[]>`
+  const answered = await sql<{ jobId: string; result: FinishResult | 'locked' }[]>`
     select job_id as "jobId", result
-    from purser.finish_attempts(${JSON.stringify(rows)}::text::jsonb, ${sharedCrashesOfSuspect})`;
+    from purser.finish_attempts(${JSON.stringify(rows)}::text::jsonb, ${sharedCrashesOfSuspect}, ${skipLocked})`;
   for (const { jobId } of requests) results.set(jobId, 'stale');
   for (const { jobId, result } of answered) results.set(jobId, result);
 }

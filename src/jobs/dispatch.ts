@@ -27,8 +27,6 @@ export interface TypeCapacity {
   readonly workers?: number;
 }
 
-const maxTenantsPerClaim = 200;
-
 /** On which an enqueue wakes a dispatcher. */
 export const dispatchChannel = 'purser_dispatch';
 
@@ -98,7 +96,10 @@ async function claimJobs(
       ${capacities.map(({ workers = 1 }) => workers)}::int[], ${skipped}::text[], ${only ?? null})`;
 }
 
-/** After a claim that failed by the fault of a row: each tenant gets an equal share, and only those that fail again get none. */
+/**
+ * After a claim that failed by the fault of a row: each tenant of its round gets an equal share, and only those that fail
+ * again get none.
+ */
 async function claimTenantByTenant(
   sql: Queryable,
   capacities: readonly TypeCapacity[],
@@ -106,11 +107,14 @@ async function claimTenantByTenant(
   failing: FailingTenants,
 ): Promise<DispatchedJob[]> {
   const rows = await sql<{ id: string }[]>`
-    select t.id from public.tenants t
-    where t.id <> all(${skipped}::text[]) and exists (
-      select from unnest(${capacities.map(({ jobType }) => jobType)}::text[]) y (job_type)
-      join purser.waiting w on w.job_type = y.job_type and w.tenant_id = t.id)
-    order by random() limit ${maxTenantsPerClaim}`;
+    select distinct t.id from unnest(
+      ${capacities.map(({ jobType }) => jobType)}::text[], ${capacities.map(({ capacity }) => capacity)}::int[]
+    ) c (job_type, room)
+    left join purser.dispatch_turns d on d.job_type = c.job_type
+    cross join lateral unnest(coalesce(d.owed_tenant_ids, '{}')
+      || purser.tenants_in_turn(c.job_type, coalesce(d.last_tenant_id, ''), null, ${skipped}::text[], c.room + 10)
+      || purser.tenants_in_turn(c.job_type, '', d.last_tenant_id, ${skipped}::text[], c.room + 10)) t (id)
+    where t.id <> all(${skipped}::text[])`;
   const left = new Map(capacities.map(({ jobType, capacity }) => [jobType, capacity]));
   const claimed: DispatchedJob[] = [];
   for (const { id } of rows) {

@@ -4,11 +4,12 @@ import type { Database } from '../../src/db/database.ts';
 import { terminateStuckSessions, terminateSessions } from '../../src/db/tenant-pool.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
 import { defineHandler } from '../../src/handlers/define.ts';
-import { finishAttempts } from '../../src/jobs/attempts.ts';
 import { enqueue } from '../../src/jobs/enqueue.ts';
 import { addJobType, completed, eventually, runningJob } from '../jobs/job-steps.ts';
+import { createBatches } from '../../src/worker/batches/attempt-batches.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
+import { silentLog } from '../support/llm-attempt.ts';
 import { addTenant } from '../support/tenants.ts';
 import { openFleet } from '../worker/fleet.ts';
 
@@ -45,13 +46,19 @@ it.each(['purser.commit_fence()', `purser.complete_attempt('{}')`])(
     await asleep(2);
     expect(await terminateSessions(test.sql, 'purser test role tenant')).toBe(0);
     expect(await terminateStuckSessions(test.sql, 600_000)).toBe(0);
-    const finished = finishAttempts(test.sql, [{ jobId, token, end: completed }]);
+    const batches = createBatches({
+      sql: test.sql,
+      workerId: 'worker-1',
+      leaseMs: 30_000,
+      log: silentLog,
+    });
+    const finished = batches.finish({ jobId, token, end: completed });
     expect(await terminateStuckSessions(test.sql, 0)).toBe(1);
     // Depends on whether its end was applied before it asked why.
     expect(await held).toMatchObject({
       code: expect.stringMatching(/^(lock_broken|database_unavailable)$/),
     });
-    expect((await finished).get(jobId)).toBe('applied');
+    expect(await finished).toBe('applied');
     await terminateSessions(test.sql, 'nobody');
     await harmless;
   },

@@ -2,9 +2,15 @@
  * Begins and finishes attempts, many in one statement. A statement whose answer was lost is repeated under the same
  * tokens; an end that cannot be stored is replaced by one that says why, and counts.
  */
-import type { Sql } from '../../db/connect.ts';
-import { codeOf, messageOf } from '../../errors.ts';
-import { beginAttempts, finishAttempts, isPlainCompletion } from '../../jobs/attempts.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Queryable, Sql } from '../../db/connect.ts';
+import { codeOf, messageOf, PurserError } from '../../errors.ts';
+import {
+  beginAttempts,
+  finishAttempts,
+  finishUnlockedAttempts,
+  isPlainCompletion,
+} from '../../jobs/attempts.ts';
 import type {
   AttemptEnd,
   BeginRequest,
@@ -15,6 +21,7 @@ import type {
 import { isRunTime } from '../../jobs/request.ts';
 import type { Logger } from '../../log.ts';
 import { endDuringOutage } from './outage-end.ts';
+import { failureOf } from './failure.ts';
 import { createPipe } from './pipe.ts';
 import { storableText } from '../store-value.ts';
 
@@ -50,15 +57,14 @@ export function createBatches(options: BatchOptions): AttemptBatches {
   const { maxBatch = 1_000, giveUpMs = 30_000, answerWithinMs = 10_000 } = options;
   const common = { log, giveUpMs, answerWithinMs };
   const limits = { max: maxBatch, maxBytes };
-  // Statements of their own: a refused one is sent again without those of the other kind.
-  const finishPipe = () =>
-    createPipe<MeasuredFinish, FinishResult>({
+  const finishPipe = (send: typeof finishUnlockedAttempts) =>
+    createPipe<MeasuredFinish, FinishResult | 'locked'>({
       ...common,
       name: 'finish',
       // Of an end that was replaced too, which is sent by itself.
       limits: { ...limits, bytesOf: ({ bytes }) => bytes },
       send: async (requests) => {
-        const answers = await finishAttempts(sql, requests);
+        const answers = await send(sql, requests);
         return ({ jobId }) => answers.get(jobId) ?? 'stale';
       },
       replace: (request, error, refusals) => {
@@ -71,7 +77,23 @@ export function createBatches(options: BatchOptions): AttemptBatches {
       },
       afterOutage: (request) => ({ ...request, end: endDuringOutage(request.end) }),
     });
-  const [completions, otherEnds] = [finishPipe(), finishPipe()];
+  // Statements of their own: a refused one is sent again without those of the other kind.
+  const [completions, otherEnds] = [finishPipe(finishMost), finishPipe(finishMost)];
+  const lockedEnds = finishPipe(finishUnlockedAttempts);
+  const finishWhenUnlocked = async (request: MeasuredFinish): Promise<FinishResult> => {
+    const giveUpAtMs = performance.now() + giveUpMs;
+    for (;;) {
+      await sleep(lockedRetryMs);
+      const answer = await lockedEnds(request);
+      if (answer !== 'locked') return answer;
+      if (performance.now() > giveUpAtMs) {
+        throw new PurserError(
+          'lock_held',
+          `another transaction holds the attempt of job ${request.jobId}: its end is not stored`,
+        );
+      }
+    }
+  };
   return {
     begin: createPipe<BeginRequest, BegunAttempt | undefined>({
       ...common,
@@ -84,9 +106,28 @@ export function createBatches(options: BatchOptions): AttemptBatches {
       },
       replace: () => undefined,
     }),
-    finish: (request, bytes = bytesOfEnd(request.end)) =>
-      (isPlainCompletion(request) ? completions : otherEnds)({ ...request, bytes }),
+    finish: async (given, bytes = bytesOfEnd(given.end)) => {
+      const request = { ...given, bytes };
+      const answer = await (isPlainCompletion(request) ? completions : otherEnds)(request);
+      return answer === 'locked' ? finishWhenUnlocked(request) : answer;
+    },
   };
+}
+
+/** Between two tries to end an attempt that another transaction has locked: of its handler, as a rule. */
+const lockedRetryMs = 100;
+
+/** A locked attempt makes the others wait once, and for a short time. */
+async function finishMost(
+  sql: Queryable,
+  requests: readonly FinishRequest[],
+): Promise<Map<string, FinishResult | 'locked'>> {
+  try {
+    return await finishAttempts(sql, requests);
+  } catch (error) {
+    if (failureOf(error) !== 'locked') throw error;
+    return finishUnlockedAttempts(sql, requests);
+  }
 }
 
 /** Characters of the values that a handler chose. The other parts of an end are cut when it is made. */

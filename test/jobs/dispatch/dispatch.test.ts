@@ -1,11 +1,11 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { Database } from '../../src/db/database.ts';
-import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
-import { countQueued, listOldQueued, returnToPending } from '../../src/jobs/queued.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { addTenant } from '../support/tenants.ts';
-import { addJob, addJobType, begin, claim, eventually, finish, flood, step } from './job-steps.ts';
+import type { Database } from '../../../src/db/database.ts';
+import { claimWaitingJobs } from '../../../src/jobs/dispatch.ts';
+import { countQueued, listOldQueued, returnToPending } from '../../../src/jobs/queued.ts';
+import { freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { addTenant } from '../../support/tenants.ts';
+import { addJob, addJobType, begin, claim, eventually, finish, flood, step } from '../job-steps.ts';
 
 let test: TestDatabase;
 let database: Database;

@@ -1,12 +1,12 @@
 /** Whose jobs a dispatch takes: by turns of the tenants, in each job type by itself. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { Database } from '../../src/db/database.ts';
-import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
-import { addTenant } from '../support/tenants.ts';
-import { addJob, addJobType, claim, flood, step } from './job-steps.ts';
+import type { Database } from '../../../src/db/database.ts';
+import { claimWaitingJobs } from '../../../src/jobs/dispatch.ts';
+import { freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
+import { addTenant } from '../../support/tenants.ts';
+import { addJob, addJobType, claim, flood, step } from '../job-steps.ts';
 
 let test: TestDatabase;
 let database: Database;
@@ -122,58 +122,6 @@ it('a tenant with many jobs gets only the room that the jobs of the others leave
   expect(served).toEqual([many, few, one, many, few, many, few, many, many, many]);
 });
 
-it('a type that another dispatcher serves is left out without waiting, and its turns stay', async () => {
-  const [first = '', second = ''] = [
-    await addTenant(test.sql),
-    await addTenant(test.sql),
-  ].toSorted();
-  for (const tenantId of [first, second]) {
-    await flood(test.sql, tenantId, 2);
-    await flood(test.sql, tenantId, 2, { jobType: 'test_other' });
-  }
-  const capacities = [step, 'test_other'].map((jobType) => ({ jobType, capacity: 1 }));
-  const served = async () =>
-    (await claimWaitingJobs(test.sql, capacities)).map((job) => `${job.jobType} ${job.tenantId}`);
-  expect(await served()).toEqual([`${step} ${first}`, `test_other ${first}`]);
-  await database.system.begin(async (tx) => {
-    await tx`select from purser.dispatch_turns where job_type = ${step} for update`;
-    expect(await served()).toEqual([`test_other ${second}`]);
-  });
-  expect(await served()).toEqual([`${step} ${second}`, `test_other ${first}`]);
-});
-
-it('a tenant of which every job is locked keeps its turn', async () => {
-  const [busy, free] = [await addTenant(test.sql), await addTenant(test.sql)];
-  await flood(test.sql, busy, 1);
-  await flood(test.sql, free, 2);
-  await database.system.begin(async (tx) => {
-    await tx`select from purser.waiting where tenant_id = ${busy} for update`;
-    expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([free]);
-  });
-  expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([busy]);
-});
-
-it('several tenants of which every job is locked keep their turns, before all others', async () => {
-  const tenants = [];
-  for (let n = 0; n < 6; n += 1) tenants.push(await addTenant(test.sql));
-  tenants.sort();
-  for (const tenantId of tenants) await flood(test.sql, tenantId, 5);
-  const [a, b, c, d, e, f] = tenants;
-  const served = async (capacity: number) =>
-    (await claim(test.sql, capacity)).map(({ tenantId }) => tenantId);
-  await database.system.begin(async (tx) => {
-    await tx`select from purser.waiting where tenant_id = any(${[b ?? '', d ?? '']}::text[]) for update`;
-    // They take no room of the others.
-    expect(await served(4)).toEqual([a, c, e, f]);
-    expect(await served(2)).toEqual([a, c]);
-  });
-  expect(await served(1)).toEqual([b]);
-  expect(await served(1)).toEqual([d]);
-  // After that the order goes on where it was.
-  expect(await served(2)).toEqual([d, e]);
-  expect(await served(6)).toEqual([f, a, b, c, d, e]);
-});
-
 it('each of 250 tenants has a job before any has two, with room for more of them, or for fewer', async () => {
   const tenants = Array.from({ length: 250 }, () => `t-${randomUUID()}`).toSorted();
   await test.sql`insert into tenants (id, plan) select unnest(${tenants}::text[]), 'free'`;
@@ -186,51 +134,4 @@ it('each of 250 tenants has a job before any has two, with room for more of them
     turns.push(...(await claim(test.sql, room)).map(({ tenantId }) => tenantId));
   }
   expect(turns).toEqual([...tenants, ...tenants, ...tenants]);
-});
-
-it('a tenant that is paused when it is owed a turn gets none', async () => {
-  const [busy, free] = [await addTenant(test.sql), await addTenant(test.sql)];
-  await flood(test.sql, busy, 2);
-  await flood(test.sql, free, 3);
-  await database.system.begin(async (tx) => {
-    await tx`select from purser.waiting where tenant_id = ${busy} for update`;
-    expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([free]);
-  });
-  await test.sql`
-    insert into pauses (scope, name, reason, by) values ('tenant', ${busy}, 'r', 'alice')`;
-  expect((await claim(test.sql, 2)).map(({ tenantId }) => tenantId)).toEqual([free, free]);
-  await test.sql`delete from pauses`;
-});
-
-it('a dispatch of one tenant alone costs nobody a turn', async () => {
-  const tenants = [];
-  for (let n = 0; n < 3; n += 1) tenants.push(await addTenant(test.sql));
-  tenants.sort();
-  for (const tenantId of tenants) await flood(test.sql, tenantId, 3);
-  const [first, second, third = ''] = tenants;
-  expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([first]);
-  const alone = await test.sql<{ tenantId: string }[]>`
-    select tenant_id as "tenantId" from purser.dispatch_jobs(
-      ${[step]}::text[], ${[1]}::int[], ${[1]}::int[], ${[1]}::int[], '{}', ${third})`;
-  expect(alone.map(({ tenantId }) => tenantId)).toEqual([third]);
-  expect((await claim(test.sql, 2)).map(({ tenantId }) => tenantId)).toEqual([second, third]);
-});
-
-it('a tenant of which the first jobs are locked is served with the next ones, without losing its turn', async () => {
-  const [first = '', second = ''] = [
-    await addTenant(test.sql),
-    await addTenant(test.sql),
-  ].toSorted();
-  const jobs = new Map<string, string[]>();
-  for (const tenantId of [first, second]) {
-    jobs.set(tenantId, []);
-    for (let n = 0; n < 3; n += 1) jobs.get(tenantId)?.push(await addJob(test.sql, tenantId));
-  }
-  const [head = '', next] = jobs.get(first) ?? [];
-  await database.system.begin(async (tx) => {
-    await tx`select from purser.waiting where job_id = ${head} for update`;
-    expect((await claim(test.sql, 1)).map(({ jobId }) => jobId)).toEqual([next]);
-  });
-  expect((await claim(test.sql, 1)).map(({ tenantId }) => tenantId)).toEqual([second]);
-  expect((await claim(test.sql, 1)).map(({ jobId }) => jobId)).toEqual([head]);
 });

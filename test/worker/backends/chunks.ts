@@ -17,6 +17,23 @@ export function describeChunks(open: () => Promise<Fleet>): void {
       await expect.poll(() => stage.activeEntries()).toBe(0);
     });
 
+    it('have tokens with secrets of their own', async () => {
+      await stage.start(async ({ sql }) => {
+        const [row] = await sql<
+          { token: string }[]
+        >`select current_setting('purser.token') as token`;
+        return row?.token;
+      });
+      const ids = await stage.addChunks(12, 12);
+      const secrets = new Set<string>();
+      for (const jobId of ids) {
+        const { result } = await untilState(stage.fleet.test.sql, jobId, 'completed');
+        // The first half is the id of the job.
+        secrets.add(String(result).slice('00000000-0000-0000-'.length));
+      }
+      expect(secrets.size).toBe(ids.length);
+    });
+
     it('run no more at once than their handler allows', async () => {
       await stage.start(async () => 'ok', {}, 2);
       const ids = await stage.addChunks(20, 20);
