@@ -1,5 +1,5 @@
 /** Turns of tenants while other transactions hold their jobs, or another dispatcher the type. */
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import type { Database } from '../../../src/db/database.ts';
 import { claimWaitingJobs } from '../../../src/jobs/dispatch.ts';
 import { freshDatabase } from '../../support/database.ts';

@@ -1,7 +1,6 @@
 /** Whose jobs a dispatch takes: by turns of the tenants, in each job type by itself. */
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { Database } from '../../../src/db/database.ts';
 import { claimWaitingJobs } from '../../../src/jobs/dispatch.ts';
 import { freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
@@ -9,11 +8,9 @@ import { addTenant } from '../../support/tenants.ts';
 import { addJob, addJobType, claim, flood, step } from '../job-steps.ts';
 
 let test: TestDatabase;
-let database: Database;
 
 beforeAll(async () => {
   test = await freshDatabase();
-  database = await test.open({ systemConnections: 6 });
   await addJobType(test.sql);
   await addJobType(test.sql, 'test_other');
 });
