@@ -1,6 +1,6 @@
 /**
- * Buffers that the hot statements touch per row, on tables of any size. One session runs them all, so that the plans
- * which it made while the tables were empty are the plans that it uses when they are full.
+ * Tables of any size for the statements of hot-statements.ts. One session runs them all, so that the plans which it made
+ * while the tables were empty are the plans that it uses when they are full.
  */
 import { chmod, mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,19 +9,8 @@ import { prepareDatabase } from '../../src/cli/runtime/prepare-database.ts';
 import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
 import { startEmbeddedPostgres } from '../../src/db/embedded/embedded.ts';
-import type { AttemptEnd } from '../../src/jobs/attempts.ts';
-import { newToken, beginAttempts, finishAttempts } from '../../src/jobs/attempts.ts';
-import { claimWaitingJobs, listTypesWithWork } from '../../src/jobs/dispatch.ts';
-import { requestCancel } from '../../src/jobs/cancel.ts';
-import { enqueueMany } from '../../src/jobs/enqueue.ts';
-import { expireWaitingJobs } from '../../src/jobs/sweep.ts';
-import { claimDueTenants } from '../../src/schedules/claim.ts';
-import type { ClaimResult } from '../../src/schedules/claim.ts';
-import { addJobType, completed, step } from '../jobs/job-steps.ts';
+import { addJobType, step } from '../jobs/job-steps.ts';
 import { makeJobsWritable } from './writable-jobs.ts';
-
-/** Rows that each measured statement works on. */
-const rows = 10;
 
 /** Tables that grow. */
 const tables = [
@@ -116,108 +105,11 @@ export const analyzeTables = async (sql: Sql): Promise<void> => {
   for (const table of tables) await sql.unsafe(`analyze ${table}`);
 };
 
-/** Buffers per row of each hot statement, run once each over `rows` rows. */
-export async function buffersPerRow(sql: Sql): Promise<Record<string, number>> {
-  await sql`update tenant_schedules set next_due = now() - interval '1 hour', last_bucket = null
-    where tenant_id like 'tenant-%'`;
-  await sql`delete from purser.tick_keys`;
-  await sql`
-    insert into background_jobs (tenant_id, job_type, max_attempts, give_up_at)
-    select 'tenant-' || 1 + n % 10, ${step}, 3, now() + interval '1 day' from generate_series(1, ${rows}) n`;
-  const measured: Record<string, number> = {};
-  const measure = async <T>(name: string, count: (answer: T) => number, run: () => Promise<T>) => {
-    const before = await hits(sql);
-    const answer = await run();
-    const touched = (await hits(sql)) - before;
-    if (count(answer) === 0) throw new Error(`${name} found no row`);
-    measured[name] = touched / count(answer);
-    return answer;
-  };
-  await measure(
-    'claim',
-    ({ claimed }: ClaimResult) => claimed,
-    () => claimDueTenants(sql),
-  );
-  await sql`delete from background_jobs where job_type <> ${step}`;
-  await measure(
-    'types with work',
-    (types) => types.length,
-    () => listTypesWithWork(sql, 20),
-  );
-  const jobs = await measure(
-    'dispatch',
-    (claimed) => claimed.length,
-    () => claimWaitingJobs(sql, [{ jobType: step, capacity: rows }]),
-  );
-  const requests = jobs.map(({ jobId, entryId }) => ({
-    jobId,
-    entryId,
-    token: newToken(jobId),
-  }));
-  await measure(
-    'begin',
-    (begun) => begun.length,
-    () => beginAttempts(sql, requests, 'worker-1', 30_000),
-  );
-  const half = Math.floor(requests.length / 2);
-  const ends = requests.map(({ jobId, token }, index) => {
-    const end: AttemptEnd = index < half ? completed : { ...completed, toState: 'cancelled' };
-    return { jobId, token, end };
-  });
-  const finish = (name: string, some: typeof ends) =>
-    measure(
-      name,
-      (ended) => ended.size,
-      () => finishAttempts(sql, some),
-    );
-  await finish('finish', ends.slice(0, half));
-  await finish('finish, not completed', ends.slice(half));
-  await finish('finish again', ends.slice(0, half));
-  await finish('finish again, not completed', ends.slice(half));
-  const someRequests = Array.from({ length: rows }, (_, n) => ({
-    tenantId: `tenant-${n + 1}`,
-    jobType: step,
-  }));
-  const cancelled = await enqueueMany(sql, someRequests);
-  await measure(
-    'cancel',
-    (answers) => answers.length,
-    () =>
-      Promise.all(
-        cancelled.map(({ jobId }) => requestCancel(sql, { jobId, by: 'test', reason: 'test' })),
-      ),
-  );
-  const late = await enqueueMany(sql, someRequests);
-  await sql`update purser.waiting set give_up_at = now() - interval '1 hour'
-    where job_id = any(${late.map(({ jobId }) => jobId)}::bigint[])`;
-  await measure(
-    'expiry',
-    (expired) => expired,
-    () => expireWaitingJobs(sql),
-  );
-  return measured;
-}
-
 /** Blocks of tables and indexes that this session has read, whether or not they were in memory. */
-async function hits(sql: Sql): Promise<number> {
+export async function hits(sql: Sql): Promise<number> {
   await sql`select pg_stat_force_next_flush()`;
   const [row] = await sql<{ blocks: string }[]>`
     select (select sum(heap_blks_read + heap_blks_hit + idx_blks_read + idx_blks_hit)
       from pg_statio_user_tables where schemaname in ('public', 'purser'))::text as blocks`;
   return Number(row?.blocks);
-}
-
-/** Each touches 35 to 90, dead rows of the last run among them; a scan of 10,000 jobs would add 140. */
-const mostPerRow = 120;
-
-export const boundText = `each statement touches at most ${mostPerRow} blocks per row`;
-
-export function isBounded(measured: Record<string, number>): boolean {
-  const names = Object.keys(measured);
-  return names.length === 10 && names.every((name) => (measured[name] ?? Infinity) <= mostPerRow);
-}
-
-/** A driver and a server keep a plan only after some runs. */
-export async function runOften(sql: Sql): Promise<void> {
-  for (let run = 0; run < 7; run += 1) await buffersPerRow(sql);
 }

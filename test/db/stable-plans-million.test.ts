@@ -1,16 +1,8 @@
 /** As stable-plans.test.ts, on 1,000,000 jobs and 100,000 tenants, with the plans of the small tables. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import {
-  analyzeTables,
-  boundText,
-  buffersPerRow,
-  grow,
-  isBounded,
-  onePlanSession,
-  openPlanTables,
-  runOften,
-} from './buffers.ts';
+import { analyzeTables, grow, onePlanSession, openPlanTables } from './buffers.ts';
 import type { PlanTables } from './buffers.ts';
+import { boundText, buffersPerRow, isBounded, runOften } from './hot-statements.ts';
 
 let tables: PlanTables;
 beforeAll(async () => {

@@ -3,17 +3,9 @@
  * their plans were made: no planner switch is set here, and no statistics are gathered.
  */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import {
-  analyzeTables,
-  boundText,
-  buffersPerRow,
-  grow,
-  isBounded,
-  onePlanSession,
-  openPlanTables,
-  runOften,
-} from './buffers.ts';
+import { analyzeTables, grow, onePlanSession, openPlanTables } from './buffers.ts';
 import type { PlanTables } from './buffers.ts';
+import { boundText, buffersPerRow, isBounded, runOften } from './hot-statements.ts';
 
 let tables: PlanTables;
 beforeAll(async () => {
