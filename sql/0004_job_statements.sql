@@ -1016,7 +1016,7 @@ $$;
 create function purser.wake_parked(p_job_ids bigint[], p_offset interval) returns integer
 language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
-set plan_cache_mode = force_generic_plan set enable_seqscan = off
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
 set lock_timeout = '2s' set jit = off
 as $$
 declare
@@ -1027,16 +1027,24 @@ begin
   end if;
   with awake as (
     select a.tenant_id, sum(a.needed_usd) as needed_usd from (
-      select s.tenant_id, s.needed_usd from purser.waiting s where s.needed_usd is not null
-      union all select s.tenant_id, s.needed_usd from purser.later s where s.needed_usd is not null
-      union all select s.tenant_id, s.needed_usd from purser.in_flight s where s.needed_usd is not null
+      -- In the order of the index that has only these rows.
+      (select s.tenant_id, s.needed_usd from purser.waiting s where s.needed_usd is not null order by s.tenant_id)
+      union all
+      (select s.tenant_id, s.needed_usd from purser.later s where s.needed_usd is not null order by s.tenant_id)
+      union all
+      select s.tenant_id, s.needed_usd from purser.in_flight s where s.needed_usd is not null
     ) a group by a.tenant_id
+  ), budget as materialized (
+    -- Of the tenants with parked jobs: all others need not be looked at.
+    select t.tenant_id, b.hard_limit, b.available_usd
+    from (select distinct p.tenant_id from purser.parked p) t cross join lateral (
+      select s.hard_limit, s.available_usd from public.llm_budget_status s where s.tenant_id = t.tenant_id offset 0) b
   ), parked as (
     select p.job_id, p.scheduled_for <= now() + p_offset as is_due, b.hard_limit, b.available_usd,
            coalesce(a.needed_usd, 0) + sum(p.needed_usd) over (partition by p.tenant_id
              order by p.priority desc, p.scheduled_for, p.job_id) as needed_so_far
     from purser.parked p
-    left join public.llm_budget_status b on b.tenant_id = p.tenant_id
+    left join budget b on b.tenant_id = p.tenant_id
     left join awake a on a.tenant_id = p.tenant_id
   ), unlocked as materialized (
     select s.job_id, p.is_due from purser.parked s join parked p on p.job_id = s.job_id
