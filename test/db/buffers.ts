@@ -1,5 +1,5 @@
 /**
- * Tables of any size for the statements of hot-statements.ts. One session runs them all, so that the plans which it made
+ * Tables of any size for the statements of measured-statements.ts. One session runs them all, so that the plans which it made
  * while the tables were empty are the plans that it uses when they are full.
  */
 import { chmod, mkdtemp, rm } from 'node:fs/promises';

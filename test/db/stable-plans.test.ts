@@ -5,7 +5,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { analyzeTables, grow, onePlanSession, openPlanTables } from './buffers.ts';
 import type { PlanTables } from './buffers.ts';
-import { boundText, buffersPerRow, isBounded, runOften } from './hot-statements.ts';
+import { boundText, buffersPerRow, isBounded, runOften } from './measured-statements.ts';
 
 let tables: PlanTables;
 beforeAll(async () => {

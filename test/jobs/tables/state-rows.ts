@@ -28,11 +28,7 @@ const unusual: Row = {
 const isRepeated = (value: unknown, values: readonly unknown[]): boolean =>
   values.filter((other) => JSON.stringify(other) === JSON.stringify(value)).length > 1;
 
-export async function rowIn(
-  sql: Queryable,
-  table: OpenTable,
-  jobId: string,
-): Promise<Row | undefined> {
+async function rowIn(sql: Queryable, table: OpenTable, jobId: string): Promise<Row | undefined> {
   const [found] = await sql<{ row: Row }[]>`
     select to_jsonb(s) as row from purser.${sql(table)} s where s.job_id = ${jobId}`;
   return found?.row;

@@ -19,9 +19,9 @@ export function describeChunks(open: () => Promise<Fleet>): void {
 
     it('have tokens with secrets of their own', async () => {
       await stage.start(async ({ sql }) => {
-        const [row] = await sql<
-          { token: string }[]
-        >`select current_setting('purser.token') as token`;
+        const [row] = await sql<{
+          token: string;
+        }>`select current_setting('purser.token') as token`;
         return row?.token;
       });
       const ids = await stage.addChunks(12, 12);
