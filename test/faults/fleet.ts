@@ -13,8 +13,11 @@ import { freshDatabase } from '../support/database.ts';
 import { startRedis } from '../support/redis.ts';
 import type { TestRedis } from '../support/redis.ts';
 import { addTenant } from '../support/tenants.ts';
-import { audit } from './auditor.ts';
+import { keepAuditing } from './audit/continuous.ts';
+import type { Sightings } from './audit/continuous.ts';
+import { audit, makeAuditable } from './auditor.ts';
 import type { Audit } from './auditor.ts';
+import { say } from './figures.ts';
 import { outageWaitMs, until } from './until.ts';
 import { startProxy } from './proxy.ts';
 import type { Proxy } from './proxy.ts';
@@ -57,45 +60,59 @@ export interface Stage {
 const keptWords = 3_000;
 const endedStates: readonly JobState[] = ['completed', 'dead_letter', 'cancelled'];
 
+interface StageOptions {
+  readonly backend: BackendKind;
+  readonly leaseMs?: number;
+  /** How long after the end of its lease an attempt may still stand under its worker. Default 60 s. */
+  readonly staleLeaseMs?: number;
+}
+
 /**
- * Plays `act` on a stage of its own. At its end every process is told to stop and has to leave with exit code
- * 0; when it fails, the error says what jobs and processes were last seen at.
+ * Plays `act` on a stage of its own, while a continuous audit looks at its database. At its end every process is told
+ * to stop and has to leave with exit code 0; when it fails, the error says what jobs and processes were last seen at.
  */
 export async function onStage<T>(
-  options: { readonly backend: BackendKind; readonly leaseMs?: number },
+  options: StageOptions,
   act: (stage: Stage) => Promise<T>,
 ): Promise<T> {
-  const { stage, close, lastSight } = await openStage(options.backend, options.leaseMs ?? 1_500);
+  const { stage, close, lastSight } = await openStage(options);
   let result: T;
   try {
     result = await act(stage);
   } catch (error) {
     const sight = await lastSight();
-    await close();
-    throw new Error(`${error instanceof Error ? error.message : String(error)}\n${sight}`, {
-      cause: error,
-    });
+    const { seen } = await close();
+    const message = error instanceof Error ? error.message : String(error);
+    throw new Error([message, ...seen.faults, sight].join('\n'), { cause: error });
   }
-  const lives = await close();
+  const { lives, seen } = await close();
+  say(`continuous audit: ${seen.looks} looks, ${seen.missed} missed`);
+  expect(seen.faults).toEqual([]);
+  if (seen.lastedMs > fewSecondsMs) expect(seen.looks).toBeGreaterThan(0);
   expect(lives.map(({ code, signal }) => code ?? signal)).toEqual(lives.map(() => 0));
   return result;
 }
 
+/** A shorter scenario may end before the first look. */
+const fewSecondsMs = 5_000;
+
 interface OpenedStage {
   readonly stage: Stage;
-  readonly close: () => Promise<Life[]>;
+  readonly close: () => Promise<{ readonly lives: Life[]; readonly seen: Sightings }>;
   readonly lastSight: () => Promise<string>;
 }
 
-async function openStage(backend: BackendKind, leaseMs: number): Promise<OpenedStage> {
+async function openStage(options: StageOptions): Promise<OpenedStage> {
+  const { backend, leaseMs = 1_500 } = options;
   const database = await freshDatabase();
   const redis = backend === 'redis' ? await startRedis() : undefined;
   const folder = await mkdtemp(join(tmpdir(), 'purser-gates-'));
   const { sql } = database;
-  await makeEffects(sql);
+  await makeAuditable(sql);
   const tenantId = await addTenant(sql, { limitUsd: '5' });
   // Only the scenario's own jobs.
   await sql`update tenant_schedules set enabled = false`;
+  const auditing = keepAuditing(database.url, options);
   const kept: KeptProcess[] = [];
   const accepted: string[] = [];
   const proxies: Proxy[] = [];
@@ -183,11 +200,12 @@ async function openStage(backend: BackendKind, leaseMs: number): Promise<OpenedS
     stage,
     close: async () => {
       const lives = await Promise.all(kept.map((one) => one.stop()));
+      const seen = await auditing.stop();
       await Promise.all(proxies.map((proxy) => proxy.stop()));
       await redis?.stop();
       await database.close();
       await rm(folder, { recursive: true, force: true });
-      return lives;
+      return { lives, seen };
     },
     lastSight: async () => {
       const jobs = await sql`
@@ -200,15 +218,4 @@ async function openStage(backend: BackendKind, leaseMs: number): Promise<OpenedS
       return [...jobs.map((row) => JSON.stringify(row)), ...words].join('\n');
     },
   };
-}
-
-/** The tenant table that handlers write to. */
-async function makeEffects(sql: Sql): Promise<void> {
-  await sql`
-    create table public.fault_effects (
-      id bigint generated always as identity primary key,
-      tenant_id text not null, job_id bigint not null, attempt integer not null,
-      token uuid not null, kind text not null, at timestamptz not null default clock_timestamp())`;
-  await sql`select purser.protect_table('public.fault_effects', 'select, insert')`;
-  await sql`select purser.apply_tenancy((select uses_roles from purser.tenancy_mode()))`;
 }

@@ -75,6 +75,8 @@ export async function keepProcess(
     kill: async () => {
       const { process } = current;
       await process.kill();
+      // Its output ends a moment later; until then untilRunning() would take it for the next one.
+      while (!ended.some(({ pid }) => pid === process.pid)) await sleep(5);
       return process.pid;
     },
     untilRunning,
