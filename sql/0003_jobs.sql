@@ -119,6 +119,8 @@ create table purser.in_flight (like purser.waiting including defaults including 
   constraint token_names_its_job check (purser.job_of_token(token) = job_id)
 ) with (fillfactor = 40);
 alter table purser.in_flight add primary key (job_id);
+-- Of few rows, and of columns that neither begin nor a renewal changes: those updates stay in the page.
+create index ix_in_flight_needed_usd on purser.in_flight (tenant_id) where needed_usd is not null;
 
 -- Jobs that ended without success, until an operator replays or discards them.
 create table purser.dead_letters (

@@ -142,7 +142,9 @@ create function purser.enqueue(
   out created boolean,
   out replaced boolean
 ) language plpgsql volatile security definer
-set search_path = pg_catalog, public, purser, pg_temp as $$
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set jit = off
+as $$
 declare
   v_type public.job_types;
   v_run_at timestamptz := coalesce(p_run_at, now());
@@ -1027,12 +1029,12 @@ begin
   end if;
   with awake as (
     select a.tenant_id, sum(a.needed_usd) as needed_usd from (
-      -- In the order of the index that has only these rows.
+      -- In the order of the indexes that have only these rows.
       (select s.tenant_id, s.needed_usd from purser.waiting s where s.needed_usd is not null order by s.tenant_id)
       union all
       (select s.tenant_id, s.needed_usd from purser.later s where s.needed_usd is not null order by s.tenant_id)
       union all
-      select s.tenant_id, s.needed_usd from purser.in_flight s where s.needed_usd is not null
+      (select s.tenant_id, s.needed_usd from purser.in_flight s where s.needed_usd is not null order by s.tenant_id)
     ) a group by a.tenant_id
   ), budget as materialized (
     -- Of the tenants with parked jobs: all others need not be looked at.
