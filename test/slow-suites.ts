@@ -138,6 +138,6 @@ export const promiseSuites: Readonly<Record<string, readonly string[]>> = {
   'no spend without a hold': ['budget/reserve.test.ts', 'budget/crash.test.ts'],
   'no tenant data without a tenant': ['tenancy/rls-enforcement.test.ts', 'tenancy/hostile.test.ts'],
   'no tick twice, none silently missed': ['scheduler/scheduler-atomicity.test.ts'],
-  'one tenant cannot starve another': ['jobs/dispatch.test.ts'],
+  'one tenant cannot starve another': ['jobs/dispatch/turns.test.ts'],
   'every act of an operator is on the record': ['cli/commands/pause.test.ts'],
 };
