@@ -26,5 +26,5 @@ drop function purser.replace_waiting(bigint, jsonb, timestamptz, integer, timest
 drop function purser.enqueue(text, text, jsonb, text, timestamptz, integer, interval, jsonb, text);
 drop function purser.replay_dead_letter(bigint, text, text);
 drop function purser.make_job(bigint, text, public.job_types, jsonb, text, timestamptz, integer, jsonb, bigint);
-drop function purser.wake_dispatcher();
+drop function purser.wake_dispatcher(timestamptz);
 drop function purser.request_fault(text, integer, timestamptz, interval);

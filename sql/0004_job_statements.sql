@@ -26,12 +26,13 @@ begin
 end
 $$;
 
--- Tells a sleeping dispatcher of a due job. A notification costs a commit a lock that all others wait for, so there is
--- none while a dispatcher looks by itself.
-create function purser.wake_dispatcher() returns void
+-- Tells a sleeping dispatcher of a job that is due, or will be before it would look again. A notification costs a commit
+-- a lock that all others wait for, so there is none while a dispatcher looks by itself.
+create function purser.wake_dispatcher(p_due_at timestamptz) returns void
 language plpgsql volatile set search_path = pg_catalog, public, purser, pg_temp as $$
 begin
-  if not exists (select from purser.dispatcher d where d.awake_until > clock_timestamp()) then
+  if p_due_at < clock_timestamp() + interval '1 second'
+      and not exists (select from purser.dispatcher d where d.awake_until > clock_timestamp()) then
     perform pg_notify('purser_dispatch', '');
   end if;
 end
@@ -52,11 +53,11 @@ begin
   if p_run_at <= now() then
     insert into purser.waiting (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, payload_bytes)
     values (p_id, p_tenant_id, p_type.job_type, p_priority, p_run_at, v_give_up_at, octet_length(p_payload::text));
-    perform purser.wake_dispatcher();
   else
     insert into purser.later (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, payload_bytes)
     values (p_id, p_tenant_id, p_type.job_type, p_priority, p_run_at, v_give_up_at, octet_length(p_payload::text));
   end if;
+  perform purser.wake_dispatcher(p_run_at);
 end
 $$;
 
@@ -90,10 +91,10 @@ begin
   v_row.payload_bytes := octet_length(p_payload::text);
   if p_run_at <= now() then
     insert into purser.waiting select v_row.*;
-    perform purser.wake_dispatcher();
   else
     insert into purser.later select v_row.*;
   end if;
+  perform purser.wake_dispatcher(p_run_at);
   return true;
 end
 $$;
@@ -295,7 +296,7 @@ begin
   left join public.job_keys k on m.id is null and own.id is null and k.tenant_id = r.tenant_id
     and k.job_type = r.job_type and k.dedup_key = r.dedup_key
   order by r.place;
-  perform purser.wake_dispatcher();
+  perform purser.wake_dispatcher((select min(r.run_at) from unnest(v_requests) r));
 end
 $$;
 
@@ -365,21 +366,27 @@ begin
 end
 $$;
 
--- The types that have a due job: one index probe per type. Where a job has become due in later, all types. A dispatcher
--- that finds work looks again within p_awake. p_listens: its session hears of jobs from now on.
-create function purser.types_with_work(p_awake interval, p_listens boolean) returns setof text
+-- The types that have a due job: one index probe per type. Where a job has become due in later, all types; otherwise a
+-- row without a type says in how many milliseconds the next one will be. A dispatcher that finds work looks again within
+-- p_awake. p_listens: its session hears of jobs from now on.
+create function purser.types_with_work(p_awake interval, p_listens boolean)
+returns table (job_type text, due_in_ms double precision)
 language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
 set lock_timeout = '2s' set jit = off
 as $$
+#variable_conflict use_column
 declare
   v_types text[];
+  v_due_in_ms double precision;
 begin
   if p_listens then
     listen purser_dispatch;
   end if;
-  if exists (select from purser.later l where l.scheduled_for <= now() order by l.scheduled_for limit 1) then
+  select extract(epoch from l.scheduled_for - now()) * 1000 into v_due_in_ms
+  from purser.later l order by l.scheduled_for limit 1;
+  if v_due_in_ms <= 0 then
     v_types := array(select t.job_type from public.job_types t);
   else
     v_types := array(
@@ -391,8 +398,11 @@ begin
   if cardinality(v_types) > 0 then
     update purser.dispatcher d set awake_until = clock_timestamp() + p_awake
     where d.only_row and d.awake_until < clock_timestamp() + p_awake / 2;
+    return query select t.job_type, null::double precision from unnest(v_types) as t (job_type);
   end if;
-  return query select unnest(v_types);
+  if v_due_in_ms > 0 then
+    return query select null::text, v_due_in_ms;
+  end if;
 end
 $$;
 
@@ -457,6 +467,8 @@ declare
   -- The owed ones first.
   v_tenants text[];
   v_share integer;
+  -- Most jobs that one tenant was found to have.
+  v_deepest bigint;
   v_ids bigint[];
   v_places tid[];
   -- Places of the jobs' tenants in v_tenants.
@@ -543,8 +555,8 @@ begin
       loop
         select array_agg(c.job_id order by c.job_rank, c.tenant_rank),
           array_agg(c.place order by c.job_rank, c.tenant_rank),
-          array_agg(c.tenant_rank order by c.job_rank, c.tenant_rank)
-        into v_ids, v_places, v_ranks from (
+          array_agg(c.tenant_rank order by c.job_rank, c.tenant_rank), coalesce(max(c.job_rank), 0)
+        into v_ids, v_places, v_ranks, v_deepest from (
           select j.job_id, j.place, j.job_rank, t.tenant_rank
           from unnest(v_tenants) with ordinality as t (tenant_id, tenant_rank)
           cross join lateral (
@@ -558,7 +570,7 @@ begin
           where v_try < 3 or t.tenant_rank <> all(v_busy_ranks) or t.tenant_rank = any(v_open_ranks)
           order by j.job_rank, t.tenant_rank limit v_room
         ) c;
-        exit when v_share >= v_room or cardinality(v_ids) >= v_room
+        exit when v_share >= v_room or cardinality(v_ids) >= v_room or v_deepest < v_share
           or (p_only_tenant is null and v_walked >= v_most_tenants);
         v_share := least(v_room, 2 * v_share);
       end loop;
@@ -658,6 +670,9 @@ begin
     from unlocked u
   )
   select count(*) into v_returned from unlocked;
+  if v_returned > 0 then
+    perform purser.wake_dispatcher(now());
+  end if;
   return v_returned;
 end
 $$;
@@ -795,6 +810,8 @@ as $$
 declare
   v_unlocked bigint[];
   v_applied bigint[];
+  -- Of those that wait again.
+  v_due_at timestamptz;
 begin
   if p_skip_locked then
     select purser.lock_attempts(array_agg(r.job_id), array_agg(r.token)) into v_unlocked
@@ -877,7 +894,9 @@ begin
       e.error->>'code', e.said
     from ended e
   )
-  select array_agg(e.job_id) into v_applied from ended e;
+  select array_agg(e.job_id), min(e.scheduled_for) filter (where e.state in ('pending', 'failed'))
+  into v_applied, v_due_at from ended e;
+  perform purser.wake_dispatcher(v_due_at);
   return query select a.id, 'applied' from unnest(v_applied) a (id);
   if coalesce(cardinality(v_applied), 0) < jsonb_array_length(p_requests) then
     -- A snapshot of its own: a call that waited for another end of the same attempt sees it here.
@@ -1069,6 +1088,9 @@ begin
     from gone g
   )
   select count(*) into v_woken from woken;
+  if v_woken > 0 then
+    perform purser.wake_dispatcher(now());
+  end if;
   return v_woken;
 end
 $$;
@@ -1150,6 +1172,9 @@ begin
     from lost l
   )
   select case when l.is_cancelled then 'cancelled' else 'pending' end from lost l;
+  if found then
+    perform purser.wake_dispatcher(now());
+  end if;
 end
 $$;
 

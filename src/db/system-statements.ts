@@ -52,7 +52,7 @@ export const systemStatements: Readonly<Record<string, LockRule>> = {
   'jobs/dead-letters.ts discardDeadLetter': 'operator',
   'jobs/dead-letters.ts replayDeadLetter': 'operator',
   'jobs/dispatch.ts claimJobs': 'skips',
-  'jobs/dispatch.ts listTypesWithWork': 'timeout',
+  'jobs/dispatch.ts lookForWork': 'timeout',
   'jobs/enqueue.ts enqueueAlone': 'operator',
   'jobs/enqueue.ts enqueueChild': 'tenant',
   'jobs/enqueue.ts enqueueGathered': 'operator',

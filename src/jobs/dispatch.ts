@@ -27,24 +27,33 @@ export interface TypeCapacity {
   readonly workers?: number;
 }
 
-/** On which an enqueue wakes a dispatcher. */
+/** On which an enqueue wakes a dispatcher, if its job will be due within `listeningEveryMs`. */
 export const dispatchChannel = 'purser_dispatch';
+/** As in purser.wake_dispatcher. */
+export const listeningEveryMs = 1_000;
+
+export interface Work {
+  /** Types that have a due job, paused ones included. */
+  readonly jobTypes: readonly string[];
+  /** Until the next job of those that wait for their time is due; Infinity without one. */
+  readonly dueInMs: number;
+}
 
 /**
- * Types that have a due job, paused ones included. Costs an index probe per type. Where there are some, no enqueue wakes
- * a dispatcher for `awakeMs`: the caller looks again within that time. With `listens` the connection hears what an
- * enqueue sends to `dispatchChannel` from now on: not through a pooler, whose next client would hear it.
+ * Looks for due jobs: an index probe per type. Where there are some, no enqueue wakes a dispatcher for `awakeMs`: the
+ * caller looks again within that time. With `listens` the connection hears what an enqueue sends to `dispatchChannel`
+ * from now on: not through a pooler, whose next client would hear it. Otherwise, and after `listeningEveryMs`, the caller
+ * has to look by itself.
  */
-export async function listTypesWithWork(
-  sql: Queryable,
-  awakeMs: number,
-  listens = false,
-): Promise<string[]> {
-  const rows = await sql<{ jobType: string }[]>`
+export async function lookForWork(sql: Queryable, awakeMs: number, listens = false): Promise<Work> {
+  const rows = await sql<{ jobType: string | null; dueInMs: number | null }[]>`
     with ${mayBeLost(sql)}
-    select job_type as "jobType"
-    from commit_policy, purser.types_with_work(${awakeMs} * interval '1 millisecond', ${listens}) t (job_type)`;
-  return rows.map(({ jobType }) => jobType);
+    select job_type as "jobType", due_in_ms as "dueInMs"
+    from commit_policy, purser.types_with_work(${awakeMs} * interval '1 millisecond', ${listens})`;
+  return {
+    jobTypes: rows.flatMap(({ jobType }) => jobType ?? []),
+    dueInMs: rows.find(({ dueInMs }) => dueInMs !== null)?.dueInMs ?? Infinity,
+  };
 }
 
 /**

@@ -1,5 +1,5 @@
 /**
- * The loop that every service uses: calls `runOnce` repeatedly, hardly pausing while there is work, and backs off while
+ * The loop that every service uses: calls `runOnce` repeatedly, without a pause while there is work, and backs off while
  * it fails. The same failure is logged once a minute. A round that never returns is reported by the stall watchdog.
  */
 import { codeOf } from '../errors.ts';
@@ -10,12 +10,10 @@ import type { StallWatchdog } from './stall-watchdog.ts';
 export interface LoopOptions {
   readonly name: string;
   /** Pause after a round that found nothing to do. */
-  readonly everyMs: number;
-  /** The same pause if a round within the last second found work. Default `everyMs`. */
-  readonly busyEveryMs?: number;
-  /** While there is work, rounds begin so far apart at least. Default 0. */
-  readonly leastEveryMs?: number;
-  /** Runs one round and returns how much work it did; above 0, the next round follows at once. */
+  readonly everyMs: number | (() => number);
+  /** Rest after a round that did not fail, which took `roundMs` and did `work`: no wake ends it. Default: none. */
+  readonly restMs?: (roundMs: number, work: number) => number;
+  /** Runs one round and returns how much work it did; above 0, the next round follows after the rest. */
   readonly runOnce: () => Promise<number>;
   readonly log: Logger;
   /** Longest pause after failures. Default 10 s. */
@@ -40,20 +38,21 @@ export interface Loop {
 
 const defaultMaxBackoffMs = 10_000;
 const defaultStopWithinMs = 10_000;
-const busyForMs = 1_000;
 
 export function startLoop(options: LoopOptions): Loop {
-  const { name, log, everyMs, busyEveryMs = everyMs, leastEveryMs = 0 } = options;
+  const { name, log, restMs = () => 0 } = options;
   const { maxBackoffMs = defaultMaxBackoffMs } = options;
   const stop = new AbortController();
+  const everyMs = (): number =>
+    typeof options.everyMs === 'number' ? options.everyMs : options.everyMs();
   const task = options.watchdog?.expect(name);
   const throttle = new LogThrottle();
   let logged = false;
   let failures = 0;
   let succeededAt = new Date();
-  let workedAtMs = -Infinity;
   let endPause: (() => void) | undefined;
   let isWoken = false;
+  let isResting = false;
 
   const pause = (ms: number): Promise<void> =>
     new Promise((resolve) => {
@@ -62,8 +61,14 @@ export function startLoop(options: LoopOptions): Loop {
         clearTimeout(timer);
         resolve();
       };
-      if (stop.signal.aborted || (isWoken && failures === 0)) endPause();
+      if (stop.signal.aborted || (isWoken && !isResting && failures === 0)) endPause();
     });
+  const rest = async (ms: number): Promise<void> => {
+    if (ms <= 0) return;
+    isResting = true;
+    await pause(ms);
+    isResting = false;
+  };
 
   const run = async (): Promise<void> => {
     while (!stop.signal.aborted) {
@@ -85,12 +90,13 @@ export function startLoop(options: LoopOptions): Loop {
         await options.onFailure?.(error).catch(() => {});
       }
       task?.progressed();
-      if (failures > 0) await pause(Math.min(maxBackoffMs, everyMs * 2 ** failures));
-      else if (work > 0) {
-        workedAtMs = performance.now();
-        const leftMs = begunAtMs + leastEveryMs - workedAtMs;
-        if (leftMs > 0) await pause(leftMs);
-      } else await pause(performance.now() - workedAtMs < busyForMs ? busyEveryMs : everyMs);
+      if (failures > 0) {
+        await pause(Math.min(maxBackoffMs, everyMs() * 2 ** failures));
+        continue;
+      }
+      const leastMs = restMs(performance.now() - begunAtMs, work);
+      await rest(leastMs);
+      if (work === 0) await pause(Math.max(0, everyMs() - leastMs));
     }
   };
   const running = run();
@@ -100,7 +106,7 @@ export function startLoop(options: LoopOptions): Loop {
     succeededAt: () => succeededAt,
     wake: () => {
       isWoken = true;
-      if (failures === 0) endPause?.();
+      if (failures === 0 && !isResting) endPause?.();
     },
     stop: async () => {
       stop.abort();

@@ -6,22 +6,18 @@
 import { fleetSlots } from '../db/heartbeats.ts';
 import type { Sql } from '../db/connect.ts';
 import { messageOf, PurserError } from '../errors.ts';
-import { claimWaitingJobs, listTypesWithWork } from '../jobs/dispatch.ts';
+import { claimWaitingJobs, lookForWork } from '../jobs/dispatch.ts';
 import type { DispatchedJob, FailingTenants } from '../jobs/dispatch.ts';
 import { countQueued, returnToPending } from '../jobs/queued.ts';
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import type { QueueBackend } from '../queues/backend.ts';
 import type { RefusingQueue, Transport } from '../queues/transport.ts';
+import { DispatchPace } from './dispatch-pace.ts';
 import { QueueDepths } from './queue-depths.ts';
 import type { SkipList } from './skip-list.ts';
 
 const workerAliveMs = 15_000;
-/** Pause between two rounds while there is work: a busy worker empties a queue in less than the pause of an idle fleet. */
-export const busyDispatchEveryMs = 20;
-/** Between the beginnings of two rounds that find work: a round costs much the same for one job as for ten. */
-export const leastDispatchEveryMs = 10;
-
 export interface DispatchOptions {
   readonly sql: Sql;
   readonly backend: QueueBackend;
@@ -32,6 +28,8 @@ export interface DispatchOptions {
   readonly failing?: FailingTenants | undefined;
   /** What earlier rounds saw of the queues. Default: nothing. */
   readonly depths?: QueueDepths | undefined;
+  /** How long rounds take, and when the next one is due. Default: not known. */
+  readonly pace?: DispatchPace | undefined;
   /** The connections of `sql` hear of enqueued jobs. Default false. */
   readonly listens?: boolean | undefined;
   /** Queues to skip. Default: none is. */
@@ -43,13 +41,20 @@ export interface DispatchOptions {
  * `queue_refuses_entries` where every claimed job went back because its queue refused it.
  */
 export async function dispatchOnce(options: DispatchOptions): Promise<number> {
-  const { sql, metrics, depths = new QueueDepths() } = options;
+  const { sql, metrics, depths = new QueueDepths(), pace = new DispatchPace() } = options;
   const skipped = options.refusing?.list() ?? [];
-  const waiting = (await listTypesWithWork(sql, busyDispatchEveryMs, options.listens)).filter(
+  const work = await lookForWork(sql, pace.awakeMs(), options.listens);
+  pace.nextDueIn(work.dueInMs);
+  depths.roundsEvery(pace.betweenRoundsMs());
+  const waiting = work.jobTypes.filter(
     (jobType) => !skipped.includes(jobType) && depths.mayHaveRoom(jobType),
   );
   if (waiting.length === 0) return 0;
-  const looks = Promise.all([fleetSlots(sql, workerAliveMs), countQueued(sql)]);
+  const areCounted = waiting.every((jobType) => depths.surelyHasRoom(jobType));
+  const looks = Promise.all([
+    fleetSlots(sql, workerAliveMs),
+    areCounted ? undefined : countQueued(sql),
+  ]);
   // Unless the store is away: then the workers stop beating too, and "no worker" would hide the cause.
   looks.catch(() => {});
   await pingStore(options.backend);
@@ -58,7 +63,11 @@ export async function dispatchOnce(options: DispatchOptions): Promise<number> {
   if (served.length === 0) return 0;
   const capacities = served.map(([jobType, facts]) => ({
     jobType,
-    capacity: depths.room(jobType, facts, queued.get(jobType) ?? 0),
+    capacity: depths.room(
+      jobType,
+      facts,
+      queued === undefined ? undefined : (queued.get(jobType) ?? 0),
+    ),
     chunk: depths.chunk(facts.runMs),
     workers: facts.workers,
   }));

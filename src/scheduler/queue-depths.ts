@@ -10,12 +10,12 @@ const least = 2;
 const mostOfUnknown = 20;
 /** Entries with many jobs per worker: the work of 200 ms at most, whatever the rate was before. */
 const entriesOfWorker = 4;
-/** Work of the slots, for a type whose run time is known. */
-const mostMs = 200;
 /** Of a job that does nothing, its begin and its end included. */
 const leastRunMs = 0.1;
-/** Time that half of the depth should last. */
-const refillEveryMs = 100;
+/** Time that half of the depth should last, where rounds are not further apart. */
+const leastRefillEveryMs = 100;
+/** A count of what is queued is used for so long. */
+const countForMs = 100;
 /** Weight of the newest rate. */
 const newest = 0.3;
 
@@ -23,8 +23,9 @@ const newest = 0.3;
 const unseenShare = 0.7;
 
 interface Drain {
+  /** When the jobs in the queue were counted. */
   atMs: number;
-  /** Jobs in the queue after the last round. */
+  /** Jobs in the queue after the last round, if none had left it since they were counted. */
   queued: number;
   depth: number;
   /** Jobs per millisecond. */
@@ -37,6 +38,7 @@ const chunkMs = 50;
 export class QueueDepths {
   readonly #drains = new Map<string, Drain>();
   readonly #jobsPerEntry: number;
+  #refillEveryMs = leastRefillEveryMs;
 
   /** `jobsPerEntry`: at most. */
   constructor(jobsPerEntry = 100) {
@@ -50,25 +52,45 @@ export class QueueDepths {
       : Math.max(1, Math.min(this.#jobsPerEntry, Math.floor(chunkMs / runMs)));
   }
 
+  /** Rounds are so far apart while there is work: a queue has to last for longer. */
+  roundsEvery(ms: number): void {
+    this.#refillEveryMs = Math.max(leastRefillEveryMs, 2 * ms);
+  }
+
+  /** Whether there is room even if no job has left the queue since they were counted, a short time ago. */
+  surelyHasRoom(jobType: string, nowMs = performance.now()): boolean {
+    const drain = this.#drains.get(jobType);
+    return (
+      drain !== undefined &&
+      nowMs - drain.atMs < Math.max(countForMs, this.#refillEveryMs) &&
+      drain.queued <= drain.depth / 2
+    );
+  }
+
   /** False while, by the last rate, more than half of the depth is surely left. */
   mayHaveRoom(jobType: string, nowMs = performance.now()): boolean {
     const drain = this.#drains.get(jobType);
     if (drain === undefined || drain.rate === 0) return true;
     const drainedInMs = (drain.queued - drain.depth / 2) / drain.rate;
-    return nowMs - drain.atMs >= unseenShare * Math.min(drainedInMs, refillEveryMs);
+    return nowMs - drain.atMs >= unseenShare * Math.min(drainedInMs, this.#refillEveryMs);
   }
 
   /**
    * Room for new jobs in the queue of a type that holds `queued` jobs and is served by `slots` worker slots; 0 while
-   * more than half of the depth is left. `nowMs` is a monotonic time.
+   * more than half of the depth is left. Not counted (undefined): the room that there surely is. `nowMs` is a monotonic
+   * time.
    */
   room(
     jobType: string,
     { slots, workers, runMs }: TypeSlots,
-    queued: number,
+    queued: number | undefined,
     nowMs = performance.now(),
   ): number {
-    const drain = this.#drains.get(jobType) ?? { atMs: nowMs, queued, depth: 0, rate: 0 };
+    const known = this.#drains.get(jobType);
+    if (queued === undefined) {
+      return known === undefined ? 0 : Math.max(0, Math.floor(known.depth) - known.queued);
+    }
+    const drain = known ?? { atMs: nowMs, queued, depth: 0, rate: 0 };
     this.#drains.set(jobType, drain);
     const elapsedMs = nowMs - drain.atMs;
     if (elapsedMs > 0) {
@@ -78,8 +100,9 @@ export class QueueDepths {
     }
     drain.atMs = nowMs;
     drain.queued = queued;
-    const wanted = Math.ceil(2 * refillEveryMs * drain.rate);
-    const most = slots * (runMs === null ? mostOfUnknown : mostMs / Math.max(leastRunMs, runMs));
+    const lastsMs = 2 * this.#refillEveryMs;
+    const wanted = Math.ceil(lastsMs * drain.rate);
+    const most = slots * (runMs === null ? mostOfUnknown : lastsMs / Math.max(leastRunMs, runMs));
     const chunk = this.chunk(runMs);
     const first = Math.max(slots * least, chunk === 1 ? 0 : workers * entriesOfWorker * chunk);
     const depth = Math.max(first, Math.min(most, wanted));

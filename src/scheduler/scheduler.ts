@@ -10,7 +10,8 @@ import { startLoop } from '../process/loop.ts';
 import { claimDueTenants } from '../schedules/claim.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
 import { withDeadlockRetry } from './deadlock-retry.ts';
-import { busyDispatchEveryMs, dispatchOnce, leastDispatchEveryMs } from './dispatch-round.ts';
+import { DispatchPace } from './dispatch-pace.ts';
+import { dispatchOnce } from './dispatch-round.ts';
 import { createFailingTenants, createRefusingQueues } from './failing-tenants.ts';
 import type { DispatchOptions } from './dispatch-round.ts';
 import { LeaseJudge } from './lease-judge.ts';
@@ -68,7 +69,10 @@ export async function claimOnce(
 
 export function startScheduler(options: SchedulerOptions): SchedulerService {
   const { log, sql, watchdog, onNotify } = options;
+  const listens = onNotify !== undefined;
+  const pace = new DispatchPace({ listens, everyMs: options.dispatchEveryMs });
   const memory = {
+    pace,
     depths: new QueueDepths(options.jobsPerEntry),
     failing: createFailingTenants(log),
     refusing: createRefusingQueues(log),
@@ -86,16 +90,14 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
   };
   const dispatch = startLoop({
     name: 'dispatch',
-    everyMs: options.dispatchEveryMs ?? 300,
-    busyEveryMs: busyDispatchEveryMs,
-    leastEveryMs: leastDispatchEveryMs,
+    everyMs: () => pace.everyMs(),
+    restMs: (roundMs, work) => pace.restMs(roundMs, work),
     // The same as the reconnection delay of the drivers, so that dispatch resumes with them after an outage.
     maxBackoffMs: 3_000,
     log,
     watchdog,
     onFailure,
-    runOnce: () =>
-      answered(dispatchOnce({ ...options, ...memory, listens: onNotify !== undefined })),
+    runOnce: () => answered(dispatchOnce({ ...options, ...memory, listens })),
   });
   onNotify?.(wakeOnNotify(() => dispatch.wake()));
   const loops = [

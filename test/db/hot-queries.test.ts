@@ -6,7 +6,7 @@ import { releaseExpiredReservations } from '../../src/budget/expire.ts';
 import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
 import { beginAttempts, finishAttempts, newToken } from '../../src/jobs/attempts.ts';
-import { listTypesWithWork } from '../../src/jobs/dispatch.ts';
+import { lookForWork } from '../../src/jobs/dispatch.ts';
 import { listDeadLetters } from '../../src/jobs/dead-letters.ts';
 import { countQueued, listOldQueued, returnToPending } from '../../src/jobs/queued.ts';
 import { enqueue } from '../../src/jobs/enqueue.ts';
@@ -89,7 +89,7 @@ const hotOn = (sql: Sql): Record<string, () => Promise<unknown>> => ({
     finishAttempts(sql, [
       { jobId: '17', token: newToken('17'), end: { ...completed, toState: 'cancelled' } },
     ]),
-  'types with work': () => listTypesWithWork(sql, 20),
+  'types with work': () => lookForWork(sql, 20),
   'a whole attempt': async () => {
     const [job] = await claim(sql, 1);
     if (job === undefined) throw new Error('not claimed');

@@ -8,7 +8,7 @@ import {
   newToken,
 } from '../../src/jobs/attempts.ts';
 import { requestCancel } from '../../src/jobs/cancel.ts';
-import { claimWaitingJobs, listTypesWithWork } from '../../src/jobs/dispatch.ts';
+import { claimWaitingJobs, lookForWork } from '../../src/jobs/dispatch.ts';
 import { enqueue, enqueueMany } from '../../src/jobs/enqueue.ts';
 import { returnToPending } from '../../src/jobs/queued.ts';
 import { expireWaitingJobs, rescueLostAttempts, wakeParkedJobs } from '../../src/jobs/sweep.ts';
@@ -45,8 +45,8 @@ export async function buffersPerRow(sql: Sql): Promise<Record<string, number>> {
   await sql`delete from background_jobs where job_type <> ${step}`;
   await measure(
     'types with work',
-    (types) => types.length,
-    () => listTypesWithWork(sql, 20),
+    ({ jobTypes }) => jobTypes.length,
+    () => lookForWork(sql, 20),
   );
   const jobs = await measure(
     'dispatch',

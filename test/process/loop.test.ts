@@ -35,11 +35,47 @@ function start(
 const events = (lines: readonly { event: string }[]) => lines.map(({ event }) => event);
 
 describe('a loop', () => {
-  it('pauses briefly after recent work, and for everyMs otherwise', async () => {
-    const busy = [1, 0, 0, 0].map((did) => () => Promise.resolve(did));
-    await start(busy, { everyMs: 60_000, busyEveryMs: 1 }).untilRound(10);
+  it('goes on at once after work, and pauses for everyMs otherwise', async () => {
+    const pauses: number[] = [];
+    const everyMs = (): number => {
+      pauses.push(pauses.length);
+      return pauses.length < 3 ? 1 : 60_000;
+    };
+    const idle = start(
+      [1, 1, 0, 0, 0].map((did) => () => Promise.resolve(did)),
+      { everyMs },
+    );
+    await idle.untilRound(5);
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(pauses).toEqual([0, 1, 2]);
+    loop?.wake();
+    await idle.untilRound(6);
+    expect(idle.count()).toBe(6);
+  });
+
+  it('rests after each round, whoever wakes it', async () => {
+    const rested: { roundMs: number; work: number }[] = [];
+    const restMs = (roundMs: number, work: number): number => {
+      rested.push({ roundMs, work });
+      return rested.length < 3 ? 1 : 60_000;
+    };
+    const resting = start(
+      [() => new Promise((resolve) => setTimeout(resolve, 20, 1)), () => Promise.resolve(0)],
+      { everyMs: 1, restMs },
+    );
+    await resting.untilRound(3);
+    await expect.poll(() => rested.length).toBe(3);
+    expect(rested.map(({ work }) => work)).toEqual([1, 0, 0]);
+    expect(rested[0]?.roundMs).toBeGreaterThan(15);
+    loop?.wake();
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    expect(resting.count()).toBe(3);
+    // And stops at once.
     await loop?.stop();
-    const idle = start([() => Promise.resolve(0)], { everyMs: 60_000, busyEveryMs: 1 });
+  });
+
+  it('woken, ends its pause', async () => {
+    const idle = start([() => Promise.resolve(0)], { everyMs: 60_000 });
     await idle.untilRound(1);
     loop?.wake();
     await idle.untilRound(2);

@@ -7,7 +7,7 @@ import { removeHeartbeat, removeOldHeartbeats, writeHeartbeat } from '../../src/
 import { probeDatabaseWrite } from '../../src/db/write-probe.ts';
 import type { QueueBackend } from '../../src/queues/backend.ts';
 import type { AttemptEnd } from '../../src/jobs/attempts.ts';
-import { claimWaitingJobs, listTypesWithWork } from '../../src/jobs/dispatch.ts';
+import { claimWaitingJobs, lookForWork } from '../../src/jobs/dispatch.ts';
 import { countByState, listJobs } from '../../src/jobs/inspect.ts';
 import { renewLeases, storeProgress } from '../../src/jobs/leases.ts';
 import { storeLogLines } from '../../src/jobs/log-lines.ts';
@@ -75,8 +75,8 @@ export const fleetStatements: readonly FleetStatement[] = [
   },
   {
     name: 'look for work',
-    covers: ['jobs/dispatch.ts listTypesWithWork'],
-    run: async (sql) => (await listTypesWithWork(sql, 20)).includes(waitingStep),
+    covers: ['jobs/dispatch.ts lookForWork'],
+    run: async (sql) => (await lookForWork(sql, 20)).jobTypes.includes(waitingStep),
   },
   {
     name: 'dispatch',

@@ -96,6 +96,44 @@ describe('a queue of 10 worker slots', () => {
     expect(left).toBeLessThanOrEqual(100);
   });
 
+  it('is filled without another count while there is surely room, for a short time', () => {
+    const depths = new QueueDepths();
+    const add = (jobs: number): void => {
+      for (let job = 0; job < jobs; job += 1) depths.added(type);
+    };
+    expect(depths.surelyHasRoom(type, 0)).toBe(false);
+    expect(depths.room(type, ten, undefined, 0)).toBe(0);
+    expect(depths.room(type, ten, 0, 0)).toBe(20);
+    add(4);
+    expect(depths.surelyHasRoom(type, 50)).toBe(true);
+    expect(depths.room(type, ten, undefined, 50)).toBe(16);
+    add(6);
+    expect(depths.surelyHasRoom(type, 60)).toBe(true);
+    add(1);
+    expect(depths.surelyHasRoom(type, 60)).toBe(false);
+    expect(depths.room(type, ten, 3, 70)).toBe(17);
+    expect(depths.surelyHasRoom(type, 169)).toBe(true);
+    expect(depths.surelyHasRoom(type, 170)).toBe(false);
+  });
+
+  it('holds the work of the time between two rounds, where these are far apart', () => {
+    const depthOf = (everyMs: number): number => {
+      const depths = new QueueDepths();
+      depths.roundsEvery(everyMs);
+      let room = 0;
+      // A hundred jobs a second.
+      for (let nowMs = 0; nowMs <= 60_000; nowMs += everyMs) {
+        room = depths.room(type, { ...ten, runMs: 10 }, 0, nowMs);
+        for (let job = 0; job < Math.min(room, everyMs / 10); job += 1) depths.added(type);
+      }
+      return room;
+    };
+    expect(depthOf(50)).toBe(20);
+    // Four times what is drained between two rounds.
+    expect(depthOf(1_000)).toBeGreaterThan(350);
+    expect(depthOf(1_000)).toBeLessThanOrEqual(400);
+  });
+
   it('of one type is judged by the drain of that type alone', () => {
     const depths = new QueueDepths();
     expect(depths.room('other', ten, 0, 0)).toBe(20);

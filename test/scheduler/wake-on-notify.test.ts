@@ -5,7 +5,7 @@ import type { Sql } from '../../src/db/connect.ts';
 import type { Database } from '../../src/db/database.ts';
 import { defineHandler } from '../../src/handlers/define.ts';
 import { enqueueMany } from '../../src/jobs/enqueue.ts';
-import { dispatchChannel, listTypesWithWork } from '../../src/jobs/dispatch.ts';
+import { dispatchChannel, lookForWork } from '../../src/jobs/dispatch.ts';
 import { pauseWork, resumeWork } from '../../src/jobs/pauses.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { startScheduler } from '../../src/scheduler/scheduler.ts';
@@ -117,7 +117,7 @@ it('without listening, or for a job that is not due, it is not woken', async () 
   await own.system.listen(dispatchChannel, (text) => heard.push(text));
   await addJob(sql, tenantId, { runAt: new Date(Date.now() + 3_600_000) });
   // While a dispatcher looks by itself, nobody is notified.
-  expect(await listTypesWithWork(sql, 600_000)).toEqual([step]);
+  expect((await lookForWork(sql, 600_000)).jobTypes).toEqual([step]);
   await addJob(sql, tenantId);
   await sql`select pg_notify(${dispatchChannel}, 'awake until here')`;
   await sql`update purser.dispatcher set awake_until = '-infinity'`;
