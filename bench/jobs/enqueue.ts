@@ -22,6 +22,8 @@ interface Mode {
   readonly jobsPerCall: number;
   readonly purser: () => Promise<unknown>;
   readonly plain: () => Promise<unknown>;
+  /** What any job in Postgres costs at least: one narrow row and a commit. */
+  readonly insert?: () => Promise<unknown>;
 }
 
 export async function measureEnqueue(setting: Setting): Promise<Section> {
@@ -34,9 +36,11 @@ export async function measureEnqueue(setting: Setting): Promise<Section> {
     for (const mode of modesOf(setting, database, plainQueue)) {
       const purser: number[] = [];
       const plain: number[] = [];
+      const insert: number[] = [];
       const sides = [
         { call: mode.purser, samples: purser },
         { call: mode.plain, samples: plain },
+        ...(mode.insert === undefined ? [] : [{ call: mode.insert, samples: insert }]),
       ];
       for (const { call } of sides) await perSecond(mode, call);
       for (let round = 0; round < setting.rounds; round += 1) {
@@ -51,6 +55,7 @@ export async function measureEnqueue(setting: Setting): Promise<Section> {
         'BullMQ min': rounded(Math.min(...plain), 0),
         'BullMQ max': rounded(Math.max(...plain), 0),
         'x BullMQ': rounded(median(purser) / median(plain), 3),
+        'insert/s': insert.length === 0 ? '' : rounded(median(insert), 0),
       });
     }
     return {
@@ -59,6 +64,7 @@ export async function measureEnqueue(setting: Setting): Promise<Section> {
       rows,
       notes: [
         `${setting.rounds} samples of ${sampleMs} ms each, alternating order; medians; 60 bytes of payload; one tenant.`,
+        'insert: one row of one column into a table with one index, and its commit: what a job in Postgres costs at least.',
         'Transaction: an order is inserted and its job enqueued. Purser: both or neither. BullMQ: commit, then add;',
         'a crash in between loses the job, and an add before the commit runs a job whose order does not exist.',
       ],
@@ -76,6 +82,7 @@ function modesOf({ build }: Setting, { sql }: FleetDatabase, { queue }: PlainQue
   const single = {
     purser: () => build.enqueue(sql, request),
     plain: () => queue.add(type, payload),
+    insert: () => sql`insert into bench_orders (note) values ('bench')`,
   };
   const transaction = {
     purser: () =>
