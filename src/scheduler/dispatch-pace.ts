@@ -1,11 +1,12 @@
 /**
- * When the dispatch looks again. After each round it rests for longer than the round took: where rounds become dear,
- * because dead rows cannot be removed or others take the processor, they become fewer and each serves more jobs.
+ * When the dispatch looks again. After each round it rests for longer than the round's jobs explain: where rounds become
+ * dear, because dead rows cannot be removed or others take the processor, they become fewer and each serves more jobs.
  */
 import { listeningEveryMs } from '../jobs/dispatch.ts';
 
-/** After each round, of its own time. */
+/** After each round, of its time beyond that of its jobs. */
 const restShare = 2;
+const jobMs = 0.1;
 /** Between the beginnings of two rounds that find work: a round costs much the same for one job as for ten. */
 const leastEveryMs = 10;
 /** A busy worker empties a queue in less than the pause of an idle fleet. */
@@ -26,7 +27,9 @@ export interface DispatchPaceOptions {
 export class DispatchPace {
   readonly #listens: boolean;
   readonly #everyMs: number | undefined;
+  /** Of the last round: its time, and what its jobs do not explain of it. */
   #roundMs = 0;
+  #dearMs = 0;
   #workedAtMs = -Infinity;
   #dueInMs = Infinity;
 
@@ -43,8 +46,9 @@ export class DispatchPace {
   /** The rest after a round. */
   restMs(roundMs: number, work: number): number {
     this.#roundMs = roundMs;
+    this.#dearMs = Math.max(0, roundMs - jobMs * work);
     if (work > 0) this.#workedAtMs = performance.now();
-    return Math.max(restShare * roundMs, work > 0 ? leastEveryMs - roundMs : 0);
+    return Math.max(restShare * this.#dearMs, work > 0 ? leastEveryMs - roundMs : 0);
   }
 
   /** The pause after a round without work. */
@@ -57,11 +61,14 @@ export class DispatchPace {
 
   /** Within which time another round follows one that found work. */
   awakeMs(): number {
-    return Math.min(idleEveryMs, Math.max(busyEveryMs, 2 * this.betweenRoundsMs()));
+    return Math.min(
+      idleEveryMs,
+      Math.max(busyEveryMs, 2 * (this.#roundMs + restShare * this.#dearMs)),
+    );
   }
 
-  /** Time from one round to the next while there is work. */
+  /** Time from one round to the next while there is work, without that of its jobs: more jobs would make it longer. */
   betweenRoundsMs(): number {
-    return Math.max(leastEveryMs, (1 + restShare) * this.#roundMs);
+    return Math.max(leastEveryMs, (1 + restShare) * this.#dearMs);
   }
 }

@@ -6,7 +6,14 @@ it('rests for twice the time of a round, and leaves 10 ms between the beginnings
   const pace = new DispatchPace();
   expect(pace.restMs(1, 0)).toBe(2);
   expect(pace.restMs(1, 5)).toBe(9);
-  expect(pace.restMs(100, 5)).toBe(200);
+  expect(pace.restMs(100, 5)).toBe(199);
+});
+
+it('needs no longer rest after a round of many jobs: it would have more of them each time', () => {
+  const pace = new DispatchPace();
+  expect(pace.restMs(100, 2_000)).toBe(0);
+  expect(pace.betweenRoundsMs()).toBe(10);
+  expect(pace.awakeMs()).toBe(200);
 });
 
 it('looks every 20 ms after work, then every 300 ms', () => {
@@ -34,8 +41,8 @@ it('looks when the next job is due', () => {
 it('says for how long it surely is awake, by the time that its rounds take', () => {
   const pace = new DispatchPace();
   expect([pace.betweenRoundsMs(), pace.awakeMs()]).toEqual([10, 20]);
-  pace.restMs(40, 1);
+  pace.restMs(40, 0);
   expect([pace.betweenRoundsMs(), pace.awakeMs()]).toEqual([120, 240]);
-  pace.restMs(1_000, 1);
+  pace.restMs(1_000, 0);
   expect([pace.betweenRoundsMs(), pace.awakeMs()]).toEqual([3_000, 300]);
 });

@@ -40,38 +40,82 @@ function readOptions<T extends object>(method: string, options: T): T {
   );
 }
 
+/** What the context makes when the handler asks for it. */
+class LazyParts {
+  readonly #parts: ContextParts;
+  readonly #deadlineMs: number;
+  #tenant: TenantSql | undefined;
+  #sql: TenantSql | undefined;
+  #llm: Llm | undefined;
+  #log: Logger | undefined;
+
+  constructor(parts: ContextParts) {
+    this.#parts = parts;
+    this.#deadlineMs = Date.now() + parts.own.handler.timeoutMs;
+  }
+
+  get signal(): AbortSignal {
+    return this.#parts.own.abort.signal;
+  }
+
+  get sql(): TenantSql {
+    this.#sql ??= trackedSql(this.tenant(), this.#parts.own.calls);
+    return this.#sql;
+  }
+
+  get llm(): Llm {
+    this.#llm ??= trackedLlm(this.#parts.openLlm(), this.#parts.own.calls);
+    return this.#llm;
+  }
+
+  get log(): Logger {
+    this.#log ??= this.#parts.openLog();
+    return this.#log;
+  }
+
+  tenant(): TenantSql {
+    this.#tenant ??= openSql(this.#parts, this.#deadlineMs, () => this.log);
+    return this.#tenant;
+  }
+}
+
+const lazy = Symbol('lazy');
+
+const lazyProperty = (name: 'signal' | 'sql' | 'llm' | 'log'): PropertyDescriptor => ({
+  enumerable: true,
+  configurable: true,
+  get(this: { readonly [lazy]: LazyParts }) {
+    return this[lazy][name];
+  },
+});
+
+/**
+ * The same functions for all contexts. Getters of an object literal are new ones for each object, and Node keeps a hidden
+ * class for each, which holds all that the getters can see until the next full garbage collection.
+ */
+const lazyProperties = {
+  signal: lazyProperty('signal'),
+  sql: lazyProperty('sql'),
+  llm: lazyProperty('llm'),
+  log: lazyProperty('log'),
+};
+
 export function makeContext(parts: ContextParts, payload: unknown): JobContext<unknown> {
-  const { attempt, handler, abort, reports, calls } = parts.own;
+  const { attempt, reports, calls } = parts.own;
   const { jobId, tenantId, token } = attempt;
-  const deadlineMs = Date.now() + handler.timeoutMs;
-  let sql: TenantSql | undefined;
-  let ownSql: TenantSql | undefined;
-  let llm: Llm | undefined;
-  let log: Logger | undefined;
-  const tenant = (): TenantSql => (ownSql ??= openSql(parts, deadlineMs, () => context.log));
-  const context: JobContext<unknown> = {
+  const made = new LazyParts(parts);
+  const context: Omit<JobContext<unknown>, keyof typeof lazyProperties> = {
     jobId,
     tenantId,
     payload,
     attempt: attempt.attempt,
     token,
-    get signal() {
-      return abort.signal;
-    },
-    get sql() {
-      sql ??= trackedSql(tenant(), calls);
-      return sql;
-    },
-    get llm() {
-      llm ??= trackedLlm(parts.openLlm(), calls);
-      return llm;
-    },
     enqueue: (jobType, childPayload = {}, options = {}) =>
       calls.track('ctx.enqueue', async () => {
         const child = readOptions('ctx.enqueue', options);
         checkOptions('ctx.enqueue', child, childOptions);
         // Inside sql.begin() the child commits with that transaction, on its session.
-        const connection = openTransaction(token) ?? tenant();
+        const connection = openTransaction(token) ?? made.tenant();
         const plain = asStoredPayload(childPayload);
         checkRequest({ jobType, ...child });
         const sealed = await parts.seal(connection, jobType, plain);
@@ -79,12 +123,10 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
         return enqueueChild(connection, { jobType, payload: sealed, ...child });
       }),
     progress: (done, note) => reports.progress(done, note),
-    get log() {
-      log ??= parts.openLog();
-      return log;
-    },
   };
-  return context;
+  Object.defineProperty(context, lazy, { value: made });
+  // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- with the properties that were left out above
+  return Object.defineProperties(context, lazyProperties) as JobContext<unknown>;
 }
 
 function openSql(parts: ContextParts, deadlineMs: number, log: () => Logger): TenantSql {
