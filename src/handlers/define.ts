@@ -179,7 +179,24 @@ export function defineHandler<S extends StandardSchemaV1>(
 
 /** Parses a payload. Throws `invalid_payload` (fatal), which names each field and its fault, never its value. */
 export async function parsePayload(handler: Handler, payload: unknown): Promise<unknown> {
-  const parsed = await handler.payload['~standard'].validate(payload);
+  const parsed = validatePayload(handler, payload);
+  return valueOf(handler, payload, 'then' in parsed ? await parsed : parsed);
+}
+
+/** Like `parsePayload`; a promise only where the schema answers with one. */
+export function parsePayloadNow(handler: Handler, payload: unknown): unknown {
+  const parsed = validatePayload(handler, payload);
+  return 'then' in parsed
+    ? parsed.then((result) => valueOf(handler, payload, result))
+    : valueOf(handler, payload, parsed);
+}
+
+type Validated = StandardSchemaV1.Result<unknown>;
+
+const validatePayload = (handler: Handler, payload: unknown): Validated | Promise<Validated> =>
+  handler.payload['~standard'].validate(payload);
+
+function valueOf(handler: Handler, payload: unknown, parsed: Validated): unknown {
   if (parsed.issues === undefined) return parsed.value;
   const faults = parsed.issues.map((issue) => {
     const path = (issue.path ?? []).map((part) => (typeof part === 'object' ? part.key : part));

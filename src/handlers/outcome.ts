@@ -148,5 +148,5 @@ export function toResult(returned: unknown): unknown {
 export function toOutcome(returned: unknown): Outcome {
   const made =
     typeof returned === 'object' && returned !== null ? outcomes.get(returned) : undefined;
-  return made ?? done(returned ?? null);
+  return made ?? { kind: 'done', result: returned ?? null };
 }

@@ -64,6 +64,7 @@ function nullAsText(item: unknown, original: unknown): unknown {
 
 /** A handler's result as a JSON value; a value that cannot be stored is replaced by a note with the reason. */
 export function storableResult(result: unknown): unknown {
+  if (result === null || typeof result === 'boolean') return result;
   try {
     const text = jsonWithin(result, maxMeasuredCharacters, undefined, nullAsText);
     if (text === undefined) return null;

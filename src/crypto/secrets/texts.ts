@@ -34,16 +34,17 @@ function unescaped(_sequence: string, escaped: string): string {
 }
 
 export class SecretTexts {
-  readonly #known = new Set<string>();
+  /** undefined: none. Most attempts have none. */
+  #known: Set<string> | undefined;
   #sorted: readonly string[] = [];
 
   get empty(): boolean {
-    return this.#known.size === 0;
+    return this.#known === undefined;
   }
 
   /** Longest first, so that a secret that contains another one is redacted as a whole. */
   get #forms(): readonly string[] {
-    if (this.#sorted.length < this.#known.size) {
+    if (this.#known !== undefined && this.#sorted.length < this.#known.size) {
       this.#sorted = [...this.#known].toSorted((a, b) => b.length - a.length);
     }
     return this.#sorted;
@@ -54,7 +55,9 @@ export class SecretTexts {
     // A quoted text is a JSON string: the quotes are not part of the secret.
     const own = /^(?:".*"|true|false|null)$/s.test(secret) ? [] : [secret];
     for (const text of [...own, ...textsInside(secret)]) {
-      for (const form of formsOf(text)) if (form.length >= minLength) this.#known.add(form);
+      for (const form of formsOf(text)) {
+        if (form.length >= minLength) (this.#known ??= new Set()).add(form);
+      }
     }
   }
 
@@ -84,7 +87,7 @@ export class SecretTexts {
 
   #redacted(value: unknown, depth: number): unknown {
     if (typeof value === 'string') return this.redact(value);
-    if (typeof value === 'number') return this.#known.has(String(value)) ? shown : value;
+    if (typeof value === 'number') return this.#known?.has(String(value)) === true ? shown : value;
     if (value === null || typeof value !== 'object' || value instanceof Date) return value;
     if (depth >= maxDepth) return shown;
     if (Array.isArray(value)) return value.map((item: unknown) => this.#redacted(item, depth + 1));

@@ -8,7 +8,7 @@ import { openFields } from '../../../crypto/secrets/fields.ts';
 import { SecretTexts } from '../../../crypto/secrets/texts.ts';
 import { secretWatch } from '../../../crypto/secrets/watch.ts';
 import type { PurserError } from '../../../errors.ts';
-import { parsePayload } from '../../../handlers/define.ts';
+import { parsePayloadNow } from '../../../handlers/define.ts';
 import type { AttemptEnd, BegunAttempt } from '../../../jobs/attempts.ts';
 import { makeContext } from './attempt-context.ts';
 import { ContextParts } from './context-parts.ts';
@@ -200,7 +200,8 @@ export class Executor {
       const { secretPaths: paths } = handler;
       const opened =
         paths.length === 0 ? stored : await openFields(stored, paths, attempt, openKeys);
-      const payload = await parsePayload(handler, opened);
+      // In a later turn than the report of the start, whatever the handler does.
+      const payload = await parsePayloadNow(handler, opened);
       abort.throwIfAborted();
       const calls = new OpenCalls();
       const parts = new ContextParts(this.#ofAttempts, {
