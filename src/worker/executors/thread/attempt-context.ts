@@ -90,8 +90,8 @@ const lazyProperty = (name: 'signal' | 'sql' | 'llm' | 'log'): PropertyDescripto
 });
 
 /**
- * The same functions for all contexts. Getters of an object literal are new ones for each object, and Node keeps a hidden
- * class for each, which holds all that the getters can see until the next full garbage collection.
+ * The same functions for all contexts. Getters of an object literal are new ones for each object, and V8 keeps them and
+ * all that they can see until the next full garbage collection.
  */
 const lazyProperties = {
   signal: lazyProperty('signal'),
