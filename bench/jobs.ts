@@ -26,7 +26,8 @@ import { measureSteps } from './jobs/steps.ts';
 
 const sections: Readonly<Record<string, (setting: Setting) => Promise<Section>>> = {
   'completion-redis': (setting) => measureCompletion(setting, 'redis'),
-  'completion-redis-alone': (setting) => measureCompletion(setting, 'redis', true),
+  'completion-redis-alone': (setting) => measureCompletion(setting, 'redis', 'alone'),
+  'completion-redis-work': (setting) => measureCompletion(setting, 'redis', 'work'),
   'completion-postgres': (setting) => measureCompletion(setting, 'postgres'),
   'completion-peers': measurePeers,
   pickup: measurePickup,

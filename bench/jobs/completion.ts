@@ -19,7 +19,18 @@ const jobsPerSample = { least: 500, most: 40_000 };
 export const warmUpJobs = 500;
 export const heartbeatMs = 3_000;
 const chunk = 500;
-const type = 'bench_noop';
+
+/** What each job does, and carries. */
+export interface Work {
+  readonly type: string;
+  readonly payload: object;
+  readonly pauseMs?: number;
+}
+
+const noWork: Work = { type: 'bench_noop', payload: {} };
+const someWork: Work = { type: 'bench_work', payload: { text: 'x'.repeat(1_000) }, pauseMs: 1 };
+
+type Variant = 'noop' | 'alone' | 'work';
 
 export interface Sample {
   readonly perSecond: number;
@@ -30,14 +41,15 @@ export interface Sample {
 /** Takes one sample of so many jobs. */
 export type Measure = (jobs: number) => Promise<Sample>;
 
-/** With `alone` each of Purser's jobs has a queue entry of its own. */
+/** alone: each of Purser's jobs has a queue entry of its own. work: jobs have 1 KB of payload and pause for 1 ms. */
 export async function measureCompletion(
   given: Setting,
   store: Store,
-  alone = false,
+  variant: Variant = 'noop',
 ): Promise<Section> {
-  const setting = alone ? { ...given, jobsPerEntry: 1 } : given;
-  const name = `completion_${store}${alone ? '_alone' : ''}`;
+  const setting = variant === 'alone' ? { ...given, jobsPerEntry: 1 } : given;
+  const work = variant === 'work' ? someWork : noWork;
+  const name = `completion_${store}${variant === 'noop' ? '' : `_${variant}`}`;
   const database = await openFleetDatabase(setting, `${name}_purser`);
   const fleet = await startFleet(setting, database, store);
   const plainQueue = await openPlainQueue(setting, `${name}_plain`, store);
@@ -46,6 +58,7 @@ export async function measureCompletion(
     store,
     url: plainQueue.url,
     concurrency: setting.concurrency,
+    ...(work.pauseMs === undefined ? {} : { pauseMs: work.pauseMs }),
   });
   const { postgresPid, redisPid } = setting.servers;
   const servers: CpuReader = {
@@ -54,15 +67,25 @@ export async function measureCompletion(
   };
   try {
     const sides = {
-      Purser: purser(setting, database, {
-        worker: () => cpuMs(fleet.workerPid),
-        scheduler: () => cpuMs(fleet.schedulerPid),
-        ...servers,
-      }),
-      BullMQ: plain(plainQueue, plainWorker, {
-        worker: () => cpuMs(plainWorker.pid),
-        ...servers,
-      }),
+      Purser: purser(
+        setting,
+        database,
+        {
+          worker: () => cpuMs(fleet.workerPid),
+          scheduler: () => cpuMs(fleet.schedulerPid),
+          ...servers,
+        },
+        { work },
+      ),
+      BullMQ: plain(
+        plainQueue,
+        plainWorker,
+        {
+          worker: () => cpuMs(plainWorker.pid),
+          ...servers,
+        },
+        work,
+      ),
     };
     const samples: Record<keyof typeof sides, Sample[]> = { Purser: [], BullMQ: [] };
     await sides.Purser(warmUpJobs);
@@ -83,7 +106,7 @@ export async function measureCompletion(
     const of = (side: keyof typeof sides) => samples[side].map(({ perSecond }) => perSecond);
     return {
       name: name.replaceAll('_', '-'),
-      title: `no-op jobs completed per second, queues in ${store === 'redis' ? 'Redis' : 'Postgres'}${alone ? ', one job per entry' : ''}`,
+      title: `${work === noWork ? 'no-op jobs' : 'jobs with 1 KB of payload and a pause of 1 ms,'} completed per second, queues in ${store === 'redis' ? 'Redis' : 'Postgres'}${variant === 'alone' ? ', one job per entry' : ''}`,
       rows: [
         row('Purser', purserWindow, samples.Purser, median(of('Purser')) / median(of('BullMQ'))),
         row('BullMQ', `${setting.concurrency}`, samples.BullMQ, 1),
@@ -131,8 +154,12 @@ export function purser(
   { build }: Setting,
   { sql }: FleetDatabase,
   readers: CpuReader,
-  owners: readonly string[] = tenants,
+  {
+    owners = tenants,
+    work = noWork,
+  }: { readonly owners?: readonly string[]; readonly work?: Work } = {},
 ): Measure {
+  const { type, payload } = work;
   const pause = { scope: 'job_type', name: type } as const;
   return async (jobs) => {
     await build.pauseWork(sql, { ...pause, reason: 'bench', by: 'bench' });
@@ -141,13 +168,14 @@ export function purser(
       const requests = Array.from({ length: Math.min(chunk, jobs - done) }, (_, index) => ({
         tenantId: owners[(done + index) % owners.length] ?? '',
         jobType: type,
+        payload,
       }));
       await build.enqueueMany(sql, requests);
     }
     const before = readCpu(readers);
     const [start] = await sql<{ at: string }[]>`select clock_timestamp()::text as at`;
     await build.resumeWork(sql, pause);
-    while (await anyOpen(sql)) await sleep(50);
+    while (await anyOpen(sql, type)) await sleep(50);
     const cpu = cpuPerJob(readers, before, jobs);
     const [end] = await sql<{ seconds: number; completed: number; attempts: number }[]>`
       select extract(epoch from max(finished_at) - ${start?.at ?? ''}::text::timestamptz)::float8 as seconds,
@@ -167,7 +195,7 @@ async function lastJobId(sql: Sql): Promise<string> {
 }
 
 /** Asks the tables of open jobs, not the view, so that the question takes no time from the other processes. */
-async function anyOpen(sql: Sql): Promise<boolean> {
+async function anyOpen(sql: Sql, type: string): Promise<boolean> {
   const [row] = await sql<{ open: boolean }[]>`
     select exists (select from purser.waiting where job_type = ${type})
       or exists (select from purser.later where job_type = ${type})
@@ -175,13 +203,18 @@ async function anyOpen(sql: Sql): Promise<boolean> {
   return row?.open === true;
 }
 
-function plain({ queue }: PlainQueue, worker: PlainWorker, readers: CpuReader): Measure {
+function plain(
+  { queue }: PlainQueue,
+  worker: PlainWorker,
+  readers: CpuReader,
+  { type, payload }: Work,
+): Measure {
   return async (jobs) => {
     await queue.pause();
     for (let done = 0; done < jobs; done += chunk) {
       const entries = Array.from({ length: Math.min(chunk, jobs - done) }, () => ({
         name: type,
-        data: {},
+        data: payload,
       }));
       await queue.addBulk(entries);
     }

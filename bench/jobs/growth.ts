@@ -51,7 +51,9 @@ export async function measureGrowth(setting: Setting): Promise<Section> {
     const rows: Row[] = [];
     let first: number | undefined;
     for (const { jobs, tenantCount, samples } of stages) {
-      const measure = purser(setting, database, readers, tenantCount === 10 ? tenants : many);
+      const measure = purser(setting, database, readers, {
+        owners: tenantCount === 10 ? tenants : many,
+      });
       const taken: Sample[] = [];
       await untilQuiet(database.sql);
       for (let sample = 0; sample < samples; sample += 1) taken.push(await measure(jobs));

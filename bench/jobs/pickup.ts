@@ -14,6 +14,9 @@ import type { Row, Section } from './report.ts';
 const jobsPerRound = 20;
 const gapMs = { least: 50, most: 350 };
 const warmUpJobs = 5;
+/** After the last job. The dispatch looks less often when nothing was enqueued for ten seconds. */
+const quietMs = 15_000;
+const idleForMs = 20_000;
 const type = 'bench_stamp';
 
 /** Latencies in ms of `count` jobs, one at a time. */
@@ -39,8 +42,8 @@ export async function measurePickup(setting: Setting): Promise<Section> {
     worker: () => cpuMs(fleet.workerPid),
     scheduler: () => cpuMs(fleet.schedulerPid),
     postgres: () => treeCpuMs(setting.servers.postgresPid),
+    redis: () => cpuMs(setting.servers.redisPid),
   };
-  const idleMs = { worker: 0, scheduler: 0, postgres: 0, wall: 0 };
   try {
     const sides = {
       Purser: purser(setting, database),
@@ -52,19 +55,15 @@ export async function measurePickup(setting: Setting): Promise<Section> {
     for (let round = 0; round < setting.rounds; round += 1) {
       const order =
         round % 2 === 0 ? (['Purser', 'BullMQ'] as const) : (['BullMQ', 'Purser'] as const);
-      for (const side of order) {
-        const before = readCpu(idle);
-        const startedMs = performance.now();
-        samples[side].push(...(await sides[side](jobsPerRound)));
-        if (side === 'Purser') continue;
-        // Purser has nothing to do meanwhile: what it takes now is what it always takes.
-        idleMs.wall += performance.now() - startedMs;
-        for (const name of ['worker', 'scheduler', 'postgres'] as const) {
-          idleMs[name] += idle[name]() - (before[name] ?? 0);
-        }
-      }
+      for (const side of order) samples[side].push(...(await sides[side](jobsPerRound)));
     }
-    const share = (ms: number): string => `${((100 * ms) / idleMs.wall).toFixed(1)}%`;
+    await sleep(quietMs);
+    const before = readCpu(idle);
+    const startedMs = performance.now();
+    await sleep(idleForMs);
+    const wallMs = performance.now() - startedMs;
+    const share = (name: keyof typeof idle): string =>
+      `${((100 * (idle[name]() - (before[name] ?? 0))) / wallMs).toFixed(1)}%`;
     return {
       name: 'pickup',
       title:
@@ -73,7 +72,7 @@ export async function measurePickup(setting: Setting): Promise<Section> {
       notes: [
         `${setting.rounds} blocks of ${jobsPerRound} jobs each, alternating; ${gapMs.least} to ${gapMs.most} ms between two jobs.`,
         `BullMQ: ${plainSettings}.`,
-        `An idle Purser takes of one core: worker ${share(idleMs.worker)}, scheduler ${share(idleMs.scheduler)}, its Postgres ${share(idleMs.postgres)}.`,
+        `An idle Purser takes of one core: worker ${share('worker')}, scheduler ${share('scheduler')}, its Postgres ${share('postgres')}, Redis ${share('redis')}.`,
       ],
     };
   } finally {

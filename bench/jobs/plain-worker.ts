@@ -2,6 +2,7 @@
  * BullMQ as in its documentation, in a process of its own: one Worker, entries removed on completion. It reports to its
  * parent when the n-th entry completed, or when each one started.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { createPostgresBackend, withBackend, Worker } from 'bullmq';
 import type { Processor, WorkerOptions } from 'bullmq';
 
@@ -11,6 +12,8 @@ export interface PlainWorkerSetup {
   readonly store: 'redis' | 'postgres';
   readonly url: string;
   readonly concurrency: number;
+  /** Each entry pauses for so long. Default: it does nothing. */
+  readonly pauseMs?: number;
 }
 
 export type ToPlainWorker = { readonly kind: 'count'; readonly entries: number };
@@ -30,6 +33,7 @@ const nowNs = (): string => String(process.hrtime.bigint());
 
 let left = 0;
 const processor: Processor<PlainEntry> = async ({ data }) => {
+  if (setup.pauseMs !== undefined) await sleep(setup.pauseMs);
   if (data.number !== undefined) tell({ kind: 'taken', number: data.number, atNs: nowNs() });
 };
 const options = {
