@@ -397,7 +397,7 @@ begin
   end if;
   if cardinality(v_types) > 0 then
     update purser.dispatcher d set awake_until = clock_timestamp() + p_awake
-    where d.only_row and d.awake_until < clock_timestamp() + p_awake / 2;
+    where d.only_row and p_awake > interval '0' and d.awake_until < clock_timestamp() + p_awake / 2;
     return query select t.job_type, null::double precision from unnest(v_types) as t (job_type);
   end if;
   if v_due_in_ms > 0 then

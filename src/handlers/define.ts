@@ -179,17 +179,22 @@ export function defineHandler<S extends StandardSchemaV1>(
 
 /** Parses a payload. Throws `invalid_payload` (fatal), which names each field and its fault, never its value. */
 export async function parsePayload(handler: Handler, payload: unknown): Promise<unknown> {
-  const parsed = validatePayload(handler, payload);
-  return valueOf(handler, payload, 'then' in parsed ? await parsed : parsed);
+  return parsePayloadNow(handler, payload);
 }
 
 /** Like `parsePayload`; a promise only where the schema answers with one. */
 export function parsePayloadNow(handler: Handler, payload: unknown): unknown {
   const parsed = validatePayload(handler, payload);
   return 'then' in parsed
-    ? parsed.then((result) => valueOf(handler, payload, result))
+    ? parsePromised(handler, payload, parsed)
     : valueOf(handler, payload, parsed);
 }
+
+const parsePromised = async (
+  handler: Handler,
+  payload: unknown,
+  parsed: Promise<Validated>,
+): Promise<unknown> => valueOf(handler, payload, await parsed);
 
 type Validated = StandardSchemaV1.Result<unknown>;
 

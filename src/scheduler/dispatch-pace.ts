@@ -3,10 +3,15 @@
  * dear, because dead rows cannot be removed or others take the processor, they become fewer and each serves more jobs.
  */
 import { listeningEveryMs } from '../jobs/dispatch.ts';
+import type { Work } from '../jobs/dispatch.ts';
 
-/** After each round, of its time beyond that of its jobs. */
+/** After each round, of its time beyond that of its jobs, which is less than this on a slow machine too. */
 const restShare = 2;
-const jobMs = 0.1;
+const jobMs = 0.3;
+/** A round may have waited for a store that was away. */
+const mostRestMs = 1_000;
+/** What a dear round told is kept by those that claim nothing, less each time. */
+const kept = 0.9;
 /** Between the beginnings of two rounds that find work: a round costs much the same for one job as for ten. */
 const leastEveryMs = 10;
 /** A busy worker empties a queue in less than the pause of an idle fleet. */
@@ -32,35 +37,45 @@ export class DispatchPace {
   #dearMs = 0;
   #workedAtMs = -Infinity;
   #dueInMs = Infinity;
+  #found = false;
+  #movesNothing = false;
 
   constructor({ listens = false, everyMs }: DispatchPaceOptions = {}) {
     this.#listens = listens;
     this.#everyMs = everyMs;
   }
 
-  /** The round found that the next job will be due in so many milliseconds. */
-  nextDueIn(ms: number): void {
-    this.#dueInMs = Math.ceil(ms);
+  /** What the round found. */
+  looked({ jobTypes, dueInMs }: Work): void {
+    this.#found = jobTypes.length > 0;
+    this.#dueInMs = Math.ceil(dueInMs);
   }
 
   /** The rest after a round. */
   restMs(roundMs: number, work: number): number {
+    const dearMs = Math.max(0, roundMs - jobMs * work);
     this.#roundMs = roundMs;
-    this.#dearMs = Math.max(0, roundMs - jobMs * work);
+    this.#dearMs = work > 0 ? dearMs : Math.max(dearMs, kept * this.#dearMs);
+    this.#movesNothing = this.#found && work === 0;
     if (work > 0) this.#workedAtMs = performance.now();
-    return Math.max(restShare * this.#dearMs, work > 0 ? leastEveryMs - roundMs : 0);
+    const leastMs = work > 0 ? leastEveryMs - roundMs : 0;
+    return Math.min(mostRestMs, Math.max(restShare * dearMs, leastMs));
   }
 
   /** The pause after a round without work. */
   everyMs(): number {
-    const sinceMs = performance.now() - this.#workedAtMs;
-    const idleMs =
-      this.#everyMs ?? (this.#listens && sinceMs > idleAfterMs ? listeningEveryMs : idleEveryMs);
-    return Math.min(sinceMs < busyForMs ? busyEveryMs : idleMs, this.#dueInMs);
+    const isIdle = performance.now() - this.#workedAtMs > idleAfterMs;
+    const idleMs = this.#everyMs ?? (this.#listens && isIdle ? listeningEveryMs : idleEveryMs);
+    return Math.min(this.#isBusy ? busyEveryMs : idleMs, this.#dueInMs);
   }
 
-  /** Within which time another round follows one that found work. */
+  get #isBusy(): boolean {
+    return performance.now() - this.#workedAtMs < busyForMs;
+  }
+
+  /** Within which time another round follows one that finds work; 0 where it finds only what nobody takes. */
   awakeMs(): number {
+    if (this.#movesNothing && !this.#isBusy) return 0;
     return Math.min(
       idleEveryMs,
       Math.max(busyEveryMs, 2 * (this.#roundMs + restShare * this.#dearMs)),

@@ -44,13 +44,13 @@ export async function dispatchOnce(options: DispatchOptions): Promise<number> {
   const { sql, metrics, depths = new QueueDepths(), pace = new DispatchPace() } = options;
   const skipped = options.refusing?.list() ?? [];
   const work = await lookForWork(sql, pace.awakeMs(), options.listens);
-  pace.nextDueIn(work.dueInMs);
+  pace.looked(work);
   depths.roundsEvery(pace.betweenRoundsMs());
   const waiting = work.jobTypes.filter(
     (jobType) => !skipped.includes(jobType) && depths.mayHaveRoom(jobType),
   );
   if (waiting.length === 0) return 0;
-  const areCounted = waiting.every((jobType) => depths.surelyHasRoom(jobType));
+  const areCounted = waiting.every((jobType) => depths.needsNoCount(jobType));
   const looks = Promise.all([
     fleetSlots(sql, workerAliveMs),
     areCounted ? undefined : countQueued(sql),
@@ -59,6 +59,7 @@ export async function dispatchOnce(options: DispatchOptions): Promise<number> {
   looks.catch(() => {});
   await pingStore(options.backend);
   const [slots, queued] = await looks;
+  depths.serves([...slots.keys()]);
   const served = [...slots].filter(([jobType]) => waiting.includes(jobType));
   if (served.length === 0) return 0;
   const capacities = served.map(([jobType, facts]) => ({

@@ -14,6 +14,8 @@ const entriesOfWorker = 4;
 const leastRunMs = 0.1;
 /** Time that half of the depth should last, where rounds are not further apart. */
 const leastRefillEveryMs = 100;
+/** More would make a tenant's first job wait behind seconds of others. */
+const mostRefillEveryMs = 1_000;
 /** A count of what is queued is used for so long. */
 const countForMs = 100;
 /** Weight of the newest rate. */
@@ -39,6 +41,7 @@ export class QueueDepths {
   readonly #drains = new Map<string, Drain>();
   readonly #jobsPerEntry: number;
   #refillEveryMs = leastRefillEveryMs;
+  #served: ReadonlySet<string> | undefined;
 
   /** `jobsPerEntry`: at most. */
   constructor(jobsPerEntry = 100) {
@@ -54,16 +57,23 @@ export class QueueDepths {
 
   /** Rounds are so far apart while there is work: a queue has to last for longer. */
   roundsEvery(ms: number): void {
-    this.#refillEveryMs = Math.max(leastRefillEveryMs, 2 * ms);
+    this.#refillEveryMs = Math.min(mostRefillEveryMs, Math.max(leastRefillEveryMs, 2 * ms));
   }
 
-  /** Whether there is room even if no job has left the queue since they were counted, a short time ago. */
-  surelyHasRoom(jobType: string, nowMs = performance.now()): boolean {
+  /** The types that live workers run. */
+  serves(jobTypes: readonly string[]): void {
+    this.#served = new Set(jobTypes);
+  }
+
+  /**
+   * Whether there is room even if no job has left the queue since they were counted, a short time ago; or no worker ran
+   * the type in the last round.
+   */
+  needsNoCount(jobType: string, nowMs = performance.now()): boolean {
+    if (this.#served?.has(jobType) === false) return true;
     const drain = this.#drains.get(jobType);
     return (
-      drain !== undefined &&
-      nowMs - drain.atMs < Math.max(countForMs, this.#refillEveryMs) &&
-      drain.queued <= drain.depth / 2
+      drain !== undefined && nowMs - drain.atMs < countForMs && drain.queued <= drain.depth / 2
     );
   }
 

@@ -101,19 +101,38 @@ describe('a queue of 10 worker slots', () => {
     const add = (jobs: number): void => {
       for (let job = 0; job < jobs; job += 1) depths.added(type);
     };
-    expect(depths.surelyHasRoom(type, 0)).toBe(false);
+    expect(depths.needsNoCount(type, 0)).toBe(false);
     expect(depths.room(type, ten, undefined, 0)).toBe(0);
     expect(depths.room(type, ten, 0, 0)).toBe(20);
     add(4);
-    expect(depths.surelyHasRoom(type, 50)).toBe(true);
+    expect(depths.needsNoCount(type, 50)).toBe(true);
     expect(depths.room(type, ten, undefined, 50)).toBe(16);
     add(6);
-    expect(depths.surelyHasRoom(type, 60)).toBe(true);
+    expect(depths.needsNoCount(type, 60)).toBe(true);
     add(1);
-    expect(depths.surelyHasRoom(type, 60)).toBe(false);
+    expect(depths.needsNoCount(type, 60)).toBe(false);
     expect(depths.room(type, ten, 3, 70)).toBe(17);
-    expect(depths.surelyHasRoom(type, 169)).toBe(true);
-    expect(depths.surelyHasRoom(type, 170)).toBe(false);
+    expect(depths.needsNoCount(type, 169)).toBe(true);
+    expect(depths.needsNoCount(type, 170)).toBe(false);
+  });
+
+  it('is not counted for a type that no worker runs, until one does', () => {
+    const depths = new QueueDepths();
+    depths.serves(['other']);
+    expect(depths.needsNoCount(type, 0)).toBe(true);
+    depths.serves(['other', type]);
+    expect(depths.needsNoCount(type, 0)).toBe(false);
+  });
+
+  it('holds the work of two seconds at most, however far apart rounds are', () => {
+    const depths = new QueueDepths();
+    depths.roundsEvery(60_000);
+    let room = 0;
+    for (let nowMs = 0; nowMs <= 60_000; nowMs += 1_000) {
+      room = depths.room(type, { ...ten, runMs: 1 }, 0, nowMs);
+      for (let job = 0; job < room; job += 1) depths.added(type);
+    }
+    expect(room).toBe(10 * 2_000);
   });
 
   it('holds the work of the time between two rounds, where these are far apart', () => {
@@ -130,8 +149,8 @@ describe('a queue of 10 worker slots', () => {
     };
     expect(depthOf(50)).toBe(20);
     // Four times what is drained between two rounds.
-    expect(depthOf(1_000)).toBeGreaterThan(350);
-    expect(depthOf(1_000)).toBeLessThanOrEqual(400);
+    expect(depthOf(500)).toBeGreaterThan(180);
+    expect(depthOf(500)).toBeLessThanOrEqual(200);
   });
 
   it('of one type is judged by the drain of that type alone', () => {

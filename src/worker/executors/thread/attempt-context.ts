@@ -40,14 +40,24 @@ function readOptions<T extends object>(method: string, options: T): T {
   );
 }
 
-/** What the context makes when the handler asks for it. */
+// A handler can replace those of the global.
+const { defineProperties, defineProperty, freeze } = Object;
+
+type Enqueue = JobContext<unknown>['enqueue'];
+
+/** What the context makes when the handler asks for it. A handler can reach it, and what it shows the context shows too. */
 class LazyParts {
   readonly #parts: ContextParts;
   readonly #deadlineMs: number;
-  #tenant: TenantSql | undefined;
+  #tenantSql: TenantSql | undefined;
   #sql: TenantSql | undefined;
   #llm: Llm | undefined;
   #log: Logger | undefined;
+
+  static {
+    // All attempts of the thread share it.
+    freeze(this.prototype);
+  }
 
   constructor(parts: ContextParts) {
     this.#parts = parts;
@@ -59,7 +69,7 @@ class LazyParts {
   }
 
   get sql(): TenantSql {
-    this.#sql ??= trackedSql(this.tenant(), this.#parts.own.calls);
+    this.#sql ??= trackedSql(this.#tenant(), this.#parts.own.calls);
     return this.#sql;
   }
 
@@ -73,9 +83,24 @@ class LazyParts {
     return this.#log;
   }
 
-  tenant(): TenantSql {
-    this.#tenant ??= openSql(this.#parts, this.#deadlineMs, () => this.log);
-    return this.#tenant;
+  enqueue(...[jobType, childPayload = {}, options = {}]: Parameters<Enqueue>): ReturnType<Enqueue> {
+    const parts = this.#parts;
+    return parts.own.calls.track('ctx.enqueue', async () => {
+      const child = readOptions('ctx.enqueue', options);
+      checkOptions('ctx.enqueue', child, childOptions);
+      // Inside sql.begin() the child commits with that transaction, on its session.
+      const connection = openTransaction(parts.own.attempt.token) ?? this.#tenant();
+      const plain = asStoredPayload(childPayload);
+      checkRequest({ jobType, ...child });
+      const sealed = await parts.seal(connection, jobType, plain);
+      parts.refuseSecrets(jobType, sealed, child.dedupKey);
+      return enqueueChild(connection, { jobType, payload: sealed, ...child });
+    });
+  }
+
+  #tenant(): TenantSql {
+    this.#tenantSql ??= openSql(this.#parts, this.#deadlineMs, () => this.log);
+    return this.#tenantSql;
   }
 }
 
@@ -101,7 +126,7 @@ const lazyProperties = {
 };
 
 export function makeContext(parts: ContextParts, payload: unknown): JobContext<unknown> {
-  const { attempt, reports, calls } = parts.own;
+  const { attempt, reports } = parts.own;
   const { jobId, tenantId, token } = attempt;
   const made = new LazyParts(parts);
   const context: Omit<JobContext<unknown>, keyof typeof lazyProperties> = {
@@ -110,23 +135,12 @@ export function makeContext(parts: ContextParts, payload: unknown): JobContext<u
     payload,
     attempt: attempt.attempt,
     token,
-    enqueue: (jobType, childPayload = {}, options = {}) =>
-      calls.track('ctx.enqueue', async () => {
-        const child = readOptions('ctx.enqueue', options);
-        checkOptions('ctx.enqueue', child, childOptions);
-        // Inside sql.begin() the child commits with that transaction, on its session.
-        const connection = openTransaction(token) ?? made.tenant();
-        const plain = asStoredPayload(childPayload);
-        checkRequest({ jobType, ...child });
-        const sealed = await parts.seal(connection, jobType, plain);
-        parts.refuseSecrets(jobType, sealed, child.dedupKey);
-        return enqueueChild(connection, { jobType, payload: sealed, ...child });
-      }),
+    enqueue: (...request) => made.enqueue(...request),
     progress: (done, note) => reports.progress(done, note),
   };
-  Object.defineProperty(context, lazy, { value: made });
+  defineProperty(context, lazy, { value: made });
   // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- with the properties that were left out above
-  return Object.defineProperties(context, lazyProperties) as JobContext<unknown>;
+  return defineProperties(context, lazyProperties) as JobContext<unknown>;
 }
 
 function openSql(parts: ContextParts, deadlineMs: number, log: () => Logger): TenantSql {
