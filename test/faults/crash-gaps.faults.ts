@@ -98,6 +98,11 @@ describeOnRedis('a worker that is killed', () => {
       (gate) => ({ gate }),
       async (actors, ids, gate) => {
         await actors.stage.untilStates(ids, jobs, 'running');
+        // Each has left its trace, and only its end is still to come.
+        await until('the handlers to wait', async () => {
+          const traces = await actors.stage.sql`select from fault_effects where kind = 'begun'`;
+          return traces.length === jobs;
+        });
         const killed = killAfter(actors, isFinish);
         await actors.stage.open(gate);
         await killed;
