@@ -104,8 +104,8 @@ begin
     from wanted w
     returning 1
   ), waiting as (
-    insert into purser.waiting (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at)
-    select w.job_id, w.tenant_id, w.job_type, 0, now(), w.give_up_at from wanted w
+    insert into purser.waiting (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, payload_bytes)
+    select w.job_id, w.tenant_id, w.job_type, 0, now(), w.give_up_at, octet_length('{}') from wanted w
   ), advanced as (
     -- Next due = the cohort's next tick plus the tenant's splay.
     update public.tenant_schedules s
@@ -116,6 +116,9 @@ begin
     returning 1
   )
   select (select count(*) from advanced), (select count(*) from made) into claimed, created;
+  if created > 0 then
+    perform purser.wake_dispatcher(now());
+  end if;
 end
 $$;
 

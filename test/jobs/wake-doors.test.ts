@@ -5,6 +5,7 @@ import { dispatchChannel, listeningEveryMs, lookForWork } from '../../src/jobs/d
 import { enqueueMany } from '../../src/jobs/enqueue.ts';
 import { returnToPending } from '../../src/jobs/queued.ts';
 import { rescueLostAttempts, wakeParkedJobs } from '../../src/jobs/sweep.ts';
+import { claimDueTenants } from '../../src/schedules/claim.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { addTenant } from '../support/tenants.ts';
@@ -91,6 +92,17 @@ describe('a sleeping dispatcher is woken by', () => {
     expect(await end('pending', -1_000)).toBe(true);
     expect(await end('failed', laterMs)).toBe(false);
     expect(await end('completed', 0)).toBe(false);
+  });
+
+  it('a tick', async () => {
+    await sql`update tenant_schedules set next_due = now() - interval '1 second'`;
+    expect(await wakes(() => claimDueTenants(sql))).toBe(true);
+    expect(await wakes(() => claimDueTenants(sql))).toBe(false);
+    const [row] = await sql`
+      select count(*)::int as jobs, bool_and(w.payload_bytes = octet_length(j.payload::text)) as measured
+      from purser.waiting w join jobs j on j.id = w.job_id`;
+    expect(row).toMatchObject({ measured: true });
+    await sql`delete from jobs where job_type <> ${step}`;
   });
 
   it('a rescued attempt', async () => {
