@@ -78,13 +78,13 @@ describe('a sleeping dispatcher is woken by', () => {
   });
 
   it('an attempt that ended, if its job is due soon', async () => {
-    const end = async (toState: 'failed' | 'pending' | 'completed', ms: number) => {
+    const end = async (toState: 'failed' | 'pending' | 'completed' | 'cancelled', ms: number) => {
       const attempt = await runningJob(sql, tenantId);
       await sql`update purser.dispatcher set awake_until = '-infinity'`;
       return wakes(() =>
         finish(sql, attempt, {
           toState,
-          ...(toState === 'completed' ? {} : { until: dueIn(ms) }),
+          ...(toState === 'failed' || toState === 'pending' ? { until: dueIn(ms) } : {}),
         }),
       );
     };
@@ -92,6 +92,7 @@ describe('a sleeping dispatcher is woken by', () => {
     expect(await end('pending', -1_000)).toBe(true);
     expect(await end('failed', laterMs)).toBe(false);
     expect(await end('completed', 0)).toBe(false);
+    expect(await end('cancelled', 0)).toBe(false);
   });
 
   it('a tick', async () => {
