@@ -35,3 +35,25 @@ it.each([
   });
   expect(await parsePayload(handler, { pin: 1 })).toEqual({ pin: 1 });
 });
+
+it.each([
+  ['a promise', (result: object) => Promise.resolve(result)],
+  // Its `then` returns nothing, as the specification of `await` allows.
+  ['a thenable', (result: object) => ({ then: (take: (given: object) => void) => take(result) })],
+])('a schema that answers with %s refuses, too', async (_name, answer) => {
+  const refusing = defineHandler({
+    type: 'test_faults',
+    timeoutMs: 1,
+    maxAttempts: 1,
+    payload: {
+      '~standard': {
+        version: 1,
+        vendor: 'test',
+        // oxlint-disable-next-line typescript/no-unsafe-type-assertion -- a library in plain JavaScript
+        validate: () => answer({ issues: [{ message: 'refused' }] }) as never,
+      },
+    },
+    run: () => Promise.resolve(),
+  });
+  await expect(parsePayload(refusing, {})).rejects.toMatchObject({ code: 'invalid_payload' });
+});

@@ -107,3 +107,16 @@ it('a copy, a proxy and an heir of a context have all that it has', () => {
     'token',
   ]);
 });
+
+it('what a context hides shows a handler nothing that the context does not show', () => {
+  const context = contextOf('7');
+  const [symbol] = Object.getOwnPropertySymbols(context);
+  const hidden: unknown = Reflect.get(context, symbol ?? '');
+  if (hidden === null || typeof hidden !== 'object') throw new Error('nothing is hidden');
+  expect(Reflect.ownKeys(hidden)).toEqual([]);
+  const shared: object = Object.getPrototypeOf(hidden);
+  const names = Reflect.ownKeys(shared).map(String).toSorted();
+  expect(names).toEqual(['constructor', 'enqueue', 'llm', 'log', 'signal', 'sql']);
+  // It is that of the contexts of other tenants too.
+  expect(Object.isFrozen(shared)).toBe(true);
+});
