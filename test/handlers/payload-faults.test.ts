@@ -39,6 +39,7 @@ it.each([
 it.each([
   ['a promise', (result: object) => Promise.resolve(result)],
   // Its `then` returns nothing, as the specification of `await` allows.
+  // oxlint-disable-next-line unicorn/no-thenable
   ['a thenable', (result: object) => ({ then: (take: (given: object) => void) => take(result) })],
 ])('a schema that answers with %s refuses, too', async (_name, answer) => {
   const refusing = defineHandler({
