@@ -63,7 +63,6 @@ export function createBatches(options: BatchOptions): AttemptBatches {
       name: 'finish',
       // Of an end that was replaced too, which is sent by itself.
       limits: { ...limits, bytesOf: ({ bytes }) => bytes },
-      many: 100,
       send: async (requests) => {
         const answers = await send(sql, requests);
         return ({ jobId }) => answers.get(jobId) ?? 'stale';
@@ -100,8 +99,6 @@ export function createBatches(options: BatchOptions): AttemptBatches {
       ...common,
       name: 'begin',
       limits: { ...limits, bytesOf: () => 0 },
-      // Slots stay empty for as long as these wait.
-      many: 25,
       send: async (requests) => {
         const begun = await beginAttempts(sql, requests, workerId, leaseMs);
         const byToken = new Map(begun.map((attempt) => [attempt.token, attempt]));

@@ -14,8 +14,6 @@ export interface PipeOptions<Q, A> {
   readonly name: string;
   readonly log: Logger;
   readonly limits: BatchLimits<Q>;
-  /** So many requests wait for no others. */
-  readonly many: number;
   /** A request that has waited so long is rejected with the error of its last statement. */
   readonly giveUpMs: number;
   /** A statement without an answer for so long is repeated: its connection may be lost. */
@@ -30,6 +28,7 @@ export interface PipeOptions<Q, A> {
 
 /** Between the beginnings of two statements, unless many requests wait. */
 const gatherMs = 4;
+const many = 100;
 
 const firstBackoffMs = 50;
 const maxBackoffMs = 2_000;
@@ -86,9 +85,7 @@ class Pipe<Q extends { readonly jobId: string }, A> {
 
   /** How long the next statement should still wait for more requests. */
   get #gatherMs(): number {
-    return this.#queue.size >= this.#options.many
-      ? 0
-      : this.#sentAtMs + gatherMs - performance.now();
+    return this.#queue.size >= many ? 0 : this.#sentAtMs + gatherMs - performance.now();
   }
 
   async #send(batch: readonly PendingRequest<Q, A>[]): Promise<void> {
