@@ -204,11 +204,11 @@ export const environment = z.object({
     .default(10)
     .meta(about('Maximum jobs that a worker runs at once, of all types together', '10')),
   WORKER_BEGUN_AHEAD: wholeNumber(0, 1_000)
-    .default(400)
+    .default(800)
     .meta(
       about(
         'Jobs of a short job type (known to run for 50 ms at most) that a worker begins before it has a free slot for them, never more than 100 ms of work',
-        '400',
+        '800',
       ),
     ),
   SCHEDULER_JOBS_PER_ENTRY: wholeNumber(1, 100)

@@ -30,7 +30,7 @@ export interface Setting {
 const handlersFile = fileURLToPath(new URL('./handlers.mjs', import.meta.url));
 export const tenants = Array.from({ length: 10 }, (_, index) => `tenant-${index}`);
 /** The default of WORKER_BEGUN_AHEAD, unless the environment has another one. */
-export const defaultBegunAhead = Number(process.env['WORKER_BEGUN_AHEAD'] ?? 400);
+export const defaultBegunAhead = Number(process.env['WORKER_BEGUN_AHEAD'] ?? 800);
 /** Without the log line per job, since plain BullMQ writes none. */
 export const logLevel = 'warn';
 
