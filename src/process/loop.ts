@@ -37,6 +37,8 @@ export interface Loop {
 }
 
 const defaultMaxBackoffMs = 10_000;
+/** After failures, where the pause changes: a short one would ask a store that is away again and again. */
+const backoffMs = 300;
 const defaultStopWithinMs = 10_000;
 
 export function startLoop(options: LoopOptions): Loop {
@@ -45,6 +47,7 @@ export function startLoop(options: LoopOptions): Loop {
   const stop = new AbortController();
   const everyMs = (): number =>
     typeof options.everyMs === 'number' ? options.everyMs : options.everyMs();
+  const firstBackoffMs = typeof options.everyMs === 'number' ? options.everyMs : backoffMs;
   const task = options.watchdog?.expect(name);
   const throttle = new LogThrottle();
   let logged = false;
@@ -91,7 +94,7 @@ export function startLoop(options: LoopOptions): Loop {
       }
       task?.progressed();
       if (failures > 0) {
-        await pause(Math.min(maxBackoffMs, everyMs() * 2 ** failures));
+        await pause(Math.min(maxBackoffMs, firstBackoffMs * 2 ** failures));
         continue;
       }
       const leastMs = restMs(performance.now() - begunAtMs, work);

@@ -18,6 +18,7 @@ import { QueueDepths } from './queue-depths.ts';
 import type { SkipList } from './skip-list.ts';
 
 const workerAliveMs = 15_000;
+
 export interface DispatchOptions {
   readonly sql: Sql;
   readonly backend: QueueBackend;

@@ -74,6 +74,16 @@ describe('a loop', () => {
     await loop?.stop();
   });
 
+  it('that fails backs off from 300 ms, however short its pause is at this moment', async () => {
+    const failing = start([() => Promise.reject(fault('away'))], {
+      everyMs: () => 1,
+      maxBackoffMs: 60_000,
+    });
+    await failing.untilRound(1);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(failing.count()).toBe(1);
+  });
+
   it('woken, ends its pause', async () => {
     const idle = start([() => Promise.resolve(0)], { everyMs: 60_000 });
     await idle.untilRound(1);
