@@ -3,7 +3,7 @@
  * loop are sent together; those that arrive meanwhile when the statement has returned. One statement runs at a time, and
  * they begin a few milliseconds apart: one for ten requests costs little more than one for a single request.
  */
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from '../../log.ts';
 import { answeredWithin, failureOf } from './failure.ts';
 import { RequestQueue } from './queue.ts';
@@ -28,7 +28,7 @@ export interface PipeOptions<Q, A> {
 
 /** Between the beginnings of two statements, unless many requests wait. */
 const gatherMs = 4;
-const many = 100;
+const many = 12;
 
 const firstBackoffMs = 50;
 const maxBackoffMs = 2_000;
@@ -45,6 +45,8 @@ class Pipe<Q extends { readonly jobId: string }, A> {
   readonly #queue = new RequestQueue<Q, A>();
   #isSending = false;
   #sentAtMs = -Infinity;
+  /** Ends the wait for more requests. */
+  #enough: (() => void) | undefined;
   /** Batches in a row that found the database unavailable. */
   #failures = 0;
 
@@ -56,23 +58,20 @@ class Pipe<Q extends { readonly jobId: string }, A> {
     const answer = this.#queue.add(request, performance.now() + this.#options.giveUpMs);
     if (!this.#isSending) {
       this.#isSending = true;
-      const waitMs = this.#gatherMs;
-      if (waitMs > 0) setTimeout(() => void this.#sendAll(), waitMs);
-      else setImmediate(() => void this.#sendAll());
-    }
+      void this.#sendAll();
+    } else if (this.#queue.size === many) this.#enough?.();
     return answer;
   }
 
   async #sendAll(): Promise<void> {
     this.#failures = 0;
     while (this.#queue.size > 0) {
+      await this.#gather();
       this.#sentAtMs = performance.now();
       const batch = this.#queue.takeBatch(this.#options.limits);
       try {
         await this.#send(batch);
         this.#failures = 0;
-        const waitMs = this.#gatherMs;
-        if (waitMs > 0) await sleep(waitMs);
       } catch (error) {
         const failure = failureOf(error);
         if (failure === 'refused') this.#handleRefusal(batch, error);
@@ -83,9 +82,20 @@ class Pipe<Q extends { readonly jobId: string }, A> {
     this.#isSending = false;
   }
 
-  /** How long the next statement should still wait for more requests. */
-  get #gatherMs(): number {
-    return this.#queue.size >= many ? 0 : this.#sentAtMs + gatherMs - performance.now();
+  /** Until the next statement may begin, and for the other requests of this turn. */
+  async #gather(): Promise<void> {
+    const waitMs = this.#sentAtMs + gatherMs - performance.now();
+    if (waitMs > 0 && this.#queue.size < many) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, waitMs);
+        this.#enough = () => {
+          clearTimeout(timer);
+          resolve();
+        };
+      });
+      this.#enough = undefined;
+    }
+    await nextTurn();
   }
 
   async #send(batch: readonly PendingRequest<Q, A>[]): Promise<void> {
