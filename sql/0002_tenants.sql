@@ -5,10 +5,15 @@
 
 create table public.plans (
   plan text primary key,
-  monthly_limit_usd numeric(18, 9) not null check (monthly_limit_usd >= 0)
+  monthly_limit_usd numeric(18, 9) not null check (monthly_limit_usd >= 0),
+  -- Jobs that a tenant may have per turn, while others wait.
+  weight integer not null default 1 check (weight between 1 and 100),
+  -- What a tenant may have enqueued and not begun; null: no limit.
+  max_backlog_jobs integer check (max_backlog_jobs >= 0),
+  max_backlog_bytes bigint check (max_backlog_bytes >= 0)
 );
-insert into public.plans (plan, monthly_limit_usd) values
-  ('free', 1), ('starter', 5), ('growth', 20), ('pro', 100), ('enterprise', 500);
+insert into public.plans (plan, monthly_limit_usd, weight) values
+  ('free', 1, 1), ('starter', 5, 1), ('growth', 20, 2), ('pro', 100, 4), ('enterprise', 500, 4);
 
 -- The form in which ids are compared. The collation is one that knows the case of every letter, where the server has
 -- one; the letters of ASCII are known to all.
@@ -33,6 +38,10 @@ create table public.tenants (
   plan text not null default 'free' references public.plans (plan),
   last_active_at timestamptz not null default now(),
   created_at timestamptz not null default now(),
+  -- In place of the plan's, where not null.
+  weight integer check (weight between 1 and 100),
+  max_backlog_jobs integer check (max_backlog_jobs >= 0),
+  max_backlog_bytes bigint check (max_backlog_bytes >= 0),
   constraint id_is_visible check (purser.tenant_form(id) <> '')
 );
 create unique index ux_tenants_form on public.tenants (purser.tenant_form(id));
