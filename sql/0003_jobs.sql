@@ -55,6 +55,12 @@ create unique index ix_jobs_replay_of on public.jobs (replay_of) where replay_of
 create index ix_jobs_encryption_key_version on public.jobs (tenant_id, encryption_key_version, id)
   where encryption_key_version is not null;
 
+-- Where a job stands among those of its tenant and type: a level of priority is worth a minute of waiting, so that a low
+-- priority is late, not never.
+create function purser.rank_of(p_priority integer, p_scheduled_for timestamptz) returns timestamp
+language sql immutable parallel safe
+return (p_scheduled_for at time zone 'UTC') - p_priority * interval '1 minute';
+
 -- Due jobs. These columns, in this order, are the beginning of every table of open jobs.
 create table purser.waiting (
   job_id bigint primary key,
@@ -81,7 +87,8 @@ create table purser.waiting (
   last_error jsonb,
   constraint scheduled_for_is_a_date check (isfinite(scheduled_for) and scheduled_for < '10000-01-01 00:00:00+00')
 );
-create index ix_waiting_order on purser.waiting (job_type, tenant_id, priority desc, scheduled_for, job_id);
+create index ix_waiting_order on purser.waiting
+  (job_type, tenant_id, purser.rank_of(priority, scheduled_for), job_id);
 create index ix_waiting_give_up_at on purser.waiting (give_up_at);
 create index ix_waiting_needed_usd on purser.waiting (tenant_id) where needed_usd is not null;
 
@@ -113,6 +120,8 @@ create table purser.in_flight (like purser.waiting including defaults including 
   progress jsonb,
   -- An operator's wish: {by, reason, at}. The worker that renews the lease obeys it.
   cancel_requested jsonb,
+  -- It counts for a limit of running_limits.
+  limited boolean not null default false,
   constraint running_iff_leased check (
     (token is null) = (worker_id is null) and (token is null) = (started_at is null)
     and (token is null) = (expires_at is null)),
@@ -121,6 +130,8 @@ create table purser.in_flight (like purser.waiting including defaults including 
 alter table purser.in_flight add primary key (job_id);
 -- Of few rows, and of columns that neither begin nor a renewal changes: those updates stay in the page.
 create index ix_in_flight_needed_usd on purser.in_flight (tenant_id) where needed_usd is not null;
+create index ix_in_flight_limited on purser.in_flight (tenant_id, job_type) where limited;
+create index ix_in_flight_limited_type on purser.in_flight (job_type) where limited;
 
 -- Jobs that ended without success, until an operator replays or discards them.
 create table purser.dead_letters (
@@ -183,12 +194,29 @@ create index ix_job_keys_expires_at on public.job_keys (expires_at);
 -- Whose turn it is, by job type: a dispatch locks the row of the type. A lost row only means that the turns begin anew.
 create table purser.dispatch_turns (
   job_type text primary key,
-  -- The tenant that was served last; the next in the order of ids follows.
+  -- The tenant that was served last; the next in the order of ids follows, once this one has had so many jobs more.
   last_tenant_id text not null default '',
+  left_of_turn integer not null default 0,
   -- Tenants of which another transaction had locked every job when it was their turn: they come first.
   owed_tenant_ids text[] not null default '{}',
   dispatched_at timestamptz
 ) with (fillfactor = 10);
+
+-- How many jobs may be in flight, queued or running: of a tenant, of a job type, or of a tenant in a type.
+create table public.running_limits (
+  -- Empty: all tenants together, all types together.
+  tenant_id text not null default '',
+  job_type text not null default '',
+  max_running integer not null check (max_running >= 0),
+  set_by text not null default current_user,
+  set_at timestamptz not null default now(),
+  -- A limit goes with what it limits, and limits nothing that is not there.
+  of_tenant text generated always as (nullif(tenant_id, '')) stored references public.tenants (id) on delete cascade,
+  of_type text generated always as (nullif(job_type, '')) stored
+    references public.job_types (job_type) on delete cascade,
+  primary key (tenant_id, job_type),
+  constraint limits_something check (tenant_id <> '' or job_type <> '')
+);
 
 -- Until when a dispatcher looks for work every few milliseconds, so that an enqueue need not wake one. A lost row only
 -- means that every enqueue does.
@@ -490,4 +518,5 @@ select purser.protect_table('purser.job_history', '');
 select purser.protect_table('purser.job_counts', '', 'job_type');
 select purser.protect_table('purser.dispatcher', '', 'only_row');
 select purser.protect_table('purser.dispatch_turns', '', 'job_type');
+select purser.protect_table('public.running_limits', '');
 select purser.protect_table('public.job_keys', '');

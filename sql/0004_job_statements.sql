@@ -393,7 +393,7 @@ begin
       select t.job_type from public.job_types t
       where (
         select true from purser.waiting w where w.job_type = t.job_type
-        order by w.job_type, w.tenant_id, w.priority desc, w.scheduled_for, w.job_id limit 1));
+        order by w.job_type, w.tenant_id, purser.rank_of(w.priority, w.scheduled_for), w.job_id limit 1));
   end if;
   if cardinality(v_types) > 0 then
     update purser.dispatcher d set awake_until = clock_timestamp() + p_awake
@@ -406,11 +406,32 @@ begin
 end
 $$;
 
+-- How many more jobs a limit lets a tenant have in flight: of all types, and of this one. Null: no limit. p_chosen:
+-- tenants of jobs that the caller is about to add.
+create function purser.running_room(p_tenant_id text, p_type text, p_chosen text[]) returns bigint
+language plpgsql stable
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set jit = off
+as $$
+begin
+  return (
+    select min(r.max_running - r.used) from (
+      (select l.max_running, (select count(*) from purser.in_flight f where f.limited and f.tenant_id = p_tenant_id)
+          + cardinality(array_positions(p_chosen, p_tenant_id)) as used
+       from public.running_limits l where l.tenant_id = p_tenant_id and l.job_type = '')
+      union all
+      (select l.max_running, (
+          select count(*) from purser.in_flight f
+          where f.limited and f.tenant_id = p_tenant_id and f.job_type = p_type)
+       from public.running_limits l where l.tenant_id = p_tenant_id and l.job_type = p_type)) r);
+end
+$$;
+
 -- Tenants with waiting jobs of a type, in the order of their ids: after p_after, up to p_last (null: to the end), without
--- p_without, p_limit at most. A loose index scan: one index probe per tenant, however many jobs it has. Each order is
--- the whole key of ix_waiting_order, which no other index has.
+-- p_without and, with p_limited, without those whose limit is reached; p_limit at most. A loose index scan: one index
+-- probe per tenant, however many jobs it has. Each order is the whole key of ix_waiting_order, which no other index has.
 create function purser.tenants_in_turn(
-  p_type text, p_after text, p_last text, p_without text[], p_limit integer) returns text[]
+  p_type text, p_after text, p_last text, p_without text[], p_limit integer, p_limited boolean) returns text[]
 language plpgsql stable
 set search_path = pg_catalog, public, purser, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
@@ -420,24 +441,54 @@ begin
   return array(
     with recursive waiting_tenant as (
       (select b.tenant_id from purser.waiting b where b.job_type = p_type and b.tenant_id > p_after
-       order by b.job_type, b.tenant_id, b.priority desc, b.scheduled_for, b.job_id limit 1)
+       order by b.job_type, b.tenant_id, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)
       union all
       select (select b.tenant_id from purser.waiting b where b.job_type = p_type and b.tenant_id > w.tenant_id
-              order by b.job_type, b.tenant_id, b.priority desc, b.scheduled_for, b.job_id limit 1)
+              order by b.job_type, b.tenant_id, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)
       from waiting_tenant w where w.tenant_id is not null and (p_last is null or w.tenant_id < p_last)
     )
     select w.tenant_id from waiting_tenant w
     where w.tenant_id is not null and (p_last is null or w.tenant_id <= p_last) and w.tenant_id <> all(p_without)
+      and (not p_limited or coalesce(purser.running_room(w.tenant_id, p_type, '{}') > 0, true))
     limit p_limit);
 end
 $$;
 
--- One round of dispatch: at most p_capacities[i] jobs of p_types[i], by turns: every tenant's first job comes before any
--- tenant's second job, and each round goes on after the tenant that the last one of its type ended with. Within a
--- tenant, jobs are ordered by priority, then by due time. Jobs that are next to each other share an entry: p_chunks[i]
--- at most, and no more than leave one for each of p_workers[i] workers. One that was lost, or is large, has an entry of
--- its own. A type that another dispatch serves at this moment and rows that another transaction has locked are left out.
--- p_only_tenant: only this one's jobs, and it costs nobody a turn.
+-- Marks the jobs in flight that count for a limit and were dispatched before it was set.
+create function purser.mark_limited() returns void
+language plpgsql volatile
+set search_path = pg_catalog, public, purser, pg_temp
+set lock_timeout = '2s'
+as $$
+begin
+  if exists (select from public.running_limits) then
+    update purser.in_flight f set limited = true where f.job_id in (
+      select u.job_id from purser.in_flight u
+      where not u.limited and exists (
+        select from public.running_limits l
+        where l.tenant_id in ('', u.tenant_id) and l.job_type in ('', u.job_type))
+      for update skip locked);
+  end if;
+end
+$$;
+
+create function purser.limit_set() returns trigger
+language plpgsql security definer set search_path = pg_catalog, public, purser, pg_temp as $$
+begin
+  perform purser.mark_limited();
+  return null;
+end
+$$;
+create trigger limit_set after insert or update on public.running_limits
+  for each statement execute function purser.limit_set();
+
+-- One round of dispatch: at most p_capacities[i] jobs of p_types[i], by turns: a turn is as many jobs as the tenant's
+-- weight, every tenant has its turn before any has a second one, and each round goes on where the last one of its type
+-- ended, also within a turn. Within a tenant, jobs are ordered by rank_of. Jobs that are next to each other share an
+-- entry: p_chunks[i] at most, and no more than leave one for each of p_workers[i] workers. One that was lost, or is
+-- large, has an entry of its own. A type that another dispatch serves at this moment, tenants whose limit it looks at,
+-- and rows that another transaction has locked are left out. p_only_tenant: only this one's jobs, and it costs nobody a
+-- turn.
 create function purser.dispatch_jobs(
   p_types text[], p_capacities integer[], p_chunks integer[], p_workers integer[], p_skipped_tenants text[],
   p_only_tenant text)
@@ -453,36 +504,53 @@ declare
   v_most_owed constant integer := 100;
   v_types text[];
   v_skipped text[];
+  v_has_limits boolean;
   v_type text;
   v_room integer;
+  -- What the type's limit leaves; null without one.
+  v_type_room bigint;
   v_size integer;
   v_workers integer;
   v_last_tenant text;
+  v_left integer;
   v_all_owed text[];
   -- Those that have their turn now, and those that wait longer.
   v_owed text[];
   v_still_owed text[];
+  -- The tenant whose turn the last round did not end.
+  v_current text[];
   v_most_tenants integer;
   v_walked integer;
-  -- The owed ones first.
+  -- The owed ones first, then the current one.
   v_tenants text[];
-  v_share integer;
-  -- Most jobs that one tenant was found to have.
-  v_deepest bigint;
+  v_weights integer[];
+  -- Jobs of the first turn.
+  v_firsts integer[];
+  -- What the limits of each leave; null without one.
+  v_rooms bigint[];
+  v_turns integer;
+  -- A tenant had as many jobs as its turns.
+  v_has_more boolean;
   v_ids bigint[];
   v_places tid[];
   -- Places of the jobs' tenants in v_tenants.
   v_ranks bigint[];
+  -- What each job leaves of its turn.
+  v_lefts bigint[];
   v_served integer;
   v_locked bigint[];
   v_busy bigint[];
   v_busy_ranks bigint[];
   v_open_ranks bigint[];
   v_next_tenant text;
+  v_next_left integer;
   v_next_owed text[];
   v_random uuid[];
   v_all tid[] := '{}';
   v_entries uuid[] := '{}';
+  -- Tenants of the jobs so far, and whether each counts for a limit; not kept without limits.
+  v_chosen text[] := '{}';
+  v_limited boolean[] := '{}';
   v_lost boolean[];
   v_priorities integer[];
 begin
@@ -500,13 +568,14 @@ begin
   select p_skipped_tenants || coalesce(array_agg(p.name), '{}') into v_skipped
   from public.pauses p where p.scope = 'tenant';
   perform purser.promote_due(5000);
+  v_has_limits := exists (select from public.running_limits);
 
   for v_type, v_room, v_size, v_workers in
     select t.job_type, t.capacity, t.chunk, t.workers
     from unnest(p_types, p_capacities, p_chunks, p_workers) as t (job_type, capacity, chunk, workers)
     where t.job_type = any(v_types) order by t.job_type
   loop
-    select t.last_tenant_id, t.owed_tenant_ids into v_last_tenant, v_all_owed
+    select t.last_tenant_id, t.left_of_turn, t.owed_tenant_ids into v_last_tenant, v_left, v_all_owed
     from purser.dispatch_turns t where t.job_type = v_type for update skip locked;
     if not found then
       -- An insert would wait for whoever has changed the row.
@@ -514,10 +583,20 @@ begin
       insert into purser.dispatch_turns (job_type) values (v_type) on conflict do nothing;
       continue when not found;
       v_last_tenant := '';
+      v_left := 0;
       v_all_owed := '{}';
+    end if;
+    if v_has_limits then
+      -- Exact: only who has locked the type's turns adds to its jobs in flight.
+      v_type_room := (
+        select l.max_running - (select count(*) from purser.in_flight f where f.limited and f.job_type = v_type)
+        from public.running_limits l where l.tenant_id = '' and l.job_type = v_type);
+      v_room := least(v_room, v_type_room);
+      continue when v_room <= 0;
     end if;
     v_owed := '{}';
     v_still_owed := '{}';
+    v_current := '{}';
     if p_only_tenant is not null then
       v_tenants := array(select p_only_tenant where p_only_tenant <> all(v_skipped));
     else
@@ -527,54 +606,94 @@ begin
           select o.id from unnest(v_all_owed) with ordinality as o (id, place)
           where o.id <> all(v_skipped) and (
             select true from purser.waiting b where b.job_type = v_type and b.tenant_id = o.id
-            order by b.job_type, b.tenant_id, b.priority desc, b.scheduled_for, b.job_id limit 1)
+            order by b.job_type, b.tenant_id, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)
           order by o.place);
         v_still_owed := v_owed[greatest(1, v_room / 2) + 1:];
         v_owed := v_owed[:greatest(1, v_room / 2)];
       end if;
+      if v_left > 0 then
+        v_current := array(
+          select v_last_tenant where v_last_tenant <> all(v_skipped || v_all_owed) and (
+            select true from purser.waiting b where b.job_type = v_type and b.tenant_id = v_last_tenant
+            order by b.job_type, b.tenant_id, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1));
+      end if;
       -- A job of each fills the room, also where all jobs of some are locked.
       v_most_tenants := v_room + 10;
-      v_tenants := purser.tenants_in_turn(v_type, v_last_tenant, null, v_skipped || v_all_owed, v_most_tenants);
+      v_tenants := purser.tenants_in_turn(
+        v_type, v_last_tenant, null, v_skipped || v_all_owed || v_current, v_most_tenants, v_has_limits);
       -- Around, to the first ones.
       if v_last_tenant <> '' and cardinality(v_tenants) < v_most_tenants then
         v_tenants := v_tenants || purser.tenants_in_turn(
-          v_type, '', v_last_tenant, v_skipped || v_all_owed, v_most_tenants - cardinality(v_tenants));
+          v_type, '', v_last_tenant, v_skipped || v_all_owed || v_current, v_most_tenants - cardinality(v_tenants),
+          v_has_limits);
       end if;
       v_walked := cardinality(v_tenants);
-      v_tenants := v_owed || v_tenants;
+      v_tenants := v_owed || v_current || v_tenants;
     end if;
     continue when v_tenants = '{}';
+    select array_agg(w.weight order by w.tenant_rank),
+      array_agg(case when w.id = any(v_current) then least(v_left, w.weight) else w.weight end order by w.tenant_rank)
+    into v_weights, v_firsts from (
+      select o.id, o.tenant_rank, coalesce(
+        (select coalesce(t.weight, (select p.weight from public.plans p where p.plan = t.plan))
+         from public.tenants t where t.id = o.id), 1) as weight
+      from unnest(v_tenants) with ordinality as o (id, tenant_rank)) w;
 
     v_busy := '{}';
     v_busy_ranks := '{}';
     v_open_ranks := '{}';
+    if v_has_limits then
+      -- The limits of a tenant hold for all types, so its rows are locked first. The next statement sees all that was
+      -- added before.
+      v_busy_ranks := array(
+        select t.tenant_rank from unnest(v_tenants) with ordinality as t (tenant_id, tenant_rank)
+        where (
+          select count(*) from public.running_limits l where l.tenant_id = t.tenant_id and l.job_type in ('', v_type)
+        ) > (
+          select count(*) from (
+            select from public.running_limits l where l.tenant_id = t.tenant_id and l.job_type in ('', v_type)
+            for no key update skip locked) k));
+      v_rooms := array(
+        select case when t.tenant_rank = any(v_busy_ranks) then 0
+          else purser.running_room(t.tenant_id, v_type, v_chosen) end
+        from unnest(v_tenants) with ordinality as t (tenant_id, tenant_rank) order by t.tenant_rank);
+    end if;
     for v_try in 1 .. 3 loop
-      -- An equal share of each tenant first, and more only if the shares leave room and no other tenant waits for its first
-      -- job. Without the jobs that turned out to be locked, and in the last try without tenants of which all were.
-      v_share := (v_room + cardinality(v_tenants) - 1) / cardinality(v_tenants);
+      -- As many turns of each tenant as fill the room, and more only if these leave room and no other tenant waits for its
+      -- first job. Without the jobs that turned out to be locked, and in the last try without tenants of which all were.
+      v_turns := (select (v_room + sum(w.weight) - 1) / sum(w.weight) from unnest(v_weights) as w (weight));
       loop
-        select array_agg(c.job_id order by c.job_rank, c.tenant_rank),
-          array_agg(c.place order by c.job_rank, c.tenant_rank),
-          array_agg(c.tenant_rank order by c.job_rank, c.tenant_rank), coalesce(max(c.job_rank), 0)
-        into v_ids, v_places, v_ranks, v_deepest from (
-          select j.job_id, j.place, j.job_rank, t.tenant_rank
-          from unnest(v_tenants) with ordinality as t (tenant_id, tenant_rank)
+        select array_agg(c.job_id order by c.turn, c.tenant_rank, c.job_rank),
+          array_agg(c.place order by c.turn, c.tenant_rank, c.job_rank),
+          array_agg(c.tenant_rank order by c.turn, c.tenant_rank, c.job_rank),
+          array_agg(c.first + c.turn * c.weight - c.job_rank order by c.turn, c.tenant_rank, c.job_rank),
+          coalesce(bool_or(c.job_rank = c.first + (v_turns - 1) * c.weight), false)
+        into v_ids, v_places, v_ranks, v_lefts, v_has_more from (
+          select j.job_id, j.place, j.job_rank, t.tenant_rank, t.first, t.weight,
+            (j.job_rank - t.first + t.weight - 1) / t.weight as turn
+          from unnest(v_tenants, v_firsts, v_weights, v_rooms) with ordinality
+            as t (tenant_id, first, weight, room, tenant_rank)
           cross join lateral (
             select b.job_id, b.ctid as place,
-              row_number() over (order by b.priority desc, b.scheduled_for, b.job_id) as job_rank
+              row_number() over (order by purser.rank_of(b.priority, b.scheduled_for), b.job_id) as job_rank
             from purser.waiting b
             where b.tenant_id = t.tenant_id and b.job_type = v_type and b.job_id <> all(v_busy)
-            order by b.priority desc, b.scheduled_for, b.job_id
-            limit v_share
+            order by purser.rank_of(b.priority, b.scheduled_for), b.job_id
+            limit least(t.first + (v_turns - 1) * t.weight, t.room, v_room)
           ) j
           where v_try < 3 or t.tenant_rank <> all(v_busy_ranks) or t.tenant_rank = any(v_open_ranks)
-          order by j.job_rank, t.tenant_rank limit v_room
+          order by turn, t.tenant_rank, j.job_rank limit v_room
         ) c;
-        exit when v_share >= v_room or cardinality(v_ids) >= v_room or v_deepest < v_share
+        exit when v_turns >= v_room or cardinality(v_ids) >= v_room or not v_has_more
           or (p_only_tenant is null and v_walked >= v_most_tenants);
-        v_share := least(v_room, 2 * v_share);
+        v_turns := least(v_room, 2 * v_turns);
       end loop;
-      v_served := case when cardinality(v_ids) >= v_room then v_ranks[v_room] else cardinality(v_tenants) end;
+      v_served := cardinality(v_tenants);
+      v_next_left := 0;
+      if cardinality(v_ids) >= v_room then
+        v_served := v_ranks[v_room];
+        v_next_left := v_lefts[v_room];
+      end if;
       v_locked := array(
         select l.job_id from unnest(v_ids, v_places) as u (id, place) cross join lateral (
           select w.job_id from purser.waiting w where w.ctid = u.place and w.job_id = u.id
@@ -598,21 +717,31 @@ begin
       v_entries := v_entries
         || array(select v_random[1 + n / v_size] from generate_series(0, cardinality(v_places) - 1) n);
       v_all := v_all || v_places;
+      if v_has_limits then
+        v_chosen := v_chosen || array(select v_tenants[r] from unnest(v_ranks) as u (r));
+        v_limited := v_limited || array(
+          select v_type_room is not null or v_rooms[u.r] is not null
+          from unnest(v_ranks) with ordinality as u (r, n) order by u.n);
+      end if;
     end if;
     v_next_tenant := v_last_tenant;
     v_next_owed := v_all_owed;
-    if p_only_tenant is null then
+    if p_only_tenant is not null then
+      v_next_left := v_left;
+    else
       if v_served > cardinality(v_owed) then
         v_next_tenant := v_tenants[v_served];
+      else
+        v_next_left := v_left;
       end if;
       v_next_owed := (v_owed[v_served + 1:] || v_still_owed || array(
           select v_tenants[b.r] from (select distinct r from unnest(v_busy_ranks) as b (r)) b
           where b.r <= v_served and b.r <> all(coalesce(v_ranks, '{}')) order by b.r))[:v_most_owed];
     end if;
-    if v_places is not null or v_next_tenant <> v_last_tenant or v_next_owed <> v_all_owed then
+    if v_places is not null or v_next_tenant <> v_last_tenant or v_next_left <> v_left or v_next_owed <> v_all_owed then
       update purser.dispatch_turns t
       set dispatched_at = case when v_places is null then t.dispatched_at else now() end,
-          last_tenant_id = v_next_tenant, owed_tenant_ids = v_next_owed
+          last_tenant_id = v_next_tenant, left_of_turn = v_next_left, owed_tenant_ids = v_next_owed
       where t.job_type = v_type;
     end if;
   end loop;
@@ -620,16 +749,18 @@ begin
     return;
   end if;
   with gone as (
-    delete from purser.waiting w using unnest(v_all, v_entries) with ordinality as u (place, entry_id, n)
+    delete from purser.waiting w
+    using unnest(v_all, v_entries, v_limited) with ordinality as u (place, entry_id, limited, n)
     where w.ctid = u.place
-    returning w.*, w.losses > 0 or w.suspect as was_lost, u.n,
+    returning w.*, coalesce(u.limited, false) as limited, w.losses > 0 or w.suspect as was_lost, u.n,
       case when w.losses > 0 or w.suspect or w.payload_bytes > 32768 then gen_random_uuid() else u.entry_id end
         as entry_id
   ), queued as (
     insert into purser.in_flight (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, attempt,
-      payload_bytes, failed, losses, losses_alone, suspect, needed_usd, first_parked_at, last_error, entry_id)
+      payload_bytes, failed, losses, losses_alone, suspect, needed_usd, first_parked_at, last_error, entry_id, limited)
     select g.job_id, g.tenant_id, g.job_type, g.priority, g.scheduled_for, g.give_up_at, g.attempt, g.payload_bytes,
-      g.failed, g.losses, g.losses_alone, g.suspect, g.needed_usd, g.first_parked_at, g.last_error, g.entry_id
+      g.failed, g.losses, g.losses_alone, g.suspect, g.needed_usd, g.first_parked_at, g.last_error, g.entry_id,
+      g.limited
     from gone g
   )
   select array_agg(g.job_id order by g.n), array_agg(g.job_type order by g.n), array_agg(g.tenant_id order by g.n),

@@ -121,8 +121,8 @@ async function claimTenantByTenant(
     ) c (job_type, room)
     left join purser.dispatch_turns d on d.job_type = c.job_type
     cross join lateral unnest(coalesce(d.owed_tenant_ids, '{}')
-      || purser.tenants_in_turn(c.job_type, coalesce(d.last_tenant_id, ''), null, ${skipped}::text[], c.room + 10)
-      || purser.tenants_in_turn(c.job_type, '', d.last_tenant_id, ${skipped}::text[], c.room + 10)) t (id)
+      || purser.tenants_in_turn(c.job_type, coalesce(d.last_tenant_id, ''), null, ${skipped}::text[], c.room + 10, true)
+      || purser.tenants_in_turn(c.job_type, '', d.last_tenant_id, ${skipped}::text[], c.room + 10, true)) t (id)
     where t.id <> all(${skipped}::text[])`;
   const left = new Map(capacities.map(({ jobType, capacity }) => [jobType, capacity]));
   const claimed: DispatchedJob[] = [];
