@@ -208,8 +208,8 @@ create table public.running_limits (
   tenant_id text not null default '',
   job_type text not null default '',
   max_running integer not null check (max_running >= 0),
-  set_by text not null default current_user,
-  set_at timestamptz not null default now(),
+  by text not null default current_user,
+  at timestamptz not null default now(),
   -- A limit goes with what it limits, and limits nothing that is not there.
   of_tenant text generated always as (nullif(tenant_id, '')) stored references public.tenants (id) on delete cascade,
   of_type text generated always as (nullif(job_type, '')) stored

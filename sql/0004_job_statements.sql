@@ -454,12 +454,15 @@ begin
 end
 $$;
 
--- Marks the jobs in flight that count for a limit and were dispatched before it was set.
-create function purser.mark_limited() returns void
+-- Marks the jobs in flight that count for a limit and were dispatched before it was set; the sweep repeats it for those
+-- that another transaction had locked, or was dispatching. Returns their number.
+create function purser.mark_limited() returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
 set lock_timeout = '2s'
 as $$
+declare
+  v_marked bigint := 0;
 begin
   if exists (select from public.running_limits) then
     update purser.in_flight f set limited = true where f.job_id in (
@@ -468,7 +471,9 @@ begin
         select from public.running_limits l
         where l.tenant_id in ('', u.tenant_id) and l.job_type in ('', u.job_type))
       for update skip locked);
+    get diagnostics v_marked = row_count;
   end if;
+  return v_marked;
 end
 $$;
 
@@ -476,10 +481,11 @@ create function purser.limit_set() returns trigger
 language plpgsql security definer set search_path = pg_catalog, public, purser, pg_temp as $$
 begin
   perform purser.mark_limited();
+  perform purser.wake_dispatcher(now());
   return null;
 end
 $$;
-create trigger limit_set after insert or update on public.running_limits
+create trigger limit_set after insert or update or delete on public.running_limits
   for each statement execute function purser.limit_set();
 
 -- One round of dispatch: at most p_capacities[i] jobs of p_types[i], by turns: a turn is as many jobs as the tenant's
@@ -886,6 +892,7 @@ as $$
 declare
   v_unlocked bigint[];
   v_ended bigint[];
+  v_limited boolean;
 begin
   if p_skip_locked then
     v_unlocked := purser.lock_attempts(p_job_ids, p_tokens);
@@ -895,7 +902,7 @@ begin
     where s.job_id between r.job_id and r.job_id and s.token = r.token
       and (v_unlocked is null or s.job_id = any(v_unlocked))
     returning s.job_id, s.tenant_id, s.job_type, s.attempt, s.failed, s.last_error, s.scheduled_for, s.queued_at,
-      s.started_at, s.worker_id, s.token, r.result
+      s.started_at, s.worker_id, s.token, s.limited, r.result
   ), over as (
     update public.jobs j
     set outcome = 'completed', result = e.result::jsonb, error = e.last_error, attempt = e.attempt,
@@ -911,7 +918,11 @@ begin
     select e.job_id, e.tenant_id, 'completed', e.attempt, e.failed, e.queued_at, e.started_at, e.worker_id, e.token
     from ended e
   )
-  select array_agg(e.job_id) into v_ended from ended e;
+  select array_agg(e.job_id), bool_or(e.limited) into v_ended, v_limited from ended e;
+  if v_limited then
+    -- Another job of the same limit may start.
+    perform purser.wake_dispatcher(now());
+  end if;
   if coalesce(cardinality(v_ended), 0) < cardinality(p_job_ids) then
     -- A snapshot of its own: a call that waited for another end of the same attempt sees it here.
     return query
@@ -957,6 +968,7 @@ begin
       r.isolated_loss, nullif(r.detail, '{}') as detail, f.tenant_id, f.job_type, f.priority, f.attempt,
       f.attempt - case when r.counts then 0 else 1 end as attempt_after, f.payload_bytes, f.failed, f.losses,
       f.losses_alone, f.suspect, f.first_parked_at, f.last_error, f.queued_at, f.started_at, f.worker_id, f.give_up_at,
+      f.limited,
       coalesce(r.scheduled_for, now() + r.after_ms * interval '1 millisecond', case when r.to_state = 'parked'
         then (date_trunc('month', now() at time zone 'utc') + interval '1 month') at time zone 'utc' end, f.scheduled_for)
         as scheduled_for,
@@ -1025,7 +1037,8 @@ begin
       e.error->>'code', e.said
     from ended e
   )
-  select array_agg(e.job_id), min(e.scheduled_for) filter (where e.state in ('pending', 'failed'))
+  -- Where it counted for a limit, another job may start.
+  select array_agg(e.job_id), min(case when e.limited then now() when e.state in ('pending', 'failed') then e.scheduled_for end)
   into v_applied, v_due_at from ended e;
   perform purser.wake_dispatcher(v_due_at);
   return query select a.id, 'applied' from unnest(v_applied) a (id);
@@ -1093,6 +1106,9 @@ begin
     from gone g
   )
   select g.job_id from gone g;
+  if exists (select from public.running_limits) then
+    perform purser.wake_dispatcher(now());
+  end if;
 end
 $$;
 
@@ -1339,6 +1355,9 @@ begin
       scheduled_for = v_attempt.scheduled_for, queued_at = v_attempt.queued_at, started_at = v_attempt.started_at,
       finished_at = clock_timestamp(), encryption_key_version = null
   where j.id = v_attempt.job_id;
+  if v_attempt.limited then
+    perform purser.wake_dispatcher(now());
+  end if;
   insert into purser.job_counts (job_type, outcome, jobs) values (v_attempt.job_type, 'completed', 1);
   insert into purser.job_history (job_id, tenant_id, to_state, attempt, retried, queued_at, started_at, worker_id,
     token, detail)

@@ -93,6 +93,8 @@ create trigger check_names after insert or update of cohort on public.schedules
   for each row execute function purser.check_names('cohort', 'cohort');
 create trigger check_names after insert or update of by on public.pauses
   for each row execute function purser.check_names('by', 'operator');
+create trigger check_names after insert or update of by on public.running_limits
+  for each row execute function purser.check_names('by', 'operator');
 create trigger check_names after insert or update of account_id, name on public.aws_accounts
   for each row execute function purser.check_names('account_id', 'account_id', 'name', 'account_name');
 create trigger check_names after insert or update of kind, name on public.api_integrations

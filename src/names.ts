@@ -57,6 +57,7 @@ export const nameDoors: Readonly<Record<string, NameKind>> = {
   'public.job_types.job_type': 'job_type',
   'public.schedules.cohort': 'cohort',
   'public.pauses.by': 'operator',
+  'public.running_limits.by': 'operator',
   'public.aws_accounts.account_id': 'account_id',
   'public.aws_accounts.name': 'account_name',
   'public.api_integrations.kind': 'integration',

@@ -10,6 +10,7 @@ import { isServerAway } from '../db/store-errors.ts';
 import { terminateStuckSessions } from '../db/tenant-pool.ts';
 import { terminateBlockingSessions, terminateOverdueSessions } from '../db/session-limits.ts';
 import { listDeadLetters } from '../jobs/dead-letters.ts';
+import { markLimited } from '../jobs/limits/running-limits.ts';
 import { listOldQueued, returnToPending } from '../jobs/queued.ts';
 import {
   addUpJobCounts,
@@ -103,6 +104,7 @@ function partsOf(options: SweepOptions, count: Count): readonly SweepPart[] {
     { kind: 'woken', run: wakeParkedJobs },
     { kind: 'key_removed', run: (sql) => removeExpiredKeys(sql) },
     { kind: 'job_counts', run: addUpCounts },
+    { kind: 'limit_marked', run: (sql) => markLimited(sql) },
     ...options.more,
     { kind: 'heartbeat_removed', run: (sql) => removeOldHeartbeats(sql, oldHeartbeatMs) },
     { kind: 'entry_lost', run: () => reconcileQueues(options) },

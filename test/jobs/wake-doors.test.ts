@@ -2,7 +2,9 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Sql } from '../../src/db/connect.ts';
 import { dispatchChannel, listeningEveryMs, lookForWork } from '../../src/jobs/dispatch.ts';
+import { requestCancel } from '../../src/jobs/cancel.ts';
 import { enqueueMany } from '../../src/jobs/enqueue.ts';
+import { clearRunningLimit, setRunningLimit } from '../../src/jobs/limits/running-limits.ts';
 import { returnToPending } from '../../src/jobs/queued.ts';
 import { rescueLostAttempts, wakeParkedJobs } from '../../src/jobs/sweep.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
@@ -119,6 +121,41 @@ describe('a sleeping dispatcher is woken by', () => {
     const goBack = () => returnToPending(sql, [job], 'queue entry lost');
     expect(await wakes(goBack)).toBe(true);
     expect(await wakes(goBack)).toBe(false);
+  });
+
+  describe('where a limit holds jobs back,', () => {
+    const asleep = () => sql`update purser.dispatcher set awake_until = '-infinity'`;
+    const limit = (most: number) =>
+      setRunningLimit(sql, { tenantId }, { maxRunning: most, by: 'test' });
+
+    it('the end of a job that counted for it, however it ends, and none after the limit is gone', async () => {
+      await limit(100);
+      for (const toState of ['completed', 'cancelled', 'failed'] as const) {
+        const attempt = await runningJob(sql, tenantId);
+        await asleep();
+        const until = toState === 'failed' ? { until: dueIn(laterMs) } : {};
+        expect([toState, await wakes(() => finish(sql, attempt, { toState, ...until }))]).toEqual([
+          toState,
+          true,
+        ]);
+      }
+      const queued = await claimJob(sql, await addJob(sql, tenantId));
+      await asleep();
+      expect(await wakes(() => requestCancel(sql, { ...queued, by: 'test', reason: 'test' }))).toBe(
+        true,
+      );
+      await clearRunningLimit(sql, { tenantId });
+      const attempt = await runningJob(sql, tenantId);
+      await asleep();
+      expect(await wakes(() => finish(sql, attempt))).toBe(false);
+    });
+
+    it('a limit that is raised or removed', async () => {
+      await limit(1);
+      await asleep();
+      expect(await wakes(() => limit(2))).toBe(true);
+      expect(await wakes(() => clearRunningLimit(sql, { tenantId }))).toBe(true);
+    });
   });
 
   it('a parked job whose time has come', async () => {

@@ -132,6 +132,17 @@ export const walkedCommands: readonly WalkedCommand[] = [
   { path: 'pauses', reads: true },
   { path: 'resume', covers: ['jobs/pauses.ts resumeWork'], args: ofTenant },
   {
+    path: 'limits set',
+    covers: ['jobs/limits/running-limits.ts setRunningLimit'],
+    args: (tenant) => [...ofTenant(tenant), '--running', '1000'],
+  },
+  { path: 'limits list', reads: true },
+  {
+    path: 'limits clear',
+    covers: ['jobs/limits/running-limits.ts clearRunningLimit'],
+    args: ofTenant,
+  },
+  {
     path: 'queues separate',
     covers: ['db/fleet-id.ts renewFleetId'],
     args: () => ['--yes'],

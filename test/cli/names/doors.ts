@@ -120,6 +120,10 @@ export const triedDoors: Readonly<Record<string, Door>> = {
     (tx, name) => tx`
       insert into pauses (scope, name, reason, by) values ('tenant', 't', 'x', ${name})`,
   ),
+  'public.running_limits.by': column(
+    (tx, name) => tx`
+      insert into running_limits (tenant_id, max_running, by) values ('t', 1, ${name})`,
+  ),
   'public.aws_accounts.account_id': column(
     (tx, name) => tx`
       insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)

@@ -143,13 +143,14 @@ it('while another round looks at the limit of a tenant, only that tenant waits, 
   await add('a', 20);
   await add('a', 20, other);
   await add('b', 20, other);
+  await add('c', 20, other);
   await limit('a', '', 3);
   await database.system.begin(async (tx) => {
     expect(await claimWaitingJobs(tx, [{ jobType: step, capacity: 2 }])).toHaveLength(2);
-    expect(tenantsOf(await claim(test.sql, 2, other))).toBe('bb');
+    expect(tenantsOf(await claim(test.sql, 1, other))).toBe('b');
   });
-  expect(tenantsOf(await claim(test.sql, 3, other))).toBe('abb');
-  expect(tenantsOf(await claim(test.sql, 3, other))).toBe('bbb');
+  expect(tenantsOf(await claim(test.sql, 1, other))).toBe('a');
+  expect(tenantsOf(await claim(test.sql, 4, other))).toBe('cbcb');
 });
 
 it('dispatchers of two types at once never exceed the limit of a tenant, and reach it', async () => {

@@ -106,6 +106,6 @@ export async function runningIn(
 /** Of a row of in_flight: the columns that all tables of open jobs have. */
 export function openColumns(row: Row): Row {
   const ofFlight =
-    /^(entry_id|queued_at|token|worker_id|started_at|expires_at|alone|progress|cancel_requested)$/;
+    /^(entry_id|queued_at|token|worker_id|started_at|expires_at|alone|progress|cancel_requested|limited)$/;
   return Object.fromEntries(Object.entries(row).filter(([column]) => !ofFlight.test(column)));
 }

@@ -1,0 +1,67 @@
+/** `purser limits set|clear|list`. */
+import { afterEach, beforeAll, expect, it } from 'vitest';
+import { addJobType, claim, flood, step } from '../../jobs/job-steps.ts';
+import { useCliDatabase } from '../cli-database.ts';
+
+const cli = useCliDatabase();
+const { invoke } = cli;
+beforeAll(() => addJobType(cli.sql));
+afterEach(async () => {
+  await cli.sql`delete from running_limits`;
+  await cli.sql`delete from background_jobs`;
+});
+
+it('set limits what dispatch puts into the queues, and clear lifts it', async () => {
+  const tenant = ['--tenant', cli.tenantId];
+  await flood(cli.sql, cli.tenantId, 20);
+  expect(await invoke('limits', 'set', ...tenant, '--type', step, '--running', '2')).toEqual({
+    code: 0,
+    out: `at most 2 jobs of type ${step} of tenant ${cli.tenantId} are queued or run at once; jobs that are queued or run already count, and go on`,
+    err: '',
+  });
+  expect(await claim(cli.sql, 10)).toHaveLength(2);
+  await invoke('limits', 'set', ...tenant, '--type', step, '--running', '3', '--by', 'alice');
+  expect(await claim(cli.sql, 10)).toHaveLength(1);
+  const listed = JSON.parse((await invoke('limits', 'list', '--json')).out);
+  expect(listed).toEqual([
+    {
+      tenantId: cli.tenantId,
+      jobType: step,
+      maxRunning: 3,
+      inFlight: 3,
+      by: 'alice',
+      at: expect.stringMatching(/^2.*Z$/),
+    },
+  ]);
+  const cleared = await invoke('limits', 'clear', ...tenant, '--type', step);
+  expect(cleared.out).toBe(
+    `jobs of type ${step} of tenant ${cli.tenantId} have no limit of their own any more`,
+  );
+  expect(await claim(cli.sql, 10)).toHaveLength(10);
+  const again = await invoke('limits', 'clear', ...tenant, '--type', step);
+  expect(again).toMatchObject({ code: 0, out: expect.stringContaining('had no limit') });
+});
+
+it('list shows what each limit covers', async () => {
+  expect((await invoke('limits', 'list')).out).toBe('nothing is limited');
+  await invoke('limits', 'set', '--type', step, '--running', '8', '--by', 'bob');
+  await invoke('limits', 'set', '--tenant', cli.tenantId, '--running', '0', '--by', 'bob');
+  const { out } = await invoke('limits', 'list');
+  expect(out).toMatch(new RegExp(`\\(all\\) +${step} +8 +0 +2\\S+ +bob`));
+  expect(out).toMatch(new RegExp(`${cli.tenantId} +\\(all\\) +0 +0 +2\\S+ +bob`));
+});
+
+it.each([
+  [['--running', '3'], 64, 'name what is limited: --tenant T, --type TYPE, or both'],
+  [['--tenant', '', '--running', '3'], 64, '--tenant must name a tenant'],
+  [['--type', step], 64, 'say how many may be in flight: --running N'],
+  [['--type', step, '--running=-1'], 64, '--running must be a whole number from 0 to 1000000'],
+  [['--type', step, '--running', '1.5'], 64, '--running must be a whole number from 0 to 1000000'],
+  [['--type', step, '--running', '9999999'], 64, 'from 0 to 1000000'],
+  [['--type', 'no_type', '--running', '3'], 1, 'registered job types:'],
+  [['--tenant', 'nobody', '--running', '3'], 1, 'no tenant "nobody"'],
+])('refuses %j', async (args, code, err) => {
+  const answer = await invoke('limits', 'set', ...args);
+  expect(answer).toMatchObject({ code, out: '', err: expect.stringContaining(err) });
+  expect(await cli.sql`select from running_limits`).toHaveLength(0);
+});
