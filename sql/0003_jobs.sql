@@ -58,8 +58,9 @@ create index ix_jobs_encryption_key_version on public.jobs (tenant_id, encryptio
 -- Where a job stands among those of its tenant and type: a level of priority is worth a minute of waiting, so that a low
 -- priority is late, not never.
 create function purser.rank_of(p_priority integer, p_scheduled_for timestamptz) returns timestamp
-language sql immutable parallel safe
-return (p_scheduled_for at time zone 'UTC') - p_priority * interval '1 minute';
+language sql immutable parallel safe as $$
+  select (p_scheduled_for at time zone 'UTC') - p_priority * interval '1 minute'
+$$;
 
 -- Due jobs. These columns, in this order, are the beginning of every table of open jobs.
 create table purser.waiting (

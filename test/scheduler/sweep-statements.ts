@@ -1,6 +1,11 @@
 /** The statements of the sweep, for a walk. */
 import { releaseExpiredReservations } from '../../src/budget/expire.ts';
 import { removeStaleUploads } from '../../src/costs/uploads/uploads.ts';
+import {
+  clearRunningLimit,
+  markLimited,
+  setRunningLimit,
+} from '../../src/jobs/limits/running-limits.ts';
 import { terminateBlockingSessions } from '../../src/db/session-limits.ts';
 import {
   addUpJobCounts,
@@ -49,6 +54,20 @@ export const sweepStatements: readonly FleetStatement[] = [
       const before = await total();
       await addUpJobCounts(sql);
       return before.length > 0 && JSON.stringify(await total()) === JSON.stringify(before);
+    },
+  },
+  {
+    name: 'mark jobs that a limit counts',
+    covers: ['jobs/limits/running-limits.ts markLimited'],
+    run: async (sql, _all, { tenantId }) => {
+      const marked = () => sql`
+        select from purser.in_flight where tenant_id = ${tenantId} and limited`;
+      await setRunningLimit(sql, { tenantId }, { maxRunning: 1_000, by: 'test' });
+      await sql`update purser.in_flight set limited = false where tenant_id = ${tenantId}`;
+      await markLimited(sql);
+      const { length } = await marked();
+      await clearRunningLimit(sql, { tenantId });
+      return length > 0;
     },
   },
   {

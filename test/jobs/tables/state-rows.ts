@@ -66,7 +66,9 @@ export async function jobIn(
     tenant_id: tenantId,
     job_type: request.jobType ?? 'test_step',
     ...unusual,
-    ...(table === 'in_flight' ? { queued_at: '2020-05-06T07:08:09.000009Z', alone: false } : {}),
+    ...(table === 'in_flight'
+      ? { queued_at: '2020-05-06T07:08:09.000009Z', alone: false, limited: false }
+      : {}),
     ...values,
   };
   await sql`delete from purser.waiting where job_id = ${jobId}`;
