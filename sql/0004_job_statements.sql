@@ -511,6 +511,8 @@ declare
   v_types text[];
   v_skipped text[];
   v_has_limits boolean;
+  v_plans text[];
+  v_plan_weights integer[];
   v_type text;
   v_room integer;
   -- What the type's limit leaves; null without one.
@@ -525,8 +527,16 @@ declare
   v_still_owed text[];
   -- The tenant whose turn the last round did not end.
   v_current text[];
-  v_most_tenants integer;
-  v_walked integer;
+  -- The walk along the tenants: how far it is, around to the first ones, and whether all that wait were found.
+  v_walked_to text;
+  v_is_around boolean;
+  v_is_closed boolean;
+  v_found text[];
+  v_step integer;
+  -- Jobs that the turns of the found tenants are to cover, and do.
+  v_wanted integer;
+  v_covered integer;
+  v_before integer;
   -- The owed ones first, then the current one.
   v_tenants text[];
   v_weights integer[];
@@ -575,6 +585,7 @@ begin
   from public.pauses p where p.scope = 'tenant';
   perform purser.promote_due(5000);
   v_has_limits := exists (select from public.running_limits);
+  select array_agg(p.plan), array_agg(p.weight) into v_plans, v_plan_weights from public.plans p;
 
   for v_type, v_room, v_size, v_workers in
     select t.job_type, t.capacity, t.chunk, t.workers
@@ -603,8 +614,9 @@ begin
     v_owed := '{}';
     v_still_owed := '{}';
     v_current := '{}';
-    if p_only_tenant is not null then
-      v_tenants := array(select p_only_tenant where p_only_tenant <> all(v_skipped));
+    v_is_closed := p_only_tenant is not null;
+    if v_is_closed then
+      v_found := array(select p_only_tenant where p_only_tenant <> all(v_skipped));
     else
       if v_all_owed <> '{}' then
         -- Half of the room at most, so that they hold up nobody while they stay locked.
@@ -623,52 +635,76 @@ begin
             select true from purser.waiting b where b.job_type = v_type and b.tenant_id = v_last_tenant
             order by b.job_type, b.tenant_id, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1));
       end if;
-      -- A job of each fills the room, also where all jobs of some are locked.
-      v_most_tenants := v_room + 10;
-      v_tenants := purser.tenants_in_turn(
-        v_type, v_last_tenant, null, v_skipped || v_all_owed || v_current, v_most_tenants, v_has_limits);
-      -- Around, to the first ones.
-      if v_last_tenant <> '' and cardinality(v_tenants) < v_most_tenants then
-        v_tenants := v_tenants || purser.tenants_in_turn(
-          v_type, '', v_last_tenant, v_skipped || v_all_owed || v_current, v_most_tenants - cardinality(v_tenants),
-          v_has_limits);
-      end if;
-      v_walked := cardinality(v_tenants);
-      v_tenants := v_owed || v_current || v_tenants;
+      v_found := v_owed || v_current;
     end if;
-    continue when v_tenants = '{}';
-    select array_agg(w.weight order by w.tenant_rank),
-      array_agg(case when w.id = any(v_current) then least(v_left, w.weight) else w.weight end order by w.tenant_rank)
-    into v_weights, v_firsts from (
-      select o.id, o.tenant_rank, coalesce(
-        (select coalesce(t.weight, (select p.weight from public.plans p where p.plan = t.plan))
-         from public.tenants t where t.id = o.id), 1) as weight
-      from unnest(v_tenants) with ordinality as o (id, tenant_rank)) w;
 
+    v_tenants := '{}';
+    v_weights := '{}';
+    v_firsts := '{}';
+    v_rooms := '{}';
+    v_walked_to := v_last_tenant;
+    v_is_around := v_last_tenant = '';
+    v_wanted := v_room + 10;
+    v_covered := 0;
+    v_turns := 1;
     v_busy := '{}';
     v_busy_ranks := '{}';
     v_open_ranks := '{}';
-    if v_has_limits then
-      -- The limits of a tenant hold for all types, so its rows are locked first. The next statement sees all that was
-      -- added before.
-      v_busy_ranks := array(
-        select t.tenant_rank from unnest(v_tenants) with ordinality as t (tenant_id, tenant_rank)
-        where (
-          select count(*) from public.running_limits l where l.tenant_id = t.tenant_id and l.job_type in ('', v_type)
-        ) > (
-          select count(*) from (
-            select from public.running_limits l where l.tenant_id = t.tenant_id and l.job_type in ('', v_type)
-            for no key update skip locked) k));
-      v_rooms := array(
-        select case when t.tenant_rank = any(v_busy_ranks) then 0
-          else purser.running_room(t.tenant_id, v_type, v_chosen) end
-        from unnest(v_tenants) with ordinality as t (tenant_id, tenant_rank) order by t.tenant_rank);
-    end if;
     for v_try in 1 .. 3 loop
-      -- As many turns of each tenant as fill the room, and more only if these leave room and no other tenant waits for its
-      -- first job. Without the jobs that turned out to be locked, and in the last try without tenants of which all were.
-      v_turns := (select (v_room + sum(w.weight) - 1) / sum(w.weight) from unnest(v_weights) as w (weight));
+      -- The turns of as many tenants as fill the room: of more tenants if these have too few jobs, and more turns of each
+      -- only if no other tenant waits for its first one. Without the jobs that turned out to be locked, and in the last
+      -- try without tenants of which all were.
       loop
+        loop
+          if v_found <> '{}' then
+            v_before := cardinality(v_tenants);
+            v_tenants := v_tenants || v_found;
+            v_weights := v_weights || array(
+              select coalesce((
+                select coalesce(t.weight, v_plan_weights[array_position(v_plans, t.plan)])
+                from public.tenants t where t.id = f.id), 1)
+              from unnest(v_found) with ordinality as f (id, place) order by f.place);
+            v_firsts := v_firsts || array(
+              select case when f.id = any(v_current) then least(v_left, f.weight) else f.weight end
+              from unnest(v_found, v_weights[v_before + 1:]) with ordinality as f (id, weight, place) order by f.place);
+            v_covered := (select sum(f.first) from unnest(v_firsts) as f (first));
+            if v_has_limits then
+              -- The limits of a tenant hold for all types, so its rows are locked first. The next statement sees all that
+              -- was added before.
+              v_busy_ranks := v_busy_ranks || array(
+                select v_before + f.place from unnest(v_found) with ordinality as f (id, place)
+                where (
+                  select count(*) from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
+                ) > (
+                  select count(*) from (
+                    select from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
+                    for no key update skip locked) k));
+              v_rooms := v_rooms || array(
+                select case when v_before + f.place = any(v_busy_ranks) then 0
+                  else purser.running_room(f.id, v_type, v_chosen) end
+                from unnest(v_found) with ordinality as f (id, place) order by f.place);
+            end if;
+          end if;
+          exit when v_is_closed or v_covered >= v_wanted;
+          -- At first a guess of the weights.
+          v_step := (v_wanted - v_covered)
+            / case when v_covered = 0 then 4 else greatest(1, v_covered / cardinality(v_tenants)) end + 10;
+          v_found := purser.tenants_in_turn(
+            v_type, v_walked_to, case when v_is_around then nullif(v_last_tenant, '') end,
+            v_skipped || v_all_owed || v_current, v_step, v_has_limits);
+          if cardinality(v_found) = v_step then
+            v_walked_to := v_found[v_step];
+          else
+            v_is_closed := v_is_around;
+            v_is_around := true;
+            v_walked_to := '';
+          end if;
+        end loop;
+        v_found := '{}';
+        exit when v_tenants = '{}';
+        if v_is_closed then
+          v_turns := greatest(v_turns, (v_room + v_covered - 1) / v_covered);
+        end if;
         select array_agg(c.job_id order by c.turn, c.tenant_rank, c.job_rank),
           array_agg(c.place order by c.turn, c.tenant_rank, c.job_rank),
           array_agg(c.tenant_rank order by c.turn, c.tenant_rank, c.job_rank),
@@ -690,10 +726,17 @@ begin
           where v_try < 3 or t.tenant_rank <> all(v_busy_ranks) or t.tenant_rank = any(v_open_ranks)
           order by turn, t.tenant_rank, j.job_rank limit v_room
         ) c;
-        exit when v_turns >= v_room or cardinality(v_ids) >= v_room or not v_has_more
-          or (p_only_tenant is null and v_walked >= v_most_tenants);
-        v_turns := least(v_room, 2 * v_turns);
+        exit when cardinality(v_ids) >= v_room or v_turns >= v_room or (v_is_closed and not v_has_more);
+        if v_is_closed then
+          v_turns := least(v_room, 2 * v_turns);
+        else
+          -- By how many jobs the tenants so far had of their turns.
+          v_served := coalesce(cardinality(v_ids), 0);
+          v_wanted := v_covered
+            + ((v_room - v_served)::bigint * v_covered / greatest(v_served, v_covered / 8, 1))::integer;
+        end if;
       end loop;
+      exit when v_tenants = '{}';
       v_served := cardinality(v_tenants);
       v_next_left := 0;
       if cardinality(v_ids) >= v_room then
@@ -716,6 +759,7 @@ begin
       where u.id not in (select b.id from unnest(v_busy) as b (id));
       v_open_ranks := coalesce(v_ranks, '{}');
     end loop;
+    continue when v_tenants = '{}';
 
     if v_places is not null then
       v_size := greatest(1, least(v_size, (cardinality(v_places) + v_workers - 1) / greatest(1, v_workers)));
