@@ -18,7 +18,6 @@ drop trigger limit_set on public.running_limits;
 drop function purser.limit_set();
 drop function purser.mark_limited();
 drop function purser.tenants_in_turn(text, text, text, text[], integer, boolean);
-drop function purser.running_room(text, text, text[]);
 drop function purser.types_with_work(interval, boolean);
 drop function purser.promote_due(integer);
 drop function purser.is_job_open(text, text);

@@ -406,27 +406,6 @@ begin
 end
 $$;
 
--- How many more jobs a limit lets a tenant have in flight: of all types, and of this one. Null: no limit. p_chosen:
--- tenants of jobs that the caller is about to add.
-create function purser.running_room(p_tenant_id text, p_type text, p_chosen text[]) returns bigint
-language plpgsql stable
-set search_path = pg_catalog, public, purser, pg_temp
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set jit = off
-as $$
-begin
-  return (
-    select min(r.max_running - r.used) from (
-      (select l.max_running, (select count(*) from purser.in_flight f where f.limited and f.tenant_id = p_tenant_id)
-          + cardinality(array_positions(p_chosen, p_tenant_id)) as used
-       from public.running_limits l where l.tenant_id = p_tenant_id and l.job_type = '')
-      union all
-      (select l.max_running, (
-          select count(*) from purser.in_flight f
-          where f.limited and f.tenant_id = p_tenant_id and f.job_type = p_type)
-       from public.running_limits l where l.tenant_id = p_tenant_id and l.job_type = p_type)) r);
-end
-$$;
-
 -- Tenants with waiting jobs of a type, in the order of their ids: after p_after, up to p_last (null: to the end), without
 -- p_without and, with p_limited, without those whose limit is reached; p_limit at most. A loose index scan: one index
 -- probe per tenant, however many jobs it has. Each order is the whole key of ix_waiting_order, which no other index has.
@@ -449,7 +428,11 @@ begin
     )
     select w.tenant_id from waiting_tenant w
     where w.tenant_id is not null and (p_last is null or w.tenant_id <= p_last) and w.tenant_id <> all(p_without)
-      and (not p_limited or coalesce(purser.running_room(w.tenant_id, p_type, '{}') > 0, true))
+      and (not p_limited or coalesce((
+        select min(l.max_running - (
+          select count(*) from purser.in_flight f
+          where f.limited and f.tenant_id = w.tenant_id and (l.job_type = '' or f.job_type = p_type)))
+        from public.running_limits l where l.tenant_id = w.tenant_id and l.job_type in ('', p_type)) > 0, true))
     limit p_limit);
 end
 $$;
@@ -673,6 +656,9 @@ begin
               -- was added before.
               v_busy_ranks := v_busy_ranks || array(
                 select v_before + f.place from unnest(v_found) with ordinality as f (id, place)
+                cross join lateral (
+                  select true from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
+                  limit 1) x
                 where (
                   select count(*) from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
                 ) > (
@@ -680,8 +666,12 @@ begin
                     select from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
                     for no key update skip locked) k));
               v_rooms := v_rooms || array(
-                select case when v_before + f.place = any(v_busy_ranks) then 0
-                  else purser.running_room(f.id, v_type, v_chosen) end
+                select case when v_before + f.place = any(v_busy_ranks) then 0 else (
+                    select min(l.max_running - (
+                      select count(*) from purser.in_flight i
+                      where i.limited and i.tenant_id = f.id and (l.job_type = '' or i.job_type = v_type))
+                      - case when l.job_type = '' then cardinality(array_positions(v_chosen, f.id)) else 0 end)
+                    from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)) end
                 from unnest(v_found) with ordinality as f (id, place) order by f.place);
             end if;
           end if;
