@@ -47,7 +47,7 @@ interface RecentRow {
   lastEndAt: Date | null;
 }
 
-/** Paused job types and tenants do not count. */
+/** Job types and tenants that are paused, or at a limit of running jobs, do not count. */
 export async function readFlow(sql: Queryable, options: FlowOptions): Promise<Flow> {
   const [recent] = await sql<RecentRow[]>`
     with recent as (
@@ -106,6 +106,12 @@ async function readTypes(
            exists (
              select from public.tenants n
              where not exists (select from public.pauses p where p.scope = 'tenant' and p.name = n.id)
+               and not exists (
+                 select from public.running_limits l
+                 where l.tenant_id in ('', n.id) and l.job_type in ('', t.job_type) and l.max_running <= (
+                   select count(*) from purser.in_flight i
+                   where i.limited and (l.tenant_id = '' or i.tenant_id = l.tenant_id)
+                     and (l.job_type = '' or i.job_type = l.job_type)))
                and exists (
                  select from purser.waiting w
                  where w.job_type = t.job_type and w.tenant_id = n.id

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vites
 import { z } from 'zod';
 import { writeHeartbeat } from '../../src/db/heartbeats.ts';
 import { enqueue } from '../../src/jobs/enqueue.ts';
+import { clearRunningLimit, setRunningLimit } from '../../src/jobs/limits/running-limits.ts';
 import { addJobType } from '../jobs/job-steps.ts';
 import { describeOnRedis, startRedis } from '../support/redis.ts';
 import type { TestRedis } from '../support/redis.ts';
@@ -105,9 +106,17 @@ describe('the status of a fleet', () => {
     await fixture.test.sql`delete from pauses`;
   });
 
-  it('names a dispatch that stands still while its queue has room', async () => {
+  it('names a dispatch that stands still while its queue has room, unless a limit is reached', async () => {
     await job();
     await expect.poll(() => status(fixture), wait).toEqual([503, ['dispatch: stalled']]);
+    const { sql } = fixture.test;
+    for (const target of [{ tenantId: fixture.tenantId }, { jobType: 'report' }]) {
+      await setRunningLimit(sql, target, { maxRunning: 0, by: 'test' });
+      await expect.poll(() => status(fixture), wait).toEqual([200, []]);
+      await setRunningLimit(sql, target, { maxRunning: 1, by: 'test' });
+      await expect.poll(() => status(fixture), wait).toEqual([503, ['dispatch: stalled']]);
+      await clearRunningLimit(sql, target);
+    }
     const dispatched = (jobType: string) => fixture.test.sql`
       insert into purser.dispatch_turns (job_type, dispatched_at) values (${jobType}, now())`;
     await dispatched('report_of_another_type');
