@@ -10,4 +10,5 @@ drop function purser.check_at_commit(text, bigint, bigint);
 drop function purser.refuse_backlog(text, text, bigint, bigint, bigint, bigint);
 drop function purser.most_counted(bigint);
 drop function purser.backlog(text, bigint);
+drop function purser.queued_bytes(text);
 drop index purser.ix_later_tenant_id;

@@ -24,6 +24,18 @@ create table purser.backlog_checks (
 );
 alter table purser.backlog_checks set (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 
+-- Payload bytes of the tenant's queued jobs. The table is read as a whole: it is as short as the queues are kept, and
+-- another index would cost every dispatch. Stable: it sees what the statement sees that calls it.
+create function purser.queued_bytes(p_tenant_id text) returns setof integer
+language plpgsql stable
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_indexscan = off set enable_bitmapscan = off set jit = off
+as $$
+begin
+  return query select s.payload_bytes from purser.in_flight s where s.tenant_id = p_tenant_id and s.token is null;
+end
+$$;
+
 -- The tenant's backlog; p_most: as soon as it has so many jobs, the others are not counted. One snapshot: a job that
 -- moves at this moment is counted once.
 create function purser.backlog(p_tenant_id text, p_most bigint, out jobs bigint, out bytes bigint)
@@ -41,7 +53,7 @@ begin
     union all
     select s.payload_bytes from purser.parked s where s.tenant_id = p_tenant_id
     union all
-    select s.payload_bytes from purser.in_flight s where s.tenant_id = p_tenant_id and s.token is null
+    select q from purser.queued_bytes(p_tenant_id) q
     limit p_most) b;
 end
 $$;
