@@ -4,12 +4,11 @@
  * Usage: npm run bench:jobs -- [--only NAME] [--json] [--concurrency N] [--window N] [--rounds N] [--minutes N] [--dist FOLDER]
  * The section `pressure` runs only by name: phases of --minutes (5). --window: Purser begins none ahead, so that nobody has more than N jobs at once.
  */
-import { execFileSync } from 'node:child_process';
-import { createRequire } from 'node:module';
-import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { parseArgs } from 'node:util';
+import { aboutRun } from './jobs/about.ts';
+import type { About } from './jobs/about.ts';
 import { loadBuild } from './jobs/build.ts';
 import { measurePeers } from './jobs/completion-peers.ts';
 import { measureCompletion } from './jobs/completion.ts';
@@ -21,7 +20,7 @@ import { measurePickup } from './jobs/pickup.ts';
 import { measurePressure } from './jobs/pressure.ts';
 import { printSection } from './jobs/report.ts';
 import type { Section } from './jobs/report.ts';
-import { postgresSettings, redisSettings, startServers } from './jobs/servers.ts';
+import { startServers } from './jobs/servers.ts';
 import { measureSteps } from './jobs/steps.ts';
 
 const sections: Readonly<Record<string, (setting: Setting) => Promise<Section>>> = {
@@ -50,7 +49,7 @@ interface RunOptions {
 }
 
 export interface JobsBench {
-  readonly about: Readonly<Record<string, string | number>>;
+  readonly about: About;
   readonly sections: readonly Section[];
 }
 
@@ -82,41 +81,14 @@ export async function run(options: RunOptions = {}): Promise<JobsBench> {
       const section = await sections[name]?.(setting);
       if (section !== undefined) measured.push(section);
     }
-    const [cpu] = cpus();
-    const about = {
-      at: new Date().toISOString(),
-      commit: commit(),
-      processor: `${cpus().length} x ${cpu?.model.trim() ?? 'unknown'}`,
-      memoryGb: Math.round(totalmem() / 2 ** 30),
-      node: process.version,
-      bullmq: bullmqVersion(),
-      redis: `${servers.redisVersion} ${words(redisSettings)}`,
-      postgres: `${servers.postgresVersion} fsync=on synchronous_commit=on ${words(postgresSettings)}`,
-      settings: `concurrency=${concurrency} rounds=${rounds} LOG_LEVEL=${logLevel}, 1 thread of handlers, 10 tenants`,
-      seconds: Math.round((performance.now() - startedMs) / 1000),
-    };
+    const about = aboutRun(
+      servers,
+      `concurrency=${concurrency} rounds=${rounds} LOG_LEVEL=${logLevel}, 1 thread of handlers, 10 tenants`,
+      startedMs,
+    );
     return { about, sections: measured };
   } finally {
     await servers.stop();
-  }
-}
-
-function bullmqVersion(): string {
-  const found = createRequire(import.meta.url)('bullmq/package.json') as { version: string };
-  return found.version;
-}
-
-const words = (settings: Readonly<Record<string, string>>): string =>
-  Object.entries(settings)
-    .map(([name, value]) => `${name}=${value === '' ? '""' : value}`)
-    .join(' ');
-
-function commit(): string {
-  try {
-    const args = ['describe', '--always', '--dirty'];
-    return execFileSync('git', args, { cwd: root, encoding: 'utf8', stdio: 'pipe' }).trim();
-  } catch {
-    return 'unknown';
   }
 }
 

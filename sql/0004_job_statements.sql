@@ -6,7 +6,8 @@
 -- the server would compile the statement at each call, hence jit = off. The pauses that dispatch obeys are in
 -- 0010_operators.
 -- SQLSTATEs: PU002 stale_token, PU003 unknown_tenant, PU004 unknown_job_type, PU005 payload_too_large,
--- PU007 invalid_payload, PU008 duplicate_job, PU010 invalid_request.
+-- PU007 invalid_payload, PU008 duplicate_job, PU010 invalid_request; PU012 backlog_full is raised by the functions of
+-- 0013_backlog, which enqueue asks.
 
 -- What is wrong with a request, in its own words for callers of every language; null where nothing is. The table would
 -- name a constraint, and takes a window or a date without an end.
@@ -150,6 +151,8 @@ declare
   v_type public.job_types;
   v_run_at timestamptz := coalesce(p_run_at, now());
   v_fault text := purser.request_fault(p_dedup_key, p_priority, p_run_at, p_dedup_window);
+  v_max_jobs bigint;
+  v_max_bytes bigint;
 begin
   if v_fault is not null then
     raise exception 'invalid_request: %', v_fault using errcode = 'PU010';
@@ -159,7 +162,9 @@ begin
     raise exception 'unknown_job_type: no job type "%"', left(p_job_type, 100) using errcode = 'PU004',
       hint = 'Own types are registered by workers and by "purser enqueue" with PURSER_HANDLERS set, built-in ones by "purser migrate up".';
   end if;
-  perform 1 from public.tenants t where t.id = p_tenant_id for key share;
+  select coalesce(t.max_backlog_jobs, p.max_backlog_jobs), coalesce(t.max_backlog_bytes, p.max_backlog_bytes)
+  into v_max_jobs, v_max_bytes
+  from public.tenants t join public.plans p on p.plan = t.plan where t.id = p_tenant_id for key share of t;
   if not found then
     raise exception 'unknown_tenant: no tenant "%"', left(p_tenant_id, 200) using errcode = 'PU003',
       hint = 'Add it first: purser tenants add ID --plan PLAN.';
@@ -200,6 +205,9 @@ begin
       return;
     end if;
   end if;
+  if v_max_jobs is not null or v_max_bytes is not null then
+    perform purser.admit_job(p_tenant_id, v_max_jobs, v_max_bytes, enqueue.job_id, octet_length(p_payload::text));
+  end if;
   perform purser.make_job(enqueue.job_id, p_tenant_id, v_type, p_payload, p_dedup_key, v_run_at, p_priority, p_detail);
 end
 $$;
@@ -216,6 +224,9 @@ set search_path = pg_catalog, public, purser, pg_temp as $$
 declare
   v_requests purser.enqueue_request[];
   v_bad record;
+  -- A tenant of theirs has a limit of its backlog.
+  v_is_limited boolean;
+  v_last_id bigint;
 begin
   if jsonb_typeof(p_requests) is distinct from 'array' then
     raise exception 'invalid_request: the requests must be a JSON array of objects' using errcode = 'PU010';
@@ -225,9 +236,14 @@ begin
       coalesce((e.item->>'priority')::integer, 0))::purser.enqueue_request order by e.ordinality) into v_requests
   from jsonb_array_elements(p_requests) with ordinality e (item, ordinality);
   -- In one order for all callers. A tenant that is deleted at this moment is unknown to the next statement.
-  perform from public.tenants t
-  where t.id in (select r.tenant_id from unnest(v_requests) r)
-  order by t.id for key share;
+  with locked as materialized (
+    select coalesce(t.max_backlog_jobs, p.max_backlog_jobs) is not null
+      or coalesce(t.max_backlog_bytes, p.max_backlog_bytes) is not null as is_limited
+    from public.tenants t join public.plans p on p.plan = t.plan
+    where t.id in (select r.tenant_id from unnest(v_requests) r)
+    order by t.id for key share of t
+  )
+  select coalesce(bool_or(l.is_limited), false) into v_is_limited from locked l;
   select r.place, r.tenant_id, r.job_type, t.id as known_tenant, y.job_type as known_type, r.payload, f.fault into v_bad
   from unnest(v_requests) r
   left join public.tenants t on t.id = r.tenant_id
@@ -252,6 +268,10 @@ begin
     end if;
     raise exception 'payload_too_large: request %: a payload has at most 1048576 bytes', v_bad.place
       using errcode = 'PU005';
+  end if;
+  if v_is_limited then
+    v_last_id := nextval('public.jobs_id_seq');
+    perform purser.admit_requests(v_requests, v_last_id, false);
   end if;
   return query
   with ordered as materialized (
@@ -296,12 +316,16 @@ begin
   left join public.job_keys k on m.id is null and own.id is null and k.tenant_id = r.tenant_id
     and k.job_type = r.job_type and k.dedup_key = r.dedup_key
   order by r.place;
+  if v_is_limited and exists (select from unnest(v_requests) r where r.dedup_key is not null) then
+    perform purser.admit_requests(v_requests, v_last_id, true);
+  end if;
   perform purser.wake_dispatcher((select min(r.run_at) from unnest(v_requests) r));
 end
 $$;
 
 -- Concurrent enqueues of one process share a statement. It fails where a tenant is locked, and its requests are then
--- sent one by one: no tenant's enqueue waits for the lock of another.
+-- sent one by one: no tenant's enqueue waits for the lock of another. Nor does a full tenant fail the others: its caller
+-- sends those of the tenant that the refusal names one by one, and the others again.
 create function purser.enqueue_gathered(p_requests jsonb)
 returns table (place bigint, job_id bigint)
 language plpgsql volatile security definer
@@ -310,6 +334,8 @@ set lock_timeout = '200ms'
 as $$
 begin
   return query select m.place, m.job_id from purser.enqueue_many(p_requests) m;
+  -- Here, where the wait for a tenant's gate ends soon, and not at the commit.
+  set constraints purser.pass_gates immediate;
 end
 $$;
 

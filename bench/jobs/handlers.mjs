@@ -10,4 +10,15 @@ export const handlers = [
     maxAttempts: 3,
     run: async () => ({ atNs: String(process.hrtime.bigint()) }),
   },
+  {
+    // A job of bench:fairness: 20 ms of waiting, as for another service.
+    type: 'bench_turn',
+    timeoutMs: 60_000,
+    maxAttempts: 3,
+    run: async () => {
+      const atNs = String(process.hrtime.bigint());
+      await sleep(20);
+      return { atNs, endNs: String(process.hrtime.bigint()) };
+    },
+  },
 ];

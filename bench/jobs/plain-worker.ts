@@ -33,8 +33,8 @@ const nowNs = (): string => String(process.hrtime.bigint());
 
 let left = 0;
 const processor: Processor<PlainEntry> = async ({ data }) => {
-  if (setup.pauseMs !== undefined) await sleep(setup.pauseMs);
   if (data.number !== undefined) tell({ kind: 'taken', number: data.number, atNs: nowNs() });
+  if (setup.pauseMs !== undefined) await sleep(setup.pauseMs);
 };
 const options = {
   concurrency: setup.concurrency,

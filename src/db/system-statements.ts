@@ -19,6 +19,7 @@ export const systemStatements: Readonly<Record<string, LockRule>> = {
   'budget/settle.ts settleHold': 'unshared',
   'cli/commands/accounts.ts add': 'operator',
   'cli/commands/accounts.ts remove': 'operator',
+  'cli/commands/tenants.ts setLimits': 'operator',
   'cli/commands/tenants.ts setPlan': 'operator',
   'cli/runtime/add-tenant.ts insertTenant': 'operator',
   'costs/exports/delivery.ts deliver': 'tenant',

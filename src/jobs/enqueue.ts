@@ -2,6 +2,7 @@
  * Enqueueing: an insert in the caller's own transaction. A job is accepted when that transaction commits; the queue
  * store is not involved.
  */
+import { asBacklogFull } from '../db/guard/backlog-full.ts';
 import type { Tx } from '../db/connect.ts';
 import type { TenantSql } from '../db/tenant.ts';
 import { PurserError } from '../errors.ts';
@@ -30,7 +31,7 @@ export interface Enqueued {
 
 const defaultDedupWindowMs = 86_400_000;
 
-/** SQLSTATEs of purser.enqueue, see sql/0004_job_statements.sql. */
+/** SQLSTATEs of purser.enqueue, see sql/0004_job_statements.sql; PU012 is backlog_full. */
 const codes: Readonly<Record<string, string>> = {
   PU003: 'unknown_tenant',
   PU004: 'unknown_job_type',
@@ -59,7 +60,7 @@ function faultOfUnknown(code: string, requests: readonly Names[]): string | unde
 function translate(error: unknown, requests: readonly Names[]): unknown {
   if (!(error instanceof Error) || !('code' in error)) return error;
   const code = codes[String(error.code)];
-  if (code === undefined) return error;
+  if (code === undefined) return asBacklogFull(error) ?? error;
   const fault = faultOfUnknown(code, requests);
   const hint =
     fault !== undefined
@@ -75,7 +76,8 @@ function translate(error: unknown, requests: readonly Names[]): unknown {
  * Enqueues one job on the caller's connection or transaction. Concurrent calls on a pool share statements, unless they
  * have a dedup key; each is accepted when its promise resolves.
  * Throws `unknown_tenant`, `unknown_job_type`, `payload_too_large` (1 MiB), `invalid_payload` or
- * `invalid_request`; all of them are fatal to an attempt.
+ * `invalid_request`; all of them are fatal to an attempt. `backlog_full` is not: in a transaction of the caller, COMMIT
+ * may raise it too, as SQLSTATE PU012.
  */
 export async function enqueue(connection: Connection, request: EnqueueRequest): Promise<Enqueued> {
   checkOptions('enqueue', request, requestOptions);
@@ -103,6 +105,7 @@ export async function enqueue(connection: Connection, request: EnqueueRequest): 
   if (gatherer === undefined) return alone();
   const facts = JSON.stringify({ tenantId, jobType, priority, runAt });
   const jobId = await gatherer.add({
+    tenantId,
     text: `${facts.slice(0, -1)},"payload":${payload}}`,
     alone: async () => (await alone()).jobId,
   });

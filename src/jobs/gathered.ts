@@ -2,11 +2,13 @@
  * Concurrent enqueues on one pool, outside of transactions, share statements: the cost of one is a round trip and a
  * commit. A call by itself is sent at once. A request that cannot be enqueued fails alone, and none is enqueued twice.
  */
+import { asBacklogFull } from '../db/guard/backlog-full.ts';
 import { codeOf } from '../errors.ts';
 import type { Connection } from './connection.ts';
 
 /** A request that was checked, as JSON text of an element of purser.enqueue_many. */
 export interface GatheredRequest {
+  readonly tenantId: string;
   readonly text: string;
   /** Enqueues it in a statement of its own. */
   readonly alone: () => Promise<string>;
@@ -100,10 +102,15 @@ async function enqueueBatch(batch: readonly Waiting[], send: SendTogether): Prom
     }
   } catch (error) {
     const isUndone = rolledBack.test(codeOf(error));
-    for (const { alone, resolve, reject } of batch) {
-      if (isUndone) resolve(alone());
-      else reject(error);
+    const full = asBacklogFull(error)?.details['tenantId'];
+    const isOfFull = ({ tenantId }: Waiting) => full === undefined || tenantId === full;
+    const others = batch.some(isOfFull) ? batch.filter((request) => !isOfFull(request)) : [];
+    for (const request of batch) {
+      if (others.includes(request)) continue;
+      if (isUndone) request.resolve(request.alone());
+      else request.reject(error);
     }
+    if (others.length > 0) await enqueueBatch(others, send);
   }
 }
 

@@ -6,6 +6,7 @@
 import type postgres from 'postgres';
 import { codeOf, PurserError } from '../../errors.ts';
 import type { Tx } from '../connect.ts';
+import { asBacklogFull } from './backlog-full.ts';
 import { isReadOnly } from '../read-only-sessions.ts';
 import type { Session } from './session.ts';
 import { isDriverQuery } from './statement.ts';
@@ -70,7 +71,7 @@ export async function runTransaction<T>(session: Session, steps: Steps<T>): Prom
     await rollBack(session, statements);
     // The server became read-only, such as the old primary after a failover: the next session may reach the new one.
     if (isReadOnly(error)) session.reusable = false;
-    throw error;
+    throw asBacklogFull(error) ?? error;
   }
 }
 

@@ -69,6 +69,11 @@ export const walkedCommands: readonly WalkedCommand[] = [
     args: ({ tenantId }) => [tenantId, 'enterprise'],
   },
   {
+    path: 'tenants set-limits',
+    covers: ['cli/commands/tenants.ts setLimits'],
+    args: ({ tenantId }) => [tenantId, '--weight', '2'],
+  },
+  {
     path: 'accounts add',
     covers: ['cli/commands/accounts.ts add'],
     args: (tenant) => [...ofTenant(tenant), '--account-id', '000000000002'],

@@ -112,9 +112,9 @@ const noNames =
 const madeAt =
   /^(tenants add ID|handlers new TYPE|accounts add --(name|account-id)|ingest --source|.* --by)$/;
 const lookedUp =
-  /^(tenants set-plan (ID|PLAN)|tenants add --plan|enqueue TYPE|accounts remove --account-id|.* --(tenant|type))$/;
+  /^(tenants set-(limits ID|plan (ID|PLAN))|tenants add --plan|enqueue TYPE|accounts remove --account-id|.* --(tenant|type))$/;
 const noWords =
-  /^(start ROLE|(jobs|dlq) \w+ ID|.* --(focus|file|port|data|wait|steps|credentials-file|format|tenant-column|payload|dedup-key|priority|state|limit|logs|reason|monthly-limit|running|dir))$/;
+  /^(start ROLE|(jobs|dlq) \w+ ID|.* --(focus|file|port|data|wait|steps|credentials-file|format|tenant-column|payload|dedup-key|priority|state|limit|logs|reason|monthly-limit|running|dir|weight|max-backlog-(jobs|bytes)))$/;
 
 it('every bad form of every name is refused at every door, quoted, with what is allowed', async () => {
   const faults: unknown[] = [];
@@ -161,6 +161,7 @@ it('a name that is looked up and is not there is refused with its fault', async 
   const lookups: ((name: string) => string[])[] = [
     (name) => ['tenants', 'set-plan', '--', name, 'pro'],
     (name) => ['tenants', 'set-plan', '--', 't', name],
+    (name) => ['tenants', 'set-limits', '--weight=2', '--', name],
     (name) => ['enqueue', 'known_type', `--tenant=${name}`],
     (name) => ['enqueue', '--tenant=t', '--', name],
     (name) => ['pause', '--reason=x', `--tenant=${name}`],

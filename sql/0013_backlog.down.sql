@@ -1,0 +1,14 @@
+select purser.forget_table('purser.backlog_checks');
+select purser.forget_table('purser.backlog_gates');
+drop table purser.backlog_checks;
+drop table purser.backlog_gates;
+drop function purser.pass_gates();
+drop function purser.admit_requests(purser.enqueue_request[], bigint, boolean);
+drop function purser.admit_job(text, bigint, bigint, bigint, bigint);
+drop function purser.passed_gate(text);
+drop function purser.check_at_commit(text, bigint, bigint);
+drop function purser.refuse_backlog(text, text, bigint, bigint, bigint, bigint);
+drop function purser.most_counted(bigint);
+drop function purser.backlog(text, bigint);
+drop function purser.queued_bytes(text);
+drop index purser.ix_later_tenant_id;
