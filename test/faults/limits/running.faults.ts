@@ -1,12 +1,12 @@
 /** A limit of running jobs holds while workers are killed, and no death of a worker uses up a part of it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
-import { setRunningLimit } from '../../src/jobs/limits/running-limits.ts';
-import { describeOnRedis } from '../support/redis.ts';
-import { allCompleted } from './auditor.ts';
-import { say } from './figures.ts';
-import { onStage } from './fleet.ts';
-import type { Stage } from './fleet.ts';
+import { setRunningLimit } from '../../../src/jobs/limits/running-limits.ts';
+import { describeOnRedis } from '../../support/redis.ts';
+import { allCompleted } from '../auditor.ts';
+import { say } from '../figures.ts';
+import { onStage } from '../fleet.ts';
+import type { Stage } from '../fleet.ts';
 
 const most = 3;
 const kills = 12;
