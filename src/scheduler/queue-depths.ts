@@ -8,12 +8,14 @@ import type { TypeSlots } from '../db/heartbeats.ts';
 /** Jobs per worker slot. */
 const least = 2;
 const mostOfUnknown = 20;
-/** Entries with many jobs per worker: the work of 200 ms at most, whatever the rate was before. */
+/** Entries with many jobs per worker: of one slot, the work of 200 ms at most, whatever the rate was before. */
 const entriesOfWorker = 4;
 /** Of a job that does nothing, its begin and its end included. */
 const leastRunMs = 0.1;
 /** Time that half of the depth should last, where rounds are not further apart. */
-const leastRefillEveryMs = 100;
+const leastRefillEveryMs = 25;
+/** Of a round that came late, what is made up for by a longer queue. */
+const mostLateMs = 100;
 /** More would make a tenant's first job wait behind seconds of others. */
 const mostRefillEveryMs = 1_000;
 /** A count of what is queued is used for so long. */
@@ -103,6 +105,8 @@ export class QueueDepths {
     const drain = known ?? { atMs: nowMs, queued, depth: 0, rate: 0 };
     this.#drains.set(jobType, drain);
     const elapsedMs = nowMs - drain.atMs;
+    // It ran dry: this round came late.
+    const lateMs = queued === 0 && drain.queued > 0 ? Math.min(elapsedMs, mostLateMs) : 0;
     if (elapsedMs > 0) {
       const rate = Math.max(0, drain.queued - queued) / elapsedMs;
       // An empty queue says only that the workers are at least so fast: they may have waited for most of the time.
@@ -110,7 +114,7 @@ export class QueueDepths {
     }
     drain.atMs = nowMs;
     drain.queued = queued;
-    const lastsMs = 2 * this.#refillEveryMs;
+    const lastsMs = 2 * Math.max(this.#refillEveryMs, lateMs);
     const wanted = Math.ceil(lastsMs * drain.rate);
     const most = slots * (runMs === null ? mostOfUnknown : lastsMs / Math.max(leastRunMs, runMs));
     const chunk = this.chunk(runMs);

@@ -30,13 +30,15 @@ export interface Places {
 
 const defaultRecallMs = 5_000;
 
-/** Work that may have begun ahead; a job that runs for longer than `shortMs` never does. */
-const aheadMs = 100;
+/** What has begun ahead is to last for so long: longer than a begin takes. A job that runs for longer than `shortMs` never does. */
+const aheadMs = 15;
 const shortMs = 50;
 
-/** Jobs of a type that may have begun ahead, `most` at most. */
-export const begunAheadOf = (runMs: number | undefined, most: number): number =>
-  runMs === undefined || runMs > shortMs ? 0 : Math.min(most, Math.floor(aheadMs / runMs));
+/** Jobs of a type with so many slots that may have begun ahead, `most` at most. */
+export const begunAheadOf = (runMs: number | undefined, slots: number, most: number): number =>
+  runMs === undefined || runMs > shortMs
+    ? 0
+    : Math.min(most, Math.max(1, Math.floor((slots * aheadMs) / runMs)));
 
 export class Intake {
   readonly #options: IntakeOptions;

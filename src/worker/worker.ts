@@ -93,10 +93,12 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
     concurrency,
     limits: new Map(types.map((facts) => [facts.type, typeSlots(facts)])),
     recallMs: options.recallMs,
-    aheadOf: (jobType) =>
-      executors.jobTypes.get(jobType)?.isolation === 'exclusive'
+    aheadOf: (jobType) => {
+      const facts = executors.jobTypes.get(jobType);
+      return facts === undefined || facts.isolation === 'exclusive'
         ? 0
-        : begunAheadOf(executors.runTimes.of(jobType), begunAhead),
+        : begunAheadOf(executors.runTimes.of(jobType), typeSlots(facts), begunAhead);
+    },
     pause: (jobType) => void pause(workersOf(jobType)),
     resume: (jobType) => void Promise.all(workersOf(jobType).map((worker) => worker.resume())),
   });

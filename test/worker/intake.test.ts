@@ -153,10 +153,14 @@ describe('ahead of the slots begin', () => {
   it.each([
     ['none of a type whose run time is not known', undefined, 0],
     ['none of a long type', 51, 0],
-    ['100 ms of work of a short type', 10, 10],
+    ['what the slots of a short type run in 15 ms', 10, 15],
     ['no more than the setting allows', 0.01, 400],
     ['no more than the setting allows of jobs without a measurable time', 0, 400],
   ])('%s', (_, runMs, expected) => {
-    expect(begunAheadOf(runMs, 400)).toBe(expected);
+    expect(begunAheadOf(runMs, 10, 400)).toBe(expected);
+  });
+
+  it('one at least of a short type', () => {
+    expect(begunAheadOf(50, 1, 400)).toBe(1);
   });
 });
