@@ -27,6 +27,7 @@ drop table purser.waiting;
 drop function purser.rank_of(integer, timestamptz);
 drop table public.jobs;
 drop table public.job_types;
+drop function purser.type_registered();
 drop function purser.keep_used_type();
 drop function purser.forget_tenant_jobs();
 drop function purser.keep_history();

@@ -198,10 +198,22 @@ create table purser.dispatch_turns (
   -- The tenant that was served last; the next in the order of ids follows, once this one has had so many jobs more.
   last_tenant_id text not null default '',
   left_of_turn integer not null default 0,
-  -- Tenants of which another transaction had locked every job when it was their turn: they come first.
+  -- Tenants of which another transaction had locked every job, or the limit, when it was their turn: they come first,
+  -- with so many jobs.
   owed_tenant_ids text[] not null default '{}',
+  owed_jobs integer[] not null default '{}',
   dispatched_at timestamptz
 ) with (fillfactor = 10);
+
+create function purser.type_registered() returns trigger
+language plpgsql security definer set search_path = pg_catalog, public, purser, pg_temp as $$
+begin
+  insert into purser.dispatch_turns (job_type) values (new.job_type) on conflict do nothing;
+  return null;
+end
+$$;
+create trigger type_registered after insert on public.job_types
+  for each row execute function purser.type_registered();
 
 -- How many jobs may be in flight, queued or running: of a tenant, of a job type, or of a tenant in a type.
 create table public.running_limits (

@@ -531,9 +531,13 @@ declare
   v_last_tenant text;
   v_left integer;
   v_all_owed text[];
-  -- Those that have their turn now, and those that wait longer.
+  v_all_owed_jobs integer[];
+  -- Those that have what they are owed now, and those that wait longer.
   v_owed text[];
+  v_owed_jobs integer[];
+  v_owed_rooms bigint[];
   v_still_owed text[];
+  v_still_owed_jobs integer[];
   -- The tenant whose turn the last round did not end.
   v_current text[];
   -- The walk along the tenants: how far it is, around to the first ones, and whether all that wait were found.
@@ -546,7 +550,7 @@ declare
   v_wanted integer;
   v_covered integer;
   v_before integer;
-  -- The owed ones first, then the current one.
+  -- The current one first.
   v_tenants text[];
   v_weights integer[];
   -- Jobs of the first turn.
@@ -556,26 +560,38 @@ declare
   v_turns integer;
   -- A tenant had as many jobs as its turns.
   v_has_more boolean;
+  -- The chosen jobs: their ids, places and tenants; their turn (-1: what is owed), whose it is (its place in v_owed or
+  -- v_tenants), and what they leave of it.
   v_ids bigint[];
   v_places tid[];
-  -- Places of the jobs' tenants in v_tenants.
+  v_job_tenants text[];
+  v_job_turns bigint[];
   v_ranks bigint[];
-  -- What each job leaves of its turn.
   v_lefts bigint[];
+  -- The walk goes on after this one, and those up to v_passed had their first turn; owed ones up to v_paid, theirs.
   v_served integer;
+  v_passed integer;
+  v_paid integer;
+  -- Tenants whose limits another dispatch has locked.
+  v_held text[];
+  v_kept bigint[];
+  v_retries boolean;
   v_locked bigint[];
   v_busy bigint[];
-  v_busy_ranks bigint[];
-  v_open_ranks bigint[];
+  v_busy_tenants text[];
+  v_open_tenants text[];
   v_next_tenant text;
   v_next_left integer;
   v_next_owed text[];
+  v_next_owed_jobs integer[];
+  v_cut integer;
   v_random uuid[];
   v_all tid[] := '{}';
   v_entries uuid[] := '{}';
-  -- Tenants of the jobs so far, and whether each counts for a limit; not kept without limits.
-  v_chosen text[] := '{}';
+  -- Of the jobs so far, how many each tenant has, and whether each counts for a limit; not kept without limits.
+  v_chosen jsonb := '{}';
   v_limited boolean[] := '{}';
+  v_limited_tenants text[] := '{}';
   v_lost boolean[];
   v_priorities integer[];
 begin
@@ -601,7 +617,8 @@ begin
     from unnest(p_types, p_capacities, p_chunks, p_workers) as t (job_type, capacity, chunk, workers)
     where t.job_type = any(v_types) order by t.job_type
   loop
-    select t.last_tenant_id, t.left_of_turn, t.owed_tenant_ids into v_last_tenant, v_left, v_all_owed
+    select t.last_tenant_id, t.left_of_turn, t.owed_tenant_ids, t.owed_jobs
+    into v_last_tenant, v_left, v_all_owed, v_all_owed_jobs
     from purser.dispatch_turns t where t.job_type = v_type for update skip locked;
     if not found then
       -- An insert would wait for whoever has changed the row.
@@ -611,6 +628,7 @@ begin
       v_last_tenant := '';
       v_left := 0;
       v_all_owed := '{}';
+      v_all_owed_jobs := '{}';
     end if;
     if v_has_limits then
       -- Exact: only who has locked the type's turns adds to its jobs in flight.
@@ -621,30 +639,46 @@ begin
       continue when v_room <= 0;
     end if;
     v_owed := '{}';
+    v_owed_jobs := '{}';
+    v_owed_rooms := '{}';
     v_still_owed := '{}';
+    v_still_owed_jobs := '{}';
     v_current := '{}';
     v_is_closed := p_only_tenant is not null;
     if v_is_closed then
       v_found := array(select p_only_tenant where p_only_tenant <> all(v_skipped));
     else
       if v_all_owed <> '{}' then
-        -- Half of the room at most, so that they hold up nobody while they stay locked.
-        v_owed := array(
-          select o.id from unnest(v_all_owed) with ordinality as o (id, place)
-          where o.id <> all(v_skipped) and (
-            select true from purser.waiting b where b.job_type = v_type and b.tenant_id = o.id
-            order by b.job_type, b.tenant_id, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)
-          order by o.place);
-        v_still_owed := v_owed[greatest(1, v_room / 2) + 1:];
-        v_owed := v_owed[:greatest(1, v_room / 2)];
+        -- Half of the room, or one of them, so that they hold up nobody.
+        select coalesce(array_agg(o.id order by o.place) filter (where o.is_now), '{}'),
+          coalesce(array_agg(o.jobs order by o.place) filter (where o.is_now), '{}'),
+          coalesce(array_agg(o.id order by o.place) filter (where not o.is_now), '{}'),
+          coalesce(array_agg(o.jobs order by o.place) filter (where not o.is_now), '{}')
+        into v_owed, v_owed_jobs, v_still_owed, v_still_owed_jobs from (
+          select u.id, u.jobs, u.place,
+            sum(u.jobs) over (order by u.place) - u.jobs < greatest(1, v_room / 2) as is_now
+          from unnest(v_all_owed, v_all_owed_jobs) with ordinality as u (id, jobs, place)
+          where u.id <> all(v_skipped) and (
+            select true from purser.waiting b where b.job_type = v_type and b.tenant_id = u.id
+            order by b.job_type, b.tenant_id, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)) o;
+        if v_has_limits then
+          v_owed_rooms := array(
+            select (
+              select min(l.max_running - (
+                select count(*) from purser.in_flight i
+                where i.limited and i.tenant_id = f.id and (l.job_type = '' or i.job_type = v_type))
+                - case when l.job_type = '' then coalesce((v_chosen->>f.id)::integer, 0) else 0 end)
+              from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type))
+            from unnest(v_owed) with ordinality as f (id, place) order by f.place);
+        end if;
       end if;
       if v_left > 0 then
         v_current := array(
-          select v_last_tenant where v_last_tenant <> all(v_skipped || v_all_owed) and (
+          select v_last_tenant where v_last_tenant <> all(v_skipped) and (
             select true from purser.waiting b where b.job_type = v_type and b.tenant_id = v_last_tenant
             order by b.job_type, b.tenant_id, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1));
       end if;
-      v_found := v_owed || v_current;
+      v_found := v_current;
     end if;
 
     v_tenants := '{}';
@@ -654,11 +688,12 @@ begin
     v_walked_to := v_last_tenant;
     v_is_around := v_last_tenant = '';
     v_wanted := v_room + 10;
-    v_covered := 0;
+    v_covered := coalesce((select sum(o.jobs) from unnest(v_owed_jobs) as o (jobs)), 0);
     v_turns := 1;
     v_busy := '{}';
-    v_busy_ranks := '{}';
-    v_open_ranks := '{}';
+    v_busy_tenants := '{}';
+    v_open_tenants := '{}';
+    v_held := '{}';
     for v_try in 1 .. 3 loop
       -- The turns of as many tenants as fill the room: of more tenants if these have too few jobs, and more turns of each
       -- only if no other tenant waits for its first one. Without the jobs that turned out to be locked, and in the last
@@ -676,38 +711,25 @@ begin
             v_firsts := v_firsts || array(
               select case when f.id = any(v_current) then least(v_left, f.weight) else f.weight end
               from unnest(v_found, v_weights[v_before + 1:]) with ordinality as f (id, weight, place) order by f.place);
-            v_covered := (select sum(f.first) from unnest(v_firsts) as f (first));
+            v_covered := v_covered + (select sum(f.first) from unnest(v_firsts[v_before + 1:]) as f (first));
             if v_has_limits then
-              -- The limits of a tenant hold for all types, so its rows are locked first. The next statement sees all that
-              -- was added before.
-              v_busy_ranks := v_busy_ranks || array(
-                select v_before + f.place from unnest(v_found) with ordinality as f (id, place)
-                cross join lateral (
-                  select true from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
-                  limit 1) x
-                where (
-                  select count(*) from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
-                ) > (
-                  select count(*) from (
-                    select from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
-                    for no key update skip locked) k));
               v_rooms := v_rooms || array(
-                select case when v_before + f.place = any(v_busy_ranks) then 0 else (
-                    select min(l.max_running - (
-                      select count(*) from purser.in_flight i
-                      where i.limited and i.tenant_id = f.id and (l.job_type = '' or i.job_type = v_type))
-                      - case when l.job_type = '' then cardinality(array_positions(v_chosen, f.id)) else 0 end)
-                    from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)) end
+                select (
+                  select min(l.max_running - (
+                    select count(*) from purser.in_flight i
+                    where i.limited and i.tenant_id = f.id and (l.job_type = '' or i.job_type = v_type))
+                    - case when l.job_type = '' then coalesce((v_chosen->>f.id)::integer, 0) else 0 end)
+                  from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type))
                 from unnest(v_found) with ordinality as f (id, place) order by f.place);
             end if;
           end if;
           exit when v_is_closed or v_covered >= v_wanted;
           -- At first a guess of the weights.
           v_step := (v_wanted - v_covered)
-            / case when v_covered = 0 then 4 else greatest(1, v_covered / cardinality(v_tenants)) end + 10;
+            / case when v_tenants = '{}' then 4 else greatest(1, v_covered / cardinality(v_tenants)) end + 10;
           v_found := purser.tenants_in_turn(
             v_type, v_walked_to, case when v_is_around then nullif(v_last_tenant, '') end,
-            v_skipped || v_all_owed || v_current, v_step, v_has_limits);
+            v_skipped || v_current, v_step, v_has_limits);
           if cardinality(v_found) = v_step then
             v_walked_to := v_found[v_step];
           else
@@ -717,65 +739,128 @@ begin
           end if;
         end loop;
         v_found := '{}';
-        exit when v_tenants = '{}';
+        exit when v_tenants = '{}' and v_owed = '{}';
         if v_is_closed then
           v_turns := greatest(v_turns, (v_room + v_covered - 1) / v_covered);
         end if;
-        select array_agg(c.job_id order by c.turn, c.tenant_rank, c.job_rank),
-          array_agg(c.place order by c.turn, c.tenant_rank, c.job_rank),
-          array_agg(c.tenant_rank order by c.turn, c.tenant_rank, c.job_rank),
-          array_agg(c.first + c.turn * c.weight - c.job_rank order by c.turn, c.tenant_rank, c.job_rank),
-          coalesce(bool_or(c.job_rank = c.first + (v_turns - 1) * c.weight), false)
-        into v_ids, v_places, v_ranks, v_lefts, v_has_more from (
-          select j.job_id, j.place, j.job_rank, t.tenant_rank, t.first, t.weight,
-            (j.job_rank - t.first + t.weight - 1) / t.weight as turn
-          from unnest(v_tenants, v_firsts, v_weights, v_rooms) with ordinality
-            as t (tenant_id, first, weight, room, tenant_rank)
+        select array_agg(c.job_id order by c.turn, c.rank, c.job_rank),
+          array_agg(c.place order by c.turn, c.rank, c.job_rank),
+          array_agg(c.tenant_id order by c.turn, c.rank, c.job_rank),
+          array_agg(c.turn order by c.turn, c.rank, c.job_rank),
+          array_agg(c.rank order by c.turn, c.rank, c.job_rank),
+          array_agg(c.owed - c.job_rank + case when c.turn < 0 then 0 else c.first + c.turn * c.weight end
+            order by c.turn, c.rank, c.job_rank),
+          coalesce(bool_or(c.weight > 0 and c.job_rank = c.owed + c.first + (v_turns - 1) * c.weight), false)
+        into v_ids, v_places, v_job_tenants, v_job_turns, v_ranks, v_lefts, v_has_more from (
+          select j.job_id, j.place, j.job_rank, t.tenant_id, t.first, t.weight, t.owed,
+            case when j.job_rank <= t.owed then -1 else (j.job_rank - t.owed - t.first + t.weight - 1) / t.weight end
+              as turn,
+            case when j.job_rank <= t.owed then t.owed_rank else t.tenant_rank end as rank
+          from (
+            select w.tenant_id, w.first, w.weight, w.room, w.tenant_rank,
+              coalesce(v_owed_jobs[array_position(v_owed, w.tenant_id)], 0) as owed,
+              array_position(v_owed, w.tenant_id) as owed_rank
+            from unnest(v_tenants, v_firsts, v_weights, v_rooms) with ordinality
+              as w (tenant_id, first, weight, room, tenant_rank)
+            union all
+            select o.tenant_id, 0, 0, o.room, null, o.jobs, o.place
+            from unnest(v_owed, v_owed_jobs, v_owed_rooms) with ordinality as o (tenant_id, jobs, room, place)
+            where o.tenant_id not in (select w.id from unnest(v_tenants) as w (id))
+          ) t
           cross join lateral (
             select b.job_id, b.ctid as place,
               row_number() over (order by purser.rank_of(b.priority, b.scheduled_for), b.job_id) as job_rank
             from purser.waiting b
             where b.tenant_id = t.tenant_id and b.job_type = v_type and b.job_id <> all(v_busy)
             order by purser.rank_of(b.priority, b.scheduled_for), b.job_id
-            limit least(t.first + (v_turns - 1) * t.weight, t.room, v_room)
+            limit greatest(0, least(t.owed + t.first + (v_turns - 1) * t.weight, t.room, v_room))
           ) j
-          where v_try < 3 or t.tenant_rank <> all(v_busy_ranks) or t.tenant_rank = any(v_open_ranks)
-          order by turn, t.tenant_rank, j.job_rank limit v_room
+          where t.tenant_id not in (select h.id from unnest(v_held) as h (id))
+            and (v_try < 3 or t.tenant_id not in (select u.id from unnest(v_busy_tenants) as u (id))
+              or t.tenant_id in (select u.id from unnest(v_open_tenants) as u (id)))
+          order by turn, rank, j.job_rank limit v_room
         ) c;
-        exit when cardinality(v_ids) >= v_room or v_turns >= v_room or (v_is_closed and not v_has_more);
+        exit when cardinality(v_ids) >= v_room or (v_is_closed and (v_turns >= v_room or not v_has_more));
         if v_is_closed then
           v_turns := least(v_room, 2 * v_turns);
         else
-          -- By how many jobs the tenants so far had of their turns.
+          -- By how many jobs the tenants so far had of their turns, and twice as many tenants at least.
           v_served := coalesce(cardinality(v_ids), 0);
-          v_wanted := v_covered
-            + ((v_room - v_served)::bigint * v_covered / greatest(v_served, v_covered / 8, 1))::integer;
+          v_wanted := greatest(2 * v_covered, v_covered
+            + ((v_room - v_served)::bigint * v_covered / greatest(v_served, v_covered / 8, 1))::integer);
         end if;
       end loop;
-      exit when v_tenants = '{}';
+      exit when v_tenants = '{}' and v_owed = '{}';
       v_served := cardinality(v_tenants);
+      v_passed := v_served;
+      v_paid := cardinality(v_owed);
       v_next_left := 0;
       if cardinality(v_ids) >= v_room then
-        v_served := v_ranks[v_room];
-        v_next_left := v_lefts[v_room];
+        if v_job_turns[v_room] < 0 then
+          v_served := 0;
+          v_passed := 0;
+          v_paid := v_ranks[v_room] - case when v_lefts[v_room] > 0 then 1 else 0 end;
+        else
+          v_served := v_ranks[v_room];
+          v_next_left := v_lefts[v_room];
+          v_passed := case when v_job_turns[v_room] > 0 then cardinality(v_tenants) else v_served end;
+        end if;
+      end if;
+      v_retries := false;
+      if v_has_limits and v_ids is not null then
+        -- The limits of a tenant hold for all types: its rows are locked first. The next statement sees all that was
+        -- added before.
+        v_before := cardinality(v_held);
+        v_limited_tenants := array(
+          select f.id from (select distinct t.id from unnest(v_job_tenants) as t (id)) f
+          where (
+            select true from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type) limit 1));
+        v_held := v_held || array(
+          select f.id from unnest(v_limited_tenants) as f (id)
+          where (
+            select count(*) from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
+          ) > (
+            select count(*) from (
+              select from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
+              for no key update skip locked) k));
+        v_busy_tenants := v_busy_tenants || v_held;
+        v_retries := v_retries or cardinality(v_held) > v_before;
+        v_kept := array(
+          select k.n from (
+            select u.id, array_agg(u.n order by u.n) as places
+            from unnest(v_job_tenants) with ordinality as u (id, n) group by u.id) f
+          cross join lateral unnest(f.places[:coalesce(case when f.id in (select h.id from unnest(v_held) as h (id)) then 0
+            else (
+                select min(l.max_running - (
+                  select count(*) from purser.in_flight i
+                  where i.limited and i.tenant_id = f.id and (l.job_type = '' or i.job_type = v_type))
+                  - case when l.job_type = '' then coalesce((v_chosen->>f.id)::integer, 0) else 0 end)
+                from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)) end,
+            cardinality(f.places))]) as k (n));
+        select array_agg(u.id order by u.n), array_agg(u.place order by u.n), array_agg(u.tenant_id order by u.n),
+          array_agg(u.turn order by u.n)
+        into v_ids, v_places, v_job_tenants, v_job_turns
+        from unnest(v_ids, v_places, v_job_tenants, v_job_turns) with ordinality as u (id, place, tenant_id, turn, n)
+        where u.n in (select k.n from unnest(v_kept) as k (n));
       end if;
       v_locked := array(
         select l.job_id from unnest(v_ids, v_places) as u (id, place) cross join lateral (
           select w.job_id from purser.waiting w where w.ctid = u.place and w.job_id = u.id
           for update of w skip locked) l);
-      exit when cardinality(v_locked) = coalesce(cardinality(v_ids), 0);
+      exit when cardinality(v_locked) = coalesce(cardinality(v_ids), 0) and not v_retries;
       -- By subqueries, which are hashed: an array would be searched for each row.
       v_busy := v_busy || array(
         select u.id from unnest(v_ids) as u (id) where u.id not in (select l.id from unnest(v_locked) as l (id)));
-      v_busy_ranks := v_busy_ranks || array(
-        select distinct u.tenant_rank from unnest(v_ids, v_ranks) as u (id, tenant_rank)
+      v_busy_tenants := v_busy_tenants || array(
+        select distinct u.tenant_id from unnest(v_ids, v_job_tenants) as u (id, tenant_id)
         where u.id not in (select b.id from unnest(v_locked) as b (id)));
-      select array_agg(u.place order by u.n), array_agg(u.tenant_rank order by u.n) into v_places, v_ranks
-      from unnest(v_ids, v_places, v_ranks) with ordinality as u (id, place, tenant_rank, n)
+      select array_agg(u.place order by u.n), array_agg(u.tenant_id order by u.n), array_agg(u.turn order by u.n)
+      into v_places, v_job_tenants, v_job_turns
+      from unnest(v_ids, v_places, v_job_tenants, v_job_turns) with ordinality as u (id, place, tenant_id, turn, n)
       where u.id not in (select b.id from unnest(v_busy) as b (id));
-      v_open_ranks := coalesce(v_ranks, '{}');
+      v_open_tenants := coalesce(v_job_tenants, '{}');
     end loop;
-    continue when v_tenants = '{}';
+    continue when v_tenants = '{}' and v_owed = '{}';
 
     if v_places is not null then
       v_size := greatest(1, least(v_size, (cardinality(v_places) + v_workers - 1) / greatest(1, v_workers)));
@@ -784,30 +869,67 @@ begin
         || array(select v_random[1 + n / v_size] from generate_series(0, cardinality(v_places) - 1) n);
       v_all := v_all || v_places;
       if v_has_limits then
-        v_chosen := v_chosen || array(select v_tenants[r] from unnest(v_ranks) as u (r));
+        v_chosen := v_chosen || (
+          select jsonb_object_agg(c.id, c.jobs + coalesce((v_chosen->>c.id)::integer, 0)) from (
+            select u.id, count(*) as jobs from unnest(v_job_tenants) as u (id) group by u.id) c);
         v_limited := v_limited || array(
-          select v_type_room is not null or v_rooms[u.r] is not null
-          from unnest(v_ranks) with ordinality as u (r, n) order by u.n);
+          select v_type_room is not null or u.id in (select l.id from unnest(v_limited_tenants) as l (id))
+          from unnest(v_job_tenants) with ordinality as u (id, n) order by u.n);
       end if;
     end if;
     v_next_tenant := v_last_tenant;
     v_next_owed := v_all_owed;
+    v_next_owed_jobs := v_all_owed_jobs;
     if p_only_tenant is not null then
       v_next_left := v_left;
     else
-      if v_served > cardinality(v_owed) then
+      if v_served > 0 then
         v_next_tenant := v_tenants[v_served];
       else
         v_next_left := v_left;
       end if;
-      v_next_owed := (v_owed[v_served + 1:] || v_still_owed || array(
-          select v_tenants[b.r] from (select distinct r from unnest(v_busy_ranks) as b (r)) b
-          where b.r <= v_served and b.r <> all(coalesce(v_ranks, '{}')) order by b.r))[:v_most_owed];
+      if v_owed <> '{}' or v_still_owed <> '{}' or v_busy_tenants <> '{}' then
+        -- Who had less than its turn because others held its rows or limits is owed it; at most one turn.
+        with missed as (
+          -- Those that were locked come last: they must not hold up the others.
+          select o.id, case when o.id = any(v_busy_tenants) then 1500 else 0 end + o.place as n,
+            o.jobs - count(j.id) as jobs
+          from unnest(v_owed, v_owed_jobs) with ordinality as o (id, jobs, place)
+          left join unnest(v_job_tenants, v_job_turns) as j (id, turn) on j.id = o.id and j.turn < 0
+          where o.place > v_paid or o.id = any(v_busy_tenants)
+          group by o.id, o.place, o.jobs
+          union all
+          select o.id, 1000 + o.place, o.jobs
+          from unnest(v_still_owed, v_still_owed_jobs) with ordinality as o (id, jobs, place)
+          union all
+          select t.id, 2000 + t.place, t.first from unnest(v_tenants, v_firsts) with ordinality as t (id, first, place)
+          where t.place <= v_passed and t.id in (select b.id from unnest(v_busy_tenants) as b (id))
+            and t.id not in (select j.id from unnest(v_job_tenants, v_job_turns) as j (id, turn) where j.turn >= 0)
+        ), each as (
+          select m.id, min(m.n) as n, max(m.jobs) as jobs from missed m where m.jobs > 0 group by m.id
+        ), listed as (
+          select e.*, row_number() over (order by e.n) as number from each e
+        )
+        select coalesce(array_agg(l.id order by l.n) filter (where l.number <= v_most_owed), '{}'),
+          coalesce(array_agg(l.jobs order by l.n) filter (where l.number <= v_most_owed), '{}'),
+          min(l.n - 2001) filter (where l.number > v_most_owed and l.n > 2000)
+        into v_next_owed, v_next_owed_jobs, v_cut from listed l;
+        -- The walk goes on before the first one that the list has no place for.
+        if v_cut < v_served then
+          v_next_tenant := case when v_cut > 0 then v_tenants[v_cut] else v_last_tenant end;
+          v_next_left := 0;
+        end if;
+      else
+        v_next_owed := '{}';
+        v_next_owed_jobs := '{}';
+      end if;
     end if;
-    if v_places is not null or v_next_tenant <> v_last_tenant or v_next_left <> v_left or v_next_owed <> v_all_owed then
+    if v_places is not null or v_next_tenant <> v_last_tenant or v_next_left <> v_left or v_next_owed <> v_all_owed
+        or v_next_owed_jobs <> v_all_owed_jobs then
       update purser.dispatch_turns t
       set dispatched_at = case when v_places is null then t.dispatched_at else now() end,
-          last_tenant_id = v_next_tenant, left_of_turn = v_next_left, owed_tenant_ids = v_next_owed
+          last_tenant_id = v_next_tenant, left_of_turn = v_next_left, owed_tenant_ids = v_next_owed,
+          owed_jobs = v_next_owed_jobs
       where t.job_type = v_type;
     end if;
   end loop;

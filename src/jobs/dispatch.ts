@@ -106,8 +106,8 @@ async function claimJobs(
 }
 
 /**
- * After a claim that failed by the fault of a row: each tenant of its round gets an equal share, and only those that fail
- * again get none.
+ * After a claim that failed by the fault of a row: the tenants of its round, in its order, get an equal share each, so that
+ * the one at fault is among them, and is found.
  */
 async function claimTenantByTenant(
   sql: Queryable,
@@ -115,32 +115,45 @@ async function claimTenantByTenant(
   skipped: readonly string[],
   failing: FailingTenants,
 ): Promise<DispatchedJob[]> {
-  const rows = await sql<{ id: string }[]>`
-    select distinct t.id from unnest(
-      ${capacities.map(({ jobType }) => jobType)}::text[], ${capacities.map(({ capacity }) => capacity)}::int[]
-    ) c (job_type, room)
-    left join purser.dispatch_turns d on d.job_type = c.job_type
-    cross join lateral unnest(coalesce(d.owed_tenant_ids, '{}')
-      || purser.tenants_in_turn(c.job_type, coalesce(d.last_tenant_id, ''), null, ${skipped}::text[], c.room + 10, true)
-      || purser.tenants_in_turn(c.job_type, '', d.last_tenant_id, ${skipped}::text[], c.room + 10, true)) t (id)
-    where t.id <> all(${skipped}::text[])`;
-  const left = new Map(capacities.map(({ jobType, capacity }) => [jobType, capacity]));
   const claimed: DispatchedJob[] = [];
-  for (const { id } of rows) {
-    const shares = capacities.map((wanted) => ({
-      ...wanted,
-      capacity: Math.min(left.get(wanted.jobType) ?? 0, Math.ceil(wanted.capacity / rows.length)),
-    }));
-    const open = shares.filter(({ capacity }) => capacity > 0);
-    if (open.length === 0) break;
-    try {
-      const jobs = await claimJobs(sql, open, { skipped, only: id });
-      for (const { jobType } of jobs) left.set(jobType, (left.get(jobType) ?? 0) - 1);
-      claimed.push(...jobs);
-    } catch (error) {
-      if (!isRowFault(error)) throw error;
-      failing.add(id, error);
+  const left = [...skipped];
+  for (const wanted of capacities) {
+    const ids = await tenantsOfRound(sql, wanted, left);
+    const share = Math.max(1, Math.floor(wanted.capacity / Math.max(1, ids.length)));
+    let room = wanted.capacity;
+    for (const only of ids) {
+      if (room === 0) break;
+      try {
+        const capacity = Math.min(room, share);
+        const jobs = await claimJobs(sql, [{ ...wanted, capacity }], { skipped: left, only });
+        room -= jobs.length;
+        claimed.push(...jobs);
+      } catch (error) {
+        if (!isRowFault(error)) throw error;
+        failing.add(only, error);
+        left.push(only);
+      }
     }
   }
   return claimed;
+}
+
+/** In the order in which purser.dispatch_jobs takes them: those that are owed, the current one, and the others. */
+async function tenantsOfRound(
+  sql: Queryable,
+  { jobType, capacity }: TypeCapacity,
+  skipped: readonly string[],
+): Promise<string[]> {
+  const rows = await sql<{ id: string }[]>`
+    select t.id from (values (${jobType}::text, ${capacity}::int)) c (job_type, room)
+    left join purser.dispatch_turns d on d.job_type = c.job_type
+    cross join lateral unnest((coalesce(d.owed_tenant_ids, '{}'))[:greatest(1, c.room / 2)]
+      || case when d.left_of_turn > 0 then array[d.last_tenant_id] else '{}' end
+      || purser.tenants_in_turn(
+        c.job_type, coalesce(d.last_tenant_id, ''), null, ${skipped}::text[], c.room + 10, true)
+      || purser.tenants_in_turn(c.job_type, '', d.last_tenant_id, ${skipped}::text[], c.room + 10, true)
+    ) with ordinality t (id, place)
+    where t.id <> all(${skipped}::text[])
+    order by t.place`;
+  return [...new Set(rows.map(({ id }) => id))];
 }

@@ -103,15 +103,22 @@ async function readTypes(
            coalesce(f.queued_since < now() - ${stalledAfterMs} * interval '1 millisecond', false) as "waitsInQueue",
            exists (select from begun b where b.job_type = t.job_type) as begun,
            coalesce(d.dispatched_at > now() - ${stalledAfterMs} * interval '1 millisecond', false) as dispatched,
-           exists (
+           not exists (
+             select from public.running_limits l
+             where l.tenant_id = '' and l.job_type = t.job_type and l.max_running <= (
+               select count(*) from purser.in_flight i where i.limited and i.job_type = t.job_type)
+           ) and exists (
              select from public.tenants n
              where not exists (select from public.pauses p where p.scope = 'tenant' and p.name = n.id)
                and not exists (
                  select from public.running_limits l
-                 where l.tenant_id in ('', n.id) and l.job_type in ('', t.job_type) and l.max_running <= (
+                 where l.tenant_id = n.id and l.job_type = '' and l.max_running <= (
+                   select count(*) from purser.in_flight i where i.limited and i.tenant_id = n.id))
+               and not exists (
+                 select from public.running_limits l
+                 where l.tenant_id = n.id and l.job_type = t.job_type and l.max_running <= (
                    select count(*) from purser.in_flight i
-                   where i.limited and (l.tenant_id = '' or i.tenant_id = l.tenant_id)
-                     and (l.job_type = '' or i.job_type = l.job_type)))
+                   where i.limited and i.tenant_id = n.id and i.job_type = t.job_type))
                and exists (
                  select from purser.waiting w
                  where w.job_type = t.job_type and w.tenant_id = n.id

@@ -58,9 +58,15 @@ export async function listRunningLimits(sql: Queryable): Promise<RunningLimit[]>
   return sql<RunningLimit[]>`
     select nullif(l.tenant_id, '') as "tenantId", nullif(l.job_type, '') as "jobType",
       l.max_running as "maxRunning", l.by, l.at,
-      (select count(*)::int from purser.in_flight f where f.limited
-         and (l.tenant_id = '' or f.tenant_id = l.tenant_id) and (l.job_type = '' or f.job_type = l.job_type)
-      ) as "inFlight"
+      (case
+        when l.tenant_id = '' then (
+          select count(*) from purser.in_flight f where f.limited and f.job_type = l.job_type)
+        when l.job_type = '' then (
+          select count(*) from purser.in_flight f where f.limited and f.tenant_id = l.tenant_id)
+        else (
+          select count(*) from purser.in_flight f
+          where f.limited and f.tenant_id = l.tenant_id and f.job_type = l.job_type)
+        end)::int as "inFlight"
     from public.running_limits l order by l.tenant_id, l.job_type`;
 }
 
