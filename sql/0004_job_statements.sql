@@ -153,6 +153,8 @@ declare
   v_fault text := purser.request_fault(p_dedup_key, p_priority, p_run_at, p_dedup_window);
   v_max_jobs bigint;
   v_max_bytes bigint;
+  -- Of the tenant's gate.
+  v_passed bigint;
 begin
   if v_fault is not null then
     raise exception 'invalid_request: %', v_fault using errcode = 'PU010';
@@ -206,9 +208,12 @@ begin
     end if;
   end if;
   if v_max_jobs is not null or v_max_bytes is not null then
-    perform purser.admit_job(p_tenant_id, v_max_jobs, v_max_bytes, enqueue.job_id, octet_length(p_payload::text));
+    v_passed := purser.admit_job(p_tenant_id, v_max_jobs, v_max_bytes, octet_length(p_payload::text));
   end if;
   perform purser.make_job(enqueue.job_id, p_tenant_id, v_type, p_payload, p_dedup_key, v_run_at, p_priority, p_detail);
+  if v_passed is not null then
+    perform purser.check_at_commit(p_tenant_id, v_passed, enqueue.job_id);
+  end if;
 end
 $$;
 
@@ -227,6 +232,9 @@ declare
   -- A tenant of theirs has a limit of its backlog.
   v_is_limited boolean;
   v_last_id bigint;
+  v_limited text[];
+  v_passed bigint[];
+  v_more record;
 begin
   if jsonb_typeof(p_requests) is distinct from 'array' then
     raise exception 'invalid_request: the requests must be a JSON array of objects' using errcode = 'PU010';
@@ -271,7 +279,8 @@ begin
   end if;
   if v_is_limited then
     v_last_id := nextval('public.jobs_id_seq');
-    perform purser.admit_requests(v_requests, v_last_id, false);
+    select a.tenant_ids, a.passed into v_limited, v_passed
+    from purser.admit_requests(v_requests, v_last_id, false) a;
   end if;
   return query
   with ordered as materialized (
@@ -316,8 +325,14 @@ begin
   left join public.job_keys k on m.id is null and own.id is null and k.tenant_id = r.tenant_id
     and k.job_type = r.job_type and k.dedup_key = r.dedup_key
   order by r.place;
-  if v_is_limited and exists (select from unnest(v_requests) r where r.dedup_key is not null) then
-    perform purser.admit_requests(v_requests, v_last_id, true);
+  if v_is_limited then
+    if exists (select from unnest(v_requests) r where r.dedup_key is not null) then
+      select a.tenant_ids, a.passed into v_more from purser.admit_requests(v_requests, v_last_id, true) a;
+      v_limited := v_limited || v_more.tenant_ids;
+      v_passed := v_passed || v_more.passed;
+    end if;
+    perform purser.check_at_commit(l.tenant_id, l.passed, v_last_id + 1)
+    from unnest(v_limited, v_passed) as l (tenant_id, passed);
   end if;
   perform purser.wake_dispatcher((select min(r.run_at) from unnest(v_requests) r));
 end

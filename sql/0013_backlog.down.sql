@@ -4,7 +4,7 @@ drop table purser.backlog_checks;
 drop table purser.backlog_gates;
 drop function purser.pass_gates();
 drop function purser.admit_requests(purser.enqueue_request[], bigint, boolean);
-drop function purser.admit_job(text, bigint, bigint, bigint, bigint);
+drop function purser.admit_job(text, bigint, bigint, bigint);
 drop function purser.passed_gate(text);
 drop function purser.check_at_commit(text, bigint, bigint);
 drop function purser.refuse_backlog(text, text, bigint, bigint, bigint, bigint);

@@ -78,12 +78,14 @@ begin
 end
 $$;
 
--- The transaction passes the gate of this tenant at its commit.
+-- The transaction passes the gate of this tenant at its commit. Called after its jobs were made: a session can have
+-- such checks made at once (SET CONSTRAINTS). p_passed -1: the backlog is to be counted again in any case.
 create function purser.check_at_commit(p_tenant_id text, p_passed bigint, p_first_job_id bigint) returns void
 language plpgsql volatile set search_path = pg_catalog, public, purser, pg_temp as $$
 begin
   insert into purser.backlog_checks (tenant_id, passed, first_job_id)
-  values (p_tenant_id, p_passed, p_first_job_id) on conflict do nothing;
+  values (p_tenant_id, p_passed, p_first_job_id)
+  on conflict (transaction_id, tenant_id) do update set passed = -1 where p_passed = -1 and backlog_checks.passed <> -1;
 end
 $$;
 
@@ -94,30 +96,43 @@ begin
 end
 $$;
 
--- Refuses a job for which a backlog with a limit has no room.
-create function purser.admit_job(
-  p_tenant_id text, p_max_jobs bigint, p_max_bytes bigint, p_job_id bigint, p_bytes bigint)
-returns void language plpgsql volatile set search_path = pg_catalog, public, purser, pg_temp as $$
+-- Refuses a job for which a backlog with a limit has no room. Answers what check_at_commit takes. A transaction that
+-- makes jobs one by one counts the backlog once for a hundred of them, or a second: what it has found is in a setting
+-- of the transaction, which proves nothing, so that the backlog is counted again at the commit.
+create function purser.admit_job(p_tenant_id text, p_max_jobs bigint, p_max_bytes bigint, p_bytes bigint)
+returns bigint language plpgsql volatile set search_path = pg_catalog, public, purser, pg_temp as $$
 declare
   -- Before the count: who passes after this is seen at the commit.
   v_passed bigint := purser.passed_gate(p_tenant_id);
   v_jobs bigint;
   v_bytes bigint;
+  v_known jsonb := nullif(current_setting('purser.backlog_room', true), '')::jsonb;
 begin
+  if v_known->>'tenant' = p_tenant_id and (v_known->>'jobs')::bigint >= 1 and (v_known->>'bytes')::bigint >= p_bytes
+      and (v_known->>'until')::float8 > extract(epoch from clock_timestamp()) then
+    perform set_config('purser.backlog_room', (v_known || jsonb_build_object('jobs', (v_known->>'jobs')::bigint - 1,
+      'bytes', (v_known->>'bytes')::bigint - p_bytes))::text, true);
+    return -1;
+  end if;
   select b.jobs, b.bytes into v_jobs, v_bytes from purser.backlog(p_tenant_id, purser.most_counted(p_max_jobs)) b;
   if v_jobs + 1 > p_max_jobs then
     perform purser.refuse_backlog(p_tenant_id, 'jobs', p_max_jobs, v_jobs, 1);
   elsif v_bytes + p_bytes > p_max_bytes then
     perform purser.refuse_backlog(p_tenant_id, 'bytes', p_max_bytes, v_bytes, p_bytes);
   end if;
-  perform purser.check_at_commit(p_tenant_id, v_passed, p_job_id);
+  perform set_config('purser.backlog_room', jsonb_build_object('tenant', p_tenant_id,
+    'jobs', least(100, p_max_jobs - v_jobs - 1), 'bytes', coalesce(p_max_bytes - v_bytes - p_bytes, 1000000000000),
+    'until', extract(epoch from clock_timestamp()) + 1)::text, true);
+  return v_passed;
 end
 $$;
 
 -- The same for many requests, twice: before any job is made (p_made false), for those that will surely make one, so that
 -- a flood is refused at once; and after, for those with a dedup key too. Ids of their jobs are greater than p_last_id.
-create function purser.admit_requests(p_requests purser.enqueue_request[], p_last_id bigint, p_made boolean)
-returns void language plpgsql volatile set search_path = pg_catalog, public, purser, pg_temp as $$
+-- Answers what check_at_commit takes.
+create function purser.admit_requests(
+  p_requests purser.enqueue_request[], p_last_id bigint, p_made boolean, out tenant_ids text[], out passed bigint[])
+language plpgsql volatile set search_path = pg_catalog, public, purser, pg_temp as $$
 declare
   v_tenant record;
   v_passed bigint;
@@ -166,7 +181,8 @@ begin
       perform purser.refuse_backlog(v_tenant.id, 'bytes', v_tenant.max_bytes, v_have.bytes, v_asked.bytes,
         v_refused.place);
     end if;
-    perform purser.check_at_commit(v_tenant.id, v_passed, p_last_id + 1);
+    tenant_ids := tenant_ids || v_tenant.id;
+    passed := passed || v_passed;
   end loop;
 end
 $$;

@@ -14,5 +14,6 @@ export { openKeyring } from './crypto/open-keyring.ts';
 export type { EncryptionKeyManager } from './crypto/keyring.ts';
 export type { EncryptionContext } from './crypto/context.ts';
 export { keyVersionToWrite } from './jobs/key-versions.ts';
+export type { BacklogFullDetails } from './db/guard/backlog-full.ts';
 export { BudgetExceededError } from './budget/budget-exceeded.ts';
 export { JobTimeoutError, PurserError } from './errors.ts';

@@ -1,6 +1,6 @@
 /** What another tenant's job waits beside a million jobs of one tenant, and what these take in Redis. */
-import { execFileSync } from 'node:child_process';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Redis } from 'ioredis';
 import type { Sql } from '../../src/db/connect.ts';
 import { openFleetDatabase, startFleet, tenants } from '../jobs/fleet.ts';
 import type { FleetDatabase, Setting } from '../jobs/fleet.ts';
@@ -28,13 +28,14 @@ async function insertBacklog(sql: Sql): Promise<void> {
   }
 }
 
-function redis(url: string, ...command: string[]): string {
-  return execFileSync('redis-cli', ['-u', url, ...command], { encoding: 'utf8' });
-}
-
-function redisFootprint(url: string): { keys: number; memoryKb: number } {
-  const used = /used_memory:(\d+)/.exec(redis(url, 'info', 'memory'))?.[1] ?? '0';
-  return { keys: Number(redis(url, 'dbsize')), memoryKb: Math.round(Number(used) / 1024) };
+async function redisFootprint(url: string): Promise<{ keys: number; memoryKb: number }> {
+  const redis = new Redis(url);
+  try {
+    const used = /used_memory:(\d+)/.exec(await redis.info('memory'))?.[1] ?? '0';
+    return { keys: await redis.dbsize(), memoryKb: Math.round(Number(used) / 1024) };
+  } finally {
+    redis.disconnect();
+  }
 }
 
 /** Milliseconds from the begin of a job's transaction to that of the dispatch that took it, by the clock of Postgres. */
@@ -52,7 +53,7 @@ interface Phase {
 
 async function phase(setting: Setting, database: FleetDatabase, waiting: number): Promise<Phase> {
   const { sql } = database;
-  const before = redisFootprint(setting.servers.redisUrl);
+  const before = await redisFootprint(setting.servers.redisUrl);
   const [last] = await sql<{ id: string }[]>`select coalesce(max(id), 0)::text as id from jobs`;
   const started = await measureWaits(
     setting,

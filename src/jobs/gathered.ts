@@ -3,7 +3,7 @@
  * commit. A call by itself is sent at once. A request that cannot be enqueued fails alone, and none is enqueued twice.
  */
 import { asBacklogFull } from '../db/guard/backlog-full.ts';
-import { codeOf } from '../errors.ts';
+import { codeOf, PurserError } from '../errors.ts';
 import type { Connection } from './connection.ts';
 
 /** A request that was checked, as JSON text of an element of purser.enqueue_many. */
@@ -101,18 +101,52 @@ async function enqueueBatch(batch: readonly Waiting[], send: SendTogether): Prom
       else resolve(jobId);
     }
   } catch (error) {
-    const isUndone = rolledBack.test(codeOf(error));
-    const full = asBacklogFull(error)?.details['tenantId'];
-    const isOfFull = ({ tenantId }: Waiting) => full === undefined || tenantId === full;
-    const others = batch.some(isOfFull) ? batch.filter((request) => !isOfFull(request)) : [];
-    for (const request of batch) {
-      if (others.includes(request)) continue;
-      if (isUndone) request.resolve(request.alone());
-      else request.reject(error);
+    if (!rolledBack.test(codeOf(error))) {
+      for (const { reject } of batch) reject(error);
+      return;
     }
+    const full = asBacklogFull(error)?.details;
+    const isOfFull = ({ tenantId }: Waiting) => tenantId === full?.['tenantId'];
+    if (full === undefined || !batch.some(isOfFull)) {
+      for (const { alone, resolve } of batch) resolve(alone());
+      return;
+    }
+    void enqueueIntoFull(batch.filter(isOfFull), full, send);
+    const others = batch.filter((request) => !isOfFull(request));
     if (others.length > 0) await enqueueBatch(others, send);
   }
 }
+
+/**
+ * Requests of a tenant whose backlog has no room for all of them: together as many as it has room for, then one by one.
+ * When one is refused because of the number of jobs, there is no room for any other.
+ */
+async function enqueueIntoFull(
+  requests: readonly Waiting[],
+  { unit, limit, have }: Readonly<Record<string, unknown>>,
+  send: SendTogether,
+): Promise<void> {
+  if (unit !== 'jobs') {
+    for (const { alone, resolve } of requests) resolve(alone());
+    return;
+  }
+  const room = Math.max(0, Math.min(requests.length - 1, Number(limit) - Number(have)));
+  if (room > 0) await enqueueBatch(requests.slice(0, room), send);
+  const rest = requests.slice(room);
+  for (const [index, { alone, resolve, reject }] of rest.entries()) {
+    try {
+      resolve(await alone());
+    } catch (error) {
+      reject(error);
+      if (!isFullOfJobs(error)) continue;
+      for (const later of rest.slice(index + 1)) later.reject(error);
+      return;
+    }
+  }
+}
+
+const isFullOfJobs = (error: unknown): boolean =>
+  error instanceof PurserError && error.code === 'backlog_full' && error.details['unit'] === 'jobs';
 
 const gatherers = new WeakMap<object, Gatherer>();
 

@@ -145,14 +145,23 @@ describe('beside a transaction that is open', () => {
     expect(await jobsOf(test.sql, tenantId)).toBe(1);
   });
 
-  it('that is about to commit, an enqueue waits for the outcome', async () => {
+  const early = (session: Sql, tenantId: string) =>
+    session.begin(async (tx) => {
+      await tx`set constraints all immediate`;
+      return add(tx, tenantId);
+    });
+  const ways = [
+    { way: 'at its commit', enqueueBy: add },
+    { way: 'in a session that checks at once', enqueueBy: early },
+  ];
+  it.each(ways)('that is about to commit, an enqueue waits for the outcome: $way', async (way) => {
     const tenantId = await limitedTenant(test.sql, { jobs: 2 });
     await add(test.sql, tenantId);
     let second: Promise<unknown> = Promise.resolve();
     await sessionOf(0).begin(async (tx) => {
       await tx`set constraints all immediate`;
       await add(tx, tenantId);
-      second = taken([add(sessionOf(1), tenantId)]);
+      second = taken([way.enqueueBy(sessionOf(1), tenantId)]);
       await eventually('the wait', async () => {
         const waiting = await test.sql`
           select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'`;

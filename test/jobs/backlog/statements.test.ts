@@ -71,3 +71,39 @@ it('20,000 jobs in one statement are refused by a limit of 10,000, and nothing i
   await statement(10_000, null);
   expect(await jobsOf(test.sql, tenantId)).toBe(10_000);
 });
+
+it('20,000 jobs one by one in a statement or a transaction too, and the backlog is not counted for each', async () => {
+  const tenantId = await limitedTenant(test.sql, { jobs: 10_000 });
+  await expect(test.sql`
+    select purser.enqueue(${tenantId}, ${step}) from generate_series(1, 20000)`).rejects.toMatchObject(
+    {
+      code: 'PU012',
+      message: expect.stringContaining('has 10000 jobs'),
+    },
+  );
+  expect(await jobsOf(test.sql, tenantId)).toBe(0);
+  await test.sql`select purser.enqueue(${tenantId}, ${step}) from generate_series(1, 9999)`;
+  await test.sql.begin(async (tx) => {
+    await tx`select purser.enqueue(${tenantId}, ${step})`;
+    await expect(tx.savepoint((inner) => add(inner, tenantId))).rejects.toMatchObject({
+      code: 'backlog_full',
+    });
+  });
+  expect(await jobsOf(test.sql, tenantId)).toBe(10_000);
+});
+
+it('a setting that claims room takes nothing beyond the limit', async () => {
+  const tenantId = await limitedTenant(test.sql, { jobs: 2 });
+  const room = { tenant: tenantId, jobs: 100, bytes: 1_000_000, until: 32_503_680_000 };
+  const open = test.sql.begin(async (tx) => {
+    for (let n = 0; n < 3; n += 1) {
+      await tx`select set_config('purser.backlog_room', ${JSON.stringify(room)}, true)`;
+      await add(tx, tenantId);
+    }
+  });
+  await expect(open).rejects.toMatchObject({
+    code: 'PU012',
+    message: expect.stringContaining('has 0 jobs that have not begun; 3 more'),
+  });
+  expect(await jobsOf(test.sql, tenantId)).toBe(0);
+});
