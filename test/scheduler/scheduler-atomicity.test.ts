@@ -2,14 +2,14 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { deadlockPausesMs, withDeadlockRetry } from '../../src/scheduler/deadlock-retry.ts';
-import { claimOnce } from '../../src/scheduler/scheduler.ts';
+import { claimOnce } from '../../src/scheduler/claim-round.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
-import { ticksAround } from '../../src/schedules/ticks.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { untilWaiting } from '../support/holds.ts';
 import { silentLog } from '../support/llm-attempt.ts';
 import { addTenant } from '../support/tenants.ts';
+import { ticksAround } from '../support/ticks.ts';
 
 let test: TestDatabase;
 let database: Database;
@@ -40,7 +40,7 @@ describe('a scheduler', () => {
         for each row execute function refuse_advance()`);
     await expect(claimDueTenants(test.sql)).rejects.toMatchObject({ code: '53100' });
     expect(await jobs()).toEqual([]);
-    expect(await test.sql`select from purser.tick_keys`).toEqual([]);
+    expect(await test.sql`select from purser.ticks`).toEqual([]);
     expect(await schedule(tenantId)).toEqual(before);
     await test.sql.unsafe('drop function refuse_advance() cascade');
     expect(await claimDueTenants(test.sql)).toMatchObject({ created: 1 });
@@ -69,8 +69,8 @@ describe('a scheduler', () => {
       database.system
         .begin(async (tx) => {
           await tx`
-            insert into purser.tick_keys (tenant_id, job_type, bucket, job_id, expires_at)
-            values (${tenantId}, 'finops_analysis', ${current}, 0, now())`;
+            insert into purser.ticks (tenant_id, job_type, bucket, due_at, claimed_by, job_id, expires_at)
+            values (${tenantId}, 'finops_analysis', ${current}, now(), 'test', 0, now())`;
           provoked.push(claims);
           await untilWaiting(test.sql, 1);
           await tx`update tenant_schedules set next_due = next_due where tenant_id = ${tenantId}`;
