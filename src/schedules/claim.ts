@@ -50,7 +50,7 @@ export interface ClaimOptions {
   readonly excludedJobTypes?: readonly string[] | undefined;
   /** Tenants whose schedules stay as they are. */
   readonly skippedTenants?: readonly string[] | undefined;
-  /** Maximum rows per claim. Default 500. */
+  /** Maximum rows per claim. Default 1,000. */
   readonly limit?: number;
   /** Added to the database's time. Default 0. */
   readonly offsetMs?: number;
@@ -82,7 +82,7 @@ const mostComputed = 2_000;
 /** Claims due rows, at most `limit`. What becomes of missed ticks is up to the policy of their schedule. */
 export async function claimDueTenants(sql: Sql, options: ClaimOptions = {}): Promise<ClaimResult> {
   const { onInvalid = () => {}, onTenantFault, claimedBy = 'unknown', offsetMs = 0 } = options;
-  const { limit = 500, excludedJobTypes = [], skippedTenants = [] } = options;
+  const { limit = 1_000, excludedJobTypes = [], skippedTenants = [] } = options;
   const rows = { limit, excludedJobTypes, skippedTenants };
   const { now, due } = await listDueExpressions(sql, rows, offsetMs);
   if (due.length === 0) return nothing;

@@ -9,7 +9,7 @@ import type { TestDatabase } from '../support/database.ts';
 import { untilWaiting } from '../support/holds.ts';
 import { silentLog } from '../support/llm-attempt.ts';
 import { addTenant } from '../support/tenants.ts';
-import { ticksAround } from '../support/ticks.ts';
+import { ticksAround } from '../schedules/ticks-around.ts';
 
 let test: TestDatabase;
 let database: Database;

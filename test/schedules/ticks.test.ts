@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseExpression } from '../../src/schedules/expression.ts';
 import { comingTicks, shortestInterval, tickWindow } from '../../src/schedules/ticks.ts';
-import { ticksAround } from '../support/ticks.ts';
+import { ticksAround } from './ticks-around.ts';
 
 const at = (text: string) => new Date(text);
 
