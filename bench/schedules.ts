@@ -72,7 +72,7 @@ async function measure(
   tenants: number,
   schedulers: number,
 ): Promise<ScheduleRow> {
-  await sql`truncate tenants, jobs, purser.waiting cascade`;
+  await sql`truncate tenants, jobs, purser.waiting, purser.ticks cascade`;
   await sql`
     insert into tenants (id, plan)
     select 'tenant-' || n, (array['pro', 'growth', 'free'])[1 + n % 3] from generate_series(1, ${tenants}) n`;
