@@ -21,6 +21,7 @@ const byFirstWord = new Map<string, Load>([
   ['pause', pauses],
   ['resume', pauses],
   ['pauses', pauses],
+  ['schedules', async () => (await import('./commands/schedules/commands.ts')).scheduleCommands],
   ['queues', async () => (await import('./commands/queues.ts')).queueCommands],
   ['budget', async () => (await import('./commands/budget.ts')).budgetCommands],
   ['handlers', async () => (await import('./commands/handlers.ts')).handlerCommands],
