@@ -1,6 +1,6 @@
 /** A schedule of a job type, as code or an operator defines it. It is refused with the reason and the fix. */
 import { messageOf, PurserError } from '../errors.ts';
-import { nameFault } from '../names.ts';
+import { nameFault, quotedName } from '../names.ts';
 import { shortestInterval } from './ticks.ts';
 
 export const cohorts = ['high_value', 'active', 'dormant'] as const;
@@ -60,7 +60,7 @@ export function defineSchedule(definition: ScheduleDefinition): DefinedSchedule 
   if (fault === undefined) return schedule;
   throw new PurserError(
     'invalid_schedule',
-    `schedule of ${JSON.stringify(schedule.jobType)}: ${fault}`,
+    `schedule of ${quotedName(String(schedule.jobType))}: ${fault}`,
   );
 }
 

@@ -1,9 +1,9 @@
 /** `kill -9` of a scheduler inside the claim of due schedules: the others finish it, nobody is lost or doubled. */
 import { expect, it } from 'vitest';
-import { addJobType } from '../jobs/job-steps.ts';
-import { freshDatabase } from '../support/database.ts';
-import { keepProcess } from './respawner.ts';
-import { until } from './until.ts';
+import { addJobType } from '../../jobs/job-steps.ts';
+import { freshDatabase } from '../../support/database.ts';
+import { keepProcess } from '../respawner.ts';
+import { until } from '../until.ts';
 
 const scheduled = 'fault_scheduled';
 const gate = 4_711;
