@@ -4,6 +4,7 @@ import { createMetrics } from '../../src/metrics.ts';
 import { deadlockPausesMs, withDeadlockRetry } from '../../src/scheduler/deadlock-retry.ts';
 import { claimOnce } from '../../src/scheduler/claim-round.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
+import { collectingLog } from '../support/collecting-log.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { untilWaiting } from '../support/holds.ts';
@@ -96,9 +97,10 @@ describe('a scheduler', () => {
     'leaves the tick to the next round after the last try (%s)',
     async (code) => {
       const metrics = createMetrics();
+      const { log, lines } = collectingLog();
       let tries = 0;
       const given = await withDeadlockRetry(
-        { log: silentLog, metrics, pausesMs: [1, 2, 4] },
+        { log, metrics, pausesMs: [1, 2, 4] },
         () => {
           tries += 1;
           return test.sql.unsafe(
@@ -108,6 +110,10 @@ describe('a scheduler', () => {
       );
       expect([given, tries]).toEqual([undefined, 4]);
       expect((await metrics.deadlocks.get()).values[0]?.value).toBe(4);
+      expect(lines.at(-1)).toMatchObject({
+        event: 'scheduler_deadlock_max_retries_exceeded',
+        tries: 4,
+      });
     },
   );
 
