@@ -58,10 +58,10 @@ export function defineSchedule(definition: ScheduleDefinition): DefinedSchedule 
     cohortsFault(schedule.cohorts) ??
     timingFault(schedule, new Date());
   if (fault === undefined) return schedule;
-  throw new PurserError(
-    'invalid_schedule',
-    `schedule of ${quotedName(String(schedule.jobType))}: ${fault}`,
-  );
+  // JavaScript modules are not checked by a compiler.
+  const jobType: unknown = schedule.jobType;
+  const shown = typeof jobType === 'string' ? quotedName(jobType) : typeof jobType;
+  throw new PurserError('invalid_schedule', `schedule of ${shown}: ${fault}`);
 }
 
 function cohortsFault(given: readonly unknown[]): string | undefined {

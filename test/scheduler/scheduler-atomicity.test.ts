@@ -99,15 +99,12 @@ describe('a scheduler', () => {
       const metrics = createMetrics();
       const { log, lines } = collectingLog();
       let tries = 0;
-      const given = await withDeadlockRetry(
-        { log, metrics, pausesMs: [1, 2, 4] },
-        () => {
-          tries += 1;
-          return test.sql.unsafe(
-            `do $$ begin raise exception 'again' using errcode = '${code}'; end $$`,
-          );
-        },
-      );
+      const given = await withDeadlockRetry({ log, metrics, pausesMs: [1, 2, 4] }, () => {
+        tries += 1;
+        return test.sql.unsafe(
+          `do $$ begin raise exception 'again' using errcode = '${code}'; end $$`,
+        );
+      });
       expect([given, tries]).toEqual([undefined, 4]);
       expect((await metrics.deadlocks.get()).values[0]?.value).toBe(4);
       expect(lines.at(-1)).toMatchObject({
