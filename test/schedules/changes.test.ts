@@ -163,14 +163,14 @@ describe('a tenant', () => {
     expect(await one.nextDue()).toBe('2040-01-01T00:00:00Z');
   });
 
-  it('that has never run is due at once, in any cohort and with any policy and splay', async () => {
-    const one = await oneSchedule(test.sql, {
-      cron: '0 0 1 * *',
-      missed: 'skip',
-      splay_seconds: 86_400,
-    });
-    await one.claimAt(day('09:10:00'));
-    expect(await one.jobs()).toEqual(['2031-05-01T00:00:00Z']);
+  it('that has never run is due at once, with any policy and before its splay', async () => {
+    const splayed = { missed: 'skip', splay_seconds: 3_500 };
+    const one = await oneSchedule(test.sql, { cron: '0 * * * *', ...splayed });
+    await one.claimAt(day('09:00:01'));
+    expect(await one.jobs()).toEqual([day('09:00:00')]);
+    const other = await oneSchedule(test.sql, { cron: '0 0 1 * *', ...splayed });
+    await other.claimAt(day('09:10:00'));
+    expect(await other.jobs()).toEqual(['2031-05-01T00:00:00Z']);
   });
 
   it('may override expression, zone and policy', async () => {

@@ -189,3 +189,18 @@ it('a tick at or before the last one never makes a job, whatever next_due says',
   await one.claimAt('2031-05-06T08:00:01Z');
   expect(await one.jobs()).toEqual([hour(7), hour(8)]);
 });
+
+it('all: many expressions that were away make every job that they may', async () => {
+  const one = await oneSchedule(test.sql, { cron: '* * * * *', missed: 'all', missed_most: 100 });
+  const zones = Array.from({ length: 23 }, (_, n) => `Etc/GMT${n < 12 ? '+' : '-'}${(n % 12) + 1}`);
+  await test.sql`insert into tenants (id, plan) select z, 'pro' from unnest(${zones}::text[]) z`;
+  await test.sql`update tenant_schedules set zone = tenant_id where tenant_id = any(${zones})`;
+  const rounds = async (time: string) => {
+    while ((await one.claimAt(time)).claimed > 0);
+  };
+  await rounds('2031-05-06T02:00:01Z');
+  await rounds('2031-05-06T03:40:10Z');
+  const made = await test.sql`
+    select distinct count(*)::int as jobs, sum(missed)::int as missed from schedule_ticks group by tenant_id`;
+  expect(made).toEqual([{ jobs: 101, missed: 0 }]);
+});
