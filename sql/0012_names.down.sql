@@ -5,6 +5,7 @@ drop trigger check_names on public.aws_accounts;
 drop trigger check_names on public.running_limits;
 drop trigger check_names on public.pauses;
 drop trigger check_names on public.schedules;
+drop trigger check_names on public.tenant_schedules;
 drop trigger check_names on public.job_types;
 drop trigger check_names on public.plans;
 drop trigger check_names on public.tenants;

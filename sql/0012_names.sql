@@ -89,8 +89,10 @@ create trigger check_names after insert or update of plan on public.plans
   for each row execute function purser.check_names('plan', 'plan');
 create trigger check_names after insert or update of job_type on public.job_types
   for each row execute function purser.check_names('job_type', 'job_type');
-create trigger check_names after insert or update of cohort on public.schedules
-  for each row execute function purser.check_names('cohort', 'cohort');
+create trigger check_names after insert or update of cohort, paused_by on public.schedules
+  for each row execute function purser.check_names('cohort', 'cohort', 'paused_by', 'operator');
+create trigger check_names after insert or update of paused_by on public.tenant_schedules
+  for each row execute function purser.check_names('paused_by', 'operator');
 create trigger check_names after insert or update of by on public.pauses
   for each row execute function purser.check_names('by', 'operator');
 create trigger check_names after insert or update of by on public.running_limits

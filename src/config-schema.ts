@@ -6,7 +6,7 @@ import { resolve } from 'node:path';
 import { z } from 'zod';
 import { builtinsVariable } from './builtins.ts';
 import { apiKey, baseUrl, flag, model, networks, postgresUrl } from './variable-types.ts';
-import { redisUrl, salt, secret, user, wholeNumber } from './variable-types.ts';
+import { pauses, redisUrl, salt, secret, user, wholeNumber } from './variable-types.ts';
 
 const saltExample = 'the output of: purser keys generate-salt';
 const keyExample = 'the output of: purser keys generate-key';
@@ -219,6 +219,9 @@ export const environment = z.object({
         '100',
       ),
     ),
+  SCHEDULER_DEADLOCK_RETRY_SECONDS: pauses
+    .default([1_000, 2_000, 4_000])
+    .meta(about('Seconds before each retry of a claim that met a deadlock', '1,2,4')),
   WORKER_THREADS: wholeNumber(1, 32)
     .default(1)
     .meta(about('Threads per worker; its jobs are distributed among them', '1')),

@@ -26,6 +26,7 @@ const note = z.object({ description: z.string(), example: z.string() });
 const writtenDefaults: Readonly<Record<string, string>> = {
   PURSER_DATA_DIR: '.purser',
   PURSER_BUILTINS: 'on',
+  SCHEDULER_DEADLOCK_RETRY_SECONDS: '1,2,4',
 };
 
 /** Every variable with its default, description and example, as the README shows them. */

@@ -6,6 +6,8 @@ export type { EnqueueKeys, EnqueueManyOptions, EnqueueOptions } from './handlers
 export type { Connection } from './jobs/connection.ts';
 export type { Enqueued } from './jobs/enqueue.ts';
 export { defineHandler } from './handlers/define.ts';
+export { defineSchedule } from './schedules/define.ts';
+export type { ScheduleDefinition } from './schedules/define.ts';
 export { secret } from './handlers/secret.ts';
 export type { Handler, HandlerDefinition, JobContext, PlainHandler } from './handlers/define.ts';
 export { cancel, done, park, retry, snooze } from './handlers/outcome.ts';

@@ -90,7 +90,7 @@ export function createMetrics() {
     }),
     ticks: new Counter({
       name: 'scheduler_ticks_total',
-      help: 'Scheduled jobs by result: created or deduplicated',
+      help: 'Ticks of schedules by result: created, deduplicated or missed',
       labelNames: ['result'] as const,
       registers,
     }),

@@ -18,6 +18,26 @@ export const wholeNumber = (min: number, max: number) =>
       error: `must be a whole number from ${min} to ${max}`,
     })
     .transform(Number);
+const mostPauses = 10;
+const longestPauseSeconds = 3_600;
+/** Seconds with commas between them; milliseconds in code. */
+export const pauses = z
+  .string()
+  .refine(
+    (text) => {
+      const parts = text.split(',');
+      return (
+        parts.length <= mostPauses &&
+        parts.every(
+          (part) => /^\d{1,4}(\.\d{1,3})?$/.test(part) && Number(part) <= longestPauseSeconds,
+        )
+      );
+    },
+    {
+      error: `must be at most ${mostPauses} numbers of seconds up to ${longestPauseSeconds}, such as 1,2,4`,
+    },
+  )
+  .transform((text): readonly number[] => text.split(',').map((part) => Number(part) * 1_000));
 export const salt = z
   .string()
   .refine((text) => /^[A-Za-z0-9+/]{43}=$/.test(text), { error: 'is not 32 bytes in base64' });

@@ -16,9 +16,9 @@ export const allowedImports: Readonly<Record<string, readonly string[]>> = {
   budget: ['db', 'jobs'],
   llm: ['budget', 'crypto', 'db'],
   costs: ['handlers/define', 'handlers/outcome', 'llm/llm', 'jobs', 'db'],
-  handlers: ['costs', 'jobs', 'budget', 'llm', 'crypto', 'db'],
+  handlers: ['costs', 'jobs', 'schedules', 'budget', 'llm', 'crypto', 'db'],
   scheduler: ['schedules', 'jobs', 'budget', 'queues', 'db', 'process'],
-  worker: ['handlers', 'llm', 'budget', 'crypto', 'jobs', 'queues', 'db', 'process'],
+  worker: ['handlers', 'llm', 'budget', 'crypto', 'jobs', 'schedules', 'queues', 'db', 'process'],
   web: ['schedules', 'jobs', 'budget', 'queues', 'crypto', 'db', 'process'],
 };
 

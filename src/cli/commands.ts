@@ -22,6 +22,7 @@ const byFirstWord = new Map<string, Load>([
   ['resume', pauses],
   ['pauses', pauses],
   ['limits', async () => (await import('./commands/limits.ts')).limitCommands],
+  ['schedules', async () => (await import('./commands/schedules/commands.ts')).scheduleCommands],
   ['queues', async () => (await import('./commands/queues.ts')).queueCommands],
   ['budget', async () => (await import('./commands/budget.ts')).budgetCommands],
   ['handlers', async () => (await import('./commands/handlers.ts')).handlerCommands],

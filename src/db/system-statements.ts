@@ -80,4 +80,10 @@ export const systemStatements: Readonly<Record<string, LockRule>> = {
   'schedules/defaults.ts addMissingSchedules': 'operator',
   'schedules/first-run.ts delayFirstRuns': 'operator',
   'schedules/first-run.ts endFirstRunDelay': 'operator',
+  'schedules/pauses.ts pauseCohortSchedules': 'operator',
+  'schedules/pauses.ts pauseTenantSchedule': 'operator',
+  'schedules/pauses.ts resumeCohortSchedules': 'operator',
+  'schedules/pauses.ts resumeTenantSchedule': 'operator',
+  'schedules/settings.ts setCohortSchedule': 'operator',
+  'schedules/settings.ts setOverride': 'operator',
 };

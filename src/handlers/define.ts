@@ -9,6 +9,7 @@ import { PurserError } from '../errors.ts';
 import type { Llm } from '../llm/llm.ts';
 import type { Logger } from '../log.ts';
 import { nameFault } from '../names.ts';
+import type { DefinedSchedule } from '../schedules/define.ts';
 import { secretPathsOf } from './secret.ts';
 
 export interface EnqueueChildOptions {
@@ -102,6 +103,8 @@ export interface Handler<S extends StandardSchemaV1 = StandardSchemaV1> {
   readonly payload: S;
   /** Paths of the fields that `secret()` marks; they are stored encrypted. */
   readonly secretPaths: readonly string[];
+  /** Of the module that it was loaded from. */
+  readonly schedules?: readonly DefinedSchedule[];
   readonly run: (ctx: JobContext<unknown>) => Promise<unknown>;
 }
 

@@ -1,6 +1,6 @@
 /**
  * Loads the user's handlers from the module that PURSER_HANDLERS names: `export const handlers = [...]`, results of
- * defineHandler or plain objects. An invalid module is refused with its fault and exit code 78.
+ * defineHandler or plain objects, and their schedules. An invalid module is refused with its fault and exit code 78.
  */
 import { writeSync } from 'node:fs';
 import { resolve } from 'node:path';
@@ -98,7 +98,15 @@ async function importHandlers(path: string, withinMs: number): Promise<Handler[]
     watch.end();
   }
   try {
-    return readHandlers(path, module);
+    const own = (name: string): unknown =>
+      exported(module, name) ?? exported(exported(module, 'default'), name);
+    const handlers = readHandlers(path, own('handlers'));
+    const schedules = own('schedules');
+    if (schedules === undefined) return handlers;
+    const { withSchedules } = await import('./load-schedules.ts');
+    return await withSchedules(handlers, schedules, (fault, cause) => {
+      throw invalidModule(path, fault, cause);
+    });
   } catch (error) {
     if (error instanceof PurserError) throw error;
     // A getter or a proxy.
@@ -110,8 +118,7 @@ async function importHandlers(path: string, withinMs: number): Promise<Handler[]
 const exported = (module: unknown, name: string): unknown =>
   typeof module === 'object' && module !== null ? Reflect.get(module, name) : undefined;
 
-function readHandlers(path: string, module: unknown): Handler[] {
-  const list = exported(module, 'handlers') ?? exported(exported(module, 'default'), 'handlers');
+function readHandlers(path: string, list: unknown): Handler[] {
   if (!Array.isArray(list) || list.length === 0) {
     throw invalidModule(
       path,

@@ -131,12 +131,12 @@ export async function removeExpiredKeys(sql: Queryable): Promise<number> {
     ), operator_tokens as (
       delete from purser.operator_tokens t using expired_token e where t.token = e.token
     ), expired_tick as (
-      select k.tenant_id, k.job_type, k.bucket from purser.tick_keys k
+      select k.tenant_id, k.job_type, k.bucket from purser.ticks k
       where exists (select from lock_timeout) and k.expires_at < now()
         and not exists (select from public.jobs j where j.id = k.job_id and j.outcome is null)
       limit ${maxRowsPerSweep * 10} for update of k skip locked
     ), ticks as (
-      delete from purser.tick_keys k using expired_tick e
+      delete from purser.ticks k using expired_tick e
       where k.tenant_id = e.tenant_id and k.job_type = e.job_type and k.bucket = e.bucket
       returning k.job_id
     ), expired_key as (

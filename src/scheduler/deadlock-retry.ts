@@ -12,7 +12,7 @@ const retryable = new Set(['40P01', '40001']);
 export interface DeadlockRetryOptions {
   readonly log: Logger;
   readonly metrics: Metrics;
-  readonly pausesMs?: readonly number[];
+  readonly pausesMs?: readonly number[] | undefined;
 }
 
 export const deadlockPausesMs: readonly number[] = [1_000, 2_000, 4_000];

@@ -1,6 +1,6 @@
 /**
- * What dispatch skips after a failure: for a minute the tenants whose rows made a statement over many tenants fail, and
- * for ten seconds the queues that refused their entries.
+ * What dispatch and claim skip after a failure: for a minute the tenants whose rows made a statement over many tenants
+ * fail, and for ten seconds the queues that refused their entries.
  */
 import type { Logger } from '../log.ts';
 import type { FailingTenants } from '../jobs/dispatch.ts';
@@ -13,6 +13,11 @@ const skipQueueMs = 10_000;
 export const createFailingTenants = (log: Pick<Logger, 'error'>): FailingTenants =>
   createSkipList(skipTenantMs, (tenantId, error) =>
     log.error({ tenantId, skipMs: skipTenantMs, error }, 'dispatch_tenant_skipped'),
+  );
+
+export const createUnclaimedTenants = (log: Pick<Logger, 'error'>): SkipList =>
+  createSkipList(skipTenantMs, (tenantId, error) =>
+    log.error({ tenantId, skipMs: skipTenantMs, error }, 'schedule_not_claimed'),
   );
 
 export const createRefusingQueues = (log: Pick<Logger, 'error'>): SkipList =>

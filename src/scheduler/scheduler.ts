@@ -7,9 +7,8 @@ import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
 import type { ProcessFacts } from '../db/heartbeats.ts';
 import { closeReadOnlySessions } from '../db/read-only-sessions.ts';
 import { startLoop } from '../process/loop.ts';
-import { claimDueTenants } from '../schedules/claim.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
-import { withDeadlockRetry } from './deadlock-retry.ts';
+import { claimOnce, createClaimMemory } from './claim-round.ts';
 import { DispatchPace } from './dispatch-pace.ts';
 import { dispatchOnce } from './dispatch-round.ts';
 import { createFailingTenants, createRefusingQueues } from './failing-tenants.ts';
@@ -29,6 +28,8 @@ export interface SchedulerOptions extends DispatchOptions, Omit<SweepOptions, 'm
   readonly excludedJobTypes?: readonly string[];
   /** Jobs that share a queue entry at most. Default 100. */
   readonly jobsPerEntry?: number;
+  /** Waits before each retry of a claim that met a deadlock. Default 1, 2 and 4 s. */
+  readonly deadlockPausesMs?: readonly number[];
   readonly claimEveryMs?: number;
   readonly dispatchEveryMs?: number;
   readonly sweepEveryMs?: number;
@@ -43,30 +44,6 @@ export interface SchedulerService {
   stop(): Promise<void>;
 }
 
-/** One round of the claim. Returns how many schedules were due. */
-export async function claimOnce(
-  options: Pick<SchedulerOptions, 'sql' | 'log' | 'metrics' | 'excludedJobTypes'>,
-  offsetMs = 0,
-): Promise<number> {
-  const result = await withDeadlockRetry(options, () =>
-    claimDueTenants(options.sql, {
-      offsetMs,
-      excludedJobTypes: options.excludedJobTypes,
-      onInvalid: (schedule, error) => {
-        options.log.error({ ...schedule, error }, 'schedule_invalid');
-      },
-      onTenantFault: (tenantId, error) => {
-        options.log.error({ tenantId, error }, 'schedule_not_claimed');
-      },
-    }),
-  );
-  if (result === undefined || result.claimed === 0) return 0;
-  options.metrics.ticks.inc({ result: 'created' }, result.created);
-  options.metrics.ticks.inc({ result: 'deduplicated' }, result.deduplicated);
-  options.log.info({ ...result }, 'schedules_claimed');
-  return result.claimed;
-}
-
 export function startScheduler(options: SchedulerOptions): SchedulerService {
   const { log, sql, watchdog, onNotify } = options;
   const listens = onNotify !== undefined;
@@ -76,6 +53,11 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
     depths: new QueueDepths(options.jobsPerEntry),
     failing: createFailingTenants(log),
     refusing: createRefusingQueues(log),
+  };
+  const claims = {
+    ...createClaimMemory(log),
+    claimedBy: options.process.processId,
+    pausesMs: options.deadlockPausesMs,
   };
   const judge = new LeaseJudge(options.leaseMs);
   const onFailure = async (error: unknown) => {
@@ -108,7 +90,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
       log,
       watchdog,
       onFailure,
-      runOnce: () => answered(claimOnce(options)),
+      runOnce: () => answered(claimOnce({ ...options, ...claims })),
     }),
     startLoop({
       name: 'sweep',

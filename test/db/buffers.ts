@@ -21,7 +21,7 @@ const tables = [
   'purser.job_history',
   'public.tenants',
   'public.tenant_schedules',
-  'purser.tick_keys',
+  'purser.ticks',
 ];
 
 export interface PlanTables {

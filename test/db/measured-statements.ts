@@ -24,7 +24,7 @@ const rows = 10;
 export async function buffersPerRow(sql: Sql): Promise<Record<string, number>> {
   await sql`update tenant_schedules set next_due = now() - interval '1 hour', last_bucket = null
     where tenant_id like 'tenant-%'`;
-  await sql`delete from purser.tick_keys`;
+  await sql`delete from purser.ticks`;
   await sql`
     insert into background_jobs (tenant_id, job_type, max_attempts, give_up_at)
     select 'tenant-' || 1 + n % 10, ${step}, 3, now() + interval '1 day' from generate_series(1, ${rows}) n`;

@@ -35,7 +35,17 @@ async function untilState(jobId: string, wanted: string): Promise<void> {
   }
 }
 
-it('runs a handler that is a plain object, and lets a running job finish when the worker stops', async () => {
+/** The job of the first tick, once a scheduler has made it. */
+async function scheduledJob(jobType: string): Promise<string> {
+  for (;;) {
+    const [tick] = await database.sql<{ job_id: string }[]>`
+      select job_id from schedule_ticks where job_type = ${jobType}`;
+    if (tick !== undefined) return tick.job_id;
+    await sleep(25);
+  }
+}
+
+it('runs a handler that is a plain object, by its schedule too, and lets a running job finish when the worker stops', async () => {
   await write(
     'greet.mjs',
     `export const handlers = [{
@@ -45,7 +55,8 @@ it('runs a handler that is a plain object, and lets a running job finish when th
         const [tenant] = await ctx.sql\`select id from tenants\`;
         return { hello: tenant.id };
       },
-    }];`,
+    }];
+    export const schedules = [{ jobType: 'greet', cron: '0 0 1 1 *', cohorts: ['active'] }];`,
   );
   const tenantId = await addTenant(database.sql);
   // Relative to where the process runs, as a shell would read it.
@@ -62,6 +73,7 @@ it('runs a handler that is a plain object, and lets a running job finish when th
     return jobId;
   };
   await untilState(await enqueue(0), 'completed');
+  await untilState(await scheduledJob('greet'), 'completed');
   const slow = await enqueue(1_500);
   await untilState(slow, 'running');
   expect(await stopAll(fleet)).toEqual([0, 0]);

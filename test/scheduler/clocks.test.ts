@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } 
 import { checkClock } from '../../src/cli/doctor/checks/database.ts';
 import { removeHeartbeat, writeHeartbeat } from '../../src/db/heartbeats.ts';
 import { createMetrics } from '../../src/metrics.ts';
-import { claimOnce } from '../../src/scheduler/scheduler.ts';
+import { claimOnce } from '../../src/scheduler/claim-round.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
 import { sweepOnce } from '../../src/scheduler/sweep-round.ts';
 import { addJob, addJobType, claim, finish, jobRow, runningJob } from '../jobs/job-steps.ts';

@@ -11,7 +11,7 @@ import {
   terminateOverdueSessions,
 } from '../../src/db/session-limits.ts';
 import { createMetrics } from '../../src/metrics.ts';
-import { claimOnce } from '../../src/scheduler/scheduler.ts';
+import { claimOnce } from '../../src/scheduler/claim-round.ts';
 import { sweepOnce } from '../../src/scheduler/sweep-round.ts';
 import { addJob, addJobType, eventually, jobRow, runningJob } from '../jobs/job-steps.ts';
 import { untilWaiting } from '../support/holds.ts';

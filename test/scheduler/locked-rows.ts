@@ -159,12 +159,12 @@ export function lockedRows(sql: Sql): Readonly<Record<string, Arrange>> {
     'expired keys of ticks': async () => {
       const [tenantId] = await two(async (owner) => {
         await sql`
-          insert into purser.tick_keys (tenant_id, job_type, bucket, job_id, expires_at)
-          values (${owner}, 'test_step', now(), 0, now() - interval '1 minute')`;
+          insert into purser.ticks (tenant_id, job_type, bucket, due_at, claimed_by, job_id, expires_at)
+          values (${owner}, 'test_step', now(), now(), 'test', 0, now() - interval '1 minute')`;
         return owner;
       });
       return {
-        query: `select from purser.tick_keys where tenant_id = '${tenantId}'`,
+        query: `select from purser.ticks where tenant_id = '${tenantId}'`,
         work: () => removeExpiredKeys(sql),
       };
     },

@@ -2,14 +2,15 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { deadlockPausesMs, withDeadlockRetry } from '../../src/scheduler/deadlock-retry.ts';
-import { claimOnce } from '../../src/scheduler/scheduler.ts';
+import { claimOnce } from '../../src/scheduler/claim-round.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
-import { ticksAround } from '../../src/schedules/ticks.ts';
+import { collectingLog } from '../support/collecting-log.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { untilWaiting } from '../support/holds.ts';
 import { silentLog } from '../support/llm-attempt.ts';
 import { addTenant } from '../support/tenants.ts';
+import { ticksAround } from '../schedules/ticks-around.ts';
 
 let test: TestDatabase;
 let database: Database;
@@ -40,7 +41,7 @@ describe('a scheduler', () => {
         for each row execute function refuse_advance()`);
     await expect(claimDueTenants(test.sql)).rejects.toMatchObject({ code: '53100' });
     expect(await jobs()).toEqual([]);
-    expect(await test.sql`select from purser.tick_keys`).toEqual([]);
+    expect(await test.sql`select from purser.ticks`).toEqual([]);
     expect(await schedule(tenantId)).toEqual(before);
     await test.sql.unsafe('drop function refuse_advance() cascade');
     expect(await claimDueTenants(test.sql)).toMatchObject({ created: 1 });
@@ -69,8 +70,8 @@ describe('a scheduler', () => {
       database.system
         .begin(async (tx) => {
           await tx`
-            insert into purser.tick_keys (tenant_id, job_type, bucket, job_id, expires_at)
-            values (${tenantId}, 'finops_analysis', ${current}, 0, now())`;
+            insert into purser.ticks (tenant_id, job_type, bucket, due_at, claimed_by, job_id, expires_at)
+            values (${tenantId}, 'finops_analysis', ${current}, now(), 'test', 0, now())`;
           provoked.push(claims);
           await untilWaiting(test.sql, 1);
           await tx`update tenant_schedules set next_due = next_due where tenant_id = ${tenantId}`;
@@ -96,18 +97,20 @@ describe('a scheduler', () => {
     'leaves the tick to the next round after the last try (%s)',
     async (code) => {
       const metrics = createMetrics();
+      const { log, lines } = collectingLog();
       let tries = 0;
-      const given = await withDeadlockRetry(
-        { log: silentLog, metrics, pausesMs: [1, 2, 4] },
-        () => {
-          tries += 1;
-          return test.sql.unsafe(
-            `do $$ begin raise exception 'again' using errcode = '${code}'; end $$`,
-          );
-        },
-      );
+      const given = await withDeadlockRetry({ log, metrics, pausesMs: [1, 2, 4] }, () => {
+        tries += 1;
+        return test.sql.unsafe(
+          `do $$ begin raise exception 'again' using errcode = '${code}'; end $$`,
+        );
+      });
       expect([given, tries]).toEqual([undefined, 4]);
       expect((await metrics.deadlocks.get()).values[0]?.value).toBe(4);
+      expect(lines.at(-1)).toMatchObject({
+        event: 'scheduler_deadlock_max_retries_exceeded',
+        tries: 4,
+      });
     },
   );
 

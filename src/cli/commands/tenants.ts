@@ -5,6 +5,8 @@ import type { Queryable } from '../../db/connect.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { formatTable } from '../terminal/table.ts';
+import { listTenantSchedules } from '../../schedules/settings.ts';
+import { tenantSchedulesTable } from './schedules/list.ts';
 import { insertTenant, refuseSimilar } from '../runtime/add-tenant.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 
@@ -35,7 +37,9 @@ async function add(invocation: Invocation): Promise<number> {
     if (!added) {
       throw new PurserError('tenant_exists', `tenant ${JSON.stringify(id)} already exists`);
     }
-    invocation.print(`tenant ${id} added with plan ${plan}`);
+    const schedules = await listTenantSchedules(sql, id);
+    invocation.print(`tenant ${id} added with plan ${plan}, and these schedules:`);
+    invocation.print(tenantSchedulesTable(schedules));
     return exitCodes.ok;
   });
 }

@@ -2,7 +2,6 @@
 import type { Config } from '../../config.ts';
 import type { Database } from '../../db/database.ts';
 import { codeOf } from '../../errors.ts';
-import { registerJobTypes } from '../../jobs/registration.ts';
 import type { LlmProviderConfig } from '../../llm/create-llm.ts';
 import { createLogger } from '../../log.ts';
 import { startSchedulerRole } from '../roles/scheduler.ts';
@@ -10,6 +9,7 @@ import { startWebRole } from '../roles/web.ts';
 import type { WebAddress } from '../roles/web.ts';
 import { announceWorker, startWorkerRole } from '../roles/worker.ts';
 import { llmProviderOf } from '../runtime/llm-provider.ts';
+import { registerOwn } from '../runtime/register-own.ts';
 import { systemConnections } from '../runtime/roles.ts';
 import { openQueues, openServiceDatabase } from '../runtime/services.ts';
 import type { Queues } from '../runtime/services.ts';
@@ -41,7 +41,7 @@ export async function startFleet(
   const provider = llmProviderOf(config);
   const llm = provider.kind === 'offline' ? { ...provider, priceAs: offlinePriceModel } : provider;
   const parts = await openWorkerParts(config, lifecycle, { database, llm });
-  await registerJobTypes(database.system, ownJobTypes(parts));
+  await registerOwn(database.system, ownJobTypes(parts));
   const queues = openQueues(config, lifecycle, {
     database,
     workers: parts.executors.jobTypes.size,

@@ -23,6 +23,7 @@ export function startSchedulerRole(context: RoleContext): void {
     leaseMs: config.PURSER_LEASE_MS,
     reconcileAfterMs,
     jobsPerEntry: config.SCHEDULER_JOBS_PER_ENTRY,
+    deadlockPausesMs: config.SCHEDULER_DEADLOCK_RETRY_SECONDS,
     // Of a database that was migrated with more built-in job types than run now.
     excludedJobTypes: disabledBuiltins(config.PURSER_BUILTINS),
     more: [{ kind: 'stale_upload', run: removeStaleUploads }],

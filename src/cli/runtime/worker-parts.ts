@@ -14,6 +14,7 @@ import type { LlmProviderConfig } from '../../llm/create-llm.ts';
 import { createLogger } from '../../log.ts';
 import { createMetrics } from '../../metrics.ts';
 import type { Metrics } from '../../metrics.ts';
+import type { DefinedSchedule } from '../../schedules/define.ts';
 import { Executors } from '../../worker/executors/executors.ts';
 import { spawnProcess, spawnThread } from '../../worker/executors/spawn.ts';
 import { thisProcess } from './services.ts';
@@ -68,6 +69,9 @@ export async function openWorkerParts(
   return { executors, metrics, identity: thisProcess('worker') };
 }
 
+/** A job type of PURSER_HANDLERS, with the schedules of its module. */
+export type OwnJobType = JobType & { readonly schedules: readonly DefinedSchedule[] };
+
 /** The job types of PURSER_HANDLERS; `migrate` registers the built-in ones. */
-export const ownJobTypes = ({ executors }: WorkerParts): readonly JobType[] =>
+export const ownJobTypes = ({ executors }: WorkerParts): readonly OwnJobType[] =>
   [...executors.jobTypes.values()].filter(({ builtin }) => !builtin);

@@ -4,12 +4,12 @@
  */
 import type { Config } from '../../config.ts';
 import { operatorLockTimeoutMs } from '../../db/locks/holders.ts';
-import { registerJobTypes } from '../../jobs/registration.ts';
 import type { Logger } from '../../log.ts';
 import type { Lifecycle } from '../../process/lifecycle.ts';
 import { queueVariable } from '../runtime/database-options.ts';
 import { knownKeysOf, systemConnections } from '../runtime/roles.ts';
 import type { RoleContext } from '../runtime/roles.ts';
+import { registerOwn } from '../runtime/register-own.ts';
 import { connectQueues, openQueues, openServiceDatabase } from '../runtime/services.ts';
 import type { WorkerParts } from '../runtime/worker-parts.ts';
 import { checkQueueUse } from '../runtime/shared-queues.ts';
@@ -81,7 +81,7 @@ export async function startRoles(start: Start, given: Config): Promise<void> {
   const own = worker === undefined || parts === undefined ? [] : worker.ownJobTypes(parts);
   if (own.length > 0) {
     await step('register_job_types', (signal) =>
-      database.once(signal, (sql) => registerJobTypes(sql, own)),
+      database.once(signal, (sql) => registerOwn(sql, own)),
     );
   }
   const queues = openQueues(config, lifecycle, {

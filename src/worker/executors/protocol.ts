@@ -7,6 +7,7 @@ import type { Backoff, Isolation } from '../../handlers/define.ts';
 import type { AttemptEnd, BegunAttempt } from '../../jobs/attempts.ts';
 import type { JobType } from '../../jobs/registration.ts';
 import type { LlmCall, LlmReply } from '../../llm/llm.ts';
+import type { DefinedSchedule } from '../../schedules/define.ts';
 import { packError } from './packed-errors.ts';
 import type { PackedError } from './packed-errors.ts';
 
@@ -17,6 +18,7 @@ export interface JobTypeFacts extends JobType {
   readonly isolation: Isolation;
   readonly durableBegin: boolean;
   readonly backoff: Backoff;
+  readonly schedules: readonly DefinedSchedule[];
 }
 
 /** What an executor is started with. */

@@ -136,6 +136,42 @@ export const walkedCommands: readonly WalkedCommand[] = [
   },
   { path: 'pauses', reads: true },
   { path: 'resume', covers: ['jobs/pauses.ts resumeWork'], args: ofTenant },
+  { path: 'schedules list', reads: true },
+  {
+    path: 'schedules set',
+    covers: ['schedules/settings.ts setCohortSchedule'],
+    args: () => ['finops_analysis', '--cohort', 'active', '--cron', '0 */4 * * *'],
+  },
+  {
+    path: 'schedules set',
+    covers: ['schedules/settings.ts setOverride'],
+    args: (tenant) => ['finops_analysis', ...ofTenant(tenant), '--cron', '0 */2 * * *'],
+  },
+  {
+    path: 'schedules pause',
+    covers: ['schedules/pauses.ts pauseTenantSchedule'],
+    args: (tenant) => ['finops_analysis', ...ofTenant(tenant), '--reason', 'walk'],
+  },
+  {
+    path: 'schedules resume',
+    covers: ['schedules/pauses.ts resumeTenantSchedule'],
+    args: (tenant) => ['finops_analysis', ...ofTenant(tenant)],
+  },
+  {
+    path: 'schedules pause',
+    covers: ['schedules/pauses.ts pauseCohortSchedules'],
+    args: () => ['finops_analysis', '--cohort', 'dormant', '--reason', 'walk'],
+  },
+  {
+    path: 'schedules resume',
+    covers: ['schedules/pauses.ts resumeCohortSchedules'],
+    args: () => ['finops_analysis', '--cohort', 'dormant'],
+  },
+  {
+    path: 'schedules run',
+    args: (tenant) => ['finops_analysis', ...ofTenant(tenant)],
+  },
+  { path: 'schedules next', reads: true, args: () => ['finops_analysis'] },
   {
     path: 'limits set',
     covers: ['jobs/limits/running-limits.ts setRunningLimit'],

@@ -9,6 +9,7 @@ import { messageOf } from '../../../src/errors.ts';
 import { defineHandler } from '../../../src/handlers/define.ts';
 import { checkCall } from '../../../src/llm/check-call.ts';
 import { isStorable } from '../../../src/names.ts';
+import { defineSchedule } from '../../../src/schedules/define.ts';
 import { z } from 'zod';
 import type { Invoke } from '../in-process.ts';
 
@@ -79,6 +80,9 @@ export const triedDoors: Readonly<Record<string, Door>> = {
       run: () => Promise.resolve(),
     }),
   ),
+  'schedules/define.ts defineSchedule': of((_context, jobType) =>
+    defineSchedule({ jobType, cron: '0 3 * * *' }),
+  ),
   'cli/commands/handlers.ts create': command('job type', (name, folder) => [
     'handlers',
     'new',
@@ -115,6 +119,15 @@ export const triedDoors: Readonly<Record<string, Door>> = {
   'public.schedules.cohort': column(
     (tx, name) => tx`
       insert into schedules (job_type, cohort, cron) values ('known_type', ${name}, '0 * * * *')`,
+  ),
+  'public.schedules.paused_by': column(
+    (tx, name) => tx`
+      insert into schedules (job_type, cohort, cron, paused_by)
+      values ('known_type', 'active', '0 * * * *', ${name})`,
+  ),
+  'public.tenant_schedules.paused_by': column(
+    (tx, name) => tx`
+      insert into tenant_schedules (tenant_id, job_type, paused_by) values ('t', 'known_type', ${name})`,
   ),
   'public.pauses.by': column(
     (tx, name) => tx`

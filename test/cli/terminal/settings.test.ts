@@ -35,6 +35,7 @@ const bad: Readonly<Record<string, readonly string[]>> = {
   WORKER_CONCURRENCY: ['0'],
   WORKER_BEGUN_AHEAD: ['-1', '1001', 'many'],
   SCHEDULER_JOBS_PER_ENTRY: ['0', '101', 'all'],
+  SCHEDULER_DEADLOCK_RETRY_SECONDS: ['1;2', '-1', '3601', '1,2,3,4,5,6,7,8,9,10,11'],
   WORKER_THREADS: ['0', '33'],
   WORKER_THREAD_HEAP_MB: ['63'],
   PURSER_LEASE_MS: ['999'],

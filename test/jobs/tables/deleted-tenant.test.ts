@@ -140,7 +140,7 @@ it('its jobs of all states go with all that belongs to them; the ledger is kept'
       'purser.later',
       'purser.operator_tokens',
       'purser.parked',
-      'purser.tick_keys',
+      'purser.ticks',
       'purser.waiting',
     ]),
   );

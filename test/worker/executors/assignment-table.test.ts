@@ -10,6 +10,7 @@ import { ClaimTable } from '../../../src/worker/executors/claim-table.ts';
 import { AssignmentTable } from '../../../src/worker/executors/assignment-table.ts';
 
 const facts: JobTypeFacts = {
+  schedules: [],
   type: 'report',
   timeoutMs: 1_000,
   maxAttempts: 3,

@@ -18,6 +18,7 @@ const facts = {
   concurrency: undefined,
   isolation: 'shared',
   durableBegin: false,
+  schedules: [],
   backoff: { baseMs: 0, capMs: 0 },
 } as const;
 const call = { system: '', prompt: '', json: false, maxOutputTokens: 1 };

@@ -12,4 +12,5 @@ export const factsOf = (registry: HandlerRegistry): JobTypeFacts[] =>
     isolation: handler.isolation,
     durableBegin: handler.durableBegin,
     backoff: handler.backoff,
+    schedules: handler.schedules ?? [],
   }));
