@@ -12,8 +12,13 @@ const mostOfUnknown = 20;
 const entriesOfWorker = 4;
 /** Of a job that does nothing, its begin and its end included. */
 const leastRunMs = 0.1;
-/** Time that half of the depth should last, where rounds are not further apart. */
+/**
+ * Time that half of the depth should last, where rounds are not further apart. Of very short jobs it is longer: a round
+ * would cost as much as they do.
+ */
 const leastRefillEveryMs = 25;
+const ofVeryShortMs = 100;
+const veryShortMs = 2;
 /** Of a round that came late, what is made up for by a longer queue. */
 const mostLateMs = 100;
 /** More would make a tenant's first job wait behind seconds of others. */
@@ -32,6 +37,7 @@ interface Drain {
   /** Jobs in the queue after the last round, if none had left it since they were counted. */
   queued: number;
   depth: number;
+  refillEveryMs: number;
   /** Jobs per millisecond. */
   rate: number;
 }
@@ -42,7 +48,7 @@ const chunkMs = 50;
 export class QueueDepths {
   readonly #drains = new Map<string, Drain>();
   readonly #jobsPerEntry: number;
-  #refillEveryMs = leastRefillEveryMs;
+  #roundsEveryMs = 0;
   #served: ReadonlySet<string> | undefined;
 
   /** `jobsPerEntry`: at most. */
@@ -59,7 +65,7 @@ export class QueueDepths {
 
   /** Rounds are so far apart while there is work: a queue has to last for longer. */
   roundsEvery(ms: number): void {
-    this.#refillEveryMs = Math.min(mostRefillEveryMs, Math.max(leastRefillEveryMs, 2 * ms));
+    this.#roundsEveryMs = Math.min(mostRefillEveryMs, 2 * ms);
   }
 
   /** The types that live workers run. */
@@ -84,7 +90,7 @@ export class QueueDepths {
     const drain = this.#drains.get(jobType);
     if (drain === undefined || drain.rate === 0) return true;
     const drainedInMs = (drain.queued - drain.depth / 2) / drain.rate;
-    return nowMs - drain.atMs >= unseenShare * Math.min(drainedInMs, this.#refillEveryMs);
+    return nowMs - drain.atMs >= unseenShare * Math.min(drainedInMs, drain.refillEveryMs);
   }
 
   /**
@@ -102,7 +108,7 @@ export class QueueDepths {
     if (queued === undefined) {
       return known === undefined ? 0 : Math.max(0, Math.floor(known.depth) - known.queued);
     }
-    const drain = known ?? { atMs: nowMs, queued, depth: 0, rate: 0 };
+    const drain = known ?? { atMs: nowMs, queued, depth: 0, rate: 0, refillEveryMs: 0 };
     this.#drains.set(jobType, drain);
     const elapsedMs = nowMs - drain.atMs;
     // It ran dry: this round came late.
@@ -114,7 +120,9 @@ export class QueueDepths {
     }
     drain.atMs = nowMs;
     drain.queued = queued;
-    const lastsMs = 2 * Math.max(this.#refillEveryMs, lateMs);
+    const leastMs = runMs !== null && runMs < veryShortMs ? ofVeryShortMs : leastRefillEveryMs;
+    drain.refillEveryMs = Math.max(leastMs, this.#roundsEveryMs);
+    const lastsMs = 2 * Math.max(drain.refillEveryMs, lateMs);
     const wanted = Math.ceil(lastsMs * drain.rate);
     const most = slots * (runMs === null ? mostOfUnknown : lastsMs / Math.max(leastRunMs, runMs));
     const chunk = this.chunk(runMs);

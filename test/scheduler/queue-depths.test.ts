@@ -42,7 +42,7 @@ describe('a queue of 10 worker slots', () => {
     expect(drainAt(60)).toBeLessThanOrEqual(30);
   });
 
-  it('holds no more than its slots run in 50 ms, and two jobs per slot at least', () => {
+  it('holds no more than its slots run in 50 ms, of very short jobs in 200 ms, and two jobs per slot at least', () => {
     const depthOf = (runMs: number): number => {
       const depths = new QueueDepths();
       let room = 0;
@@ -52,11 +52,12 @@ describe('a queue of 10 worker slots', () => {
       }
       return room;
     };
-    expect(depthOf(1)).toBe(500);
+    expect(depthOf(1)).toBe(2_000);
+    expect(depthOf(2)).toBe(250);
     expect(depthOf(5)).toBe(100);
     expect(depthOf(50)).toBe(20);
     expect(depthOf(10_000)).toBe(20);
-    expect(depthOf(0)).toBe(5_000);
+    expect(depthOf(0)).toBe(20_000);
   });
 
   it('of a short type holds four entries per worker from the start', () => {
