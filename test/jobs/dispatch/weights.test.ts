@@ -57,7 +57,7 @@ describe('a turn is as many jobs as the weight', () => {
   it('also where a round goes around more than once and ends within a turn', async () => {
     await add('a', 5);
     await add('b', 2);
-    expect(await served(9, 3, 8)).toBe('aaaaabbaa' + 'aaa' + 'bbaaaaab');
+    expect(await served(9, 3, 8)).toBe('aaaaabbaaaaabbaaaaab');
   });
 });
 
