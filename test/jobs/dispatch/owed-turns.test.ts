@@ -138,8 +138,10 @@ it('a row that fails every claim is found, and starves nobody, wherever the turn
     await add(ids, 1, 20);
     await add(['m-poison'], 4, 5);
     await test.sql`
-      update purser.dispatch_turns set last_tenant_id = ${turn.last}, left_of_turn = ${turn.left}
-      where job_type = ${step}`;
+      insert into purser.dispatch_turns (job_type, last_tenant_id, left_of_turn)
+      values (${step}, ${turn.last}, ${turn.left})
+      on conflict (job_type) do update
+        set last_tenant_id = excluded.last_tenant_id, left_of_turn = excluded.left_of_turn`;
     const failing = createFailingTenants(silentLog);
     const tenants = new Set<string>();
     for (let round = 0; round < 20; round += 1) {
