@@ -119,11 +119,13 @@ async function setLimits(invocation: Invocation): Promise<number> {
             else ${maxJobs ?? null}::integer end,
           max_backlog_bytes = case when ${maxBytes === undefined} then t.max_backlog_bytes
             else ${maxBytes ?? null}::bigint end
-      from public.plans p
-      where t.id = ${id} and p.plan = t.plan
-      returning coalesce(t.weight, p.weight) as weight,
-        coalesce(t.max_backlog_jobs, p.max_backlog_jobs)::text as max_backlog_jobs,
-        coalesce(t.max_backlog_bytes, p.max_backlog_bytes)::text as max_backlog_bytes`;
+      where t.id = ${id}
+      -- Not by a join: it would miss a tenant whose plan another command changes meanwhile.
+      returning coalesce(t.weight, (select p.weight from public.plans p where p.plan = t.plan)) as weight,
+        coalesce(t.max_backlog_jobs,
+          (select p.max_backlog_jobs from public.plans p where p.plan = t.plan))::text as max_backlog_jobs,
+        coalesce(t.max_backlog_bytes,
+          (select p.max_backlog_bytes from public.plans p where p.plan = t.plan))::text as max_backlog_bytes`;
     if (row === undefined) throw new PurserError('unknown_tenant', unknownName('tenant', id));
     invocation.print(
       `tenant ${id} now has weight ${row.weight}, ${limitText(row.max_backlog_jobs, 'jobs')} and ` +
