@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Database } from '../../src/db/database.ts';
 import { createMetrics } from '../../src/metrics.ts';
@@ -74,6 +75,8 @@ describe('a scheduler', () => {
             values (${tenantId}, 'finops_analysis', ${current}, now(), 'test', 0, now())`;
           provoked.push(claims);
           await untilWaiting(test.sql, 1);
+          // Who has waited for a second looks for a deadlock, and ends: it is to be the claim.
+          await sleep(400);
           await tx`update tenant_schedules set next_due = next_due where tenant_id = ${tenantId}`;
           throw new Error('roll back');
         })
