@@ -65,7 +65,7 @@ describe('what is owed', () => {
   });
 
   it('comes before the second turn of any other', async () => {
-    const ids = [...'abcdefghij'];
+    const ids = 'abcdefghij'.split('');
     await add([...ids, 'z']);
     for (let round = 0; round < 3; round += 1) await servedBeside(ids, 4);
     const turns = new Map<string, number>();
@@ -122,7 +122,9 @@ it('three hundred tenants whose limits another round holds all have their turn b
 });
 
 it('a row that fails every claim is found, and starves nobody, wherever the turns stand', async () => {
-  const ids = [...'abcdefghijklmnopqrstuvwxyz'].flatMap((letter) => [`${letter}1`, `${letter}2`]);
+  const ids = 'abcdefghijklmnopqrstuvwxyz'
+    .split('')
+    .flatMap((letter) => [`${letter}1`, `${letter}2`]);
   await test.sql`
     create function public.poison() returns trigger language plpgsql as $$
     begin
