@@ -31,6 +31,8 @@ create table public.jobs (
   -- Of a job that ended: when it was due the last time.
   scheduled_for timestamptz not null default now(),
   replay_of bigint references public.jobs (id) on delete set null,
+  -- What it shares a limit with, beside its tenant and type; empty: nothing.
+  group_name text not null default '' check (length(group_name) <= 200),
   -- The oldest key that a payload needs; null where it has no secrets or is not needed any more.
   encryption_key_version integer,
   created_at timestamptz not null default now(),
@@ -67,6 +69,7 @@ create table purser.waiting (
   job_id bigint primary key,
   tenant_id text not null,
   job_type text not null,
+  group_name text not null default '',
   priority integer not null,
   scheduled_for timestamptz not null,
   give_up_at timestamptz not null,
@@ -88,8 +91,11 @@ create table purser.waiting (
   last_error jsonb,
   constraint scheduled_for_is_a_date check (isfinite(scheduled_for) and scheduled_for < '10000-01-01 00:00:00+00')
 );
+-- By group, so that the jobs of a group that is at its limit hide no others.
 create index ix_waiting_order on purser.waiting
-  (job_type, tenant_id, purser.rank_of(priority, scheduled_for), job_id);
+  (job_type, tenant_id, group_name, purser.rank_of(priority, scheduled_for), job_id);
+-- Empty where no job names a group.
+create index ix_waiting_grouped on purser.waiting (job_type) where group_name <> '';
 create index ix_waiting_give_up_at on purser.waiting (give_up_at);
 create index ix_waiting_needed_usd on purser.waiting (tenant_id) where needed_usd is not null;
 
@@ -121,7 +127,7 @@ create table purser.in_flight (like purser.waiting including defaults including 
   progress jsonb,
   -- An operator's wish: {by, reason, at}. The worker that renews the lease obeys it.
   cancel_requested jsonb,
-  -- It counts for a limit of running_limits.
+  -- It counts for a limit of job_limits.
   limited boolean not null default false,
   constraint running_iff_leased check (
     (token is null) = (worker_id is null) and (token is null) = (started_at is null)
@@ -133,6 +139,7 @@ alter table purser.in_flight add primary key (job_id);
 create index ix_in_flight_needed_usd on purser.in_flight (tenant_id) where needed_usd is not null;
 create index ix_in_flight_limited on purser.in_flight (tenant_id, job_type) where limited;
 create index ix_in_flight_limited_type on purser.in_flight (job_type) where limited;
+create index ix_in_flight_grouped on purser.in_flight (group_name, tenant_id) where group_name <> '';
 
 -- Jobs that ended without success, until an operator replays or discards them.
 create table purser.dead_letters (
@@ -216,7 +223,7 @@ create trigger type_registered after insert on public.job_types
   for each row execute function purser.type_registered();
 
 -- How many jobs may be in flight, queued or running: of a tenant, of a job type, or of a tenant in a type.
-create table public.running_limits (
+create table public.job_limits (
   -- Empty: all tenants together, all types together.
   tenant_id text not null default '',
   job_type text not null default '',
@@ -245,48 +252,49 @@ select j.id, j.tenant_id, j.job_type, 'pending' as state, coalesce(s.detail, j.o
   s.give_up_at, null::text as lease_owner, null::uuid as attempt_token, s.losses, s.losses_alone, s.suspect,
   s.needed_usd, s.first_parked_at, j.replay_of, j.created_at, null::timestamptz as queued_at,
   null::timestamptz as started_at, null::timestamptz as finished_at, null::timestamptz as discarded_at,
-  null::uuid as entry_id, j.encryption_key_version
+  null::uuid as entry_id, j.encryption_key_version,
+  j.group_name
 from purser.waiting s join public.jobs j on j.id = s.job_id where not s.failed
 union all
 select j.id, j.tenant_id, j.job_type, 'failed', coalesce(s.detail, j.origin), j.payload, null, s.last_error,
   j.dedup_key, s.attempt, j.max_attempts, j.priority, s.scheduled_for, s.give_up_at, null, null, s.losses,
   s.losses_alone, s.suspect, s.needed_usd, s.first_parked_at, j.replay_of, j.created_at, null, null, null, null, null,
-  j.encryption_key_version
+  j.encryption_key_version, j.group_name
 from purser.waiting s join public.jobs j on j.id = s.job_id where s.failed
 union all
 select j.id, j.tenant_id, j.job_type, 'pending', coalesce(s.detail, j.origin), j.payload, null, s.last_error,
   j.dedup_key, s.attempt, j.max_attempts, j.priority, s.scheduled_for, s.give_up_at, null, null, s.losses,
   s.losses_alone, s.suspect, s.needed_usd, s.first_parked_at, j.replay_of, j.created_at, null, null, null, null, null,
-  j.encryption_key_version
+  j.encryption_key_version, j.group_name
 from purser.later s join public.jobs j on j.id = s.job_id where not s.failed
 union all
 select j.id, j.tenant_id, j.job_type, 'failed', coalesce(s.detail, j.origin), j.payload, null, s.last_error,
   j.dedup_key, s.attempt, j.max_attempts, j.priority, s.scheduled_for, s.give_up_at, null, null, s.losses,
   s.losses_alone, s.suspect, s.needed_usd, s.first_parked_at, j.replay_of, j.created_at, null, null, null, null, null,
-  j.encryption_key_version
+  j.encryption_key_version, j.group_name
 from purser.later s join public.jobs j on j.id = s.job_id where s.failed
 union all
 select j.id, j.tenant_id, j.job_type, 'parked', coalesce(s.detail, j.origin), j.payload, null, s.last_error,
   j.dedup_key, s.attempt, j.max_attempts, j.priority, s.scheduled_for, s.give_up_at, null, null, s.losses,
   s.losses_alone, s.suspect, s.needed_usd, s.first_parked_at, j.replay_of, j.created_at, null, null, null, null, null,
-  j.encryption_key_version
+  j.encryption_key_version, j.group_name
 from purser.parked s join public.jobs j on j.id = s.job_id
 union all
 select j.id, j.tenant_id, j.job_type, 'queued', '{}', j.payload, null, s.last_error, j.dedup_key, s.attempt,
   j.max_attempts, j.priority, s.scheduled_for, s.give_up_at, null, null, s.losses, s.losses_alone, s.suspect,
   s.needed_usd, s.first_parked_at, j.replay_of, j.created_at, s.queued_at, null, null, null, s.entry_id,
-  j.encryption_key_version
+  j.encryption_key_version, j.group_name
 from purser.in_flight s join public.jobs j on j.id = s.job_id where s.token is null
 union all
 select j.id, j.tenant_id, j.job_type, 'running', jsonb_build_object('worker', s.worker_id), j.payload, null,
   s.last_error, j.dedup_key, s.attempt, j.max_attempts, j.priority, s.scheduled_for, s.give_up_at, s.worker_id, s.token,
   s.losses, s.losses_alone, s.suspect, s.needed_usd, s.first_parked_at, j.replay_of, j.created_at, s.queued_at,
-  s.started_at, null, null, s.entry_id, j.encryption_key_version
+  s.started_at, null, null, s.entry_id, j.encryption_key_version, j.group_name
 from purser.in_flight s join public.jobs j on j.id = s.job_id where s.token is not null
 union all
 select j.id, j.tenant_id, j.job_type, j.outcome, coalesce(j.end_detail, '{}'), j.payload, j.result, j.error,
   j.dedup_key, j.attempt, j.max_attempts, j.priority, j.scheduled_for, null, null, null, 0, 0, false, null, null,
-  j.replay_of, j.created_at, j.queued_at, j.started_at, j.finished_at, j.discarded_at, null, j.encryption_key_version
+  j.replay_of, j.created_at, j.queued_at, j.started_at, j.finished_at, j.discarded_at, null, j.encryption_key_version, j.group_name
 from public.jobs j where j.outcome is not null;
 
 -- A job's changes of state, oldest first by id; ids are unique within a job.
@@ -531,5 +539,5 @@ select purser.protect_table('purser.job_history', '');
 select purser.protect_table('purser.job_counts', '', 'job_type');
 select purser.protect_table('purser.dispatcher', '', 'only_row');
 select purser.protect_table('purser.dispatch_turns', '', 'job_type');
-select purser.protect_table('public.running_limits', '');
+select purser.protect_table('public.job_limits', '');
 select purser.protect_table('public.job_keys', '');

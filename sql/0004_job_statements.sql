@@ -11,7 +11,8 @@
 
 -- What is wrong with a request, in its own words for callers of every language; null where nothing is. The table would
 -- name a constraint, and takes a window or a date without an end.
-create function purser.request_fault(p_dedup_key text, p_priority integer, p_run_at timestamptz, p_dedup_window interval)
+create function purser.request_fault(
+  p_dedup_key text, p_priority integer, p_run_at timestamptz, p_dedup_window interval, p_group text)
 returns text language plpgsql stable set search_path = pg_catalog, pg_temp as $$
 begin
   if p_priority is null or p_priority not between -1000 and 1000 then
@@ -22,6 +23,8 @@ begin
     return 'the time to run at must be a date before the year 9999';
   elsif p_dedup_window is null or p_dedup_window < interval '0' or p_dedup_window > interval '10 years' then
     return 'the dedup window must be from nothing to 10 years';
+  elsif p_group is not null then
+    return purser.group_fault(p_group);
   end if;
   return null;
 end
@@ -42,30 +45,34 @@ $$;
 -- A new job in the table of its state.
 create function purser.make_job(
   p_id bigint, p_tenant_id text, p_type public.job_types, p_payload jsonb, p_dedup_key text, p_run_at timestamptz,
-  p_priority integer, p_origin jsonb, p_replay_of bigint default null)
+  p_priority integer, p_origin jsonb, p_group_name text, p_replay_of bigint default null)
 returns void language plpgsql volatile set search_path = pg_catalog, public, purser, pg_temp as $$
 declare
   v_give_up_at timestamptz := p_run_at + p_type.give_up_after_ms * interval '1 millisecond';
 begin
   insert into public.jobs
-    (id, tenant_id, job_type, payload, dedup_key, max_attempts, priority, scheduled_for, origin, replay_of)
+    (id, tenant_id, job_type, payload, dedup_key, max_attempts, priority, scheduled_for, origin, group_name, replay_of)
   values (p_id, p_tenant_id, p_type.job_type, p_payload, p_dedup_key, p_type.max_attempts, p_priority, p_run_at,
-    p_origin, p_replay_of);
+    p_origin, p_group_name, p_replay_of);
   if p_run_at <= now() then
-    insert into purser.waiting (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, payload_bytes)
-    values (p_id, p_tenant_id, p_type.job_type, p_priority, p_run_at, v_give_up_at, octet_length(p_payload::text));
+    insert into purser.waiting
+      (job_id, tenant_id, job_type, group_name, priority, scheduled_for, give_up_at, payload_bytes)
+    values (p_id, p_tenant_id, p_type.job_type, p_group_name, p_priority, p_run_at, v_give_up_at,
+      octet_length(p_payload::text));
   else
-    insert into purser.later (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, payload_bytes)
-    values (p_id, p_tenant_id, p_type.job_type, p_priority, p_run_at, v_give_up_at, octet_length(p_payload::text));
+    insert into purser.later
+      (job_id, tenant_id, job_type, group_name, priority, scheduled_for, give_up_at, payload_bytes)
+    values (p_id, p_tenant_id, p_type.job_type, p_group_name, p_priority, p_run_at, v_give_up_at,
+      octet_length(p_payload::text));
   end if;
   perform purser.wake_dispatcher(p_run_at);
 end
 $$;
 
--- Gives a waiting job another payload, time and priority; false if it does not wait any more. Each round has a new
--- snapshot: a job that moves from later to waiting at this moment is in neither.
+-- Gives a waiting job another payload, time, priority and group; false if it does not wait any more. Each round has a
+-- new snapshot: a job that moves from later to waiting at this moment is in neither.
 create function purser.replace_waiting(
-  p_id bigint, p_payload jsonb, p_run_at timestamptz, p_priority integer, p_give_up_at timestamptz)
+  p_id bigint, p_payload jsonb, p_run_at timestamptz, p_priority integer, p_group_name text, p_give_up_at timestamptz)
 returns boolean language plpgsql volatile set search_path = pg_catalog, public, purser, pg_temp as $$
 declare
   v_row purser.waiting;
@@ -85,8 +92,10 @@ begin
   if v_row.job_id is null then
     return false;
   end if;
-  update public.jobs j set payload = p_payload, priority = p_priority, scheduled_for = p_run_at where j.id = p_id;
+  update public.jobs j
+  set payload = p_payload, priority = p_priority, scheduled_for = p_run_at, group_name = p_group_name where j.id = p_id;
   v_row.priority := p_priority;
+  v_row.group_name := p_group_name;
   v_row.scheduled_for := p_run_at;
   v_row.give_up_at := p_give_up_at;
   v_row.payload_bytes := octet_length(p_payload::text);
@@ -118,7 +127,8 @@ begin
   select * into v_type from public.job_types t where t.job_type = v_dead.job_type;
   v_id := nextval('public.jobs_id_seq');
   perform purser.make_job(v_id, v_dead.tenant_id, v_type, v_dead.payload, null, now(), v_dead.priority,
-    jsonb_build_object('replay_of', p_job_id::text, 'by', p_operator, 'source', p_source), p_job_id);
+    jsonb_build_object('replay_of', p_job_id::text, 'by', p_operator, 'source', p_source),
+    v_dead.group_name, p_job_id);
   delete from purser.dead_letters d where d.job_id = p_job_id;
   return v_id;
 exception when unique_violation then
@@ -140,6 +150,7 @@ create function purser.enqueue(
   p_dedup_window interval default '24 hours',
   p_detail jsonb default '{}',
   p_on_duplicate text default 'ignore',
+  p_group text default null,
   out job_id bigint,
   out created boolean,
   out replaced boolean
@@ -150,7 +161,7 @@ as $$
 declare
   v_type public.job_types;
   v_run_at timestamptz := coalesce(p_run_at, now());
-  v_fault text := purser.request_fault(p_dedup_key, p_priority, p_run_at, p_dedup_window);
+  v_fault text := purser.request_fault(p_dedup_key, p_priority, p_run_at, p_dedup_window, p_group);
   v_max_jobs bigint;
   v_max_bytes bigint;
   -- Of the tenant's gate.
@@ -201,7 +212,7 @@ begin
         raise exception 'duplicate_job: job % of type % has the dedup key "%"', enqueue.job_id, p_job_type, p_dedup_key
           using errcode = 'PU008', hint = 'Wait until it has ended and its window is over, or ignore it.';
       elsif p_on_duplicate = 'replace' then
-        replaced := purser.replace_waiting(enqueue.job_id, p_payload, v_run_at, p_priority,
+        replaced := purser.replace_waiting(enqueue.job_id, p_payload, v_run_at, p_priority, coalesce(p_group, ''),
           v_run_at + v_type.give_up_after_ms * interval '1 millisecond');
       end if;
       return;
@@ -210,7 +221,8 @@ begin
   if v_max_jobs is not null or v_max_bytes is not null then
     v_passed := purser.admit_job(p_tenant_id, v_max_jobs, v_max_bytes, octet_length(p_payload::text));
   end if;
-  perform purser.make_job(enqueue.job_id, p_tenant_id, v_type, p_payload, p_dedup_key, v_run_at, p_priority, p_detail);
+  perform purser.make_job(enqueue.job_id, p_tenant_id, v_type, p_payload, p_dedup_key, v_run_at, p_priority, p_detail,
+    coalesce(p_group, ''));
   if v_passed is not null then
     perform purser.check_at_commit(p_tenant_id, v_passed, enqueue.job_id);
   end if;
@@ -218,9 +230,10 @@ end
 $$;
 
 create type purser.enqueue_request as (
-  place bigint, tenant_id text, job_type text, payload jsonb, dedup_key text, run_at timestamptz, priority integer);
+  place bigint, tenant_id text, job_type text, payload jsonb, dedup_key text, run_at timestamptz, priority integer,
+  group_name text);
 
--- Many jobs in one statement, all or nothing: [{tenantId, jobType, payload?, dedupKey?, runAt?, priority?}].
+-- Many jobs in one statement, all or nothing: [{tenantId, jobType, payload?, dedupKey?, runAt?, priority?, group?}].
 -- A key that is taken, also by an earlier element, is ignored; keys are kept for 24 hours.
 create function purser.enqueue_many(p_requests jsonb)
 returns table (place bigint, job_id bigint, created boolean)
@@ -241,7 +254,8 @@ begin
   end if;
   select array_agg((e.ordinality, e.item->>'tenantId', e.item->>'jobType', coalesce(e.item->'payload', '{}'),
       e.item->>'dedupKey', coalesce((e.item->>'runAt')::timestamptz, now()),
-      coalesce((e.item->>'priority')::integer, 0))::purser.enqueue_request order by e.ordinality) into v_requests
+      coalesce((e.item->>'priority')::integer, 0), e.item->>'group')::purser.enqueue_request order by e.ordinality)
+  into v_requests
   from jsonb_array_elements(p_requests) with ordinality e (item, ordinality);
   -- In one order for all callers. A tenant that is deleted at this moment is unknown to the next statement.
   with locked as materialized (
@@ -257,7 +271,7 @@ begin
   left join public.tenants t on t.id = r.tenant_id
   left join public.job_types y on y.job_type = r.job_type
   cross join lateral (
-    select purser.request_fault(r.dedup_key, r.priority, r.run_at, interval '0') as fault offset 0) f
+    select purser.request_fault(r.dedup_key, r.priority, r.run_at, interval '0', r.group_name) as fault offset 0) f
   where t.id is null or y.job_type is null or jsonb_typeof(r.payload) is distinct from 'object'
     or octet_length(r.payload::text) > 1048576 or f.fault is not null
   order by r.place limit 1;
@@ -305,16 +319,23 @@ begin
     from request r join public.job_types y on y.job_type = r.job_type
     where r.dedup_key is null or r.id in (select k.job_id from keyed k)
   ), made as (
-    insert into public.jobs (id, tenant_id, job_type, payload, dedup_key, max_attempts, priority, scheduled_for)
-    select w.id, w.tenant_id, w.job_type, w.payload, w.dedup_key, w.max_attempts, w.priority, w.run_at from wanted w
+    insert into public.jobs
+      (id, tenant_id, job_type, payload, dedup_key, max_attempts, priority, scheduled_for, group_name)
+    select w.id, w.tenant_id, w.job_type, w.payload, w.dedup_key, w.max_attempts, w.priority, w.run_at,
+      coalesce(w.group_name, '')
+    from wanted w
     returning id
   ), due as (
-    insert into purser.waiting (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, payload_bytes)
-    select w.id, w.tenant_id, w.job_type, w.priority, w.run_at, w.give_up_at, octet_length(w.payload::text)
+    insert into purser.waiting
+      (job_id, tenant_id, job_type, group_name, priority, scheduled_for, give_up_at, payload_bytes)
+    select w.id, w.tenant_id, w.job_type, coalesce(w.group_name, ''), w.priority, w.run_at, w.give_up_at,
+      octet_length(w.payload::text)
     from wanted w where w.run_at <= now()
   ), postponed as (
-    insert into purser.later (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, payload_bytes)
-    select w.id, w.tenant_id, w.job_type, w.priority, w.run_at, w.give_up_at, octet_length(w.payload::text)
+    insert into purser.later
+      (job_id, tenant_id, job_type, group_name, priority, scheduled_for, give_up_at, payload_bytes)
+    select w.id, w.tenant_id, w.job_type, coalesce(w.group_name, ''), w.priority, w.run_at, w.give_up_at,
+      octet_length(w.payload::text)
     from wanted w where w.run_at > now()
   )
   select r.place, coalesce(m.id, own.id, k.job_id), m.id is not null
@@ -361,6 +382,7 @@ create function purser.enqueue_child(
   p_dedup_key text default null,
   p_run_at timestamptz default null,
   p_priority integer default 0,
+  p_group text default null,
   out job_id bigint,
   out created boolean
 ) language plpgsql volatile security definer
@@ -373,7 +395,7 @@ begin
   where f.job_id = purser.job_of_token(purser.token_from_session()) and f.token = purser.token_from_session();
   select e.job_id, e.created into enqueue_child.job_id, enqueue_child.created
   from purser.enqueue(v_tenant_id, p_job_type, p_payload, p_dedup_key, p_run_at, p_priority,
-    '24 hours', jsonb_strip_nulls(jsonb_build_object('parent', v_parent))) e;
+    '24 hours', jsonb_strip_nulls(jsonb_build_object('parent', v_parent)), 'ignore', p_group) e;
 end
 $$;
 
@@ -434,7 +456,7 @@ begin
       select t.job_type from public.job_types t
       where (
         select true from purser.waiting w where w.job_type = t.job_type
-        order by w.job_type, w.tenant_id, purser.rank_of(w.priority, w.scheduled_for), w.job_id limit 1));
+        order by w.job_type, w.tenant_id, w.group_name, purser.rank_of(w.priority, w.scheduled_for), w.job_id limit 1));
   end if;
   if cardinality(v_types) > 0 then
     update purser.dispatcher d set awake_until = clock_timestamp() + p_awake
@@ -461,10 +483,10 @@ begin
   return array(
     with recursive waiting_tenant as (
       (select b.tenant_id from purser.waiting b where b.job_type = p_type and b.tenant_id > p_after
-       order by b.job_type, b.tenant_id, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)
+       order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)
       union all
       select (select b.tenant_id from purser.waiting b where b.job_type = p_type and b.tenant_id > w.tenant_id
-              order by b.job_type, b.tenant_id, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)
+              order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)
       from waiting_tenant w where w.tenant_id is not null and (p_last is null or w.tenant_id < p_last)
     )
     select w.tenant_id from waiting_tenant w
@@ -473,7 +495,7 @@ begin
         select min(l.max_running - (
           select count(*) from purser.in_flight f
           where f.limited and f.tenant_id = w.tenant_id and (l.job_type = '' or f.job_type = p_type)))
-        from public.running_limits l where l.tenant_id = w.tenant_id and l.job_type in ('', p_type)) > 0, true))
+        from public.job_limits l where l.tenant_id = w.tenant_id and l.job_type in ('', p_type)) > 0, true))
     limit p_limit);
 end
 $$;
@@ -488,11 +510,11 @@ as $$
 declare
   v_marked bigint := 0;
 begin
-  if exists (select from public.running_limits) then
+  if exists (select from public.job_limits) then
     update purser.in_flight f set limited = true where f.job_id in (
       select u.job_id from purser.in_flight u
       where not u.limited and exists (
-        select from public.running_limits l
+        select from public.job_limits l
         where l.tenant_id in ('', u.tenant_id) and l.job_type in ('', u.job_type))
       for update skip locked);
     get diagnostics v_marked = row_count;
@@ -509,7 +531,7 @@ begin
   return null;
 end
 $$;
-create trigger limit_set after insert or update or delete on public.running_limits
+create trigger limit_set after insert or update or delete on public.job_limits
   for each statement execute function purser.limit_set();
 
 -- One round of dispatch: at most p_capacities[i] jobs of p_types[i], by turns: a turn is as many jobs as the tenant's
@@ -624,7 +646,7 @@ begin
   select p_skipped_tenants || coalesce(array_agg(p.name), '{}') into v_skipped
   from public.pauses p where p.scope = 'tenant';
   perform purser.promote_due(5000);
-  v_has_limits := exists (select from public.running_limits);
+  v_has_limits := exists (select from public.job_limits);
   select array_agg(p.plan), array_agg(p.weight) into v_plans, v_plan_weights from public.plans p;
 
   for v_type, v_room, v_size, v_workers in
@@ -649,7 +671,7 @@ begin
       -- Exact: only who has locked the type's turns adds to its jobs in flight.
       v_type_room := (
         select l.max_running - (select count(*) from purser.in_flight f where f.limited and f.job_type = v_type)
-        from public.running_limits l where l.tenant_id = '' and l.job_type = v_type);
+        from public.job_limits l where l.tenant_id = '' and l.job_type = v_type);
       v_room := least(v_room, v_type_room);
       continue when v_room <= 0;
     end if;
@@ -675,7 +697,7 @@ begin
           from unnest(v_all_owed, v_all_owed_jobs) with ordinality as u (id, jobs, place)
           where u.id <> all(v_skipped) and (
             select true from purser.waiting b where b.job_type = v_type and b.tenant_id = u.id
-            order by b.job_type, b.tenant_id, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)) o;
+            order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)) o;
         if v_has_limits then
           v_owed_rooms := array(
             select (
@@ -683,7 +705,7 @@ begin
                 select count(*) from purser.in_flight i
                 where i.limited and i.tenant_id = f.id and (l.job_type = '' or i.job_type = v_type))
                 - case when l.job_type = '' then coalesce((v_chosen->>f.id)::integer, 0) else 0 end)
-              from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type))
+              from public.job_limits l where l.tenant_id = f.id and l.job_type in ('', v_type))
             from unnest(v_owed) with ordinality as f (id, place) order by f.place);
         end if;
       end if;
@@ -691,7 +713,7 @@ begin
         v_current := array(
           select v_last_tenant where v_last_tenant <> all(v_skipped) and (
             select true from purser.waiting b where b.job_type = v_type and b.tenant_id = v_last_tenant
-            order by b.job_type, b.tenant_id, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1));
+            order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1));
       end if;
       v_found := v_current;
     end if;
@@ -734,7 +756,7 @@ begin
                     select count(*) from purser.in_flight i
                     where i.limited and i.tenant_id = f.id and (l.job_type = '' or i.job_type = v_type))
                     - case when l.job_type = '' then coalesce((v_chosen->>f.id)::integer, 0) else 0 end)
-                  from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type))
+                  from public.job_limits l where l.tenant_id = f.id and l.job_type in ('', v_type))
                 from unnest(v_found) with ordinality as f (id, place) order by f.place);
             end if;
           end if;
@@ -829,14 +851,14 @@ begin
         v_limited_tenants := array(
           select f.id from (select distinct t.id from unnest(v_job_tenants) as t (id)) f
           where (
-            select true from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type) limit 1));
+            select true from public.job_limits l where l.tenant_id = f.id and l.job_type in ('', v_type) limit 1));
         v_held := v_held || array(
           select f.id from unnest(v_limited_tenants) as f (id)
           where (
-            select count(*) from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
+            select count(*) from public.job_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
           ) > (
             select count(*) from (
-              select from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
+              select from public.job_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
               for no key update skip locked) k));
         v_busy_tenants := v_busy_tenants || v_held;
         v_retries := v_retries or cardinality(v_held) > v_before;
@@ -850,7 +872,7 @@ begin
                   select count(*) from purser.in_flight i
                   where i.limited and i.tenant_id = f.id and (l.job_type = '' or i.job_type = v_type))
                   - case when l.job_type = '' then coalesce((v_chosen->>f.id)::integer, 0) else 0 end)
-                from public.running_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)) end,
+                from public.job_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)) end,
             cardinality(f.places))]) as k (n));
         select array_agg(u.id order by u.n), array_agg(u.place order by u.n), array_agg(u.tenant_id order by u.n),
           array_agg(u.turn order by u.n)
@@ -959,10 +981,10 @@ begin
       case when w.losses > 0 or w.suspect or w.payload_bytes > 32768 then gen_random_uuid() else u.entry_id end
         as entry_id
   ), queued as (
-    insert into purser.in_flight (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, attempt,
+    insert into purser.in_flight (job_id, tenant_id, job_type, group_name, priority, scheduled_for, give_up_at, attempt,
       payload_bytes, failed, losses, losses_alone, suspect, needed_usd, first_parked_at, last_error, entry_id, limited)
-    select g.job_id, g.tenant_id, g.job_type, g.priority, g.scheduled_for, g.give_up_at, g.attempt, g.payload_bytes,
-      g.failed, g.losses, g.losses_alone, g.suspect, g.needed_usd, g.first_parked_at, g.last_error, g.entry_id,
+    select g.job_id, g.tenant_id, g.job_type, g.group_name, g.priority, g.scheduled_for, g.give_up_at, g.attempt,
+      g.payload_bytes, g.failed, g.losses, g.losses_alone, g.suspect, g.needed_usd, g.first_parked_at, g.last_error, g.entry_id,
       g.limited
     from gone g
   )
@@ -991,9 +1013,9 @@ begin
   ), gone as (
     delete from purser.in_flight s using unlocked u where s.job_id between u.job_id and u.job_id
   ), waiting as (
-    insert into purser.waiting (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, attempt,
+    insert into purser.waiting (job_id, tenant_id, job_type, group_name, priority, scheduled_for, give_up_at, attempt,
       payload_bytes, losses, losses_alone, suspect, needed_usd, first_parked_at, detail, last_error)
-    select u.job_id, u.tenant_id, u.job_type, u.priority, u.scheduled_for, u.give_up_at, u.attempt,
+    select u.job_id, u.tenant_id, u.job_type, u.group_name, u.priority, u.scheduled_for, u.give_up_at, u.attempt,
       u.payload_bytes, u.losses, u.losses_alone, u.suspect, u.needed_usd, u.first_parked_at,
       jsonb_build_object('reason', p_reason), u.last_error
     from unlocked u
@@ -1162,7 +1184,7 @@ begin
       counts boolean, detail jsonb, needed_usd numeric, suspect boolean, shared_loss int, isolated_loss int)
   ), gate as materialized (
     select r.job_id, r.token, r.result, r.error, r.counts, r.needed_usd, r.suspect as now_suspect, r.shared_loss,
-      r.isolated_loss, nullif(r.detail, '{}') as detail, f.tenant_id, f.job_type, f.priority, f.attempt,
+      r.isolated_loss, nullif(r.detail, '{}') as detail, f.tenant_id, f.job_type, f.group_name, f.priority, f.attempt,
       f.attempt - case when r.counts then 0 else 1 end as attempt_after, f.payload_bytes, f.failed, f.losses,
       f.losses_alone, f.suspect, f.first_parked_at, f.last_error, f.queued_at, f.started_at, f.worker_id, f.give_up_at,
       f.limited,
@@ -1198,7 +1220,7 @@ begin
     insert into purser.job_counts (job_type, outcome, jobs)
     select e.job_type, e.state, count(*) from ended e where e.is_over group by e.job_type, e.state
   ), open as materialized (
-    select e.job_id, e.tenant_id, e.job_type, e.priority, e.scheduled_for,
+    select e.job_id, e.tenant_id, e.job_type, e.group_name, e.priority, e.scheduled_for,
       -- A parked job may wait for two budget periods, counted from the first parking. Running time is no waiting time.
       case when e.state = 'parked' then greatest(e.give_up_at, coalesce(e.first_parked_at, now()) + interval '62 days')
         else e.give_up_at + (clock_timestamp() - e.started_at) end as give_up_at,
@@ -1211,19 +1233,19 @@ begin
     from ended e where not e.is_over
   ), due as (
     insert into purser.waiting
-    select o.job_id, o.tenant_id, o.job_type, o.priority, o.scheduled_for, o.give_up_at, o.attempt_after,
+    select o.job_id, o.tenant_id, o.job_type, o.group_name, o.priority, o.scheduled_for, o.give_up_at, o.attempt_after,
       o.payload_bytes, o.state = 'failed', o.losses, o.losses_alone, o.suspect, o.needed_usd, o.first_parked_at,
       o.said, o.last_error
     from open o where o.state in ('pending', 'failed') and o.scheduled_for <= now()
   ), postponed as (
     insert into purser.later
-    select o.job_id, o.tenant_id, o.job_type, o.priority, o.scheduled_for, o.give_up_at, o.attempt_after,
+    select o.job_id, o.tenant_id, o.job_type, o.group_name, o.priority, o.scheduled_for, o.give_up_at, o.attempt_after,
       o.payload_bytes, o.state = 'failed', o.losses, o.losses_alone, o.suspect, o.needed_usd, o.first_parked_at,
       o.said, o.last_error
     from open o where o.state in ('pending', 'failed') and o.scheduled_for > now()
   ), parked as (
     insert into purser.parked
-    select o.job_id, o.tenant_id, o.job_type, o.priority, o.scheduled_for, o.give_up_at, o.attempt_after,
+    select o.job_id, o.tenant_id, o.job_type, o.group_name, o.priority, o.scheduled_for, o.give_up_at, o.attempt_after,
       o.payload_bytes, false, o.losses, o.losses_alone, o.suspect, o.needed_usd, o.first_parked_at,
       o.said, o.last_error
     from open o where o.state = 'parked'
@@ -1303,7 +1325,7 @@ begin
     from gone g
   )
   select g.job_id from gone g;
-  if exists (select from public.running_limits) then
+  if exists (select from public.job_limits) then
     perform purser.wake_dispatcher(now());
   end if;
 end
@@ -1420,7 +1442,8 @@ begin
     delete from purser.parked s using unlocked u where s.job_id between u.job_id and u.job_id returning s.*, u.is_due
   ), woken as (
     insert into purser.waiting
-    select g.job_id, g.tenant_id, g.job_type, g.priority, now(), now() + t.give_up_after_ms * interval '1 millisecond',
+    select g.job_id, g.tenant_id, g.job_type, g.group_name, g.priority, now(),
+      now() + t.give_up_after_ms * interval '1 millisecond',
       g.attempt, g.payload_bytes, false, g.losses, g.losses_alone, g.suspect, g.needed_usd, g.first_parked_at,
       jsonb_build_object('reason', case when g.is_due then 'parked until now' else 'budget has room' end), g.last_error
     from gone g join public.job_types t on t.job_type = g.job_type
@@ -1498,7 +1521,7 @@ begin
     insert into purser.job_counts (job_type, outcome, jobs)
     select l.job_type, 'cancelled', count(*) from lost l where l.is_cancelled group by l.job_type
   ), open as materialized (
-    select l.job_id, l.tenant_id, l.job_type, l.priority, l.due_at,
+    select l.job_id, l.tenant_id, l.job_type, l.group_name, l.priority, l.due_at,
       l.give_up_at + (clock_timestamp() - l.started_at) as give_up_at, l.attempt - 1 as attempt, l.payload_bytes,
       false as failed, l.losses + 1 as losses, l.losses_alone,
       l.suspect or l.alone or l.losses + 1 >= p_crashes_of_suspect as suspect, l.needed_usd, l.first_parked_at, l.said,
@@ -1563,6 +1586,6 @@ begin
 end
 $$;
 
-select purser.allow_tenant('purser.enqueue_child(text,jsonb,text,timestamp with time zone,integer)');
+select purser.allow_tenant('purser.enqueue_child(text,jsonb,text,timestamp with time zone,integer,text)');
 select purser.allow_tenant('purser.complete_attempt(jsonb)');
 select purser.allow_tenant('purser.is_job_open(text,text)');

@@ -40,7 +40,8 @@ set search_path = pg_catalog, purser, pg_temp as $$
     ('account_name', 'account name', 200, null, null),
     ('integration', 'integration name', 200, null, null),
     ('source', 'source', 200, null, null),
-    ('model', 'model name', 200, null, null)
+    ('model', 'model name', 200, null, null),
+    ('group', 'group', 200, null, null)
   ) r (kind, what, max_length, pattern, allowed)
   cross join lateral (select case
     when p_name = '' then 'is empty'
@@ -55,6 +56,14 @@ set search_path = pg_catalog, purser, pg_temp as $$
     when p_name is not nfc normalized then 'is not in Unicode form NFC'
   end as fault) f
   where r.kind = p_kind
+$$;
+
+-- What is wrong with the group that a job names: a limit for all groups of a kind is named kind:*.
+create function purser.group_fault(p_group text) returns text language sql immutable parallel safe
+set search_path = pg_catalog, purser, pg_temp as $$
+  select coalesce(purser.name_fault('group', p_group), case when p_group like '%:*'
+    then format('the group %s is not allowed: a limit for all groups of a kind is named so',
+      purser.quoted_name(p_group)) end)
 $$;
 
 -- Arguments: column, kind, column, kind ... A definer, so that tenants need no right on what it calls.
@@ -95,7 +104,7 @@ create trigger check_names after insert or update of paused_by on public.tenant_
   for each row execute function purser.check_names('paused_by', 'operator');
 create trigger check_names after insert or update of by on public.pauses
   for each row execute function purser.check_names('by', 'operator');
-create trigger check_names after insert or update of by on public.running_limits
+create trigger check_names after insert or update of by on public.job_limits
   for each row execute function purser.check_names('by', 'operator');
 create trigger check_names after insert or update of account_id, name on public.aws_accounts
   for each row execute function purser.check_names('account_id', 'account_id', 'name', 'account_name');

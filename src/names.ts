@@ -60,7 +60,7 @@ export const nameDoors: Readonly<Record<string, NameKind>> = {
   'public.schedules.paused_by': 'operator',
   'public.tenant_schedules.paused_by': 'operator',
   'public.pauses.by': 'operator',
-  'public.running_limits.by': 'operator',
+  'public.job_limits.by': 'operator',
   'public.aws_accounts.account_id': 'account_id',
   'public.aws_accounts.name': 'account_name',
   'public.api_integrations.kind': 'integration',

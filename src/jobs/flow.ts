@@ -104,18 +104,18 @@ async function readTypes(
            exists (select from begun b where b.job_type = t.job_type) as begun,
            coalesce(d.dispatched_at > now() - ${stalledAfterMs} * interval '1 millisecond', false) as dispatched,
            not exists (
-             select from public.running_limits l
+             select from public.job_limits l
              where l.tenant_id = '' and l.job_type = t.job_type and l.max_running <= (
                select count(*) from purser.in_flight i where i.limited and i.job_type = t.job_type)
            ) and exists (
              select from public.tenants n
              where not exists (select from public.pauses p where p.scope = 'tenant' and p.name = n.id)
                and not exists (
-                 select from public.running_limits l
+                 select from public.job_limits l
                  where l.tenant_id = n.id and l.job_type = '' and l.max_running <= (
                    select count(*) from purser.in_flight i where i.limited and i.tenant_id = n.id))
                and not exists (
-                 select from public.running_limits l
+                 select from public.job_limits l
                  where l.tenant_id = n.id and l.job_type = t.job_type and l.max_running <= (
                    select count(*) from purser.in_flight i
                    where i.limited and i.tenant_id = n.id and i.job_type = t.job_type))

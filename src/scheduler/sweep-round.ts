@@ -10,7 +10,7 @@ import { isServerAway } from '../db/store-errors.ts';
 import { terminateStuckSessions } from '../db/tenant-pool.ts';
 import { terminateBlockingSessions, terminateOverdueSessions } from '../db/session-limits.ts';
 import { listDeadLetters } from '../jobs/dead-letters.ts';
-import { markLimited } from '../jobs/limits/running-limits.ts';
+import { markLimited } from '../jobs/limits/job-limits.ts';
 import { listOldQueued, returnToPending } from '../jobs/queued.ts';
 import {
   addUpJobCounts,

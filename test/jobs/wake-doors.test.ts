@@ -4,7 +4,7 @@ import type { Sql } from '../../src/db/connect.ts';
 import { dispatchChannel, listeningEveryMs, lookForWork } from '../../src/jobs/dispatch.ts';
 import { requestCancel } from '../../src/jobs/cancel.ts';
 import { enqueueMany } from '../../src/jobs/enqueue.ts';
-import { clearRunningLimit, setRunningLimit } from '../../src/jobs/limits/running-limits.ts';
+import { clearJobLimit, setJobLimit } from '../../src/jobs/limits/job-limits.ts';
 import { returnToPending } from '../../src/jobs/queued.ts';
 import { rescueLostAttempts, wakeParkedJobs } from '../../src/jobs/sweep.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
@@ -126,7 +126,7 @@ describe('a sleeping dispatcher is woken by', () => {
   describe('where a limit holds jobs back,', () => {
     const asleep = () => sql`update purser.dispatcher set awake_until = '-infinity'`;
     const limit = (most: number) =>
-      setRunningLimit(sql, { tenantId }, { maxRunning: most, by: 'test' });
+      setJobLimit(sql, { tenantId }, { maxRunning: most, by: 'test' });
 
     it('the end of a job that counted for it, however it ends, and none after the limit is gone', async () => {
       await limit(100);
@@ -144,7 +144,7 @@ describe('a sleeping dispatcher is woken by', () => {
       expect(await wakes(() => requestCancel(sql, { ...queued, by: 'test', reason: 'test' }))).toBe(
         true,
       );
-      await clearRunningLimit(sql, { tenantId });
+      await clearJobLimit(sql, { tenantId });
       const attempt = await runningJob(sql, tenantId);
       await asleep();
       expect(await wakes(() => finish(sql, attempt))).toBe(false);
@@ -154,7 +154,7 @@ describe('a sleeping dispatcher is woken by', () => {
       await limit(1);
       await asleep();
       expect(await wakes(() => limit(2))).toBe(true);
-      expect(await wakes(() => clearRunningLimit(sql, { tenantId }))).toBe(true);
+      expect(await wakes(() => clearJobLimit(sql, { tenantId }))).toBe(true);
     });
   });
 

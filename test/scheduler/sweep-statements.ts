@@ -2,10 +2,10 @@
 import { releaseExpiredReservations } from '../../src/budget/expire.ts';
 import { removeStaleUploads } from '../../src/costs/uploads/uploads.ts';
 import {
-  clearRunningLimit,
+  clearJobLimit,
   markLimited,
-  setRunningLimit,
-} from '../../src/jobs/limits/running-limits.ts';
+  setJobLimit,
+} from '../../src/jobs/limits/job-limits.ts';
 import { terminateBlockingSessions } from '../../src/db/session-limits.ts';
 import {
   addUpJobCounts,
@@ -62,11 +62,11 @@ export const sweepStatements: readonly FleetStatement[] = [
     run: async (sql, _all, { tenantId }) => {
       const marked = () => sql`
         select from purser.in_flight where tenant_id = ${tenantId} and limited`;
-      await setRunningLimit(sql, { tenantId }, { maxRunning: 1_000, by: 'test' });
+      await setJobLimit(sql, { tenantId }, { maxRunning: 1_000, by: 'test' });
       await sql`update purser.in_flight set limited = false where tenant_id = ${tenantId}`;
       await markLimited(sql);
       const { length } = await marked();
-      await clearRunningLimit(sql, { tenantId });
+      await clearJobLimit(sql, { tenantId });
       return length > 0;
     },
   },

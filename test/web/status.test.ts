@@ -108,9 +108,9 @@ describe('the status of a fleet', () => {
   it('names a dispatch that stands still while its queue has room, unless a limit is reached', async () => {
     await job();
     await expect.poll(() => status(fixture), wait).toEqual([503, ['dispatch: stalled']]);
-    await fixture.test.sql`insert into running_limits (job_type, max_running) values ('report', 0)`;
+    await fixture.test.sql`insert into job_limits (job_type, max_running) values ('report', 0)`;
     await expect.poll(() => status(fixture), wait).toEqual([200, []]);
-    await fixture.test.sql`delete from running_limits`;
+    await fixture.test.sql`delete from job_limits`;
     const dispatched = (jobType: string) => fixture.test.sql`
       insert into purser.dispatch_turns (job_type, dispatched_at) values (${jobType}, now())
       on conflict (job_type) do update set dispatched_at = now()`;

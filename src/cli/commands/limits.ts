@@ -1,11 +1,11 @@
 /** `purser limits set|clear|list`: how many jobs of a tenant, of a type, or of a tenant in a type may be in flight. */
 import { exitCodes, UsageError } from '../../errors.ts';
 import {
-  clearRunningLimit,
-  listRunningLimits,
-  setRunningLimit,
-} from '../../jobs/limits/running-limits.ts';
-import type { LimitTarget } from '../../jobs/limits/running-limits.ts';
+  clearJobLimit,
+  listJobLimits,
+  setJobLimit,
+} from '../../jobs/limits/job-limits.ts';
+import type { LimitTarget } from '../../jobs/limits/job-limits.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
@@ -45,7 +45,7 @@ async function set(invocation: Invocation): Promise<number> {
   const maxRunning = mostRunning(invocation);
   const by = byName(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    await setRunningLimit(database.system, target, { maxRunning, by });
+    await setJobLimit(database.system, target, { maxRunning, by });
     if (invocation.flag('json')) invocation.print(JSON.stringify({ ...target, maxRunning, by }));
     else {
       invocation.print(
@@ -59,7 +59,7 @@ async function set(invocation: Invocation): Promise<number> {
 async function clear(invocation: Invocation): Promise<number> {
   const target = targetOf(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    const cleared = await clearRunningLimit(database.system, target);
+    const cleared = await clearJobLimit(database.system, target);
     if (invocation.flag('json')) invocation.print(JSON.stringify({ ...target, cleared }));
     else {
       invocation.print(
@@ -74,7 +74,7 @@ async function clear(invocation: Invocation): Promise<number> {
 
 async function list(invocation: Invocation): Promise<number> {
   return withDatabase(invocation.config(), async ({ database }) => {
-    const limits = await listRunningLimits(database.system);
+    const limits = await listJobLimits(database.system);
     if (invocation.flag('json')) invocation.print(JSON.stringify(limits));
     else if (limits.length === 0) invocation.print('nothing is limited');
     else {

@@ -7,7 +7,7 @@ const cli = useCliDatabase();
 const { invoke } = cli;
 beforeAll(() => addJobType(cli.sql));
 afterEach(async () => {
-  await cli.sql`delete from running_limits`;
+  await cli.sql`delete from job_limits`;
   await cli.sql`delete from background_jobs`;
 });
 
@@ -63,5 +63,5 @@ it.each([
 ])('refuses %j', async (args, code, err) => {
   const answer = await invoke('limits', 'set', ...args);
   expect(answer).toMatchObject({ code, out: '', err: expect.stringContaining(err) });
-  expect(await cli.sql`select from running_limits`).toHaveLength(0);
+  expect(await cli.sql`select from job_limits`).toHaveLength(0);
 });

@@ -133,9 +133,9 @@ export const triedDoors: Readonly<Record<string, Door>> = {
     (tx, name) => tx`
       insert into pauses (scope, name, reason, by) values ('tenant', 't', 'x', ${name})`,
   ),
-  'public.running_limits.by': column(
+  'public.job_limits.by': column(
     (tx, name) => tx`
-      insert into running_limits (tenant_id, max_running, by) values ('t', 1, ${name})`,
+      insert into job_limits (tenant_id, max_running, by) values ('t', 1, ${name})`,
   ),
   'public.aws_accounts.account_id': column(
     (tx, name) => tx`

@@ -108,7 +108,7 @@ describe('the list of doors', () => {
 
 /** Written by the fleet, by a provider or by an export; keys and free text. */
 const noNames =
-  /^public\.(analyses|background_jobs|jobs|cost_\w+|heartbeats|ingest_errors|job_(events|keys|log_lines)|llm_(budgets|deleted_budgets|ledger|reservations|usage|usage_items))\.|\.(credentials|failure|file_hash|file_name|format|state|on_budget|reason|paused_reason|scope|(next_)?(cron|zone)|missed)$|^public\.(pauses\.name|running_limits\.(tenant_id|job_type))$/;
+  /^public\.(analyses|background_jobs|jobs|cost_\w+|heartbeats|ingest_errors|job_(events|keys|log_lines)|llm_(budgets|deleted_budgets|ledger|reservations|usage|usage_items))\.|\.(credentials|failure|file_hash|file_name|format|state|on_budget|reason|paused_reason|scope|(next_)?(cron|zone)|missed)$|^public\.(pauses\.name|job_limits\.(tenant_id|job_type))$/;
 const madeAt =
   /^(tenants add ID|handlers new TYPE|accounts add --(name|account-id)|ingest --source|.* --by)$/;
 const lookedUp =

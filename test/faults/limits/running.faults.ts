@@ -1,7 +1,7 @@
 /** A limit of running jobs holds while workers are killed, and no death of a worker uses up a part of it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
-import { setRunningLimit } from '../../../src/jobs/limits/running-limits.ts';
+import { setJobLimit } from '../../../src/jobs/limits/job-limits.ts';
 import { describeOnRedis } from '../../support/redis.ts';
 import { allCompleted } from '../auditor.ts';
 import { say } from '../figures.ts';
@@ -31,7 +31,7 @@ describeOnRedis(
     it('never has 4, and has 3 again after every kill', async () => {
       const audited = await onStage({ backend: 'redis' }, async (stage) => {
         const { sql, tenantId } = stage;
-        await setRunningLimit(sql, { tenantId }, { maxRunning: most, by: 'test' });
+        await setJobLimit(sql, { tenantId }, { maxRunning: most, by: 'test' });
         const slots = { WORKER_CONCURRENCY: '4' };
         await stage.keepScheduler();
         await stage.keepScheduler();

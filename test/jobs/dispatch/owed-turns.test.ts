@@ -19,7 +19,7 @@ beforeAll(async () => {
   await addJobType(test.sql, other);
 });
 afterEach(async () => {
-  await test.sql`delete from running_limits`;
+  await test.sql`delete from job_limits`;
   await test.sql`delete from tenants`;
   await test.sql`delete from purser.dispatch_turns`;
 });
@@ -81,7 +81,7 @@ describe('what is owed', () => {
     await add(['a'], 20);
     await add(['a'], 20, 60, other);
     await add(['b']);
-    await test.sql`insert into running_limits (tenant_id, max_running) values ('a', 1000)`;
+    await test.sql`insert into job_limits (tenant_id, max_running) values ('a', 1000)`;
     expect(await served(19)).toBe('a'.repeat(19));
     await database.system.begin(async (tx) => {
       await claimWaitingJobs(tx, [{ jobType: other, capacity: 1 }]);
@@ -103,7 +103,7 @@ it('three hundred tenants whose limits another round holds all have their turn b
     from unnest(${all}::text[]) t (id), unnest(${[step, other]}::text[]) y (type), generate_series(1, 5)
     where y.type = ${other} or t.id = any(${limited}::text[])`;
   await test.sql`
-    insert into running_limits (tenant_id, max_running) select unnest(${limited}::text[]), 1000`;
+    insert into job_limits (tenant_id, max_running) select unnest(${limited}::text[]), 1000`;
   const turns = new Map<string, number>(all.map((id) => [id, 0]));
   const take = async (room: number) => {
     for (const { tenantId } of await claim(test.sql, room, other)) {

@@ -18,7 +18,7 @@ beforeAll(async () => {
   await addJobType(test.sql, other);
 });
 afterEach(async () => {
-  await test.sql`delete from running_limits`;
+  await test.sql`delete from job_limits`;
   await test.sql`delete from tenants`;
   await test.sql`delete from purser.dispatch_turns`;
 });
@@ -31,7 +31,7 @@ async function add(id: string, jobs: number, jobType = step): Promise<void> {
 
 async function limit(tenantId: string, jobType: string, most: number): Promise<void> {
   await test.sql`
-    insert into running_limits (tenant_id, job_type, max_running) values (${tenantId}, ${jobType}, ${most})`;
+    insert into job_limits (tenant_id, job_type, max_running) values (${tenantId}, ${jobType}, ${most})`;
 }
 
 const tenantsOf = (jobs: readonly { readonly tenantId: string }[]): string =>
@@ -112,9 +112,9 @@ it('a limit of 0 lets nothing start, a raised one more, and none any number', as
   await add('a', 20);
   await limit('a', '', 0);
   expect(await claim(test.sql, 10)).toEqual([]);
-  await test.sql`update running_limits set max_running = 2`;
+  await test.sql`update job_limits set max_running = 2`;
   expect(await claim(test.sql, 10)).toHaveLength(2);
-  await test.sql`delete from running_limits`;
+  await test.sql`delete from job_limits`;
   expect(await claim(test.sql, 10)).toHaveLength(10);
 });
 
@@ -125,7 +125,7 @@ it('three hundred tenants at their limits hide nobody: the round goes on behind 
     insert into background_jobs (tenant_id, job_type, max_attempts, give_up_at)
     select t.id, ${step}, 3, now() + interval '1 day' from unnest(${full}::text[]) t (id), generate_series(1, 2)`;
   await test.sql`
-    insert into running_limits (tenant_id, max_running) select unnest(${full}::text[]), 1`;
+    insert into job_limits (tenant_id, max_running) select unnest(${full}::text[]), 1`;
   await claim(test.sql, 1_000);
   await add('late', 5);
   expect(tenantsOf(await claim(test.sql, 3))).toBe('latelatelate');
@@ -184,5 +184,5 @@ it('the limits of a tenant go with it', async () => {
   await limit('a', '', 1);
   await addJob(test.sql, 'a');
   await test.sql`delete from tenants where id = 'a'`;
-  expect(await test.sql`select from running_limits`).toHaveLength(0);
+  expect(await test.sql`select from job_limits`).toHaveLength(0);
 });

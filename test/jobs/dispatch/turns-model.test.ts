@@ -77,7 +77,7 @@ class Turns {
 }
 
 async function begin(hasLimits: boolean): Promise<Tenant[]> {
-  await test.sql`delete from running_limits`;
+  await test.sql`delete from job_limits`;
   await test.sql`delete from tenants`;
   await test.sql`delete from purser.dispatch_turns`;
   const tenants = Array.from({ length: 1 + random(30) }, (_, n) => ({
@@ -90,7 +90,7 @@ async function begin(hasLimits: boolean): Promise<Tenant[]> {
   for (const { id, weight, limit } of tenants) {
     await test.sql`insert into tenants (id, plan, weight) values (${id}, 'free', ${weight})`;
     if (limit < Infinity) {
-      await test.sql`insert into running_limits (tenant_id, max_running) values (${id}, ${limit})`;
+      await test.sql`insert into job_limits (tenant_id, max_running) values (${id}, ${limit})`;
     }
   }
   return tenants;

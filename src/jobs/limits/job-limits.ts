@@ -12,7 +12,7 @@ export interface LimitTarget {
   readonly jobType?: string | undefined;
 }
 
-export interface RunningLimit {
+export interface JobLimit {
   /** null: all tenants together. */
   readonly tenantId: string | null;
   /** null: all types together. */
@@ -27,14 +27,14 @@ export interface RunningLimit {
 const foreignKeyViolation = '23503';
 
 /** Adds a limit or changes one; jobs that run already count, and are not stopped. Throws `unknown_job_type` or `unknown_tenant`. */
-export async function setRunningLimit(
+export async function setJobLimit(
   sql: Queryable,
   target: LimitTarget,
   { maxRunning, by }: { readonly maxRunning: number; readonly by: string },
 ): Promise<void> {
   try {
     await sql`
-      insert into public.running_limits (tenant_id, job_type, max_running, by)
+      insert into public.job_limits (tenant_id, job_type, max_running, by)
       values (${target.tenantId ?? ''}, ${target.jobType ?? ''}, ${maxRunning}, ${by})
       on conflict (tenant_id, job_type) do update
         set max_running = excluded.max_running, by = excluded.by, at = now()`;
@@ -44,18 +44,18 @@ export async function setRunningLimit(
   }
 }
 
-/** false: there was none. Throws like `setRunningLimit`. */
-export async function clearRunningLimit(sql: Queryable, target: LimitTarget): Promise<boolean> {
+/** false: there was none. Throws like `setJobLimit`. */
+export async function clearJobLimit(sql: Queryable, target: LimitTarget): Promise<boolean> {
   const cleared = await sql`
-    delete from public.running_limits
+    delete from public.job_limits
     where tenant_id = ${target.tenantId ?? ''} and job_type = ${target.jobType ?? ''}`;
   if (cleared.count === 0) await assertTargetKnown(sql, target);
   return cleared.count > 0;
 }
 
 /** By tenant, then by type; those of all tenants first. */
-export async function listRunningLimits(sql: Queryable): Promise<RunningLimit[]> {
-  return sql<RunningLimit[]>`
+export async function listJobLimits(sql: Queryable): Promise<JobLimit[]> {
+  return sql<JobLimit[]>`
     select nullif(l.tenant_id, '') as "tenantId", nullif(l.job_type, '') as "jobType",
       l.max_running as "maxRunning", l.by, l.at,
       (case
@@ -67,7 +67,7 @@ export async function listRunningLimits(sql: Queryable): Promise<RunningLimit[]>
           select count(*) from purser.in_flight f
           where f.limited and f.tenant_id = l.tenant_id and f.job_type = l.job_type)
         end)::int as "inFlight"
-    from public.running_limits l order by l.tenant_id, l.job_type`;
+    from public.job_limits l order by l.tenant_id, l.job_type`;
 }
 
 /** Marks jobs that were dispatched at the moment when a limit was set. Returns their number. */
