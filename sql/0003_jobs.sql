@@ -222,20 +222,62 @@ $$;
 create trigger type_registered after insert on public.job_types
   for each row execute function purser.type_registered();
 
--- How many jobs may be in flight, queued or running: of a tenant, of a job type, or of a tenant in a type.
+-- How many jobs may be in flight at once, queued or running, and how many may start in each window: of a tenant, of a
+-- job type, of a tenant in a type, or of a group.
 create table public.job_limits (
-  -- Empty: all tenants together, all types together.
+  -- Empty: all tenants together, all types together, no group.
   tenant_id text not null default '',
   job_type text not null default '',
-  max_running integer not null check (max_running >= 0),
+  -- The name of one, or kind:* for each whose name begins with kind: and has no limit of its own.
+  group_name text not null default '' check (length(group_name) <= 200),
+  -- Of a group, without a tenant: each tenant by itself.
+  each_tenant boolean not null default false,
+  max_running integer check (max_running >= 0),
+  max_starts integer check (max_starts between 0 and 100000),
+  per_seconds integer check (per_seconds between 1 and 2678400),
   by text not null default current_user,
   at timestamptz not null default now(),
   -- A limit goes with what it limits, and limits nothing that is not there.
   of_tenant text generated always as (nullif(tenant_id, '')) stored references public.tenants (id) on delete cascade,
   of_type text generated always as (nullif(job_type, '')) stored
     references public.job_types (job_type) on delete cascade,
-  primary key (tenant_id, job_type),
-  constraint limits_something check (tenant_id <> '' or job_type <> '')
+  primary key (tenant_id, job_type, group_name, each_tenant),
+  constraint limits_something check (tenant_id <> '' or job_type <> '' or group_name <> ''),
+  constraint limits_by_something check (max_running is not null or max_starts is not null),
+  constraint starts_have_a_window check ((max_starts is null) = (per_seconds is null)),
+  constraint group_is_of_all_types check (group_name = '' or job_type = ''),
+  constraint each_tenant_of_a_group check (not each_tenant or group_name <> '' and tenant_id = '')
+);
+create index ix_job_limits_groups on public.job_limits (group_name) where group_name <> '';
+create index ix_job_limits_starts on public.job_limits (tenant_id) where max_starts is not null;
+
+-- Of a limit of starts, one row per permit that was ever needed: taken when its job is dispatched (started_at is
+-- infinity), stamped when the job begins, and free again when its window has passed. A job that was dispatched and did
+-- not begin leaves it: its permit is free.
+create table purser.rate_slots (
+  -- Whose starts are limited; empty: all.
+  tenant_id text not null,
+  job_type text not null,
+  group_name text not null,
+  slot integer not null,
+  job_id bigint not null,
+  started_at timestamptz not null,
+  primary key (tenant_id, job_type, group_name, slot)
+) with (fillfactor = 50);
+create index ix_rate_slots_started_at on purser.rate_slots (tenant_id, job_type, group_name, started_at);
+create index ix_rate_slots_job_id on purser.rate_slots (job_id) where started_at = 'infinity';
+
+-- Rows that are locked: by the one dispatch that starts jobs of limited groups, and by those that take permits, against
+-- the removal of those nobody needs. A lost row is made again.
+create table purser.limit_locks (name text primary key);
+
+-- Of a tenant with more waiting groups in a type than a dispatch looks at: where the next one goes on. A lost row only
+-- means that it begins anew.
+create table purser.group_turns (
+  job_type text not null references public.job_types (job_type) on delete cascade,
+  tenant_id text not null references public.tenants (id) on delete cascade,
+  last_group_name text not null,
+  primary key (job_type, tenant_id)
 );
 
 -- Until when a dispatcher looks for work every few milliseconds, so that an enqueue need not wake one. A lost row only
@@ -294,7 +336,8 @@ from purser.in_flight s join public.jobs j on j.id = s.job_id where s.token is n
 union all
 select j.id, j.tenant_id, j.job_type, j.outcome, coalesce(j.end_detail, '{}'), j.payload, j.result, j.error,
   j.dedup_key, j.attempt, j.max_attempts, j.priority, j.scheduled_for, null, null, null, 0, 0, false, null, null,
-  j.replay_of, j.created_at, j.queued_at, j.started_at, j.finished_at, j.discarded_at, null, j.encryption_key_version, j.group_name
+  j.replay_of, j.created_at, j.queued_at, j.started_at, j.finished_at, j.discarded_at, null, j.encryption_key_version,
+  j.group_name
 from public.jobs j where j.outcome is not null;
 
 -- A job's changes of state, oldest first by id; ids are unique within a job.
@@ -540,4 +583,7 @@ select purser.protect_table('purser.job_counts', '', 'job_type');
 select purser.protect_table('purser.dispatcher', '', 'only_row');
 select purser.protect_table('purser.dispatch_turns', '', 'job_type');
 select purser.protect_table('public.job_limits', '');
+select purser.protect_table('purser.rate_slots', '');
+select purser.protect_table('purser.limit_locks', '', 'name');
+select purser.protect_table('purser.group_turns', '');
 select purser.protect_table('public.job_keys', '');

@@ -469,6 +469,271 @@ begin
 end
 $$;
 
+-- The limits of a tenant's group: its own one, or else that of each tenant, and the one of all tenants together
+-- (tenant_id is empty). Of a name and of its kind, the name's. Like the next one it has no settings, so that it becomes
+-- part of the statement that reads it.
+create function purser.limits_of_group(p_tenant text, p_group text)
+returns table (tenant_id text, max_running integer, max_starts integer, per_seconds integer)
+language sql stable as $$
+  (select p_tenant, l.max_running, l.max_starts, l.per_seconds from public.job_limits l
+   where l.tenant_id in (p_tenant, '') and l.job_type = '' and l.each_tenant = (l.tenant_id = '')
+     and l.group_name in (p_group, pg_catalog.substring(p_group, '^[^:]*:') || '*')
+   order by l.tenant_id = '', l.group_name <> p_group limit 1)
+  union all
+  (select '', l.max_running, l.max_starts, l.per_seconds from public.job_limits l
+   where l.tenant_id = '' and l.job_type = '' and not l.each_tenant
+     and l.group_name in (p_group, pg_catalog.substring(p_group, '^[^:]*:') || '*')
+   order by l.group_name <> p_group limit 1)
+$$;
+
+-- Whether a job that has a permit will not begin with it: it went back, or ended.
+create function purser.is_left(p_job_id bigint, p_claimed bigint[]) returns boolean
+language sql stable as $$
+  select p_job_id <> all(p_claimed)
+    and not exists (select from purser.in_flight f where f.job_id = p_job_id and f.token is null)
+$$;
+
+-- How many permits a limit of starts has left, p_most at most.
+create function purser.free_starts(
+  p_tenant text, p_type text, p_group text, p_max_starts integer, p_per_seconds integer, p_claimed bigint[],
+  p_most integer) returns bigint
+language plpgsql stable
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set jit = off
+as $$
+declare
+  v_before timestamptz := now() - p_per_seconds * interval '1 second';
+  v_made integer;
+  v_free bigint;
+begin
+  select s.slot into v_made from purser.rate_slots s
+  where s.tenant_id = p_tenant and s.job_type = p_type and s.group_name = p_group
+  order by s.tenant_id desc, s.job_type desc, s.group_name desc, s.slot desc limit 1;
+  if v_made is null then
+    return least(p_max_starts, p_most);
+  end if;
+  v_free := greatest(0, p_max_starts - v_made) + (
+    select count(*) from (
+      select from purser.rate_slots s
+      where s.tenant_id = p_tenant and s.job_type = p_type and s.group_name = p_group and s.started_at <= v_before
+        and s.slot <= p_max_starts
+      limit p_most) f
+  ) + (
+    select count(*) from purser.rate_slots s
+    where s.tenant_id = p_tenant and s.job_type = p_type and s.group_name = p_group and s.started_at = 'infinity'
+      and s.slot <= p_max_starts and purser.is_left(s.job_id, p_claimed));
+  if v_made > p_max_starts then
+    -- Of a limit that was higher.
+    v_free := v_free - (
+      select count(*) from purser.rate_slots s
+      where s.tenant_id = p_tenant and s.job_type = p_type and s.group_name = p_group and s.slot > p_max_starts
+        and s.started_at > v_before and not (s.started_at = 'infinity' and purser.is_left(s.job_id, p_claimed)));
+  end if;
+  return greatest(0, least(v_free, p_most));
+end
+$$;
+
+-- How many jobs the limits of a tenant leave for a type, by a count of what is in flight; null without a limit.
+-- p_chosen: jobs that this dispatch has chosen of each tenant; p_claimed: those of them that have a permit.
+create function purser.room_of_tenant(
+  p_tenant text, p_type text, p_chosen jsonb, p_claimed bigint[], p_most integer) returns table (room bigint)
+language sql stable as $$
+  select min(least(
+    case when l.max_running is not null then l.max_running - (
+      select count(*) from purser.in_flight f
+      where f.limited and f.tenant_id = p_tenant and (l.job_type = '' or f.job_type = p_type))
+      - case when l.job_type = '' then coalesce((p_chosen->>p_tenant)::integer, 0) else 0 end end,
+    case when l.max_starts is not null then purser.free_starts(
+      p_tenant, l.job_type, '', l.max_starts, l.per_seconds, p_claimed, p_most) end))
+  from public.job_limits l where l.tenant_id = p_tenant and l.group_name = '' and l.job_type in ('', p_type)
+$$;
+
+-- Takes a permit for each of these jobs of a type from every limit of starts that they are under; the caller has locked
+-- the limits and counted what they leave. Returns the jobs that have one.
+create function purser.claim_starts(
+  p_type text, p_job_ids bigint[], p_tenants text[], p_groups text[], p_claimed bigint[]) returns bigint[]
+language plpgsql volatile
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_bitmapscan = off set jit = off
+as $$
+declare
+  v_scope record;
+  v_slots integer[];
+  v_more integer;
+  v_claimed bigint[] := '{}';
+begin
+  perform from purser.limit_locks k where k.name = 'starts' for share;
+  if not found then
+    insert into purser.limit_locks (name) values ('starts') on conflict do nothing;
+    perform from purser.limit_locks k where k.name = 'starts' for share;
+  end if;
+  -- Of an earlier dispatch of them.
+  update purser.rate_slots s set started_at = '-infinity' from unnest(p_job_ids) as u (id)
+  where s.job_id between u.id and u.id and s.started_at = 'infinity' and s.job_id <> all(p_claimed);
+  for v_scope in
+    select l.tenant_id, l.job_type, l.group_name, min(l.max_starts) as max_starts,
+      now() - max(l.per_seconds) * interval '1 second' as before, array_agg(l.job_id) as job_ids
+    from (
+      select u.id as job_id, t.tenant_id, t.job_type, '' as group_name, t.max_starts, t.per_seconds
+      from unnest(p_job_ids, p_tenants) as u (id, tenant_id) cross join lateral (
+        select b.* from public.job_limits b
+        where b.tenant_id in ('', u.tenant_id) and b.job_type in ('', p_type) and b.group_name = ''
+          and b.max_starts is not null) t
+      union all
+      select u.id, g.tenant_id, '', u.group_name, g.max_starts, g.per_seconds
+      from unnest(p_job_ids, p_tenants, p_groups) as u (id, tenant_id, group_name)
+      cross join lateral purser.limits_of_group(u.tenant_id, u.group_name) g
+      where u.group_name <> '' and g.max_starts is not null
+    ) l group by l.tenant_id, l.job_type, l.group_name order by l.tenant_id, l.job_type, l.group_name
+  loop
+    v_slots := array(
+      select s.slot from purser.rate_slots s
+      where s.tenant_id = v_scope.tenant_id and s.job_type = v_scope.job_type and s.group_name = v_scope.group_name
+        and s.slot <= v_scope.max_starts and (s.started_at <= v_scope.before
+          or s.started_at = 'infinity' and purser.is_left(s.job_id, p_claimed))
+      order by s.started_at limit cardinality(v_scope.job_ids));
+    update purser.rate_slots s set job_id = v_scope.job_ids[u.n], started_at = 'infinity'
+    from unnest(v_slots) with ordinality as u (slot, n)
+    where s.tenant_id = v_scope.tenant_id and s.job_type = v_scope.job_type and s.group_name = v_scope.group_name
+      and s.slot = u.slot;
+    v_more := cardinality(v_scope.job_ids) - cardinality(v_slots);
+    if v_more > 0 then
+      insert into purser.rate_slots (tenant_id, job_type, group_name, slot, job_id, started_at)
+      select v_scope.tenant_id, v_scope.job_type, v_scope.group_name,
+        n + coalesce((
+          select max(s.slot) from purser.rate_slots s
+          where s.tenant_id = v_scope.tenant_id and s.job_type = v_scope.job_type
+            and s.group_name = v_scope.group_name), 0),
+        v_scope.job_ids[cardinality(v_slots) + n], 'infinity'
+      from generate_series(1, v_more) n;
+    end if;
+    v_claimed := v_claimed || v_scope.job_ids;
+  end loop;
+  return v_claimed;
+end
+$$;
+
+-- Removes the permits of limits of which all are free. Returns their number.
+create function purser.forget_starts() returns bigint
+language plpgsql volatile
+set search_path = pg_catalog, public, purser, pg_temp
+set lock_timeout = '2s'
+as $$
+declare
+  v_forgotten bigint := 0;
+begin
+  perform from purser.limit_locks k where k.name = 'starts' for update skip locked;
+  if found then
+    delete from purser.rate_slots s using (
+      select u.tenant_id, u.job_type, u.group_name from purser.rate_slots u
+      group by u.tenant_id, u.job_type, u.group_name
+      having max(u.started_at) < now() - (
+        select coalesce(max(l.per_seconds), 0) * interval '1 second' from public.job_limits l)
+    ) f
+    where s.tenant_id = f.tenant_id and s.job_type = f.job_type and s.group_name = f.group_name;
+    get diagnostics v_forgotten = row_count;
+  end if;
+  return v_forgotten;
+end
+$$;
+
+-- The next p_limit groups with waiting jobs of a tenant and type, in the order of their names: after p_after, and
+-- around. The jobs without a group are not among them.
+create function purser.groups_in_turn(p_type text, p_tenant text, p_after text, p_limit integer) returns text[]
+language plpgsql stable
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set jit = off
+as $$
+declare
+  v_groups text[] := '{}';
+  v_after text := p_after;
+  v_up_to text;
+begin
+  loop
+    v_groups := v_groups || array(
+      with recursive waiting_group as (
+        (select b.group_name from purser.waiting b
+         where b.job_type = p_type and b.tenant_id = p_tenant and b.group_name > v_after
+         order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)
+        union all
+        select (select b.group_name from purser.waiting b
+                where b.job_type = p_type and b.tenant_id = p_tenant and b.group_name > w.group_name
+                order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id
+                limit 1)
+        from waiting_group w where w.group_name is not null and (v_up_to is null or w.group_name < v_up_to)
+      )
+      select w.group_name from waiting_group w
+      where w.group_name is not null and (v_up_to is null or w.group_name <= v_up_to)
+      limit p_limit - cardinality(v_groups));
+    exit when v_after = '' or cardinality(v_groups) = p_limit;
+    v_up_to := p_after;
+    v_after := '';
+  end loop;
+  return v_groups;
+end
+$$;
+
+-- The next jobs of these tenants where some name a group, p_most[i] of each at most, numbered by rank: what the limits
+-- of their groups leave, and nothing of limited ones where p_may_start is false. Of what a group of several tenants
+-- leaves, each tenant has one job before any has a second one. p_chosen: jobs that this dispatch has chosen of groups.
+create function purser.jobs_of_groups(
+  p_type text, p_tenants text[], p_most integer[], p_busy bigint[], p_may_start boolean, p_chosen jsonb,
+  p_claimed bigint[])
+returns table (tenant_number bigint, tenant_id text, job_id bigint, place tid, group_name text, job_rank bigint)
+language plpgsql stable
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_bitmapscan = off set jit = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with tenant as materialized (
+    select t.id, t.most, t.number, coalesce((
+      select g.last_group_name from purser.group_turns g where g.job_type = p_type and g.tenant_id = t.id), '') as after
+    from unnest(p_tenants, p_most) with ordinality as t (id, most, number) where t.most > 0
+  ), lane as materialized (
+    select t.id, t.most, t.number, '' as group_name, null::bigint as room, null::bigint as shared_room from tenant t
+    union all
+    select t.id, t.most, t.number, g.name, r.room, r.shared_room
+    from tenant t
+    cross join lateral unnest(purser.groups_in_turn(p_type, t.id, t.after, 200)) as g (name)
+    cross join lateral (
+      select min(l.room) filter (where l.tenant_id <> '') as room,
+        min(l.room) filter (where l.tenant_id = '') as shared_room
+      from (
+        select b.tenant_id, case when p_may_start then least(
+          case when b.max_running is not null then b.max_running - (
+            select count(*) from purser.in_flight f
+            where f.group_name = g.name and (b.tenant_id = '' or f.tenant_id = t.id))
+            - coalesce((p_chosen->>(b.tenant_id || e'\n' || g.name))::integer, 0) end,
+          case when b.max_starts is not null then purser.free_starts(
+            b.tenant_id, '', g.name, b.max_starts, b.per_seconds, p_claimed, t.most) end) else 0 end as room
+        from purser.limits_of_group(t.id, g.name) b) l
+    ) r
+  ), candidate as materialized (
+    select l.id, l.number, l.most, l.group_name, l.shared_room, j.*
+    from lane l cross join lateral (
+      select b.job_id, b.ctid as place, purser.rank_of(b.priority, b.scheduled_for) as rank,
+        row_number() over (order by purser.rank_of(b.priority, b.scheduled_for), b.job_id) as lane_rank
+      from purser.waiting b
+      where b.job_type = p_type and b.tenant_id = l.id and b.group_name = l.group_name and b.job_id <> all(p_busy)
+      order by purser.rank_of(b.priority, b.scheduled_for), b.job_id
+      limit greatest(0, least(l.most, l.room, l.shared_room))
+    ) j
+  ), seated as (
+    select c.*, row_number() over (partition by c.group_name order by c.lane_rank, c.number) as seat from candidate c
+  ), ranked as (
+    select s.*, row_number() over (partition by s.number order by s.rank, s.job_id) as job_rank
+    from seated s where s.shared_room is null or s.seat <= s.shared_room
+  )
+  select k.number, k.id, k.job_id, k.place, k.group_name, k.job_rank from ranked k where k.job_rank <= k.most;
+end
+$$;
+
 -- Tenants with waiting jobs of a type, in the order of their ids: after p_after, up to p_last (null: to the end), without
 -- p_without and, with p_limited, without those whose limit is reached; p_limit at most. A loose index scan: one index
 -- probe per tenant, however many jobs it has. Each order is the whole key of ix_waiting_order, which no other index has.
@@ -486,16 +751,14 @@ begin
        order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)
       union all
       select (select b.tenant_id from purser.waiting b where b.job_type = p_type and b.tenant_id > w.tenant_id
-              order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)
+              order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id
+              limit 1)
       from waiting_tenant w where w.tenant_id is not null and (p_last is null or w.tenant_id < p_last)
     )
     select w.tenant_id from waiting_tenant w
     where w.tenant_id is not null and (p_last is null or w.tenant_id <= p_last) and w.tenant_id <> all(p_without)
       and (not p_limited or coalesce((
-        select min(l.max_running - (
-          select count(*) from purser.in_flight f
-          where f.limited and f.tenant_id = w.tenant_id and (l.job_type = '' or f.job_type = p_type)))
-        from public.job_limits l where l.tenant_id = w.tenant_id and l.job_type in ('', p_type)) > 0, true))
+        select r.room from purser.room_of_tenant(w.tenant_id, p_type, null, '{}', 1) r) > 0, true))
     limit p_limit);
 end
 $$;
@@ -513,9 +776,11 @@ begin
   if exists (select from public.job_limits) then
     update purser.in_flight f set limited = true where f.job_id in (
       select u.job_id from purser.in_flight u
-      where not u.limited and exists (
-        select from public.job_limits l
-        where l.tenant_id in ('', u.tenant_id) and l.job_type in ('', u.job_type))
+      where not u.limited and (
+        exists (
+          select from public.job_limits l
+          where l.tenant_id in ('', u.tenant_id) and l.job_type in ('', u.job_type) and l.group_name = '')
+        or u.group_name <> '' and exists (select from purser.limits_of_group(u.tenant_id, u.group_name)))
       for update skip locked);
     get diagnostics v_marked = row_count;
   end if;
@@ -544,7 +809,7 @@ create trigger limit_set after insert or update or delete on public.job_limits
 create function purser.dispatch_jobs(
   p_types text[], p_capacities integer[], p_chunks integer[], p_workers integer[], p_skipped_tenants text[],
   p_only_tenant text)
-returns table (job_id bigint, job_type text, tenant_id text, entry_id uuid, was_lost boolean, priority integer)
+returns table (job_id bigint, job_type text, tenant_id text, entry_id uuid, alone boolean, priority integer)
 language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -557,6 +822,12 @@ declare
   v_types text[];
   v_skipped text[];
   v_has_limits boolean;
+  v_has_starts boolean;
+  v_has_group_limits boolean;
+  -- Some jobs of the type name a group.
+  v_has_groups boolean;
+  -- This dispatch alone starts jobs of limited groups; null before it is known.
+  v_may_start boolean;
   v_plans text[];
   v_plan_weights integer[];
   v_type text;
@@ -602,6 +873,7 @@ declare
   v_ids bigint[];
   v_places tid[];
   v_job_tenants text[];
+  v_job_groups text[];
   v_job_turns bigint[];
   v_ranks bigint[];
   v_lefts bigint[];
@@ -625,11 +897,14 @@ declare
   v_random uuid[];
   v_all tid[] := '{}';
   v_entries uuid[] := '{}';
-  -- Of the jobs so far, how many each tenant has, and whether each counts for a limit; not kept without limits.
+  -- Of the jobs so far: how many each tenant and each limited group has, which have a permit to start, and whether each
+  -- counts for a limit; not kept without limits.
   v_chosen jsonb := '{}';
+  v_chosen_groups jsonb := '{}';
+  v_claimed bigint[] := '{}';
   v_limited boolean[] := '{}';
   v_limited_tenants text[] := '{}';
-  v_lost boolean[];
+  v_alone boolean[];
   v_priorities integer[];
 begin
   -- Claims share this lock; a pause watches it to see which claims are still open. The statements that follow
@@ -647,6 +922,8 @@ begin
   from public.pauses p where p.scope = 'tenant';
   perform purser.promote_due(5000);
   v_has_limits := exists (select from public.job_limits);
+  v_has_starts := v_has_limits and exists (select from public.job_limits l where l.max_starts is not null);
+  v_has_group_limits := v_has_limits and exists (select from public.job_limits l where l.group_name <> '');
   select array_agg(p.plan), array_agg(p.weight) into v_plans, v_plan_weights from public.plans p;
 
   for v_type, v_room, v_size, v_workers in
@@ -670,10 +947,23 @@ begin
     if v_has_limits then
       -- Exact: only who has locked the type's turns adds to its jobs in flight.
       v_type_room := (
-        select l.max_running - (select count(*) from purser.in_flight f where f.limited and f.job_type = v_type)
+        select least(
+          case when l.max_running is not null then
+            l.max_running - (select count(*) from purser.in_flight f where f.limited and f.job_type = v_type) end,
+          case when l.max_starts is not null then
+            purser.free_starts('', v_type, '', l.max_starts, l.per_seconds, v_claimed, v_room) end)
         from public.job_limits l where l.tenant_id = '' and l.job_type = v_type);
       v_room := least(v_room, v_type_room);
       continue when v_room <= 0;
+    end if;
+    v_has_groups := exists (select from purser.waiting b where b.job_type = v_type and b.group_name <> '');
+    if v_has_groups and v_has_group_limits and v_may_start is null then
+      perform from purser.limit_locks k where k.name = 'groups' for no key update skip locked;
+      v_may_start := found;
+      if not found and not exists (select from purser.limit_locks k where k.name = 'groups') then
+        insert into purser.limit_locks (name) values ('groups') on conflict do nothing;
+        v_may_start := found;
+      end if;
     end if;
     v_owed := '{}';
     v_owed_jobs := '{}';
@@ -697,23 +987,20 @@ begin
           from unnest(v_all_owed, v_all_owed_jobs) with ordinality as u (id, jobs, place)
           where u.id <> all(v_skipped) and (
             select true from purser.waiting b where b.job_type = v_type and b.tenant_id = u.id
-            order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)) o;
+            order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id
+            limit 1)) o;
         if v_has_limits then
           v_owed_rooms := array(
-            select (
-              select min(l.max_running - (
-                select count(*) from purser.in_flight i
-                where i.limited and i.tenant_id = f.id and (l.job_type = '' or i.job_type = v_type))
-                - case when l.job_type = '' then coalesce((v_chosen->>f.id)::integer, 0) else 0 end)
-              from public.job_limits l where l.tenant_id = f.id and l.job_type in ('', v_type))
-            from unnest(v_owed) with ordinality as f (id, place) order by f.place);
+            select r.room from unnest(v_owed) with ordinality as f (id, place)
+            cross join lateral purser.room_of_tenant(f.id, v_type, v_chosen, v_claimed, v_room) r order by f.place);
         end if;
       end if;
       if v_left > 0 then
         v_current := array(
           select v_last_tenant where v_last_tenant <> all(v_skipped) and (
             select true from purser.waiting b where b.job_type = v_type and b.tenant_id = v_last_tenant
-            order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1));
+            order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id
+            limit 1));
       end if;
       v_found := v_current;
     end if;
@@ -751,13 +1038,9 @@ begin
             v_covered := v_covered + (select sum(f.first) from unnest(v_firsts[v_before + 1:]) as f (first));
             if v_has_limits then
               v_rooms := v_rooms || array(
-                select (
-                  select min(l.max_running - (
-                    select count(*) from purser.in_flight i
-                    where i.limited and i.tenant_id = f.id and (l.job_type = '' or i.job_type = v_type))
-                    - case when l.job_type = '' then coalesce((v_chosen->>f.id)::integer, 0) else 0 end)
-                  from public.job_limits l where l.tenant_id = f.id and l.job_type in ('', v_type))
-                from unnest(v_found) with ordinality as f (id, place) order by f.place);
+                select r.room from unnest(v_found) with ordinality as f (id, place)
+                cross join lateral purser.room_of_tenant(f.id, v_type, v_chosen, v_claimed, v_room) r
+                order by f.place);
             end if;
           end if;
           exit when v_is_closed or v_covered >= v_wanted;
@@ -783,38 +1066,58 @@ begin
         select array_agg(c.job_id order by c.turn, c.rank, c.job_rank),
           array_agg(c.place order by c.turn, c.rank, c.job_rank),
           array_agg(c.tenant_id order by c.turn, c.rank, c.job_rank),
+          array_agg(c.group_name order by c.turn, c.rank, c.job_rank),
           array_agg(c.turn order by c.turn, c.rank, c.job_rank),
           array_agg(c.rank order by c.turn, c.rank, c.job_rank),
           array_agg(c.owed - c.job_rank + case when c.turn < 0 then 0 else c.first + c.turn * c.weight end
             order by c.turn, c.rank, c.job_rank),
           coalesce(bool_or(c.weight > 0 and c.job_rank = c.owed + c.first + (v_turns - 1) * c.weight), false)
-        into v_ids, v_places, v_job_tenants, v_job_turns, v_ranks, v_lefts, v_has_more from (
-          select j.job_id, j.place, j.job_rank, t.tenant_id, t.first, t.weight, t.owed,
-            case when j.job_rank <= t.owed then -1 else (j.job_rank - t.owed - t.first + t.weight - 1) / t.weight end
-              as turn,
-            case when j.job_rank <= t.owed then t.owed_rank else t.tenant_rank end as rank
-          from (
-            select w.tenant_id, w.first, w.weight, w.room, w.tenant_rank,
-              coalesce(v_owed_jobs[array_position(v_owed, w.tenant_id)], 0) as owed,
-              array_position(v_owed, w.tenant_id) as owed_rank
-            from unnest(v_tenants, v_firsts, v_weights, v_rooms) with ordinality
-              as w (tenant_id, first, weight, room, tenant_rank)
+        into v_ids, v_places, v_job_tenants, v_job_groups, v_job_turns, v_ranks, v_lefts, v_has_more from (
+          with turn as materialized (
+            select t.*, row_number() over () as number,
+              case when t.tenant_id in (select h.id from unnest(v_held) as h (id))
+                or v_try = 3 and t.tenant_id in (select u.id from unnest(v_busy_tenants) as u (id))
+                  and t.tenant_id not in (select u.id from unnest(v_open_tenants) as u (id)) then 0
+              else greatest(0, least(t.owed + t.first + (v_turns - 1) * t.weight, t.room, v_room)) end::integer as most
+            from (
+              select w.tenant_id, w.first, w.weight, w.room, w.tenant_rank,
+                coalesce(v_owed_jobs[array_position(v_owed, w.tenant_id)], 0) as owed,
+                array_position(v_owed, w.tenant_id) as owed_rank
+              from unnest(v_tenants, v_firsts, v_weights, v_rooms) with ordinality
+                as w (tenant_id, first, weight, room, tenant_rank)
+              union all
+              select o.tenant_id, 0, 0, o.room, null, o.jobs, o.place
+              from unnest(v_owed, v_owed_jobs, v_owed_rooms) with ordinality as o (tenant_id, jobs, room, place)
+              where o.tenant_id not in (select w.id from unnest(v_tenants) as w (id))
+            ) t
+          ), job as (
+            select b.job_id, b.place, ''::text as group_name, b.job_rank, t.tenant_id, t.first, t.weight, t.owed,
+              t.owed_rank, t.tenant_rank
+            from turn t cross join lateral (
+              select w.job_id, w.ctid as place,
+                row_number() over (order by purser.rank_of(w.priority, w.scheduled_for), w.job_id) as job_rank
+              from purser.waiting w
+              where w.tenant_id = t.tenant_id and w.job_type = v_type and w.group_name = '' and w.job_id <> all(v_busy)
+              order by purser.rank_of(w.priority, w.scheduled_for), w.job_id limit t.most
+            ) b
+            where not v_has_groups
             union all
-            select o.tenant_id, 0, 0, o.room, null, o.jobs, o.place
-            from unnest(v_owed, v_owed_jobs, v_owed_rooms) with ordinality as o (tenant_id, jobs, room, place)
-            where o.tenant_id not in (select w.id from unnest(v_tenants) as w (id))
-          ) t
-          cross join lateral (
-            select b.job_id, b.ctid as place,
-              row_number() over (order by purser.rank_of(b.priority, b.scheduled_for), b.job_id) as job_rank
-            from purser.waiting b
-            where b.tenant_id = t.tenant_id and b.job_type = v_type and b.job_id <> all(v_busy)
-            order by purser.rank_of(b.priority, b.scheduled_for), b.job_id
-            limit greatest(0, least(t.owed + t.first + (v_turns - 1) * t.weight, t.room, v_room))
-          ) j
-          where t.tenant_id not in (select h.id from unnest(v_held) as h (id))
-            and (v_try < 3 or t.tenant_id not in (select u.id from unnest(v_busy_tenants) as u (id))
-              or t.tenant_id in (select u.id from unnest(v_open_tenants) as u (id)))
+            select g.job_id, g.place, g.group_name, g.job_rank, g.tenant_id,
+              (select array_agg(t.first order by t.number) from turn t)[g.tenant_number],
+              (select array_agg(t.weight order by t.number) from turn t)[g.tenant_number],
+              (select array_agg(t.owed order by t.number) from turn t)[g.tenant_number],
+              (select array_agg(coalesce(t.owed_rank, 0) order by t.number) from turn t)[g.tenant_number],
+              (select array_agg(coalesce(t.tenant_rank, 0) order by t.number) from turn t)[g.tenant_number]
+            from purser.jobs_of_groups(v_type, (select array_agg(t.tenant_id order by t.number) from turn t),
+              (select array_agg(t.most order by t.number) from turn t), v_busy, v_may_start, v_chosen_groups,
+              v_claimed) g
+            where v_has_groups
+          )
+          select j.*,
+            case when j.job_rank <= j.owed then -1 else (j.job_rank - j.owed - j.first + j.weight - 1) / j.weight end
+              as turn,
+            case when j.job_rank <= j.owed then j.owed_rank else j.tenant_rank end as rank
+          from job j
           order by turn, rank, j.job_rank limit v_room
         ) c;
         exit when cardinality(v_ids) >= v_room or (v_is_closed and (v_turns >= v_room or not v_has_more));
@@ -851,14 +1154,17 @@ begin
         v_limited_tenants := array(
           select f.id from (select distinct t.id from unnest(v_job_tenants) as t (id)) f
           where (
-            select true from public.job_limits l where l.tenant_id = f.id and l.job_type in ('', v_type) limit 1));
+            select true from public.job_limits l
+            where l.tenant_id = f.id and l.job_type in ('', v_type) and l.group_name = '' limit 1));
         v_held := v_held || array(
           select f.id from unnest(v_limited_tenants) as f (id)
           where (
-            select count(*) from public.job_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
+            select count(*) from public.job_limits l
+            where l.tenant_id = f.id and l.job_type in ('', v_type) and l.group_name = ''
           ) > (
             select count(*) from (
-              select from public.job_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)
+              select from public.job_limits l
+              where l.tenant_id = f.id and l.job_type in ('', v_type) and l.group_name = ''
               for no key update skip locked) k));
         v_busy_tenants := v_busy_tenants || v_held;
         v_retries := v_retries or cardinality(v_held) > v_before;
@@ -866,18 +1172,14 @@ begin
           select k.n from (
             select u.id, array_agg(u.n order by u.n) as places
             from unnest(v_job_tenants) with ordinality as u (id, n) group by u.id) f
-          cross join lateral unnest(f.places[:coalesce(case when f.id in (select h.id from unnest(v_held) as h (id)) then 0
-            else (
-                select min(l.max_running - (
-                  select count(*) from purser.in_flight i
-                  where i.limited and i.tenant_id = f.id and (l.job_type = '' or i.job_type = v_type))
-                  - case when l.job_type = '' then coalesce((v_chosen->>f.id)::integer, 0) else 0 end)
-                from public.job_limits l where l.tenant_id = f.id and l.job_type in ('', v_type)) end,
-            cardinality(f.places))]) as k (n));
+          cross join lateral purser.room_of_tenant(f.id, v_type, v_chosen, v_claimed, cardinality(f.places)) r
+          cross join lateral unnest(f.places[:case when f.id in (select h.id from unnest(v_held) as h (id)) then 0
+            else coalesce(r.room, cardinality(f.places)) end]) as k (n));
         select array_agg(u.id order by u.n), array_agg(u.place order by u.n), array_agg(u.tenant_id order by u.n),
-          array_agg(u.turn order by u.n)
-        into v_ids, v_places, v_job_tenants, v_job_turns
-        from unnest(v_ids, v_places, v_job_tenants, v_job_turns) with ordinality as u (id, place, tenant_id, turn, n)
+          array_agg(u.group_name order by u.n), array_agg(u.turn order by u.n)
+        into v_ids, v_places, v_job_tenants, v_job_groups, v_job_turns
+        from unnest(v_ids, v_places, v_job_tenants, v_job_groups, v_job_turns) with ordinality
+          as u (id, place, tenant_id, group_name, turn, n)
         where u.n in (select k.n from unnest(v_kept) as k (n));
       end if;
       v_locked := array(
@@ -891,9 +1193,11 @@ begin
       v_busy_tenants := v_busy_tenants || array(
         select distinct u.tenant_id from unnest(v_ids, v_job_tenants) as u (id, tenant_id)
         where u.id not in (select b.id from unnest(v_locked) as b (id)));
-      select array_agg(u.place order by u.n), array_agg(u.tenant_id order by u.n), array_agg(u.turn order by u.n)
-      into v_places, v_job_tenants, v_job_turns
-      from unnest(v_ids, v_places, v_job_tenants, v_job_turns) with ordinality as u (id, place, tenant_id, turn, n)
+      select array_agg(u.id order by u.n), array_agg(u.place order by u.n), array_agg(u.tenant_id order by u.n),
+        array_agg(u.group_name order by u.n), array_agg(u.turn order by u.n)
+      into v_ids, v_places, v_job_tenants, v_job_groups, v_job_turns
+      from unnest(v_ids, v_places, v_job_tenants, v_job_groups, v_job_turns) with ordinality
+        as u (id, place, tenant_id, group_name, turn, n)
       where u.id not in (select b.id from unnest(v_busy) as b (id));
       v_open_tenants := coalesce(v_job_tenants, '{}');
     end loop;
@@ -911,8 +1215,31 @@ begin
             select u.id, count(*) as jobs from unnest(v_job_tenants) as u (id) group by u.id) c);
         v_limited := v_limited || array(
           select v_type_room is not null or u.id in (select l.id from unnest(v_limited_tenants) as l (id))
-          from unnest(v_job_tenants) with ordinality as u (id, n) order by u.n);
+            or v_has_group_limits and u.group_name <> ''
+              and exists (select from purser.limits_of_group(u.id, u.group_name))
+          from unnest(v_job_tenants, v_job_groups) with ordinality as u (id, group_name, n) order by u.n);
+        if v_has_groups and v_has_group_limits then
+          v_chosen_groups := v_chosen_groups || coalesce((
+            select jsonb_object_agg(c.name, c.jobs + coalesce((v_chosen_groups->>c.name)::integer, 0)) from (
+              select b.tenant_id || e'\n' || u.group_name as name, count(*) as jobs
+              from unnest(v_job_tenants, v_job_groups) as u (id, group_name)
+              cross join lateral (select u.id as tenant_id union all select '') b
+              where u.group_name <> '' group by 1) c), '{}');
+        end if;
+        if v_has_starts then
+          v_claimed := v_claimed || purser.claim_starts(v_type, v_ids, v_job_tenants, v_job_groups, v_claimed);
+        end if;
       end if;
+    end if;
+    if v_has_groups then
+      insert into purser.group_turns as g (job_type, tenant_id, last_group_name)
+      select v_type, t.id, w.groups[200] from unnest(v_tenants[:v_passed]) as t (id)
+      cross join lateral (
+        select purser.groups_in_turn(v_type, t.id, coalesce((
+          select b.last_group_name from purser.group_turns b where b.job_type = v_type and b.tenant_id = t.id), ''), 200)
+          as groups) w
+      where cardinality(w.groups) = 200
+      on conflict (job_type, tenant_id) do update set last_group_name = excluded.last_group_name;
     end if;
     v_next_tenant := v_last_tenant;
     v_next_owed := v_all_owed;
@@ -977,21 +1304,23 @@ begin
     delete from purser.waiting w
     using unnest(v_all, v_entries, v_limited) with ordinality as u (place, entry_id, limited, n)
     where w.ctid = u.place
-    returning w.*, coalesce(u.limited, false) as limited, w.losses > 0 or w.suspect as was_lost, u.n,
-      case when w.losses > 0 or w.suspect or w.payload_bytes > 32768 then gen_random_uuid() else u.entry_id end
-        as entry_id
+    returning w.*, coalesce(u.limited, false) as limited, u.n, u.entry_id,
+      w.losses > 0 or w.suspect or w.job_id = any(v_claimed) as alone
+  ), placed as materialized (
+    select g.*, case when g.alone or g.payload_bytes > 32768 then gen_random_uuid() else g.entry_id end as own_entry_id
+    from gone g
   ), queued as (
     insert into purser.in_flight (job_id, tenant_id, job_type, group_name, priority, scheduled_for, give_up_at, attempt,
       payload_bytes, failed, losses, losses_alone, suspect, needed_usd, first_parked_at, last_error, entry_id, limited)
     select g.job_id, g.tenant_id, g.job_type, g.group_name, g.priority, g.scheduled_for, g.give_up_at, g.attempt,
-      g.payload_bytes, g.failed, g.losses, g.losses_alone, g.suspect, g.needed_usd, g.first_parked_at, g.last_error, g.entry_id,
-      g.limited
-    from gone g
+      g.payload_bytes, g.failed, g.losses, g.losses_alone, g.suspect, g.needed_usd, g.first_parked_at, g.last_error,
+      g.own_entry_id, g.limited
+    from placed g
   )
   select array_agg(g.job_id order by g.n), array_agg(g.job_type order by g.n), array_agg(g.tenant_id order by g.n),
-    array_agg(g.entry_id order by g.n), array_agg(g.was_lost order by g.n), array_agg(g.priority order by g.n)
-  into v_ids, v_types, v_tenants, v_entries, v_lost, v_priorities from gone g;
-  return query select * from unnest(v_ids, v_types, v_tenants, v_entries, v_lost, v_priorities);
+    array_agg(g.own_entry_id order by g.n), array_agg(g.alone order by g.n), array_agg(g.priority order by g.n)
+  into v_ids, v_types, v_tenants, v_entries, v_alone, v_priorities from placed g;
+  return query select * from unnest(v_ids, v_types, v_tenants, v_entries, v_alone, v_priorities);
 end
 $$;
 
@@ -1035,9 +1364,11 @@ $$;
 
 -- Starts attempts. Payloads are answered as text, p_max_bytes of them: a job beyond that has no payload in the answer
 -- and has not begun. A repeated request, whose answer was lost, is answered with the attempt that it started.
--- p_job_ids is in ascending order.
+-- p_job_ids is in ascending order. p_may_be_lost: the answer does not wait for the disk, unless a begin was a start of
+-- which a limit allows so many only.
 create function purser.begin_attempts(
-  p_job_ids bigint[], p_entry_ids uuid[], p_tokens uuid[], p_worker_id text, p_lease interval, p_max_bytes bigint)
+  p_job_ids bigint[], p_entry_ids uuid[], p_tokens uuid[], p_worker_id text, p_lease interval, p_max_bytes bigint,
+  p_may_be_lost boolean)
 returns table (job_id bigint, tenant_id text, job_type text, payload text, attempt integer, max_attempts integer,
   token uuid, suspect boolean, losses_alone integer)
 language plpgsql volatile
@@ -1050,6 +1381,7 @@ declare
   -- How many of the requests are begun: those whose payloads fit into the answer, and always the first.
   v_fitting integer := cardinality(p_job_ids);
   v_bytes bigint;
+  v_is_counted boolean := false;
 begin
   select sum(s.payload_bytes) into v_bytes from unnest(p_job_ids) as r (job_id)
   cross join lateral (
@@ -1066,6 +1398,16 @@ begin
       expires_at = now() + p_lease, alone = s.suspect
   from unnest(p_job_ids[:v_fitting], p_entry_ids[:v_fitting], p_tokens[:v_fitting]) as r (job_id, entry_id, token)
   where s.job_id between r.job_id and r.job_id and s.entry_id = r.entry_id and s.token is null;
+  if exists (select from purser.rate_slots s where s.started_at = 'infinity') then
+    update purser.rate_slots s set started_at = now()
+    from unnest(p_job_ids[:v_fitting], p_tokens[:v_fitting]) as r (job_id, token)
+    where s.job_id between r.job_id and r.job_id and s.started_at = 'infinity' and exists (
+      select from purser.in_flight f where f.job_id = r.job_id and f.token = r.token);
+    v_is_counted := found;
+  end if;
+  if p_may_be_lost and not v_is_counted then
+    perform set_config('synchronous_commit', 'off', true);
+  end if;
   -- A snapshot of its own: a request that waited for its first one sees the attempt.
   return query
   select s.job_id, s.tenant_id, s.job_type, case when r.place <= v_fitting then j.payload::text end, s.attempt,

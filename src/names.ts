@@ -36,6 +36,7 @@ const nameRules = {
   integration: { what: 'integration name' },
   source: { what: 'source' },
   model: { what: 'model name' },
+  group: { what: 'group' },
 } as const satisfies Readonly<Record<string, NameRule>>;
 
 export type NameKind = keyof typeof nameRules;
@@ -61,6 +62,7 @@ export const nameDoors: Readonly<Record<string, NameKind>> = {
   'public.tenant_schedules.paused_by': 'operator',
   'public.pauses.by': 'operator',
   'public.job_limits.by': 'operator',
+  'public.job_limits.group_name': 'group',
   'public.aws_accounts.account_id': 'account_id',
   'public.aws_accounts.name': 'account_name',
   'public.api_integrations.kind': 'integration',

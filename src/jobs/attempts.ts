@@ -97,13 +97,12 @@ async function beginSome(
 ): Promise<(BegunAttempt | Postponed)[]> {
   const isDurable = requests.some((request) => request.isDurable === true);
   return sql<(BegunAttempt | Postponed)[]>`
-    with ${isDurable ? sql`commit_policy as (select)` : mayBeLost(sql)}
     select job_id as "jobId", tenant_id as "tenantId", job_type as "jobType", payload, attempt,
       max_attempts as "maxAttempts", token, suspect as isolated, losses_alone as "isolatedCrashes"
-    from commit_policy, purser.begin_attempts(
+    from purser.begin_attempts(
       ${requests.map(({ jobId }) => jobId)}::bigint[], ${requests.map(({ entryId }) => entryId)}::uuid[],
       ${requests.map(({ token }) => token)}::uuid[], ${workerId}, ${leaseMs} * interval '1 millisecond',
-      ${maxAnswerBytes})`;
+      ${maxAnswerBytes}, ${!isDurable})`;
 }
 
 export interface JobFault {

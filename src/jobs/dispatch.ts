@@ -12,8 +12,8 @@ export interface DispatchedJob {
   readonly tenantId: string;
   /** The queue entry that it travels in, with other jobs of its type. */
   readonly entryId: string;
-  /** A worker or an executor died with it: it travels alone. */
-  readonly wasLost: boolean;
+  /** It travels by itself and does not begin ahead: a worker died with it, or a limit counts its start. */
+  readonly alone: boolean;
   readonly priority: number;
 }
 
@@ -98,7 +98,7 @@ async function claimJobs(
   return sql<DispatchedJob[]>`
     with ${mayBeLost(sql)}
     select job_id as "jobId", job_type as "jobType", tenant_id as "tenantId", entry_id as "entryId",
-      was_lost as "wasLost", priority
+      alone, priority
     from commit_policy, purser.dispatch_jobs(${capacities.map(({ jobType }) => jobType)}::text[],
       ${capacities.map(({ capacity }) => capacity)}::int[],
       ${capacities.map(({ chunk = 1 }) => chunk)}::int[],

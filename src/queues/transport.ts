@@ -10,7 +10,8 @@ export interface TransportJob {
   readonly jobId: string;
   readonly jobType: string;
   readonly entryId: string;
-  readonly wasLost?: boolean;
+  /** It has an entry of its own, and begins when it can run at once. */
+  readonly alone?: boolean;
 }
 
 export interface RefusingQueue {
@@ -83,13 +84,13 @@ export function createTransport(backend: QueueBackend): Transport {
   };
 }
 
-/** In the order of their first jobs. A job that was lost has an entry of its own. */
+/** In the order of their first jobs. */
 function entriesOf(jobs: readonly TransportJob[]): Entry[] {
   const entries = new Map<string, Entry & { jobIds: string[] }>();
-  for (const { entryId, jobId, wasLost = false } of jobs) {
+  for (const { entryId, jobId, alone = false } of jobs) {
     const known = entries.get(entryId);
     if (known !== undefined) known.jobIds.push(jobId);
-    else entries.set(entryId, { entryId, jobIds: [jobId], ...(wasLost ? { alone: true } : {}) });
+    else entries.set(entryId, { entryId, jobIds: [jobId], ...(alone ? { alone } : {}) });
   }
   return [...entries.values()];
 }

@@ -10,7 +10,7 @@ import { isServerAway } from '../db/store-errors.ts';
 import { terminateStuckSessions } from '../db/tenant-pool.ts';
 import { terminateBlockingSessions, terminateOverdueSessions } from '../db/session-limits.ts';
 import { listDeadLetters } from '../jobs/dead-letters.ts';
-import { markLimited } from '../jobs/limits/job-limits.ts';
+import { forgetStarts, markLimited } from '../jobs/limits/job-limits.ts';
 import { listOldQueued, returnToPending } from '../jobs/queued.ts';
 import {
   addUpJobCounts,
@@ -105,6 +105,7 @@ function partsOf(options: SweepOptions, count: Count): readonly SweepPart[] {
     { kind: 'key_removed', run: (sql) => removeExpiredKeys(sql) },
     { kind: 'job_counts', run: addUpCounts },
     { kind: 'limit_marked', run: (sql) => markLimited(sql) },
+    { kind: 'permit_removed', run: (sql) => forgetStarts(sql) },
     ...options.more,
     { kind: 'heartbeat_removed', run: (sql) => removeOldHeartbeats(sql, oldHeartbeatMs) },
     { kind: 'entry_lost', run: () => reconcileQueues(options) },

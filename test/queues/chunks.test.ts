@@ -76,7 +76,7 @@ describe('a round of dispatch', () => {
     expect(new Set(entriesOf(jobs).map((ids) => ids.join()))).toEqual(
       new Set([lost, suspect, large, others.join()]),
     );
-    const wereLost = jobs.filter(({ wasLost }) => wasLost).map(({ jobId }) => jobId);
+    const wereLost = jobs.filter(({ alone }) => alone).map(({ jobId }) => jobId);
     expect(wereLost).toEqual([lost, suspect]);
   });
 });

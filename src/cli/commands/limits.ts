@@ -1,11 +1,7 @@
-/** `purser limits set|clear|list`: how many jobs of a tenant, of a type, or of a tenant in a type may be in flight. */
+/** `purser limits set|clear|list`: how many jobs of a tenant, type or group may be in flight, and start in each window. */
 import { exitCodes, UsageError } from '../../errors.ts';
-import {
-  clearJobLimit,
-  listJobLimits,
-  setJobLimit,
-} from '../../jobs/limits/job-limits.ts';
-import type { LimitTarget } from '../../jobs/limits/job-limits.ts';
+import { clearJobLimit, listJobLimits, setJobLimit } from '../../jobs/limits/job-limits.ts';
+import type { LimitTarget, LimitValues } from '../../jobs/limits/job-limits.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
@@ -13,44 +9,97 @@ import { byName, byOption } from '../terminal/operator-options.ts';
 import { formatTable } from '../terminal/table.ts';
 
 const most = 1_000_000;
+const mostStarts = 100_000;
+/** 31 days. */
+const longestWindowSeconds = 2_678_400;
+const secondsOf: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
 
 function targetOf(invocation: Invocation): LimitTarget {
   const tenantId = invocation.value('tenant');
   const jobType = invocation.value('type');
-  if (tenantId === undefined && jobType === undefined) {
-    throw new UsageError('name what is limited: --tenant T, --type TYPE, or both');
+  const group = invocation.value('group');
+  const eachTenant = invocation.flag('each-tenant');
+  if (tenantId === undefined && jobType === undefined && group === undefined) {
+    throw new UsageError('name what is limited: --tenant T, --type TYPE, both, or --group NAME');
   }
   if (tenantId === '') throw new UsageError('--tenant must name a tenant');
   if (jobType === '') throw new UsageError('--type must name a job type');
-  return { tenantId, jobType };
+  if (group !== undefined && jobType !== undefined) {
+    throw new UsageError('a group is limited over all job types: leave out --type');
+  }
+  if (eachTenant && (group === undefined || tenantId !== undefined)) {
+    throw new UsageError('--each-tenant goes with --group, and without --tenant');
+  }
+  return { tenantId, jobType, group, eachTenant };
 }
 
-const titleOf = ({ tenantId, jobType }: LimitTarget): string =>
+const titleOf = ({ tenantId, jobType, group, eachTenant = false }: LimitTarget): string =>
   [
     jobType === undefined ? 'jobs' : `jobs of type ${jobType}`,
+    ...(group === undefined
+      ? []
+      : [group.endsWith(':*') ? `of each group ${group}` : `of group ${group}`]),
     ...(tenantId === undefined ? [] : [`of tenant ${tenantId}`]),
+    ...(eachTenant ? ['of each tenant'] : []),
   ].join(' ');
 
-function mostRunning(invocation: Invocation): number {
-  const text = invocation.value('running');
-  if (text === undefined) throw new UsageError('say how many may be in flight: --running N');
-  if (!/^\d{1,7}$/.test(text) || Number(text) > most) {
-    throw new UsageError(`--running must be a whole number from 0 to ${most}`);
+function count(invocation: Invocation, option: string, highest: number): number | undefined {
+  const text = invocation.value(option);
+  if (text === undefined) return undefined;
+  if (!/^\d{1,7}$/.test(text) || Number(text) > highest) {
+    throw new UsageError(`--${option} must be a whole number from 0 to ${highest}`);
   }
   return Number(text);
 }
 
+function windowSeconds(invocation: Invocation): number | undefined {
+  const text = invocation.value('per');
+  if (text === undefined) return undefined;
+  const [, digits, unit = 's'] = /^(\d{1,7})([smhd])?$/.exec(text) ?? [];
+  const seconds = Number(digits) * (secondsOf[unit] ?? 1);
+  if (!(seconds >= 1 && seconds <= longestWindowSeconds)) {
+    throw new UsageError('--per must be a time from 1s to 31d, such as 30s, 1m, 12h or 7d');
+  }
+  return seconds;
+}
+
+function valuesOf(invocation: Invocation): LimitValues {
+  const values = {
+    maxRunning: count(invocation, 'running', most),
+    maxStarts: count(invocation, 'starts', mostStarts),
+    perSeconds: windowSeconds(invocation),
+  };
+  if ((values.maxStarts === undefined) !== (values.perSeconds === undefined)) {
+    throw new UsageError('--starts N and --per TIME go together');
+  }
+  if (values.maxRunning === undefined && values.maxStarts === undefined) {
+    throw new UsageError('say what is allowed: --running N, --starts N --per TIME, or both');
+  }
+  return values;
+}
+
+const perWindow = ({ maxStarts, perSeconds }: { maxStarts?: unknown; perSeconds?: unknown }) =>
+  `${String(maxStarts)} in ${String(perSeconds)} s`;
+
 async function set(invocation: Invocation): Promise<number> {
   const target = targetOf(invocation);
-  const maxRunning = mostRunning(invocation);
+  const values = valuesOf(invocation);
   const by = byName(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    await setJobLimit(database.system, target, { maxRunning, by });
-    if (invocation.flag('json')) invocation.print(JSON.stringify({ ...target, maxRunning, by }));
+    await setJobLimit(database.system, target, { ...values, by });
+    if (invocation.flag('json')) invocation.print(JSON.stringify({ ...target, ...values, by }));
     else {
-      invocation.print(
-        `at most ${maxRunning} ${titleOf(target)} are queued or run at once; jobs that are queued or run already count, and go on`,
-      );
+      const title = titleOf(target);
+      if (values.maxRunning !== undefined) {
+        invocation.print(
+          `at most ${values.maxRunning} ${title} are queued or run at once; jobs that are queued or run already count, and go on`,
+        );
+      }
+      if (values.maxStarts !== undefined) {
+        invocation.print(
+          `at most ${values.maxStarts} ${title} start in any ${values.perSeconds} seconds; earlier starts do not count`,
+        );
+      }
     }
     return exitCodes.ok;
   });
@@ -80,14 +129,27 @@ async function list(invocation: Invocation): Promise<number> {
     else {
       invocation.print(
         formatTable(
-          ['tenant', 'job type', 'at most', 'in flight', 'since', 'by'],
-          limits.map(({ tenantId, jobType, maxRunning, inFlight, by, at }) => [
-            tenantId ?? '(all)',
-            jobType ?? '(all)',
-            maxRunning,
-            inFlight,
-            at,
-            by,
+          [
+            'tenant',
+            'job type',
+            'group',
+            'at once',
+            'in flight',
+            'starts',
+            'started',
+            'since',
+            'by',
+          ],
+          limits.map((limit) => [
+            limit.tenantId ?? (limit.eachTenant ? '(each)' : '(all)'),
+            limit.jobType ?? '(all)',
+            limit.group ?? '',
+            limit.maxRunning ?? '',
+            limit.inFlight ?? '',
+            limit.maxStarts === null ? '' : perWindow(limit),
+            limit.started ?? '',
+            limit.at,
+            limit.by,
           ]),
         ),
       );
@@ -99,16 +161,23 @@ async function list(invocation: Invocation): Promise<number> {
 const targets = {
   tenant: { value: 'T', help: 'jobs of this tenant' },
   type: { value: 'TYPE', help: 'jobs of this type' },
+  group: {
+    value: 'NAME',
+    help: 'jobs that name this group; kind:* for each group of a kind, such as user:*, that has no limit of its own',
+  },
+  'each-tenant': { help: 'with --group: each tenant by itself, not all together' },
 };
 
 export const limitCommands: readonly Command[] = [
   {
     path: 'limits set',
     summary:
-      'limit how many jobs of a tenant, of a type, or of a tenant in a type are queued or run at once',
+      'limit how many jobs of a tenant, of a type, of a tenant in a type, or of a group are queued or run at once, or start in each window',
     options: {
       ...targets,
       running: { value: 'N', help: 'jobs at once, 0 for none' },
+      starts: { value: 'N', help: 'starts in each window, 0 for none' },
+      per: { value: 'TIME', help: 'the window, e.g. 30s, 1m, 12h or 7d' },
       by: byOption,
       json: jsonOption,
     },

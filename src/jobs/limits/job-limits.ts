@@ -1,43 +1,71 @@
 /**
- * Limits on the jobs that are queued or run: of a tenant, of a job type, or of a tenant in a type. Dispatch counts the
- * rows of jobs in flight, so that a dead worker leaves nothing behind.
+ * Limits on jobs of a tenant, of a job type, of a tenant in a type, or of a group: how many are queued or run at once, and
+ * how many start in each window. Dispatch counts the rows of jobs in flight and of permits, so that a dead worker leaves
+ * nothing behind.
  */
 import type { Queryable } from '../../db/connect.ts';
-import { codeOf } from '../../errors.ts';
+import { codeOf, PurserError } from '../../errors.ts';
+import { nameFault } from '../../names.ts';
 import { assertKnown } from '../pauses.ts';
 
-/** One of them is there. */
+/** A tenant, a type, both, or a group with or without a tenant. */
 export interface LimitTarget {
   readonly tenantId?: string | undefined;
   readonly jobType?: string | undefined;
+  /** A name, or `kind:*` for each group whose name begins with `kind:` and has no limit of its own. */
+  readonly group?: string | undefined;
+  /** Of a group without a tenant: each tenant by itself. Default: all tenants together. */
+  readonly eachTenant?: boolean | undefined;
+}
+
+export interface LimitValues {
+  readonly maxRunning?: number | undefined;
+  /** Starts in each window of `perSeconds`; one goes with the other. */
+  readonly maxStarts?: number | undefined;
+  readonly perSeconds?: number | undefined;
 }
 
 export interface JobLimit {
-  /** null: all tenants together. */
+  /** null: all tenants, together or each by itself. */
   readonly tenantId: string | null;
   /** null: all types together. */
   readonly jobType: string | null;
-  readonly maxRunning: number;
+  readonly group: string | null;
+  readonly eachTenant: boolean;
+  readonly maxRunning: number | null;
+  readonly maxStarts: number | null;
+  readonly perSeconds: number | null;
   readonly by: string;
   readonly at: Date;
-  /** Jobs that count for it now. */
-  readonly inFlight: number;
+  /** Jobs that count for it now; null for a limit of each group of a kind or of each tenant. */
+  readonly inFlight: number | null;
+  /** Starts in the last window, and permits of jobs that are about to begin; null as `inFlight`. */
+  readonly started: number | null;
 }
 
 const foreignKeyViolation = '23503';
 
-/** Adds a limit or changes one; jobs that run already count, and are not stopped. Throws `unknown_job_type` or `unknown_tenant`. */
+/**
+ * Adds a limit, or changes what of it is given; jobs that run already count, and are not stopped. Throws
+ * `unknown_job_type`, `unknown_tenant` or `invalid_name`.
+ */
 export async function setJobLimit(
   sql: Queryable,
   target: LimitTarget,
-  { maxRunning, by }: { readonly maxRunning: number; readonly by: string },
+  { maxRunning, maxStarts, perSeconds, by }: LimitValues & { readonly by: string },
 ): Promise<void> {
+  assertGroupName(target.group);
   try {
     await sql`
-      insert into public.job_limits (tenant_id, job_type, max_running, by)
-      values (${target.tenantId ?? ''}, ${target.jobType ?? ''}, ${maxRunning}, ${by})
-      on conflict (tenant_id, job_type) do update
-        set max_running = excluded.max_running, by = excluded.by, at = now()`;
+      insert into public.job_limits
+        (tenant_id, job_type, group_name, each_tenant, max_running, max_starts, per_seconds, by)
+      values (${target.tenantId ?? ''}, ${target.jobType ?? ''}, ${target.group ?? ''}, ${target.eachTenant ?? false},
+        ${maxRunning ?? null}, ${maxStarts ?? null}, ${perSeconds ?? null}, ${by})
+      on conflict (tenant_id, job_type, group_name, each_tenant) do update
+        set max_running = coalesce(excluded.max_running, job_limits.max_running),
+            max_starts = coalesce(excluded.max_starts, job_limits.max_starts),
+            per_seconds = coalesce(excluded.per_seconds, job_limits.per_seconds),
+            by = excluded.by, at = now()`;
   } catch (error) {
     if (codeOf(error) === foreignKeyViolation) await assertTargetKnown(sql, target);
     throw error;
@@ -48,32 +76,54 @@ export async function setJobLimit(
 export async function clearJobLimit(sql: Queryable, target: LimitTarget): Promise<boolean> {
   const cleared = await sql`
     delete from public.job_limits
-    where tenant_id = ${target.tenantId ?? ''} and job_type = ${target.jobType ?? ''}`;
+    where tenant_id = ${target.tenantId ?? ''} and job_type = ${target.jobType ?? ''}
+      and group_name = ${target.group ?? ''} and each_tenant = ${target.eachTenant ?? false}`;
   if (cleared.count === 0) await assertTargetKnown(sql, target);
   return cleared.count > 0;
 }
 
-/** By tenant, then by type; those of all tenants first. */
+/** By tenant, then by type and group; those of all tenants first. */
 export async function listJobLimits(sql: Queryable): Promise<JobLimit[]> {
   return sql<JobLimit[]>`
     select nullif(l.tenant_id, '') as "tenantId", nullif(l.job_type, '') as "jobType",
-      l.max_running as "maxRunning", l.by, l.at,
-      (case
-        when l.tenant_id = '' then (
-          select count(*) from purser.in_flight f where f.limited and f.job_type = l.job_type)
-        when l.job_type = '' then (
-          select count(*) from purser.in_flight f where f.limited and f.tenant_id = l.tenant_id)
-        else (
-          select count(*) from purser.in_flight f
-          where f.limited and f.tenant_id = l.tenant_id and f.job_type = l.job_type)
-        end)::int as "inFlight"
-    from public.job_limits l order by l.tenant_id, l.job_type`;
+      nullif(l.group_name, '') as "group", l.each_tenant as "eachTenant", l.max_running as "maxRunning",
+      l.max_starts as "maxStarts", l.per_seconds as "perSeconds", l.by, l.at,
+      case when not (l.each_tenant or l.group_name like '%:*') then (
+        case
+          when l.group_name <> '' then (
+            select count(*) from purser.in_flight f
+            where f.group_name = l.group_name and l.tenant_id in ('', f.tenant_id))
+          when l.tenant_id = '' then (
+            select count(*) from purser.in_flight f where f.limited and f.job_type = l.job_type)
+          when l.job_type = '' then (
+            select count(*) from purser.in_flight f where f.limited and f.tenant_id = l.tenant_id)
+          else (
+            select count(*) from purser.in_flight f
+            where f.limited and f.tenant_id = l.tenant_id and f.job_type = l.job_type)
+          end)::int end as "inFlight",
+      case when l.max_starts is not null and not (l.each_tenant or l.group_name like '%:*') then (
+        select count(*) from purser.rate_slots s
+        where s.tenant_id = l.tenant_id and s.job_type = l.job_type and s.group_name = l.group_name
+          and s.started_at > now() - l.per_seconds * interval '1 second'
+          and not (s.started_at = 'infinity' and purser.is_left(s.job_id, '{}')))::int end as started
+    from public.job_limits l order by l.tenant_id, l.job_type, l.group_name, l.each_tenant`;
 }
 
 /** Marks jobs that were dispatched at the moment when a limit was set. Returns their number. */
 export async function markLimited(sql: Queryable): Promise<number> {
   const [row] = await sql<{ marked: number }[]>`select purser.mark_limited()::int as marked`;
   return row?.marked ?? 0;
+}
+
+/** Removes the permits of limits of which all are free. Returns their number. */
+export async function forgetStarts(sql: Queryable): Promise<number> {
+  const [row] = await sql<{ forgotten: number }[]>`select purser.forget_starts()::int as forgotten`;
+  return row?.forgotten ?? 0;
+}
+
+function assertGroupName(group: string | undefined): void {
+  const fault = group === undefined ? undefined : nameFault('group', group);
+  if (fault !== undefined) throw new PurserError('invalid_name', fault);
 }
 
 async function assertTargetKnown(
