@@ -505,6 +505,8 @@ as $$
 declare
   v_before timestamptz := now() - p_per_seconds * interval '1 second';
   v_made integer;
+  -- Of a limit that was higher: starts that still count.
+  v_over bigint := 0;
   v_free bigint;
 begin
   select s.slot into v_made from purser.rate_slots s
@@ -513,23 +515,22 @@ begin
   if v_made is null then
     return least(p_max_starts, p_most);
   end if;
+  if v_made > p_max_starts then
+    v_over := (
+      select count(*) from purser.rate_slots s
+      where s.tenant_id = p_tenant and s.job_type = p_type and s.group_name = p_group and s.slot > p_max_starts
+        and s.started_at > v_before and not (s.started_at = 'infinity' and purser.is_left(s.job_id, p_claimed)));
+  end if;
   v_free := greatest(0, p_max_starts - v_made) + (
     select count(*) from (
       select from purser.rate_slots s
       where s.tenant_id = p_tenant and s.job_type = p_type and s.group_name = p_group and s.started_at <= v_before
         and s.slot <= p_max_starts
-      limit p_most) f
+      limit p_most + v_over) f
   ) + (
     select count(*) from purser.rate_slots s
     where s.tenant_id = p_tenant and s.job_type = p_type and s.group_name = p_group and s.started_at = 'infinity'
-      and s.slot <= p_max_starts and purser.is_left(s.job_id, p_claimed));
-  if v_made > p_max_starts then
-    -- Of a limit that was higher.
-    v_free := v_free - (
-      select count(*) from purser.rate_slots s
-      where s.tenant_id = p_tenant and s.job_type = p_type and s.group_name = p_group and s.slot > p_max_starts
-        and s.started_at > v_before and not (s.started_at = 'infinity' and purser.is_left(s.job_id, p_claimed)));
-  end if;
+      and s.slot <= p_max_starts and purser.is_left(s.job_id, p_claimed)) - v_over;
   return greatest(0, least(v_free, p_most));
 end
 $$;
@@ -1405,7 +1406,9 @@ begin
       select from purser.in_flight f where f.job_id = r.job_id and f.token = r.token);
     v_is_counted := found;
   end if;
-  if p_may_be_lost and not v_is_counted then
+  if v_is_counted then
+    perform set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off';
+  elsif p_may_be_lost then
     perform set_config('synchronous_commit', 'off', true);
   end if;
   -- A snapshot of its own: a request that waited for its first one sees the attempt.
