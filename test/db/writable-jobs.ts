@@ -5,11 +5,11 @@
 import type { Queryable } from '../../src/db/connect.ts';
 
 const open =
-  'job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, attempt, payload_bytes, failed, losses, ' +
-  'losses_alone, suspect, needed_usd, first_parked_at, detail, last_error';
+  'job_id, tenant_id, job_type, group_name, priority, scheduled_for, give_up_at, attempt, payload_bytes, failed, ' +
+  'losses, losses_alone, suspect, needed_usd, first_parked_at, detail, last_error';
 
 const row = `
-  n.id, n.tenant_id, n.job_type, coalesce(n.priority, 0), coalesce(n.scheduled_for, now()),
+  n.id, n.tenant_id, n.job_type, coalesce(n.group_name, ''), coalesce(n.priority, 0), coalesce(n.scheduled_for, now()),
   coalesce(n.give_up_at, now() + interval '1 day'), coalesce(n.attempt, 0), octet_length(n.payload::text),
   n.state = 'failed', coalesce(n.losses, 0), coalesce(n.losses_alone, 0), coalesce(n.suspect, false), n.needed_usd,
   n.first_parked_at, n.state_detail, n.error`;
@@ -32,10 +32,10 @@ export async function makeJobsWritable(sql: Queryable): Promise<void> {
       v_ended := n.state in ('completed', 'dead_letter', 'cancelled');
       if tg_op = 'INSERT' then
         n.id := coalesce(n.id, nextval('public.jobs_id_seq'));
-        insert into public.jobs (id, tenant_id, job_type, payload, dedup_key, origin, max_attempts, priority,
-          scheduled_for, replay_of, encryption_key_version, created_at)
-        values (n.id, n.tenant_id, n.job_type, n.payload, n.dedup_key, coalesce(n.state_detail, '{}'), n.max_attempts,
-          coalesce(n.priority, 0), coalesce(n.scheduled_for, now()), n.replay_of, n.encryption_key_version,
+        insert into public.jobs (id, tenant_id, job_type, payload, dedup_key, group_name, origin, max_attempts,
+          priority, scheduled_for, replay_of, encryption_key_version, created_at)
+        values (n.id, n.tenant_id, n.job_type, n.payload, n.dedup_key, coalesce(n.group_name, ''),
+          coalesce(n.state_detail, '{}'), n.max_attempts, coalesce(n.priority, 0), coalesce(n.scheduled_for, now()), n.replay_of, n.encryption_key_version,
           coalesce(n.created_at, now()));
       else
         select * into v_flight from purser.in_flight where job_id = old.id;
@@ -45,7 +45,8 @@ export async function makeJobsWritable(sql: Queryable): Promise<void> {
         delete from purser.in_flight where job_id = old.id;
         delete from purser.dead_letters where job_id = old.id;
       end if;
-      update public.jobs set id = n.id, job_type = n.job_type, payload = n.payload, priority = coalesce(n.priority, 0),
+      update public.jobs set id = n.id, job_type = n.job_type, payload = n.payload,
+        group_name = coalesce(n.group_name, ''), priority = coalesce(n.priority, 0),
         created_at = coalesce(n.created_at, created_at), outcome = case when v_ended then n.state end,
         result = case when v_ended then n.result end, error = case when v_ended then n.error end,
         end_detail = case when v_ended then n.state_detail end,
