@@ -241,6 +241,8 @@ language plpgsql volatile security definer
 set search_path = pg_catalog, public, purser, pg_temp as $$
 declare
   v_requests purser.enqueue_request[];
+  -- Where the group is no text.
+  v_wrong_place bigint;
   v_bad record;
   -- A tenant of theirs has a limit of its backlog.
   v_is_limited boolean;
@@ -254,9 +256,14 @@ begin
   end if;
   select array_agg((e.ordinality, e.item->>'tenantId', e.item->>'jobType', coalesce(e.item->'payload', '{}'),
       e.item->>'dedupKey', coalesce((e.item->>'runAt')::timestamptz, now()),
-      coalesce((e.item->>'priority')::integer, 0), e.item->>'group')::purser.enqueue_request order by e.ordinality)
-  into v_requests
+      coalesce((e.item->>'priority')::integer, 0), e.item->>'group')::purser.enqueue_request order by e.ordinality),
+    min(e.ordinality) filter (where jsonb_typeof(e.item->'group') not in ('string', 'null'))
+  into v_requests, v_wrong_place
   from jsonb_array_elements(p_requests) with ordinality e (item, ordinality);
+  if v_wrong_place is not null then
+    raise exception 'invalid_request: request %: the group must be a string, not %', v_wrong_place,
+      jsonb_typeof(p_requests->(v_wrong_place - 1)::integer->'group') using errcode = 'PU010';
+  end if;
   -- In one order for all callers. A tenant that is deleted at this moment is unknown to the next statement.
   with locked as materialized (
     select coalesce(t.max_backlog_jobs, p.max_backlog_jobs) is not null

@@ -62,8 +62,8 @@ $$;
 create function purser.group_fault(p_group text) returns text language sql immutable parallel safe
 set search_path = pg_catalog, purser, pg_temp as $$
   select coalesce(purser.name_fault('group', p_group), case when p_group like '%:*'
-    then format('the group %s is not allowed: a limit for all groups of a kind is named so',
-      purser.quoted_name(p_group)) end)
+    then format('the group %s is not allowed: a limit for all groups of a kind is named so; name one group, '
+      'e.g. user:42', purser.quoted_name(p_group)) end)
 $$;
 
 -- Arguments: column, kind, column, kind ... A definer, so that tenants need no right on what it calls.

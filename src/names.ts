@@ -51,6 +51,7 @@ export const nameDoors: Readonly<Record<string, NameKind>> = {
   'cli/terminal/operator-options.ts byName': 'operator',
   'cli/commands/accounts.ts nameOf': 'account_name',
   'costs/uploads/uploads.ts checkSource': 'source',
+  'jobs/request.ts checkRequest': 'group',
   'llm/check-call.ts checkCall': 'model',
   DASHBOARD_USER: 'operator',
   LLM_MODEL: 'model',
@@ -135,6 +136,19 @@ export function nameFault(kind: NameKind, name: unknown): string | undefined {
     );
   }
   return undefined;
+}
+
+/**
+ * What is wrong with the group that a job names: a name that ends in `:*` is that of a limit. `purser.group_fault` says
+ * the same for SQL.
+ */
+export function groupFault(group: unknown): string | undefined {
+  const fault = nameFault('group', group);
+  if (fault !== undefined || typeof group !== 'string' || !group.endsWith(':*')) return fault;
+  return (
+    `the group ${quotedName(group)} is not allowed: a limit for all groups of a kind is named so; name one group, ` +
+    'e.g. user:42'
+  );
 }
 
 /** Text of the error about a name that is not there, with the fault that the name has. */

@@ -18,6 +18,8 @@ export interface EnqueueChildOptions {
   readonly runAt?: Date;
   /** Higher runs first within a tenant; -1000 to 1000. */
   readonly priority?: number;
+  /** What the job shares a limit with, beside its tenant and its type: 1 to 200 visible characters, no `:*` at the end. */
+  readonly group?: string;
 }
 
 export interface JobContext<P> {

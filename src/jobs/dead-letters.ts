@@ -9,6 +9,8 @@ export interface DeadLetter {
   readonly jobId: string;
   readonly tenantId: string;
   readonly jobType: string;
+  /** null: none. */
+  readonly group: string | null;
   readonly attempt: number;
   readonly errorCode: string;
   readonly errorMessage: string;
@@ -27,7 +29,8 @@ export async function listDeadLetters(
   filter: DeadLetterFilter,
 ): Promise<DeadLetter[]> {
   return sql<DeadLetter[]>`
-    select j.id as "jobId", j.tenant_id as "tenantId", j.job_type as "jobType", j.attempt,
+    select j.id as "jobId", j.tenant_id as "tenantId", j.job_type as "jobType",
+           nullif(j.group_name, '') as "group", j.attempt,
            j.error->>'code' as "errorCode", j.error->>'message' as "errorMessage",
            j.finished_at as "finishedAt"
     from purser.dead_letters d join public.jobs j on j.id = d.job_id
@@ -44,7 +47,7 @@ export interface Replayed {
 }
 
 /**
- * Makes a new job with the dead letter's tenant, type, payload and priority.
+ * Makes a new job with the dead letter's tenant, type, payload, priority and group.
  * Throws `not_a_dead_letter` naming the state found.
  */
 export async function replayDeadLetter(

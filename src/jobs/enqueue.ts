@@ -25,7 +25,7 @@ export interface Enqueued {
   readonly jobId: string;
   /** false: the job `jobId` has this dedup key already. */
   readonly created: boolean;
-  /** true: that job was given this payload, time and priority. */
+  /** true: that job was given this payload, time, priority and group. */
   readonly replaced?: boolean;
 }
 
@@ -84,7 +84,7 @@ export async function enqueue(connection: Connection, request: EnqueueRequest): 
   const payload = serialise(request.payload ?? {});
   checkText('the tenant id', request.tenantId);
   checkRequest(request);
-  const { tenantId, jobType, dedupKey } = request;
+  const { tenantId, jobType, dedupKey, group } = request;
   const priority = request.priority ?? 0;
   const runAt = request.runAt?.toISOString() ?? null;
   const parameters = [
@@ -96,6 +96,7 @@ export async function enqueue(connection: Connection, request: EnqueueRequest): 
     priority,
     request.dedupWindowMs ?? defaultDedupWindowMs,
     request.onDuplicate ?? 'ignore',
+    group ?? null,
   ];
   const alone = () => enqueueAlone(connection, parameters, request);
   const gatherer =
@@ -103,7 +104,7 @@ export async function enqueue(connection: Connection, request: EnqueueRequest): 
       ? gathererOf(connection, (requests) => enqueueGathered(connection, requests))
       : undefined;
   if (gatherer === undefined) return alone();
-  const facts = JSON.stringify({ tenantId, jobType, priority, runAt });
+  const facts = JSON.stringify({ tenantId, jobType, priority, runAt, group });
   const jobId = await gatherer.add({
     tenantId,
     text: `${facts.slice(0, -1)},"payload":${payload}}`,
@@ -121,7 +122,8 @@ async function enqueueAlone(
     const [row] = await runOn<Required<Enqueued>>(
       connection,
       `select job_id::text as "jobId", created, replaced from purser.enqueue($1::text, $2::text, $3::text::jsonb,
-         $4::text, $5::text::timestamptz, $6::int, $7::float8 * interval '1 millisecond', '{}', $8::text)`,
+         $4::text, $5::text::timestamptz, $6::int, $7::float8 * interval '1 millisecond', '{}', $8::text,
+         $9::text)`,
       parameters,
     );
     if (row === undefined) throw new Error('purser.enqueue returned no row');
@@ -187,13 +189,14 @@ export async function enqueueChild(
     const [row] = await runOn<Enqueued>(
       sql,
       `select job_id::text as "jobId", created from purser.enqueue_child($1::text, $2::text::jsonb, $3::text,
-         $4::text::timestamptz, $5::int)`,
+         $4::text::timestamptz, $5::int, $6::text)`,
       [
         request.jobType,
         payload,
         request.dedupKey ?? null,
         request.runAt?.toISOString() ?? null,
         request.priority ?? 0,
+        request.group ?? null,
       ],
     );
     if (row === undefined) throw new Error('purser.enqueue_child returned no row');

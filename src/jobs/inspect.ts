@@ -12,6 +12,8 @@ export interface JobSummary {
   readonly jobId: string;
   readonly tenantId: string;
   readonly jobType: string;
+  /** null: none. */
+  readonly group: string | null;
   readonly state: JobState;
   readonly attempt: number;
   readonly maxAttempts: number;
@@ -36,7 +38,7 @@ export async function listJobs(sql: Queryable, filter: JobFilter): Promise<JobSu
   const jobs =
     state === undefined
       ? sql`
-        select j.id, j.tenant_id, j.job_type, coalesce(j.outcome, o.state) as state,
+        select j.id, j.tenant_id, j.job_type, j.group_name, coalesce(j.outcome, o.state) as state,
                coalesce(o.attempt, j.attempt) as attempt, j.max_attempts, j.priority,
                coalesce(o.scheduled_for, j.scheduled_for) as scheduled_for, j.created_at, j.finished_at,
                coalesce(o.last_error, j.error) as error
@@ -54,8 +56,8 @@ export async function listJobs(sql: Queryable, filter: JobFilter): Promise<JobSu
         ) o on j.outcome is null`
       : sql`select * from public.background_jobs where state = ${state}`;
   return sql<JobSummary[]>`
-    select id as "jobId", tenant_id as "tenantId", job_type as "jobType", state, attempt,
-           max_attempts as "maxAttempts", priority, scheduled_for as "scheduledFor",
+    select id as "jobId", tenant_id as "tenantId", job_type as "jobType", nullif(group_name, '') as "group",
+           state, attempt, max_attempts as "maxAttempts", priority, scheduled_for as "scheduledFor",
            created_at as "createdAt", finished_at as "finishedAt", error->>'code' as "errorCode"
     from (${jobs}) j
     where (${tenantId}::text is null or tenant_id = ${tenantId})
@@ -98,11 +100,11 @@ export async function findJob(
   logLines = 50,
 ): Promise<JobRecord | undefined> {
   const [job] = await sql<Omit<JobRecord, 'events' | 'pausedBy' | 'logs'>[]>`
-    select j.id as "jobId", j.tenant_id as "tenantId", j.job_type as "jobType", j.state, j.attempt,
-           j.max_attempts as "maxAttempts", j.priority, j.scheduled_for as "scheduledFor",
-           j.created_at as "createdAt", j.finished_at as "finishedAt", j.error->>'code' as "errorCode",
-           j.state_detail as "stateDetail", j.payload, j.result, j.error, j.dedup_key as "dedupKey",
-           j.replay_of as "replayOf", r.id as "replayedBy", f.progress,
+    select j.id as "jobId", j.tenant_id as "tenantId", j.job_type as "jobType",
+           nullif(j.group_name, '') as "group", j.state, j.attempt, j.max_attempts as "maxAttempts", j.priority,
+           j.scheduled_for as "scheduledFor", j.created_at as "createdAt", j.finished_at as "finishedAt",
+           j.error->>'code' as "errorCode", j.state_detail as "stateDetail", j.payload, j.result, j.error,
+           j.dedup_key as "dedupKey", j.replay_of as "replayOf", r.id as "replayedBy", f.progress,
            f.cancel_requested as "cancelRequested"
     from public.background_jobs j
     left join purser.in_flight f on f.job_id = j.id

@@ -2,7 +2,7 @@
 import { types } from 'node:util';
 import { JsonTooLongError, jsonWithin, maxReadCharacters } from '../bounded-text.ts';
 import { messageOf, PurserError } from '../errors.ts';
-import { optionFault } from '../names.ts';
+import { groupFault, optionFault } from '../names.ts';
 
 export interface EnqueueRequest {
   readonly tenantId: string;
@@ -13,11 +13,16 @@ export interface EnqueueRequest {
   readonly dedupWindowMs?: number | undefined;
   /**
    * If the key is taken: `ignore` (default) returns the job that has it, `replace` gives that job the new payload,
-   * time and priority if it is still waiting, `reject` throws `duplicate_job`.
+   * time, priority and group if it is still waiting, `reject` throws `duplicate_job`.
    */
   readonly onDuplicate?: 'ignore' | 'replace' | 'reject' | undefined;
   readonly runAt?: Date | undefined;
   readonly priority?: number | undefined;
+  /**
+   * What the job shares a limit with, beside its tenant and its type, such as an end user, an upstream account or a
+   * region: any visible text of 1 to 200 characters that does not end in `:*`. Default: nothing.
+   */
+  readonly group?: string | undefined;
 }
 
 /** Postgres cannot store NUL characters and lone surrogates. */
@@ -143,7 +148,7 @@ function refuse(fault: string): never {
 }
 
 /** Of a child job, whose tenant is that of its parent. */
-export const childOptions = ['dedupKey', 'runAt', 'priority'] as const;
+export const childOptions = ['dedupKey', 'runAt', 'priority', 'group'] as const;
 /** Of each of many jobs, whose taken dedup keys are ignored. */
 export const manyOptions = ['tenantId', 'jobType', 'payload', ...childOptions] as const;
 export const requestOptions = [...manyOptions, 'dedupWindowMs', 'onDuplicate'] as const;
@@ -156,7 +161,7 @@ export function checkOptions(what: string, given: object, allowed: readonly stri
 
 /** Throws `invalid_request` for values that a constraint of the table would refuse without a useful message. */
 export function checkRequest(request: Omit<EnqueueRequest, 'tenantId'>): void {
-  const { jobType, dedupKey, dedupWindowMs = 0, priority = 0, runAt } = request;
+  const { jobType, dedupKey, dedupWindowMs = 0, priority = 0, runAt, group } = request;
   checkText('the job type', jobType);
   if (!Number.isInteger(priority) || Math.abs(priority) > maxPriority) {
     refuse(`the priority must be a whole number from -${maxPriority} to ${maxPriority}`);
@@ -167,6 +172,8 @@ export function checkRequest(request: Omit<EnqueueRequest, 'tenantId'>): void {
   if (!(dedupWindowMs >= 0 && dedupWindowMs <= maxDedupWindowMs)) {
     refuse(`dedupWindowMs must be a number of milliseconds from 0 to ${maxDedupWindowMs}`);
   }
+  const wrongGroup = group === undefined ? undefined : groupFault(group);
+  if (wrongGroup !== undefined) refuse(wrongGroup);
   if (dedupKey === undefined) return;
   checkText('the dedup key', dedupKey);
   // Code points, as Postgres counts them.

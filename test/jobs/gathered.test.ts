@@ -69,12 +69,24 @@ it('a pool of pg shares them too', async () => {
 it('every option of a call is kept', async () => {
   const runAt = new Date('2031-05-06T07:08:09.123Z');
   const [first] = await Promise.all([
-    enqueue(pool, { tenantId, jobType: step, payload: { text: '"}]\\ü' }, runAt, priority: 7 }),
+    enqueue(pool, {
+      tenantId,
+      jobType: step,
+      payload: { text: '"}]\\ü' },
+      runAt,
+      priority: 7,
+      group: 'a"b',
+    }),
     ...calls(pool, 3, 'options'),
   ]);
   const [row] = await test.sql`
-    select payload, priority, scheduled_for from background_jobs where id = ${first.jobId}`;
-  expect(row).toEqual({ payload: { text: '"}]\\ü' }, priority: 7, scheduled_for: runAt });
+    select payload, priority, scheduled_for, group_name from background_jobs where id = ${first.jobId}`;
+  expect(row).toEqual({
+    payload: { text: '"}]\\ü' },
+    priority: 7,
+    scheduled_for: runAt,
+    group_name: 'a"b',
+  });
 });
 
 it('a request that is refused fails alone, with the error of a single call', async () => {

@@ -40,6 +40,7 @@ const acts: Readonly<Record<string, Act>> = {
         })
         .catch(() => {});
     }),
+  'of a group': (ctx) => ctx.enqueue('test_child', {}, { dedupKey: ctx.jobId, group: 'user:42' }),
   'no transaction': (ctx) => ctx.enqueue('test_child', {}, { dedupKey: ctx.jobId }),
 };
 
@@ -68,6 +69,15 @@ beforeAll(async () => {
   tenantId = await addTenant(fleet.database.system);
 });
 afterAll(() => fleet.close());
+
+it('a child job is of the group that its parent names', async () => {
+  const { system } = fleet.database;
+  const { jobId } = await enqueue(system, parent, { tenantId, payload: { how: 'of a group' } });
+  await untilState(system, jobId, 'completed');
+  const groups = await system`
+    select group_name from background_jobs where job_type = 'test_child' and dedup_key = ${jobId}`;
+  expect([...groups]).toEqual([{ group_name: 'user:42' }]);
+});
 
 const childrenOf = async (jobId: string): Promise<number> => {
   const rows = await fleet.database.system`

@@ -27,6 +27,8 @@ const acts: Readonly<Record<string, Act>> = {
   childInJson: (ctx) => ctx.enqueue('test_plain', { note: nested(ctx.payload.token) }),
   dedupKey: (ctx) =>
     ctx.enqueue('test_plain', {}, { dedupKey: ctx.payload.token.replace('\n', ' ') }),
+  group: (ctx) => ctx.enqueue('test_plain', {}, { group: ctx.payload.token.replace('\n', ' ') }),
+  refusedGroup: (ctx) => ctx.enqueue('test_plain', {}, { group: ctx.payload.token }),
   largeResult: ({ payload: { token: text } }) => Promise.resolve(large(text)),
   largeOutcome: ({ payload: { token: text } }) => Promise.resolve(done(large(nested(text)))),
   largeCompletion: (ctx) =>
@@ -88,6 +90,8 @@ it.each([
   ['childDate', '$."note"'],
   ['childInJson', '$."note"'],
   ['dedupKey', 'the dedup key'],
+  ['group', 'the group'],
+  ['refusedGroup', 'the group'],
 ])('a child job that would store the secret in plain text is refused: %s', async (how, place) => {
   const job = await run(how, 'dead_letter');
   expect(job.error).toMatchObject({

@@ -3,6 +3,7 @@ import { exitCodes } from '../../errors.ts';
 import { discardDeadLetter, listDeadLetters, replayDeadLetter } from '../../jobs/dead-letters.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
+import { jobColumns } from '../reports/job-columns.ts';
 import { jobFilter, jobFilterOptions } from '../reports/job-filter.ts';
 import { checkJobId } from './jobs.ts';
 import { byName, byOption, operatorRecord, reasonOption } from '../terminal/operator-options.ts';
@@ -19,13 +20,12 @@ async function list(invocation: Invocation): Promise<number> {
     });
     if (invocation.flag('json')) invocation.print(JSON.stringify(letters));
     else {
+      const columns = jobColumns(letters);
       invocation.print(
         formatTable(
-          ['job', 'tenant', 'type', 'attempts', 'finished', 'error', 'message'],
+          [...columns.head, 'attempts', 'finished', 'error', 'message'],
           letters.map((letter) => [
-            letter.jobId,
-            letter.tenantId,
-            letter.jobType,
+            ...columns.of(letter),
             letter.attempt,
             letter.finishedAt,
             letter.errorCode,

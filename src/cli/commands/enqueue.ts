@@ -78,6 +78,7 @@ async function run(invocation: Invocation): Promise<number> {
       payload: await seal({ tenantId, jobType }, payload, paths),
       priority,
       dedupKey: invocation.value('dedup-key'),
+      group: invocation.value('group'),
     });
     if (invocation.flag('json')) invocation.print(JSON.stringify(result));
     else {
@@ -109,6 +110,10 @@ export const enqueueCommands: readonly Command[] = [
       priority: {
         value: 'N',
         help: '-1000 to 1000 (default 0; write --priority=-5); higher runs first within the tenant',
+      },
+      group: {
+        value: 'NAME',
+        help: 'what the job shares a limit with, beside its tenant and type, e.g. user:42',
       },
       json: jsonOption,
     },

@@ -10,6 +10,7 @@ import { isJobId, maxJobId } from '../../job-id.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { jobFilter, jobFilterOptions } from '../reports/job-filter.ts';
+import { jobColumns } from '../reports/job-columns.ts';
 import { jobPage } from '../reports/job-details.ts';
 import { byOption, operatorRecord, reasonOption } from '../terminal/operator-options.ts';
 import { wholeNumber } from '../terminal/parse.ts';
@@ -40,13 +41,12 @@ async function list(invocation: Invocation): Promise<number> {
     });
     if (invocation.flag('json')) invocation.print(JSON.stringify(jobs));
     else {
+      const columns = jobColumns(jobs);
       invocation.print(
         formatTable(
-          ['job', 'tenant', 'type', 'state', 'attempt', 'created', 'finished', 'error'],
+          [...columns.head, 'state', 'attempt', 'created', 'finished', 'error'],
           jobs.map((job) => [
-            job.jobId,
-            job.tenantId,
-            job.jobType,
+            ...columns.of(job),
             job.state,
             `${job.attempt}/${job.maxAttempts}`,
             job.createdAt,

@@ -9,6 +9,7 @@ function fields(job: JobRecord): [string, string][] {
     ['job', job.jobId],
     ['tenant', job.tenantId],
     ['type', job.jobType],
+    ...(job.group === null ? [] : [['group', job.group] as [string, string]]),
     ['state', `${job.state} ${JSON.stringify(job.stateDetail)}`],
     ...job.pausedBy.map((pause): [string, string] => [
       'paused',

@@ -8,6 +8,7 @@ import type { Sql } from '../../../src/db/connect.ts';
 import { messageOf } from '../../../src/errors.ts';
 import { defineHandler } from '../../../src/handlers/define.ts';
 import { checkCall } from '../../../src/llm/check-call.ts';
+import { checkRequest } from '../../../src/jobs/request.ts';
 import { isStorable } from '../../../src/names.ts';
 import { defineSchedule } from '../../../src/schedules/define.ts';
 import { z } from 'zod';
@@ -102,6 +103,9 @@ export const triedDoors: Readonly<Record<string, Door>> = {
     `--name=${name}`,
   ]),
   'costs/uploads/uploads.ts checkSource': of((_context, name) => checkSource(name)),
+  'jobs/request.ts checkRequest': of((_context, group) =>
+    checkRequest({ jobType: 'known_type', group }),
+  ),
   'llm/check-call.ts checkCall': of((_context, model) =>
     checkCall({ system: '', prompt: '', model, maxOutputTokens: 1 }),
   ),

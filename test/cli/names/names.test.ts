@@ -49,7 +49,7 @@ describe('the list of doors', () => {
       .flatMap((file) =>
         readFileSync(sources + file, 'utf8')
           .split(/\n(?=(?:export )?(?:async )?function |const )/)
-          .filter((part) => part.includes('nameFault('))
+          .filter((part) => /\b(name|group)Fault\(/.test(part))
           .map((part) => `${file} ${/(?:function|const) (\w+)/.exec(part)?.[1] ?? ''}`),
       );
     // Of names that the database did not know, and of the variables.
@@ -110,7 +110,7 @@ describe('the list of doors', () => {
 const noNames =
   /^public\.(analyses|background_jobs|jobs|cost_\w+|heartbeats|ingest_errors|job_(events|keys|log_lines)|llm_(budgets|deleted_budgets|ledger|reservations|usage|usage_items))\.|\.(credentials|failure|file_hash|file_name|format|state|on_budget|reason|paused_reason|scope|(next_)?(cron|zone)|missed)$|^public\.(pauses\.name|job_limits\.(tenant_id|job_type))$/;
 const madeAt =
-  /^(tenants add ID|handlers new TYPE|accounts add --(name|account-id)|ingest --source|.* --by)$/;
+  /^(tenants add ID|handlers new TYPE|accounts add --(name|account-id)|ingest --source|enqueue --group|.* --by)$/;
 const lookedUp =
   /^(tenants set-(limits ID|plan (ID|PLAN))|tenants add --plan|enqueue TYPE|schedules \w+ TYPE|accounts remove --account-id|.* --(tenant|type|cohort))$/;
 const noWords =

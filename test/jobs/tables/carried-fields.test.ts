@@ -162,11 +162,10 @@ describe.each([
       const changed = await sql.begin(async (tx) => {
         const due = new Date(Date.now() + waitMs);
         const runAt = waitMs === 0 ? {} : { runAt: due };
-        const request = { tenantId, jobType: step, payload, dedupKey, priority: 3, ...runAt };
-        expect(await enqueue(tx, { ...request, onDuplicate: 'replace' })).toMatchObject({
-          jobId,
-          replaced: true,
-        });
+        const request = { tenantId, jobType: step, payload, dedupKey, ...runAt };
+        const other = { priority: 3, group: 'user:43', onDuplicate: 'replace' } as const;
+        const answer = await enqueue(tx, { ...request, ...other });
+        expect(answer).toMatchObject({ jobId, replaced: true });
         const start = waitMs === 0 ? sql`now()` : sql`${due.toISOString()}::text::timestamptz`;
         const [times] = await tx<Row[]>`
         select to_jsonb(${start}) as scheduled_for, to_jsonb(${start} + interval '24 hours') as give_up_at`;
@@ -174,7 +173,7 @@ describe.each([
       });
       expect(await placeOf(sql, jobId)).toEqual({
         table: waitMs === 0 ? 'waiting' : 'later',
-        row: { ...row, ...changed, priority: 3, payload_bytes: '{"text": "new"}'.length },
+        row: { ...row, ...changed, priority: 3, group_name: 'user:43', payload_bytes: 15 },
       });
     },
   );

@@ -10,6 +10,7 @@ export type OpenTable = 'waiting' | 'later' | 'parked' | 'in_flight';
 export type Row = Readonly<Record<string, unknown>>;
 
 const unusual: Row = {
+  group_name: 'user:42',
   priority: 7,
   scheduled_for: '2020-01-02T03:04:05.000006+00:00',
   give_up_at: '2091-02-03T04:05:06.000007+00:00',
@@ -60,7 +61,7 @@ export async function jobIn(
   values: Row = {},
   request: Partial<EnqueueRequest> = {},
 ): Promise<ArrangedJob> {
-  const jobId = await addJob(sql, tenantId, request);
+  const jobId = await addJob(sql, tenantId, { group: 'user:42', ...request });
   const wanted = {
     job_id: jobId,
     tenant_id: tenantId,

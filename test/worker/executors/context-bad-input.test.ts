@@ -17,6 +17,7 @@ const methods = {
   'ctx.enqueue options': (ctx, ...odd) => ctx.enqueue('child', {}, ...odd),
   'ctx.enqueue runAt': (ctx, ...odd) => ctx.enqueue('child', {}, { runAt: odd[0] }),
   'ctx.enqueue dedupKey': (ctx, ...odd) => ctx.enqueue('child', {}, { dedupKey: odd[0] }),
+  'ctx.enqueue group': (ctx, ...odd) => ctx.enqueue('child', {}, { group: odd[0] }),
   'ctx.enqueue priority': (ctx, ...odd) => ctx.enqueue('child', {}, { priority: odd[0] }),
   'ctx.llm.generate': (ctx, ...odd) => ctx.llm.generate(...odd),
   'ctx.sql.begin': (ctx, ...odd) => ctx.sql.begin(...odd),
@@ -72,7 +73,7 @@ describe('each method with each odd argument', () => {
     codes.add('database_unavailable');
     const raw = table.filter(({ ok, code }) => ok !== true && !codes.has(code ?? ''));
     expect(raw).toEqual([]);
-    expect(table).toHaveLength(13 * 12 + 1 + 4 + 2);
+    expect(table).toHaveLength(14 * 12 + 1 + 4 + 2);
   });
 
   it.each([
@@ -82,11 +83,13 @@ describe('each method with each odd argument', () => {
     [
       'ctx.enqueue',
       'runat',
-      /^ctx\.enqueue has no option "runat"; it has dedupKey, runAt, priority/,
+      /^ctx\.enqueue has no option "runat"; it has dedupKey, runAt, priority, group$/,
     ],
     ['ctx.enqueue', 'tenantId', /^ctx\.enqueue has no option "tenantId"/],
     ['ctx.enqueue', 'dedupWindowMs', /^ctx\.enqueue has no option "dedupWindowMs"/],
     ['ctx.enqueue', 'onDuplicate', /^ctx\.enqueue has no option "onDuplicate"/],
+    ['ctx.enqueue group', 'a number', /^the group must be a string, not number$/],
+    ['ctx.enqueue group', 'null', /^the group must be a string, not object$/],
     ['ctx.enqueue runAt', 'the first Date', /^runAt must be a valid Date/],
     ['ctx.llm.generate', 'no argument', /^ctx\.llm\.generate: /],
     ['ctx.sql.begin', 'a text', /^ctx\.sql\.begin: /],

@@ -65,6 +65,7 @@ const doors = {
   'the payload of a child job': ({ enqueue }, value) => enqueue('child', value),
   'a field of the payload of a child job': ({ enqueue }, value) => enqueue('child', { value }),
   'the dedup key of a child job': ({ enqueue }, value) => enqueue('child', {}, { dedupKey: value }),
+  'the group of a child job': ({ enqueue }, value) => enqueue('child', {}, { group: value }),
   'the system prompt of a call': ({ llm }, value) => llm.generate({ system: value, prompt: 'x', maxOutputTokens: 1 }),
   'the prompt of a call': ({ llm }, value) => llm.generate({ system: 'x', prompt: value, maxOutputTokens: 1 }),
   'the model of a call': ({ llm }, value) => llm.generate({ system: 'x', prompt: 'x', model: value, maxOutputTokens: 1 }),

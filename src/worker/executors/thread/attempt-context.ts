@@ -88,12 +88,14 @@ class LazyParts {
     return parts.own.calls.track('ctx.enqueue', async () => {
       const child = readOptions('ctx.enqueue', options);
       checkOptions('ctx.enqueue', child, childOptions);
+      // First, because the refusal of a group quotes its beginning.
+      parts.refuseSecretNames(jobType, child);
       // Inside sql.begin() the child commits with that transaction, on its session.
       const connection = openTransaction(parts.own.attempt.token) ?? this.#tenant();
       const plain = asStoredPayload(childPayload);
       checkRequest({ jobType, ...child });
       const sealed = await parts.seal(connection, jobType, plain);
-      parts.refuseSecrets(jobType, sealed, child.dedupKey);
+      parts.refuseSecrets(jobType, sealed);
       return enqueueChild(connection, { jobType, payload: sealed, ...child });
     });
   }

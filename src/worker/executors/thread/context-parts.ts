@@ -17,7 +17,8 @@ import type { FromExecutor } from '../protocol.ts';
 import type { AttemptLog } from './attempt-log.ts';
 import type { OpenCalls } from './open-calls.ts';
 import type { PendingCalls } from './pending-calls.ts';
-import { redactResult, refuseSecrets } from './redact.ts';
+import { redactResult, refuseSecretNames, refuseSecrets } from './redact.ts';
+import type { ChildNames } from './redact.ts';
 
 export interface AttemptOwn {
   readonly attempt: BegunAttempt;
@@ -88,7 +89,12 @@ export class ContextParts {
   }
 
   /** Throws when a child job would store a secret of the attempt in plain text. */
-  refuseSecrets(jobType: string, payload: object, dedupKey: string | undefined): void {
-    refuseSecrets(this.own.secrets, jobType, payload, dedupKey);
+  refuseSecrets(jobType: string, payload: object): void {
+    refuseSecrets(this.own.secrets, jobType, payload);
+  }
+
+  /** The same of its names. */
+  refuseSecretNames(jobType: string, names: ChildNames): void {
+    refuseSecretNames(this.own.secrets, jobType, names);
   }
 }

@@ -52,6 +52,15 @@ function placeOfSecret(secrets: SecretTexts, value: unknown, path: string): stri
   return undefined;
 }
 
+/** A secret is part of a payload, which has 1 MiB at most; what is longer than two of them is refused and not shown. */
+const longestName = 2 * 1_048_576;
+
+function isRevealing(secrets: SecretTexts, name: unknown): boolean {
+  if (typeof name !== 'string') return false;
+  const text = name.slice(0, longestName);
+  return secrets.redact(text) !== text;
+}
+
 /** The payload as JSON; null for what is not JSON, which the enqueue refuses. */
 function asStored(payload: object): unknown {
   try {
@@ -62,21 +71,34 @@ function asStored(payload: object): unknown {
 }
 
 /**
- * Throws `secret_in_child_job` (fatal) when the payload of a child job, its secret fields encrypted already, or its
- * dedup key contains a secret of this attempt.
+ * Throws `secret_in_child_job` (fatal) when the payload of a child job, its secret fields encrypted already, contains a
+ * secret of this attempt.
  */
-export function refuseSecrets(
+export function refuseSecrets(secrets: SecretTexts, jobType: string, payload: object): void {
+  if (secrets.empty) return;
+  const place = placeOfSecret(secrets, hideSealed(asStored(payload)), '$');
+  if (place !== undefined) throw secretInChild(jobType, place);
+}
+
+/** Of a child job, stored as they are; unchecked. */
+export interface ChildNames {
+  readonly dedupKey?: unknown;
+  readonly group?: unknown;
+}
+
+/** Throws the same for the names of a child job. */
+export function refuseSecretNames(
   secrets: SecretTexts,
   jobType: string,
-  payload: object,
-  dedupKey: string | undefined,
+  { dedupKey, group }: ChildNames,
 ): void {
   if (secrets.empty) return;
-  const place =
-    placeOfSecret(secrets, hideSealed(asStored(payload)), '$') ??
-    (dedupKey !== undefined && secrets.redact(dedupKey) !== dedupKey ? 'the dedup key' : undefined);
-  if (place === undefined) return;
-  throw new PurserError(
+  if (isRevealing(secrets, dedupKey)) throw secretInChild(jobType, 'the dedup key');
+  if (isRevealing(secrets, group)) throw secretInChild(jobType, 'the group');
+}
+
+function secretInChild(jobType: string, place: string): PurserError {
+  return new PurserError(
     'secret_in_child_job',
     `the child job ${jobType} would store a secret of this job in plain text (${place}); mark the field as secret ` +
       'in the payload schema of its handler, or leave the value out',
