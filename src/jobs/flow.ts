@@ -47,7 +47,7 @@ interface RecentRow {
   lastEndAt: Date | null;
 }
 
-/** Job types and tenants that are paused, or at a limit of running jobs, do not count. */
+/** Job types and tenants that are paused, and what is at a limit, do not count. */
 export async function readFlow(sql: Queryable, options: FlowOptions): Promise<Flow> {
   const [recent] = await sql<RecentRow[]>`
     with recent as (
@@ -105,28 +105,32 @@ async function readTypes(
            coalesce(d.dispatched_at > now() - ${stalledAfterMs} * interval '1 millisecond', false) as dispatched,
            not exists (
              select from public.job_limits l
-             where l.tenant_id = '' and l.job_type = t.job_type and l.max_running <= (
-               select count(*) from purser.in_flight i where i.limited and i.job_type = t.job_type)
+             where l.tenant_id = '' and l.job_type = t.job_type and (
+               l.max_running <= (
+                 select count(*) from purser.in_flight i where i.limited and i.job_type = t.job_type)
+               or l.max_starts is not null and purser.free_starts('', t.job_type, '', l.max_starts, l.per_seconds, '{}', 1) = 0)
            ) and exists (
              select from public.tenants n
-             where not exists (select from public.pauses p where p.scope = 'tenant' and p.name = n.id)
-               and not exists (
-                 select from public.job_limits l
-                 where l.tenant_id = n.id and l.job_type = '' and l.max_running <= (
-                   select count(*) from purser.in_flight i where i.limited and i.tenant_id = n.id))
-               and not exists (
-                 select from public.job_limits l
-                 where l.tenant_id = n.id and l.job_type = t.job_type and l.max_running <= (
-                   select count(*) from purser.in_flight i
-                   where i.limited and i.tenant_id = n.id and i.job_type = t.job_type))
+             cross join lateral purser.room_of_tenant(n.id, t.job_type, null, '{}', 1) r
+             where coalesce(r.room > 0, true)
+               and not exists (select from public.pauses p where p.scope = 'tenant' and p.name = n.id)
                and exists (
                  select from purser.waiting w
-                 where w.job_type = t.job_type and w.tenant_id = n.id
+                 where w.job_type = t.job_type and w.tenant_id = n.id and w.group_name = ''
                    and w.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond'
                  union all
                  select from purser.later l
                  where l.job_type = t.job_type and l.tenant_id = n.id
-                   and l.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond')
+                   and l.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond'
+                 union all
+                 -- The next one that the limits of the groups let start.
+                 select from purser.jobs_of_groups(t.job_type, array(
+                   select n.id where exists (
+                     select from purser.waiting w
+                     where w.job_type = t.job_type and w.tenant_id = n.id and w.group_name > '')),
+                   '{1}', '{}', true, '{}', '{}') g
+                 join purser.waiting w on w.job_id = g.job_id
+                 where w.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond')
            ) as due
     from public.job_types t
     left join worker w on w.job_type = t.job_type

@@ -45,7 +45,11 @@ export interface Stage {
   /** In front of this stage's database or Redis; stopped after the processes. */
   proxyOf(server: 'postgres' | 'redis'): Promise<Proxy>;
   /** Enqueues one job per payload. Returns their ids, for the audit. */
-  enqueue(jobType: string, payloads: readonly object[]): Promise<string[]>;
+  enqueue(
+    jobType: string,
+    payloads: readonly object[],
+    of?: { readonly tenantId?: string; readonly group?: string },
+  ): Promise<string[]>;
   /** The path of a closed gate: jobs wait for it until open(). */
   gate(): string;
   open(gate: string): Promise<void>;
@@ -165,11 +169,12 @@ async function openStage(options: StageOptions): Promise<OpenedStage> {
       proxies.push(proxy);
       return proxy;
     },
-    enqueue: async (jobType, payloads) => {
+    enqueue: async (jobType, payloads, of = {}) => {
       const rows = await sql<{ id: string }[]>`
         select e.job_id::text as id
         from jsonb_array_elements(${JSON.stringify(payloads)}::text::jsonb) with ordinality p (payload, place)
-        cross join lateral purser.enqueue(${tenantId}, ${jobType}, p.payload) e order by p.place`;
+        cross join lateral purser.enqueue(${of.tenantId ?? tenantId}, ${jobType}, p.payload,
+          p_group => ${of.group ?? null}) e order by p.place`;
       const ids = rows.map(({ id }) => id);
       accepted.push(...ids);
       return ids;

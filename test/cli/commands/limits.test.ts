@@ -27,8 +27,13 @@ it('set limits what dispatch puts into the queues, and clear lifts it', async ()
     {
       tenantId: cli.tenantId,
       jobType: step,
+      group: null,
+      eachTenant: false,
       maxRunning: 3,
+      maxStarts: null,
+      perSeconds: null,
       inFlight: 3,
+      started: null,
       by: 'alice',
       at: expect.stringMatching(/^2.*Z$/),
     },
@@ -42,6 +47,40 @@ it('set limits what dispatch puts into the queues, and clear lifts it', async ()
   expect(again).toMatchObject({ code: 0, out: expect.stringContaining('had no limit') });
 });
 
+it('set limits the starts in a window, and a limit of running jobs stays beside it', async () => {
+  const tenant = ['--tenant', cli.tenantId];
+  await flood(cli.sql, cli.tenantId, 20);
+  await invoke('limits', 'set', ...tenant, '--running', '5');
+  expect(await invoke('limits', 'set', ...tenant, '--starts', '3', '--per', '1m')).toEqual({
+    code: 0,
+    out: `at most 3 jobs of tenant ${cli.tenantId} start in any 60 seconds; earlier starts do not count`,
+    err: '',
+  });
+  expect(await claim(cli.sql, 10)).toHaveLength(3);
+  expect((await invoke('limits', 'list')).out).toMatch(/ 5 +3 +3 in 60 s +3 /);
+});
+
+it('set limits a group, of all tenants, of each or of one, and clear names it alike', async () => {
+  const group = ['--group', 'user:*'];
+  const set = (...options: string[]) =>
+    invoke('limits', 'set', ...group, '--running', '2', ...options);
+  expect((await set()).out).toContain('at most 2 jobs of each group user:* are queued or run');
+  expect((await set('--each-tenant')).out).toContain(
+    'jobs of each group user:* of each tenant are',
+  );
+  expect((await set('--tenant', cli.tenantId)).out).toContain(
+    `user:* of tenant ${cli.tenantId} are`,
+  );
+  const { out } = await invoke('limits', 'list');
+  expect(out).toMatch(/\(all\) +\(all\) +user:\* +2 /);
+  expect(out).toMatch(/\(each\) +\(all\) +user:\* +2 /);
+  const cleared = await invoke('limits', 'clear', ...group, '--each-tenant');
+  expect(cleared.out).toBe(
+    'jobs of each group user:* of each tenant have no limit of their own any more',
+  );
+  expect(await cli.sql`select from job_limits`).toHaveLength(2);
+});
+
 it('list shows what each limit covers', async () => {
   expect((await invoke('limits', 'list')).out).toBe('nothing is limited');
   await invoke('limits', 'set', '--type', step, '--running', '8', '--by', 'bob');
@@ -52,12 +91,21 @@ it('list shows what each limit covers', async () => {
 });
 
 it.each([
-  [['--running', '3'], 64, 'name what is limited: --tenant T, --type TYPE, or both'],
+  [['--running', '3'], 64, 'name what is limited: --tenant T, --type TYPE, both, or --group NAME'],
   [['--tenant', '', '--running', '3'], 64, '--tenant must name a tenant'],
-  [['--type', step], 64, 'say how many may be in flight: --running N'],
+  [['--type', step], 64, 'say what is allowed: --running N, --starts N --per TIME, or both'],
   [['--type', step, '--running=-1'], 64, '--running must be a whole number from 0 to 1000000'],
   [['--type', step, '--running', '1.5'], 64, '--running must be a whole number from 0 to 1000000'],
   [['--type', step, '--running', '9999999'], 64, 'from 0 to 1000000'],
+  [['--type', step, '--starts', '3'], 64, '--starts N and --per TIME go together'],
+  [['--type', step, '--per', '1m'], 64, '--starts N and --per TIME go together'],
+  [['--type', step, '--starts', '3', '--per', '0'], 64, '--per must be a time from 1s to 31d'],
+  [['--type', step, '--starts', '3', '--per', '32d'], 64, '--per must be a time from 1s to 31d'],
+  [['--type', step, '--starts', '3', '--per', '1 min'], 64, '--per must be a time from 1s to 31d'],
+  [['--type', step, '--starts', '100001', '--per', '1m'], 64, 'from 0 to 100000'],
+  [['--group', 'eu', '--type', step, '--running', '3'], 64, 'limited over all job types'],
+  [['--each-tenant', '--type', step, '--running', '3'], 64, '--each-tenant goes with --group'],
+  [['--group', '', '--running', '3'], 1, 'the group "" is empty'],
   [['--type', 'no_type', '--running', '3'], 1, 'registered job types:'],
   [['--tenant', 'nobody', '--running', '3'], 1, 'no tenant "nobody"'],
 ])('refuses %j', async (args, code, err) => {

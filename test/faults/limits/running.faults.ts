@@ -6,24 +6,11 @@ import { describeOnRedis } from '../../support/redis.ts';
 import { allCompleted } from '../auditor.ts';
 import { say } from '../figures.ts';
 import { onStage } from '../fleet.ts';
-import type { Stage } from '../fleet.ts';
+import { mostAtOnce } from './history.ts';
 
 const most = 3;
 const kills = 12;
 const jobs = 150;
-
-/** The most attempts of these jobs that ran at the same time, by the history. */
-async function mostAtOnce(stage: Stage, ids: readonly string[]): Promise<number> {
-  const [row] = await stage.sql<{ most: number }[]>`
-    select max(running)::int as most from (
-      select sum(change) over (order by at, change) as running from (
-        select started_at as at, 1 as change from purser.job_history
-        where job_id = any(${[...ids]}::bigint[]) and started_at is not null
-        union all
-        select ended_at, -1 from purser.job_history
-        where job_id = any(${[...ids]}::bigint[]) and started_at is not null) c) r`;
-  return row?.most ?? 0;
-}
 
 describeOnRedis(
   'a tenant that may have 3 jobs at once, 8 slots on 2 workers that are killed, 2 schedulers',
@@ -47,7 +34,7 @@ describeOnRedis(
           await workers[kill % 2]?.untilRunning();
         }
         await stage.untilStates(ids, jobs, 'completed');
-        expect(await mostAtOnce(stage, ids)).toBe(most);
+        expect(await mostAtOnce(sql, ids)).toBe(most);
         // None of the limit was lost with a worker: three are in flight, and the others wait.
         const gate = stage.gate();
         const gated = await stage.enqueue(
