@@ -25,6 +25,7 @@ interface Fleet {
 
 async function start(stage: Stage, jobs: number, ms: number): Promise<Fleet> {
   const tenantId = await addTenant(stage.sql, { limitUsd: '5' });
+  await stage.sql`update tenant_schedules set enabled = false`;
   const slots = { WORKER_CONCURRENCY: '4' };
   const schedulers = [await stage.keepScheduler(), await stage.keepScheduler()];
   const workers = [await stage.keepWorker(slots), await stage.keepWorker(slots)];

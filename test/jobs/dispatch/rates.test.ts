@@ -72,6 +72,21 @@ it('so many start in a window, counted from each begin, and then so many more', 
   expect(await claim(test.sql, 10)).toEqual([]);
 });
 
+it('a stale request to begin is no start', async () => {
+  await add('a', 20);
+  await rate('a', '', 1);
+  const [job] = await claim(test.sql, 10);
+  if (job === undefined) throw new Error('not claimed');
+  const stale = {
+    ...job,
+    entryId: '00000000-0000-4000-8000-000000000000',
+    token: newToken(job.jobId),
+  };
+  expect(await beginAttempts(test.sql, [stale], 'worker-1', 30_000)).toEqual([]);
+  await age(61);
+  expect(await claim(test.sql, 10)).toEqual([]);
+});
+
 it('the end of a job gives no permit back, and nor does the death of its worker', async () => {
   await add('a', 20);
   await rate('a', '', 2);
