@@ -115,6 +115,18 @@ it('a job that goes back before it began, and one that is cancelled, give their 
   expect(await claim(test.sql, 10)).toEqual([]);
 });
 
+it('a job that is dispatched again has one permit', async () => {
+  await add('a', 3);
+  await rate('a', '', 2);
+  const [first, second] = await claim(test.sql, 10);
+  if (first === undefined || second === undefined) throw new Error('not claimed');
+  await begin(test.sql, first);
+  await age(61);
+  await returnToPending(test.sql, [second], 'queue entry lost');
+  expect((await claim(test.sql, 1)).map(({ jobId }) => jobId)).toEqual([second.jobId]);
+  expect(await claim(test.sql, 10)).toHaveLength(1);
+});
+
 it('a rate of a tenant holds for all types together, also within one round', async () => {
   await add('a', 20);
   await add('a', 20, other);
