@@ -3,7 +3,6 @@
  * attempt's token and may be repeated. Both take many jobs and answer for each.
  */
 import { randomBytes } from 'node:crypto';
-import { mayBeLost } from './commit-policy.ts';
 import type { Queryable } from '../db/connect.ts';
 import type { JobState } from './states.ts';
 

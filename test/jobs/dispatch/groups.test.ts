@@ -73,7 +73,13 @@ it('without limits the jobs of a tenant run by rank, whatever group they name', 
   await add('a', 2, { group: 'y', priority: 2 });
   await add('b', 1);
   expect(await groupsOf(await claim(test.sql, 10))).toEqual([
-    ...['a/', 'b/', 'a/', 'a/y', 'a/y', 'a/x', 'a/x'],
+    'a/',
+    'b/',
+    'a/',
+    'a/y',
+    'a/y',
+    'a/x',
+    'a/x',
   ]);
 });
 
@@ -104,8 +110,12 @@ it('a limit of a group holds for all tenants and types, each tenant has one befo
     { jobType: step, capacity: 10 },
   ]);
   expect(await tally(claimed)).toEqual({
-    ...{ 'a/eu': 2, 'b/eu': 1, 'c/eu': 1 },
-    ...{ 'a/': 1, 'b/': 1, 'c/': 1 },
+    'a/eu': 2,
+    'b/eu': 1,
+    'c/eu': 1,
+    'a/': 1,
+    'b/': 1,
+    'c/': 1,
   });
   await finishAll(claimed);
   expect(await tally(await claim(test.sql, 10))).toEqual({ 'a/eu': 2, 'b/eu': 1, 'c/eu': 1 });
@@ -121,8 +131,10 @@ it('of a tenant, of each tenant, of a kind: the most particular limit counts, an
   await limit({ group: 'user:2' }, { maxRunning: 2 });
   await limit({ group: 'vip' }, { maxRunning: 0 });
   expect(await tally(await claim(test.sql, 100))).toEqual({
-    ...{ 'a/user:1': 3, 'a/user:2': 1 },
-    ...{ 'b/user:1': 1, 'b/user:2': 1 },
+    'a/user:1': 3,
+    'a/user:2': 1,
+    'b/user:1': 1,
+    'b/user:2': 1,
   });
 });
 
