@@ -3,7 +3,7 @@ import { exitCodes } from '../../errors.ts';
 import { discardDeadLetter, listDeadLetters, replayDeadLetter } from '../../jobs/dead-letters.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
-import { jobColumns } from '../reports/job-columns.ts';
+import { jobColumns } from '../reports/list-columns.ts';
 import { jobFilter, jobFilterOptions } from '../reports/job-filter.ts';
 import { checkJobId } from './jobs.ts';
 import { byName, byOption, operatorRecord, reasonOption } from '../terminal/operator-options.ts';

@@ -10,7 +10,7 @@ import { isJobId, maxJobId } from '../../job-id.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { jobFilter, jobFilterOptions } from '../reports/job-filter.ts';
-import { jobColumns } from '../reports/job-columns.ts';
+import { jobColumns } from '../reports/list-columns.ts';
 import { jobPage } from '../reports/job-details.ts';
 import { byOption, operatorRecord, reasonOption } from '../terminal/operator-options.ts';
 import { wholeNumber } from '../terminal/parse.ts';
