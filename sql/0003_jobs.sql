@@ -270,6 +270,7 @@ create index ix_rate_slots_job_id on purser.rate_slots (job_id) where started_at
 -- Rows that are locked: by the one dispatch that starts jobs of limited groups, and by those that take permits, against
 -- the removal of those nobody needs. A lost row is made again.
 create table purser.limit_locks (name text primary key);
+insert into purser.limit_locks values ('groups'), ('starts');
 
 -- Of a tenant with more waiting groups in a type than a dispatch looks at: where the next one goes on. A lost row only
 -- means that it begins anew.

@@ -2,7 +2,6 @@ drop trigger check_names on public.llm_prices;
 drop trigger check_names on public.ingest_uploads;
 drop trigger check_names on public.api_integrations;
 drop trigger check_names on public.aws_accounts;
-drop trigger check_group_name on public.job_limits;
 drop trigger check_names on public.job_limits;
 drop trigger check_names on public.pauses;
 drop trigger check_names on public.schedules;

@@ -106,8 +106,6 @@ create trigger check_names after insert or update of by on public.pauses
   for each row execute function purser.check_names('by', 'operator');
 create trigger check_names after insert or update of by on public.job_limits
   for each row execute function purser.check_names('by', 'operator');
-create trigger check_group_name after insert or update of group_name on public.job_limits
-  for each row when (new.group_name <> '') execute function purser.check_names('group_name', 'group');
 create trigger check_names after insert or update of account_id, name on public.aws_accounts
   for each row execute function purser.check_names('account_id', 'account_id', 'name', 'account_name');
 create trigger check_names after insert or update of kind, name on public.api_integrations

@@ -63,7 +63,7 @@ export const nameDoors: Readonly<Record<string, NameKind>> = {
   'public.tenant_schedules.paused_by': 'operator',
   'public.pauses.by': 'operator',
   'public.job_limits.by': 'operator',
-  'public.job_limits.group_name': 'group',
+  'jobs/limits/job-limits.ts checkGroupName': 'group',
   'public.aws_accounts.account_id': 'account_id',
   'public.aws_accounts.name': 'account_name',
   'public.api_integrations.kind': 'integration',

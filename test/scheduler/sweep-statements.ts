@@ -1,7 +1,7 @@
 /** The statements of the sweep, for a walk. */
 import { releaseExpiredReservations } from '../../src/budget/expire.ts';
 import { removeStaleUploads } from '../../src/costs/uploads/uploads.ts';
-import { clearJobLimit, markLimited, setJobLimit } from '../../src/jobs/limits/job-limits.ts';
+import { clearJobLimit, forgetStarts, markLimited, setJobLimit } from '../../src/jobs/limits/job-limits.ts';
 import { terminateBlockingSessions } from '../../src/db/session-limits.ts';
 import {
   addUpJobCounts,
@@ -54,7 +54,7 @@ export const sweepStatements: readonly FleetStatement[] = [
   },
   {
     name: 'mark jobs that a limit counts',
-    covers: ['jobs/limits/running-limits.ts markLimited'],
+    covers: ['jobs/limits/job-limits.ts markLimited'],
     run: async (sql, _all, { tenantId }) => {
       const marked = () => sql`
         select from purser.in_flight where tenant_id = ${tenantId} and limited`;
@@ -64,6 +64,17 @@ export const sweepStatements: readonly FleetStatement[] = [
       const { length } = await marked();
       await clearJobLimit(sql, { tenantId });
       return length > 0;
+    },
+  },
+  {
+    name: 'remove permits that are free',
+    covers: ['jobs/limits/job-limits.ts forgetStarts'],
+    run: async (sql, _all, { tenantId }) => {
+      await sql`
+        insert into purser.rate_slots (tenant_id, job_type, group_name, slot, job_id, started_at)
+        values (${tenantId}, '', '', 1, 1, '-infinity')`;
+      await forgetStarts(sql);
+      return (await sql`select from purser.rate_slots where tenant_id = ${tenantId}`).length === 0;
     },
   },
   {

@@ -54,7 +54,7 @@ export async function setJobLimit(
   target: LimitTarget,
   { maxRunning, maxStarts, perSeconds, by }: LimitValues & { readonly by: string },
 ): Promise<void> {
-  assertGroupName(target.group);
+  checkGroupName(target.group);
   try {
     await sql`
       insert into public.job_limits
@@ -121,7 +121,7 @@ export async function forgetStarts(sql: Queryable): Promise<number> {
   return row?.forgotten ?? 0;
 }
 
-function assertGroupName(group: string | undefined): void {
+function checkGroupName(group: string | undefined): void {
   const fault = group === undefined ? undefined : nameFault('group', group);
   if (fault !== undefined) throw new PurserError('invalid_name', fault);
 }

@@ -8,6 +8,7 @@ import type { Sql } from '../../../src/db/connect.ts';
 import { messageOf } from '../../../src/errors.ts';
 import { defineHandler } from '../../../src/handlers/define.ts';
 import { checkCall } from '../../../src/llm/check-call.ts';
+import { setJobLimit } from '../../../src/jobs/limits/job-limits.ts';
 import { checkRequest } from '../../../src/jobs/request.ts';
 import { isStorable } from '../../../src/names.ts';
 import { defineSchedule } from '../../../src/schedules/define.ts';
@@ -140,6 +141,9 @@ export const triedDoors: Readonly<Record<string, Door>> = {
   'public.job_limits.by': column(
     (tx, name) => tx`
       insert into job_limits (tenant_id, max_running, by) values ('t', 1, ${name})`,
+  ),
+  'jobs/limits/job-limits.ts checkGroupName': of(({ sql }, name) =>
+    setJobLimit(sql, { group: name }, { maxRunning: 1, by: 'test' }),
   ),
   'public.aws_accounts.account_id': column(
     (tx, name) => tx`
