@@ -49,7 +49,7 @@ const functionLocks: Readonly<Record<string, readonly string[] | 'reads'>> = {
   'purser.commit_fence()': ['select purser.commit_fence()'],
   'purser.complete_attempt(jsonb)': [`select purser.complete_attempt('{}')`],
   'purser.current_tenant()': 'reads',
-  'purser.enqueue_child(text,jsonb,text,timestamp with time zone,integer)': [
+  'purser.enqueue_child(text,jsonb,text,timestamp with time zone,integer,text)': [
     `select purser.enqueue_child('test_step', '{}', 'fresh')`,
     `select purser.enqueue_child('test_step', '{}', 'expired')`,
     `select purser.enqueue_child('finops_analysis', '{}', current_setting('test.tick_key'))`,
