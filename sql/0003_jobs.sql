@@ -269,16 +269,26 @@ create index ix_rate_slots_job_id on purser.rate_slots (job_id) where started_at
 
 -- Rows that are locked: by the one dispatch that starts jobs of limited groups, and by those that take permits, against
 -- the removal of those nobody needs. A lost row is made again.
-create table purser.limit_locks (name text primary key);
-insert into purser.limit_locks values ('groups'), ('starts');
+create table purser.limit_locks (
+  name text primary key,
+  -- How far the removal is: a tenant, a type and a group.
+  last_scope text[] not null default '{"","",""}'
+);
+insert into purser.limit_locks (name) values ('groups'), ('starts');
 
 -- Of a tenant with more waiting groups in a type than a dispatch looks at: where the next one goes on. A lost row only
--- means that it begins anew.
+-- means that it begins anew. No foreign key: its check would wait for who has locked the tenant.
 create table purser.group_turns (
-  job_type text not null references public.job_types (job_type) on delete cascade,
-  tenant_id text not null references public.tenants (id) on delete cascade,
+  tenant_id text not null,
+  job_type text not null,
   last_group_name text not null,
-  primary key (job_type, tenant_id)
+  primary key (tenant_id, job_type)
+);
+
+-- Of a group that several tenants share: who had the last of what its limits left. A lost row, as above.
+create table purser.group_seats (
+  group_name text primary key,
+  last_tenant_id text not null
 );
 
 -- Until when a dispatcher looks for work every few milliseconds, so that an enqueue need not wake one. A lost row only
@@ -554,6 +564,8 @@ create function purser.forget_tenant_jobs() returns trigger
 language plpgsql security definer set search_path = pg_catalog, public, purser, pg_temp as $$
 begin
   delete from public.jobs where tenant_id = old.id;
+  delete from purser.rate_slots where tenant_id = old.id;
+  delete from purser.group_turns where tenant_id = old.id;
   return null;
 end
 $$;
@@ -587,4 +599,5 @@ select purser.protect_table('public.job_limits', '');
 select purser.protect_table('purser.rate_slots', '');
 select purser.protect_table('purser.limit_locks', '', 'name');
 select purser.protect_table('purser.group_turns', '');
+select purser.protect_table('purser.group_seats', '', 'group_name');
 select purser.protect_table('public.job_keys', '');

@@ -476,21 +476,33 @@ begin
 end
 $$;
 
--- The limits of a tenant's group: its own one, or else that of each tenant, and the one of all tenants together
--- (tenant_id is empty). Of a name and of its kind, the name's. Like the next one it has no settings, so that it becomes
--- part of the statement that reads it.
+-- The limit of a tenant's group: its own one, or else that of each tenant; of a name and of its kind, the name's. Like
+-- the next three it has no settings, so that it becomes part of the statement that reads it.
+create function purser.own_limit_of_group(p_tenant text, p_group text)
+returns table (tenant_id text, max_running integer, max_starts integer, per_seconds integer)
+language sql stable as $$
+  select p_tenant, l.max_running, l.max_starts, l.per_seconds from public.job_limits l
+  where l.tenant_id in (p_tenant, '') and l.job_type = '' and l.each_tenant = (l.tenant_id = '')
+    and l.group_name in (p_group, pg_catalog.substring(p_group, '^[^:]*:') || '*')
+  order by l.tenant_id = '', l.group_name <> p_group limit 1
+$$;
+
+-- The limit of a group of all tenants together; tenant_id is empty.
+create function purser.shared_limit_of_group(p_group text)
+returns table (tenant_id text, max_running integer, max_starts integer, per_seconds integer)
+language sql stable as $$
+  select '', l.max_running, l.max_starts, l.per_seconds from public.job_limits l
+  where l.tenant_id = '' and l.job_type = '' and not l.each_tenant
+    and l.group_name in (p_group, pg_catalog.substring(p_group, '^[^:]*:') || '*')
+  order by l.group_name <> p_group limit 1
+$$;
+
 create function purser.limits_of_group(p_tenant text, p_group text)
 returns table (tenant_id text, max_running integer, max_starts integer, per_seconds integer)
 language sql stable as $$
-  (select p_tenant, l.max_running, l.max_starts, l.per_seconds from public.job_limits l
-   where l.tenant_id in (p_tenant, '') and l.job_type = '' and l.each_tenant = (l.tenant_id = '')
-     and l.group_name in (p_group, pg_catalog.substring(p_group, '^[^:]*:') || '*')
-   order by l.tenant_id = '', l.group_name <> p_group limit 1)
+  select * from purser.own_limit_of_group(p_tenant, p_group)
   union all
-  (select '', l.max_running, l.max_starts, l.per_seconds from public.job_limits l
-   where l.tenant_id = '' and l.job_type = '' and not l.each_tenant
-     and l.group_name in (p_group, pg_catalog.substring(p_group, '^[^:]*:') || '*')
-   order by l.group_name <> p_group limit 1)
+  select * from purser.shared_limit_of_group(p_group)
 $$;
 
 -- Whether a job that has a permit will not begin with it: it went back, or ended.
@@ -558,20 +570,42 @@ language sql stable as $$
 $$;
 
 -- Takes a permit for each of these jobs of a type from every limit of starts that they are under; the caller has locked
--- the limits and counted what they leave. Returns the jobs that have one.
+-- the limits and counted what they leave, those of groups if p_with_groups. Returns the jobs that have one.
 create function purser.claim_starts(
-  p_type text, p_job_ids bigint[], p_tenants text[], p_groups text[], p_claimed bigint[]) returns bigint[]
+  p_type text, p_job_ids bigint[], p_tenants text[], p_groups text[], p_claimed bigint[], p_with_groups boolean)
+returns bigint[]
 language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
-set enable_bitmapscan = off set jit = off
+set enable_bitmapscan = off set enable_sort = off set jit = off
 as $$
 declare
+  v_scopes jsonb;
   v_scope record;
   v_slots integer[];
-  v_more integer;
+  v_made integer;
   v_claimed bigint[] := '{}';
 begin
+  v_scopes := (
+    select jsonb_agg(to_jsonb(g)) from (
+      select l.tenant_id, l.job_type, l.group_name, min(l.max_starts) as max_starts,
+        now() - max(l.per_seconds) * interval '1 second' as before, array_agg(l.job_id) as job_ids
+      from (
+        select u.id as job_id, t.tenant_id, t.job_type, '' as group_name, t.max_starts, t.per_seconds
+        from unnest(p_job_ids, p_tenants) as u (id, tenant_id) cross join lateral (
+          select b.* from public.job_limits b
+          where b.tenant_id in ('', u.tenant_id) and b.job_type in ('', p_type) and b.group_name = ''
+            and b.max_starts is not null) t
+        union all
+        select u.id, g.tenant_id, '', u.group_name, g.max_starts, g.per_seconds
+        from unnest(p_job_ids, p_tenants, p_groups) as u (id, tenant_id, group_name)
+        cross join lateral purser.limits_of_group(u.tenant_id, u.group_name) g
+        where p_with_groups and u.group_name <> '' and g.max_starts is not null
+      ) l group by l.tenant_id, l.job_type, l.group_name order by l.tenant_id, l.job_type, l.group_name
+    ) g);
+  if v_scopes is null then
+    return v_claimed;
+  end if;
   perform from purser.limit_locks k where k.name = 'starts' for share;
   if not found then
     insert into purser.limit_locks (name) values ('starts') on conflict do nothing;
@@ -581,41 +615,43 @@ begin
   update purser.rate_slots s set started_at = '-infinity' from unnest(p_job_ids) as u (id)
   where s.job_id between u.id and u.id and s.started_at = 'infinity' and s.job_id <> all(p_claimed);
   for v_scope in
-    select l.tenant_id, l.job_type, l.group_name, min(l.max_starts) as max_starts,
-      now() - max(l.per_seconds) * interval '1 second' as before, array_agg(l.job_id) as job_ids
-    from (
-      select u.id as job_id, t.tenant_id, t.job_type, '' as group_name, t.max_starts, t.per_seconds
-      from unnest(p_job_ids, p_tenants) as u (id, tenant_id) cross join lateral (
-        select b.* from public.job_limits b
-        where b.tenant_id in ('', u.tenant_id) and b.job_type in ('', p_type) and b.group_name = ''
-          and b.max_starts is not null) t
-      union all
-      select u.id, g.tenant_id, '', u.group_name, g.max_starts, g.per_seconds
-      from unnest(p_job_ids, p_tenants, p_groups) as u (id, tenant_id, group_name)
-      cross join lateral purser.limits_of_group(u.tenant_id, u.group_name) g
-      where u.group_name <> '' and g.max_starts is not null
-    ) l group by l.tenant_id, l.job_type, l.group_name order by l.tenant_id, l.job_type, l.group_name
+    select * from jsonb_to_recordset(v_scopes) as g (
+      tenant_id text, job_type text, group_name text, max_starts integer, before timestamptz, job_ids bigint[])
   loop
     v_slots := array(
       select s.slot from purser.rate_slots s
       where s.tenant_id = v_scope.tenant_id and s.job_type = v_scope.job_type and s.group_name = v_scope.group_name
-        and s.slot <= v_scope.max_starts and (s.started_at <= v_scope.before
-          or s.started_at = 'infinity' and purser.is_left(s.job_id, p_claimed))
-      order by s.started_at limit cardinality(v_scope.job_ids));
+        and s.started_at <= v_scope.before and s.slot <= v_scope.max_starts
+      order by s.tenant_id, s.job_type, s.group_name, s.started_at limit cardinality(v_scope.job_ids));
+    if cardinality(v_slots) < cardinality(v_scope.job_ids) then
+      v_slots := v_slots || array(
+        select s.slot from purser.rate_slots s
+        where s.tenant_id = v_scope.tenant_id and s.job_type = v_scope.job_type and s.group_name = v_scope.group_name
+          and s.started_at = 'infinity' and s.slot <= v_scope.max_starts and purser.is_left(s.job_id, p_claimed)
+        limit cardinality(v_scope.job_ids) - cardinality(v_slots));
+    end if;
     update purser.rate_slots s set job_id = v_scope.job_ids[u.n], started_at = 'infinity'
     from unnest(v_slots) with ordinality as u (slot, n)
     where s.tenant_id = v_scope.tenant_id and s.job_type = v_scope.job_type and s.group_name = v_scope.group_name
       and s.slot = u.slot;
-    v_more := cardinality(v_scope.job_ids) - cardinality(v_slots);
-    if v_more > 0 then
-      insert into purser.rate_slots (tenant_id, job_type, group_name, slot, job_id, started_at)
-      select v_scope.tenant_id, v_scope.job_type, v_scope.group_name,
-        n + coalesce((
-          select max(s.slot) from purser.rate_slots s
-          where s.tenant_id = v_scope.tenant_id and s.job_type = v_scope.job_type
-            and s.group_name = v_scope.group_name), 0),
-        v_scope.job_ids[cardinality(v_slots) + n], 'infinity'
-      from generate_series(1, v_more) n;
+    v_made := coalesce((
+      select s.slot from purser.rate_slots s
+      where s.tenant_id = v_scope.tenant_id and s.job_type = v_scope.job_type and s.group_name = v_scope.group_name
+      order by s.tenant_id desc, s.job_type desc, s.group_name desc, s.slot desc limit 1), 0);
+    -- A limit that was set at this moment may have been counted by nobody: then two may make the same ones.
+    insert into purser.rate_slots (tenant_id, job_type, group_name, slot, job_id, started_at)
+    select v_scope.tenant_id, v_scope.job_type, v_scope.group_name, v_made + n,
+      v_scope.job_ids[cardinality(v_slots) + n], 'infinity'
+    from generate_series(1, cardinality(v_scope.job_ids) - cardinality(v_slots)) n
+    on conflict do nothing;
+    if v_made > v_scope.max_starts then
+      -- Of a limit that was higher: from the last one down, so that no number is missing below one that counts.
+      delete from purser.rate_slots s
+      where s.tenant_id = v_scope.tenant_id and s.job_type = v_scope.job_type and s.group_name = v_scope.group_name
+        and s.slot > greatest(v_scope.max_starts, (
+          select max(k.slot) from purser.rate_slots k
+          where k.tenant_id = v_scope.tenant_id and k.job_type = v_scope.job_type
+            and k.group_name = v_scope.group_name and k.started_at > v_scope.before));
     end if;
     v_claimed := v_claimed || v_scope.job_ids;
   end loop;
@@ -623,26 +659,48 @@ begin
 end
 $$;
 
--- Removes the permits of limits of which all are free. Returns their number.
+-- Removes the permits of limits of which all are free, of the next 1,000 that have any. Returns their number.
 create function purser.forget_starts() returns bigint
 language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
-set lock_timeout = '2s'
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
+set lock_timeout = '2s' set jit = off
 as $$
 declare
+  v_scope text[];
+  v_before timestamptz;
+  v_newest timestamptz;
+  v_found bigint;
   v_forgotten bigint := 0;
 begin
-  perform from purser.limit_locks k where k.name = 'starts' for update skip locked;
-  if found then
-    delete from purser.rate_slots s using (
-      select u.tenant_id, u.job_type, u.group_name from purser.rate_slots u
-      group by u.tenant_id, u.job_type, u.group_name
-      having max(u.started_at) < now() - (
-        select coalesce(max(l.per_seconds), 0) * interval '1 second' from public.job_limits l)
-    ) f
-    where s.tenant_id = f.tenant_id and s.job_type = f.job_type and s.group_name = f.group_name;
-    get diagnostics v_forgotten = row_count;
+  if not exists (select from purser.rate_slots) then
+    return 0;
   end if;
+  select k.last_scope into v_scope from purser.limit_locks k where k.name = 'starts' for update skip locked;
+  if not found then
+    return 0;
+  end if;
+  v_before := now() - (
+    select coalesce(max(l.per_seconds), 0) * interval '1 second' from public.job_limits l
+    where l.max_starts is not null);
+  for v_look in 1 .. 1000 loop
+    v_scope := (
+      select array[s.tenant_id, s.job_type, s.group_name] from purser.rate_slots s
+      where (s.tenant_id, s.job_type, s.group_name) > (v_scope[1], v_scope[2], v_scope[3])
+      order by s.tenant_id, s.job_type, s.group_name, s.slot limit 1);
+    exit when v_scope is null or v_forgotten > 10000;
+    v_newest := (
+      select s.started_at from purser.rate_slots s
+      where s.tenant_id = v_scope[1] and s.job_type = v_scope[2] and s.group_name = v_scope[3]
+      order by s.tenant_id desc, s.job_type desc, s.group_name desc, s.started_at desc limit 1);
+    if v_newest < v_before then
+      delete from purser.rate_slots s
+      where s.tenant_id = v_scope[1] and s.job_type = v_scope[2] and s.group_name = v_scope[3];
+      get diagnostics v_found = row_count;
+      v_forgotten := v_forgotten + v_found;
+    end if;
+  end loop;
+  update purser.limit_locks k set last_scope = coalesce(v_scope, '{"","",""}') where k.name = 'starts';
   return v_forgotten;
 end
 $$;
@@ -684,44 +742,78 @@ begin
 end
 $$;
 
--- The next jobs of these tenants where some name a group, p_most[i] of each at most, numbered by rank: what the limits
--- of their groups leave, and nothing of limited ones where p_may_start is false. Of what a group of several tenants
--- leaves, each tenant has one job before any has a second one. p_chosen: jobs that this dispatch has chosen of groups.
-create function purser.jobs_of_groups(
-  p_type text, p_tenants text[], p_most integer[], p_busy bigint[], p_may_start boolean, p_chosen jsonb,
-  p_claimed bigint[])
-returns table (tenant_number bigint, tenant_id text, job_id bigint, place tid, group_name text, job_rank bigint)
+-- The lanes in which these tenants' jobs of a type wait, each in the order of rank_of: those without a group, and those of
+-- each of the tenant's next 50 groups, with what the limits of the group leave: to the tenant, and to all tenants
+-- together (null: any number), p_most at most of starts. Where p_may_start is false, a lane with a limit is held.
+-- walked_to: the last of the 50, if there are so many. p_chosen: jobs that this dispatch has chosen of groups.
+create function purser.lanes_of_tenants(
+  p_type text, p_tenants text[], p_may_start boolean, p_chosen jsonb, p_claimed bigint[], p_most integer)
+returns table (tenant_id text, group_name text, room bigint, shared_room bigint, is_held boolean, walked_to text)
 language plpgsql stable
 set search_path = pg_catalog, public, purser, pg_temp
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_mergejoin = off
 set enable_bitmapscan = off set jit = off
 as $$
 #variable_conflict use_column
 begin
   return query
-  with tenant as materialized (
-    select t.id, t.most, t.number, coalesce((
-      select g.last_group_name from purser.group_turns g where g.job_type = p_type and g.tenant_id = t.id), '') as after
-    from unnest(p_tenants, p_most) with ordinality as t (id, most, number) where t.most > 0
+  select t.id, '', null::bigint, null::bigint, false, null::text from unnest(p_tenants) as t (id)
+  where (
+    select true from purser.waiting b where b.job_type = p_type and b.tenant_id = t.id and b.group_name = ''
+    order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1);
+  return query
+  with walk as materialized (
+    select t.id, purser.groups_in_turn(p_type, t.id, coalesce((
+      select g.last_group_name from purser.group_turns g where g.tenant_id = t.id and g.job_type = p_type), ''), 50)
+      as groups
+    from unnest(p_tenants) as t (id)
   ), lane as materialized (
-    select t.id, t.most, t.number, '' as group_name, null::bigint as room, null::bigint as shared_room from tenant t
-    union all
-    select t.id, t.most, t.number, g.name, r.room, r.shared_room
-    from tenant t
-    cross join lateral unnest(purser.groups_in_turn(p_type, t.id, t.after, 200)) as g (name)
-    cross join lateral (
-      select min(l.room) filter (where l.tenant_id <> '') as room,
-        min(l.room) filter (where l.tenant_id = '') as shared_room
-      from (
-        select b.tenant_id, case when p_may_start then least(
-          case when b.max_running is not null then b.max_running - (
-            select count(*) from purser.in_flight f
-            where f.group_name = g.name and (b.tenant_id = '' or f.tenant_id = t.id))
-            - coalesce((p_chosen->>(b.tenant_id || e'\n' || g.name))::integer, 0) end,
-          case when b.max_starts is not null then purser.free_starts(
-            b.tenant_id, '', g.name, b.max_starts, b.per_seconds, p_claimed, t.most) end) else 0 end as room
-        from purser.limits_of_group(t.id, g.name) b) l
-    ) r
+    select w.id, g.name, case when cardinality(w.groups) = 50 then w.groups[50] end as walked_to
+    from walk w cross join lateral unnest(w.groups) as g (name)
+  ), shared as materialized (
+    select n.name, least(
+      case when l.max_running is not null then l.max_running - (
+        select count(*) from purser.in_flight f where f.group_name = n.name)
+        - coalesce((p_chosen->>(e'\n' || n.name))::integer, 0) end,
+      case when l.max_starts is not null then
+        purser.free_starts('', '', n.name, l.max_starts, l.per_seconds, p_claimed, p_most) end) as room
+    from (select distinct l.name from lane l) n cross join lateral purser.shared_limit_of_group(n.name) l
+  )
+  select l.id, l.name, o.room, s.room, not p_may_start and (o.room is not null or s.room is not null), l.walked_to
+  from lane l
+  left join shared s on s.name = l.name
+  left join lateral (
+    select least(
+      case when b.max_running is not null then b.max_running - (
+        select count(*) from purser.in_flight f where f.group_name = l.name and f.tenant_id = l.id)
+        - coalesce((p_chosen->>(l.id || e'\n' || l.name))::integer, 0) end,
+      case when b.max_starts is not null then
+        purser.free_starts(l.id, '', l.name, b.max_starts, b.per_seconds, p_claimed, p_most) end) as room
+    from purser.own_limit_of_group(l.id, l.name) b) o on true;
+end
+$$;
+
+-- The next jobs of these tenants in these lanes, p_most[i] of each tenant at most, numbered by rank. Of what a group leaves
+-- to several tenants, each has one job before any has a second one, beginning after who had the last; who gets none has
+-- the next job of its other lanes.
+create function purser.jobs_of_lanes(
+  p_type text, p_tenants text[], p_most integer[], p_lane_tenants text[], p_lane_groups text[], p_lane_rooms bigint[],
+  p_lane_shared bigint[], p_busy bigint[])
+returns table (tenant_number bigint, tenant_id text, job_id bigint, place tid, group_name text, job_rank bigint)
+language plpgsql stable
+set search_path = pg_catalog, public, purser, pg_temp
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
+set enable_bitmapscan = off set jit = off
+as $$
+#variable_conflict use_column
+begin
+  return query
+  with lane as materialized (
+    select t.id, t.most, t.number, l.group_name, l.room, l.shared_room
+    from unnest(p_tenants, p_most) with ordinality as t (id, most, number)
+    join unnest(p_lane_tenants, p_lane_groups, p_lane_rooms, p_lane_shared) as l (id, group_name, room, shared_room)
+      on l.id = t.id
+    where t.most > 0
   ), candidate as materialized (
     select l.id, l.number, l.most, l.group_name, l.shared_room, j.*
     from lane l cross join lateral (
@@ -732,11 +824,20 @@ begin
       order by purser.rank_of(b.priority, b.scheduled_for), b.job_id
       limit greatest(0, least(l.most, l.room, l.shared_room))
     ) j
-  ), seated as (
-    select c.*, row_number() over (partition by c.group_name order by c.lane_rank, c.number) as seat from candidate c
+  ), wish as materialized (
+    select c.*, row_number() over (partition by c.number order by c.rank, c.job_id) as job_rank from candidate c
+  ), seat as materialized (
+    select w.number, w.group_name, count(*) as seats from (
+      select w.number, w.group_name, w.shared_room,
+        row_number() over (partition by w.group_name order by w.lane_rank, w.id <= coalesce(g.last_tenant_id, ''), w.id)
+          as seat
+      from wish w left join purser.group_seats g on g.group_name = w.group_name
+      where w.shared_room is not null and w.job_rank <= w.most
+    ) w where w.seat <= w.shared_room group by w.number, w.group_name
   ), ranked as (
-    select s.*, row_number() over (partition by s.number order by s.rank, s.job_id) as job_rank
-    from seated s where s.shared_room is null or s.seat <= s.shared_room
+    select c.*, row_number() over (partition by c.number order by c.rank, c.job_id) as job_rank
+    from candidate c left join seat s on s.number = c.number and s.group_name = c.group_name
+    where c.shared_room is null or c.lane_rank <= s.seats
   )
   select k.number, k.id, k.job_id, k.place, k.group_name, k.job_rank from ranked k where k.job_rank <= k.most;
 end
@@ -827,6 +928,7 @@ as $$
 #variable_conflict use_column
 declare
   v_most_owed constant integer := 100;
+  v_most_lanes constant integer := 1000;
   v_types text[];
   v_skipped text[];
   v_has_limits boolean;
@@ -836,6 +938,21 @@ declare
   v_has_groups boolean;
   -- This dispatch alone starts jobs of limited groups; null before it is known.
   v_may_start boolean;
+  -- The lanes of the tenants so far, of types with groups: those that have room, and how many were looked at.
+  v_lane_tenants text[];
+  v_lane_groups text[];
+  v_lane_rooms bigint[];
+  v_lane_shared bigint[];
+  v_lanes_looked_at integer;
+  -- The round looks at no more tenants.
+  v_is_spent boolean;
+  -- Tenants whose lanes are known, and those of them that have no room in any.
+  v_laned text[];
+  v_full text[];
+  v_new text[];
+  -- Where the walk along the groups of a tenant ended.
+  v_group_ends jsonb;
+  v_lanes record;
   v_plans text[];
   v_plan_weights integer[];
   v_type text;
@@ -937,7 +1054,9 @@ begin
   for v_type, v_room, v_size, v_workers in
     select t.job_type, t.capacity, t.chunk, t.workers
     from unnest(p_types, p_capacities, p_chunks, p_workers) as t (job_type, capacity, chunk, workers)
-    where t.job_type = any(v_types) order by t.job_type
+    where t.job_type = any(v_types)
+    -- What types share goes to the one that waits for longest.
+    order by (select d.dispatched_at from purser.dispatch_turns d where d.job_type = t.job_type) nulls first, t.job_type
   loop
     select t.last_tenant_id, t.left_of_turn, t.owed_tenant_ids, t.owed_jobs
     into v_last_tenant, v_left, v_all_owed, v_all_owed_jobs
@@ -973,6 +1092,15 @@ begin
         v_may_start := found;
       end if;
     end if;
+    v_lane_tenants := '{}';
+    v_lane_groups := '{}';
+    v_lane_rooms := '{}';
+    v_lane_shared := '{}';
+    v_lanes_looked_at := 0;
+    v_is_spent := false;
+    v_laned := '{}';
+    v_full := '{}';
+    v_group_ends := '{}';
     v_owed := '{}';
     v_owed_jobs := '{}';
     v_owed_rooms := '{}';
@@ -1032,6 +1160,39 @@ begin
       -- try without tenants of which all were.
       loop
         loop
+          if v_has_groups then
+            v_new := array(
+              select f.id from unnest(v_found || case when v_laned = '{}' then v_owed else '{}' end) as f (id)
+              where f.id not in (select l.id from unnest(v_laned) as l (id)) group by f.id);
+            if v_new <> '{}' then
+              select coalesce(array_agg(l.tenant_id) filter (where l.is_open), '{}') as tenants,
+                coalesce(array_agg(l.group_name) filter (where l.is_open), '{}') as groups,
+                coalesce(array_agg(l.room) filter (where l.is_open), '{}') as rooms,
+                coalesce(array_agg(l.shared_room) filter (where l.is_open), '{}') as shared,
+                coalesce(array_agg(distinct l.tenant_id) filter (where l.is_held), '{}') as held,
+                coalesce(jsonb_object_agg(l.tenant_id, l.walked_to) filter (where l.walked_to is not null), '{}')
+                  as ends,
+                count(*)::integer as number
+              into v_lanes from (
+                select o.*, not coalesce(o.is_held or least(o.room, o.shared_room) <= 0, false) as is_open
+                from purser.lanes_of_tenants(v_type, v_new, v_may_start, v_chosen_groups, v_claimed, v_room) o) l;
+              v_lane_tenants := v_lane_tenants || v_lanes.tenants;
+              v_lane_groups := v_lane_groups || v_lanes.groups;
+              v_lane_rooms := v_lane_rooms || v_lanes.rooms;
+              v_lane_shared := v_lane_shared || v_lanes.shared;
+              v_lanes_looked_at := v_lanes_looked_at + v_lanes.number;
+              v_is_spent := v_lanes_looked_at >= v_most_lanes;
+              v_laned := v_laned || v_new;
+              v_group_ends := v_group_ends || v_lanes.ends;
+              v_busy_tenants := v_busy_tenants || v_lanes.held;
+              v_full := v_full || array(
+                select n.id from unnest(v_new) as n (id)
+                where n.id not in (select l.id from unnest(v_lanes.tenants || v_lanes.held) as l (id)));
+              v_found := array(
+                select f.id from unnest(v_found) with ordinality as f (id, n)
+                where f.id not in (select u.id from unnest(v_full) as u (id)) order by f.n);
+            end if;
+          end if;
           if v_found <> '{}' then
             v_before := cardinality(v_tenants);
             v_tenants := v_tenants || v_found;
@@ -1051,7 +1212,7 @@ begin
                 order by f.place);
             end if;
           end if;
-          exit when v_is_closed or v_covered >= v_wanted;
+          exit when v_is_closed or v_is_spent or v_covered >= v_wanted;
           -- At first a guess of the weights.
           v_step := (v_wanted - v_covered)
             / case when v_tenants = '{}' then 4 else greatest(1, v_covered / cardinality(v_tenants)) end + 10;
@@ -1068,8 +1229,8 @@ begin
         end loop;
         v_found := '{}';
         exit when v_tenants = '{}' and v_owed = '{}';
-        if v_is_closed then
-          v_turns := greatest(v_turns, (v_room + v_covered - 1) / v_covered);
+        if v_is_closed or v_is_spent then
+          v_turns := greatest(v_turns, (v_room + v_covered - 1) / greatest(1, v_covered));
         end if;
         select array_agg(c.job_id order by c.turn, c.rank, c.job_rank),
           array_agg(c.place order by c.turn, c.rank, c.job_rank),
@@ -1116,9 +1277,9 @@ begin
               (select array_agg(t.owed order by t.number) from turn t)[g.tenant_number],
               (select array_agg(coalesce(t.owed_rank, 0) order by t.number) from turn t)[g.tenant_number],
               (select array_agg(coalesce(t.tenant_rank, 0) order by t.number) from turn t)[g.tenant_number]
-            from purser.jobs_of_groups(v_type, (select array_agg(t.tenant_id order by t.number) from turn t),
-              (select array_agg(t.most order by t.number) from turn t), v_busy, v_may_start, v_chosen_groups,
-              v_claimed) g
+            from purser.jobs_of_lanes(v_type, (select array_agg(t.tenant_id order by t.number) from turn t),
+              (select array_agg(t.most order by t.number) from turn t), v_lane_tenants, v_lane_groups, v_lane_rooms,
+              v_lane_shared, v_busy) g
             where v_has_groups
           )
           select j.*,
@@ -1128,8 +1289,9 @@ begin
           from job j
           order by turn, rank, j.job_rank limit v_room
         ) c;
-        exit when cardinality(v_ids) >= v_room or (v_is_closed and (v_turns >= v_room or not v_has_more));
-        if v_is_closed then
+        exit when cardinality(v_ids) >= v_room
+          or ((v_is_closed or v_is_spent) and (v_turns >= v_room or not v_has_more));
+        if v_is_closed or v_is_spent then
           v_turns := least(v_room, 2 * v_turns);
         else
           -- By how many jobs the tenants so far had of their turns, and twice as many tenants at least.
@@ -1209,7 +1371,22 @@ begin
       where u.id not in (select b.id from unnest(v_busy) as b (id));
       v_open_tenants := coalesce(v_job_tenants, '{}');
     end loop;
-    continue when v_tenants = '{}' and v_owed = '{}';
+    if v_tenants = '{}' and v_owed = '{}' then
+      v_passed := 0;
+    end if;
+    if v_has_groups and v_may_start is distinct from false then
+      -- Of those that had their turn, or could not have it.
+      insert into purser.group_turns as g (tenant_id, job_type, last_group_name)
+      select t.id, v_type, v_group_ends->>t.id from unnest(v_tenants[:v_passed] || v_full) as t (id)
+      where v_group_ends ? t.id
+      on conflict (tenant_id, job_type) do update set last_group_name = excluded.last_group_name;
+    end if;
+    if v_tenants = '{}' and v_owed = '{}' then
+      if v_is_spent and not v_is_closed then
+        update purser.dispatch_turns t set last_tenant_id = v_walked_to, left_of_turn = 0 where t.job_type = v_type;
+      end if;
+      continue;
+    end if;
 
     if v_places is not null then
       v_size := greatest(1, least(v_size, (cardinality(v_places) + v_workers - 1) / greatest(1, v_workers)));
@@ -1235,19 +1412,23 @@ begin
               where u.group_name <> '' group by 1) c), '{}');
         end if;
         if v_has_starts then
-          v_claimed := v_claimed || purser.claim_starts(v_type, v_ids, v_job_tenants, v_job_groups, v_claimed);
+          v_claimed := v_claimed || purser.claim_starts(
+            v_type, v_ids, v_job_tenants, v_job_groups, v_claimed, coalesce(v_may_start, false));
         end if;
       end if;
     end if;
-    if v_has_groups then
-      insert into purser.group_turns as g (job_type, tenant_id, last_group_name)
-      select v_type, t.id, w.groups[200] from unnest(v_tenants[:v_passed]) as t (id)
-      cross join lateral (
-        select purser.groups_in_turn(v_type, t.id, coalesce((
-          select b.last_group_name from purser.group_turns b where b.job_type = v_type and b.tenant_id = t.id), ''), 200)
-          as groups) w
-      where cardinality(w.groups) = 200
-      on conflict (job_type, tenant_id) do update set last_group_name = excluded.last_group_name;
+    if v_has_groups and v_may_start is distinct from false then
+      insert into purser.group_seats as g (group_name, last_tenant_id)
+      select distinct on (c.group_name) c.group_name, c.tenant_id from (
+        select u.group_name, u.id as tenant_id, count(*) as jobs
+        from unnest(v_job_tenants, v_job_groups) as u (id, group_name)
+        where u.group_name in (
+          select l.group_name from unnest(v_lane_groups, v_lane_shared) as l (group_name, room)
+          where l.room is not null group by l.group_name having count(*) > 1)
+        group by u.group_name, u.id) c
+      left join purser.group_seats k on k.group_name = c.group_name
+      order by c.group_name, c.jobs desc, c.tenant_id <= coalesce(k.last_tenant_id, '') desc, c.tenant_id desc
+      on conflict (group_name) do update set last_tenant_id = excluded.last_tenant_id;
     end if;
     v_next_tenant := v_last_tenant;
     v_next_owed := v_all_owed;
@@ -1255,7 +1436,10 @@ begin
     if p_only_tenant is not null then
       v_next_left := v_left;
     else
-      if v_served > 0 then
+      if v_is_spent and not v_is_closed and v_passed = cardinality(v_tenants) then
+        v_next_tenant := v_walked_to;
+        v_next_left := 0;
+      elsif v_served > 0 then
         v_next_tenant := v_tenants[v_served];
       else
         v_next_left := v_left;

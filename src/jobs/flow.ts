@@ -122,15 +122,18 @@ async function readTypes(
                  select from purser.later l
                  where l.job_type = t.job_type and l.tenant_id = n.id
                    and l.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond'
-                 union all
-                 -- The next one that the limits of the groups let start.
-                 select from purser.jobs_of_groups(t.job_type, array(
-                   select n.id where exists (
-                     select from purser.waiting w
-                     where w.job_type = t.job_type and w.tenant_id = n.id and w.group_name > '')),
-                   '{1}', '{}', true, '{}', '{}') g
-                 join purser.waiting w on w.job_id = g.job_id
-                 where w.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond')
+               )
+             union all
+             -- In groups that their limits let start some, of a hundred tenants.
+             select from purser.lanes_of_tenants(t.job_type, case when exists (
+                 select from purser.waiting w where w.job_type = t.job_type and w.group_name <> '')
+               then purser.tenants_in_turn(t.job_type, '', null,
+                 array(select p.name from public.pauses p where p.scope = 'tenant'), 100, true)
+               end, true, '{}', '{}', 1) l
+             where l.group_name <> '' and coalesce(least(l.room, l.shared_room) > 0, true) and exists (
+               select from purser.waiting w
+               where w.job_type = t.job_type and w.tenant_id = l.tenant_id and w.group_name = l.group_name
+                 and w.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond')
            ) as due
     from public.job_types t
     left join worker w on w.job_type = t.job_type

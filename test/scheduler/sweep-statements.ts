@@ -1,7 +1,12 @@
 /** The statements of the sweep, for a walk. */
 import { releaseExpiredReservations } from '../../src/budget/expire.ts';
 import { removeStaleUploads } from '../../src/costs/uploads/uploads.ts';
-import { clearJobLimit, forgetStarts, markLimited, setJobLimit } from '../../src/jobs/limits/job-limits.ts';
+import {
+  clearJobLimit,
+  forgetStarts,
+  markLimited,
+  setJobLimit,
+} from '../../src/jobs/limits/job-limits.ts';
 import { terminateBlockingSessions } from '../../src/db/session-limits.ts';
 import {
   addUpJobCounts,

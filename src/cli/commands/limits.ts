@@ -33,9 +33,14 @@ function targetOf(invocation: Invocation): LimitTarget {
   return { tenantId, jobType, group, eachTenant };
 }
 
-const titleOf = ({ tenantId, jobType, group, eachTenant = false }: LimitTarget): string =>
+const titleOf = (
+  { tenantId, jobType, group, eachTenant = false }: LimitTarget,
+  most?: number,
+): string =>
   [
-    jobType === undefined ? 'jobs' : `jobs of type ${jobType}`,
+    ...(most === undefined ? [] : [most]),
+    most === 1 ? 'job' : 'jobs',
+    ...(jobType === undefined ? [] : [`of type ${jobType}`]),
     ...(group === undefined
       ? []
       : [group.endsWith(':*') ? `of each group ${group}` : `of group ${group}`]),
@@ -78,8 +83,11 @@ function valuesOf(invocation: Invocation): LimitValues {
   return values;
 }
 
-const perWindow = ({ maxStarts, perSeconds }: { maxStarts?: unknown; perSeconds?: unknown }) =>
-  `${String(maxStarts)} in ${String(perSeconds)} s`;
+function windowText({ perSeconds }: { perSeconds?: number | null | undefined }): string {
+  const [unit = 's', length = 1] =
+    Object.entries(secondsOf).findLast(([, seconds]) => Number(perSeconds) % seconds === 0) ?? [];
+  return `${Number(perSeconds) / length}${unit}`;
+}
 
 async function set(invocation: Invocation): Promise<number> {
   const target = targetOf(invocation);
@@ -89,15 +97,15 @@ async function set(invocation: Invocation): Promise<number> {
     await setJobLimit(database.system, target, { ...values, by });
     if (invocation.flag('json')) invocation.print(JSON.stringify({ ...target, ...values, by }));
     else {
-      const title = titleOf(target);
-      if (values.maxRunning !== undefined) {
+      const { maxRunning, maxStarts } = values;
+      if (maxRunning !== undefined) {
         invocation.print(
-          `at most ${values.maxRunning} ${title} are queued or run at once; jobs that are queued or run already count, and go on`,
+          `at most ${titleOf(target, maxRunning)} at once, queued or running; those that are queued or run already count, and go on`,
         );
       }
-      if (values.maxStarts !== undefined) {
+      if (maxStarts !== undefined) {
         invocation.print(
-          `at most ${values.maxStarts} ${title} start in any ${values.perSeconds} seconds; earlier starts do not count`,
+          `at most ${titleOf(target, maxStarts)} in any ${windowText(values)}, by their starts; those that are queued already start beside them`,
         );
       }
     }
@@ -146,7 +154,7 @@ async function list(invocation: Invocation): Promise<number> {
             limit.group ?? '',
             limit.maxRunning ?? '',
             limit.inFlight ?? '',
-            limit.maxStarts === null ? '' : perWindow(limit),
+            limit.maxStarts === null ? '' : `${limit.maxStarts} in ${windowText(limit)}`,
             limit.started ?? '',
             limit.at,
             limit.by,

@@ -5,7 +5,7 @@
  */
 import type { Queryable } from '../../db/connect.ts';
 import { codeOf, PurserError } from '../../errors.ts';
-import { nameFault } from '../../names.ts';
+import { nameFault, quotedName } from '../../names.ts';
 import { assertKnown } from '../pauses.ts';
 
 /** A tenant, a type, both, or a group with or without a tenant. */
@@ -121,9 +121,20 @@ export async function forgetStarts(sql: Queryable): Promise<number> {
   return row?.forgotten ?? 0;
 }
 
+/** The kind is what stands before the first colon. */
+const kindPattern = /^[^:*]+:\*$/;
+
 function checkGroupName(group: string | undefined): void {
-  const fault = group === undefined ? undefined : nameFault('group', group);
+  if (group === undefined) return;
+  const fault = nameFault('group', group);
   if (fault !== undefined) throw new PurserError('invalid_name', fault);
+  if (group.endsWith('*') && !kindPattern.test(group)) {
+    throw new PurserError(
+      'invalid_name',
+      `the group ${quotedName(group)} is not allowed in a limit: name one group, or all of a kind by what stands ` +
+        'before their first colon, e.g. user:*',
+    );
+  }
 }
 
 async function assertTargetKnown(

@@ -16,7 +16,7 @@ it('set limits what dispatch puts into the queues, and clear lifts it', async ()
   await flood(cli.sql, cli.tenantId, 20);
   expect(await invoke('limits', 'set', ...tenant, '--type', step, '--running', '2')).toEqual({
     code: 0,
-    out: `at most 2 jobs of type ${step} of tenant ${cli.tenantId} are queued or run at once; jobs that are queued or run already count, and go on`,
+    out: `at most 2 jobs of type ${step} of tenant ${cli.tenantId} at once, queued or running; those that are queued or run already count, and go on`,
     err: '',
   });
   expect(await claim(cli.sql, 10)).toHaveLength(2);
@@ -53,23 +53,21 @@ it('set limits the starts in a window, and a limit of running jobs stays beside 
   await invoke('limits', 'set', ...tenant, '--running', '5');
   expect(await invoke('limits', 'set', ...tenant, '--starts', '3', '--per', '1m')).toEqual({
     code: 0,
-    out: `at most 3 jobs of tenant ${cli.tenantId} start in any 60 seconds; earlier starts do not count`,
+    out: `at most 3 jobs of tenant ${cli.tenantId} in any 1m, by their starts; those that are queued already start beside them`,
     err: '',
   });
   expect(await claim(cli.sql, 10)).toHaveLength(3);
-  expect((await invoke('limits', 'list')).out).toMatch(/ 5 +3 +3 in 60 s +3 /);
+  expect((await invoke('limits', 'list')).out).toMatch(/ 5 +3 +3 in 1m +3 /);
 });
 
 it('set limits a group, of all tenants, of each or of one, and clear names it alike', async () => {
   const group = ['--group', 'user:*'];
   const set = (...options: string[]) =>
     invoke('limits', 'set', ...group, '--running', '2', ...options);
-  expect((await set()).out).toContain('at most 2 jobs of each group user:* are queued or run');
-  expect((await set('--each-tenant')).out).toContain(
-    'jobs of each group user:* of each tenant are',
-  );
+  expect((await set()).out).toContain('at most 2 jobs of each group user:* at once');
+  expect((await set('--each-tenant')).out).toContain('jobs of each group user:* of each tenant at');
   expect((await set('--tenant', cli.tenantId)).out).toContain(
-    `user:* of tenant ${cli.tenantId} are`,
+    `user:* of tenant ${cli.tenantId} at`,
   );
   const { out } = await invoke('limits', 'list');
   expect(out).toMatch(/\(all\) +\(all\) +user:\* +2 /);
@@ -106,6 +104,8 @@ it.each([
   [['--group', 'eu', '--type', step, '--running', '3'], 64, 'limited over all job types'],
   [['--each-tenant', '--type', step, '--running', '3'], 64, '--each-tenant goes with --group'],
   [['--group', '', '--running', '3'], 1, 'the group "" is empty'],
+  [['--group', 'user*', '--running', '3'], 1, 'e.g. user:*'],
+  [['--group', 'user:eu:*', '--running', '3'], 1, 'e.g. user:*'],
   [['--type', 'no_type', '--running', '3'], 1, 'registered job types:'],
   [['--tenant', 'nobody', '--running', '3'], 1, 'no tenant "nobody"'],
 ])('refuses %j', async (args, code, err) => {

@@ -174,13 +174,13 @@ export const walkedCommands: readonly WalkedCommand[] = [
   { path: 'schedules next', reads: true, args: () => ['finops_analysis'] },
   {
     path: 'limits set',
-    covers: ['jobs/limits/running-limits.ts setJobLimit'],
+    covers: ['jobs/limits/job-limits.ts setJobLimit'],
     args: (tenant) => [...ofTenant(tenant), '--running', '1000'],
   },
   { path: 'limits list', reads: true },
   {
     path: 'limits clear',
-    covers: ['jobs/limits/running-limits.ts clearJobLimit'],
+    covers: ['jobs/limits/job-limits.ts clearJobLimit'],
     args: ofTenant,
   },
   {
