@@ -581,10 +581,9 @@ set enable_bitmapscan = off set enable_sort = off set jit = off
 as $$
 declare
   v_scopes jsonb;
-  v_scope record;
-  v_slots integer[];
-  v_made integer;
-  v_claimed bigint[] := '{}';
+  v_claimed bigint[];
+  -- A limit was higher before.
+  v_is_over boolean;
 begin
   v_scopes := (
     select jsonb_agg(to_jsonb(g)) from (
@@ -604,7 +603,7 @@ begin
       ) l group by l.tenant_id, l.job_type, l.group_name order by l.tenant_id, l.job_type, l.group_name
     ) g);
   if v_scopes is null then
-    return v_claimed;
+    return '{}';
   end if;
   perform from purser.limit_locks k where k.name = 'starts' for share;
   if not found then
@@ -614,47 +613,58 @@ begin
   -- Of an earlier dispatch of them.
   update purser.rate_slots s set started_at = '-infinity' from unnest(p_job_ids) as u (id)
   where s.job_id between u.id and u.id and s.started_at = 'infinity' and s.job_id <> all(p_claimed);
-  for v_scope in
-    select * from jsonb_to_recordset(v_scopes) as g (
+  with scope as materialized (
+    select g.*, cardinality(g.job_ids) as jobs, coalesce((
+      select s.slot from purser.rate_slots s
+      where s.tenant_id = g.tenant_id and s.job_type = g.job_type and s.group_name = g.group_name
+      order by s.tenant_id desc, s.job_type desc, s.group_name desc, s.slot desc limit 1), 0) as made
+    from jsonb_to_recordset(v_scopes) as g (
       tenant_id text, job_type text, group_name text, max_starts integer, before timestamptz, job_ids bigint[])
-  loop
-    v_slots := array(
-      select s.slot from purser.rate_slots s
-      where s.tenant_id = v_scope.tenant_id and s.job_type = v_scope.job_type and s.group_name = v_scope.group_name
-        and s.started_at <= v_scope.before and s.slot <= v_scope.max_starts
-      order by s.tenant_id, s.job_type, s.group_name, s.started_at limit cardinality(v_scope.job_ids));
-    if cardinality(v_slots) < cardinality(v_scope.job_ids) then
-      v_slots := v_slots || array(
-        select s.slot from purser.rate_slots s
-        where s.tenant_id = v_scope.tenant_id and s.job_type = v_scope.job_type and s.group_name = v_scope.group_name
-          and s.started_at = 'infinity' and s.slot <= v_scope.max_starts and purser.is_left(s.job_id, p_claimed)
-        limit cardinality(v_scope.job_ids) - cardinality(v_slots));
-    end if;
-    update purser.rate_slots s set job_id = v_scope.job_ids[u.n], started_at = 'infinity'
-    from unnest(v_slots) with ordinality as u (slot, n)
-    where s.tenant_id = v_scope.tenant_id and s.job_type = v_scope.job_type and s.group_name = v_scope.group_name
-      and s.slot = u.slot;
-    v_made := coalesce((
-      select s.slot from purser.rate_slots s
-      where s.tenant_id = v_scope.tenant_id and s.job_type = v_scope.job_type and s.group_name = v_scope.group_name
-      order by s.tenant_id desc, s.job_type desc, s.group_name desc, s.slot desc limit 1), 0);
+  ), free as materialized (
+    select g.tenant_id, g.job_type, g.group_name, g.job_ids, f.slot, f.n
+    from scope g cross join lateral (
+      select e.slot, row_number() over () as n from (
+        (select s.slot from purser.rate_slots s
+         where s.tenant_id = g.tenant_id and s.job_type = g.job_type and s.group_name = g.group_name
+           and s.started_at <= g.before and s.slot <= g.max_starts
+         order by s.tenant_id, s.job_type, s.group_name, s.started_at limit g.jobs)
+        union all
+        (select s.slot from purser.rate_slots s
+         where s.tenant_id = g.tenant_id and s.job_type = g.job_type and s.group_name = g.group_name
+           and s.started_at = 'infinity' and s.slot <= g.max_starts and purser.is_left(s.job_id, p_claimed)
+         limit g.jobs)
+      ) e limit g.jobs
+    ) f
+    where g.made > 0
+  ), taken as (
+    update purser.rate_slots s set job_id = f.job_ids[f.n], started_at = 'infinity'
+    from free f
+    where s.tenant_id = f.tenant_id and s.job_type = f.job_type and s.group_name = f.group_name and s.slot = f.slot
+  ), new as (
     -- A limit that was set at this moment may have been counted by nobody: then two may make the same ones.
     insert into purser.rate_slots (tenant_id, job_type, group_name, slot, job_id, started_at)
-    select v_scope.tenant_id, v_scope.job_type, v_scope.group_name, v_made + n,
-      v_scope.job_ids[cardinality(v_slots) + n], 'infinity'
-    from generate_series(1, cardinality(v_scope.job_ids) - cardinality(v_slots)) n
-    on conflict do nothing;
-    if v_made > v_scope.max_starts then
-      -- Of a limit that was higher: from the last one down, so that no number is missing below one that counts.
-      delete from purser.rate_slots s
-      where s.tenant_id = v_scope.tenant_id and s.job_type = v_scope.job_type and s.group_name = v_scope.group_name
-        and s.slot > greatest(v_scope.max_starts, (
-          select max(k.slot) from purser.rate_slots k
-          where k.tenant_id = v_scope.tenant_id and k.job_type = v_scope.job_type
-            and k.group_name = v_scope.group_name and k.started_at > v_scope.before));
-    end if;
-    v_claimed := v_claimed || v_scope.job_ids;
-  end loop;
+    select g.tenant_id, g.job_type, g.group_name, g.made + n, g.job_ids[g.had + n], 'infinity'
+    from (
+      select c.*, (
+        select count(*)::integer from free f
+        where f.tenant_id = c.tenant_id and f.job_type = c.job_type and f.group_name = c.group_name) as had
+      from scope c) g
+    cross join lateral generate_series(1, g.jobs - g.had) n
+    on conflict do nothing
+  )
+  select array_agg(distinct j.id), bool_or(g.made > g.max_starts) into v_claimed, v_is_over
+  from scope g cross join lateral unnest(g.job_ids) as j (id);
+  if v_is_over then
+    -- From the last one down, so that no number is missing below one that counts.
+    delete from purser.rate_slots s
+    using jsonb_to_recordset(v_scopes) as g (
+      tenant_id text, job_type text, group_name text, max_starts integer, before timestamptz)
+    where s.tenant_id = g.tenant_id and s.job_type = g.job_type and s.group_name = g.group_name
+      and s.slot > greatest(g.max_starts, (
+        select max(k.slot) from purser.rate_slots k
+        where k.tenant_id = g.tenant_id and k.job_type = g.job_type and k.group_name = g.group_name
+          and k.started_at > g.before));
+  end if;
   return v_claimed;
 end
 $$;
