@@ -102,9 +102,10 @@ export async function startFleet(
   };
 }
 
-function startRole(
+/** Starts `purser start ROLE`; `runs` resolves when it says that it runs. */
+export function startRole(
   dist: string,
-  role: string,
+  role: 'worker' | 'scheduler',
   env: NodeJS.ProcessEnv,
 ): { child: ChildProcess; runs: Promise<void> } {
   const child = spawn(process.execPath, [join(dist, 'cli', 'main.js'), 'start', role], {

@@ -29,11 +29,14 @@ export const postgresSettings = {
 } as const;
 export const redisSettings = { save: '', appendonly: 'no', 'maxmemory-policy': 'noeviction' };
 
-export async function startServers(): Promise<Servers> {
+/** `settings` are further ones of Postgres. */
+export async function startServers(
+  settings: Readonly<Record<string, string>> = {},
+): Promise<Servers> {
   const folder = await mkdtemp(join(tmpdir(), 'purser-bench-'));
   const postgres = await startEmbeddedPostgres({
     dataDir: join(folder, 'postgres'),
-    settings: postgresSettings,
+    settings: { ...postgresSettings, ...settings },
   });
   const redis = await startRedis(join(folder)).catch(async (error: unknown) => {
     await postgres.stop();

@@ -15,7 +15,7 @@ import { explainConnection, untilReady, withinOrAway } from './first-connection.
 import { openUserMark } from './user-mark.ts';
 import type { UserMark } from './user-mark.ts';
 import { waitingPool } from './waiting-pool.ts';
-import { defaultJobOptions, queueSession, workerDefaults } from './bullmq-options.ts';
+import { defaultJobOptions, queueSession, quietWorkers, workerDefaults } from './bullmq-options.ts';
 import { readEvictionPolicy } from './eviction-policy.ts';
 import { listDamagedKeys } from './key-types.ts';
 import type { DamagedKey } from './key-types.ts';
@@ -62,6 +62,8 @@ export interface QueueBackend {
    * `queue_store_refuses_writes` (503). Writes at most once a second; in between, it only pings.
    */
   probeWrite(): Promise<void>;
+  /** Whether a worker holds this active entry. In Postgres always true: BullMQ itself returns those of dead workers. */
+  isHeld(queue: string, entryId: string): Promise<boolean>;
   /** Redis only: its maxmemory-policy, if the client may read it. */
   evictionPolicy(): Promise<string | undefined>;
   /** Redis only: keys of a queue that BullMQ cannot use. */
@@ -129,6 +131,7 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
       if (consumer === undefined) throw new Error('this backend was opened without workers');
       const worker = new Worker<Entry>(name, processor, {
         ...workerDefaults(options.leaseMs),
+        ...quietWorkers(options.leaseMs),
         ...workerOptions,
         connection: consumer,
         prefix,
@@ -150,6 +153,8 @@ function openRedisBackend(options: QueueBackendOptions, url: string): QueueBacke
         throw redisRefusal(error);
       }
     }),
+    isHeld: async (queue, entryId) =>
+      (await producer.exists(`${prefix}:${queue}:${entryId}:lock`)) === 1,
     evictionPolicy: () => readEvictionPolicy(producer),
     userMark: openUserMark(producer, `${prefix}:user`),
     damagedKeys: (queue) => listDamagedKeys(producer, `${prefix}:${queue}`),
@@ -206,6 +211,7 @@ function openPostgresBackend(options: QueueBackendOptions): QueueBackend {
     ready: (timeoutMs) => withinOrAway(timeoutMs, ping()),
     ping,
     probeWrite: throttledWrite(ping, () => probePool(pool)),
+    isHeld: () => Promise.resolve(true),
     evictionPolicy: async () => {
       await ping();
       return undefined;

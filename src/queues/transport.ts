@@ -26,14 +26,17 @@ export interface Transport {
    * must not hold up the others. Throws if the store is unavailable.
    */
   add(jobs: readonly TransportJob[]): Promise<RefusingQueue[]>;
-  /** Those of `jobs` whose entry is neither waiting nor active; without those that the store refuses to read. */
+  /**
+   * Those of `jobs` whose entry neither waits nor is held by a worker; without those that the store refuses to read. The
+   * lock of an active entry expires when its worker is dead, or blocked for so long that another one may go on.
+   */
   findLost<T extends TransportJob>(jobs: readonly T[]): Promise<T[]>;
   close(): Promise<void>;
 }
 
-const liveStates = new Set(['waiting', 'active', 'delayed', 'prioritized', 'waiting-children']);
+const liveStates = new Set(['waiting', 'delayed', 'prioritized', 'waiting-children']);
 
-export function createTransport(backend: QueueBackend): Transport {
+export function createTransport(backend: Pick<QueueBackend, 'queue' | 'isHeld'>): Transport {
   const queues = new Map<string, Queue<Entry>>();
   const queue = (jobType: string): Queue<Entry> => {
     const known = queues.get(jobType);
@@ -69,7 +72,9 @@ export function createTransport(backend: QueueBackend): Transport {
         [...typeOf].map(async ([entryId, jobType]) => {
           try {
             const state = await queue(jobType).getJobState(entryId);
-            if (liveStates.has(state)) live.add(entryId);
+            if (state === 'active') {
+              if (await backend.isHeld(jobType, entryId)) live.add(entryId);
+            } else if (liveStates.has(state)) live.add(entryId);
           } catch (error) {
             if (!isErrorReply(error)) throw error;
             live.add(entryId);

@@ -7,6 +7,7 @@ import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
 import type { ProcessFacts } from '../db/heartbeats.ts';
 import { closeReadOnlySessions } from '../db/read-only-sessions.ts';
 import { startLoop } from '../process/loop.ts';
+import { MirrorPace } from '../queues/mirror-pace.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
 import { claimOnce, createClaimMemory } from './claim-round.ts';
 import { DispatchPace } from './dispatch-pace.ts';
@@ -60,6 +61,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
     pausesMs: options.deadlockPausesMs,
   };
   const judge = new LeaseJudge(options.leaseMs);
+  const mirrorPace = new MirrorPace();
   const onFailure = async (error: unknown) => {
     judge.failed(error);
     await closeReadOnlySessions([sql], error);
@@ -100,7 +102,9 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
       onFailure,
       // A sweep that found work does not need to run again at once.
       runOnce: async () => {
-        await answered(sweepOnce({ ...options, mayJudgeLeases: () => judge.mayJudge() }));
+        await answered(
+          sweepOnce({ ...options, mirrorPace, mayJudgeLeases: () => judge.mayJudge() }),
+        );
         return 0;
       },
     }),

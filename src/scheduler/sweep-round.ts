@@ -23,6 +23,7 @@ import {
 import type { Logger } from '../log.ts';
 import type { Metrics } from '../metrics.ts';
 import { mirrorDeadLetters, mirroredDeadLetters } from '../queues/dead-letter-mirror.ts';
+import { MirrorPace } from '../queues/mirror-pace.ts';
 import type { Transport } from '../queues/transport.ts';
 
 /** A part of the sweep that another folder provides. */
@@ -40,6 +41,8 @@ export interface SweepOptions {
   readonly mayJudgeLeases?: (() => boolean) | undefined;
   /** Queued entries younger than this are left alone. */
   readonly reconcileAfterMs: number;
+  /** When the copy of the dead letters is compared with the table. Default: in each round. */
+  readonly mirrorPace?: MirrorPace | undefined;
   readonly more: readonly SweepPart[];
 }
 
@@ -144,7 +147,11 @@ async function reconcileQueues(options: SweepOptions): Promise<number> {
 }
 
 /** Changes of the copy are not counted. */
-async function mirrorNewestDeadLetters({ sql, transport }: SweepOptions): Promise<number> {
-  await mirrorDeadLetters(transport, await listDeadLetters(sql, { limit: mirroredDeadLetters }));
+async function mirrorNewestDeadLetters(options: SweepOptions): Promise<number> {
+  const listed = await listDeadLetters(options.sql, { limit: mirroredDeadLetters });
+  const { mirrorPace = new MirrorPace() } = options;
+  if (!mirrorPace.isDue(listed)) return 0;
+  await mirrorDeadLetters(options.transport, listed);
+  mirrorPace.compared(listed);
   return 0;
 }

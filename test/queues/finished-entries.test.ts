@@ -1,4 +1,4 @@
-/** A queued job goes back to pending when its entry has ended in the queue, and stays while the entry waits or is active. */
+/** A queued job goes back to pending when its entry has ended in the queue, and stays while the entry waits or is held. */
 import { randomUUID } from 'node:crypto';
 import type { Job, Worker } from 'bullmq';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -21,7 +21,11 @@ const ended: readonly [string, Take][] = [
   ['failed', (entry, lock) => entry.moveToFailed(new Error('it broke'), lock, false)],
 ];
 
-function entriesIn(openStore: () => Promise<TestRedis | undefined>): void {
+function entriesIn(
+  openStore: () => Promise<TestRedis | undefined>,
+  /** In Postgres BullMQ itself soon returns the entries of a dead worker. */
+  returnsThoseOfDeadWorkers = false,
+): void {
   let redis: TestRedis | undefined;
   let fleet: Fleet;
   let tenantId: string;
@@ -112,11 +116,26 @@ function entriesIn(openStore: () => Promise<TestRedis | undefined>): void {
     await sweep();
     expect(await jobRow(fleet.test.sql, job.jobId)).toMatchObject({ state: 'queued' });
   });
+
+  it.runIf(returnsThoseOfDeadWorkers)(
+    'that is active loses its job when its worker has died',
+    async () => {
+      const job = await queuedJob();
+      await take(job, () => Promise.resolve());
+      // As it expires.
+      const lock = fleet.transport.queue(jobType).toKey(`${job.entryId}:lock`);
+      expect(await redis?.command('DEL', lock)).toBe(':1');
+      expect(await storedState(job)).toBe('active');
+      await sweep();
+      expect(await jobRow(fleet.test.sql, job.jobId)).toMatchObject({ state: 'pending' });
+      expect(await storedState(await dispatched())).toBe('waiting');
+    },
+  );
 }
 
 describe('an entry in Postgres', () => {
   entriesIn(() => Promise.resolve(undefined));
 });
 describeOnRedis('an entry in Redis', () => {
-  entriesIn(startRedis);
+  entriesIn(startRedis, true);
 });
