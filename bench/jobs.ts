@@ -1,7 +1,7 @@
 /**
  * Purser against plain BullMQ, graphile-worker and pg-boss: completions and enqueues per second, pickup latency of an idle fleet, and the cost of
  * each step. Same machine and run, alternating order, servers of its own. Linux.
- * Usage: npm run bench:jobs -- [--only NAME] [--json] [--concurrency N] [--window N] [--rounds N] [--minutes N] [--dist FOLDER]
+ * Usage: npm run bench:jobs -- [--only NAME] [--json] [--concurrency N] [--window N] [--rounds N] [--minutes N] [--phase NAME] [--dist FOLDER]
  * The section `pressure` runs only by name: phases of --minutes (5). --window: Purser begins none ahead, so that nobody has more than N jobs at once.
  */
 import { join } from 'node:path';
@@ -46,6 +46,8 @@ interface RunOptions {
   readonly window?: number;
   readonly rounds?: number;
   readonly minutes?: number;
+  /** Of the pressure; the first one always runs. Default: all. */
+  readonly phases?: readonly string[];
 }
 
 export interface JobsBench {
@@ -56,7 +58,7 @@ export interface JobsBench {
 const root = join(import.meta.dirname, '..');
 
 export async function run(options: RunOptions = {}): Promise<JobsBench> {
-  const { only = [], dist = join(root, 'dist'), window, rounds = 5, minutes = 5 } = options;
+  const { only = [], dist = join(root, 'dist'), window, rounds = 5, minutes = 5, phases } = options;
   const concurrency = window ?? options.concurrency ?? 50;
   const names = Object.keys(sections).filter(
     (name) =>
@@ -75,6 +77,7 @@ export async function run(options: RunOptions = {}): Promise<JobsBench> {
       begunAhead: window === undefined ? defaultBegunAhead : 0,
       jobsPerEntry: 100,
       minutes,
+      phases,
     };
     const measured: Section[] = [];
     for (const name of names) {
@@ -101,12 +104,14 @@ if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.a
       window: { type: 'string' },
       rounds: { type: 'string' },
       minutes: { type: 'string' },
+      phase: { type: 'string', multiple: true },
       dist: { type: 'string' },
     },
   });
   const { about, sections: measured } = await run({
     ...(values.only === undefined ? {} : { only: values.only }),
     ...(values.dist === undefined ? {} : { dist: values.dist }),
+    ...(values.phase === undefined ? {} : { phases: values.phase }),
     ...(values.concurrency === undefined ? {} : { concurrency: Number(values.concurrency) }),
     ...(values.window === undefined ? {} : { window: Number(values.window) }),
     ...(values.rounds === undefined ? {} : { rounds: Number(values.rounds) }),

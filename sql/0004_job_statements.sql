@@ -777,6 +777,9 @@ begin
       select g.last_group_name from purser.group_turns g where g.tenant_id = t.id and g.job_type = p_type), ''), 50)
       as groups
     from unnest(p_tenants) as t (id)
+    where (
+      select true from purser.waiting b where b.job_type = p_type and b.tenant_id = t.id and b.group_name > ''
+      order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)
   ), lane as materialized (
     select w.id, g.name, case when cardinality(w.groups) = 50 then w.groups[50] end as walked_to
     from walk w cross join lateral unnest(w.groups) as g (name)

@@ -25,6 +25,8 @@ export interface Setting {
   readonly rounds: number;
   /** Length of a phase of pressure. */
   readonly minutes: number;
+  /** Of the pressure; all if undefined. */
+  readonly phases?: readonly string[] | undefined;
 }
 
 const handlersFile = fileURLToPath(new URL('./handlers.mjs', import.meta.url));

@@ -106,7 +106,7 @@ async function doctorLine(setting: Setting, url: string): Promise<string> {
 }
 
 export async function measurePressure(setting: Setting): Promise<Section> {
-  const { minutes, servers } = setting;
+  const { minutes, phases, servers } = setting;
   const database = await openFleetDatabase(setting, 'pressure', 8);
   const { sql } = database;
   const fleet = await startFleet(setting, database, 'redis');
@@ -126,6 +126,7 @@ export async function measurePressure(setting: Setting): Promise<Section> {
     perSecond: number,
     press: () => Promise<() => Promise<void>> = async () => async () => {},
   ): Promise<void> => {
+    if (clean !== undefined && phases?.includes(name) === false) return;
     const release = await press();
     const producer = produce(setting, database, perSecond);
     await sleep(2_000);
