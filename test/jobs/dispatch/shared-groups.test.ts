@@ -117,7 +117,7 @@ it.each([{ group: 'eu' }, { tenantId: 'a' }])(
 it('rounds that may start no job of a limited group move nobody past one', async () => {
   await add(
     ['a'],
-    1,
+    2,
     Array.from({ length: 200 }, (_, n) => `user:${n}`),
   );
   await setJobLimit(test.sql, { group: 'user:*' }, { maxRunning: 1, by: 'test' });
