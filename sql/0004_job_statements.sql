@@ -761,8 +761,8 @@ create function purser.lanes_of_tenants(
 returns table (tenant_id text, group_name text, room bigint, shared_room bigint, is_held boolean, walked_to text)
 language plpgsql stable
 set search_path = pg_catalog, public, purser, pg_temp
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_mergejoin = off
-set enable_bitmapscan = off set jit = off
+set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_mergejoin = off set enable_hashjoin = on
+set enable_sort = on set enable_bitmapscan = off set jit = off
 as $$
 #variable_conflict use_column
 begin
@@ -816,7 +816,7 @@ returns table (tenant_number bigint, tenant_id text, job_id bigint, place tid, g
 language plpgsql stable
 set search_path = pg_catalog, public, purser, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_nestloop = off set enable_mergejoin = off
-set enable_bitmapscan = off set jit = off
+set enable_hashjoin = on set enable_sort = on set enable_bitmapscan = off set jit = off
 as $$
 #variable_conflict use_column
 begin
@@ -1587,7 +1587,11 @@ declare
   v_fitting integer := cardinality(p_job_ids);
   v_bytes bigint;
   v_is_counted boolean := false;
+  v_policy text := current_setting('synchronous_commit');
 begin
+  if p_may_be_lost then
+    perform set_config('synchronous_commit', 'off', true);
+  end if;
   select sum(s.payload_bytes) into v_bytes from unnest(p_job_ids) as r (job_id)
   cross join lateral (
     select f.payload_bytes from purser.in_flight f where f.job_id between r.job_id and r.job_id) s;
@@ -1611,9 +1615,7 @@ begin
     v_is_counted := found;
   end if;
   if v_is_counted then
-    perform set_config('synchronous_commit', 'on', true) where current_setting('synchronous_commit') = 'off';
-  elsif p_may_be_lost then
-    perform set_config('synchronous_commit', 'off', true);
+    perform set_config('synchronous_commit', case v_policy when 'off' then 'on' else v_policy end, true);
   end if;
   -- A snapshot of its own: a request that waited for its first one sees the attempt.
   return query
