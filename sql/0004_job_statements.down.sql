@@ -19,7 +19,7 @@ drop function purser.limit_set();
 drop function purser.mark_limited();
 drop function purser.tenants_in_turn(text, text, text, text[], integer, boolean);
 drop function purser.jobs_of_lanes(text, text[], integer[], text[], text[], bigint[], bigint[], bigint[]);
-drop function purser.lanes_of_tenants(text, text[], boolean, jsonb, bigint[], integer);
+drop function purser.lanes_of_tenants(text, text[], integer, boolean, jsonb, bigint[], integer);
 drop function purser.groups_in_turn(text, text, text, integer);
 drop function purser.forget_starts();
 drop function purser.claim_starts(text, bigint[], text[], text[], bigint[], boolean);

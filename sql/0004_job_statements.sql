@@ -753,11 +753,12 @@ end
 $$;
 
 -- The lanes in which these tenants' jobs of a type wait, each in the order of rank_of: those without a group, and those of
--- each of the tenant's next 50 groups, with what the limits of the group leave: to the tenant, and to all tenants
+-- each of the tenant's next p_groups groups, with what the limits of the group leave: to the tenant, and to all tenants
 -- together (null: any number), p_most at most of starts. Where p_may_start is false, a lane with a limit is held.
--- walked_to: the last of the 50, if there are so many. p_chosen: jobs that this dispatch has chosen of groups.
+-- walked_to: the last of the groups, if there are so many. p_chosen: jobs that this dispatch has chosen of groups.
 create function purser.lanes_of_tenants(
-  p_type text, p_tenants text[], p_may_start boolean, p_chosen jsonb, p_claimed bigint[], p_most integer)
+  p_type text, p_tenants text[], p_groups integer, p_may_start boolean, p_chosen jsonb, p_claimed bigint[],
+  p_most integer)
 returns table (tenant_id text, group_name text, room bigint, shared_room bigint, is_held boolean, walked_to text)
 language plpgsql stable
 set search_path = pg_catalog, public, purser, pg_temp
@@ -774,14 +775,14 @@ begin
   return query
   with walk as materialized (
     select t.id, purser.groups_in_turn(p_type, t.id, coalesce((
-      select g.last_group_name from purser.group_turns g where g.tenant_id = t.id and g.job_type = p_type), ''), 50)
-      as groups
+      select g.last_group_name from purser.group_turns g where g.tenant_id = t.id and g.job_type = p_type), ''),
+      p_groups) as groups
     from unnest(p_tenants) as t (id)
     where (
       select true from purser.waiting b where b.job_type = p_type and b.tenant_id = t.id and b.group_name > ''
       order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)
   ), lane as materialized (
-    select w.id, g.name, case when cardinality(w.groups) = 50 then w.groups[50] end as walked_to
+    select w.id, g.name, case when cardinality(w.groups) = p_groups then w.groups[p_groups] end as walked_to
     from walk w cross join lateral unnest(w.groups) as g (name)
   ), shared as materialized (
     select n.name, least(
@@ -1188,7 +1189,8 @@ begin
                 count(*)::integer as number
               into v_lanes from (
                 select o.*, not coalesce(o.is_held or least(o.room, o.shared_room) <= 0, false) as is_open
-                from purser.lanes_of_tenants(v_type, v_new, v_may_start, v_chosen_groups, v_claimed, v_room) o) l;
+                from purser.lanes_of_tenants(v_type, v_new, least(50, greatest(10, 2 * v_room / cardinality(v_new))),
+                  v_may_start, v_chosen_groups, v_claimed, v_room) o) l;
               v_lane_tenants := v_lane_tenants || v_lanes.tenants;
               v_lane_groups := v_lane_groups || v_lanes.groups;
               v_lane_rooms := v_lane_rooms || v_lanes.rooms;

@@ -129,7 +129,7 @@ async function readTypes(
                  select from purser.waiting w where w.job_type = t.job_type and w.group_name <> '')
                then purser.tenants_in_turn(t.job_type, '', null,
                  array(select p.name from public.pauses p where p.scope = 'tenant'), 100, true)
-               end, true, '{}', '{}', 1) l
+               end, 50, true, '{}', '{}', 1) l
              where l.group_name <> '' and coalesce(least(l.room, l.shared_room) > 0, true) and exists (
                select from purser.waiting w
                where w.job_type = t.job_type and w.tenant_id = l.tenant_id and w.group_name = l.group_name
