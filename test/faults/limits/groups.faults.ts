@@ -82,7 +82,9 @@ describeOnRedis(
           await victim?.kill();
           await victim?.untilRunning();
         }
-        await stage.untilStates(ids, jobs, 'completed');
+        for (let ended = rate; ended <= jobs; ended += rate) {
+          await stage.untilStates(ids, ended, 'completed');
+        }
         const [lost] = await sql<{ lost: number }[]>`
           select count(*)::int as lost from purser.job_history where detail->>'reason' = 'worker lost'`;
         say(
