@@ -1,55 +1,25 @@
 /** Groups: jobs that share a limit beside those of their tenant and type. */
-import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
-import type { Database } from '../../../src/db/database.ts';
+import { expect, it } from 'vitest';
 import { claimWaitingJobs } from '../../../src/jobs/dispatch.ts';
 import type { DispatchedJob } from '../../../src/jobs/dispatch.ts';
 import { setJobLimit } from '../../../src/jobs/limits/job-limits.ts';
 import type { LimitTarget, LimitValues } from '../../../src/jobs/limits/job-limits.ts';
-import { freshDatabase } from '../../support/database.ts';
-import type { TestDatabase } from '../../support/database.ts';
-import { addJobType, begin, claim, finish, step } from '../job-steps.ts';
+import { claim, step } from '../job-steps.ts';
+import { addWaiting, finishAll, other, useDispatchDatabase } from './dispatch-database.ts';
 
-const other = 'test_other';
-let test: TestDatabase;
-let database: Database;
+const db = useDispatchDatabase();
 
-beforeAll(async () => {
-  test = await freshDatabase();
-  database = await test.open({ systemConnections: 6 });
-  await addJobType(test.sql);
-  await addJobType(test.sql, other);
-});
-afterEach(async () => {
-  await test.sql`delete from job_limits`;
-  await test.sql`delete from tenants`;
-  await test.sql`delete from purser.rate_slots`;
-  await test.sql`delete from purser.dispatch_turns`;
-});
-afterAll(() => test.close());
-
-interface Flood {
-  readonly group?: string;
-  readonly jobType?: string;
-  readonly priority?: number;
-}
-
-async function add(id: string, jobs: number, flood: Flood = {}): Promise<void> {
-  const { group = '', jobType = step, priority = 0 } = flood;
-  await test.sql`insert into tenants (id, plan) values (${id}, 'free') on conflict do nothing`;
-  await test.sql`
-    with made as (
-      insert into jobs (tenant_id, job_type, max_attempts, priority, group_name)
-      select ${id}, ${jobType}, 3, ${priority}, ${group} from generate_series(1, ${jobs}::int)
-      returning id)
-    insert into purser.waiting (job_id, tenant_id, job_type, group_name, priority, scheduled_for, give_up_at)
-    select id, ${id}, ${jobType}, ${group}, ${priority}, now(), now() + interval '1 day' from made`;
-}
+const add = (
+  id: string,
+  jobs: number,
+  { group = '', ...kind }: { group?: string; jobType?: string; priority?: number } = {},
+) => addWaiting(db.sql, [id], jobs, { groups: [group], ...kind });
 
 const limit = (target: LimitTarget, values: LimitValues) =>
-  setJobLimit(test.sql, target, { ...values, by: 'test' });
+  setJobLimit(db.sql, target, { ...values, by: 'test' });
 
 async function groupsOf(jobs: readonly DispatchedJob[]): Promise<string[]> {
-  const rows = await test.sql<{ id: string; name: string }[]>`
+  const rows = await db.sql<{ id: string; name: string }[]>`
     select id::text, tenant_id || '/' || group_name as name from jobs
     where id = any(${jobs.map(({ jobId }) => jobId)}::bigint[])`;
   const names = new Map(rows.map(({ id, name }) => [id, name]));
@@ -63,16 +33,12 @@ async function tally(jobs: readonly DispatchedJob[]): Promise<Record<string, num
   return counts;
 }
 
-async function finishAll(jobs: readonly DispatchedJob[]): Promise<void> {
-  for (const job of jobs) await finish(test.sql, await begin(test.sql, job));
-}
-
 it('without limits the jobs of a tenant run by rank, whatever group they name', async () => {
   await add('a', 2, { group: 'x', priority: 1 });
   await add('a', 2, { priority: 3 });
   await add('a', 2, { group: 'y', priority: 2 });
   await add('b', 1);
-  expect(await groupsOf(await claim(test.sql, 10))).toEqual([
+  expect(await groupsOf(await claim(db.sql, 10))).toEqual([
     'a/',
     'b/',
     'a/',
@@ -89,13 +55,13 @@ it('twenty thousand jobs of a group at its limit hide none of the other jobs of 
   await add('a', 3, { group: 'quick' });
   await add('b', 2);
   await limit({ group: 'slow' }, { maxRunning: 2 });
-  expect(await tally(await claim(test.sql, 100))).toEqual({
+  expect(await tally(await claim(db.sql, 100))).toEqual({
     'a/slow': 2,
     'a/': 3,
     'a/quick': 3,
     'b/': 2,
   });
-  expect(await claim(test.sql, 100)).toEqual([]);
+  expect(await claim(db.sql, 100)).toEqual([]);
 });
 
 it('a limit of a group holds for all tenants and types, each tenant has one before any has two', async () => {
@@ -105,7 +71,7 @@ it('a limit of a group holds for all tenants and types, each tenant has one befo
     await add(id, 1);
   }
   await limit({ group: 'eu' }, { maxRunning: 4 });
-  const claimed = await claimWaitingJobs(test.sql, [
+  const claimed = await claimWaitingJobs(db.sql, [
     { jobType: other, capacity: 3 },
     { jobType: step, capacity: 10 },
   ]);
@@ -117,8 +83,8 @@ it('a limit of a group holds for all tenants and types, each tenant has one befo
     'b/': 1,
     'c/': 1,
   });
-  await finishAll(claimed);
-  expect(await tally(await claim(test.sql, 10))).toEqual({ 'a/eu': 1, 'b/eu': 2, 'c/eu': 1 });
+  await finishAll(db.sql, claimed);
+  expect(await tally(await claim(db.sql, 10))).toEqual({ 'a/eu': 1, 'b/eu': 2, 'c/eu': 1 });
 });
 
 it('of a tenant, of each tenant, of a kind: the most particular limit counts, and that of all together beside it', async () => {
@@ -130,7 +96,7 @@ it('of a tenant, of each tenant, of a kind: the most particular limit counts, an
   await limit({ group: 'user:*', tenantId: 'b' }, { maxRunning: 1 });
   await limit({ group: 'user:2' }, { maxRunning: 2 });
   await limit({ group: 'vip' }, { maxRunning: 0 });
-  expect(await tally(await claim(test.sql, 100))).toEqual({
+  expect(await tally(await claim(db.sql, 100))).toEqual({
     'a/user:1': 3,
     'a/user:2': 1,
     'b/user:1': 1,
@@ -142,13 +108,13 @@ it('a rate of a group counts its starts, and those of each user of a kind by the
   for (const group of ['user:1', 'user:2', 'mail']) await add('a', 9, { group });
   await limit({ group: 'user:*' }, { maxStarts: 2, perSeconds: 60 });
   await limit({ group: 'mail' }, { maxStarts: 3, perSeconds: 60, maxRunning: 2 });
-  const first = await claim(test.sql, 100);
+  const first = await claim(db.sql, 100);
   expect(await tally(first)).toEqual({ 'a/user:1': 2, 'a/user:2': 2, 'a/mail': 2 });
-  await finishAll(first);
-  expect(await tally(await claim(test.sql, 100))).toEqual({ 'a/mail': 1 });
-  await test.sql`
+  await finishAll(db.sql, first);
+  expect(await tally(await claim(db.sql, 100))).toEqual({ 'a/mail': 1 });
+  await db.sql`
     update purser.rate_slots set started_at = started_at - interval '61 seconds' where group_name = 'user:2'`;
-  expect(await tally(await claim(test.sql, 100))).toEqual({ 'a/user:2': 2 });
+  expect(await tally(await claim(db.sql, 100))).toEqual({ 'a/user:2': 2 });
 });
 
 it('the tenant of a group that is full keeps its turns for its other jobs', async () => {
@@ -158,27 +124,27 @@ it('the tenant of a group that is full keeps its turns for its other jobs', asyn
   await limit({ group: 'eu' }, { maxRunning: 1 });
   const shares: Record<string, number> = {};
   for (let round = 0; round < 8; round += 1) {
-    const jobs = await claim(test.sql, 1);
+    const jobs = await claim(db.sql, 1);
     for (const name of await groupsOf(jobs)) shares[name] = (shares[name] ?? 0) + 1;
-    await finishAll(jobs);
+    await finishAll(db.sql, jobs);
   }
   // By turns: both wait for the group, and it has room at each round.
   expect(shares).toEqual({ 'a/eu': 4, 'b/eu': 4 });
-  const [held] = await claim(test.sql, 1);
+  const [held] = await claim(db.sql, 1);
   expect(await groupsOf(held === undefined ? [] : [held])).toEqual(['a/eu']);
-  expect(await tally(await claim(test.sql, 4))).toEqual({ 'a/': 4 });
+  expect(await tally(await claim(db.sql, 4))).toEqual({ 'a/': 4 });
 });
 
 it('of a tenant with a thousand groups, all have their turn, though none ends', async () => {
-  await test.sql`insert into tenants (id, plan) values ('a', 'free')`;
-  await test.sql`
+  await db.sql`insert into tenants (id, plan) values ('a', 'free')`;
+  await db.sql`
     insert into background_jobs (tenant_id, job_type, max_attempts, give_up_at, group_name)
     select 'a', ${step}, 3, now() + interval '1 day', 'user:' || n
     from generate_series(1, 1000) n, generate_series(1, 2)`;
   await limit({ group: 'user:*' }, { maxRunning: 1 });
   const seen = new Set<string>();
   for (let round = 0; round < 30; round += 1) {
-    for (const name of await groupsOf(await claim(test.sql, 100))) {
+    for (const name of await groupsOf(await claim(db.sql, 100))) {
       expect(seen).not.toContain(name);
       seen.add(name);
     }
@@ -195,13 +161,13 @@ it('dispatchers of two types at once never exceed the limits of a group, and rea
   let most = 0;
   for (let round = 0; round < 40; round += 1) {
     const answers = await Promise.all(
-      Array.from({ length: 6 }, (_, n) => claim(database.system, 2, n % 2 === 0 ? step : other)),
+      Array.from({ length: 6 }, (_, n) => claim(db.system, 2, n % 2 === 0 ? step : other)),
     );
-    const [row] = await test.sql<
+    const [row] = await db.sql<
       { count: number }[]
     >`select count(*)::int as count from purser.in_flight`;
     most = Math.max(most, row?.count ?? 0);
-    await finishAll(answers.flat());
+    await finishAll(db.sql, answers.flat());
   }
   expect(most).toBe(3);
 });
@@ -212,19 +178,19 @@ it('while another dispatch starts jobs of limited groups, only those wait', asyn
   await add('a', 2, { group: 'free', jobType: other });
   await add('a', 2, { jobType: other });
   await limit({ group: 'eu' }, { maxRunning: 3 });
-  await database.system.begin(async (tx) => {
+  await db.system.begin(async (tx) => {
     expect(await claimWaitingJobs(tx, [{ jobType: step, capacity: 2 }])).toHaveLength(2);
-    expect(await tally(await claim(test.sql, 9, other))).toEqual({ 'a/free': 2, 'a/': 2 });
+    expect(await tally(await claim(db.sql, 9, other))).toEqual({ 'a/free': 2, 'a/': 2 });
   });
-  expect(await tally(await claim(test.sql, 9, other))).toEqual({ 'a/eu': 1 });
+  expect(await tally(await claim(db.sql, 9, other))).toEqual({ 'a/eu': 1 });
 });
 
 it('jobs in flight count when the limit is set later, and their end wakes the dispatch', async () => {
   await add('a', 5, { group: 'eu' });
-  await claim(test.sql, 2);
+  await claim(db.sql, 2);
   await limit({ group: 'eu' }, { maxRunning: 3 });
-  expect(await test.sql`select from purser.in_flight where limited`).toHaveLength(2);
-  expect(await claim(test.sql, 9)).toHaveLength(1);
+  expect(await db.sql`select from purser.in_flight where limited`).toHaveLength(2);
+  expect(await claim(db.sql, 9)).toHaveLength(1);
 });
 
 it.each([

@@ -1,44 +1,27 @@
 /** A tenant whose rows or limits others hold at its turn is owed what it missed, exactly, and no other loses by it. */
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { Database } from '../../../src/db/database.ts';
+import { describe, expect, it } from 'vitest';
 import { claimWaitingJobs } from '../../../src/jobs/dispatch.ts';
 import { createFailingTenants } from '../../../src/scheduler/failing-tenants.ts';
-import { freshDatabase } from '../../support/database.ts';
-import type { TestDatabase } from '../../support/database.ts';
 import { silentLog } from '../../support/llm-attempt.ts';
-import { addJobType, claim, flood, step } from '../job-steps.ts';
+import { claim, flood, step } from '../job-steps.ts';
+import { other, useDispatchDatabase } from './dispatch-database.ts';
 
-const other = 'test_other';
-let test: TestDatabase;
-let database: Database;
-
-beforeAll(async () => {
-  test = await freshDatabase();
-  database = await test.open({ systemConnections: 6 });
-  await addJobType(test.sql);
-  await addJobType(test.sql, other);
-});
-afterEach(async () => {
-  await test.sql`delete from job_limits`;
-  await test.sql`delete from tenants`;
-  await test.sql`delete from purser.dispatch_turns`;
-});
-afterAll(() => test.close());
+const db = useDispatchDatabase();
 
 async function add(ids: readonly string[], weight = 1, jobs = 60, jobType = step): Promise<void> {
-  await test.sql`
+  await db.sql`
     insert into tenants (id, plan, weight) select t.id, 'free', ${weight} from unnest(${ids}::text[]) t (id)
     on conflict do nothing`;
-  for (const id of ids) await flood(test.sql, id, jobs, { jobType });
+  for (const id of ids) await flood(db.sql, id, jobs, { jobType });
 }
 
 const served = async (room: number, jobType = step): Promise<string> =>
-  (await claim(test.sql, room, jobType)).map(({ tenantId }) => tenantId).join('');
+  (await claim(db.sql, room, jobType)).map(({ tenantId }) => tenantId).join('');
 
 /** What a round gives while another transaction holds all jobs of these tenants. */
 async function servedBeside(ids: readonly string[], room: number): Promise<string> {
   let tenants = '';
-  await database.system.begin(async (tx) => {
+  await db.system.begin(async (tx) => {
     await tx`select from purser.waiting where tenant_id = any(${ids}::text[]) for update`;
     tenants = await served(room);
   });
@@ -81,9 +64,9 @@ describe('what is owed', () => {
     await add(['a'], 20);
     await add(['a'], 20, 60, other);
     await add(['b']);
-    await test.sql`insert into job_limits (tenant_id, max_running) values ('a', 1000)`;
+    await db.sql`insert into job_limits (tenant_id, max_running) values ('a', 1000)`;
     expect(await served(19)).toBe('a'.repeat(19));
-    await database.system.begin(async (tx) => {
+    await db.system.begin(async (tx) => {
       await claimWaitingJobs(tx, [{ jobType: other, capacity: 1 }]);
       expect(await served(1)).toBe('b');
     });
@@ -96,22 +79,22 @@ it('three hundred tenants whose limits another round holds all have their turn b
     Array.from({ length: count }, (_, n) => `${letter}${String(n).padStart(3, '0')}`);
   const [first, limited, last] = [named('a', 200), named('m', 300), named('z', 200)];
   const all = [...first, ...limited, ...last];
-  await test.sql`insert into tenants (id, plan) select unnest(${all}::text[]), 'free'`;
-  await test.sql`
+  await db.sql`insert into tenants (id, plan) select unnest(${all}::text[]), 'free'`;
+  await db.sql`
     insert into background_jobs (tenant_id, job_type, max_attempts, give_up_at)
     select t.id, y.type, 3, now() + interval '1 day'
     from unnest(${all}::text[]) t (id), unnest(${[step, other]}::text[]) y (type), generate_series(1, 5)
     where y.type = ${other} or t.id = any(${limited}::text[])`;
-  await test.sql`
+  await db.sql`
     insert into job_limits (tenant_id, max_running) select unnest(${limited}::text[]), 1000`;
   const turns = new Map<string, number>(all.map((id) => [id, 0]));
   const take = async (room: number) => {
-    for (const { tenantId } of await claim(test.sql, room, other)) {
+    for (const { tenantId } of await claim(db.sql, room, other)) {
       turns.set(tenantId, (turns.get(tenantId) ?? 0) + 1);
     }
   };
   await take(200);
-  await database.system.begin(async (tx) => {
+  await db.system.begin(async (tx) => {
     expect(await claimWaitingJobs(tx, [{ jobType: step, capacity: 300 }])).toHaveLength(300);
     await take(200);
   });
@@ -125,13 +108,13 @@ it('a row that fails every claim is found, and starves nobody, wherever the turn
   const ids = 'abcdefghijklmnopqrstuvwxyz'
     .split('')
     .flatMap((letter) => [`${letter}1`, `${letter}2`]);
-  await test.sql`
+  await db.sql`
     create function public.poison() returns trigger language plpgsql as $$
     begin
       if new.tenant_id = 'm-poison' then raise exception 'poison'; end if;
       return new;
     end $$`;
-  await test.sql`
+  await db.sql`
     create trigger poison before insert on purser.in_flight for each row execute function public.poison()`;
   for (const turn of [
     { last: 'm-poison', left: 3 },
@@ -139,7 +122,7 @@ it('a row that fails every claim is found, and starves nobody, wherever the turn
   ]) {
     await add(ids, 1, 20);
     await add(['m-poison'], 4, 5);
-    await test.sql`
+    await db.sql`
       insert into purser.dispatch_turns (job_type, last_tenant_id, left_of_turn)
       values (${step}, ${turn.last}, ${turn.left})
       on conflict (job_type) do update
@@ -147,10 +130,10 @@ it('a row that fails every claim is found, and starves nobody, wherever the turn
     const failing = createFailingTenants(silentLog);
     const tenants = new Set<string>();
     for (let round = 0; round < 20; round += 1) {
-      const jobs = await claimWaitingJobs(test.sql, [{ jobType: step, capacity: 5 }], failing);
+      const jobs = await claimWaitingJobs(db.sql, [{ jobType: step, capacity: 5 }], failing);
       for (const { tenantId } of jobs) tenants.add(tenantId);
     }
     expect([...failing.list(), tenants.size]).toEqual(['m-poison', ids.length]);
-    await test.sql`delete from tenants`;
+    await db.sql`delete from tenants`;
   }
 });
