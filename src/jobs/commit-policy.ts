@@ -5,6 +5,6 @@
  */
 import type { Queryable } from '../db/connect.ts';
 
-/** A common table expression; the statement has to read from `commit_policy`. */
+/** A common table expression; the statement has to read from `commit_policy`. `purser.begin_attempts` decides by itself. */
 export const mayBeLost = (sql: Queryable) => sql`
   commit_policy as materialized (select set_config('synchronous_commit', 'off', true))`;
