@@ -1,6 +1,6 @@
 /**
  * Fairness between tenants: what jobs of others wait beside a flood of one, beside plain BullMQ; shares by weight; a
- * backlog of a million jobs. Servers and built processes of its own, as bench:jobs. Linux.
+ * backlog of a million jobs; what limits cost. Servers and built processes of its own, as bench:jobs. Linux.
  * Usage: npm run bench:fairness -- [--only NAME] [--json] [--concurrency N] [--begun-ahead N] [--jobs-per-entry N]
  * [--dist FOLDER]. --begun-ahead and --jobs-per-entry are WORKER_BEGUN_AHEAD and SCHEDULER_JOBS_PER_ENTRY, with their defaults.
  */
@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { measureBacklog } from './fairness/backlog.ts';
 import { measureFlood } from './fairness/flood.ts';
+import { measureLimits } from './fairness/limits.ts';
 import { published } from './fairness/published.ts';
 import { measureWeights } from './fairness/weights.ts';
 import { aboutRun } from './jobs/about.ts';
@@ -22,6 +23,7 @@ const sections: Readonly<Record<string, (setting: Setting) => Promise<Section>>>
   flood: measureFlood,
   weights: measureWeights,
   backlog: measureBacklog,
+  limits: measureLimits,
   published,
 };
 

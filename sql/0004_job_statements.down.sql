@@ -17,15 +17,16 @@ drop function purser.dispatch_jobs(text[], integer[], integer[], integer[], text
 drop trigger limit_set on public.job_limits;
 drop function purser.limit_set();
 drop function purser.mark_limited();
-drop function purser.tenants_in_turn(text, text, text, text[], integer, boolean);
+drop function purser.tenants_in_turn(text, text, text, text[], integer, boolean, jsonb, bigint[], integer);
 drop function purser.jobs_of_lanes(text, text[], integer[], text[], text[], bigint[], bigint[], bigint[]);
 drop function purser.lanes_of_tenants(text, text[], integer, boolean, jsonb, bigint[], integer);
 drop function purser.groups_in_turn(text, text, text, integer);
 drop function purser.forget_starts();
 drop function purser.claim_starts(text, bigint[], text[], text[], bigint[], boolean);
+drop function purser.locked_permits(bigint);
 drop function purser.room_of_tenant(text, text, jsonb, bigint[], integer);
 drop function purser.free_starts(text, text, text, integer, integer, bigint[], integer);
-drop function purser.is_left(bigint, bigint[]);
+drop function purser.left_permits(text, text, text, bigint[]);
 drop function purser.limits_of_group(text, text);
 drop function purser.shared_limit_of_group(text);
 drop function purser.own_limit_of_group(text, text);

@@ -23,7 +23,7 @@ begin
     return 'the time to run at must be a date before the year 9999';
   elsif p_dedup_window is null or p_dedup_window < interval '0' or p_dedup_window > interval '10 years' then
     return 'the dedup window must be from nothing to 10 years';
-  elsif p_group is not null then
+  elsif p_group !~ '^[a-zA-Z0-9_:.@/-]{1,200}$' then
     return purser.group_fault(p_group);
   end if;
   return null;
@@ -477,7 +477,7 @@ end
 $$;
 
 -- The limit of a tenant's group: its own one, or else that of each tenant; of a name and of its kind, the name's. Like
--- the next three it has no settings, so that it becomes part of the statement that reads it.
+-- the next five it has no settings, so that it becomes part of the statement that reads it.
 create function purser.own_limit_of_group(p_tenant text, p_group text)
 returns table (tenant_id text, max_running integer, max_starts integer, per_seconds integer)
 language sql stable as $$
@@ -505,53 +505,46 @@ language sql stable as $$
   select * from purser.shared_limit_of_group(p_group)
 $$;
 
--- Whether a job that has a permit will not begin with it: it went back, or ended.
-create function purser.is_left(p_job_id bigint, p_claimed bigint[]) returns boolean
+-- The permits of a limit of starts whose jobs will not begin with them, since they went back, or ended. The order, and
+-- >= in place of =, leave the planner no index but that of the limit's permits by started_at; the limit 1 keeps the
+-- subquery from becoming a join.
+create function purser.left_permits(p_tenant text, p_type text, p_group text, p_claimed bigint[])
+returns table (slot integer)
 language sql stable as $$
-  select p_job_id <> all(p_claimed)
-    and not exists (select from purser.in_flight f where f.job_id = p_job_id and f.token is null)
+  select s.slot from purser.rate_slots s
+  where s.tenant_id = p_tenant and s.job_type = p_type and s.group_name = p_group and s.started_at >= 'infinity'
+    and s.job_id <> all(p_claimed)
+    and (select true from purser.in_flight f where f.job_id = s.job_id and f.token is null limit 1) is null
+  order by s.tenant_id, s.job_type, s.group_name, s.started_at
 $$;
 
--- How many permits a limit of starts has left, p_most at most.
+-- How many permits a limit of starts has left, p_most at most. Of a limit that was higher, more were made, and those of
+-- them that still count are over it. Each offset 0 keeps what it encloses from being computed wherever it is named.
 create function purser.free_starts(
   p_tenant text, p_type text, p_group text, p_max_starts integer, p_per_seconds integer, p_claimed bigint[],
-  p_most integer) returns bigint
-language plpgsql stable
-set search_path = pg_catalog, public, purser, pg_temp
-set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
-set jit = off
-as $$
-declare
-  v_before timestamptz := now() - p_per_seconds * interval '1 second';
-  v_made integer;
-  -- Of a limit that was higher: starts that still count.
-  v_over bigint := 0;
-  v_free bigint;
-begin
-  select s.slot into v_made from purser.rate_slots s
-  where s.tenant_id = p_tenant and s.job_type = p_type and s.group_name = p_group
-  order by s.tenant_id desc, s.job_type desc, s.group_name desc, s.slot desc limit 1;
-  if v_made is null then
-    return least(p_max_starts, p_most);
-  end if;
-  if v_made > p_max_starts then
-    v_over := (
+  p_most integer) returns table (free bigint)
+language sql stable as $$
+  select greatest(0, least(p_most, greatest(0, p_max_starts - m.made) - m.over
+    + (select count(*) from (
+        select from purser.rate_slots s
+        where s.tenant_id = p_tenant and s.job_type = p_type and s.group_name = p_group and s.slot <= p_max_starts
+          and s.started_at <= now() - p_per_seconds * interval '1 second'
+        order by s.tenant_id, s.job_type, s.group_name, s.started_at limit p_most + m.over) f)
+    + (select count(*) from purser.left_permits(p_tenant, p_type, p_group, p_claimed) l where l.slot <= p_max_starts)))
+  from (
+    select n.made, case when n.made <= p_max_starts then 0 else (
       select count(*) from purser.rate_slots s
       where s.tenant_id = p_tenant and s.job_type = p_type and s.group_name = p_group and s.slot > p_max_starts
-        and s.started_at > v_before and not (s.started_at = 'infinity' and purser.is_left(s.job_id, p_claimed)));
-  end if;
-  v_free := greatest(0, p_max_starts - v_made) + (
-    select count(*) from (
-      select from purser.rate_slots s
-      where s.tenant_id = p_tenant and s.job_type = p_type and s.group_name = p_group and s.started_at <= v_before
-        and s.slot <= p_max_starts
-      limit p_most + v_over) f
-  ) + (
-    select count(*) from purser.rate_slots s
-    where s.tenant_id = p_tenant and s.job_type = p_type and s.group_name = p_group and s.started_at = 'infinity'
-      and s.slot <= p_max_starts and purser.is_left(s.job_id, p_claimed)) - v_over;
-  return greatest(0, least(v_free, p_most));
-end
+        and s.started_at > now() - p_per_seconds * interval '1 second'
+        and s.slot not in (
+          select l.slot from purser.left_permits(p_tenant, p_type, p_group, p_claimed) l)) end as over
+    from (
+      select coalesce((
+        select s.slot from purser.rate_slots s
+        where s.tenant_id = p_tenant and s.job_type = p_type and s.group_name = p_group
+        order by s.tenant_id desc, s.job_type desc, s.group_name desc, s.slot desc limit 1), 0) as made
+      offset 0) n
+    offset 0) m
 $$;
 
 -- How many jobs the limits of a tenant leave for a type, by a count of what is in flight; null without a limit.
@@ -564,9 +557,17 @@ language sql stable as $$
       select count(*) from purser.in_flight f
       where f.limited and f.tenant_id = p_tenant and (l.job_type = '' or f.job_type = p_type))
       - case when l.job_type = '' then coalesce((p_chosen->>p_tenant)::integer, 0) else 0 end end,
-    case when l.max_starts is not null then purser.free_starts(
-      p_tenant, l.job_type, '', l.max_starts, l.per_seconds, p_claimed, p_most) end))
+    case when l.max_starts is not null then (
+      select s.free from purser.free_starts(
+        p_tenant, l.job_type, '', l.max_starts, l.per_seconds, p_claimed, p_most) s) end))
   from public.job_limits l where l.tenant_id = p_tenant and l.group_name = '' and l.job_type in ('', p_type)
+$$;
+
+-- The permits with which a job is to begin, locked. A statement that updates them by their place, and not by the job, has
+-- no other plan than to look up each job.
+create function purser.locked_permits(p_job_id bigint) returns table (place tid)
+language sql volatile as $$
+  select s.ctid from purser.rate_slots s where s.job_id = p_job_id and s.started_at = 'infinity' for update of s
 $$;
 
 -- Takes a permit for each of these jobs of a type from every limit of starts that they are under; the caller has locked
@@ -581,6 +582,7 @@ set enable_bitmapscan = off set enable_sort = off set jit = off
 as $$
 declare
   v_scopes jsonb;
+  v_left tid[];
   v_claimed bigint[];
   -- A limit was higher before.
   v_is_over boolean;
@@ -594,7 +596,8 @@ begin
         from unnest(p_job_ids, p_tenants) as u (id, tenant_id) cross join lateral (
           select b.* from public.job_limits b
           where b.tenant_id in ('', u.tenant_id) and b.job_type in ('', p_type) and b.group_name = ''
-            and b.max_starts is not null) t
+            and b.max_starts is not null
+          offset 0) t
         union all
         select u.id, g.tenant_id, '', u.group_name, g.max_starts, g.per_seconds
         from unnest(p_job_ids, p_tenants, p_groups) as u (id, tenant_id, group_name)
@@ -611,8 +614,10 @@ begin
     perform from purser.limit_locks k where k.name = 'starts' for share;
   end if;
   -- Of an earlier dispatch of them.
-  update purser.rate_slots s set started_at = '-infinity' from unnest(p_job_ids) as u (id)
-  where s.job_id between u.id and u.id and s.started_at = 'infinity' and s.job_id <> all(p_claimed);
+  v_left := array(
+    select l.place from unnest(p_job_ids) as u (id) cross join lateral purser.locked_permits(u.id) l
+    where u.id <> all(p_claimed));
+  update purser.rate_slots s set started_at = '-infinity' from unnest(v_left) as l (place) where s.ctid = l.place;
   with scope as materialized (
     select g.*, cardinality(g.job_ids) as jobs, coalesce((
       select s.slot from purser.rate_slots s
@@ -629,10 +634,8 @@ begin
            and s.started_at <= g.before and s.slot <= g.max_starts
          order by s.tenant_id, s.job_type, s.group_name, s.started_at limit g.jobs)
         union all
-        (select s.slot from purser.rate_slots s
-         where s.tenant_id = g.tenant_id and s.job_type = g.job_type and s.group_name = g.group_name
-           and s.started_at = 'infinity' and s.slot <= g.max_starts and purser.is_left(s.job_id, p_claimed)
-         limit g.jobs)
+        (select l.slot from purser.left_permits(g.tenant_id, g.job_type, g.group_name, p_claimed) l
+         where l.slot <= g.max_starts limit g.jobs)
       ) e limit g.jobs
     ) f
     where g.made > 0
@@ -754,7 +757,8 @@ $$;
 
 -- The lanes in which these tenants' jobs of a type wait, each in the order of rank_of: those without a group, and those of
 -- each of the tenant's next p_groups groups, with what the limits of the group leave: to the tenant, and to all tenants
--- together (null: any number), p_most at most of starts. Where p_may_start is false, a lane with a limit is held.
+-- together (null: any number), p_most at most of starts. Where p_may_start is false, a lane with a limit is held;
+-- where it is null, no group has one.
 -- walked_to: the last of the groups, if there are so many. p_chosen: jobs that this dispatch has chosen of groups.
 create function purser.lanes_of_tenants(
   p_type text, p_tenants text[], p_groups integer, p_may_start boolean, p_chosen jsonb, p_claimed bigint[],
@@ -787,11 +791,13 @@ begin
   ), shared as materialized (
     select n.name, least(
       case when l.max_running is not null then l.max_running - (
-        select count(*) from purser.in_flight f where f.group_name = n.name)
+        select count(*) from purser.in_flight f where f.group_name = n.name and f.group_name <> '')
         - coalesce((p_chosen->>(e'\n' || n.name))::integer, 0) end,
-      case when l.max_starts is not null then
-        purser.free_starts('', '', n.name, l.max_starts, l.per_seconds, p_claimed, p_most) end) as room
-    from (select distinct l.name from lane l) n cross join lateral purser.shared_limit_of_group(n.name) l
+      case when l.max_starts is not null then (
+        select f.free from purser.free_starts('', '', n.name, l.max_starts, l.per_seconds, p_claimed, p_most) f)
+        end) as room
+    from (select distinct l.name from lane l where p_may_start is not null) n
+    cross join lateral purser.shared_limit_of_group(n.name) l
   )
   select l.id, l.name, o.room, s.room, not p_may_start and (o.room is not null or s.room is not null), l.walked_to
   from lane l
@@ -799,11 +805,13 @@ begin
   left join lateral (
     select least(
       case when b.max_running is not null then b.max_running - (
-        select count(*) from purser.in_flight f where f.group_name = l.name and f.tenant_id = l.id)
+        select count(*) from purser.in_flight f
+        where f.group_name = l.name and f.tenant_id = l.id and f.group_name <> '')
         - coalesce((p_chosen->>(l.id || e'\n' || l.name))::integer, 0) end,
-      case when b.max_starts is not null then
-        purser.free_starts(l.id, '', l.name, b.max_starts, b.per_seconds, p_claimed, p_most) end) as room
-    from purser.own_limit_of_group(l.id, l.name) b) o on true;
+      case when b.max_starts is not null then (
+        select f.free from purser.free_starts(l.id, '', l.name, b.max_starts, b.per_seconds, p_claimed, p_most) f)
+        end) as room
+    from purser.own_limit_of_group(l.id, l.name) b where p_may_start is not null) o on true;
 end
 $$;
 
@@ -858,31 +866,35 @@ end
 $$;
 
 -- Tenants with waiting jobs of a type, in the order of their ids: after p_after, up to p_last (null: to the end), without
--- p_without and, with p_limited, without those whose limit is reached; p_limit at most. A loose index scan: one index
--- probe per tenant, however many jobs it has. Each order is the whole key of ix_waiting_order, which no other index has.
+-- p_without; p_limit at most. With p_limited, those whose limits leave room, and how much (null: any number); the last
+-- three arguments are those of room_of_tenant. A loose index scan: one index probe per tenant, however many jobs it has.
+-- Each order is the whole key of ix_waiting_order, which no other index has.
 create function purser.tenants_in_turn(
-  p_type text, p_after text, p_last text, p_without text[], p_limit integer, p_limited boolean) returns text[]
+  p_type text, p_after text, p_last text, p_without text[], p_limit integer, p_limited boolean, p_chosen jsonb,
+  p_claimed bigint[], p_most integer, out tenant_ids text[], out rooms bigint[])
 language plpgsql stable
 set search_path = pg_catalog, public, purser, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_bitmapscan = off set enable_sort = off
 set jit = off
 as $$
 begin
-  return array(
-    with recursive waiting_tenant as (
-      (select b.tenant_id from purser.waiting b where b.job_type = p_type and b.tenant_id > p_after
-       order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)
-      union all
-      select (select b.tenant_id from purser.waiting b where b.job_type = p_type and b.tenant_id > w.tenant_id
-              order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id
-              limit 1)
-      from waiting_tenant w where w.tenant_id is not null and (p_last is null or w.tenant_id < p_last)
-    )
-    select w.tenant_id from waiting_tenant w
-    where w.tenant_id is not null and (p_last is null or w.tenant_id <= p_last) and w.tenant_id <> all(p_without)
-      and (not p_limited or coalesce((
-        select r.room from purser.room_of_tenant(w.tenant_id, p_type, null, '{}', 1) r) > 0, true))
-    limit p_limit);
+  with recursive waiting_tenant as (
+    (select b.tenant_id from purser.waiting b where b.job_type = p_type and b.tenant_id > p_after
+     order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id limit 1)
+    union all
+    select (select b.tenant_id from purser.waiting b where b.job_type = p_type and b.tenant_id > w.tenant_id
+            order by b.job_type, b.tenant_id, b.group_name, purser.rank_of(b.priority, b.scheduled_for), b.job_id
+            limit 1)
+    from waiting_tenant w where w.tenant_id is not null and (p_last is null or w.tenant_id < p_last)
+  )
+  select coalesce(array_agg(o.tenant_id), '{}'), coalesce(array_agg(o.room), '{}') into tenant_ids, rooms from (
+    select f.* from (
+      select w.tenant_id, case when p_limited then (
+        select r.room from purser.room_of_tenant(w.tenant_id, p_type, p_chosen, p_claimed, p_most) r) end as room
+      from waiting_tenant w
+      where w.tenant_id is not null and (p_last is null or w.tenant_id <= p_last) and w.tenant_id <> all(p_without)
+      offset 0) f
+    where coalesce(f.room > 0, true) limit p_limit) o;
 end
 $$;
 
@@ -992,6 +1004,7 @@ declare
   v_is_around boolean;
   v_is_closed boolean;
   v_found text[];
+  v_found_rooms bigint[];
   v_step integer;
   -- Jobs that the turns of the found tenants are to cover, and do.
   v_wanted integer;
@@ -1091,8 +1104,9 @@ begin
         select least(
           case when l.max_running is not null then
             l.max_running - (select count(*) from purser.in_flight f where f.limited and f.job_type = v_type) end,
-          case when l.max_starts is not null then
-            purser.free_starts('', v_type, '', l.max_starts, l.per_seconds, v_claimed, v_room) end)
+          case when l.max_starts is not null then (
+            select f.free from purser.free_starts('', v_type, '', l.max_starts, l.per_seconds, v_claimed, v_room) f)
+            end)
         from public.job_limits l where l.tenant_id = '' and l.job_type = v_type);
       v_room := least(v_room, v_type_room);
       continue when v_room <= 0;
@@ -1154,6 +1168,11 @@ begin
       end if;
       v_found := v_current;
     end if;
+    if v_has_limits then
+      v_found_rooms := array(
+        select r.room from unnest(v_found) with ordinality as f (id, place)
+        cross join lateral purser.room_of_tenant(f.id, v_type, v_chosen, v_claimed, v_room) r order by f.place);
+    end if;
 
     v_tenants := '{}';
     v_weights := '{}';
@@ -1168,6 +1187,8 @@ begin
     v_busy_tenants := '{}';
     v_open_tenants := '{}';
     v_held := '{}';
+    -- What belongs to a list is found by subqueries, which are hashed: an array would be searched for each row. Of those
+    -- in a where clause, `in` would become a join, which searches too; `(... in ...) is true` does not.
     for v_try in 1 .. 3 loop
       -- The turns of as many tenants as fill the room: of more tenants if these have too few jobs, and more turns of each
       -- only if no other tenant waits for its first one. Without the jobs that turned out to be locked, and in the last
@@ -1203,9 +1224,9 @@ begin
               v_full := v_full || array(
                 select n.id from unnest(v_new) as n (id)
                 where n.id not in (select l.id from unnest(v_lanes.tenants || v_lanes.held) as l (id)));
-              v_found := array(
-                select f.id from unnest(v_found) with ordinality as f (id, n)
-                where f.id not in (select u.id from unnest(v_full) as u (id)) order by f.n);
+              select coalesce(array_agg(f.id order by f.n), '{}'), coalesce(array_agg(f.room order by f.n), '{}')
+              into v_found, v_found_rooms from unnest(v_found, v_found_rooms) with ordinality as f (id, room, n)
+              where f.id not in (select u.id from unnest(v_full) as u (id));
             end if;
           end if;
           if v_found <> '{}' then
@@ -1221,19 +1242,16 @@ begin
               from unnest(v_found, v_weights[v_before + 1:]) with ordinality as f (id, weight, place) order by f.place);
             v_covered := v_covered + (select sum(f.first) from unnest(v_firsts[v_before + 1:]) as f (first));
             if v_has_limits then
-              v_rooms := v_rooms || array(
-                select r.room from unnest(v_found) with ordinality as f (id, place)
-                cross join lateral purser.room_of_tenant(f.id, v_type, v_chosen, v_claimed, v_room) r
-                order by f.place);
+              v_rooms := v_rooms || v_found_rooms;
             end if;
           end if;
           exit when v_is_closed or v_is_spent or v_covered >= v_wanted;
           -- At first a guess of the weights.
           v_step := (v_wanted - v_covered)
             / case when v_tenants = '{}' then 4 else greatest(1, v_covered / cardinality(v_tenants)) end + 10;
-          v_found := purser.tenants_in_turn(
+          select t.tenant_ids, t.rooms into v_found, v_found_rooms from purser.tenants_in_turn(
             v_type, v_walked_to, case when v_is_around then nullif(v_last_tenant, '') end,
-            v_skipped || v_current, v_step, v_has_limits);
+            v_skipped || v_current, v_step, v_has_limits, v_chosen, v_claimed, v_room) t;
           if cardinality(v_found) = v_step then
             v_walked_to := v_found[v_step];
           else
@@ -1365,14 +1383,13 @@ begin
         into v_ids, v_places, v_job_tenants, v_job_groups, v_job_turns
         from unnest(v_ids, v_places, v_job_tenants, v_job_groups, v_job_turns) with ordinality
           as u (id, place, tenant_id, group_name, turn, n)
-        where u.n in (select k.n from unnest(v_kept) as k (n));
+        where (u.n in (select k.n from unnest(v_kept) as k (n))) is true;
       end if;
       v_locked := array(
         select l.job_id from unnest(v_ids, v_places) as u (id, place) cross join lateral (
           select w.job_id from purser.waiting w where w.ctid = u.place and w.job_id = u.id
           for update of w skip locked) l);
       exit when cardinality(v_locked) = coalesce(cardinality(v_ids), 0) and not v_retries;
-      -- By subqueries, which are hashed: an array would be searched for each row.
       v_busy := v_busy || array(
         select u.id from unnest(v_ids) as u (id) where u.id not in (select l.id from unnest(v_locked) as l (id)));
       v_busy_tenants := v_busy_tenants || array(
@@ -1437,9 +1454,9 @@ begin
       select distinct on (c.group_name) c.group_name, c.tenant_id from (
         select u.group_name, u.id as tenant_id, count(*) as jobs
         from unnest(v_job_tenants, v_job_groups) as u (id, group_name)
-        where u.group_name in (
+        where (u.group_name in (
           select l.group_name from unnest(v_lane_groups, v_lane_shared) as l (group_name, room)
-          where l.room is not null group by l.group_name having count(*) > 1)
+          where l.room is not null group by l.group_name having count(*) > 1)) is true
         group by u.group_name, u.id) c
       left join purser.group_seats k on k.group_name = c.group_name
       order by c.group_name, c.jobs desc, c.tenant_id <= coalesce(k.last_tenant_id, '') desc, c.tenant_id desc
@@ -1474,7 +1491,7 @@ begin
           from unnest(v_still_owed, v_still_owed_jobs) with ordinality as o (id, jobs, place)
           union all
           select t.id, 2000 + t.place, t.first from unnest(v_tenants, v_firsts) with ordinality as t (id, first, place)
-          where t.place <= v_passed and t.id in (select b.id from unnest(v_busy_tenants) as b (id))
+          where t.place <= v_passed and (t.id in (select b.id from unnest(v_busy_tenants) as b (id))) is true
             and t.id not in (select j.id from unnest(v_job_tenants, v_job_turns) as j (id, turn) where j.turn >= 0)
         ), each as (
           select m.id, min(m.n) as n, max(m.jobs) as jobs from missed m where m.jobs > 0 group by m.id
@@ -1588,6 +1605,7 @@ declare
   -- How many of the requests are begun: those whose payloads fit into the answer, and always the first.
   v_fitting integer := cardinality(p_job_ids);
   v_bytes bigint;
+  v_permits tid[];
   v_is_counted boolean := false;
   v_policy text := current_setting('synchronous_commit');
 begin
@@ -1610,10 +1628,12 @@ begin
   from unnest(p_job_ids[:v_fitting], p_entry_ids[:v_fitting], p_tokens[:v_fitting]) as r (job_id, entry_id, token)
   where s.job_id between r.job_id and r.job_id and s.entry_id = r.entry_id and s.token is null;
   if exists (select from purser.rate_slots s where s.started_at = 'infinity') then
-    update purser.rate_slots s set started_at = now()
-    from unnest(p_job_ids[:v_fitting], p_tokens[:v_fitting]) as r (job_id, token)
-    where s.job_id between r.job_id and r.job_id and s.started_at = 'infinity' and exists (
-      select from purser.in_flight f where f.job_id = r.job_id and f.token = r.token);
+    v_permits := array(
+      select l.place
+      from unnest(p_job_ids[:v_fitting], p_tokens[:v_fitting]) as r (job_id, token)
+      cross join lateral purser.locked_permits(r.job_id) l
+      where (select true from purser.in_flight f where f.job_id = r.job_id and f.token = r.token limit 1));
+    update purser.rate_slots s set started_at = now() from unnest(v_permits) as l (place) where s.ctid = l.place;
     v_is_counted := found;
   end if;
   if v_is_counted then

@@ -156,8 +156,14 @@ export function purser(
   readers: CpuReader,
   {
     owners = tenants,
+    groups = 0,
     work = noWork,
-  }: { readonly owners?: readonly string[]; readonly work?: Work } = {},
+  }: {
+    readonly owners?: readonly string[];
+    /** Groups of each tenant, of the kind `user`. */
+    readonly groups?: number;
+    readonly work?: Work;
+  } = {},
 ): Measure {
   const { type, payload } = work;
   const pause = { scope: 'job_type', name: type } as const;
@@ -169,6 +175,9 @@ export function purser(
         tenantId: owners[(done + index) % owners.length] ?? '',
         jobType: type,
         payload,
+        ...(groups === 0
+          ? {}
+          : { group: `user:${Math.floor((done + index) / owners.length) % groups}` }),
       }));
       await build.enqueueMany(sql, requests);
     }

@@ -149,9 +149,10 @@ async function tenantsOfRound(
     left join purser.dispatch_turns d on d.job_type = c.job_type
     cross join lateral unnest((coalesce(d.owed_tenant_ids, '{}'))[:greatest(1, c.room / 2)]
       || case when d.left_of_turn > 0 then array[d.last_tenant_id] else '{}' end
-      || purser.tenants_in_turn(
-        c.job_type, coalesce(d.last_tenant_id, ''), null, ${skipped}::text[], c.room + 10, true)
-      || purser.tenants_in_turn(c.job_type, '', d.last_tenant_id, ${skipped}::text[], c.room + 10, true)
+      || (select n.tenant_ids from purser.tenants_in_turn(c.job_type, coalesce(d.last_tenant_id, ''), null,
+            ${skipped}::text[], c.room + 10, true, null, '{}', 1) n)
+      || (select n.tenant_ids from purser.tenants_in_turn(c.job_type, '', d.last_tenant_id,
+            ${skipped}::text[], c.room + 10, true, null, '{}', 1) n)
     ) with ordinality t (id, place)
     where t.id <> all(${skipped}::text[])
     order by t.place`;

@@ -108,7 +108,8 @@ async function readTypes(
              where l.tenant_id = '' and l.job_type = t.job_type and (
                l.max_running <= (
                  select count(*) from purser.in_flight i where i.limited and i.job_type = t.job_type)
-               or l.max_starts is not null and purser.free_starts('', t.job_type, '', l.max_starts, l.per_seconds, '{}', 1) = 0)
+               or l.max_starts is not null and (
+                 select f.free from purser.free_starts('', t.job_type, '', l.max_starts, l.per_seconds, '{}', 1) f) = 0)
            ) and exists (
              select from public.tenants n
              cross join lateral purser.room_of_tenant(n.id, t.job_type, null, '{}', 1) r
@@ -127,8 +128,9 @@ async function readTypes(
              -- In groups that their limits let start some, of a hundred tenants.
              select from purser.lanes_of_tenants(t.job_type, case when exists (
                  select from purser.waiting w where w.job_type = t.job_type and w.group_name <> '')
-               then purser.tenants_in_turn(t.job_type, '', null,
-                 array(select p.name from public.pauses p where p.scope = 'tenant'), 100, true)
+               then (
+                 select n.tenant_ids from purser.tenants_in_turn(t.job_type, '', null,
+                   array(select p.name from public.pauses p where p.scope = 'tenant'), 100, true, null, '{}', 1) n)
                end, 50, true, '{}', '{}', 1) l
              where l.group_name <> '' and coalesce(least(l.room, l.shared_room) > 0, true) and exists (
                select from purser.waiting w

@@ -105,7 +105,8 @@ export async function listJobLimits(sql: Queryable): Promise<JobLimit[]> {
         select count(*) from purser.rate_slots s
         where s.tenant_id = l.tenant_id and s.job_type = l.job_type and s.group_name = l.group_name
           and s.started_at > now() - l.per_seconds * interval '1 second'
-          and not (s.started_at = 'infinity' and purser.is_left(s.job_id, '{}')))::int end as started
+          and s.slot not in (
+            select p.slot from purser.left_permits(l.tenant_id, l.job_type, l.group_name, '{}') p))::int end as started
     from public.job_limits l order by l.tenant_id, l.job_type, l.group_name, l.each_tenant`;
 }
 
