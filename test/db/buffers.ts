@@ -33,12 +33,14 @@ export interface PlanTables {
 
 /**
  * A database whose statements ran while it was empty, on a server of its own: while a transaction is open in any database
- * of a server, no scan marks dead entries as such, and all later ones read them again.
+ * of a server, no scan marks dead entries as such, and all later ones read them again. `given`: further settings of it.
  */
-export async function openPlanTables(): Promise<PlanTables> {
+export async function openPlanTables(
+  given: Readonly<Record<string, string>> = {},
+): Promise<PlanTables> {
   const dataDir = await mkdtemp(join(tmpdir(), 'purser-plans-'));
   await chmod(dataDir, 0o711);
-  const settings = { shared_buffers: '256MB', max_wal_size: '4GB' };
+  const settings = { shared_buffers: '256MB', max_wal_size: '4GB', ...given };
   const server = await startEmbeddedPostgres({ dataDir, durable: false, settings });
   const { url } = server;
   await prepareDatabase({ url });
