@@ -24,6 +24,7 @@ const floodJobs = 20_000;
 const each = 10;
 const seed = 4711;
 const settleMs = 2_000;
+const aloneMs = 4_000;
 const [flooder = '', ...nine] = tenants;
 const others = [...nine, 'tenant-10'];
 
@@ -34,6 +35,8 @@ interface Waited {
   readonly without: readonly number[];
   readonly flooded: readonly number[];
   readonly busy?: number;
+  /** Before the others come. */
+  readonly busyAlone?: number;
 }
 
 async function purser(setting: Setting): Promise<Waited> {
@@ -47,13 +50,20 @@ async function purser(setting: Setting): Promise<Waited> {
     const without = await measureWaits(setting, database, arrivals);
     await addFlood(setting, database, flooder, floodJobs);
     await sleep(settleMs);
+    const aloneNs = nowNs();
+    await sleep(aloneMs);
     const fromNs = nowNs();
     const flooded = await measureWaits(setting, database, arrivals);
     const toNs = nowNs();
     const ran = await completed(database);
     const left = floodJobs + 200 - ran.filter(({ tenantId }) => tenantId === flooder).length;
     if (left <= 0) throw new Error('the flood ended before the other jobs did');
-    return { without, flooded, busy: busyShare(ran, setting.concurrency, fromNs, toNs) };
+    return {
+      without,
+      flooded,
+      busy: busyShare(ran, setting.concurrency, fromNs, toNs),
+      busyAlone: busyShare(ran, setting.concurrency, aloneNs, fromNs),
+    };
   } finally {
     await fleet.stop();
     await database.close();
@@ -99,13 +109,16 @@ async function plain(setting: Setting): Promise<Waited> {
 
 export async function measureFlood(setting: Setting): Promise<Section> {
   const sides = { Purser: await purser(setting), 'BullMQ, one queue': await plain(setting) };
-  const rows = Object.entries(sides).flatMap(([who, { without, flooded, busy }]) => [
-    { who, flood: 'none', ...waits(without), 'slots busy': '' },
+  const percent = (share: number | undefined): string =>
+    share === undefined ? '' : `${rounded(100 * share, 1)} %`;
+  const rows = Object.entries(sides).flatMap(([who, { without, flooded, busy, busyAlone }]) => [
+    { who, flood: 'none', ...waits(without), 'slots busy': '', 'by the flood alone': '' },
     {
       who,
       flood: String(floodJobs),
       ...waits(flooded),
-      'slots busy': busy === undefined ? '' : `${rounded(100 * busy, 1)} %`,
+      'slots busy': percent(busy),
+      'by the flood alone': percent(busyAlone),
     },
   ]);
   return {
