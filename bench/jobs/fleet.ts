@@ -57,6 +57,17 @@ export async function openFleetDatabase(
   return { url, sql, close: () => sql.end({ timeout: 5 }) };
 }
 
+/** Until the server vacuums nothing of the stage before, for a minute and a half at most. */
+export async function untilNoVacuum(sql: Sql): Promise<void> {
+  let quiet = 0;
+  for (let seconds = 0; seconds < 90 && quiet < 5; seconds += 1) {
+    const vacuums =
+      await sql`select from pg_stat_activity where backend_type = 'autovacuum worker'`;
+    quiet = vacuums.length === 0 ? quiet + 1 : 0;
+    await sleep(1_000);
+  }
+}
+
 export interface Fleet {
   readonly workerPid: number;
   readonly schedulerPid: number;

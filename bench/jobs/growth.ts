@@ -1,10 +1,9 @@
 /** CPU per completed no-op job as more jobs wait, and as they belong to more tenants: it should not grow. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Sql } from '../../src/db/connect.ts';
 import { cpuMs, treeCpuMs } from './cpu.ts';
 import { heartbeatMs, purser, warmUpJobs } from './completion.ts';
 import type { Sample } from './completion.ts';
-import { openFleetDatabase, startFleet, tenants } from './fleet.ts';
+import { openFleetDatabase, startFleet, tenants, untilNoVacuum } from './fleet.ts';
 import type { Setting } from './fleet.ts';
 import { median, rounded } from './report.ts';
 import type { Row, Section } from './report.ts';
@@ -18,17 +17,6 @@ const stages = [
   { jobs: 1_000_000, tenantCount: 10, samples: 1 },
   { jobs: 1_000, tenantCount: 10, samples: 5 },
 ] as const;
-
-/** Until the server vacuums nothing of the stage before, for a minute and a half at most. */
-async function untilQuiet(sql: Sql): Promise<void> {
-  let quiet = 0;
-  for (let seconds = 0; seconds < 90 && quiet < 5; seconds += 1) {
-    const vacuums =
-      await sql`select from pg_stat_activity where backend_type = 'autovacuum worker'`;
-    quiet = vacuums.length === 0 ? quiet + 1 : 0;
-    await sleep(1_000);
-  }
-}
 
 export async function measureGrowth(setting: Setting): Promise<Section> {
   const database = await openFleetDatabase(setting, 'growth');
@@ -55,7 +43,7 @@ export async function measureGrowth(setting: Setting): Promise<Section> {
         owners: tenantCount === 10 ? tenants : many,
       });
       const taken: Sample[] = [];
-      await untilQuiet(database.sql);
+      await untilNoVacuum(database.sql);
       for (let sample = 0; sample < samples; sample += 1) taken.push(await measure(jobs));
       const cpu = Object.fromEntries(
         Object.keys(readers).map((part) => [

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { cpuMs, readCpu, treeCpuMs } from './cpu.ts';
-import { openFleetDatabase, startFleet, tenants } from './fleet.ts';
+import { openFleetDatabase, startFleet, tenants, untilNoVacuum } from './fleet.ts';
 import type { FleetDatabase, Setting } from './fleet.ts';
 import { openPlainQueue, plainSettings, startPlainWorker } from './plain.ts';
 import type { PlainQueue, PlainWorker } from './plain.ts';
@@ -58,6 +58,8 @@ export async function measurePickup(setting: Setting): Promise<Section> {
       for (const side of order) samples[side].push(...(await sides[side](jobsPerRound)));
     }
     await sleep(quietMs);
+    // Of the sections before.
+    await untilNoVacuum(database.sql);
     const before = readCpu(idle);
     const startedMs = performance.now();
     await sleep(idleForMs);
