@@ -1985,27 +1985,26 @@ begin
   if not exists (select from purser.parked) then
     return 0;
   end if;
-  with awake as (
-    select a.tenant_id, sum(a.needed_usd) as needed_usd from (
-      -- In the order of the indexes that have only these rows.
-      (select s.tenant_id, s.needed_usd from purser.waiting s where s.needed_usd is not null order by s.tenant_id)
-      union all
-      (select s.tenant_id, s.needed_usd from purser.later s where s.needed_usd is not null order by s.tenant_id)
-      union all
-      (select s.tenant_id, s.needed_usd from purser.in_flight s where s.needed_usd is not null order by s.tenant_id)
-    ) a group by a.tenant_id
-  ), budget as materialized (
-    -- Of the tenants with parked jobs: all others need not be looked at.
-    select t.tenant_id, b.hard_limit, b.available_usd
-    from (select distinct p.tenant_id from purser.parked p) t cross join lateral (
+  -- By tenant, each of those with parked jobs by its own index probes: a join would compare each job with each tenant.
+  with tenant as materialized (
+    select t.tenant_id, b.hard_limit, b.available_usd, coalesce(a.needed_usd, 0) as awake_usd
+    from (select distinct p.tenant_id from purser.parked p) t
+    left join lateral (
       select s.hard_limit, s.available_usd from public.llm_budget_status s where s.tenant_id = t.tenant_id offset 0) b
-  ), parked as (
-    select p.job_id, p.scheduled_for <= now() + p_offset as is_due, b.hard_limit, b.available_usd,
-           coalesce(a.needed_usd, 0) + sum(p.needed_usd) over (partition by p.tenant_id
-             order by p.priority desc, p.scheduled_for, p.job_id) as needed_so_far
-    from purser.parked p
-    left join budget b on b.tenant_id = p.tenant_id
-    left join awake a on a.tenant_id = p.tenant_id
+      on true
+    cross join lateral (
+      select sum(n.needed_usd) as needed_usd from (
+        select s.needed_usd from purser.waiting s where s.tenant_id = t.tenant_id and s.needed_usd is not null
+        union all
+        select s.needed_usd from purser.later s where s.tenant_id = t.tenant_id and s.needed_usd is not null
+        union all
+        select s.needed_usd from purser.in_flight s where s.tenant_id = t.tenant_id and s.needed_usd is not null) n) a
+  ), parked as materialized (
+    select p.job_id, p.is_due, t.hard_limit, t.available_usd, t.awake_usd + p.needed_usd as needed_so_far
+    from tenant t cross join lateral (
+      select s.job_id, s.scheduled_for <= now() + p_offset as is_due,
+        sum(s.needed_usd) over (order by s.priority desc, s.scheduled_for, s.job_id) as needed_usd
+      from purser.parked s where s.tenant_id = t.tenant_id offset 0) p
   ), unlocked as materialized (
     select s.job_id, p.is_due from purser.parked s join parked p on p.job_id = s.job_id
     where (p.is_due or p.hard_limit is false or p.needed_so_far <= p.available_usd)

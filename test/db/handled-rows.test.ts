@@ -1,6 +1,7 @@
 /**
- * Under limits of every kind, a dispatch and a begin handle a bounded number of rows per job in the nodes of their plans:
- * no list is searched for each job, and what others have in flight is not read. Buffers would not show the first.
+ * Under limits of every kind, a dispatch and a begin handle a bounded number of rows per job in the nodes of their plans,
+ * and so does the waking of parked jobs: no list is searched for each job, and what others have in flight is not read.
+ * Buffers would not show the first.
  */
 import postgres from 'postgres';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -9,6 +10,7 @@ import { beginAttempts, newToken } from '../../src/jobs/attempts.ts';
 import { claimWaitingJobs } from '../../src/jobs/dispatch.ts';
 import type { DispatchedJob } from '../../src/jobs/dispatch.ts';
 import { setJobLimit } from '../../src/jobs/limits/job-limits.ts';
+import { wakeParkedJobs } from '../../src/jobs/sweep.ts';
 import { step } from '../jobs/job-steps.ts';
 import { openPlanTables } from './buffers.ts';
 import type { PlanTables } from './buffers.ts';
@@ -62,6 +64,8 @@ beforeAll(async () => {
   for (let run = 0; run < 7; run += 1) {
     await addWaiting('tenant', 1, 1);
     await begin(await dispatch(10));
+    await addParked(1);
+    await wakeParkedJobs(observed);
     await early`delete from jobs`;
   }
   await addTenants('other', tenantCount);
@@ -91,6 +95,19 @@ const addWaiting = (name: string, count: number, ofGroup: number) => tables.earl
   select ${name} || '-' || n, ${step}, g.name || case when g.name like 'shared%' then (n % 25)::text else '' end, 3, now() + interval '1 day'
   from generate_series(1, ${count}) n, unnest(${groups}::text[]) g (name), generate_series(1, ${ofGroup})`;
 
+/** Of as many tenants. */
+async function addParked(count: number): Promise<void> {
+  await tables.early`
+    insert into tenants (id, plan) select 'parked-' || n, 'pro' from generate_series(1, ${count}) n
+    on conflict do nothing`;
+  await tables.early`
+    with made as (
+      insert into jobs (tenant_id, job_type, max_attempts)
+      select 'parked-' || n, ${step}, 3 from generate_series(1, ${count}) n returning id, tenant_id)
+    insert into purser.parked (job_id, tenant_id, job_type, priority, scheduled_for, give_up_at, needed_usd)
+    select id, tenant_id, ${step}, 0, now(), now() + interval '1 day', 1 from made`;
+}
+
 const dispatch = (capacity: number): Promise<DispatchedJob[]> =>
   claimWaitingJobs(observed, [{ jobType: step, capacity }]);
 
@@ -112,10 +129,9 @@ const rowsOf = (node: Node): number =>
   (node.Plans ?? []).reduce((sum, inner) => sum + rowsOf(inner), 0);
 
 /** Rows per job of each statement that handles many, by its beginning. */
-async function handled(run: () => Promise<{ readonly length: number }>) {
+async function handled(run: () => Promise<number>) {
   plans = [];
-  const { length } = await run();
-  expect(length).toBe(jobs);
+  expect(await run()).toBe(jobs);
   expect(plans.length).toBeGreaterThan(1);
   return plans
     .map((message) => {
@@ -134,6 +150,11 @@ async function handled(run: () => Promise<{ readonly length: number }>) {
 it('no statement of a dispatch or a begin handles many rows per job', async () => {
   await addWaiting('due', tenantCount, each);
   let dispatched: DispatchedJob[] = [];
-  expect(await handled(async () => (dispatched = await dispatch(jobs)))).toEqual([]);
-  expect(await handled(() => begin(dispatched))).toEqual([]);
+  expect(await handled(async () => (dispatched = await dispatch(jobs)).length)).toEqual([]);
+  expect(await handled(async () => (await begin(dispatched)).length)).toEqual([]);
+});
+
+it('nor does one that wakes parked jobs, of as many tenants', async () => {
+  await addParked(jobs);
+  expect(await handled(() => wakeParkedJobs(observed))).toEqual([]);
 });
