@@ -2,8 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Sql } from '../../src/db/connect.ts';
 import { heartbeatMs, purser, warmUpJobs } from '../jobs/completion.ts';
-import { cpuMs, treeCpuMs } from '../jobs/cpu.ts';
-import { openFleetDatabase, startFleet, tenants } from '../jobs/fleet.ts';
+import { fleetCpu, openFleetDatabase, startFleet, tenants } from '../jobs/fleet.ts';
 import type { Setting } from '../jobs/fleet.ts';
 import { median, rounded } from '../jobs/report.ts';
 import type { Row, Section } from '../jobs/report.ts';
@@ -59,13 +58,7 @@ async function rowsOf(setting: Setting, name: string, cases: readonly Case[]): P
   await sql`
     insert into tenants (id, plan) select unnest(${many}::text[]), 'enterprise' on conflict do nothing`;
   const fleet = await startFleet(setting, database, 'redis');
-  const { postgresPid, redisPid } = setting.servers;
-  const readers = {
-    worker: () => cpuMs(fleet.workerPid),
-    scheduler: () => cpuMs(fleet.schedulerPid),
-    postgres: () => treeCpuMs(postgresPid),
-    redis: () => cpuMs(redisPid),
-  };
+  const readers = fleetCpu(setting, fleet);
   try {
     const warmUp = purser(setting, database, readers);
     await warmUp(warmUpJobs);

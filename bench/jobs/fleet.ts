@@ -8,6 +8,7 @@ import { fileURLToPath } from 'node:url';
 import type { Sql } from '../../src/db/connect.ts';
 import { endChild, track } from '../../test/support/children.ts';
 import type { Build } from './build.ts';
+import { cpuMs, treeCpuMs } from './cpu.ts';
 import type { Servers } from './servers.ts';
 
 export type Store = 'redis' | 'postgres';
@@ -74,6 +75,14 @@ export interface Fleet {
   /** Returns the exit codes of worker and scheduler, or the signals that ended them. */
   stop(): Promise<(number | string)[]>;
 }
+
+/** CPU time of the fleet and its servers, of queues in Redis. */
+export const fleetCpu = ({ servers }: Setting, fleet: Fleet) => ({
+  worker: () => cpuMs(fleet.workerPid),
+  scheduler: () => cpuMs(fleet.schedulerPid),
+  postgres: () => treeCpuMs(servers.postgresPid),
+  redis: () => cpuMs(servers.redisPid),
+});
 
 export function fleetEnvironment(
   { servers, concurrency, begunAhead, jobsPerEntry }: Setting,

@@ -1,9 +1,8 @@
 /** CPU per completed no-op job as more jobs wait, and as they belong to more tenants: it should not grow. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { cpuMs, treeCpuMs } from './cpu.ts';
 import { heartbeatMs, purser, warmUpJobs } from './completion.ts';
 import type { Sample } from './completion.ts';
-import { openFleetDatabase, startFleet, tenants, untilNoVacuum } from './fleet.ts';
+import { fleetCpu, openFleetDatabase, startFleet, tenants, untilNoVacuum } from './fleet.ts';
 import type { Setting } from './fleet.ts';
 import { median, rounded } from './report.ts';
 import type { Row, Section } from './report.ts';
@@ -21,13 +20,7 @@ const stages = [
 export async function measureGrowth(setting: Setting): Promise<Section> {
   const database = await openFleetDatabase(setting, 'growth');
   const fleet = await startFleet(setting, database, 'redis');
-  const { postgresPid, redisPid } = setting.servers;
-  const readers = {
-    worker: () => cpuMs(fleet.workerPid),
-    scheduler: () => cpuMs(fleet.schedulerPid),
-    postgres: () => treeCpuMs(postgresPid),
-    redis: () => cpuMs(redisPid),
-  };
+  const readers = fleetCpu(setting, fleet);
   try {
     const many = Array.from({ length: 10_000 }, (_, index) => `tenant-${index}`);
     await database.sql`
