@@ -1,9 +1,9 @@
 /** A tenant's budget: its status and its monthly limit. */
-import { PurserError, UsageError } from '../errors.ts';
+import { UsageError } from '../errors.ts';
 import type { Sql } from '../db/connect.ts';
-import { unknownName } from '../names.ts';
 import { formatUsd, parseUsd } from './money.ts';
 import { mapStoreErrors } from '../db/store-errors.ts';
+import { unknownTenant } from './scopes.ts';
 
 export interface BudgetStatus {
   readonly tenantId: string;
@@ -19,6 +19,8 @@ export interface BudgetStatus {
   readonly spentUsd: string;
   readonly unknownUsd: string;
   readonly reservedUsd: string;
+  /** Added to this month alone. */
+  readonly topUpUsd: string;
   /** Negative after an overage, beyond a soft limit, or after the limit was lowered. */
   readonly availableUsd: string;
   readonly resetsAt: Date;
@@ -34,6 +36,7 @@ interface StatusRow {
   spent_usd: string;
   unknown_usd: string;
   reserved_usd: string;
+  top_up_usd: string;
   available_usd: string;
   resets_at: Date;
 }
@@ -47,7 +50,8 @@ export async function budgetStatus(
     'read budgets',
     () => sql<StatusRow[]>`
       select tenant_id, monthly_limit_usd, hard_limit, limit_source, period_start::text,
-        current_month_usage_usd, spent_usd, unknown_usd, reserved_usd, available_usd, resets_at
+        current_month_usage_usd, spent_usd, unknown_usd, reserved_usd, top_up_usd, available_usd,
+        resets_at
       from llm_budget_status
       where ${request.tenantId ?? null}::text is null or tenant_id = ${request.tenantId ?? null}::text
       order by tenant_id`,
@@ -62,6 +66,7 @@ export async function budgetStatus(
     spentUsd: exact(row.spent_usd),
     unknownUsd: exact(row.unknown_usd),
     reservedUsd: exact(row.reserved_usd),
+    topUpUsd: exact(row.top_up_usd),
     availableUsd: exact(row.available_usd),
     resetsAt: row.resets_at,
   }));
@@ -92,9 +97,7 @@ export async function setBudget(sql: Sql, request: SetBudgetRequest): Promise<Bu
   await mapStoreErrors('set a budget', () =>
     sql.begin(async (tx) => {
       // Waits for running reserves, which read the limit under this lock.
-      await tx`
-        select from llm_budget_periods where tenant_id = ${request.tenantId}
-        order by budget_id, period_start for no key update`;
+      await tx`select purser.lock_months(${request.tenantId}, now())`;
       const written = await tx`
         insert into llm_budgets (tenant_id, monthly_limit_usd, hard_limit, limit_source)
         select id, ${limit}::numeric, ${request.hard}, 'operator' from tenants
@@ -103,17 +106,12 @@ export async function setBudget(sql: Sql, request: SetBudgetRequest): Promise<Bu
           set monthly_limit_usd = excluded.monthly_limit_usd, hard_limit = excluded.hard_limit,
             limit_source = 'operator', updated_at = now()`;
       if (written.count === 0) throw unknownTenant(request.tenantId);
+      await tx`
+        select purser.raise_alerts(b.id, date_trunc('month', now() at time zone 'UTC')::date, null)
+        from llm_budgets b where b.tenant_id = ${request.tenantId}`;
     }),
   );
   const [status] = await budgetStatus(sql, { tenantId: request.tenantId });
   if (status === undefined) throw unknownTenant(request.tenantId);
   return status;
-}
-
-function unknownTenant(tenantId: string): PurserError {
-  return new PurserError(
-    'unknown_tenant',
-    `${unknownName('tenant', tenantId)}; add it first: purser tenants add ID --plan PLAN`,
-    { status: 404 },
-  );
 }

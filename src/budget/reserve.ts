@@ -6,6 +6,7 @@ import { PurserError } from '../errors.ts';
 import type { Queryable } from '../db/connect.ts';
 import { unknownName } from '../names.ts';
 import { BudgetExceededError } from './budget-exceeded.ts';
+import type { RefusingScope, ScopeKind } from './budget-exceeded.ts';
 import { formatUsd, parseUsd } from './money.ts';
 import type { PinnedPrice } from './pinned-price.ts';
 import { lockTimeout } from '../db/row-faults.ts';
@@ -13,20 +14,41 @@ import { mapStoreErrors } from '../db/store-errors.ts';
 
 type ReservationStatus = 'RESERVED' | 'APPLIED' | 'RELEASED' | 'UNKNOWN';
 
-export interface ReserveRequest {
+/** A form of a request that may be sent, and the worst that it costs. */
+export interface Rung {
+  readonly provider: string;
+  readonly model: string;
+  readonly price: PinnedPrice;
+  readonly holdNanoUsd: bigint;
+  readonly maxOutputTokens?: number | undefined;
+  /** Allows a smaller cap, down to `minOutputTokens`, where the hold of the whole does not fit. */
+  readonly smaller?: SmallerOutput | undefined;
+}
+
+export interface SmallerOutput {
+  readonly minOutputTokens: number;
+  /** Exact decimal USD: what the request costs at most without its output. */
+  readonly fixedUsd: string;
+  /** Exact decimal USD per million tokens of output, at the rate of the hold. */
+  readonly outputUsdPerMtok: string;
+}
+
+export interface ReserveRequest extends Rung {
+  /** Tried in their order where the request itself does not fit. */
+  readonly fallbacks?: readonly Rung[] | undefined;
+  /** The name of the credential that pays, which a scope may limit. Default `platform`. */
+  readonly providerKey?: string | undefined;
+  /** The tenant's own user that the call is made for, which a scope may limit. */
+  readonly endUser?: string | undefined;
   readonly tenantId: string;
   readonly jobId: string;
   readonly attempt: number;
   /** The running attempt's token; any other is refused with `stale_token`. */
   readonly token: string;
-  /** Unique per HTTP attempt of this tenant. The same key with the same hold is the same reservation. */
+  /** Unique per HTTP attempt of this tenant. The same key with the same request is the same reservation. */
   readonly idempotencyKey: string;
-  readonly holdNanoUsd: bigint;
   /** After this the hold expires: released if it was never sent, else unknown. */
   readonly ttlMs: number;
-  readonly provider: string;
-  readonly model: string;
-  readonly price: PinnedPrice;
   /** Default: the database's clock. It decides the period. */
   readonly now?: Date;
 }
@@ -38,7 +60,11 @@ export interface Reservation {
   readonly replayed: boolean;
   readonly sentAt: Date | null;
   readonly expiresAt: Date;
+  /** What may be sent: 0 is the request itself, 1 its first fallback. */
+  readonly rung: number;
   readonly holdNanoUsd: bigint;
+  /** The cap that fits; the request must carry it. */
+  readonly maxOutputTokens: number | undefined;
   /** Admitted beyond a soft limit. */
   readonly overLimit: boolean;
 }
@@ -49,11 +75,20 @@ interface ReserveRow {
   status: ReservationStatus;
   sent_at: Date | null;
   expires_at: Date;
-  limit_usd: string;
+  rung: number;
+  hold_usd: string;
+  max_output_tokens: string | null;
+  over_limit: boolean | null;
+  scope_kind: ScopeKind | null;
+  scope_value: string | null;
+  scope_period: 'day' | 'month' | 'job' | null;
+  limit_usd: string | null;
+  limit_calls: string | null;
   used_usd: string;
   reserved_usd: string;
-  resets_at: Date;
-  over_limit: boolean | null;
+  used_calls: string | null;
+  needed_usd: string;
+  resets_at: Date | null;
 }
 
 /**
@@ -73,7 +108,9 @@ export async function checkAndReserve(
     replayed: row.outcome === 'replayed',
     sentAt: row.sent_at,
     expiresAt: row.expires_at,
-    holdNanoUsd: request.holdNanoUsd,
+    rung: row.rung - 1,
+    holdNanoUsd: parseUsd(row.hold_usd),
+    maxOutputTokens: row.max_output_tokens === null ? undefined : Number(row.max_output_tokens),
     overLimit: row.over_limit === true,
   };
 }
@@ -83,10 +120,13 @@ function refusalOf(row: ReserveRow, request: ReserveRequest): PurserError {
   if (row.outcome === 'refused') {
     return new BudgetExceededError({
       tenantId,
-      limitNanoUsd: parseUsd(row.limit_usd),
+      scope: scopeOf(row),
+      limitNanoUsd: row.limit_usd === null ? undefined : parseUsd(row.limit_usd),
+      limitCalls: row.limit_calls === null ? undefined : Number(row.limit_calls),
       usedNanoUsd: parseUsd(row.used_usd),
+      usedCalls: Number(row.used_calls ?? 0),
       reservedNanoUsd: parseUsd(row.reserved_usd),
-      neededNanoUsd: request.holdNanoUsd,
+      neededNanoUsd: parseUsd(row.needed_usd),
       resetsAt: row.resets_at,
     });
   }
@@ -111,16 +151,38 @@ function refusalOf(row: ReserveRow, request: ReserveRequest): PurserError {
   );
 }
 
+function scopeOf({ scope_kind, scope_value, scope_period }: ReserveRow): RefusingScope | undefined {
+  if (scope_kind === null || scope_value === null || scope_period === null) return undefined;
+  return { kind: scope_kind, value: scope_value, period: scope_period };
+}
+
+function columnsOf({ provider, model, price, holdNanoUsd, maxOutputTokens, smaller }: Rung) {
+  return {
+    provider,
+    model,
+    price,
+    hold_usd: formatUsd(holdNanoUsd),
+    ...(maxOutputTokens === undefined ? {} : { max_output_tokens: maxOutputTokens }),
+    ...(smaller === undefined
+      ? {}
+      : {
+          min_output_tokens: smaller.minOutputTokens,
+          fixed_usd: smaller.fixedUsd,
+          output_usd_per_mtok: smaller.outputUsdPerMtok,
+        }),
+  };
+}
+
 async function reserveHold(sql: Queryable, request: ReserveRequest): Promise<ReserveRow> {
+  const rungs = [request, ...(request.fallbacks ?? [])].map(columnsOf);
   const [row] = await sql<ReserveRow[]>`
     with ${lockTimeout(sql)}
     select r.* from lock_timeout t, purser.budget_reserve(
       case when t.set_config is not null then ${request.tenantId} end, ${request.jobId}::bigint, ${request.attempt}::integer,
       ${request.token}::uuid, ${request.idempotencyKey},
-      ${formatUsd(request.holdNanoUsd)}::numeric,
       ${request.ttlMs}::double precision * interval '1 millisecond',
-      ${request.provider}, ${request.model}, ${JSON.stringify(request.price)}::text::jsonb,
-      ${request.now ?? null}::timestamptz) r`;
+      ${request.providerKey ?? 'platform'}, ${request.endUser ?? null}::text,
+      ${JSON.stringify(rungs)}::text::jsonb, ${request.now ?? null}::timestamptz) r`;
   if (row === undefined) throw new Error('purser.budget_reserve returned no row');
   return row;
 }

@@ -18,6 +18,8 @@ export interface SettleRequest {
   readonly serviceTier?: string | undefined;
   /** What was used and has no rate in the price. */
   readonly uncovered?: readonly string[];
+  /** The id that the provider gave the request. */
+  readonly requestId?: string | undefined;
   readonly now?: Date;
 }
 
@@ -64,18 +66,30 @@ export async function recordUsage(sql: Queryable, request: SettleRequest): Promi
 }
 
 async function settleHold(sql: Queryable, request: SettleRequest): Promise<SettleRow> {
-  const { reservationId, items, servedModel, serviceTier, uncovered = [], now } = request;
+  const {
+    reservationId,
+    items,
+    servedModel,
+    serviceTier,
+    uncovered = [],
+    requestId,
+    now,
+  } = request;
   const [row] = await sql<SettleRow[]>`
     select * from purser.budget_settle(
       ${reservationId}::uuid, ${formatUsd(costOfItems(items))}::numeric,
       ${JSON.stringify(items)}::text::jsonb, ${servedModel ?? null}::text, ${serviceTier ?? null}::text,
-      ${[...uncovered]}::text[], ${now ?? null}::timestamptz)`;
+      ${[...uncovered]}::text[], ${requestId ?? null}::text, ${now ?? null}::timestamptz)`;
   if (row === undefined) throw new Error('purser.budget_settle returned no row');
   return row;
 }
 
 interface CloseRequest {
   readonly reservationId: string;
+  /** The id that the provider gave the request, where an answer began. */
+  readonly requestId?: string | undefined;
+  /** Of an answer that broke off: the tokens of output that arrived, a lower bound of those that are billed. */
+  readonly receivedOutputTokens?: number | undefined;
   readonly now?: Date;
 }
 
@@ -98,7 +112,8 @@ async function closeHold(
     'end a reservation',
     () => sql`
       select from purser.budget_close(
-        array[${request.reservationId}]::uuid[], ${status}, ${request.now ?? null}::timestamptz)`,
+        array[${request.reservationId}]::uuid[], ${status}, ${request.now ?? null}::timestamptz,
+        ${request.requestId ?? null}::text, ${request.receivedOutputTokens ?? null}::bigint)`,
   );
   return closed.count === 1;
 }

@@ -5,10 +5,11 @@
 import type { Sql, Tx } from '../db/connect.ts';
 import { compareReservations, compareUsage, findOrphans } from './verify-records.ts';
 import type { DifferenceRow } from './verify-records.ts';
+import { compareScopes, findUnpinned } from './verify-scopes.ts';
 
 interface BudgetDifference {
   readonly tenantId: string;
-  /** First day of the UTC month. */
+  /** First day of the UTC month; of a scope the instant that its period begins. */
   readonly periodStart: string;
   /** What differs, e.g. `spent_usd from llm_usage` or `ledger of reservation ...`. */
   readonly name: string;
@@ -34,6 +35,7 @@ export async function verifyBudgets(sql: Sql): Promise<BudgetVerification> {
     reservations: await compareReservations(tx),
     usage: await compareUsage(tx),
     ledger: await findOrphans(tx),
+    scopes: [...(await compareScopes(tx)), ...(await findUnpinned(tx))],
   }));
   return {
     ...result.counts,
@@ -42,6 +44,7 @@ export async function verifyBudgets(sql: Sql): Promise<BudgetVerification> {
       ...result.reservations,
       ...result.usage,
       ...result.ledger,
+      ...result.scopes,
     ].map((row) => ({
       tenantId: row.tenant_id,
       periodStart: row.period_start,

@@ -88,7 +88,7 @@ export function handedBack(reason: string, afterMs: number): AttemptEnd {
 }
 
 /** A handler can change a Date after it was checked. */
-const untilOf = (date: Date | undefined): Pick<AttemptEnd, 'until'> =>
+const untilOf = (date: Date | null | undefined): Pick<AttemptEnd, 'until'> =>
   isRunTime(date) ? { until: date } : {};
 
 function refused(error: BudgetExceededError, facts: AttemptFacts): AttemptEnd {
@@ -99,7 +99,7 @@ function refused(error: BudgetExceededError, facts: AttemptFacts): AttemptEnd {
     neededUsd: formatUsd(error.neededNanoUsd),
     error: storableFault(error, error.details),
     countsAttempt: false,
-    detail: { reason: 'budget_exceeded', resetsAt: error.resetsAt.toISOString() },
+    detail: { reason: 'budget_exceeded', resetsAt: error.resetsAt?.toISOString() ?? null },
   };
 }
 

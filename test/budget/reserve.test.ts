@@ -201,7 +201,8 @@ describe('reserve', () => {
       'isolation level repeatable read',
       (tx) =>
         tx`select purser.budget_reserve(${attempt.tenantId}, ${attempt.jobId}::bigint, 1, ${attempt.token}::uuid,
-        'k', 0.1, interval '1 minute', 'p', 'm', '{}', null)`,
+        'k', interval '1 minute', 'platform', null,
+        '[{"provider":"p","model":"m","price":{},"hold_usd":0.1}]', null)`,
     );
     await expect(run).rejects.toThrow(/wrong_isolation/);
   });

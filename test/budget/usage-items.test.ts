@@ -89,7 +89,8 @@ it('a cost that is not the sum of its items is refused', async () => {
   const cost = costOfItems(items);
   const settle = (usd: string) => database.sql`
     select * from purser.budget_settle(${reservationId}::uuid, ${usd}::numeric,
-      ${JSON.stringify(items)}::text::jsonb, null::text, null::text, '{}'::text[], null::timestamptz)`;
+      ${JSON.stringify(items)}::text::jsonb, null::text, null::text, '{}'::text[], null::text,
+      null::timestamptz)`;
   await expect(settle(formatUsd(cost - 1n))).rejects.toMatchObject({ code: 'PU103' });
   await expect(settle(formatUsd(cost + 1n))).rejects.toMatchObject({ code: 'PU103' });
   await settle(formatUsd(cost));

@@ -39,7 +39,7 @@ export interface PackedError {
   /** The other fields of its class; for a foreign error its code and status. */
   readonly fields: Readonly<Record<string, unknown>>;
   /** The fields that JSON cannot represent. */
-  readonly refusal?: { readonly resetsAt: string; readonly neededNanoUsd: string };
+  readonly refusal?: { readonly resetsAt: string | null; readonly neededNanoUsd: string };
 }
 
 const maxMessageLength = 10_000;
@@ -152,7 +152,7 @@ function detailsOf(thrown: object): Record<string, unknown> {
 }
 
 function refusalOf({ resetsAt, neededNanoUsd }: BudgetExceededError) {
-  return { resetsAt: resetsAt.toISOString(), neededNanoUsd: neededNanoUsd.toString() };
+  return { resetsAt: resetsAt?.toISOString() ?? null, neededNanoUsd: neededNanoUsd.toString() };
 }
 
 /** A stack begins with the whole message: the message is cut, the frames after it are kept. */
@@ -192,7 +192,7 @@ export function unpackError(packed: PackedError): Error {
   if (packed.refusal !== undefined) {
     const { resetsAt, neededNanoUsd } = packed.refusal;
     Object.assign(error, {
-      resetsAt: new Date(resetsAt),
+      resetsAt: resetsAt === null ? null : new Date(resetsAt),
       neededNanoUsd: BigInt(neededNanoUsd),
     });
   }

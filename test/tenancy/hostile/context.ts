@@ -165,8 +165,8 @@ export const contextAttacks = [
   sqlAttack(
     "functions of the fleet: a hold on the other tenant's budget",
     'refused, refused, own rows',
-    (s) => `select purser.budget_reserve('${s.theirs}', 1, 1, '${s.theirToken}'::uuid, 'k', 1,
-        interval '1 hour', 'p', 'm', '{}', now())`,
+    (s) => `select purser.budget_reserve('${s.theirs}', 1, 1, '${s.theirToken}'::uuid, 'k',
+        interval '1 hour', 'platform', null, '[{"hold_usd":1}]', now())`,
   ),
   sqlAttack(
     'functions of the fleet: registering tables',
