@@ -5,7 +5,7 @@
 import type { Sql, Tx } from '../db/connect.ts';
 import { compareReservations, compareUsage, findOrphans } from './verify-records.ts';
 import type { DifferenceRow } from './verify-records.ts';
-import { compareScopes, findUnpinned } from './verify-scopes.ts';
+import { compareScopes, findUnpinned } from './scope-counters.ts';
 
 interface BudgetDifference {
   readonly tenantId: string;

@@ -3,6 +3,7 @@
  * entry, and removes what is no longer needed. Every part is short, and any number of schedulers may sweep.
  */
 import { releaseExpiredReservations } from '../budget/expire.ts';
+import { assumeUnknown } from '../budget/resolve.ts';
 import type { Sql } from '../db/connect.ts';
 import { removeOldHeartbeats } from '../db/heartbeats.ts';
 import type { OnRowFault, SweepStatementOptions } from '../db/row-faults.ts';
@@ -48,6 +49,8 @@ export interface SweepOptions {
 
 const oldHeartbeatMs = 3_600_000;
 const maxReservations = 500;
+/** How long a provider's report may be late. */
+const unknownMs = 48 * 3_600_000;
 /** Longer than any commit. */
 const stuckSessionMs = 60_000;
 /** Longer than the lock timeouts of system statements; the queues in Postgres wait longer. */
@@ -103,6 +106,10 @@ function partsOf(options: SweepOptions, count: Count): readonly SweepPart[] {
         count('hold_unknown', holds.unknown);
         return holds.released;
       },
+    },
+    {
+      kind: 'hold_assumed',
+      run: (sql) => assumeUnknown(sql, { afterMs: unknownMs, limit: maxReservations }),
     },
     { kind: 'woken', run: wakeParkedJobs },
     { kind: 'key_removed', run: (sql) => removeExpiredKeys(sql) },

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { setBudget } from '../../src/budget/budgets.ts';
+import { topUpMonth } from '../../src/budget/resolve.ts';
+import { setScope } from '../../src/budget/scopes.ts';
 import { wakeParkedJobs } from '../../src/jobs/sweep.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
@@ -104,4 +106,61 @@ it('a job that is parked without a date waits until the next UTC month, by the c
     select (scheduled_for at time zone 'utc') = date_trunc('month', (now() at time zone 'utc') + interval '1 month') as next
     from background_jobs where id = ${attempt.jobId}`;
   expect(row).toEqual({ next: true });
+});
+
+/** A job that a scope refused, parked as the worker parks it. */
+async function refusedJob(neededUsd: string, priority: number, model: string) {
+  const attempt = await runningJob(test.sql, tenantId, { priority });
+  await expect(
+    reserve(test.sql, { ...attempt, tenantId }, neededUsd, { model }),
+  ).rejects.toMatchObject({ details: { scope: 'model', needed: neededUsd } });
+  await finish(test.sql, attempt, {
+    toState: 'parked',
+    neededUsd,
+    until: nextMonth,
+    countsAttempt: false,
+  });
+  return attempt.jobId;
+}
+
+it('a job that a scope refused wakes when that scope has room, and no more of them than fit', async () => {
+  await topUp('100');
+  const scope = (subject: string, limitUsd: string) =>
+    setScope(test.sql, {
+      tenantId,
+      kind: 'model',
+      subject,
+      period: 'day',
+      limitUsd,
+      hard: true,
+      by: 'test',
+    });
+  await scope('big', '0.1');
+  await scope('small', '0.1');
+  const big = [await refusedJob('0.4', 1, 'big'), await refusedJob('0.4', 2, 'big')];
+  const small = [await refusedJob('0.4', 3, 'small')];
+  // The month has room for all of them.
+  expect(await wakeParkedJobs(test.sql)).toBe(0);
+  await scope('big', '0.7');
+  expect(await wakeParkedJobs(test.sql)).toBe(1);
+  expect(await statesOf([...big, ...small])).toEqual(['parked', 'pending', 'parked']);
+  // Until the woken job has run, its room is taken.
+  expect(await wakeParkedJobs(test.sql)).toBe(0);
+  await scope('small', '1');
+  expect(await wakeParkedJobs(test.sql)).toBe(1);
+});
+
+it('a top-up of the month wakes what it covers, also one that came before the job was parked', async () => {
+  const attempt = await runningJob(test.sql, tenantId);
+  await expect(reserve(test.sql, { ...attempt, tenantId }, '0.5')).rejects.toThrow(/monthly limit/);
+  await topUpMonth(test.sql, { tenantId, usd: '0.6', reason: 'launch', by: 'grace' });
+  await finish(test.sql, attempt, {
+    toState: 'parked',
+    neededUsd: '0.5',
+    until: nextMonth,
+    countsAttempt: false,
+  });
+  const second = await parkedJob('0.5');
+  expect(await wakeParkedJobs(test.sql)).toBe(1);
+  expect(await statesOf([attempt.jobId, second])).toEqual(['pending', 'parked']);
 });

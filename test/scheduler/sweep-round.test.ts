@@ -68,6 +68,7 @@ const statements: Readonly<Record<string, RegExp>> = {
   'lost attempts are rescued': /purser\.rescue_attempts\(/,
   'late jobs expire': /purser\.expire_waiting\(/,
   'expired holds end': /purser\.budget_expire\(/,
+  'unknown holds are settled': /purser\.budget_assume\(/,
   'parked jobs wake': /purser\.wake_parked\(/,
   'expired keys are removed': /delete from public\.job_keys/,
   'counts are added up': /purser\.add_up_job_counts\(/,

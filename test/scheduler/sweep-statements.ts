@@ -1,5 +1,6 @@
 /** The statements of the sweep, for a walk. */
 import { releaseExpiredReservations } from '../../src/budget/expire.ts';
+import { assumeUnknown } from '../../src/budget/resolve.ts';
 import { removeStaleUploads } from '../../src/costs/uploads/uploads.ts';
 import {
   clearJobLimit,
@@ -113,5 +114,10 @@ export const sweepStatements: readonly FleetStatement[] = [
         where tenant_id = ${tenantId} and status = 'RESERVED' and expires_at < now()`;
       return left.length === 0;
     },
+  },
+  {
+    name: 'settle what stays unknown',
+    covers: ['budget/resolve.ts assumeUnknown'],
+    run: async (sql) => (await assumeUnknown(sql, { afterMs: 0, limit: 500 })) >= 0,
   },
 ];

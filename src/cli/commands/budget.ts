@@ -8,13 +8,25 @@ import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { formatTable } from '../terminal/table.ts';
 import { withDatabase } from '../runtime/with-database.ts';
+import { budgetChangeCommands } from './budget/changes.ts';
 
 function tableOf(budgets: readonly BudgetStatus[]): string {
   return formatTable(
-    ['tenant', 'limit', 'kind', 'used', 'of which unknown', 'reserved', 'available', 'resets'],
+    [
+      'tenant',
+      'limit',
+      'top-ups',
+      'kind',
+      'used',
+      'of which unknown',
+      'reserved',
+      'available',
+      'resets',
+    ],
     budgets.map((budget) => [
       budget.tenantId,
       budget.monthlyLimitUsd,
+      budget.topUpUsd,
       budget.hardLimit ? 'hard' : 'soft',
       budget.currentMonthUsageUsd,
       budget.unknownUsd,
@@ -118,4 +130,5 @@ export const budgetCommands: readonly Command[] = [
     options: { json: jsonOption },
     run: verify,
   },
+  ...budgetChangeCommands,
 ];

@@ -1,11 +1,13 @@
 /** Every command that uses the database, on a tenant that has something for it to do. */
 import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { markUnknown } from '../../../src/budget/settle.ts';
 import { EncryptionKeyManager } from '../../../src/crypto/keyring.ts';
 import { generateSalt } from '../../../src/crypto/salt.ts';
 import type { Sql } from '../../../src/db/connect.ts';
 import { curFile } from '../../costs/exports/aws-cur/file.ts';
 import { addJob, finish, runningJob } from '../../jobs/job-steps.ts';
+import { reserve } from '../../support/holds.ts';
 import { arrangeTenant, rotateAll } from '../../scheduler/arranged-tenant.ts';
 
 export const keys = {
@@ -35,7 +37,10 @@ export async function arrangeForOperator(sql: Sql) {
   await sql`
     insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
     values (${tenantId}, ${accountId}, ${ciphertext}, 1)`;
+  const { reservationId: unknownHold } = await reserve(sql, arranged.attempt, '0.1');
+  await markUnknown(sql, { reservationId: unknownHold });
   const made = {
+    unknownHold,
     toCancel: await addJob(sql, tenantId),
     toReplay: await deadLetter(),
     toDiscard: await deadLetter(),
@@ -195,6 +200,35 @@ export const walkedCommands: readonly WalkedCommand[] = [
     args: (tenant) => [...ofTenant(tenant), '--monthly-limit', '5'],
   },
   { path: 'budget verify', reads: true },
+  {
+    path: 'budget top-up',
+    covers: ['budget/resolve.ts topUpMonth'],
+    args: (tenant) => [...ofTenant(tenant), '--usd', '1', '--reason', 'test'],
+  },
+  {
+    path: 'budget resolve',
+    covers: ['budget/resolve.ts resolveUnknown'],
+    args: ({ unknownHold }) => [
+      unknownHold,
+      '--usd',
+      '1',
+      '--evidence',
+      'invoice',
+      '--reason',
+      'test',
+    ],
+  },
+  {
+    path: 'scopes set',
+    covers: ['budget/scopes.ts setScope'],
+    args: (tenant) => [...ofTenant(tenant), '--kind', 'tenant', '--each', 'day', '--limit', '5'],
+  },
+  {
+    path: 'scopes remove',
+    covers: ['budget/scopes.ts removeScope'],
+    args: (tenant) => [...ofTenant(tenant), '--kind', 'tenant', '--each', 'day'],
+  },
+  { path: 'scopes list', reads: true },
   { path: 'keys status', reads: true },
   { path: 'keys rotate', covers: ['jobs/rotation.ts startRotation'] },
   { path: 'doctor', reads: true },

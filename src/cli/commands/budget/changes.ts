@@ -1,0 +1,109 @@
+/** `purser budget top-up|resolve`. */
+import { parseUsd } from '../../../budget/money.ts';
+import { resolveUnknown, topUpMonth } from '../../../budget/resolve.ts';
+import { exitCodes, UsageError } from '../../../errors.ts';
+import { withDatabase } from '../../runtime/with-database.ts';
+import type { Command, Invocation } from '../../terminal/command.ts';
+import { jsonOption } from '../../terminal/command.ts';
+import { byOption, operatorRecord, reasonOption } from '../../terminal/operator-options.ts';
+
+function dollars(invocation: Invocation): string {
+  const usd = invocation.required('usd');
+  if (!/^\d{1,9}(\.\d{1,9})?$/.test(usd)) {
+    throw new UsageError(
+      `--usd must be US dollars with at most 9 decimals, e.g. 5.00, not ${JSON.stringify(usd)}`,
+    );
+  }
+  return usd;
+}
+
+async function topUp(invocation: Invocation): Promise<number> {
+  const usd = dollars(invocation);
+  const { reason, by } = operatorRecord(invocation);
+  const tenantId = invocation.required('tenant');
+  return withDatabase(invocation.config(), async ({ database }) => {
+    await topUpMonth(database.system, { tenantId, usd, reason, by });
+    invocation.print(
+      invocation.flag('json')
+        ? JSON.stringify({ tenantId, usd, reason, by })
+        : `$${usd} more for tenant ${tenantId} in this month alone; its limit stays as it is. Parked jobs that fit now wake in the next sweep`,
+    );
+    return exitCodes.ok;
+  });
+}
+
+const uuid = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
+
+async function resolve(invocation: Invocation): Promise<number> {
+  const usd = dollars(invocation);
+  const { reason, by } = operatorRecord(invocation);
+  const evidence = invocation.required('evidence').trim();
+  if (evidence === '' || evidence.length > 200 || /\p{Cc}/u.test(evidence)) {
+    throw new UsageError(
+      '--evidence must name what shows the cost in 1 to 200 characters, e.g. "invoice 2026-11 line 17"',
+    );
+  }
+  const [reservationId = ''] = invocation.positionals;
+  if (!uuid.test(reservationId)) {
+    throw new UsageError(
+      'name the reservation by its id, as `purser budget unknown` lists it, e.g. 3f2504e0-4f89-41d3-9a0c-0305e82c3301',
+    );
+  }
+  return withDatabase(invocation.config(), async ({ database }) => {
+    const { outcome } = await resolveUnknown(database.system, {
+      reservationId,
+      costNanoUsd: parseUsd(usd),
+      evidence,
+      reason,
+      by,
+    });
+    invocation.print(
+      invocation.flag('json')
+        ? JSON.stringify({ reservationId, usd, outcome })
+        : `reservation ${reservationId}: ${sentences[outcome]} $${usd}`,
+    );
+    return exitCodes.ok;
+  });
+}
+
+const sentences = {
+  settled: 'settled at',
+  adjusted: 'its settled cost was corrected to',
+  unchanged: 'was settled before at the same cost,',
+  repeated: 'this evidence was recorded before, with',
+} as const;
+
+const usdOption = { value: 'USD', help: 'US dollars, at most 9 decimals', required: true };
+
+export const budgetChangeCommands: readonly Command[] = [
+  {
+    path: 'budget top-up',
+    summary: "add an amount to a tenant's running month alone",
+    options: {
+      tenant: { value: 'T', help: "the tenant's id", required: true },
+      usd: usdOption,
+      reason: reasonOption,
+      by: byOption,
+      json: jsonOption,
+    },
+    run: topUp,
+  },
+  {
+    path: 'budget resolve',
+    summary:
+      'settle a hold of unknown outcome, or correct a settled cost, by what an invoice or a log shows',
+    positionals: [{ name: 'RESERVATION', help: 'id of the reservation', required: true }],
+    options: {
+      usd: { ...usdOption, help: 'what was billed, in US dollars; 0 if it was not' },
+      evidence: {
+        value: 'TEXT',
+        help: 'what shows it; counted once per reservation',
+        required: true,
+      },
+      reason: reasonOption,
+      by: byOption,
+      json: jsonOption,
+    },
+    run: resolve,
+  },
+];
