@@ -29,6 +29,7 @@ drop function purser.budget_settle(uuid, numeric, jsonb, text, text, text[], tex
 drop function purser.check_bill(numeric, jsonb);
 drop function purser.write_usage(
   public.llm_reservations, numeric, jsonb, text, text, text[], boolean, timestamptz);
+drop function purser.budget_mark_sent(uuid, timestamptz);
 drop function purser.budget_reserve(
   text, bigint, integer, uuid, text, interval, text, text, jsonb, timestamptz);
 drop function purser.find_reservation(text, text, text, jsonb);
@@ -38,6 +39,9 @@ drop type purser.rung_scope;
 drop type purser.budget_choice;
 drop function purser.move_money(public.llm_reservations, text, numeric, numeric, numeric, integer);
 drop function purser.lock_counters(uuid[]);
+drop function purser.is_stopped(text, text, text);
+drop function purser.count_call(bigint, integer[], bigint);
+drop function purser.fair_use_of(text, uuid, date, timestamptz);
 drop function purser.raise_alerts(uuid, date, bigint[]);
 drop trigger count_limit_version on public.llm_budgets;
 drop function purser.count_limit_version();
@@ -48,6 +52,7 @@ drop function purser.fill_scope(bigint, timestamptz);
 drop function purser.scopes_of_call(text, bigint, text, text, text, text);
 drop function purser.open_scope_period(bigint, text, timestamptz);
 drop function purser.local_period(text, text, timestamptz);
+select purser.forget_table('public.llm_stops');
 select purser.forget_table('public.llm_alerts');
 select purser.forget_table('public.llm_adjustments');
 select purser.forget_table('public.llm_top_ups');
@@ -55,6 +60,7 @@ select purser.forget_table('public.llm_refusals');
 select purser.forget_table('public.llm_pins');
 select purser.forget_table('public.llm_scope_periods');
 select purser.forget_table('public.llm_scopes');
+drop table public.llm_stops;
 drop table public.llm_alerts;
 drop table public.llm_adjustments;
 drop table public.llm_top_ups;
@@ -75,7 +81,10 @@ alter table public.llm_usage drop column assumed;
 alter table public.llm_reservations
   drop column job_type, drop column provider_key, drop column end_user, drop column request_digest,
   drop column max_output_tokens, drop column request_id, drop column received_output_tokens;
-alter table public.llm_budget_periods drop column top_up_usd, drop column top_ups;
+alter table public.llm_budget_periods
+  drop column top_up_usd, drop column top_ups, drop column holds, drop column call_slot, drop column slot_calls;
+alter table public.tenants drop column max_calls_per_minute, drop column max_calls_in_flight;
+alter table public.plans drop column max_calls_per_minute, drop column max_calls_in_flight;
 alter table public.llm_budgets drop column limit_version;
 
 create function purser.budget_reserve(

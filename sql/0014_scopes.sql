@@ -4,6 +4,8 @@
 -- movement whatever the number of scopes.
 -- Lock order: reservations by id, months of the budget by key, periods of scopes by id. The pins of a reservation
 -- change only under the lock of its month.
+-- Beside them stand the limits of fair use, of which a call waits a little and not for money, and the stops, which an
+-- operator sets.
 -- SQLSTATEs: PU104 invalid_scope.
 
 create table public.llm_scopes (
@@ -69,6 +71,8 @@ create table public.llm_refusals (
   model text not null,
   scope_id bigint,
   value text,
+  -- By an operator's stop, not by a limit.
+  stopped boolean not null default false,
   period_start date not null,
   needed_usd numeric(18, 9) not null
 );
@@ -92,6 +96,33 @@ create table public.llm_top_ups (
 create index ix_llm_top_ups_tenant_id on public.llm_top_ups (tenant_id);
 create trigger append_only before update or delete or truncate on public.llm_top_ups
   for each statement execute function purser.refuse_change();
+
+-- Calls that an operator has stopped: those that all columns which are not null name. A call that meets a stop is
+-- refused at its reserve and again before it is sent; with aborts, those that run are ended as well.
+create table public.llm_stops (
+  id bigint generated always as identity primary key,
+  tenant_id text references public.tenants (id) on delete cascade,
+  provider text check (length(provider) between 1 and 200),
+  model text check (length(model) between 1 and 200),
+  aborts boolean not null default false,
+  reason text not null check (length(reason) between 1 and 500),
+  set_by text not null,
+  at timestamptz not null default clock_timestamp(),
+  unique nulls not distinct (tenant_id, provider, model)
+);
+
+-- Of the calls of a tenant; null: no limit.
+alter table public.plans
+  add column max_calls_per_minute integer check (max_calls_per_minute >= 0),
+  add column max_calls_in_flight integer check (max_calls_in_flight >= 0);
+update public.plans p set max_calls_per_minute = d.per_minute, max_calls_in_flight = d.in_flight
+from (values ('free', 60, 5), ('starter', 300, 10), ('growth', 1200, 25), ('pro', 3000, 50), ('enterprise', 12000, 200))
+  d (plan, per_minute, in_flight)
+where d.plan = p.plan;
+-- In place of the plan's, where not null.
+alter table public.tenants
+  add column max_calls_per_minute integer check (max_calls_per_minute >= 0),
+  add column max_calls_in_flight integer check (max_calls_in_flight >= 0);
 
 -- Why a settled cost was changed, or an unknown one settled: once per evidence.
 create table public.llm_adjustments (
@@ -132,7 +163,16 @@ create index ix_llm_alerts_undelivered on public.llm_alerts (at) where delivered
 alter table public.llm_budgets add column limit_version integer not null default 1;
 alter table public.llm_budget_periods
   add column top_up_usd numeric(18, 9) not null default 0 check (top_up_usd >= 0 and top_up_usd < 1e9),
-  add column top_ups integer not null default 0;
+  add column top_ups integer not null default 0,
+  -- Holds that have not ended: the calls in flight.
+  add column holds integer not null default 0 check (holds >= 0),
+  -- Calls by slots of 6 seconds, the newest first, and the number of that slot since 1970.
+  add column call_slot bigint not null default 0,
+  add column slot_calls integer[] not null default '{}';
+update public.llm_budget_periods p set holds = h.holds
+from (select r.budget_id, r.period_start, count(*) as holds from public.llm_reservations r
+  where r.status = 'RESERVED' group by r.budget_id, r.period_start) h
+where h.budget_id = p.budget_id and h.period_start = p.period_start;
 alter table public.llm_reservations
   add column job_type text,
   add column provider_key text not null default 'platform' check (length(provider_key) between 1 and 200),
@@ -444,6 +484,7 @@ create function purser.move_money(
 ) returns void language plpgsql volatile as $$
 declare
   v_scope_period_ids bigint[];
+  v_slot bigint := floor(extract(epoch from p_hold.created_at) / 6);
 begin
   insert into public.llm_ledger (tenant_id, budget_id, period_start, reservation_id, event,
     reserved_delta_usd, spent_delta_usd, unknown_delta_usd, available_delta_usd)
@@ -451,7 +492,11 @@ begin
     p_reserved, p_spent, p_unknown, -(p_reserved + p_spent + p_unknown));
   update public.llm_budget_periods p
   set reserved_usd = p.reserved_usd + p_reserved, spent_usd = p.spent_usd + p_spent,
-    unknown_usd = p.unknown_usd + p_unknown
+    unknown_usd = p.unknown_usd + p_unknown,
+    -- p_hold is the reservation as it was before.
+    holds = p.holds + case when p_event = 'reserve' then 1 when p_hold.status = 'RESERVED' then -1 else 0 end,
+    slot_calls = case when p_event = 'reserve' then purser.count_call(p.call_slot, p.slot_calls, v_slot) else p.slot_calls end,
+    call_slot = case when p_event = 'reserve' then greatest(p.call_slot, v_slot) else p.call_slot end
   where p.budget_id = p_hold.budget_id and p.period_start = p_hold.period_start;
   select array_agg(n.scope_period_id) into v_scope_period_ids from public.llm_pins n where n.reservation_id = p_hold.id;
   if v_scope_period_ids is not null then
@@ -543,6 +588,7 @@ begin
       (r.rung ->> 'max_output_tokens')::bigint as cap, (r.rung ->> 'min_output_tokens')::bigint as min_cap,
       (r.rung ->> 'fixed_usd')::numeric as fixed_usd, (r.rung ->> 'output_usd_per_mtok')::numeric as rate
     from jsonb_array_elements(p_rungs) with ordinality r (rung, number)
+    where not coalesce((r.rung -> 'stopped')::boolean, false)
   ), priced as (
     select r.*, coalesce(ceil((r.fixed_usd + r.min_cap * r.rate / 1000000) * 1e9) / 1e9, r.hold_usd) as least_usd
     from rung r
@@ -615,9 +661,69 @@ begin
 end
 $$;
 
+-- Whether fair use admits one more call: kind is null, or what it exceeds, with the time from which one is admitted.
+create function purser.fair_use_of(p_tenant_id text, p_budget_id uuid, p_month date, p_at timestamptz,
+  out kind text, out most bigint, out used bigint, out free_at timestamptz)
+language plpgsql stable as $$
+declare
+  v_slot bigint := floor(extract(epoch from p_at) / 6);
+  v_limits record;
+  v_used record;
+begin
+  select coalesce(t.max_calls_per_minute, p.max_calls_per_minute) as per_minute,
+    coalesce(t.max_calls_in_flight, p.max_calls_in_flight) as in_flight
+  into v_limits
+  from public.tenants t join public.plans p on p.plan = t.plan where t.id = p_tenant_id;
+  if v_limits.per_minute is null and v_limits.in_flight is null then
+    return;
+  end if;
+  -- The month before as well, for its calls of the last minute and those that are still in flight.
+  select coalesce(sum(m.holds), 0) as in_flight, coalesce(sum(c.calls), 0) as of_minute, min(c.oldest_slot) as oldest_slot
+  into v_used
+  from unnest(array[p_month, (p_month - interval '1 month')::date]) d (period_start)
+  cross join lateral (select * from public.llm_budget_periods m
+    where m.budget_id = p_budget_id and m.period_start = d.period_start) m
+  cross join lateral (
+    select sum(c.calls) as calls, min(m.call_slot - c.place + 1) filter (where c.calls > 0) as oldest_slot
+    from unnest(m.slot_calls) with ordinality c (calls, place)
+    where v_slot - m.call_slot + c.place <= 11) c;
+  if v_used.in_flight >= v_limits.in_flight then
+    kind := 'calls_in_flight';
+    most := v_limits.in_flight;
+    used := v_used.in_flight;
+    free_at := p_at + interval '2 seconds';
+  elsif v_used.of_minute >= v_limits.per_minute then
+    kind := 'calls_per_minute';
+    most := v_limits.per_minute;
+    used := v_used.of_minute;
+    free_at := coalesce(to_timestamp((v_used.oldest_slot + 11) * 6), p_at + interval '1 minute');
+  end if;
+end
+$$;
+
+-- The calls by slots of 6 seconds with one more at p_slot. Eleven are kept: the running one and the ten before it, so
+-- that no minute has more calls than its limit, whenever it begins.
+create function purser.count_call(p_call_slot bigint, p_slot_calls integer[], p_slot bigint) returns integer[]
+language sql immutable as $$
+  select case
+    when p_slot_calls = '{}' or p_slot - p_call_slot > 10 then array[1]
+    when p_slot <= p_call_slot then (p_slot_calls[1] + 1) || p_slot_calls[2:11]
+    else 1 || (array_fill(0, array[(p_slot - p_call_slot - 1)::integer]) || p_slot_calls)[1:10]
+  end
+$$;
+
+-- Whether a stop names the call.
+create function purser.is_stopped(p_tenant_id text, p_provider text, p_model text) returns boolean
+language sql stable as $$
+  select exists (select from public.llm_stops s
+    where (s.tenant_id is null or s.tenant_id = p_tenant_id) and (s.provider is null or s.provider = p_provider)
+      and (s.model is null or s.model = p_model))
+$$;
+
 -- Takes a hold, or says why not. outcome: reserved; replayed (this key already holds the same request); conflict (this
--- key holds another); refused (a hard limit); stale_token; unknown_tenant. A refusal names the limit that bound: the
--- tenant's month, or a scope by its kind and value.
+-- key holds another); refused (a hard limit); stopped (by an operator); limited (by fair use: scope_kind says
+-- calls_per_minute or calls_in_flight); stale_token; unknown_tenant. A refusal names the limit that bound: the tenant's
+-- month, or a scope by its kind and value.
 -- Separate statements in READ COMMITTED, each with its own snapshot: one statement could neither see the rows that it
 -- has just inserted nor a limit that changed while it waited for a lock.
 create function purser.budget_reserve(
@@ -637,13 +743,13 @@ declare
   v_budget_id uuid;
   v_scopes purser.rung_scope[];
   v_scope record;
+  v_rungs jsonb := p_rungs;
   v_choice purser.budget_choice;
 begin
   perform purser.check_amount((r ->> 'hold_usd')::numeric) from jsonb_array_elements(p_rungs) r;
   if current_setting('transaction_isolation') <> 'read committed' then
     raise exception 'wrong_isolation: reserve needs READ COMMITTED' using errcode = 'PU102';
   end if;
-  resets_at := (v_month + interval '1 month') at time zone 'UTC';
   -- Of the request as it was asked for: what was chosen of it depends on the limits, and prices change.
   select md5(jsonb_build_array(p_job_id, p_attempt, p_provider_key, p_end_user, jsonb_agg(r - 'price'))::text)
   into v_digest from jsonb_array_elements(p_rungs) r;
@@ -681,9 +787,28 @@ begin
     values (v_budget_id, v_month, p_tenant_id)
     on conflict (budget_id, period_start) do nothing;
   end if;
+  if exists (select from public.llm_stops) then
+    select jsonb_agg(o.rung || jsonb_build_object('stopped',
+      purser.is_stopped(p_tenant_id, o.rung ->> 'provider', o.rung ->> 'model')) order by o.number)
+    into v_rungs from jsonb_array_elements(p_rungs) with ordinality o (rung, number);
+    if not v_rungs @? '$[*] ? (@.stopped == false)' then
+      outcome := 'stopped';
+      needed_usd := (select min((r ->> 'hold_usd')::numeric) from jsonb_array_elements(p_rungs) r);
+      insert into public.llm_refusals (tenant_id, job_id, job_type, provider, model, stopped, period_start, needed_usd)
+      values (p_tenant_id, p_job_id, v_job_type, p_rungs -> 0 ->> 'provider', p_rungs -> 0 ->> 'model', true, v_month,
+        needed_usd);
+      perform set_config('synchronous_commit', 'off', true);
+      return;
+    end if;
+  end if;
   v_scopes := purser.scopes_of_rungs(p_tenant_id, p_job_id, v_job_type, p_provider_key, p_end_user, p_rungs);
+  select 'limited', f.kind, f.most, f.used, f.free_at into outcome, scope_kind, limit_calls, used_calls, resets_at
+  from purser.fair_use_of(p_tenant_id, v_budget_id, v_month, v_now) f where f.kind is not null;
+  if found then
+    return;
+  end if;
   -- A refusal that is already certain takes no lock. The sums may contain the hold of a twin with this key.
-  v_choice := purser.choose_rung(p_rungs, v_budget_id, v_month, v_scopes, v_now);
+  v_choice := purser.choose_rung(v_rungs, v_budget_id, v_month, v_scopes, v_now);
   if v_choice.rung is not null then
     -- Whoever ends the attempt deletes this row: it was first, or it waits until the hold is committed.
     perform from purser.in_flight f where f.job_id = p_job_id and f.token = p_token for key share;
@@ -693,6 +818,11 @@ begin
     end if;
     perform from public.llm_budget_periods p
     where p.budget_id = v_budget_id and p.period_start = v_month for no key update;
+    select 'limited', f.kind, f.most, f.used, f.free_at into outcome, scope_kind, limit_calls, used_calls, resets_at
+    from purser.fair_use_of(p_tenant_id, v_budget_id, v_month, v_now) f where f.kind is not null;
+    if found then
+      return;
+    end if;
     -- Again under the lock, where no scope is added or removed.
     v_scopes := purser.scopes_of_rungs(p_tenant_id, p_job_id, v_job_type, p_provider_key, p_end_user, p_rungs);
     if v_scopes is not null then
@@ -705,7 +835,7 @@ begin
         perform from public.llm_scope_periods p where p.id = v_scope.id for no key update;
       end loop;
     end if;
-    v_choice := purser.choose_rung(p_rungs, v_budget_id, v_month, v_scopes, v_now);
+    v_choice := purser.choose_rung(v_rungs, v_budget_id, v_month, v_scopes, v_now);
   end if;
 
   if v_choice.rung is not null then
@@ -726,6 +856,7 @@ begin
     from purser.find_reservation(p_tenant_id, p_key, v_digest, p_rungs) f;
     if outcome is null then
       outcome := 'refused';
+      resets_at := (v_month + interval '1 month') at time zone 'UTC';
       limit_usd := v_choice.limit_usd;
       limit_calls := v_choice.limit_calls;
       used_usd := v_choice.used_usd;
@@ -871,6 +1002,29 @@ begin
     on conflict do nothing;
   end if;
   outcome := 'settled';
+end
+$$;
+
+-- Records that a request is being sent. outcome: sent; stopped (by an operator, since its reserve); ended (the hold, or
+-- it was marked before). Only for sent may the request leave.
+create function purser.budget_mark_sent(p_reservation_id uuid, p_now timestamptz,
+  out outcome text, out tenant_id text, out provider text, out model text, out hold_usd numeric)
+language plpgsql volatile as $$
+declare
+  v_now timestamptz := coalesce(p_now, clock_timestamp());
+begin
+  if exists (select from public.llm_stops) then
+    select 'stopped', r.tenant_id, r.provider, r.model, r.estimated_cost_usd
+    into outcome, tenant_id, provider, model, hold_usd
+    from public.llm_reservations r
+    where r.id = p_reservation_id and purser.is_stopped(r.tenant_id, r.provider, r.model);
+    if found then
+      return;
+    end if;
+  end if;
+  update public.llm_reservations r set sent_at = v_now
+  where r.id = p_reservation_id and r.status = 'RESERVED' and r.sent_at is null and r.expires_at > v_now;
+  outcome := case when found then 'sent' else 'ended' end;
 end
 $$;
 
@@ -1037,9 +1191,10 @@ select purser.protect_table('public.llm_refusals', '');
 select purser.protect_table('public.llm_top_ups', '');
 select purser.protect_table('public.llm_adjustments', '');
 select purser.protect_table('public.llm_alerts', '');
+select purser.protect_table('public.llm_stops', '');
 
 -- As before, and a job that a scope refused wakes only where that scope has room as well: by priority, as many as it has
--- room for, those that are awake included.
+-- room for, those that are awake included. One that met a stop wakes when no stop names its call any more.
 create or replace function purser.wake_parked(p_job_ids bigint[], p_offset interval) returns integer
 language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
@@ -1068,13 +1223,14 @@ begin
         select s.needed_usd from purser.in_flight s where s.tenant_id = t.tenant_id and s.needed_usd is not null) n) a
   ), parked as materialized (
     select p.job_id, p.is_due, t.hard_limit, t.available_usd, t.awake_usd + p.needed_so_far as needed_so_far,
-      p.needed_usd, p.place, r.scope_id, r.value
+      p.needed_usd, p.place, r.scope_id, r.value,
+      coalesce(r.stopped and purser.is_stopped(t.tenant_id, r.provider, r.model), false) as stopped
     from tenant t cross join lateral (
       select s.job_id, s.scheduled_for <= now() + p_offset as is_due, s.needed_usd,
         sum(s.needed_usd) over (order by s.priority desc, s.scheduled_for, s.job_id) as needed_so_far,
         row_number() over (order by s.priority desc, s.scheduled_for, s.job_id) as place
       from purser.parked s where s.tenant_id = t.tenant_id offset 0) p
-    left join lateral (select f.scope_id, f.value from public.llm_refusals f
+    left join lateral (select f.scope_id, f.value, f.stopped, f.provider, f.model from public.llm_refusals f
       where f.job_id = p.job_id order by f.id desc limit 1) r on true
   ), scope as materialized (
     select p.scope_id, p.value, s.hard_limit,
@@ -1098,7 +1254,8 @@ begin
       where f.scope_id = p.scope_id and f.value = p.value) a
   ), fits as materialized (
     select p.job_id, p.is_due or (
-      (p.hard_limit is false or p.needed_so_far <= p.available_usd)
+      not p.stopped
+      and (p.hard_limit is false or p.needed_so_far <= p.available_usd)
       and (s.scope_id is null or not s.hard_limit or (
         coalesce(p.needed_in_scope <= s.room_usd, true) and coalesce(p.jobs_in_scope <= s.room_calls, true)))) as fits,
       p.is_due

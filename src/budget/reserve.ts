@@ -2,17 +2,13 @@
  * Reserves the worst-case cost of one request before it is sent. Under any concurrency no new admission exceeds
  * a hard limit, and an attempt that ended cannot reserve.
  */
-import { PurserError } from '../errors.ts';
 import type { Queryable } from '../db/connect.ts';
-import { unknownName } from '../names.ts';
-import { BudgetExceededError } from './budget-exceeded.ts';
-import type { RefusingScope, ScopeKind } from './budget-exceeded.ts';
 import { formatUsd, parseUsd } from './money.ts';
 import type { PinnedPrice } from './pinned-price.ts';
+import { refusalOf, stoppedError } from './refusals.ts';
+import type { ReservationStatus, ReserveRow } from './refusals.ts';
 import { lockTimeout } from '../db/row-faults.ts';
 import { mapStoreErrors } from '../db/store-errors.ts';
-
-type ReservationStatus = 'RESERVED' | 'APPLIED' | 'RELEASED' | 'UNKNOWN';
 
 /** A form of a request that may be sent, and the worst that it costs. */
 export interface Rung {
@@ -69,28 +65,6 @@ export interface Reservation {
   readonly overLimit: boolean;
 }
 
-interface ReserveRow {
-  outcome: 'reserved' | 'replayed' | 'conflict' | 'refused' | 'stale_token' | 'unknown_tenant';
-  reservation_id: string;
-  status: ReservationStatus;
-  sent_at: Date | null;
-  expires_at: Date;
-  rung: number;
-  hold_usd: string;
-  max_output_tokens: string | null;
-  over_limit: boolean | null;
-  scope_kind: ScopeKind | null;
-  scope_value: string | null;
-  scope_period: 'day' | 'month' | 'job' | null;
-  limit_usd: string | null;
-  limit_calls: string | null;
-  used_usd: string;
-  reserved_usd: string;
-  used_calls: string | null;
-  needed_usd: string;
-  resets_at: Date | null;
-}
-
 /**
  * One function call in one transaction. Throws `BudgetExceededError` (402),
  * `stale_token`, `idempotency_conflict` (409: the key belongs to another request), `unknown_tenant`, or
@@ -113,47 +87,6 @@ export async function checkAndReserve(
     maxOutputTokens: row.max_output_tokens === null ? undefined : Number(row.max_output_tokens),
     overLimit: row.over_limit === true,
   };
-}
-
-function refusalOf(row: ReserveRow, request: ReserveRequest): PurserError {
-  const { tenantId, idempotencyKey, jobId, attempt } = request;
-  if (row.outcome === 'refused') {
-    return new BudgetExceededError({
-      tenantId,
-      scope: scopeOf(row),
-      limitNanoUsd: row.limit_usd === null ? undefined : parseUsd(row.limit_usd),
-      limitCalls: row.limit_calls === null ? undefined : Number(row.limit_calls),
-      usedNanoUsd: parseUsd(row.used_usd),
-      usedCalls: Number(row.used_calls ?? 0),
-      reservedNanoUsd: parseUsd(row.reserved_usd),
-      neededNanoUsd: parseUsd(row.needed_usd),
-      resetsAt: row.resets_at,
-    });
-  }
-  if (row.outcome === 'conflict') {
-    return new PurserError(
-      'idempotency_conflict',
-      `key ${idempotencyKey} of tenant ${tenantId} already belongs to another request; use a new key per request`,
-      { status: 409, details: { tenantId, idempotencyKey, class: 'fatal' } },
-    );
-  }
-  if (row.outcome === 'stale_token') {
-    return new PurserError(
-      'stale_token',
-      `attempt ${attempt} of job ${jobId} is no longer running and cannot reserve`,
-      { status: 409, details: { jobId, attempt } },
-    );
-  }
-  return new PurserError(
-    'unknown_tenant',
-    `${unknownName('tenant', tenantId)}; add it first: purser tenants add ID --plan PLAN`,
-    { status: 404, details: { class: 'fatal' } },
-  );
-}
-
-function scopeOf({ scope_kind, scope_value, scope_period }: ReserveRow): RefusingScope | undefined {
-  if (scope_kind === null || scope_value === null || scope_period === null) return undefined;
-  return { kind: scope_kind, value: scope_value, period: scope_period };
 }
 
 function columnsOf({ provider, model, price, holdNanoUsd, maxOutputTokens, smaller }: Rung) {
@@ -188,19 +121,29 @@ async function reserveHold(sql: Queryable, request: ReserveRequest): Promise<Res
 }
 
 /**
- * Records that the request is being sent. False when the hold has ended or was marked before: then the request
- * must not be sent.
+ * Records that the request is being sent. False when the hold has ended or was marked before: then the request must
+ * not be sent. Throws `llm_stopped` where an operator has stopped such calls since the reserve.
  */
 export async function markSent(
   sql: Queryable,
   request: { readonly reservationId: string; readonly now?: Date },
 ): Promise<boolean> {
-  const marked = await mapStoreErrors(
+  const [row] = await mapStoreErrors(
     'mark a request as sent',
-    () => sql`
-      update llm_reservations set sent_at = coalesce(${request.now ?? null}::timestamptz, clock_timestamp())
-      where id = ${request.reservationId} and status = 'RESERVED' and sent_at is null
-        and expires_at > coalesce(${request.now ?? null}::timestamptz, clock_timestamp())`,
+    () => sql<MarkRow[]>`
+      select * from purser.budget_mark_sent(${request.reservationId}::uuid, ${request.now ?? null}::timestamptz)`,
   );
-  return marked.count === 1;
+  if (row?.outcome === 'stopped') {
+    const { tenant_id: tenantId, provider, model, hold_usd: neededUsd } = row;
+    throw stoppedError({ tenantId, provider, model, neededUsd });
+  }
+  return row?.outcome === 'sent';
+}
+
+interface MarkRow {
+  outcome: 'sent' | 'stopped' | 'ended';
+  tenant_id: string;
+  provider: string;
+  model: string;
+  hold_usd: string;
 }

@@ -78,7 +78,7 @@ async function compareCounters(tx: Tx): Promise<DifferenceRow[]> {
       select r.budget_id, r.period_start,
         sum(r.estimated_cost_usd) filter (where r.status = 'RESERVED') as reserved,
         sum(r.estimated_cost_usd) filter (where r.status = 'UNKNOWN') as unknown,
-        sum(u.cost_usd) as spent
+        sum(u.cost_usd) as spent, count(*) filter (where r.status = 'RESERVED') as holds
       from llm_reservations r left join llm_usage u on u.reservation_id = r.id
       group by r.budget_id, r.period_start
     ), booked as (
@@ -94,6 +94,7 @@ async function compareCounters(tx: Tx): Promise<DifferenceRow[]> {
       ('reserved_usd from llm_reservations', p.reserved_usd, coalesce(h.reserved, 0)),
       ('unknown_usd from llm_reservations', p.unknown_usd, coalesce(h.unknown, 0)),
       ('spent_usd from llm_usage', p.spent_usd, coalesce(h.spent, 0)),
+      ('holds from llm_reservations', p.holds, coalesce(h.holds, 0)),
       ('reserved_usd from llm_ledger', p.reserved_usd, coalesce(b.reserved, 0)),
       ('unknown_usd from llm_ledger', p.unknown_usd, coalesce(b.unknown, 0)),
       ('spent_usd from llm_ledger', p.spent_usd, coalesce(b.spent, 0))

@@ -26,6 +26,7 @@ const byFirstWord = new Map<string, Load>([
   ['queues', async () => (await import('./commands/queues.ts')).queueCommands],
   ['budget', async () => (await import('./commands/budget.ts')).budgetCommands],
   ['scopes', async () => (await import('./commands/scopes.ts')).scopeCommands],
+  ['llm', async () => (await import('./commands/stops.ts')).stopCommands],
   ['handlers', async () => (await import('./commands/handlers.ts')).handlerCommands],
   ['keys', async () => (await import('./commands/keys.ts')).keyCommands],
   ['doctor', async () => (await import('./doctor/doctor.ts')).doctorCommands],

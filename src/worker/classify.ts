@@ -63,6 +63,7 @@ export function endOfThrow(anything: unknown, facts: AttemptFacts): AttemptEnd {
   if (thrown instanceof BudgetExceededError) return refused(thrown, facts);
   const hint = classOf(thrown, facts.now);
   if (hint.kind === 'fatal') return deadLetter(thrown, 'fatal');
+  if (hint.kind === 'park') return stopped(thrown, hint.neededUsd);
   if (hint.kind === 'snooze') return snoozed(hint.afterMs, storableFault(thrown).message);
   if (hint.kind === 'cancel') return cancelled(hint.reason, hint.by);
   if (hint.kind === 'hand_back') return handedBack(storableFault(thrown).message, 0);
@@ -103,10 +104,23 @@ function refused(error: BudgetExceededError, facts: AttemptFacts): AttemptEnd {
   };
 }
 
+/** Until the stop is lifted; at the latest until `giveUpAfter` of a parked job ends it. */
+function stopped(thrown: unknown, neededUsd: string): AttemptEnd {
+  const error = storableFault(thrown);
+  return {
+    toState: 'parked',
+    neededUsd,
+    error,
+    countsAttempt: false,
+    detail: { reason: 'llm_stopped' },
+  };
+}
+
 type FailureClass =
   | { kind: 'fatal' }
   | { kind: 'retry' }
   | { kind: 'hand_back' }
+  | { kind: 'park'; readonly neededUsd: string }
   | { kind: 'cancel'; readonly reason: string; readonly by: string }
   | { kind: 'snooze'; readonly afterMs: number };
 
@@ -116,8 +130,9 @@ function classOf(thrown: unknown, now: Date): FailureClass {
   // A wrong call fails again on every attempt.
   if (thrown instanceof UsageError) return { kind: 'fatal' };
   if (thrown instanceof PurserError) {
-    const { class: named, retryAfterMs, by, reason } = thrown.details;
+    const { class: named, retryAfterMs, by, reason, neededUsd } = thrown.details;
     if (named === 'fatal' || named === 'hand_back') return { kind: named };
+    if (named === 'park' && typeof neededUsd === 'string') return { kind: 'park', neededUsd };
     if (named === 'cancel') return { kind: 'cancel', reason: String(reason), by: String(by) };
     if (named === 'snooze') {
       return { kind: 'snooze', afterMs: typeof retryAfterMs === 'number' ? retryAfterMs : 10_000 };

@@ -6,10 +6,19 @@ import { newToken } from '../../src/jobs/attempts.ts';
 /** A new tenant; with `limitUsd`, a budget of that size. */
 export async function addTenant(
   sql: Sql,
-  budget: { limitUsd?: string; hard?: boolean; plan?: string } = {},
+  budget: {
+    limitUsd?: string;
+    hard?: boolean;
+    plan?: string;
+    /** Whether the plan's limits of calls apply. */
+    fairUse?: boolean;
+  } = {},
 ): Promise<string> {
   const tenantId = `tenant-${randomUUID().slice(0, 8)}`;
-  await sql`insert into tenants (id, plan) values (${tenantId}, ${budget.plan ?? 'free'})`;
+  const most = budget.fairUse === true ? null : 1_000_000;
+  await sql`
+    insert into tenants (id, plan, max_calls_per_minute, max_calls_in_flight)
+    values (${tenantId}, ${budget.plan ?? 'free'}, ${most}, ${most})`;
   if (budget.limitUsd !== undefined) {
     await sql`
       insert into llm_budgets (tenant_id, monthly_limit_usd, hard_limit, limit_source)

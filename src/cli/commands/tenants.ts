@@ -4,6 +4,7 @@ import { nameFault, unknownName } from '../../names.ts';
 import type { Queryable } from '../../db/connect.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
+import { idPositional, tenantLimitsCommand } from './tenant-limits.ts';
 import { formatTable } from '../terminal/table.ts';
 import { listTenantSchedules } from '../../schedules/settings.ts';
 import { tenantSchedulesTable } from './schedules/list.ts';
@@ -62,83 +63,6 @@ async function setPlan(invocation: Invocation): Promise<number> {
   });
 }
 
-/** Changes only what is given; null: the plan's. */
-interface Limits {
-  readonly weight?: number | null;
-  readonly maxJobs?: number | null;
-  readonly maxBytes?: number | null;
-}
-
-function limitsOf(invocation: Invocation): Limits {
-  const weight = numberOption(invocation, 'weight', 1, 100, false);
-  const planWeight = invocation.flag('plan-weight');
-  if (planWeight && weight !== undefined) {
-    throw new UsageError('--weight and --plan-weight exclude each other; give one of them');
-  }
-  const maxJobs = numberOption(invocation, 'max-backlog-jobs', 0, 2_147_483_647, true);
-  const maxBytes = numberOption(invocation, 'max-backlog-bytes', 0, Number.MAX_SAFE_INTEGER, true);
-  if (!planWeight && [weight, maxJobs, maxBytes].every((value) => value === undefined)) {
-    throw new UsageError(
-      'nothing to set: give --weight N, --plan-weight, --max-backlog-jobs N|none or --max-backlog-bytes N|none',
-    );
-  }
-  return {
-    ...(planWeight ? { weight: null } : weight === undefined ? {} : { weight }),
-    ...(maxJobs === undefined ? {} : { maxJobs }),
-    ...(maxBytes === undefined ? {} : { maxBytes }),
-  };
-}
-
-/** undefined where it is not given, null for `none`. */
-function numberOption(
-  invocation: Invocation,
-  name: string,
-  min: number,
-  max: number,
-  takesNone: boolean,
-): number | null | undefined {
-  const text = invocation.value(name);
-  if (text === undefined) return undefined;
-  if (takesNone && text === 'none') return null;
-  const parsed = /^\d{1,16}$/.test(text) ? Number(text) : Number.NaN;
-  if (parsed >= min && parsed <= max) return parsed;
-  const none = takesNone ? ', or none,' : '';
-  throw new UsageError(
-    `--${name} must be a whole number from ${min} to ${max}${none} not ${JSON.stringify(text)}`,
-  );
-}
-
-async function setLimits(invocation: Invocation): Promise<number> {
-  const id = invocation.positionals[0] ?? '';
-  const { weight, maxJobs, maxBytes } = limitsOf(invocation);
-  return withDatabase(invocation.config(), async ({ database }) => {
-    const [row] = await database.system<EffectiveLimits[]>`
-      update public.tenants t
-      set weight = case when ${weight === undefined} then t.weight else ${weight ?? null}::integer end,
-          max_backlog_jobs = case when ${maxJobs === undefined} then t.max_backlog_jobs
-            else ${maxJobs ?? null}::integer end,
-          max_backlog_bytes = case when ${maxBytes === undefined} then t.max_backlog_bytes
-            else ${maxBytes ?? null}::bigint end
-      where t.id = ${id}
-      -- Not by a join: it would miss a tenant whose plan another command changes meanwhile.
-      returning coalesce(t.weight, (select p.weight from public.plans p where p.plan = t.plan)) as weight,
-        coalesce(t.max_backlog_jobs,
-          (select p.max_backlog_jobs from public.plans p where p.plan = t.plan))::text as max_backlog_jobs,
-        coalesce(t.max_backlog_bytes,
-          (select p.max_backlog_bytes from public.plans p where p.plan = t.plan))::text as max_backlog_bytes`;
-    if (row === undefined) throw new PurserError('unknown_tenant', unknownName('tenant', id));
-    invocation.print(
-      `tenant ${id} now has weight ${row.weight}, ${limitText(row.max_backlog_jobs, 'jobs')} and ` +
-        `${limitText(row.max_backlog_bytes, 'bytes')} of backlog`,
-    );
-    return exitCodes.ok;
-  });
-}
-
-const limitText = (limit: string | null, unit: string): string =>
-  limit === null ? `no limit of ${unit}` : `at most ${limit} ${unit}`;
-
-/** The tenant's, else the plan's; a limit of null is none. */
 interface EffectiveLimits {
   weight: number;
   max_backlog_jobs: string | null;
@@ -194,8 +118,6 @@ async function list(invocation: Invocation): Promise<number> {
   });
 }
 
-const idPositional = { name: 'ID', help: "the tenant's id", required: true };
-
 export const tenantCommands: readonly Command[] = [
   {
     path: 'tenants add',
@@ -219,19 +141,5 @@ export const tenantCommands: readonly Command[] = [
     positionals: [idPositional, { name: 'PLAN', help: 'the new plan', required: true }],
     run: setPlan,
   },
-  {
-    path: 'tenants set-limits',
-    summary: "change a tenant's weight, and how many jobs it may have enqueued and not begun",
-    positionals: [idPositional],
-    options: {
-      weight: { value: 'N', help: '1 to 100: jobs per turn while other tenants wait' },
-      'plan-weight': { help: "the plan's weight again" },
-      'max-backlog-jobs': { value: 'N', help: "most jobs; none: the plan's limit, if it has one" },
-      'max-backlog-bytes': {
-        value: 'N',
-        help: "most bytes of their payloads; none: the plan's limit, if it has one",
-      },
-    },
-    run: setLimits,
-  },
+  tenantLimitsCommand,
 ];

@@ -268,6 +268,10 @@ it('what does not fit is made cheaper in the order of the fallbacks, then smalle
     ...shrunk,
     replayed: true,
   });
+  // Each call counts in the scopes of the model that it was made of.
+  expect(await scopeStatus(sql, { tenantId })).toContainEqual(
+    expect.objectContaining({ kind: 'model', value: 'big', reservedUsd: '0.9', calls: 1 }),
+  );
   const error = await refusal(reserve(sql, attempt, '0.9', ladder));
   expect(error.details).toMatchObject({
     scope: 'tenant',

@@ -75,7 +75,7 @@ export const walkedCommands: readonly WalkedCommand[] = [
   },
   {
     path: 'tenants set-limits',
-    covers: ['cli/commands/tenants.ts setLimits'],
+    covers: ['cli/commands/tenant-limits.ts setLimits'],
     args: ({ tenantId }) => [tenantId, '--weight', '2'],
   },
   {
@@ -229,6 +229,13 @@ export const walkedCommands: readonly WalkedCommand[] = [
     args: (tenant) => [...ofTenant(tenant), '--kind', 'tenant', '--each', 'day'],
   },
   { path: 'scopes list', reads: true },
+  {
+    path: 'llm stop',
+    covers: ['budget/stops.ts setStop'],
+    args: (tenant) => [...ofTenant(tenant), '--reason', 'test'],
+  },
+  { path: 'llm resume', covers: ['budget/stops.ts liftStop'], args: ofTenant },
+  { path: 'llm stops', reads: true },
   { path: 'keys status', reads: true },
   { path: 'keys rotate', covers: ['jobs/rotation.ts startRotation'] },
   { path: 'doctor', reads: true },
