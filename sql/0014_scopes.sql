@@ -154,11 +154,14 @@ create table public.llm_alerts (
   limit_version integer not null,
   limit_usd numeric(18, 9) not null,
   used_usd numeric(18, 9) not null,
+  tries integer not null default 0,
+  next_try_at timestamptz not null default now(),
+  last_failure text,
   delivered_at timestamptz,
   unique nulls not distinct (kind, budget_id, period_start, scope_period_id, reservation_id, percent, limit_version)
 );
 create index ix_llm_alerts_tenant_id on public.llm_alerts (tenant_id);
-create index ix_llm_alerts_undelivered on public.llm_alerts (at) where delivered_at is null;
+create index ix_llm_alerts_undelivered on public.llm_alerts (next_try_at) where delivered_at is null;
 
 alter table public.llm_budgets add column limit_version integer not null default 1;
 alter table public.llm_budget_periods

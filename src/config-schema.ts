@@ -5,6 +5,7 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { builtinsVariable } from './builtins.ts';
+import { alertVariables } from './variable-types.ts';
 import { apiKey, baseUrl, flag, model, networks, postgresUrl } from './variable-types.ts';
 import { pauses, redisUrl, salt, secret, user, wholeNumber } from './variable-types.ts';
 
@@ -235,16 +236,12 @@ export const environment = z.object({
     ),
   PURSER_LEASE_MS: wholeNumber(1_000, 60_000)
     .default(15_000)
-    .meta(
-      about(
-        'Lease of a worker in milliseconds; when it expires, its jobs run on other workers',
-        '15000',
-      ),
-    ),
+    .meta(about('Lease of a worker in milliseconds; then its jobs run elsewhere', '15000')),
   LOG_LEVEL: z
     .enum(['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'], {
       error: 'must be trace, debug, info, warn, error, fatal or silent',
     })
     .default('info')
     .meta(about('Minimum log level', 'info')),
+  ...alertVariables,
 });

@@ -107,6 +107,12 @@ export function loadConfig(env: NodeJS.ProcessEnv = process.env): Config {
     missing(llmKeys[provider], `is required with LLM_PROVIDER=${provider}`);
     missing('LLM_MODEL', `is required with LLM_PROVIDER=${provider}`, llmModels[provider]);
   }
+  if (given['ALERT_WEBHOOK_URL'] !== undefined) {
+    missing('ALERT_WEBHOOK_SECRET', 'is required with ALERT_WEBHOOK_URL');
+    if (given['ALERT_WEBHOOK_PRIVATE'] !== 'true' && /^http:/i.test(given['ALERT_WEBHOOK_URL'])) {
+      issues.push({ name: 'ALERT_WEBHOOK_URL', fault: 'must begin with https:' });
+    }
+  }
   if (given['DASHBOARD_PASSWORD'] !== undefined) {
     missing('DASHBOARD_USER', 'is required with DASHBOARD_PASSWORD');
   }

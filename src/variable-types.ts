@@ -170,3 +170,31 @@ function baseFault(text: string, appended: 'operation' | 'models'): string | und
   }
   return undefined;
 }
+
+/** Without credentials, which would be logged with the URL. */
+const webhookUrl = z.string().superRefine((text, context) => {
+  const fault = urlTextFault(text);
+  if (fault !== undefined) context.addIssue(fault);
+  else if (!URL.canParse(text) || !/^https?:\/\//i.test(text)) {
+    context.addIssue('is not a URL such as https://example.com/alerts');
+  } else if (new URL(text).username !== '' || new URL(text).password !== '') {
+    context.addIssue('contains a login, which is not sent; put a token into the path or the query');
+  }
+});
+
+/** Where alerts of money go. */
+export const alertVariables = {
+  ALERT_WEBHOOK_URL: webhookUrl.optional().meta({
+    description:
+      'Receives the alerts of budgets (50, 80 and 100 % of a limit, calls beyond their hold) as signed requests',
+    example: 'https://example.com/purser-alerts',
+  }),
+  ALERT_WEBHOOK_SECRET: secret(24).optional().meta({
+    description: 'Signs these requests (HMAC-SHA256). Required with ALERT_WEBHOOK_URL',
+    example: 'the output of: purser keys generate-key',
+  }),
+  ALERT_WEBHOOK_PRIVATE: flag.prefault('false').meta({
+    description: 'true allows a URL on this machine or in a private network, and without TLS',
+    example: 'true',
+  }),
+};

@@ -10,6 +10,8 @@
 export type LockRule = 'skips' | 'timeout' | 'unshared' | 'operator' | 'tenant';
 
 export const systemStatements: Readonly<Record<string, LockRule>> = {
+  'budget/alerts.ts endAlertTry': 'unshared',
+  'budget/alerts.ts takeAlerts': 'skips',
   'budget/budgets.ts setBudget': 'operator',
   'budget/expire.ts expireBatch': 'skips',
   'budget/expire.ts expireReservations': 'timeout',

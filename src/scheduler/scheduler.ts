@@ -9,6 +9,8 @@ import { closeReadOnlySessions } from '../db/read-only-sessions.ts';
 import { startLoop } from '../process/loop.ts';
 import { MirrorPace } from '../queues/mirror-pace.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
+import { deliverAlerts } from './alerts/deliver.ts';
+import type { WebhookTarget } from './alerts/webhook.ts';
 import { claimOnce, createClaimMemory } from './claim-round.ts';
 import { DispatchPace } from './dispatch-pace.ts';
 import { dispatchOnce } from './dispatch-round.ts';
@@ -34,6 +36,8 @@ export interface SchedulerOptions extends DispatchOptions, Omit<SweepOptions, 'm
   readonly claimEveryMs?: number;
   readonly dispatchEveryMs?: number;
   readonly sweepEveryMs?: number;
+  /** Where alerts of money go. Default: they stay in their table. */
+  readonly alertTarget?: WebhookTarget | undefined;
   /**
    * How to hear of notifications: an enqueue then ends the pause of the dispatch. Default: it is found at the next
    * round. Not through a pooler in transaction mode.
@@ -109,6 +113,20 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
       },
     }),
   ];
+  const { alertTarget: target } = options;
+  const alerts =
+    target === undefined
+      ? []
+      : [
+          startLoop({
+            name: 'alerts',
+            everyMs: 2_000,
+            log,
+            watchdog,
+            onFailure,
+            runOnce: () => deliverAlerts({ sql, target, log }),
+          }),
+        ];
   const beats = startLoop({
     name: 'heartbeat',
     everyMs: 2_000,
@@ -134,7 +152,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
   log.info({ backend: options.backend.kind }, 'scheduler_started');
   return {
     stop: async () => {
-      await Promise.all([...loops, beats].map((loop) => loop.stop()));
+      await Promise.all([...loops, ...alerts, beats].map((loop) => loop.stop()));
       await options.backend.userMark?.remove(options.process.processId);
       await removeHeartbeat(sql, options.process.processId);
     },

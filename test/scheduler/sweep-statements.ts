@@ -1,4 +1,5 @@
 /** The statements of the sweep, for a walk. */
+import { endAlertTry, takeAlerts } from '../../src/budget/alerts.ts';
 import { releaseExpiredReservations } from '../../src/budget/expire.ts';
 import { assumeUnknown } from '../../src/budget/resolve.ts';
 import { removeStaleUploads } from '../../src/costs/uploads/uploads.ts';
@@ -113,6 +114,15 @@ export const sweepStatements: readonly FleetStatement[] = [
         select from llm_reservations
         where tenant_id = ${tenantId} and status = 'RESERVED' and expires_at < now()`;
       return left.length === 0;
+    },
+  },
+  {
+    name: 'deliver alerts',
+    covers: ['budget/alerts.ts takeAlerts', 'budget/alerts.ts endAlertTry'],
+    run: async (sql) => {
+      const taken = await takeAlerts(sql, { limit: 100, leaseMs: 0 });
+      for (const { id } of taken) await endAlertTry(sql, { id, failure: 'test' });
+      return true;
     },
   },
   {

@@ -26,6 +26,14 @@ export function startSchedulerRole(context: RoleContext): void {
     deadlockPausesMs: config.SCHEDULER_DEADLOCK_RETRY_SECONDS,
     // Of a database that was migrated with more built-in job types than run now.
     excludedJobTypes: disabledBuiltins(config.PURSER_BUILTINS),
+    alertTarget:
+      config.ALERT_WEBHOOK_URL === undefined || config.ALERT_WEBHOOK_SECRET === undefined
+        ? undefined
+        : {
+            url: config.ALERT_WEBHOOK_URL,
+            secret: config.ALERT_WEBHOOK_SECRET,
+            allowPrivate: config.ALERT_WEBHOOK_PRIVATE,
+          },
     more: [{ kind: 'stale_upload', run: removeStaleUploads }],
     process: { ...thisProcess('scheduler'), ...context.keys },
   });

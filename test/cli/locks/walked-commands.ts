@@ -228,6 +228,7 @@ export const walkedCommands: readonly WalkedCommand[] = [
     covers: ['budget/scopes.ts removeScope'],
     args: (tenant) => [...ofTenant(tenant), '--kind', 'tenant', '--each', 'day'],
   },
+  { path: 'budget alerts', reads: true },
   { path: 'scopes list', reads: true },
   {
     path: 'llm stop',

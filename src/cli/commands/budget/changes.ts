@@ -1,4 +1,5 @@
-/** `purser budget top-up|resolve`. */
+/** `purser budget top-up|resolve|alerts`. */
+import { listAlerts } from '../../../budget/alerts.ts';
 import { parseUsd } from '../../../budget/money.ts';
 import { resolveUnknown, topUpMonth } from '../../../budget/resolve.ts';
 import { exitCodes, UsageError } from '../../../errors.ts';
@@ -6,6 +7,7 @@ import { withDatabase } from '../../runtime/with-database.ts';
 import type { Command, Invocation } from '../../terminal/command.ts';
 import { jsonOption } from '../../terminal/command.ts';
 import { byOption, operatorRecord, reasonOption } from '../../terminal/operator-options.ts';
+import { formatTable } from '../../terminal/table.ts';
 
 function dollars(invocation: Invocation): string {
   const usd = invocation.required('usd');
@@ -75,6 +77,33 @@ const sentences = {
 
 const usdOption = { value: 'USD', help: 'US dollars, at most 9 decimals', required: true };
 
+async function alerts(invocation: Invocation): Promise<number> {
+  return withDatabase(invocation.config(), async ({ database }) => {
+    const found = await listAlerts(database.system, { tenantId: invocation.value('tenant') });
+    if (invocation.flag('json')) invocation.print(JSON.stringify(found));
+    else if (found.length === 0) invocation.print('no alert');
+    else {
+      invocation.print(
+        formatTable(
+          ['at', 'tenant', 'alert', 'of', 'limit', 'used', 'delivered', 'tries', 'last failure'],
+          found.map((one) => [
+            one.at,
+            one.tenantId,
+            one.kind === 'overage' ? 'beyond its hold' : `${one.percent} %`,
+            one.reservationId ?? (one.scope === null ? 'month' : `${one.scope} ${one.scopeValue}`),
+            one.limitUsd,
+            one.usedUsd,
+            one.deliveredAt ?? '',
+            one.tries,
+            one.lastFailure ?? '',
+          ]),
+        ),
+      );
+    }
+    return exitCodes.ok;
+  });
+}
+
 export const budgetChangeCommands: readonly Command[] = [
   {
     path: 'budget top-up',
@@ -105,5 +134,11 @@ export const budgetChangeCommands: readonly Command[] = [
       json: jsonOption,
     },
     run: resolve,
+  },
+  {
+    path: 'budget alerts',
+    summary: 'list the newest alerts: shares of a limit that were passed, calls beyond their hold',
+    options: { tenant: { value: 'T', help: 'only this tenant' }, json: jsonOption },
+    run: alerts,
   },
 ];
