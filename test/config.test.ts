@@ -67,6 +67,7 @@ it('accepts its own examples', () => {
     KDF_SALT: salt,
     ENCRYPTION_KEY: generateKey(),
     DASHBOARD_PASSWORD: generateKey(),
+    ALERT_WEBHOOK_SECRET: generateKey(),
   };
   expect(() => loadConfig({ ...env, ...made })).not.toThrow();
 });

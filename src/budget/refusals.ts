@@ -4,7 +4,6 @@ import { unknownName } from '../names.ts';
 import { BudgetExceededError } from './budget-exceeded.ts';
 import type { RefusingScope, ScopeKind } from './budget-exceeded.ts';
 import { formatUsd, parseUsd } from './money.ts';
-import type { ReserveRequest } from './reserve.ts';
 import { scopeKinds } from './scopes.ts';
 
 export type ReservationStatus = 'RESERVED' | 'APPLIED' | 'RELEASED' | 'UNKNOWN';
@@ -40,8 +39,19 @@ export interface ReserveRow {
   resets_at: Date | null;
 }
 
+/** What an error says of the request. */
+interface RefusedRequest {
+  readonly tenantId: string;
+  readonly jobId: string;
+  readonly attempt: number;
+  readonly idempotencyKey: string;
+  readonly provider: string;
+  readonly model: string;
+  readonly now?: Date;
+}
+
 /** The error of a reserve that took no hold. */
-export function refusalOf(row: ReserveRow, request: ReserveRequest): PurserError {
+export function refusalOf(row: ReserveRow, request: RefusedRequest): PurserError {
   const { tenantId, idempotencyKey, jobId, attempt } = request;
   if (row.outcome === 'refused') {
     return new BudgetExceededError({
@@ -111,7 +121,7 @@ const fairUseOf = {
   calls_in_flight: 'calls in flight',
 } as const;
 
-function fairUseError(row: ReserveRow, { tenantId, now }: ReserveRequest): PurserError {
+function fairUseError(row: ReserveRow, { tenantId, now }: RefusedRequest): PurserError {
   const { scope_kind: kind, limit_calls: limit, resets_at: freeAt } = row;
   const what = fairUseOf[kind === 'calls_in_flight' ? kind : 'calls_per_minute'];
   const waitMs = (freeAt?.getTime() ?? 0) - (now ?? new Date()).getTime();

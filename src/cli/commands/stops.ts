@@ -3,7 +3,6 @@ import { liftStop, listStops, setStop } from '../../budget/stops.ts';
 import type { StopTarget } from '../../budget/stops.ts';
 import { unknownTenant } from '../../budget/scopes.ts';
 import { exitCodes, UsageError } from '../../errors.ts';
-import { nameFault } from '../../names.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
@@ -27,8 +26,6 @@ function targetOf(invocation: Invocation): StopTarget {
       `--provider must be one of ${providers.join(', ')}, not ${JSON.stringify(target.provider)}`,
     );
   }
-  const fault = target.model === undefined ? undefined : nameFault('model', target.model);
-  if (fault !== undefined) throw new UsageError(`--model: ${fault}`);
   return target;
 }
 

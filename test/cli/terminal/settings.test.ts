@@ -40,6 +40,9 @@ const bad: Readonly<Record<string, readonly string[]>> = {
   WORKER_THREAD_HEAP_MB: ['63'],
   PURSER_LEASE_MS: ['999'],
   LOG_LEVEL: ['verbose'],
+  ALERT_WEBHOOK_URL: ['example.com', 'ftp://example.com', 'https://user:pass@example.com/'],
+  ALERT_WEBHOOK_SECRET: ['short'],
+  ALERT_WEBHOOK_PRIVATE: ['yes'],
 };
 
 /** Paths, which are read when they are used. */
