@@ -5,7 +5,7 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { builtinsVariable } from './builtins.ts';
-import { alertVariables } from './variable-types.ts';
+import { alertVariables, llmTimeouts } from './variable-types.ts';
 import { apiKey, baseUrl, flag, model, networks, postgresUrl } from './variable-types.ts';
 import { pauses, redisUrl, salt, secret, user, wholeNumber } from './variable-types.ts';
 
@@ -162,12 +162,12 @@ export const environment = z.object({
         'gpt-4o-mini',
       ),
     ),
-  LLM_TIMEOUT_SECONDS: wholeNumber(1, 600)
-    .default(60)
+  LLM_TIMEOUT_SECONDS: llmTimeouts
+    .prefault('30')
     .meta(
       about(
-        'Timeout of one LLM call. The cost of a call that timed out is unknown and stays charged at its hold',
-        '60',
+        'Timeout of one LLM call, with those of single models after it. The cost of a call that timed out is unknown and stays charged at its hold',
+        '30,o3=120',
       ),
     ),
   OPENAI_API_KEY: apiKey.optional().meta(about('Key of the OpenAI-compatible provider', 'sk-...')),

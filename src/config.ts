@@ -27,6 +27,7 @@ const writtenDefaults: Readonly<Record<string, string>> = {
   PURSER_DATA_DIR: '.purser',
   PURSER_BUILTINS: 'on',
   SCHEDULER_DEADLOCK_RETRY_SECONDS: '1,2,4',
+  LLM_TIMEOUT_SECONDS: '30',
 };
 
 /** Every variable with its default, description and example, as the README shows them. */

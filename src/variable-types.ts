@@ -74,6 +74,26 @@ const nameText = (kind: NameKind) =>
   });
 
 export const model = nameText('model');
+
+const timeoutFault =
+  'must be a whole number from 1 to 600, then as needed those of single models, such as 30,o3=120';
+const isTimeout = (text: string): boolean => /^[1-9]\d{0,2}$/.test(text) && Number(text) <= 600;
+
+/** Seconds of a call, and those of models with another timeout; milliseconds in code. */
+export const llmTimeouts = z.string().transform((text, context) => {
+  const [usual = '', ...others] = text.split(',');
+  const byModel = new Map<string, number>();
+  let isValid = isTimeout(usual);
+  for (const other of others) {
+    const at = other.lastIndexOf('=');
+    const name = other.slice(0, Math.max(0, at)).trim();
+    const seconds = other.slice(at + 1);
+    isValid &&= isTimeout(seconds) && nameFault('model', name) === undefined && !byModel.has(name);
+    byModel.set(name, Number(seconds) * 1_000);
+  }
+  if (!isValid) context.addIssue({ code: 'custom', message: timeoutFault });
+  return { usualMs: Number(usual) * 1_000, byModelMs: byModel };
+});
 /** A browser sends it before the first colon of its header. */
 export const user = nameText('operator').refine((text) => !text.includes(':'), {
   error: 'must not contain a colon',

@@ -6,6 +6,7 @@ import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { SecretTexts } from '../crypto/secrets/texts.ts';
 import type { TenantSql } from '../db/tenant.ts';
 import { PurserError } from '../errors.ts';
+import { isLlmTimeout, maxLlmTimeoutMs } from '../llm/check-call.ts';
 import type { Llm } from '../llm/llm.ts';
 import type { Logger } from '../log.ts';
 import { nameFault } from '../names.ts';
@@ -61,6 +62,8 @@ export interface HandlerDefinition<S extends StandardSchemaV1> {
   readonly type: string;
   readonly timeoutMs: number;
   readonly maxAttempts: number;
+  /** Of each LLM call that names no timeout itself, 1 to 600,000. Default: LLM_TIMEOUT_SECONDS. */
+  readonly llmTimeoutMs?: number;
   /** Any Standard Schema (zod, valibot, arktype ...). Its output is `ctx.payload`. */
   readonly payload: S;
   /** When the budget refuses a call: wait for budget (default), or end as a dead letter. */
@@ -95,6 +98,7 @@ export interface Handler<S extends StandardSchemaV1 = StandardSchemaV1> {
   readonly type: string;
   readonly timeoutMs: number;
   readonly maxAttempts: number;
+  readonly llmTimeoutMs?: number | undefined;
   readonly onBudget: 'park' | 'fail';
   readonly giveUpAfterMs: number;
   /** undefined: the worker's limit. */
@@ -121,7 +125,7 @@ export const defaultBackoff: Backoff = { baseMs: 2_000, capMs: 300_000 };
 export function defineHandler<S extends StandardSchemaV1>(
   definition: HandlerDefinition<S>,
 ): Handler<S> {
-  const { type, timeoutMs, maxAttempts } = definition;
+  const { type, timeoutMs, maxAttempts, llmTimeoutMs } = definition;
   const refuse = (fault: string): never => {
     throw new PurserError('invalid_handler', `handler ${JSON.stringify(type)}: ${fault}`);
   };
@@ -132,6 +136,9 @@ export function defineHandler<S extends StandardSchemaV1>(
   }
   if (!Number.isInteger(maxAttempts) || maxAttempts < 1 || maxAttempts > 100) {
     refuse('maxAttempts must be a whole number from 1 to 100');
+  }
+  if (!isLlmTimeout(llmTimeoutMs ?? 1)) {
+    refuse(`llmTimeoutMs must be a whole number of milliseconds from 1 to ${maxLlmTimeoutMs}`);
   }
   const {
     concurrency,
@@ -169,6 +176,7 @@ export function defineHandler<S extends StandardSchemaV1>(
     type,
     timeoutMs,
     maxAttempts,
+    llmTimeoutMs,
     onBudget,
     giveUpAfterMs,
     concurrency: concurrency ?? (isolation === 'exclusive' ? 1 : undefined),

@@ -1,5 +1,6 @@
 /** Anthropic's messages protocol. JSON is requested in the prompt only, which works with every model. */
 import type { Protocol } from './protocol.ts';
+import { anthropicEvents } from './streams/anthropic.ts';
 import { anthropicUsage } from './usage/anthropic.ts';
 
 export const anthropicProtocol: Protocol = {
@@ -22,4 +23,7 @@ export const anthropicProtocol: Protocol = {
       ? { ...body, service_tier: 'standard_only' }
       : body,
   usageOf: anthropicUsage,
+  readEvents: anthropicEvents,
+  requestIdHeader: 'request-id',
+  requestIdOf: (body) => body['request_id'] ?? body['id'],
 };

@@ -9,6 +9,12 @@ export const maxCallBytes = 8 * 1024 * 1024;
 /** A usage report with more is an error, too (usage/reported.ts). */
 const maxOutputCap = 1e9;
 
+export const maxLlmTimeoutMs = 600_000;
+
+/** Of a call, in milliseconds. */
+export const isLlmTimeout = (ms: unknown): boolean =>
+  Number.isSafeInteger(ms) && Number(ms) >= 1 && Number(ms) <= maxLlmTimeoutMs;
+
 /** Bytes of a call's text in UTF-8. */
 export function bytesOfCall({ system, prompt }: Pick<LlmCall, 'system' | 'prompt'>): number {
   return Buffer.byteLength(system) + Buffer.byteLength(prompt);
@@ -16,7 +22,7 @@ export function bytesOfCall({ system, prompt }: Pick<LlmCall, 'system' | 'prompt
 
 /** Throws a `UsageError` that names the field. */
 export function checkCall(call: { readonly [Field in keyof LlmCall]?: unknown }): void {
-  const { system, prompt, model, maxOutputTokens } = call;
+  const { system, prompt, model, maxOutputTokens, timeoutMs } = call;
   let bytes = 0;
   for (const [name, value] of Object.entries({ system, prompt })) {
     if (typeof value !== 'string')
@@ -41,6 +47,11 @@ export function checkCall(call: { readonly [Field in keyof LlmCall]?: unknown })
   if (Number(maxOutputTokens) > maxOutputCap) {
     throw new UsageError(
       `maxOutputTokens is ${Number(maxOutputTokens)}; no model writes more than ${maxOutputCap} tokens`,
+    );
+  }
+  if (timeoutMs !== undefined && !isLlmTimeout(timeoutMs)) {
+    throw new UsageError(
+      `timeoutMs must be a whole number of milliseconds from 1 to ${maxLlmTimeoutMs}`,
     );
   }
 }

@@ -8,15 +8,20 @@ import type { Metrics } from '../metrics.ts';
 import { anthropicProtocol } from './anthropic.ts';
 import { createByteLimit } from './byte-limit.ts';
 import { bytesOfCall, checkCall } from './check-call.ts';
-import { createProviderGateway } from './gateway.ts';
+import { createProviderGateway, openProvider } from './gateway.ts';
 import type { ProviderConfig } from './gateway.ts';
 import { googleProtocol } from './google.ts';
 import { abortedBeforeSending } from './holds.ts';
-import type { Attempt } from './holds.ts';
-import type { Analyst, CallLlm } from './llm.ts';
+import type { Account, Attempt } from './holds.ts';
+import type { Analyst, CallLlm, LlmCall, LlmReply } from './llm.ts';
 import { createLocalGateway } from './local.ts';
 import type { LocalProviderConfig } from './local.ts';
 import { openAiProtocol } from './openai.ts';
+import { Drains } from './streams/drains.ts';
+import type { DrainLimits } from './streams/drains.ts';
+import type { StreamReader } from './streams/exchange-stream.ts';
+import { createProviderStreams } from './streams/gateway.ts';
+import type { StreamLlm } from './streams/gateway.ts';
 
 export type LlmProviderConfig = ProviderConfig | LocalProviderConfig;
 
@@ -33,26 +38,33 @@ export interface LlmOptions {
   readonly metrics?: Pick<Metrics, 'budgetCheckSeconds' | 'llmCalls'>;
   /** Bound of the text of all calls in flight; further calls wait. Default 64 MiB. */
   readonly maxInFlightBytes?: number;
+  readonly drainLimits?: DrainLimits;
 }
 
 export interface LlmGateway {
   /** The configured provider and model, for logs and reports. */
   readonly analyst: Analyst;
-  readonly forAttempt: (attempt: Attempt) => { readonly call: CallLlm };
+  readonly forAttempt: (attempt: Attempt) => AttemptLlm;
   /**
    * Counts an answer to a request with a schema, after its handler has validated it. Not called where the
    * handler was killed before.
    */
   readonly countAnswer: (valid: boolean) => void;
+  /** Ends what is read for its usage alone; resolves when its holds have ended. The database must still be open. */
+  readonly close: () => Promise<void>;
+}
+
+export interface AttemptLlm {
+  readonly call: CallLlm;
+  readonly stream: StreamLlm;
 }
 
 /** One per process. Opens no connection. */
 export function createLlm(options: LlmOptions): LlmGateway {
   const { provider, budgetSql: sql, metrics } = options;
   const offline = provider.kind === 'offline';
-  const open = offline
-    ? createLocalGateway(provider)
-    : createProviderGateway(protocols[provider.kind], provider);
+  const drains = new Drains(options.drainLimits);
+  const open = openCalls(provider, drains);
   const limit = createByteLimit(options.maxInFlightBytes ?? 64 * 1024 * 1024);
   const onBudgetCheck = (seconds: number) => metrics?.budgetCheckSeconds.observe(seconds);
   const count = (status: string) => metrics?.llmCalls.inc({ status });
@@ -64,24 +76,51 @@ export function createLlm(options: LlmOptions): LlmGateway {
     },
     forAttempt: (attempt) => {
       const ask = open({ ...attempt, sql, onBudgetCheck });
+      const counted = async (call: LlmCall, run: () => Promise<LlmReply>): Promise<LlmReply> => {
+        checkCall(call);
+        try {
+          const reply = await limit
+            .run(bytesOfCall(call), attempt.signal, run)
+            .catch((error: unknown) => {
+              throw error === attempt.signal.reason ? abortedBeforeSending(error) : error;
+            });
+          if (!call.json) count('ok');
+          return reply;
+        } catch (error) {
+          count(codeOf(error));
+          throw error;
+        }
+      };
       return {
-        call: async (call) => {
-          checkCall(call);
-          try {
-            const reply = await limit
-              .run(bytesOfCall(call), attempt.signal, () => ask(call))
-              .catch((error: unknown) => {
-                throw error === attempt.signal.reason ? abortedBeforeSending(error) : error;
-              });
-            if (!call.json) count('ok');
-            return reply;
-          } catch (error) {
-            count(codeOf(error));
-            throw error;
-          }
-        },
+        call: (call) => counted(call, () => ask.call(call)),
+        stream: (call, reader) => counted(call, () => ask.stream(call, reader)),
       };
     },
     countAnswer: (valid) => count(valid ? 'ok' : 'llm_output_invalid'),
+    close: () => drains.close(),
   };
+}
+
+function openCalls(
+  config: LlmProviderConfig,
+  drains: Drains,
+): (account: Account) => { readonly call: CallLlm; readonly stream: StreamLlm } {
+  if (config.kind === 'offline') {
+    const open = createLocalGateway(config);
+    return (account) => {
+      const call = open(account);
+      return { call, stream: (asked, reader) => wholeAsStream(call(asked), reader) };
+    };
+  }
+  const provider = openProvider(protocols[config.kind], config);
+  const calls = createProviderGateway(provider);
+  const streams = createProviderStreams(provider, drains);
+  return (account) => ({ call: calls(account), stream: streams(account) });
+}
+
+/** An answer that is there at once. */
+async function wholeAsStream(answer: Promise<LlmReply>, reader: StreamReader): Promise<LlmReply> {
+  const reply = await answer;
+  await reader.take(reply.text);
+  return { ...reply, text: '' };
 }

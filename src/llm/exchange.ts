@@ -14,9 +14,10 @@ import { LlmError } from './llm.ts';
 import { hasManyValues, parseObject } from './provider-body.ts';
 import { send } from './send.ts';
 import type { Answer, Failure, SendRequest } from './send.ts';
-import { tokenBound } from './token-bound.ts';
+import { inputBound } from './token-bound.ts';
 import { chargeOf } from './usage/charge.ts';
 import type { ReportedUsage } from './usage/reported.ts';
+import { requestIdOf } from './usage/request-id.ts';
 
 export interface ExchangeRequest extends SendRequest {
   readonly price: PinnedPrice;
@@ -36,24 +37,34 @@ export async function exchange(account: Account, request: ExchangeRequest): Prom
     provider: protocol.kind,
     model,
     price,
-    inputTokens: tokenBound(request.body, request.url),
+    inputTokens: inputBound(request.body, request.url),
     maxOutputTokens,
     timeoutMs,
   });
-  const response = await send(request, account.signal);
+  const response = await send(ownId(request, hold), account.signal);
   if ('error' in response) return endFailure(account, request, hold, response);
   return settleAnswer(account, request, hold, response);
 }
 
-async function endFailure(
+/** With the reservation as the client's id of the request, where the protocol takes one. */
+export function ownId<R extends SendRequest>(request: R, { reservationId }: Hold): R {
+  const { clientRequestIdHeader: name } = request.protocol;
+  if (name === undefined) return request;
+  const headers = new Headers(request.headers);
+  headers.set(name, reservationId);
+  return { ...request, headers };
+}
+
+/** Ends the hold of a request that failed, and throws its error. */
+export async function endFailure(
   account: Account,
   request: ExchangeRequest,
   hold: Hold,
-  { error, usage }: Failure,
+  { error, usage, requestId }: Failure,
 ): Promise<never> {
-  if (usage !== undefined) await settleUsage(account, request, hold, usage);
+  if (usage !== undefined) await settleUsage(account, request, hold, { usage, requestId });
   else if (error.details['outcome'] === 'released') await releaseHold(account, hold);
-  else await keepUnknown(account, hold);
+  else await keepUnknown(account, hold, { requestId });
   throw error;
 }
 
@@ -66,8 +77,9 @@ async function settleAnswer(
   const { protocol } = request;
   const body = parseObject(answer.text);
   const usage = body === undefined ? undefined : protocol.usageOf(body);
+  const requestId = requestIdOf(protocol, answer.headers, body);
   if (usage === undefined) {
-    await keepUnknown(account, hold);
+    await keepUnknown(account, hold, { requestId });
     const { host } = new URL(request.url);
     const found =
       answer.text.trim() === '' ? 'an empty body' : 'a body without usage that can be read';
@@ -78,7 +90,7 @@ async function settleAnswer(
       { class: 'retry', outcome: 'unknown', host },
     );
   }
-  const costNanoUsd = await settleUsage(account, request, hold, usage);
+  const costNanoUsd = await settleUsage(account, request, hold, { usage, requestId });
   // The SDK validates and describes every value, in the thread that renews the leases.
   if (hasManyValues(body)) {
     const { host } = new URL(request.url);
@@ -99,11 +111,12 @@ async function settleAnswer(
   };
 }
 
-async function settleUsage(
+/** Charges what the provider reports in place of the hold. Throws `llm_charge_refused`, or `store_unavailable`. */
+export async function settleUsage(
   account: Account,
-  { model, protocol, url }: ExchangeRequest,
+  { model, protocol, url }: Pick<ExchangeRequest, 'model' | 'protocol' | 'url'>,
   hold: Hold,
-  usage: ReportedUsage,
+  { usage, requestId }: { usage: ReportedUsage; requestId: string | undefined },
 ): Promise<bigint> {
   const { price, holdNanoUsd } = hold;
   const charge = chargeOf({
@@ -115,10 +128,11 @@ async function settleUsage(
     usage,
   });
   try {
-    await settleHold(account, hold, { charge, servedModel: usage.model, serviceTier: usage.tier });
+    const { model: servedModel, tier: serviceTier } = usage;
+    await settleHold(account, hold, { charge, servedModel, serviceTier, requestId });
   } catch (error) {
     if (isStoreUnavailable(error)) throw error;
-    await keepUnknown(account, hold);
+    await keepUnknown(account, hold, { requestId });
     throw new LlmError(
       'llm_charge_refused',
       `the charge of $${formatUsd(charge.costNanoUsd)} for a call of model ${model} cannot be recorded ` +

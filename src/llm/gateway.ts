@@ -21,8 +21,10 @@ export interface ProviderConfig {
   readonly apiKey?: string | undefined;
   /** Default: the provider's own. */
   readonly baseUrl?: string | undefined;
-  /** For one whole exchange, the reading of its body included. Default 60,000. */
+  /** For one whole exchange, the reading of its body included. Default 30,000. */
   readonly timeoutMs?: number | undefined;
+  /** Of models that have another one. */
+  readonly modelTimeoutsMs?: ReadonlyMap<string, number> | undefined;
   /** Default 10 MiB. */
   readonly maxResponseBytes?: number | undefined;
 }
@@ -30,27 +32,46 @@ export interface ProviderConfig {
 // The SDK writes its warnings to the console.
 globalThis.AI_SDK_LOG_WARNINGS = false;
 
-/** Calls on one attempt's account. Remembers which models refuse JSON mode. */
-export function createProviderGateway(
-  protocol: Protocol,
-  config: ProviderConfig,
-): (account: Account) => CallLlm {
+export interface Provider {
+  readonly protocol: Protocol;
+  readonly config: ProviderConfig;
+  readonly baseUrl: string;
+  /** Models that refused it. */
+  readonly withoutJsonMode: Set<string>;
+}
+
+/** Throws a `UsageError` for a base URL or a key that cannot be used. */
+export function openProvider(protocol: Protocol, config: ProviderConfig): Provider {
   const baseUrl = baseUrlOf(protocol, config);
   checkKey(protocol, config.apiKey);
-  const withoutJsonMode = new Set<string>();
-  return (account) => async (asked) => {
-    const model = asked.model ?? config.model;
-    const price = await priceOf(account.sql, { model, baseUrl });
-    const jsonMode = protocol.hasJsonMode && asked.json && !withoutJsonMode.has(model);
-    const call = { protocol, config, baseUrl, account, asked, model, price };
-    try {
-      return await callOnce({ ...call, jsonMode });
-    } catch (error) {
-      if (!jsonMode || !refusesJsonMode(error)) throw error;
-      withoutJsonMode.add(model);
-      return callOnce({ ...call, jsonMode: false });
-    }
-  };
+  return { protocol, config, baseUrl, withoutJsonMode: new Set() };
+}
+
+/** Calls on one attempt's account. */
+export const createProviderGateway =
+  (provider: Provider) =>
+  (account: Account): CallLlm =>
+  (asked) =>
+    callWith(provider, account, asked, callOnce);
+
+/** Runs one call of the configured or the requested model, and a second time where the model refuses JSON mode. */
+export async function callWith(
+  { protocol, config, baseUrl, withoutJsonMode }: Provider,
+  account: Account,
+  asked: LlmCall,
+  run: (call: Call) => Promise<LlmReply>,
+): Promise<LlmReply> {
+  const model = asked.model ?? config.model;
+  const price = await priceOf(account.sql, { model, baseUrl });
+  const jsonMode = protocol.hasJsonMode && asked.json && !withoutJsonMode.has(model);
+  const call = { protocol, config, baseUrl, account, asked, model, price };
+  try {
+    return await run({ ...call, jsonMode });
+  } catch (error) {
+    if (!jsonMode || !refusesJsonMode(error)) throw error;
+    withoutJsonMode.add(model);
+    return run({ ...call, jsonMode: false });
+  }
 }
 
 function baseUrlOf(protocol: Protocol, config: ProviderConfig): string {
@@ -79,7 +100,7 @@ function refusesJsonMode(error: unknown): boolean {
   );
 }
 
-interface Call {
+export interface Call {
   readonly protocol: Protocol;
   readonly config: ProviderConfig;
   readonly baseUrl: string;
@@ -90,11 +111,21 @@ interface Call {
   readonly jsonMode: boolean;
 }
 
-async function callOnce(call: Call): Promise<LlmReply> {
+const callOnce = async (call: Call): Promise<LlmReply> => replyOf(call, await complete(call));
+
+export interface Completed {
+  readonly text: string;
+  readonly isEmpty: boolean;
+  readonly finishReason: string;
+  readonly exchanged: Pick<Exchanged, 'usage' | 'costNanoUsd'>;
+}
+
+/** Throws `llm_refused` where a content filter took the whole answer. */
+export function replyOf(call: Call, completed: Completed): LlmReply {
   const { asked, model, protocol } = call;
-  const { text, finishReason, exchanged } = await complete(call);
+  const { text, isEmpty, finishReason, exchanged } = completed;
   const { inputTokens, outputTokens, reasoningTokens } = exchanged.usage;
-  if (finishReason === 'content-filter' && text.trim() === '') {
+  if (finishReason === 'content-filter' && isEmpty) {
     throw new LlmError(
       'llm_refused',
       `${new URL(call.baseUrl).host} blocked the answer of model ${model} (content filter); the call was ` +
@@ -113,10 +144,18 @@ async function callOnce(call: Call): Promise<LlmReply> {
   };
 }
 
-interface Completed {
-  readonly text: string;
-  readonly finishReason: string;
-  readonly exchanged: Exchanged;
+/** What a request needs beside its address, headers and body. */
+export function requestOf(call: Call) {
+  const { protocol, config, model, price, asked } = call;
+  return {
+    maxOutputTokens: asked.maxOutputTokens,
+    protocol,
+    model,
+    price,
+    timeoutMs: timeoutOf(call),
+    maxResponseBytes: config.maxResponseBytes ?? 10 * 1024 * 1024,
+    apiKey: config.apiKey,
+  };
 }
 
 async function complete(call: Call): Promise<Completed> {
@@ -133,13 +172,7 @@ async function complete(call: Call): Promise<Completed> {
         url: input instanceof Request ? input.url : input.toString(),
         headers: new Headers(init?.headers),
         body: JSON.stringify(body),
-        maxOutputTokens,
-        protocol,
-        model,
-        price: call.price,
-        timeoutMs: config.timeoutMs ?? 60_000,
-        maxResponseBytes: config.maxResponseBytes ?? 10 * 1024 * 1024,
-        apiKey: config.apiKey,
+        ...requestOf(call),
       });
       return exchanged.response;
     } catch (error) {
@@ -158,15 +191,12 @@ async function complete(call: Call): Promise<Completed> {
       maxRetries: 0,
     });
     if (exchanged === undefined) throw new Error('the SDK answered without an exchange');
-    return { text: result.text, finishReason: result.finishReason, exchanged };
+    const { text, finishReason } = result;
+    return { text, isEmpty: text.trim() === '', finishReason, exchanged };
   } catch {
     if (failure !== undefined) throw failure;
     if (exchanged === undefined) {
-      throw new LlmError(
-        'llm_bad_request',
-        `the request for model ${model} could not be written; nothing was sent`,
-        { class: 'fatal', outcome: 'released' },
-      );
+      throw notWritten(model);
     }
     // No cause: the SDK's errors carry the prompt and the whole response.
     throw new LlmError(
@@ -177,7 +207,23 @@ async function complete(call: Call): Promise<Completed> {
   }
 }
 
-function bodyOf(body: unknown) {
+const defaultTimeoutMs = 30_000;
+
+/** The call's own, else its handler's, the model's, or the usual one. */
+function timeoutOf({ asked, account, config, model }: Call): number {
+  const { timeoutMs = defaultTimeoutMs, modelTimeoutsMs } = config;
+  return asked.timeoutMs ?? account.llmTimeoutMs ?? modelTimeoutsMs?.get(model) ?? timeoutMs;
+}
+
+export const notWritten = (model: string): LlmError =>
+  new LlmError(
+    'llm_bad_request',
+    `the request for model ${model} could not be written; nothing was sent`,
+    { class: 'fatal', outcome: 'released' },
+  );
+
+/** The SDK's body of a request. */
+export function bodyOf(body: unknown) {
   const parsed = typeof body === 'string' ? parseObject(body) : undefined;
   if (parsed === undefined) throw new Error('the SDK sent a body that is not a JSON object');
   return parsed;

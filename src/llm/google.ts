@@ -1,6 +1,7 @@
 /** Google's generateContent protocol (the Gemini API). The key travels in a header, never in the URL. */
 import type { Protocol } from './protocol.ts';
 import { asObject, parseObject } from './provider-body.ts';
+import { googleEvents } from './streams/google.ts';
 import { googleUsage } from './usage/google.ts';
 
 export const googleProtocol: Protocol = {
@@ -27,6 +28,8 @@ export const googleProtocol: Protocol = {
         }
       : body,
   usageOf: googleUsage,
+  readEvents: googleEvents,
+  requestIdOf: (body) => body['responseId'],
   readableAnswer: withoutContinuation,
 };
 

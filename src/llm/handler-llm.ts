@@ -5,71 +5,95 @@
 import { UsageError } from '../errors.ts';
 import { createByteLimit } from './byte-limit.ts';
 import { bytesOfCall, checkCall } from './check-call.ts';
-import type { CallLlm, Llm, LlmAnswer, LlmCall, LlmRequest } from './llm.ts';
+import type { CallLlm, Llm, LlmAnswer, LlmCall, LlmReply, LlmRequest, LlmStream } from './llm.ts';
+import { HandlerStream } from './streams/handler-stream.ts';
+import type { StreamLink } from './streams/handler-stream.ts';
 import { jsonInstructions, parseAnswer } from './structured.ts';
 
 /** Of the calls of this thread: a call is copied to the supervisor, which cannot refuse it before. */
 const inFlight = createByteLimit(32 * 1024 * 1024);
 
+export interface LlmStreams {
+  /** Opens one stream of the gateway. */
+  readonly open: (call: LlmCall, onText: (text: string) => void) => StreamLink;
+  /** Called with each stream that begins. */
+  readonly track: <T>(run: () => Promise<T>) => Promise<T>;
+}
+
+const notConnected: LlmStreams = {
+  open: () => {
+    throw new Error('streams are not connected');
+  },
+  track: (run) => run(),
+};
+
 /** `onValidated` is called for every answer to a request with a schema: `LlmGateway.countAnswer`. */
 export function createHandlerLlm(
   call: CallLlm,
   onValidated: (valid: boolean) => void = () => {},
+  streams: LlmStreams = notConnected,
 ): Llm {
+  const finish = async <T>(request: LlmRequest<T>, reply: LlmReply): Promise<LlmAnswer<T>> => {
+    const { hint, ...answer } = reply;
+    if (request.schema === undefined) return answer;
+    let valid = false;
+    try {
+      const object = await parseAnswer(answer.text, request.schema, hint);
+      valid = true;
+      return { ...answer, object };
+    } finally {
+      onValidated(valid);
+    }
+  };
   return {
     generate: async <T>(given: LlmRequest<T>): Promise<LlmAnswer<T>> => {
-      const request = readRequest(given);
+      const request = readRequest('generate', given);
       const asked = callOf(request);
-      const { hint, ...answer } = await inFlight.run(bytesOfCall(asked), undefined, () =>
-        call(asked),
-      );
-      if (request.schema === undefined) return answer;
-      let valid = false;
-      try {
-        const object = await parseAnswer(answer.text, request.schema, hint);
-        valid = true;
-        return { ...answer, object };
-      } finally {
-        onValidated(valid);
-      }
+      const bytes = bytesOfCall(asked);
+      return finish(request, await inFlight.run(bytes, undefined, () => call(asked)));
+    },
+    stream: <T>(given: LlmRequest<T>): LlmStream<T> => {
+      const request = readRequest('stream', given);
+      const asked = callOf(request);
+      const bytes = bytesOfCall(asked);
+      return new HandlerStream<T>({
+        begin: (open, signal) => streams.track(() => inFlight.run(bytes, signal, open)),
+        open: (onText) => streams.open(asked, onText),
+        finish: (reply) => finish(request, reply),
+      });
     },
   };
 }
 
 /** The fields, each read once. For handlers in plain JavaScript. */
-function readRequest<T>(given: LlmRequest<T>): LlmRequest<T> {
+function readRequest<T>(method: string, given: LlmRequest<T>): LlmRequest<T> {
   try {
-    const { system, prompt, schema, model, maxOutputTokens } = given;
+    const { system, prompt, schema, model, maxOutputTokens, timeoutMs } = given;
     return {
       system,
       prompt,
       maxOutputTokens,
       ...(schema === undefined ? {} : { schema }),
       ...(model === undefined ? {} : { model }),
+      ...(timeoutMs === undefined ? {} : { timeoutMs }),
     };
   } catch (cause) {
     throw new UsageError(
-      'ctx.llm.generate: its argument must be an object { system, prompt, maxOutputTokens, schema?, model? }',
+      `ctx.llm.${method}: its argument must be an object { system, prompt, maxOutputTokens, schema?, model?, timeoutMs? }`,
       { cause },
     );
   }
 }
 
 /** Validates the request before it costs money. */
-function callOf({ system, prompt, schema, model, maxOutputTokens }: LlmRequest<unknown>): LlmCall {
-  const call = {
-    system,
-    prompt,
-    json: schema !== undefined,
-    maxOutputTokens,
-    ...(model === undefined ? {} : { model }),
-  };
+function callOf({ schema, ...asked }: LlmRequest<unknown>): LlmCall {
+  const call = { ...asked, json: schema !== undefined };
   checkCall(call);
   if (schema === undefined) return call;
   if (!canValidate(schema)) {
     throw new UsageError('schema must be a Standard Schema (of zod, valibot, arktype ...)');
   }
-  const withShape = { ...call, system: `${system}\n\n${jsonInstructions(schema)}` };
+  const withShape = { ...call, system: `${call.system}\n\n${jsonInstructions(schema)}` };
   checkCall(withShape);
   return withShape;
 }

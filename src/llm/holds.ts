@@ -25,6 +25,10 @@ export interface Attempt {
   /** Aborts when the attempt's deadline passes or it is taken away. */
   readonly signal: AbortSignal;
   readonly log: Logger;
+  /** When its deadline passes, by performance.now(); undefined where it has none. */
+  readonly deadlineAtMs?: number | undefined;
+  /** What its handler gives a call, where the call itself names no timeout. */
+  readonly llmTimeoutMs?: number | undefined;
 }
 
 /** An attempt with what its holds need. */
@@ -42,7 +46,7 @@ export interface HoldRequest {
   /** An upper bound, not an estimate. */
   readonly inputTokens: number;
   readonly maxOutputTokens: number;
-  /** Maximum duration of the call. */
+  /** Maximum duration of the call. The attempt's deadline ends it earlier. */
   readonly timeoutMs: number;
 }
 
@@ -50,12 +54,14 @@ export interface Hold {
   readonly reservationId: string;
   readonly price: PinnedPrice;
   readonly holdNanoUsd: bigint;
+  /** By performance.now(), and never later than in the table. */
+  readonly expiresAtMs: number;
 }
 
 /** Of a column of type numeric(18,9). */
 const maxAmountNanoUsd = 10n ** 18n - 1n;
 /** Added to a call's own timeout: time to write the end of its hold, retries included, before it expires. */
-const graceMs = 60_000;
+export const graceMs = 60_000;
 /** For an end without a bill: expiry ends the hold as well, on the side of charging it. */
 const endRetriesMs = [200, 1000, 4000];
 /** For a bill, which only this process knows: as long as the hold cannot have expired. */
@@ -78,6 +84,8 @@ export async function openHold(account: Account, request: HoldRequest): Promise<
   }
   const { tenantId, jobId, token } = account;
   const startedAt = performance.now();
+  const { deadlineAtMs = Infinity } = account;
+  const ttlMs = Math.min(timeoutMs, Math.max(0, deadlineAtMs - startedAt)) + graceMs;
   const reservation = await checkAndReserve(account.sql, {
     tenantId,
     jobId,
@@ -85,12 +93,13 @@ export async function openHold(account: Account, request: HoldRequest): Promise<
     token,
     idempotencyKey: randomUUID(),
     holdNanoUsd,
-    ttlMs: timeoutMs + graceMs,
+    ttlMs,
     provider,
     model,
     price,
   }).finally(() => account.onBudgetCheck((performance.now() - startedAt) / 1000));
-  const hold = { reservationId: reservation.reservationId, price, holdNanoUsd };
+  const { reservationId } = reservation;
+  const hold = { reservationId, price, holdNanoUsd, expiresAtMs: startedAt + ttlMs };
   if (reservation.overLimit) {
     account.log.warn({ tenantId, hold: formatUsd(holdNanoUsd) }, 'budget_soft_limit_passed');
   }
@@ -120,13 +129,23 @@ export interface Settlement {
   readonly charge: Charge;
   readonly servedModel?: string | undefined;
   readonly serviceTier?: string | undefined;
+  /** The provider's id of the request. */
+  readonly requestId?: string | undefined;
+}
+
+/** What is known of a request whose cost is not. */
+export interface UnknownEnd {
+  /** The provider's id of the request. */
+  readonly requestId?: string | undefined;
+  /** A lower bound of the output tokens of a stream that broke. */
+  readonly receivedOutputTokens?: number | undefined;
 }
 
 /** Charges a bill in place of the hold. */
 export async function settleHold(
   account: Account,
   hold: Hold,
-  { charge, servedModel, serviceTier }: Settlement,
+  { charge, servedModel, serviceTier, requestId }: Settlement,
 ): Promise<void> {
   const { reservationId } = hold;
   const { items, uncovered } = charge;
@@ -134,6 +153,7 @@ export async function settleHold(
     recordUsage(account.sql, { reservationId, items, uncovered, servedModel, serviceTier }),
   );
   const { tenantId, log } = account;
+  log.debug({ reservationId, requestId }, 'llm_call_settled');
   if (uncovered.length > 0) {
     log.error({ tenantId, reservationId, uncovered }, 'budget_price_incomplete');
   }
@@ -148,9 +168,14 @@ export async function releaseHold(account: Account, hold: Hold): Promise<void> {
 }
 
 /** Keeps the hold charged: the request was sent and its cost is unknown. */
-export async function keepUnknown(account: Account, hold: Hold): Promise<void> {
-  const { reservationId } = hold;
-  account.log.warn({ reservationId, hold: formatUsd(hold.holdNanoUsd) }, 'budget_outcome_unknown');
+export async function keepUnknown(
+  account: Account,
+  hold: Hold,
+  { requestId, receivedOutputTokens }: UnknownEnd = {},
+): Promise<void> {
+  const { reservationId, holdNanoUsd } = hold;
+  const known = { reservationId, hold: formatUsd(holdNanoUsd), requestId, receivedOutputTokens };
+  account.log.warn(known, 'budget_outcome_unknown');
   await endHold(account, hold, () => markUnknown(account.sql, hold));
 }
 

@@ -14,6 +14,8 @@ export interface LlmRequest<T> {
   readonly model?: string;
   /** Maximum output in tokens; part of the request and of the hold. */
   readonly maxOutputTokens: number;
+  /** Of the whole exchange, 1 to 600,000. Default: `llmTimeoutMs` of the handler, else LLM_TIMEOUT_SECONDS. */
+  readonly timeoutMs?: number;
 }
 
 interface LlmUsage {
@@ -46,6 +48,7 @@ export interface LlmCall {
   readonly json: boolean;
   readonly model?: string;
   readonly maxOutputTokens: number;
+  readonly timeoutMs?: number;
 }
 
 /** The gateway's answer, already charged. Plain data. */
@@ -58,6 +61,15 @@ export interface LlmReply {
   readonly hint?: string;
 }
 
+/** Text as it comes, and the whole answer at its end. The call begins with the first use of either. */
+export interface LlmStream<T> extends AsyncIterable<string> {
+  /**
+   * The whole answer, charged. Rejects like `Llm.generate`; with `llm_aborted` after the loop over the text was left
+   * before its end. Where nobody awaits it, its rejection is no unhandled one.
+   */
+  readonly answer: Promise<LlmAnswer<T>>;
+}
+
 /** Reserves, sends, settles. Throws what `Llm.generate` throws, except `LlmOutputError`. */
 export type CallLlm = (call: LlmCall) => Promise<LlmReply>;
 
@@ -68,6 +80,12 @@ export interface Llm {
    * with `details.class` `fatal`, `retry` or `snooze` (with `details.retryAfterMs`).
    */
   generate<T = never>(request: LlmRequest<T>): Promise<LlmAnswer<T>>;
+  /**
+   * The same, with its text as it comes: `for await (const text of llm.stream(request))`. The loop ends when the
+   * answer is charged, and throws what `generate` throws; a wrong request throws at once. Leave it with `break`: the
+   * provider is read on for its usage, and nothing more is kept.
+   */
+  stream<T = never>(request: LlmRequest<T>): LlmStream<T>;
 }
 
 /** How a failed call ends for the job. `snooze` uses no attempt and waits `retryAfterMs`. */
@@ -106,6 +124,14 @@ export class LlmOutputError extends PurserError {
     this.issues = issues;
   }
 }
+
+/** Of a stream that its handler reads no more. */
+export const leftStream = (): LlmError =>
+  new LlmError(
+    'llm_aborted',
+    'the handler left the stream before its end; its usage is charged when the provider reports it, else its worst case',
+    { class: 'retry', outcome: 'unknown' },
+  );
 
 /** Of a call whose attempt has ended. The supervisor settles what was sent, whatever becomes of its answer. */
 export const lateCall = (): LlmError =>

@@ -1,6 +1,7 @@
 /** The chat completions protocol: OpenAI and what is compatible (Groq, OpenRouter, vLLM, Ollama). */
 import type { Protocol } from './protocol.ts';
 import type { JsonObject } from './provider-body.ts';
+import { openAiEvents } from './streams/openai.ts';
 import { openAiUsage } from './usage/openai.ts';
 
 export const openAiProtocol: Protocol = {
@@ -20,6 +21,11 @@ export const openAiProtocol: Protocol = {
   },
   wireBody,
   usageOf: openAiUsage,
+  readEvents: openAiEvents,
+  clientRequestIdHeader: 'x-client-request-id',
+  requestIdHeader: 'x-request-id',
+  // Servers without the header list their calls by the id of the answer: OpenRouter, vLLM.
+  requestIdOf: (body) => body['id'],
 };
 
 /** Names the output cap as this server does. */
@@ -33,6 +39,8 @@ function wireBody(
   const capName = isOpenAi ? 'max_completion_tokens' : 'max_tokens';
   // A project's default may be another tier, at another price.
   const tier = isOpenAi ? { service_tier: 'default' } : {};
+  // Without this no chunk has usage.
+  const usage = body['stream'] === true ? { stream_options: { include_usage: true } } : {};
   const format = jsonMode ? { response_format: { type: 'json_object' } } : {};
-  return { ...rest, [capName]: cap, ...tier, ...format };
+  return { ...rest, [capName]: cap, ...tier, ...usage, ...format };
 }

@@ -4,9 +4,12 @@
  */
 import type { LanguageModel } from 'ai';
 import type { JsonObject } from './provider-body.ts';
+import type { ReadEvent } from './streams/facts.ts';
 import type { ReportedUsage } from './usage/reported.ts';
 
 export type ProviderKind = 'openai' | 'anthropic' | 'google';
+
+export type SdkModel = Extract<LanguageModel, { readonly specificationVersion: 'v3' }>;
 
 export interface Connection {
   readonly baseUrl: string;
@@ -29,11 +32,19 @@ export interface Protocol {
   /** Whether a request has a field that asks for JSON. */
   readonly hasJsonMode: boolean;
   /** Loads the SDK's package on the first call, so that a process loads only the one it uses. */
-  open(connection: Connection, model: string): Promise<LanguageModel>;
+  open(connection: Connection, model: string): Promise<SdkModel>;
   /** The body that is reserved for and sent, made from the SDK's. */
   wireBody(body: JsonObject, options: { baseUrl: string; jsonMode: boolean }): JsonObject;
   /** The usage in an answer; undefined where it is missing or invalid. */
   usageOf(body: JsonObject): ReportedUsage | undefined;
+  /** Reads the events of one stream. */
+  readEvents(): ReadEvent;
+  /** A request header that takes the client's own id of the request. */
+  readonly clientRequestIdHeader?: string;
+  /** The response header with the provider's id of the request. */
+  readonly requestIdHeader?: string;
+  /** The provider's id of the request in an answer or an error body. */
+  requestIdOf(body: JsonObject): unknown;
   /** Rewrites an answer before the SDK reads it. */
   readableAnswer?(text: string): string;
 }

@@ -1,10 +1,11 @@
-/** Sends one request to a provider and reads its response. The only call of `fetch` in Purser. */
+/** Sends one request to a provider and reads its response. The only call of `fetch` to a provider. */
 import { failureOfNetwork, failureOfStatus } from './failures.ts';
 import { LlmError } from './llm.ts';
 import type { Protocol } from './protocol.ts';
 import { asObject, BodyTooLarge, parseObject, readBody } from './provider-body.ts';
 import { readProviderError } from './provider-error.ts';
 import type { ReportedUsage } from './usage/reported.ts';
+import { requestIdIn } from './usage/request-id.ts';
 
 export interface SendRequest {
   readonly url: string;
@@ -32,32 +33,54 @@ export interface Failure {
   readonly error: LlmError;
   /** Usage in the body of a failed request, which the provider bills. */
   readonly usage?: ReportedUsage;
+  /** The provider's id of the request, as far as it answered. */
+  readonly requestId?: string | undefined;
 }
 
 const maxErrorBytes = 64 * 1024;
 
 export async function send(request: SendRequest, signal: AbortSignal): Promise<Answer | Failure> {
   const timeout = AbortSignal.timeout(request.timeoutMs);
+  let received: Headers | undefined;
   try {
-    const response = await fetch(request.url, {
-      method: 'POST',
-      headers: request.headers,
-      body: request.body,
-      // A redirect would be a second request under one hold, and could send the prompt to another host.
-      redirect: 'manual',
-      signal: AbortSignal.any([signal, timeout]),
-    });
+    const response = await post(request, AbortSignal.any([signal, timeout]));
+    if (!response.ok) return await failureOfResponse(request, response);
     const { status, headers } = response;
-    if (response.ok) {
-      return { text: await readBody(response, request.maxResponseBytes), status, headers };
-    }
-    const text = await readBody(response, maxErrorBytes).catch(() => '');
-    return failedStatus(request, response, text);
+    received = headers;
+    return { text: await readBody(response, request.maxResponseBytes), status, headers };
   } catch (error) {
-    return {
-      error: failureOf(error, request, { aborted: signal.aborted, timedOut: timeout.aborted }),
-    };
+    const how = { aborted: signal.aborted, timedOut: timeout.aborted };
+    return identified(failureOf(error, request, how), requestIdIn(request.protocol, received));
   }
+}
+
+/** Resolves with the head of the response. Throws what `fetch` throws. */
+export function post(request: SendRequest, signal: AbortSignal): Promise<Response> {
+  return fetch(request.url, {
+    method: 'POST',
+    headers: request.headers,
+    body: request.body,
+    // A redirect would be a second request under one hold, and could send the prompt to another host.
+    redirect: 'manual',
+    signal,
+  });
+}
+
+/** Of a response that is not 2xx. */
+export async function failureOfResponse(
+  request: SendRequest,
+  response: Response,
+): Promise<Failure> {
+  const text = await readBody(response, maxErrorBytes).catch(() => '');
+  const { error, usage } = failedStatus(request, response, text);
+  const requestId = requestIdIn(request.protocol, response.headers, text);
+  return { ...identified(error, requestId), ...(usage === undefined ? {} : { usage }) };
+}
+
+/** The provider's support asks for the id. */
+function identified(error: LlmError, requestId: string | undefined): Failure {
+  if (requestId !== undefined) error.details['requestId'] = requestId;
+  return { error, requestId };
 }
 
 function failedStatus(request: SendRequest, { status, headers }: Response, text: string): Failure {
@@ -106,7 +129,8 @@ function usageOfFailure(
   return mentioned ? 'unreadable' : undefined;
 }
 
-function failureOf(
+/** Of an exchange that gave no complete response. */
+export function failureOf(
   thrown: unknown,
   request: SendRequest,
   { aborted, timedOut }: { aborted: boolean; timedOut: boolean },
@@ -132,7 +156,7 @@ function failureOf(
     return new LlmError(
       'llm_timeout',
       `${host} did not finish its answer within ${timeoutMs} ms; it may have been billed, so its ` +
-        'worst case stays charged; raise LLM_TIMEOUT_SECONDS if this model needs longer',
+        'worst case stays charged; raise LLM_TIMEOUT_SECONDS (or timeoutMs of this call) if it needs longer',
       { class: 'retry', outcome: 'unknown', host },
     );
   }

@@ -21,6 +21,13 @@ interface Block {
 const blockSize = 256;
 const blocks = new Map<number, Block>();
 
+/** What a provider adds to a request with tools. Anthropic publishes up to 530 tokens. */
+const toolTokens = 1024;
+
+/** Of a serialised request to `url`, with what the provider adds to it. */
+export const inputBound = (body: string, url: string): number =>
+  tokenBound(body, url) + (/"tools":/.test(body) ? toolTokens : 0);
+
 /** Of a serialised request to `url`. */
 export function tokenBound(body: string, url: string): number {
   const bytes = Buffer.byteLength(body);

@@ -75,11 +75,10 @@ let lastJobId = 0;
 /** For uploads whose job the test runs by itself. */
 export const noJob = (): Promise<void> => Promise.resolve();
 
-const noLlm: Llm = {
-  generate: () => {
-    throw new Error('this test expects no call');
-  },
+const noCall = (): never => {
+  throw new Error('this test expects no call');
 };
+const noLlm: Llm = { generate: noCall, stream: noCall };
 
 function isIngestion(result: unknown): result is IngestionResult {
   return typeof result === 'object' && result !== null && 'deliveries' in result;

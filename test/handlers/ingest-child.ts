@@ -23,7 +23,12 @@ await costIngestion.run({
   payload: { uploadId },
   signal,
   sql: tenantSql(database.tenant, { token: attempt.token }),
-  llm: { generate: () => Promise.reject(new Error('an ingestion asks no model')) },
+  llm: {
+    generate: () => Promise.reject(new Error('an ingestion asks no model')),
+    stream: () => {
+      throw new Error('an ingestion asks no model');
+    },
+  },
   enqueue: () => Promise.reject(new Error('an ingestion enqueues nothing')),
   progress: () => {},
   log: createLogger({ level: 'silent', role: 'test' }),

@@ -28,6 +28,7 @@ it('the Llm of a handler imports no provider and no budget', () => {
     'llm/check-call.ts',
     'llm/handler-llm.ts',
     'llm/llm.ts',
+    'llm/streams/handler-stream.ts',
     'llm/structured.ts',
     'names.ts',
     'node:util',

@@ -2,9 +2,12 @@
 import { afterAll, afterEach, beforeAll, beforeEach } from 'vitest';
 import type { Sql } from '../../src/db/connect.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
-import type { LlmProviderConfig } from '../../src/llm/create-llm.ts';
+import type { LlmGateway, LlmOptions, LlmProviderConfig } from '../../src/llm/create-llm.ts';
 import { createHandlerLlm } from '../../src/llm/handler-llm.ts';
+import type { LlmStreams } from '../../src/llm/handler-llm.ts';
 import type { Llm, LlmError } from '../../src/llm/llm.ts';
+import type { StreamLlm } from '../../src/llm/streams/gateway.ts';
+import { StreamWindow } from '../../src/llm/streams/window.ts';
 import { createLogger } from '../../src/log.ts';
 import type { Logger } from '../../src/log.ts';
 import { freshDatabase } from './database.ts';
@@ -18,6 +21,7 @@ import type { TestAttempt } from './tenants.ts';
 
 export interface LlmAttempt extends TestAttempt {
   readonly llm: Llm;
+  readonly gateway: LlmGateway;
   readonly controller: AbortController;
 }
 
@@ -72,14 +76,28 @@ export async function llmAttempt(
   tenantId: string,
   provider: LlmProviderConfig,
   log: Logger = silentLog,
+  options: Partial<LlmOptions> = {},
 ): Promise<LlmAttempt> {
   const attempt = await startAttempt(sql, tenantId);
   const controller = new AbortController();
-  const gateway = createLlm({ provider, budgetSql: sql });
-  const { call } = gateway.forAttempt({ ...attempt, signal: controller.signal, log });
-  const llm = createHandlerLlm(call, gateway.countAnswer);
-  return { ...attempt, llm, controller };
+  const gateway = createLlm({ provider, budgetSql: sql, ...options });
+  const { call, stream } = gateway.forAttempt({ ...attempt, signal: controller.signal, log });
+  const llm = createHandlerLlm(call, gateway.countAnswer, directStreams(stream));
+  return { ...attempt, llm, gateway, controller };
 }
+
+/** Streams of a gateway in this thread. */
+export const directStreams = (stream: StreamLlm): LlmStreams => ({
+  open: (asked, onText) => {
+    const window = new StreamWindow(onText);
+    return {
+      reply: stream(asked, window),
+      read: (length) => window.read(length),
+      leave: () => window.leave(),
+    };
+  },
+  track: (run) => run(),
+});
 
 /** The call that a faulty provider gets, with secrets that no message may repeat. */
 export const faultyCall = {

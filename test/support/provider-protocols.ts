@@ -1,6 +1,7 @@
 /** The wire protocols that the local provider speaks: routes, keys, answers, usage and error bodies. */
 import type { IncomingHttpHeaders } from 'node:http';
 import { countTokens } from 'gpt-tokenizer';
+import type { StreamedToolCall } from './streaming/wire-events.ts';
 
 export type WireProtocol = 'openai' | 'anthropic' | 'google';
 export const wireProtocols = ['openai', 'anthropic', 'google'] as const;
@@ -27,6 +28,9 @@ export interface WireBody {
   readonly system?: unknown;
   readonly contents?: readonly GoogleContent[];
   readonly systemInstruction?: GoogleContent;
+  readonly stream?: boolean;
+  readonly stream_options?: object;
+  readonly tools?: readonly unknown[];
   readonly generationConfig?: {
     readonly maxOutputTokens?: number;
     readonly responseMimeType?: string;
@@ -35,6 +39,8 @@ export interface WireBody {
 
 interface Answer {
   readonly content: string;
+  readonly toolCalls: readonly StreamedToolCall[];
+  readonly requestId: string;
   /** As it stands in the body; null leaves it out. */
   readonly usage: object | null;
   readonly finish: 'stop' | 'length' | 'refused';
@@ -42,11 +48,15 @@ interface Answer {
 }
 
 export interface Speaker {
+  readonly protocol: WireProtocol;
   /** Follows the server's address. */
   readonly basePath: string;
   /** The path of a request for `model`. */
   readonly route: RegExp;
   keyOf(headers: IncomingHttpHeaders): string | undefined;
+  isStream(path: string, body: WireBody): boolean;
+  /** Of a response with this id. */
+  idHeaders(requestId: string): Record<string, string>;
   answer(answer: Answer): object;
   usage(billed: WireUsage): object;
   error(status: number): object;
@@ -78,10 +88,13 @@ const scriptedMessage = (status: number) => `This is scripted: ${status}.`;
 
 export const speakers: Readonly<Record<WireProtocol, Speaker>> = {
   openai: {
+    protocol: 'openai',
+    isStream: (_path, { stream }) => stream === true,
+    idHeaders: (id) => ({ 'x-request-id': id }),
     basePath: '/v1',
     route: /^\/v1\/chat\/completions$/,
     keyOf: (headers) => headers.authorization?.replace(/^Bearer /, ''),
-    answer: ({ content, usage, finish, model }) => ({
+    answer: ({ content, toolCalls, usage, finish, model }) => ({
       id: 'chatcmpl-test',
       object: 'chat.completion',
       created: 1_700_000_000,
@@ -89,8 +102,21 @@ export const speakers: Readonly<Record<WireProtocol, Speaker>> = {
       choices: [
         {
           index: 0,
-          message: { role: 'assistant', content },
-          finish_reason: finish === 'refused' ? 'content_filter' : finish,
+          message: {
+            role: 'assistant',
+            content,
+            ...(toolCalls.length === 0
+              ? {}
+              : {
+                  tool_calls: toolCalls.map(({ id, name, args }) => ({
+                    id,
+                    type: 'function',
+                    function: { name, arguments: args },
+                  })),
+                }),
+          },
+          finish_reason:
+            finish === 'refused' ? 'content_filter' : toolCalls.length > 0 ? 'tool_calls' : finish,
         },
       ],
       ...(usage === null ? {} : { usage }),
@@ -99,16 +125,30 @@ export const speakers: Readonly<Record<WireProtocol, Speaker>> = {
     error: (status) => ({ error: { message: scriptedMessage(status), type: 'scripted_error' } }),
   },
   anthropic: {
+    protocol: 'anthropic',
+    isStream: (_path, { stream }) => stream === true,
+    idHeaders: (id) => ({ 'request-id': id }),
     basePath: '/anthropic/v1',
     route: /^\/anthropic\/v1\/messages$/,
     keyOf: (headers) => one(headers['x-api-key']),
-    answer: ({ content, usage, finish, model }) => ({
+    answer: ({ content, toolCalls, usage, finish, model }) => ({
       id: 'msg_test',
       type: 'message',
       role: 'assistant',
       model,
-      content: content === '' ? [] : [{ type: 'text', text: content }],
-      stop_reason: { stop: 'end_turn', length: 'max_tokens', refused: 'refusal' }[finish],
+      content: [
+        ...(content === '' ? [] : [{ type: 'text', text: content }]),
+        ...toolCalls.map(({ id, name, args }) => ({
+          type: 'tool_use',
+          id,
+          name,
+          input: JSON.parse(args) as object,
+        })),
+      ],
+      stop_reason:
+        toolCalls.length > 0
+          ? 'tool_use'
+          : { stop: 'end_turn', length: 'max_tokens', refused: 'refusal' }[finish],
       stop_sequence: null,
       ...(usage === null ? {} : { usage }),
     }),
@@ -125,19 +165,31 @@ export const speakers: Readonly<Record<WireProtocol, Speaker>> = {
     }),
   },
   google: {
+    protocol: 'google',
+    isStream: (path) => path.includes(':streamGenerateContent?alt=sse'),
+    idHeaders: () => ({}),
     basePath: '/google/v1beta',
-    route: /^\/google\/v1beta\/models\/[\w.-]+:generateContent$/,
+    route: /^\/google\/v1beta\/models\/[\w.-]+:(generateContent|streamGenerateContent\?alt=sse)$/,
     keyOf: (headers) => one(headers['x-goog-api-key']),
-    answer: ({ content, usage, finish, model }) => ({
+    answer: ({ content, toolCalls, usage, finish, model, requestId }) => ({
       candidates: [
         {
-          content: { role: 'model', parts: [{ text: content }] },
+          content: {
+            role: 'model',
+            parts: [
+              { text: content },
+              ...toolCalls.map(({ name, args }) => ({
+                functionCall: { name, args: JSON.parse(args) as object },
+                thoughtSignature: 'c2ln',
+              })),
+            ],
+          },
           finishReason: { stop: 'STOP', length: 'MAX_TOKENS', refused: 'SAFETY' }[finish],
           index: 0,
         },
       ],
       modelVersion: model,
-      responseId: 'test',
+      responseId: requestId,
       ...(usage === null ? {} : { usageMetadata: usage }),
     }),
     usage: ({ prompt_tokens, completion_tokens }) => ({
@@ -161,7 +213,7 @@ function textsOf(body: WireBody): string[] {
   const contents = [body.systemInstruction, ...(body.contents ?? [])].flatMap(
     (content) => content?.parts ?? [],
   );
-  return [body.system, ...messages, ...contents]
+  return [body.system, body.tools, ...messages, ...contents]
     .filter((content) => content !== undefined)
     .map((content) => (typeof content === 'string' ? content : JSON.stringify(content)));
 }

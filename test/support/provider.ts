@@ -1,12 +1,17 @@
 /**
- * A provider on the loopback interface with all wire protocols (test/support/provider-protocols.ts). It fails
- * as scripted, and records what it would bill: every request that it began to process.
+ * A provider on the loopback interface with all wire protocols (test/support/provider-protocols.ts), streams included
+ * (test/support/streaming). It fails as scripted, and records what it would bill: every request that it began to
+ * process.
  */
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { countedUsage, speakers, wireProtocols } from './provider-protocols.ts';
-import type { Speaker, WireBody, WireProtocol, WireUsage } from './provider-protocols.ts';
+import type { WireBody, WireProtocol, WireUsage } from './provider-protocols.ts';
+import { reply, sendHuge } from './streaming/replies.ts';
+import { sendStream } from './streaming/send-stream.ts';
+import type { ScriptedStream } from './streaming/send-stream.ts';
+import { wireEvents } from './streaming/wire-events.ts';
 
 /** What the next request meets. `answer` is the normal case. */
 export type Scripted =
@@ -33,8 +38,10 @@ export type Scripted =
   | { readonly kind: 'cut' }
   /** Sends its answer one byte at a time, with this pause. */
   | { readonly kind: 'slow'; readonly pauseMs: number }
-  /** 200 with this body, whatever it is. */
-  | { readonly kind: 'raw'; readonly body: string }
+  /** 200 with this body, whatever it is; JSON unless its type says otherwise. */
+  | { readonly kind: 'raw'; readonly body: string; readonly type?: string }
+  /** Tool calls of an answer, and faults of a stream. */
+  | ScriptedStream
   /** A body of 100 MB, under 200 or another status; stops when the client goes away. */
   | { readonly kind: 'huge'; readonly status?: number };
 
@@ -47,6 +54,13 @@ interface Received {
   };
 }
 
+/** One line of the book of the provider. */
+export interface BookLine {
+  readonly requestId: string;
+  readonly clientRequestId: string | undefined;
+  readonly usage: WireUsage;
+}
+
 export interface TestProvider {
   /** For OPENAI_BASE_URL. */
   readonly url: string;
@@ -56,6 +70,10 @@ export interface TestProvider {
   readonly received: readonly Received[];
   /** Usage of every request that it would bill. */
   readonly billed: readonly WireUsage[];
+  /** The same with the ids of each request. */
+  readonly book: readonly BookLine[];
+  /** Connections of answers that were begun and have not ended. */
+  readonly open: () => number;
   /** Bytes of huge bodies that were taken off its hands. */
   readonly hugeBytesSent: () => number;
   /** Used once each, in order; then `answer`. */
@@ -69,7 +87,8 @@ export const hugeBytes = 100_000_000;
 
 export async function startProvider(apiKey?: string): Promise<TestProvider> {
   const received: Received[] = [];
-  const billed: WireUsage[] = [];
+  const book: BookLine[] = [];
+  const open = new Set<ServerResponse>();
   const scripted: Scripted[] = [];
   let usual: { content: string; usage?: WireUsage } = { content: 'All is well.' };
   let hugeBytesSent = 0;
@@ -92,6 +111,11 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
     }
     const body: Received['body'] = JSON.parse(text);
     received.push({ path, headers: request.headers, text, body });
+    const requestId = `req-${received.length}`;
+    const idHeaders = speaker.idHeaders(requestId);
+    for (const [name, value] of Object.entries(idHeaders)) response.setHeader(name, value);
+    open.add(response);
+    response.once('close', () => open.delete(response));
     const key = speaker.keyOf(request.headers);
     if (apiKey !== undefined && key !== apiKey) {
       const message = `Incorrect API key provided: ${key}.`;
@@ -104,24 +128,29 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
       reply(response, next.status, error, next.headers);
       return;
     }
-    await work(next, response, answerTo(next, body, speaker));
-  }
-
-  /** Records what it would bill, and returns the body of the answer. */
-  function answerTo(next: Scripted, body: Received['body'], speaker: Speaker): string {
-    const scriptedAnswer = next.kind === 'answer' ? next : undefined;
-    const content = scriptedAnswer?.content ?? usual.content;
-    const usage = usual.usage ?? countedUsage(body, content);
-    billed.push(usage);
-    const { usage: given, finishReason: finish = 'stop' } = scriptedAnswer ?? {};
-    return JSON.stringify(
-      speaker.answer({
-        content,
-        usage: given === undefined ? speaker.usage(usage) : given,
-        finish,
-        model: body.model,
-      }),
-    );
+    const answer = next.kind === 'answer' || next.kind === 'stream' ? next : undefined;
+    const content = answer?.content ?? usual.content;
+    const toolCalls = (next.kind === 'stream' ? next.toolCalls : undefined) ?? [];
+    const written = content + toolCalls.map(({ name, args }) => name + args).join('');
+    const usage = usual.usage ?? countedUsage(body, written);
+    const clientRequestId = request.headers['x-client-request-id'];
+    book.push({
+      requestId,
+      clientRequestId: typeof clientRequestId === 'string' ? clientRequestId : undefined,
+      usage,
+    });
+    const { finishReason: finish = 'stop' } = answer ?? {};
+    const whole = { content, toolCalls, finish, model: body.model, requestId };
+    const script = speaker.isStream(path, body) ? streamOf(next) : undefined;
+    if (script !== undefined) {
+      const { pieces = 4 } = script;
+      const events = wireEvents[speaker.protocol]({ ...whole, pieces, billed: usage });
+      await sendStream(response, events, script);
+      return;
+    }
+    const given = next.kind === 'answer' ? next.usage : undefined;
+    const told = given === undefined ? speaker.usage(usage) : given;
+    await work(next, response, JSON.stringify(speaker.answer({ ...whole, usage: told })));
   }
 
   async function work(next: Scripted, response: ServerResponse, answer: string): Promise<void> {
@@ -135,8 +164,16 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
         await next.until;
         reply(response, 200, answer);
         return;
+      case 'stream':
+        reply(response, 200, answer);
+        return;
       case 'raw':
-        reply(response, 200, next.body);
+        reply(
+          response,
+          200,
+          next.body,
+          next.type === undefined ? {} : { 'content-type': next.type },
+        );
         return;
       case 'cut':
         response.writeHead(200, { ...head, 'content-length': String(Buffer.byteLength(answer)) });
@@ -153,24 +190,10 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
         return;
       case 'huge':
         response.writeHead(next.status ?? 200, head);
-        await sendHuge(response, answer);
-    }
-  }
-
-  /** JSON may begin with any amount of white space: the answer itself stands at the end. */
-  async function sendHuge(response: ServerResponse, answer: string): Promise<void> {
-    const blank = Buffer.alloc(64 * 1024, ' ');
-    for (let sent = 0; sent < hugeBytes && !response.destroyed; sent += blank.length) {
-      await new Promise<void>((resolve) => {
-        response.once('close', resolve);
-        response.write(blank, () => {
-          response.off('close', resolve);
-          resolve();
+        await sendHuge(response, answer, hugeBytes, (sent) => {
+          hugeBytesSent += sent;
         });
-      });
-      hugeBytesSent += blank.length;
     }
-    response.end(answer);
   }
 
   await new Promise<void>((resolve) => {
@@ -185,7 +208,11 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
     url: urlOf(openai),
     urls: { openai: urlOf(openai), anthropic: urlOf(anthropic), google: urlOf(google) },
     received,
-    billed,
+    get billed() {
+      return book.map(({ usage }) => usage);
+    },
+    book,
+    open: () => open.size,
     hugeBytesSent: () => hugeBytesSent,
     script: (...next) => {
       scripted.push(...next);
@@ -201,12 +228,18 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
   };
 }
 
-function reply(
-  response: ServerResponse,
-  status: number,
-  body: string,
-  headers: Record<string, string> = {},
-): void {
-  response.writeHead(status, { 'content-type': 'application/json', ...headers });
-  response.end(body);
+/** How a script for a whole answer is streamed; undefined where it is not. */
+function streamOf(script: Scripted): ScriptedStream | undefined {
+  switch (script.kind) {
+    case 'answer':
+      return { ...script, kind: 'stream', ...(script.usage === null ? { fault: 'no_usage' } : {}) };
+    case 'cut':
+      return { kind: 'stream', fault: 'cut' };
+    case 'slow':
+      return { kind: 'stream', pauseMs: script.pauseMs };
+    case 'stream':
+      return script;
+    default:
+      return undefined;
+  }
 }

@@ -16,7 +16,8 @@ export function llmProviderOf(config: Config): LlmProviderConfig {
   return {
     kind: provider,
     model: config.LLM_MODEL,
-    timeoutMs: config.LLM_TIMEOUT_SECONDS * 1000,
+    timeoutMs: config.LLM_TIMEOUT_SECONDS.usualMs,
+    modelTimeoutsMs: config.LLM_TIMEOUT_SECONDS.byModelMs,
     ...access[provider],
   };
 }

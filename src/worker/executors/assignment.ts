@@ -40,6 +40,8 @@ export interface Assignment {
   started: boolean;
   /** When that was heard, by performance.now(). */
   startedAtMs: number;
+  /** Called once, when it is over. */
+  onOver: Set<() => void> | undefined;
   /** `resolve` was called. */
   isOver: boolean;
   /** Before the abort the deadline, after it the grace. */
@@ -61,12 +63,14 @@ export function createAssignment(
     slotIndex: 0,
     started: false,
     startedAtMs: 0,
+    onOver: undefined,
     isOver: false,
     timer: undefined,
     resolve: (outcome) => {
       clearTimeout(assignment.timer);
       if (assignment.isOver) return;
       assignment.isOver = true;
+      for (const listener of assignment.onOver ?? []) listener();
       const isTimed = outcome === undefined || outcome.runMs !== undefined || !assignment.started;
       onOutcome(
         isTimed ? outcome : { ...outcome, runMs: performance.now() - assignment.startedAtMs },

@@ -16,7 +16,7 @@ import { RunTimes } from './run-times.ts';
 import { defaultTiming, everyUnlessLate } from './timing.ts';
 import type { ExecutorTiming } from './timing.ts';
 import { PatchingTypes } from './patching-types.ts';
-import { answerLlmCall } from './llm-calls.ts';
+import { LlmCalls } from './llm/llm-calls.ts';
 import { unpackError } from './packed-errors.ts';
 
 const checkEveryMs = 100;
@@ -33,6 +33,7 @@ export class Executors {
   readonly #executors = new Set<ManagedExecutor>();
   readonly #waitingSuspects: Assignment[] = [];
   readonly #patching: PatchingTypes;
+  readonly #llmCalls: LlmCalls;
   readonly #checkTimer: NodeJS.Timeout;
   #listener: ExecutorsListener | undefined;
   #jobTypes: ReadonlyMap<string, JobTypeFacts> = new Map();
@@ -43,6 +44,7 @@ export class Executors {
 
   private constructor(options: ExecutorsOptions) {
     this.#options = options;
+    this.#llmCalls = new LlmCalls(options);
     this.#patching = new PatchingTypes(options.log);
     this.#timing = { ...defaultTiming, ...options.timing };
     this.#checkTimer = everyUnlessLate(checkEveryMs, (nowMs) => {
@@ -112,6 +114,7 @@ export class Executors {
         executor.size === 0 ? executor.stop() : executor.kill('retired', 'the worker is stopping'),
       ),
     );
+    await this.#options.llm.close();
   }
 
   #factsOf({ jobType }: BegunAttempt): JobTypeFacts {
@@ -230,12 +233,8 @@ export class Executors {
         return this.#patching.add(message);
       case 'left_fault':
         return this.#options.log.warn(message.about, 'handler_left_fault');
-      case 'llm_output_checked':
-        return this.#options.llm.countAnswer(message.fits);
-      case 'llm_call':
-        void answerLlmCall(this.#options, executor, message);
-        return;
       default:
+        this.#llmCalls.receive(executor, message);
     }
   }
 

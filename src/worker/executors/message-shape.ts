@@ -65,6 +65,9 @@ const checks: Readonly<Record<FromExecutor['kind'], (message: Fields) => boolean
     isCount(refusals) &&
     isCount(decryptionFailures),
   llm_call: ({ token, callId, call }) => isText(token) && isCount(callId) && isFields(call),
+  llm_stream: ({ token, callId, call }) => isText(token) && isCount(callId) && isFields(call),
+  llm_stream_read: ({ callId, length }) => isCount(callId) && isCount(length),
+  llm_stream_left: ({ callId }) => isCount(callId),
   llm_output_checked: ({ fits }) => typeof fits === 'boolean',
   left_fault: ({ about }) =>
     isFields(about) &&

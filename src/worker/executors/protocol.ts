@@ -15,6 +15,7 @@ import type { PackedError } from './packed-errors.ts';
 export interface JobTypeFacts extends JobType {
   readonly builtin: boolean;
   readonly concurrency: number | undefined;
+  readonly llmTimeoutMs?: number | undefined;
   readonly isolation: Isolation;
   readonly durableBegin: boolean;
   readonly backoff: Backoff;
@@ -58,6 +59,8 @@ export type ToExecutor =
   | RunMessage
   | { readonly kind: 'abort'; readonly token: string; readonly reason: PackedError }
   | { readonly kind: 'llm_reply'; readonly callId: number; readonly reply: LlmReply }
+  /** Text of a stream, which ends with a reply or an error. */
+  | { readonly kind: 'llm_text'; readonly callId: number; readonly text: string }
   | { readonly kind: 'llm_error'; readonly callId: number; readonly error: PackedError }
   | { readonly kind: 'stop' };
 
@@ -89,6 +92,16 @@ export type FromExecutor =
       readonly callId: number;
       readonly call: LlmCall;
     }
+  | {
+      readonly kind: 'llm_stream';
+      readonly token: string;
+      readonly callId: number;
+      readonly call: LlmCall;
+    }
+  /** The handler has read so much of a stream's text, in UTF-16 units. */
+  | { readonly kind: 'llm_stream_read'; readonly callId: number; readonly length: number }
+  /** The handler reads a stream no more. */
+  | { readonly kind: 'llm_stream_left'; readonly callId: number }
   /** Whether a JSON answer matches its schema, which only the executor has. */
   | { readonly kind: 'llm_output_checked'; readonly fits: boolean }
   /** The state of its code is unknown since an uncaught exception: it must take no new attempts. */

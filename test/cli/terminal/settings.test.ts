@@ -25,7 +25,7 @@ const bad: Readonly<Record<string, readonly string[]>> = {
   PURSER_BUILTINS: ['all'],
   LLM_PROVIDER: ['abacus'],
   LLM_MODEL: ['a\nb', ' a'],
-  LLM_TIMEOUT_SECONDS: ['0', '601'],
+  LLM_TIMEOUT_SECONDS: ['0', '601', '1.5', '', '30,', '30,o3', '30,=5', '30,o3=0', '30,o3=1,o3=2', 'o3=5'],
   OPENAI_API_KEY: ['key\n', ' key', 'k\u00e9y', 'Bearer key', 'k ey'],
   OPENAI_BASE_URL: ['localhost', 'https://host/v1/chat/completions'],
   ANTHROPIC_API_KEY: ['key\n'],

@@ -17,7 +17,8 @@ describe('LLM_PROVIDER', () => {
       model: 'claude-haiku-4-5',
       apiKey: 'sk-ant-1',
       baseUrl: 'https://api.anthropic.com/v1',
-      timeoutMs: 60_000,
+      timeoutMs: 30_000,
+      modelTimeoutsMs: new Map(),
     });
     expect(
       providerOf({
@@ -25,7 +26,7 @@ describe('LLM_PROVIDER', () => {
         LLM_PROVIDER: 'google',
         LLM_MODEL: 'gemini-2.5-flash',
         GOOGLE_BASE_URL: 'https://gateway.internal/v1beta',
-        LLM_TIMEOUT_SECONDS: '90',
+        LLM_TIMEOUT_SECONDS: '90,gemini-2.5-pro=120,a=b=1',
       }),
     ).toEqual({
       kind: 'google',
@@ -33,6 +34,10 @@ describe('LLM_PROVIDER', () => {
       apiKey: 'AIza1',
       baseUrl: 'https://gateway.internal/v1beta',
       timeoutMs: 90_000,
+      modelTimeoutsMs: new Map([
+        ['gemini-2.5-pro', 120_000],
+        ['a=b', 1_000],
+      ]),
     });
   });
 

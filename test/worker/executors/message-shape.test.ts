@@ -32,6 +32,9 @@ const messages: { [K in FromExecutor['kind']]: Extract<FromExecutor, { readonly 
   ended: { kind: 'ended', token, end, runMs: 1.5 },
   report: { ...report, kind: 'report', lines: [line] },
   llm_call: { kind: 'llm_call', token, callId: 1, call },
+  llm_stream: { kind: 'llm_stream', token, callId: 1, call },
+  llm_stream_read: { kind: 'llm_stream_read', callId: 1, length: 10 },
+  llm_stream_left: { kind: 'llm_stream_left', callId: 1 },
   llm_output_checked: { kind: 'llm_output_checked', fits: true },
   left_fault: {
     kind: 'left_fault',

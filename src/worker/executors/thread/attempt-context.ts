@@ -161,6 +161,8 @@ function openSql(parts: ContextParts, deadlineMs: number, log: () => Logger): Te
 
 const trackedLlm = (llm: Llm, calls: OpenCalls): Llm => ({
   generate: (request) => calls.track('ctx.llm.generate', () => llm.generate(request)),
+  // Tracked from its begin: one that nobody reads is never begun.
+  stream: (request) => llm.stream(request),
 });
 
 type Query = Parameters<TenantSql>;

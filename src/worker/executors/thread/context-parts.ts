@@ -11,6 +11,7 @@ import type { BegunAttempt } from '../../../jobs/attempts.ts';
 import { createHandlerLlm } from '../../../llm/handler-llm.ts';
 import { lateCall } from '../../../llm/llm.ts';
 import type { Llm } from '../../../llm/llm.ts';
+import type { StreamLink } from '../../../llm/streams/handler-stream.ts';
 import type { Logger } from '../../../log.ts';
 import type { AbortSource } from '../abort-source.ts';
 import type { FromExecutor } from '../protocol.ts';
@@ -46,6 +47,13 @@ export interface AttemptExecutor {
   readonly isRunning: (token: string) => boolean;
 }
 
+/** Of a stream after the attempt's end. */
+const deadLink = (): StreamLink => ({
+  reply: Promise.reject(lateCall()),
+  read: () => {},
+  leave: () => {},
+});
+
 export class ContextParts {
   readonly own: AttemptOwn;
   readonly #executor: AttemptExecutor;
@@ -66,6 +74,11 @@ export class ContextParts {
       // A call after the attempt's end would have no one who answers it.
       (call) => (isRunning(token) ? llmCalls.send(token, call) : Promise.reject(lateCall())),
       (fits) => services.post({ kind: 'llm_output_checked', fits }),
+      {
+        open: (call, onText) =>
+          isRunning(token) ? llmCalls.openStream(token, call, onText) : deadLink(),
+        track: (run) => this.own.calls.track('ctx.llm.stream', run),
+      },
     );
   }
 

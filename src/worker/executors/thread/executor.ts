@@ -80,6 +80,9 @@ export class Executor {
       case 'llm_reply':
         this.#calls.take(message.callId)?.resolve(message.reply);
         return;
+      case 'llm_text':
+        this.#calls.text(message.callId, message.text);
+        return;
       case 'llm_error':
         this.#calls.take(message.callId)?.reject(unpackError(message.error));
         return;

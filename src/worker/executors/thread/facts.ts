@@ -9,6 +9,7 @@ export const factsOf = (registry: HandlerRegistry): JobTypeFacts[] =>
     ...toJobType(handler),
     builtin: isBuiltin(handler.type),
     concurrency: handler.concurrency,
+    llmTimeoutMs: handler.llmTimeoutMs,
     isolation: handler.isolation,
     durableBegin: handler.durableBegin,
     backoff: handler.backoff,
