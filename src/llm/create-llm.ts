@@ -2,6 +2,7 @@
  * Builds the LLM gateway from the configuration. It runs in the supervisor, so that a killed executor thread
  * loses no usage.
  */
+import { formatUsd } from '../budget/money.ts';
 import type { Sql } from '../db/connect.ts';
 import { codeOf } from '../errors.ts';
 import type { Metrics } from '../metrics.ts';
@@ -12,7 +13,7 @@ import { createProviderGateway } from './gateway.ts';
 import type { ProviderConfig } from './gateway.ts';
 import { googleProtocol } from './google.ts';
 import { abortedBeforeSending } from './holds.ts';
-import type { Attempt } from './holds.ts';
+import type { Attempt, Hold } from './holds.ts';
 import type { Analyst, CallLlm } from './llm.ts';
 import { createLocalGateway } from './local.ts';
 import type { LocalProviderConfig } from './local.ts';
@@ -26,11 +27,16 @@ const protocols = {
   google: googleProtocol,
 };
 
+type LlmMetrics = Pick<
+  Metrics,
+  'budgetCheckSeconds' | 'llmCalls' | 'llmHeldUsd' | 'llmChargedUsd'
+>;
+
 export interface LlmOptions {
   readonly provider: LlmProviderConfig;
   /** The system's pool: a tenant role has no access to budgets. */
   readonly budgetSql: Sql;
-  readonly metrics?: Pick<Metrics, 'budgetCheckSeconds' | 'llmCalls'>;
+  readonly metrics?: LlmMetrics;
   /** Bound of the text of all calls in flight; further calls wait. Default 64 MiB. */
   readonly maxInFlightBytes?: number;
 }
@@ -55,6 +61,10 @@ export function createLlm(options: LlmOptions): LlmGateway {
     : createProviderGateway(protocols[provider.kind], provider);
   const limit = createByteLimit(options.maxInFlightBytes ?? 64 * 1024 * 1024);
   const onBudgetCheck = (seconds: number) => metrics?.budgetCheckSeconds.observe(seconds);
+  const onSettled = ({ model, holdNanoUsd }: Hold, chargedNanoUsd: bigint) => {
+    metrics?.llmHeldUsd.inc({ model }, Number(formatUsd(holdNanoUsd)));
+    metrics?.llmChargedUsd.inc({ model }, Number(formatUsd(chargedNanoUsd)));
+  };
   const count = (status: string) => metrics?.llmCalls.inc({ status });
   return {
     analyst: {
@@ -63,7 +73,7 @@ export function createLlm(options: LlmOptions): LlmGateway {
       offline,
     },
     forAttempt: (attempt) => {
-      const ask = open({ ...attempt, sql, onBudgetCheck });
+      const ask = open({ ...attempt, sql, onBudgetCheck, onSettled });
       return {
         call: async (call) => {
           checkCall(call);

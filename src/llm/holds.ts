@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatUsd } from '../budget/money.ts';
 import { estimateCost } from '../budget/bill.ts';
+import type { CostBound } from '../budget/bill.ts';
 import type { PinnedPrice } from '../budget/pinned-price.ts';
 import { checkAndReserve, markSent } from '../budget/reserve.ts';
 import { markUnknown, recordUsage, releaseReservation } from '../budget/settle.ts';
@@ -33,21 +34,22 @@ export interface Account extends Attempt {
   readonly sql: Sql;
   /** Called with the duration of each check and reserve. */
   readonly onBudgetCheck: (seconds: number) => void;
+  /** Called with each hold that was charged. */
+  readonly onSettled?: (hold: Hold, chargedNanoUsd: bigint) => void;
 }
 
-export interface HoldRequest {
+export interface HoldRequest extends CostBound {
   readonly provider: string;
   readonly model: string;
   readonly price: PinnedPrice;
-  /** An upper bound, not an estimate. */
-  readonly inputTokens: number;
-  readonly maxOutputTokens: number;
   /** Maximum duration of the call. */
   readonly timeoutMs: number;
 }
 
 export interface Hold {
   readonly reservationId: string;
+  /** The requested one. */
+  readonly model: string;
   readonly price: PinnedPrice;
   readonly holdNanoUsd: bigint;
 }
@@ -90,7 +92,7 @@ export async function openHold(account: Account, request: HoldRequest): Promise<
     model,
     price,
   }).finally(() => account.onBudgetCheck((performance.now() - startedAt) / 1000));
-  const hold = { reservationId: reservation.reservationId, price, holdNanoUsd };
+  const hold = { reservationId: reservation.reservationId, model, price, holdNanoUsd };
   if (reservation.overLimit) {
     account.log.warn({ tenantId, hold: formatUsd(holdNanoUsd) }, 'budget_soft_limit_passed');
   }
@@ -133,6 +135,7 @@ export async function settleHold(
   const { overageNanoUsd } = await retried(settleRetriesMs, () =>
     recordUsage(account.sql, { reservationId, items, uncovered, servedModel, serviceTier }),
   );
+  account.onSettled?.(hold, charge.costNanoUsd);
   const { tenantId, log } = account;
   if (uncovered.length > 0) {
     log.error({ tenantId, reservationId, uncovered }, 'budget_price_incomplete');

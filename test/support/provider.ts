@@ -5,8 +5,14 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { countedUsage, speakers, wireProtocols } from './provider-protocols.ts';
-import type { Speaker, WireBody, WireProtocol, WireUsage } from './provider-protocols.ts';
+import { countOfO200k, countedUsage, speakers, wireProtocols } from './provider-protocols.ts';
+import type {
+  CountTokens,
+  Speaker,
+  WireBody,
+  WireProtocol,
+  WireUsage,
+} from './provider-protocols.ts';
 
 /** What the next request meets. `answer` is the normal case. */
 export type Scripted =
@@ -62,6 +68,8 @@ export interface TestProvider {
   script(...next: readonly Scripted[]): void;
   /** The content of `answer` when its script has none. */
   answerWith(content: string, usage?: WireUsage): void;
+  /** Bills texts by another tokenizer than o200k_base. */
+  countWith(count: CountTokens): void;
   stop(): Promise<void>;
 }
 
@@ -72,6 +80,7 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
   const billed: WireUsage[] = [];
   const scripted: Scripted[] = [];
   let usual: { content: string; usage?: WireUsage } = { content: 'All is well.' };
+  let count = countOfO200k;
   let hugeBytesSent = 0;
 
   const server = createServer((request, response) => {
@@ -111,7 +120,7 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
   function answerTo(next: Scripted, body: Received['body'], speaker: Speaker): string {
     const scriptedAnswer = next.kind === 'answer' ? next : undefined;
     const content = scriptedAnswer?.content ?? usual.content;
-    const usage = usual.usage ?? countedUsage(body, content);
+    const usage = usual.usage ?? countedUsage(body, content, count);
     billed.push(usage);
     const { usage: given, finishReason: finish = 'stop' } = scriptedAnswer ?? {};
     return JSON.stringify(
@@ -192,6 +201,9 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
     },
     answerWith: (content, usage) => {
       usual = usage === undefined ? { content } : { content, usage };
+    },
+    countWith: (next) => {
+      count = next;
     },
     stop: () =>
       new Promise((resolve) => {
