@@ -96,8 +96,13 @@ async function main(): Promise<boolean> {
       passed &&= total.beyondHold === 0 && (!run.known || improvement >= leastImprovement);
     }
     const { differences } = await verifyBudgets(sql);
-    const [month] = await holdEfficiency(sql, { month: new Date().toISOString().slice(0, 7) });
-    console.log(`budget verify: ${differences.length} differences; ${JSON.stringify(month)}`);
+    for (const { model, calls, efficiency, beyondHold } of await holdEfficiency(sql)) {
+      const percent = ((efficiency ?? 0) * 100).toFixed(1);
+      console.log(
+        `all runs: ${model}, ${calls} calls, ${percent} %, ${beyondHold} beyond their hold`,
+      );
+    }
+    console.log(`budget verify: ${differences.length} differences`);
     return passed && differences.length === 0;
   } finally {
     restore();

@@ -27,10 +27,7 @@ const protocols = {
   google: googleProtocol,
 };
 
-type LlmMetrics = Pick<
-  Metrics,
-  'budgetCheckSeconds' | 'llmCalls' | 'llmHeldUsd' | 'llmChargedUsd'
->;
+type LlmMetrics = Pick<Metrics, 'budgetCheckSeconds' | 'llmCalls' | 'llmHeldUsd' | 'llmChargedUsd'>;
 
 export interface LlmOptions {
   readonly provider: LlmProviderConfig;

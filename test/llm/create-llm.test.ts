@@ -95,9 +95,7 @@ describe('the gateway', () => {
     const [settled] = await holdEfficiency(fixture.database.sql, { tenantId });
     expect(settled).toMatchObject({ model: 'gpt-4o-mini', calls: 1, beyondHold: 0 });
     const usd = (nanoUsd = 0n) => Number(formatUsd(nanoUsd));
-    expect(text).toContain(
-      `llm_held_usd_total{model="gpt-4o-mini"} ${usd(settled?.heldNanoUsd)}`,
-    );
+    expect(text).toContain(`llm_held_usd_total{model="gpt-4o-mini"} ${usd(settled?.heldNanoUsd)}`);
     expect(text).toContain(
       `llm_charged_usd_total{model="gpt-4o-mini"} ${usd(settled?.chargedNanoUsd)}`,
     );

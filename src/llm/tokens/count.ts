@@ -44,7 +44,7 @@ function encodingOf(name: EncodingName): Promise<Encoding> {
 
 function* countPieces(encoding: Encoding, text: string): Generator<void, number> {
   let tokens = 0;
-  for (let from = 0; from < text.length; ) {
+  for (let from = 0; from < text.length;) {
     const window = text.slice(from, from + windowLength);
     if (uncertain.test(window)) return Buffer.byteLength(text);
     const isLast = from + window.length === text.length;

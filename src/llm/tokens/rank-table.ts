@@ -30,7 +30,7 @@ function* buildTable(file: Buffer, name: EncodingName): Generator<void, RankTabl
   const bytes = Buffer.alloc(file.length);
   const ends: number[] = [];
   let length = 0;
-  for (let at = 0; at < file.length; ) {
+  for (let at = 0; at < file.length;) {
     const blank = file.indexOf(space, at);
     const end = file.indexOf(newline, at);
     const rank = Number(file.toString('latin1', blank + 1, end));

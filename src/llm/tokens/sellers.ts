@@ -11,5 +11,7 @@ const sellers: ReadonlyMap<string, Seller> = new Map([
 
 export function sellerOf(url: string): Seller | undefined {
   const { hostname } = new URL(url);
-  return sellers.get(hostname) ?? (/^[\w-]+\.openai\.azure\.com$/.test(hostname) ? 'azure' : undefined);
+  return (
+    sellers.get(hostname) ?? (/^[\w-]+\.openai\.azure\.com$/.test(hostname) ? 'azure' : undefined)
+  );
 }

@@ -34,7 +34,9 @@ function tierFactor({ kind, url, body }: ReachedRequest): string {
       : body['service_tier'];
   const tier = typeof named === 'string' ? named.toLowerCase() : (named ?? 'auto');
   const byAccount = ['openai', 'azure'].includes(sellerOf(url) ?? '');
-  return atMostStandard.has(tier) || (tier === 'auto' && !byAccount) ? '1' : highestFactors.priority;
+  return atMostStandard.has(tier) || (tier === 'auto' && !byAccount)
+    ? '1'
+    : highestFactors.priority;
 }
 
 /** Models released before the field `inference_geo`, which they refuse; newer ones follow their workspace's default. */

@@ -38,7 +38,9 @@ function prose(language: string): string {
 function emoji(): string {
   const single = Array.from({ length: 300 }, (_, at) => String.fromCodePoint(0x1f400 + at * 2));
   const joined = ['👨‍👩‍👧‍👦', '👩🏽‍💻', '🏳️‍🌈', '🇫🇷', '🇯🇵', '👍🏿', '❤️‍🔥', '3️⃣'];
-  return single.map((one, at) => `${one}${joined[at % joined.length]}${at % 5 === 0 ? '\n' : ''}`).join('');
+  return single
+    .map((one, at) => `${one}${joined[at % joined.length]}${at % 5 === 0 ? '\n' : ''}`)
+    .join('');
 }
 
 const sources: Readonly<Record<string, () => string>> = {
