@@ -36,6 +36,18 @@ export function createMetrics() {
       labelNames: ['status'] as const,
       registers,
     }),
+    llmHeldUsd: new Counter({
+      name: 'llm_held_usd_total',
+      help: 'Held for LLM calls that were settled since: llm_charged_usd_total / this is the hold efficiency',
+      labelNames: ['model'] as const,
+      registers,
+    }),
+    llmChargedUsd: new Counter({
+      name: 'llm_charged_usd_total',
+      help: 'Charged for LLM calls',
+      labelNames: ['model'] as const,
+      registers,
+    }),
     jobTimeouts: new Counter({
       name: 'job_timeout_total',
       help: 'Attempts that ended at their deadline',

@@ -85,33 +85,47 @@ function tierAt(rate: Rate, inputTokens: number): string {
   ).usd;
 }
 
-/** Classes of input that a request of text alone can have; output may be of any class that has a rate. */
-const inputClassesOfText = ['input', 'cache_read', 'cache_write'] as const;
-
-/**
- * The worst case of one request of text in nano-USD: every input token at the highest input rate that the request can
- * reach, every output token that the cap allows at the highest output rate, and the fee per request. `inputTokens`
- * must itself be an upper bound; tiers above it cannot apply.
- */
-export function estimateCost(
-  price: PinnedPrice,
-  bound: { readonly inputTokens: number; readonly maxOutputTokens: number },
-): bigint {
-  const { inputTokens, maxOutputTokens } = bound;
-  const outputClasses = usageClasses.filter((name) => classRules[name].total === 'output');
-  const highest = (names: readonly UsageClass[]) =>
-    maxDecimal('0', ...names.flatMap((name) => ratesUpTo(price.rates[name], inputTokens)));
-  const fee = price.rates.request;
-  return costNanoUsd([
-    { count: inputTokens, usd: highest(inputClassesOfText), per: 1_000_000 },
-    { count: maxOutputTokens, usd: highest(outputClasses), per: 1_000_000 },
-    ...(fee === undefined ? [] : [{ count: 1, usd: fee.usd, per: 1000 } as const]),
-  ]);
+/** The worst case of one request. Every figure is an upper bound, not an estimate. */
+export interface CostBound {
+  readonly inputTokens: number;
+  readonly maxOutputTokens: number;
+  /** What the input can be billed as. Default: what a request of text can be. */
+  readonly inputClasses?: readonly UsageClass[];
+  /** Default: every class of output. */
+  readonly outputClasses?: readonly UsageClass[];
+  /** The highest factor of the rates of tokens, for a service tier. Default 1. */
+  readonly factor?: string;
 }
 
-/** Fewer tokens than the bound may be used, so every tier below it can apply. */
-function ratesUpTo(rate: Rate | undefined, inputTokens: number): string[] {
-  if (rate === undefined) return [];
-  const tiers = (rate.tiers ?? []).filter((tier) => inputTokens > tier.aboveInputTokens);
-  return [rate.usd, ...tiers.map((tier) => tier.usd)];
+const inputClassesOfText: readonly UsageClass[] = ['input', 'cache_read', 'cache_write'];
+const allOutputClasses = usageClasses.filter((name) => classRules[name].total === 'output');
+
+/**
+ * The worst case of one request in nano-USD: its input at the highest rate that it can be billed at, all the output that
+ * the cap allows at the highest output rate, and the fee per request. Within a tier of the price the cost rises with the
+ * input, so the dearest input has the bound's tokens or the last of a tier below it.
+ */
+export function estimateCost(price: PinnedPrice, bound: CostBound): bigint {
+  const { inputTokens } = bound;
+  const tierEnds = Object.values(price.rates)
+    .flatMap((rate) => rate.tiers ?? [])
+    .map((tier) => tier.aboveInputTokens)
+    .filter((tokens) => tokens < inputTokens);
+  const costs = [inputTokens, ...tierEnds].map((tokens) => costAt(price, bound, tokens));
+  return costs.reduce((highest, cost) => (cost > highest ? cost : highest));
+}
+
+function costAt(price: PinnedPrice, bound: CostBound, inputTokens: number): bigint {
+  const { inputClasses = inputClassesOfText, outputClasses = allOutputClasses } = bound;
+  const highest = (names: readonly UsageClass[]) => {
+    const rates = names.map((name) => price.rates[name]).filter((rate) => rate !== undefined);
+    const usd = maxDecimal('0', ...rates.map((rate) => tierAt(rate, inputTokens)));
+    return multiplyDecimals(usd, bound.factor ?? '1');
+  };
+  const fee = price.rates.request;
+  return costNanoUsd([
+    { count: inputTokens, usd: highest(inputClasses), per: 1_000_000 },
+    { count: bound.maxOutputTokens, usd: highest(outputClasses), per: 1_000_000 },
+    ...(fee === undefined ? [] : [{ count: 1, usd: fee.usd, per: 1000 } as const]),
+  ]);
 }

@@ -2,6 +2,7 @@
  * Builds the LLM gateway from the configuration. It runs in the supervisor, so that a killed executor thread
  * loses no usage.
  */
+import { formatUsd } from '../budget/money.ts';
 import type { Sql } from '../db/connect.ts';
 import { codeOf } from '../errors.ts';
 import type { Metrics } from '../metrics.ts';
@@ -12,7 +13,7 @@ import { createProviderGateway, openProvider } from './gateway.ts';
 import type { ProviderConfig } from './gateway.ts';
 import { googleProtocol } from './google.ts';
 import { abortedBeforeSending } from './holds.ts';
-import type { Account, Attempt } from './holds.ts';
+import type { Account, Attempt, Hold } from './holds.ts';
 import type { Analyst, CallLlm, LlmCall, LlmReply } from './llm.ts';
 import { createLocalGateway } from './local.ts';
 import type { LocalProviderConfig } from './local.ts';
@@ -31,11 +32,13 @@ const protocols = {
   google: googleProtocol,
 };
 
+type LlmMetrics = Pick<Metrics, 'budgetCheckSeconds' | 'llmCalls' | 'llmHeldUsd' | 'llmChargedUsd'>;
+
 export interface LlmOptions {
   readonly provider: LlmProviderConfig;
   /** The system's pool: a tenant role has no access to budgets. */
   readonly budgetSql: Sql;
-  readonly metrics?: Pick<Metrics, 'budgetCheckSeconds' | 'llmCalls'>;
+  readonly metrics?: LlmMetrics;
   /** Bound of the text of all calls in flight; further calls wait. Default 64 MiB. */
   readonly maxInFlightBytes?: number;
   readonly drainLimits?: DrainLimits;
@@ -67,6 +70,10 @@ export function createLlm(options: LlmOptions): LlmGateway {
   const open = openCalls(provider, drains);
   const limit = createByteLimit(options.maxInFlightBytes ?? 64 * 1024 * 1024);
   const onBudgetCheck = (seconds: number) => metrics?.budgetCheckSeconds.observe(seconds);
+  const onSettled = ({ model, holdNanoUsd }: Hold, chargedNanoUsd: bigint) => {
+    metrics?.llmHeldUsd.inc({ model }, Number(formatUsd(holdNanoUsd)));
+    metrics?.llmChargedUsd.inc({ model }, Number(formatUsd(chargedNanoUsd)));
+  };
   const count = (status: string) => metrics?.llmCalls.inc({ status });
   return {
     analyst: {
@@ -75,7 +82,7 @@ export function createLlm(options: LlmOptions): LlmGateway {
       offline,
     },
     forAttempt: (attempt) => {
-      const ask = open({ ...attempt, sql, onBudgetCheck });
+      const ask = open({ ...attempt, sql, onBudgetCheck, onSettled });
       const counted = async (call: LlmCall, run: () => Promise<LlmReply>): Promise<LlmReply> => {
         checkCall(call);
         try {

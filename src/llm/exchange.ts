@@ -14,7 +14,7 @@ import { LlmError } from './llm.ts';
 import { hasManyValues, parseObject } from './provider-body.ts';
 import { send } from './send.ts';
 import type { Answer, Failure, SendRequest } from './send.ts';
-import { inputBound } from './token-bound.ts';
+import { requestBound } from './tokens/request-bound.ts';
 import { chargeOf } from './usage/charge.ts';
 import type { ReportedUsage } from './usage/reported.ts';
 import { requestIdOf } from './usage/request-id.ts';
@@ -32,15 +32,10 @@ export interface Exchanged {
 /** Throws `BudgetExceededError` before sending, or an `LlmError`; the hold has ended either way. */
 export async function exchange(account: Account, request: ExchangeRequest): Promise<Exchanged> {
   if (account.signal.aborted) throw abortedBeforeSending(account.signal.reason);
-  const { protocol, model, price, maxOutputTokens, timeoutMs } = request;
-  const hold = await openHold(account, {
-    provider: protocol.kind,
-    model,
-    price,
-    inputTokens: inputBound(request.body, request.url),
-    maxOutputTokens,
-    timeoutMs,
-  });
+  const { protocol, model, price, timeoutMs } = request;
+  const { kind } = protocol;
+  const bound = await requestBound({ ...request, kind });
+  const hold = await openHold(account, { ...bound, provider: kind, model, price, timeoutMs });
   const response = await send(ownId(request, hold), account.signal);
   if ('error' in response) return endFailure(account, request, hold, response);
   return settleAnswer(account, request, hold, response);

@@ -6,6 +6,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatUsd } from '../budget/money.ts';
 import { estimateCost } from '../budget/bill.ts';
+import type { CostBound } from '../budget/bill.ts';
 import type { PinnedPrice } from '../budget/pinned-price.ts';
 import { checkAndReserve, markSent } from '../budget/reserve.ts';
 import { markUnknown, recordUsage, releaseReservation } from '../budget/settle.ts';
@@ -37,21 +38,22 @@ export interface Account extends Attempt {
   readonly sql: Sql;
   /** Called with the duration of each check and reserve. */
   readonly onBudgetCheck: (seconds: number) => void;
+  /** Called with each hold that was charged. */
+  readonly onSettled?: (hold: Hold, chargedNanoUsd: bigint) => void;
 }
 
-export interface HoldRequest {
+export interface HoldRequest extends CostBound {
   readonly provider: string;
   readonly model: string;
   readonly price: PinnedPrice;
-  /** An upper bound, not an estimate. */
-  readonly inputTokens: number;
-  readonly maxOutputTokens: number;
   /** Maximum duration of the call. The attempt's deadline ends it earlier. */
   readonly timeoutMs: number;
 }
 
 export interface Hold {
   readonly reservationId: string;
+  /** The requested one. */
+  readonly model: string;
   readonly price: PinnedPrice;
   readonly holdNanoUsd: bigint;
   /** By performance.now(), and never later than in the table. */
@@ -99,7 +101,7 @@ export async function openHold(account: Account, request: HoldRequest): Promise<
     price,
   }).finally(() => account.onBudgetCheck((performance.now() - startedAt) / 1000));
   const { reservationId } = reservation;
-  const hold = { reservationId, price, holdNanoUsd, expiresAtMs: startedAt + ttlMs };
+  const hold = { reservationId, model, price, holdNanoUsd, expiresAtMs: startedAt + ttlMs };
   if (reservation.overLimit) {
     account.log.warn({ tenantId, hold: formatUsd(holdNanoUsd) }, 'budget_soft_limit_passed');
   }
@@ -150,10 +152,17 @@ export async function settleHold(
   const { reservationId } = hold;
   const { items, uncovered } = charge;
   const { overageNanoUsd } = await retried(settleRetriesMs, () =>
-    recordUsage(account.sql, { reservationId, items, uncovered, servedModel, serviceTier }),
+    recordUsage(account.sql, {
+      reservationId,
+      items,
+      uncovered,
+      servedModel,
+      serviceTier,
+      requestId,
+    }),
   );
+  account.onSettled?.(hold, charge.costNanoUsd);
   const { tenantId, log } = account;
-  log.debug({ reservationId, requestId }, 'llm_call_settled');
   if (uncovered.length > 0) {
     log.error({ tenantId, reservationId, uncovered }, 'budget_price_incomplete');
   }
@@ -176,7 +185,9 @@ export async function keepUnknown(
   const { reservationId, holdNanoUsd } = hold;
   const known = { reservationId, hold: formatUsd(holdNanoUsd), requestId, receivedOutputTokens };
   account.log.warn(known, 'budget_outcome_unknown');
-  await endHold(account, hold, () => markUnknown(account.sql, hold));
+  await endHold(account, hold, () =>
+    markUnknown(account.sql, { reservationId, requestId, receivedOutputTokens }),
+  );
 }
 
 async function endHold(account: Account, hold: Hold, end: () => Promise<boolean>): Promise<void> {

@@ -10,6 +10,7 @@ import { openHold, releaseHold, settleHold } from './holds.ts';
 import type { Account } from './holds.ts';
 import { LlmError } from './llm.ts';
 import type { CallLlm, LlmCall } from './llm.ts';
+import { countTokens } from './tokens/count.ts';
 
 /** Answers a call without any provider. Handed in by the program that assembles the process. */
 export interface LocalAnalyst {
@@ -29,7 +30,6 @@ export interface LocalProviderConfig {
 
 const provider = 'offline';
 const timeoutMs = 30_000;
-const noneSpecial = new Set<string>();
 
 const freePriceOf = (model: string): PinnedPrice => ({
   source: provider,
@@ -37,51 +37,36 @@ const freePriceOf = (model: string): PinnedPrice => ({
   rates: { input: { usd: '0' }, output: { usd: '0' } },
 });
 
-type CountTokens = (text: string) => number;
-
-/**
- * Loads the tokenizer on the first call: it takes 67 MB of memory.
- *
- * Counts tokens of o200k_base; text that looks like a control token is text. Counts piece by piece, which
- * can only count more: the tokenizer's time grows with the square of an unbroken run (40 s for 200 KB of "a").
- */
-async function loadTokenizer(): Promise<CountTokens> {
-  const { countTokens } = await import('gpt-tokenizer');
-  return (text) => {
-    const pieces = text.match(/[\s\S]{1,1000}/gu) ?? [];
-    return pieces.reduce(
-      (sum, piece) => sum + countTokens(piece, { disallowedSpecial: noneSpecial }),
-      0,
-    );
-  };
-}
+/** The analyst's answers and prompts are counted as gpt-4o would count them. */
+const tokensIn = (text: string): Promise<number> => countTokens('o200k_base', text);
 
 export function createLocalGateway(config: LocalProviderConfig): (account: Account) => CallLlm {
   const { analyst, priceAs } = config;
   return (account) => async (call) => {
     if (analyst === undefined) throw notConfigured();
-    const tokensIn = await loadTokenizer();
     const { model } = analyst;
     const price =
       priceAs === undefined ? freePriceOf(model) : await priceOf(account.sql, { model: priceAs });
     const { maxOutputTokens } = call;
-    const inputTokens = tokensIn(call.system) + tokensIn(call.prompt);
+    const inputTokens = (await tokensIn(call.system)) + (await tokensIn(call.prompt));
     const hold = await openHold(account, {
       provider,
       model,
       price,
       inputTokens,
       maxOutputTokens,
+      inputClasses: ['input'],
+      outputClasses: ['output'],
       timeoutMs,
     });
     let text: string;
     try {
-      text = answerWithin(analyst, call, tokensIn);
+      text = await answerWithin(analyst, call);
     } catch (error) {
       await releaseHold(account, hold);
       throw error;
     }
-    const outputTokens = tokensIn(text);
+    const outputTokens = await tokensIn(text);
     const charge = billOf(price, { input: inputTokens, output: outputTokens });
     await settleHold(account, hold, { charge });
     return {
@@ -102,9 +87,9 @@ function notConfigured(): LlmError {
   );
 }
 
-function answerWithin(analyst: LocalAnalyst, call: LlmCall, tokensIn: CountTokens): string {
+async function answerWithin(analyst: LocalAnalyst, call: LlmCall): Promise<string> {
   for (const text of analyst.answers(call)) {
-    if (tokensIn(text) <= call.maxOutputTokens) return text;
+    if ((await tokensIn(text)) <= call.maxOutputTokens) return text;
   }
   throw new LlmError(
     'llm_output_cap_too_small',

@@ -2,6 +2,7 @@
 import type { Protocol } from './protocol.ts';
 import type { JsonObject } from './provider-body.ts';
 import { openAiEvents } from './streams/openai.ts';
+import { sellerOf } from './tokens/sellers.ts';
 import { openAiUsage } from './usage/openai.ts';
 
 export const openAiProtocol: Protocol = {
@@ -35,10 +36,11 @@ function wireBody(
 ): JsonObject {
   const { max_tokens: cap, ...rest } = body;
   // OpenAI's newer models refuse max_tokens; most other servers know no other name.
-  const isOpenAi = new URL(baseUrl).host === 'api.openai.com';
-  const capName = isOpenAi ? 'max_completion_tokens' : 'max_tokens';
-  // A project's default may be another tier, at another price.
-  const tier = isOpenAi ? { service_tier: 'default' } : {};
+  const seller = sellerOf(baseUrl);
+  const capName = seller === 'openai' ? 'max_completion_tokens' : 'max_tokens';
+  // The default of a project, or of a deployment at Azure, may be another tier, at another price.
+  const hasTiers = seller === 'openai' || seller === 'azure';
+  const tier = hasTiers ? { service_tier: 'default' } : {};
   // Without this no chunk has usage.
   const usage = body['stream'] === true ? { stream_options: { include_usage: true } } : {};
   const format = jsonMode ? { response_format: { type: 'json_object' } } : {};

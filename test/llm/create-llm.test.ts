@@ -1,4 +1,6 @@
 import { describe, expect, it, vi } from 'vitest';
+import { holdEfficiency } from '../../src/budget/hold-efficiency.ts';
+import { formatUsd } from '../../src/budget/money.ts';
 import { connect } from '../../src/db/connect.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
 import { createHandlerLlm } from '../../src/llm/handler-llm.ts';
@@ -89,6 +91,14 @@ describe('the gateway', () => {
     expect(text).toContain('llm_api_calls_total{status="ok"} 1');
     expect(text).toContain('llm_api_calls_total{status="llm_provider_error"} 1');
     expect(text).toContain('llm_budget_check_duration_seconds_count 2');
+    // Of the call that was settled; the hold of the other was released.
+    const [settled] = await holdEfficiency(fixture.database.sql, { tenantId });
+    expect(settled).toMatchObject({ model: 'gpt-4o-mini', calls: 1, beyondHold: 0 });
+    const usd = (nanoUsd = 0n) => Number(formatUsd(nanoUsd));
+    expect(text).toContain(`llm_held_usd_total{model="gpt-4o-mini"} ${usd(settled?.heldNanoUsd)}`);
+    expect(text).toContain(
+      `llm_charged_usd_total{model="gpt-4o-mini"} ${usd(settled?.chargedNanoUsd)}`,
+    );
     expect(printed).not.toHaveBeenCalled();
     printed.mockRestore();
   });

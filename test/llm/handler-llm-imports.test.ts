@@ -51,7 +51,7 @@ it('packed errors import no provider', () => {
 
 it('the gateway imports both, so that the checks above can fail', () => {
   const loaded = loads('llm/create-llm.ts');
-  for (const heavy of ['ai', '@ai-sdk/anthropic', 'gpt-tokenizer', 'budget/reserve.ts']) {
+  for (const heavy of ['ai', '@ai-sdk/anthropic', 'llm/tokens/count.ts', 'budget/reserve.ts']) {
     expect(loaded).toContain(heavy);
   }
 });

@@ -23,6 +23,7 @@ interface GoogleContent {
 export interface WireBody {
   readonly model?: string;
   readonly max_tokens?: number;
+  readonly max_completion_tokens?: number;
   readonly response_format?: { readonly type: string };
   readonly messages?: readonly { readonly role: string; readonly content: unknown }[];
   readonly system?: unknown;
@@ -218,10 +219,17 @@ function textsOf(body: WireBody): string[] {
     .map((content) => (typeof content === 'string' ? content : JSON.stringify(content)));
 }
 
+export type CountTokens = (text: string) => number;
+
+const noneSpecial = new Set<string>();
+export const countOfO200k: CountTokens = (text) =>
+  countTokens(text, { disallowedSpecial: noneSpecial });
+
 /** Counted with a real tokenizer, plus what a chat template adds; never more than the cap for output. */
-export function countedUsage(body: WireBody, content: string): WireUsage {
-  const prompt = textsOf(body).reduce((sum, text) => sum + 4 + countTokens(text), 3);
-  const cap = body.max_tokens ?? body.generationConfig?.maxOutputTokens;
-  const output = Math.min(countTokens(content), cap ?? Number.POSITIVE_INFINITY);
+export function countedUsage(body: WireBody, content: string, count: CountTokens): WireUsage {
+  const prompt = textsOf(body).reduce((sum, text) => sum + 4 + count(text), 3);
+  const cap =
+    body.max_tokens ?? body.max_completion_tokens ?? body.generationConfig?.maxOutputTokens;
+  const output = Math.min(count(content), cap ?? Number.POSITIVE_INFINITY);
   return { prompt_tokens: prompt, completion_tokens: output, total_tokens: prompt + output };
 }

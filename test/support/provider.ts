@@ -6,8 +6,8 @@
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { countedUsage, speakers, wireProtocols } from './provider-protocols.ts';
-import type { WireBody, WireProtocol, WireUsage } from './provider-protocols.ts';
+import { countOfO200k, countedUsage, speakers, wireProtocols } from './provider-protocols.ts';
+import type { CountTokens, WireBody, WireProtocol, WireUsage } from './provider-protocols.ts';
 import { reply, sendHuge } from './streaming/replies.ts';
 import { sendStream } from './streaming/send-stream.ts';
 import type { ScriptedStream } from './streaming/send-stream.ts';
@@ -80,6 +80,8 @@ export interface TestProvider {
   script(...next: readonly Scripted[]): void;
   /** The content of `answer` when its script has none. */
   answerWith(content: string, usage?: WireUsage): void;
+  /** Bills texts by another tokenizer than o200k_base. */
+  countWith(count: CountTokens): void;
   stop(): Promise<void>;
 }
 
@@ -91,6 +93,7 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
   const open = new Set<ServerResponse>();
   const scripted: Scripted[] = [];
   let usual: { content: string; usage?: WireUsage } = { content: 'All is well.' };
+  let count = countOfO200k;
   let hugeBytesSent = 0;
 
   const server = createServer((request, response) => {
@@ -132,7 +135,7 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
     const content = answer?.content ?? usual.content;
     const toolCalls = (next.kind === 'stream' ? next.toolCalls : undefined) ?? [];
     const written = content + toolCalls.map(({ name, args }) => name + args).join('');
-    const usage = usual.usage ?? countedUsage(body, written);
+    const usage = usual.usage ?? countedUsage(body, written, count);
     const clientRequestId = request.headers['x-client-request-id'];
     book.push({
       requestId,
@@ -219,6 +222,9 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
     },
     answerWith: (content, usage) => {
       usual = usage === undefined ? { content } : { content, usage };
+    },
+    countWith: (next) => {
+      count = next;
     },
     stop: () =>
       new Promise((resolve) => {

@@ -10,7 +10,7 @@ import { abortedBeforeSending, graceMs, keepUnknown, openHold, releaseHold } fro
 import type { Account, Hold } from '../holds.ts';
 import type { LlmError } from '../llm.ts';
 import { failureOf, failureOfResponse, post } from '../send.ts';
-import { inputBound } from '../token-bound.ts';
+import { requestBound } from '../tokens/request-bound.ts';
 import { requestIdOf } from '../usage/request-id.ts';
 import type { Drains } from './drains.ts';
 import { attemptEnded, failureOfStream, streamTimedOut } from './failures.ts';
@@ -44,17 +44,12 @@ export async function exchangeStream(
   reader: StreamReader,
   drains: Drains,
 ): Promise<StreamedAnswer> {
-  const { protocol, model, price, maxOutputTokens, timeoutMs, body, url } = request;
+  const { protocol, model, price, timeoutMs, body } = request;
   const isLeft = () => account.signal.aborted || reader.signal.aborted;
   if (isLeft()) throw abortedBeforeSending(account.signal.reason);
-  const hold = await openHold(account, {
-    provider: protocol.kind,
-    model,
-    price,
-    inputTokens: inputBound(body, url),
-    maxOutputTokens,
-    timeoutMs,
-  });
+  const { kind } = protocol;
+  const bound = await requestBound({ ...request, kind });
+  const hold = await openHold(account, { ...bound, provider: kind, model, price, timeoutMs });
   if (isLeft()) {
     await releaseHold(account, hold);
     throw abortedBeforeSending(account.signal.reason);

@@ -9,6 +9,7 @@ import type { PinnedPrice } from '../../budget/pinned-price.ts';
 import { publishedPrice } from '../../budget/published-prices.ts';
 import type { ProviderKind } from '../protocol.ts';
 import type { ReportedUsage } from './reported.ts';
+import { highestFactors, tierFactors } from './tier-factors.ts';
 
 export interface ChargeRequest {
   readonly price: PinnedPrice;
@@ -82,14 +83,9 @@ function isVariantOf(served: string, asked: string): boolean {
   );
 }
 
-/** Factors of the rates of tokens, as OpenAI, Anthropic and Google publish them. */
-const tierFactors: Readonly<Record<string, string>> = {
-  flex: '0.5',
-  batch: '0.5',
-  'region us': '1.1',
-};
-/** Tiers whose factor differs between models: the highest that is published. */
-const highestFactors: Readonly<Record<string, string>> = { priority: '2', 'speed fast': '6' };
+/** Of tiers with a factor for every model, and of those for which the highest that is published counts. */
+const fixedFactors: ReadonlyMap<string, string> = new Map(Object.entries(tierFactors));
+const uncertainFactors: ReadonlyMap<string, string> = new Map(Object.entries(highestFactors));
 
 function tierFactor({ usage, provider, baseUrl }: ChargeRequest): {
   factor: string;
@@ -99,12 +95,14 @@ function tierFactor({ usage, provider, baseUrl }: ChargeRequest): {
   if (tier === undefined) return { factor: '1', uncovered: [] };
   const compatible =
     provider === 'openai' && !/openai\.(com|azure\.com)$/.test(new URL(baseUrl).host);
-  const factor = compatible ? undefined : tierFactors[tier];
+  const factor = compatible ? undefined : fixedFactors.get(tier);
   if (factor !== undefined) return { factor, uncovered: [] };
   // A compatible server's flex tier costs the standard rate or less.
   if (tier === 'flex' || tier === 'batch') return { factor: '1', uncovered: [] };
+  // Anthropic's priority tier was paid for before and has no rate.
+  const unknown = compatible || (provider === 'anthropic' && tier === 'priority');
   return {
-    factor: compatible ? '1' : (highestFactors[tier] ?? '1'),
+    factor: unknown ? '1' : (uncertainFactors.get(tier) ?? '1'),
     uncovered: [`service tier ${tier}`],
   };
 }

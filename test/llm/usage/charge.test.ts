@@ -125,7 +125,7 @@ describe('a charge', () => {
       'openai',
       'gpt-4o-mini',
       chat({}, { service_tier: 'priority' }),
-      '0.00042',
+      '0.000525',
       ['service tier priority'],
     ],
     [

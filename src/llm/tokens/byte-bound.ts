@@ -1,15 +1,13 @@
 /**
- * An upper bound of the tokens of a request. A token covers at least one byte of the text that the tokenizer sees,
+ * An upper bound of the tokens of a request for every tokenizer. A token covers at least one byte of the text that the tokenizer sees,
  * which may be a Unicode normalisation of the text that was sent: U+FDFA has 3 bytes, and 33 in NFKC. The text itself
  * is not normalised: that takes quadratic time where many marks follow one character.
  */
 
+import { sellerOf } from './sellers.ts';
+
 /** Covers the templates that a server puts around messages. */
 const templateTokens = 256;
-
-/** OpenAI's tokenizers take the bytes as they are. Anthropic's and Google's published tokenizers use NFKC. */
-const byteLevelHosts = new Set(['api.openai.com']);
-const composingHosts = new Set(['api.anthropic.com', 'generativelanguage.googleapis.com']);
 
 /** Bytes of each character of a block of code points, in the longest of the forms. */
 interface Block {
@@ -21,20 +19,15 @@ interface Block {
 const blockSize = 256;
 const blocks = new Map<number, Block>();
 
-/** What a provider adds to a request with tools. Anthropic publishes up to 530 tokens. */
-const toolTokens = 1024;
-
-/** Of a serialised request to `url`, with what the provider adds to it. */
-export const inputBound = (body: string, url: string): number =>
-  tokenBound(body, url) + (/"tools":/.test(body) ? toolTokens : 0);
-
-/** Of a serialised request to `url`. */
-export function tokenBound(body: string, url: string): number {
+/** In tokens, of a serialised request to `url`. */
+export function byteBound(body: string, url: string): number {
   const bytes = Buffer.byteLength(body);
-  const { host } = new URL(url);
-  // ASCII is the same in every form.
-  if (bytes === body.length || byteLevelHosts.has(host)) return bytes + templateTokens;
-  return normalisedBound(body, composingHosts.has(host)) + templateTokens;
+  const seller = sellerOf(url);
+  // ASCII is the same in every form, and OpenAI's tokenizers take the bytes as they are.
+  if (bytes === body.length || seller === 'openai') return bytes + templateTokens;
+  // Anthropic's and Google's published tokenizers use NFKC.
+  const composes = seller === 'anthropic' || seller === 'google';
+  return normalisedBound(body, composes) + templateTokens;
 }
 
 /**

@@ -1,6 +1,6 @@
 /** The bound of a request's tokens holds for tokenizers that normalise their text. */
 import { expect, it } from 'vitest';
-import { tokenBound } from '../../src/llm/token-bound.ts';
+import { byteBound } from '../../../src/llm/tokens/byte-bound.ts';
 
 const server = 'http://127.0.0.1:8000/v1/chat/completions';
 const bytes = (text: string) => Buffer.byteLength(text);
@@ -10,8 +10,8 @@ it('of text that a normalisation makes longer covers the bytes of its normalised
   const ligatures = '\uFDFA'.repeat(3046);
   expect(bytes(ligatures)).toBe(9138);
   for (const url of [server, 'https://api.anthropic.com/v1/messages']) {
-    expect(tokenBound(ligatures, url)).toBeGreaterThanOrEqual(bytes(ligatures.normalize('NFKC')));
-    expect(tokenBound(ligatures, url)).toBeGreaterThan(45_018);
+    expect(byteBound(ligatures, url)).toBeGreaterThanOrEqual(bytes(ligatures.normalize('NFKC')));
+    expect(byteBound(ligatures, url)).toBeGreaterThan(45_018);
   }
 });
 
@@ -22,16 +22,16 @@ it.each(['NFC', 'NFD', 'NFKC', 'NFKD'] as const)(
       if (start === 0xd800) continue;
       const codes = Array.from({ length: 0x800 }, (_, offset) => start + offset);
       const text = String.fromCodePoint(...codes);
-      expect(tokenBound(text, server)).toBeGreaterThanOrEqual(bytes(text.normalize(form)));
+      expect(byteBound(text, server)).toBeGreaterThanOrEqual(bytes(text.normalize(form)));
     }
   },
 );
 
 it('is the bytes as they are for ASCII, and for OpenAI, whose tokenizers do not normalise', () => {
-  expect(tokenBound('a'.repeat(1000), server)).toBe(1256);
+  expect(byteBound('a'.repeat(1000), server)).toBe(1256);
   const korean = '한국어'.repeat(100);
-  expect(tokenBound(korean, 'https://api.openai.com/v1/chat/completions')).toBe(900 + 256);
-  expect(tokenBound(korean, 'https://api.anthropic.com/v1/messages')).toBe(900 + 256);
+  expect(byteBound(korean, 'https://api.openai.com/v1/chat/completions')).toBe(900 + 256);
+  expect(byteBound(korean, 'https://api.anthropic.com/v1/messages')).toBe(900 + 256);
 });
 
 it('covers marks that join, part and reorder the characters before them', () => {
@@ -44,7 +44,7 @@ it('covers marks that join, part and reorder the characters before them', () => 
   ];
   for (const text of texts) {
     for (const form of ['NFC', 'NFKC'] as const) {
-      const bound = tokenBound(text.repeat(1000), 'https://api.anthropic.com/v1/messages');
+      const bound = byteBound(text.repeat(1000), 'https://api.anthropic.com/v1/messages');
       expect(bound).toBeGreaterThanOrEqual(bytes(text.repeat(1000).normalize(form)));
     }
   }
@@ -53,5 +53,5 @@ it('covers marks that join, part and reorder the characters before them', () => 
 // A normalisation sorts a run of marks by insertion: of this text it takes minutes, in the thread of the supervisor.
 it('of a megabyte of marks on one letter is found in one pass', () => {
   const marks = `a${'\u0300\u0316'.repeat(250_000)}`;
-  expect(tokenBound(marks, server)).toBe(1_000_001 + 256);
+  expect(byteBound(marks, server)).toBe(1_000_001 + 256);
 }, 10_000);
