@@ -108,6 +108,8 @@ export const sequentialMutants: readonly Mutant[] = [
   },
 ];
 
+const ofPeriod = 'where p.budget_id = v_budget_id and p.period_start = budget_reserve.period_start';
+
 /** Found by clients that race, time out and die. */
 export const stormMutants: readonly Mutant[] = [
   releaseAtExpiry,
@@ -115,11 +117,31 @@ export const stormMutants: readonly Mutant[] = [
   {
     name: 'reserve does not lock its period',
     function: 'budget_reserve',
+    changes: [[`${ofPeriod}\n  for no key update;`, `${ofPeriod};`]],
+  },
+  {
+    name: 'reserve decides by a limit that it read before it had the lock',
+    function: 'budget_reserve',
     changes: [
       [
-        'where p.budget_id = v_budget_id and p.period_start = budget_reserve.period_start\n  for no key update;',
-        'where p.budget_id = v_budget_id and p.period_start = budget_reserve.period_start;',
+        'select b.monthly_limit_usd, b.hard_limit, p.spent_usd + p.unknown_usd, p.reserved_usd\n  into limit_usd, v_hard, used_usd,',
+        'select p.spent_usd + p.unknown_usd, p.reserved_usd\n  into used_usd,',
       ],
     ],
+  },
+  {
+    name: 'an expiry ends what was settled while it waited',
+    function: 'budget_close',
+    changes: [["where r.id = any (p_ids) and r.status = 'RESERVED'", 'where r.id = any (p_ids)']],
+  },
+  {
+    name: 'an expiry does not lock what it ends',
+    function: 'budget_close',
+    changes: [['order by r.id for no key update', 'order by r.id']],
+  },
+  {
+    name: 'a settlement does not lock its reservation',
+    function: 'budget_settle',
+    changes: [['where r.id = p_reservation_id for no key update', 'where r.id = p_reservation_id']],
   },
 ];
