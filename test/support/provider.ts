@@ -29,6 +29,8 @@ export type Scripted =
     }
   /** Works, and never answers. */
   | { readonly kind: 'hang' }
+  /** Works, and drops the connection before it answers. */
+  | { readonly kind: 'drop' }
   /** Works, sends half of its answer, and drops the connection. */
   | { readonly kind: 'cut' }
   /** Sends its answer one byte at a time, with this pause. */
@@ -56,6 +58,8 @@ export interface TestProvider {
   readonly received: readonly Received[];
   /** Usage of every request that it would bill. */
   readonly billed: readonly WireUsage[];
+  /** The same with the request that it is for: the book of the provider. */
+  readonly book: readonly { readonly text: string; readonly usage: WireUsage }[];
   /** Bytes of huge bodies that were taken off its hands. */
   readonly hugeBytesSent: () => number;
   /** Used once each, in order; then `answer`. */
@@ -70,6 +74,7 @@ export const hugeBytes = 100_000_000;
 export async function startProvider(apiKey?: string): Promise<TestProvider> {
   const received: Received[] = [];
   const billed: WireUsage[] = [];
+  const book: { text: string; usage: WireUsage }[] = [];
   const scripted: Scripted[] = [];
   let usual: { content: string; usage?: WireUsage } = { content: 'All is well.' };
   let hugeBytesSent = 0;
@@ -104,15 +109,20 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
       reply(response, next.status, error, next.headers);
       return;
     }
-    await work(next, response, answerTo(next, body, speaker));
+    await work(next, response, answerTo(next, { text, body }, speaker));
   }
 
   /** Records what it would bill, and returns the body of the answer. */
-  function answerTo(next: Scripted, body: Received['body'], speaker: Speaker): string {
+  function answerTo(
+    next: Scripted,
+    { text, body }: Pick<Received, 'text' | 'body'>,
+    speaker: Speaker,
+  ): string {
     const scriptedAnswer = next.kind === 'answer' ? next : undefined;
     const content = scriptedAnswer?.content ?? usual.content;
     const usage = usual.usage ?? countedUsage(body, content);
     billed.push(usage);
+    book.push({ text, usage });
     const { usage: given, finishReason: finish = 'stop' } = scriptedAnswer ?? {};
     return JSON.stringify(
       speaker.answer({
@@ -129,6 +139,9 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
     switch (next.kind) {
       case 'status':
       case 'hang':
+        return;
+      case 'drop':
+        response.destroy();
         return;
       case 'answer':
         if (next.delayMs !== undefined) await sleep(next.delayMs);
@@ -186,6 +199,7 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
     urls: { openai: urlOf(openai), anthropic: urlOf(anthropic), google: urlOf(google) },
     received,
     billed,
+    book,
     hugeBytesSent: () => hugeBytesSent,
     script: (...next) => {
       scripted.push(...next);
