@@ -1,4 +1,5 @@
 /** A worker process of the storm, started with an IPC channel. It is killed where the storm says. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from '../../../src/db/connect.ts';
 import { runLane } from './lane.ts';
 import type { Answer, Counts, CrashPoint, Message, Order } from './order.ts';
@@ -21,6 +22,7 @@ function report(): void {
 async function work(order: Order): Promise<void> {
   const sql = connect(order.url, { max: order.lanes, applicationName: 'purser test storm' });
   const timer = setInterval(report, reportEveryMs);
+  const random = randomOf(order.seed);
   const lanes = Array.from({ length: order.lanes }, (_, index) =>
     runLane(
       {
@@ -36,6 +38,8 @@ async function work(order: Order): Promise<void> {
           if (crashAt !== point) return;
           crashAt = undefined;
           report();
+          // The statement is on its way: let it be anywhere between here and its answer.
+          if (point === 'settling') await sleep(random() * 4);
           tell({ kind: 'at', point, reservationId });
           await new Promise(() => {});
         },
