@@ -9,6 +9,7 @@ import { BudgetExceededError } from './budget-exceeded.ts';
 import { formatUsd, parseUsd } from './money.ts';
 import type { PinnedPrice } from './pinned-price.ts';
 import { lockTimeout } from '../db/row-faults.ts';
+import { mayBeLost } from '../jobs/commit-policy.ts';
 import { mapStoreErrors } from '../db/store-errors.ts';
 
 type ReservationStatus = 'RESERVED' | 'APPLIED' | 'RELEASED' | 'UNKNOWN';
@@ -57,7 +58,7 @@ interface ReserveRow {
 }
 
 /**
- * One function call in one transaction. Throws `BudgetExceededError` (402),
+ * One function call in one transaction, which should be its own: its commit does not wait for the disk. Throws `BudgetExceededError` (402),
  * `stale_token`, `idempotency_conflict` (409: the key belongs to another request), `unknown_tenant`, or
  * `store_unavailable` (503). A missing budget is created from the tenant's plan.
  */
@@ -111,11 +112,16 @@ function refusalOf(row: ReserveRow, request: ReserveRequest): PurserError {
   );
 }
 
+/**
+ * Answered before its commit is on disk. A crash of Postgres that loses it loses a hold whose request was not marked as
+ * sent: that commit is later in the log and waits for the disk, and with it all before it. `markSent` then finds no
+ * row, and nothing is sent. Whatever else has seen the hold, a refusal or a replay, is as safe with it as without it.
+ */
 async function reserveHold(sql: Queryable, request: ReserveRequest): Promise<ReserveRow> {
   const [row] = await sql<ReserveRow[]>`
-    with ${lockTimeout(sql)}
-    select r.* from lock_timeout t, purser.budget_reserve(
-      case when t.set_config is not null then ${request.tenantId} end, ${request.jobId}::bigint, ${request.attempt}::integer,
+    with ${lockTimeout(sql)}, ${mayBeLost(sql)}
+    select r.* from lock_timeout t, commit_policy c, purser.budget_reserve(
+      case when t.set_config is not null and c.set_config is not null then ${request.tenantId} end, ${request.jobId}::bigint, ${request.attempt}::integer,
       ${request.token}::uuid, ${request.idempotencyKey},
       ${formatUsd(request.holdNanoUsd)}::numeric,
       ${request.ttlMs}::double precision * interval '1 millisecond',
