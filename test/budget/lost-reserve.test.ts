@@ -7,8 +7,7 @@ import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { releaseExpiredReservations } from '../../src/budget/expire.ts';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { markSent } from '../../src/budget/reserve.ts';
 import { recordUsage } from '../../src/budget/settle.ts';
 import { connect } from '../../src/db/connect.ts';
@@ -22,6 +21,7 @@ import { countersOf, reserve, settlementOf } from '../support/holds.ts';
 import { assertBooksRight } from '../support/ledger.ts';
 import { silentLog } from '../support/llm-attempt.ts';
 import { startProvider } from '../support/provider.ts';
+import type { TestProvider } from '../support/provider.ts';
 import { addTenant, startAttempt } from '../support/tenants.ts';
 import type { TestAttempt } from '../support/tenants.ts';
 
@@ -71,42 +71,41 @@ async function reconnected(): Promise<void> {
   await sql`select 1`;
 }
 
+async function reservationsOf(tenantId: string): Promise<object[]> {
+  return [...(await sql`select id, status from llm_reservations where tenant_id = ${tenantId}`)];
+}
+
 it('a reserve that is lost before its request was marked as sent leaves nothing, and the request is not sent', async () => {
   const crash = await freezeWriter();
   const { reservationId } = await reserve(sql, attempt, '0.1');
   crash();
   await reconnected();
-  expect([
-    ...(await sql`select id from llm_reservations where tenant_id = ${attempt.tenantId}`),
-  ]).toEqual([]);
+  expect(await reservationsOf(attempt.tenantId)).toEqual([]);
   expect(await markSent(sql, { reservationId })).toBe(false);
   expect(await countersOf(sql, attempt.tenantId)).toMatchObject({ reserved: '0' });
   await assertBooksRight(sql);
   await reserve(sql, attempt, '1');
 });
 
-it('a request that was marked as sent keeps its hold through a crash, and so does its settlement', async () => {
+it('a request that was marked as sent keeps its hold through a crash, and its settlement through another', async () => {
+  const { tenantId } = attempt;
   const crash = await freezeWriter();
-  const lost = await reserve(sql, attempt, '0.1');
-  const settled = await reserve(sql, attempt, '0.1');
-  for (const hold of [lost, settled]) expect(await markSent(sql, hold)).toBe(true);
-  await recordUsage(sql, settlementOf(settled.reservationId, '0.05'));
+  const hold = await reserve(sql, attempt, '0.1');
+  expect(await markSent(sql, hold)).toBe(true);
   crash();
   await reconnected();
-  const { tenantId } = attempt;
-  expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0.1', spent: '0.05', unknown: '0' });
-  const now = new Date(Date.now() + 3_600_000);
-  await releaseExpiredReservations({ sql, now, limit: 100 });
-  expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0', spent: '0.05', unknown: '0.1' });
+  expect(await countersOf(sql, tenantId)).toMatchObject({ reserved: '0.1' });
+  expect(await markSent(sql, hold)).toBe(false);
+  const crashAgain = await freezeWriter();
+  await recordUsage(sql, settlementOf(hold.reservationId, '0.05'));
+  crashAgain();
+  await reconnected();
+  expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0', spent: '0.05', unknown: '0' });
   await assertBooksRight(sql);
 });
 
-it('a call whose reserve is lost sends nothing', async () => {
-  const provider = await startProvider();
-  await sql`
-    insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok)
-    values ('ten-cents', '2020-01-01', 0, 1000)`;
-  const crash = await freezeWriter();
+/** A call through the gateway; `onReserved` runs between its reserve and its mark as sent. */
+function callOf(provider: TestProvider, onReserved: () => void): Promise<unknown> {
   const call = createProviderGateway(openAiProtocol, {
     kind: 'openai',
     model: 'ten-cents',
@@ -116,15 +115,43 @@ it('a call whose reserve is lost sends nothing', async () => {
     sql,
     signal: new AbortController().signal,
     log: silentLog,
-    // Between the reserve and the mark as sent.
-    onBudgetCheck: crash,
+    onBudgetCheck: onReserved,
   });
-  const asked = { system: 'Be brief.', prompt: 'Well?', json: false, maxOutputTokens: 100 };
-  await expect(call(asked)).rejects.toMatchObject({ code: 'store_unavailable' });
-  expect(provider.received).toEqual([]);
-  await reconnected();
-  expect([
-    ...(await sql`select id from llm_reservations where tenant_id = ${attempt.tenantId}`),
-  ]).toEqual([]);
-  await provider.stop();
+  return call({ system: 'Be brief.', prompt: 'Well?', json: false, maxOutputTokens: 100 });
+}
+
+describe('a call', () => {
+  let provider: TestProvider;
+  beforeAll(async () => {
+    provider = await startProvider();
+    await sql`
+      insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok)
+      values ('ten-cents', '2020-01-01', 0, 1000)`;
+  });
+  afterAll(() => provider.stop());
+
+  it('whose reserve is lost sends nothing', async () => {
+    const crash = await freezeWriter();
+    await expect(callOf(provider, crash)).rejects.toMatchObject({ code: 'store_unavailable' });
+    expect(provider.received).toEqual([]);
+    await reconnected();
+    expect(await reservationsOf(attempt.tenantId)).toEqual([]);
+  });
+
+  it('whose hold has ended before it was marked as sent sends nothing', async () => {
+    await sql.unsafe(`
+      create function public.expire_at_once() returns trigger language plpgsql as $$
+      begin
+        new.expires_at := new.created_at;
+        return new;
+      end $$;
+      create trigger expire_at_once before insert on llm_reservations
+      for each row execute function public.expire_at_once()`);
+    const running = callOf(provider, () => {});
+    await expect(running).rejects.toMatchObject({ code: 'llm_hold_lost' });
+    expect(provider.received).toEqual([]);
+    await sql`drop trigger expire_at_once on llm_reservations`;
+    await callOf(provider, () => {});
+    expect(provider.received).toHaveLength(1);
+  });
 });
