@@ -2,7 +2,7 @@
  * Any sequence of operations on the database ends as the model says (promise 4). Longer runs by hand:
  * PURSER_PROPERTY_RUNS=5000 npx vitest run test/budget/model; PURSER_PROPERTY_SEED repeats one.
  */
-import fc from 'fast-check';
+import { assert } from 'fast-check';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { assertBooksRight } from '../../support/ledger.ts';
 import { freshDatabase } from '../../support/database.ts';
@@ -21,7 +21,7 @@ it(
   'any sequence of reserves, sends, settlements, expiries and changed limits is what the model says',
   { timeout: 0 },
   async () => {
-    await fc.assert(followsModel(database.sql), runOptions());
+    await assert(followsModel(database.sql), runOptions());
     await assertBooksRight(database.sql);
     const [row] = await database.sql<{ held: number }[]>`
       select count(*)::int as held from llm_reservations where status = 'RESERVED'`;

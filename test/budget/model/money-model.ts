@@ -47,14 +47,12 @@ export interface ModelReservation {
 
 export type OpenRequest = Pick<ModelReservation, 'key' | 'payload' | 'hold' | 'pins' | 'expiresAt'>;
 
-interface Refused {
-  readonly outcome: 'refused';
-  /** The scope that does not admit it. */
-  readonly scope: string;
-}
-type Reserved = { readonly outcome: 'reserved' | 'replayed' | 'conflict' } | Refused;
+type Reserved =
+  | { readonly outcome: 'reserved' | 'replayed' | 'conflict' }
+  /** The first account that does not admit it. */
+  | { readonly outcome: 'refused'; readonly by: Pin };
 
-export const nothing: Counters = { reserved: 0n, spent: 0n, unknown: 0n };
+const nothing: Counters = { reserved: 0n, spent: 0n, unknown: 0n };
 const noLimit: Limit = { amount: 0n, hard: true };
 
 export type MoneyModel = ReturnType<typeof createMoneyModel>;
@@ -108,8 +106,11 @@ export function createMoneyModel() {
       return { outcome: known.payload === request.payload ? 'replayed' : 'conflict' };
     }
     const [refused] = refusing(request.pins, request.hold);
-    if (refused !== undefined) return { outcome: 'refused', scope: refused.scope };
+    if (refused !== undefined) return { outcome: 'refused', by: refused };
     open(request);
+    if (request.pins.some((pin) => limitOf(pin).hard && available(pin) < 0n)) {
+      throw new Error('the model has admitted more than a hard limit');
+    }
     return { outcome: 'reserved' };
   }
 

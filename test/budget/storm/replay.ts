@@ -99,7 +99,7 @@ function apply(model: MoneyModel, pin: Pin, entry: EntryRow): string[] {
   return [
     ...(String(moved) === String(booked)
       ? []
-      : [`entry ${id}: ${event} books ${booked}, not ${moved}`]),
+      : [`entry ${id}: ${event} books ${String(booked)}, not ${String(moved)}`]),
     ...(sum === 0n ? [] : [`entry ${id} does not sum to zero`]),
   ];
 }
