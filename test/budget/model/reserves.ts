@@ -75,21 +75,23 @@ function expectedOf({ money }: World, request: OpenRequest): object {
   const { hold, pins, expiresAt } = request;
   const overLimit = money.exceeded(pins, hold).length > 0;
   const reserved = money.reserve(request);
+  if (reserved.outcome === 'refused') {
+    const { by } = reserved;
+    const counters = money.countersOf(by);
+    const details = {
+      scope: 'tenant',
+      limit: formatUsd(money.limits.get(by.scope)?.amount ?? 0n),
+      used: formatUsd(counters.spent + counters.unknown),
+      reserved: formatUsd(counters.reserved),
+      needed: formatUsd(hold),
+    };
+    return { code: 'budget_exceeded', details };
+  }
   if (reserved.outcome === 'reserved') {
     return { replayed: false, status: 'RESERVED', overLimit, expiresAt: new Date(expiresAt) };
   }
   if (reserved.outcome === 'replayed') {
     return { replayed: true, status: money.reservations.get(request.key)?.status };
   }
-  if (reserved.outcome === 'conflict') return { code: 'idempotency_conflict' };
-  const { by } = reserved;
-  const counters = money.countersOf(by);
-  const details = {
-    scope: 'tenant',
-    limit: formatUsd(money.limits.get(by.scope)?.amount ?? 0n),
-    used: formatUsd(counters.spent + counters.unknown),
-    reserved: formatUsd(counters.reserved),
-    needed: formatUsd(hold),
-  };
-  return { code: 'budget_exceeded', details };
+  return { code: 'idempotency_conflict' };
 }
