@@ -64,8 +64,10 @@ export const reserves = record({
       const key = keyOf(id, `slot-${slot}`);
       const payload = `${hold} ${model} ${attempt.attempt}`;
       const expected = expectedOf(world, { key, payload, hold, pins, expiresAt });
-      if ('reservationId' in answer && !real.ids.has(key)) real.ids.set(key, answer.reservationId);
-      return { answer, expected };
+      const known = real.ids.get(key);
+      if (known === undefined && 'reservationId' in answer) real.ids.set(key, answer.reservationId);
+      const same = 'reservationId' in answer && known !== undefined ? { reservationId: known } : {};
+      return { answer, expected: { ...expected, ...same } };
     },
   ),
 );

@@ -50,7 +50,11 @@ export async function openWorld(sql: Sql, start: Start): Promise<{ model: World;
   return { model: { ...start, money, tenants }, real: { sql, ids: new Map() } };
 }
 
-/** The accounts that a hold of this tenant is counted in. Further scopes of a request are added here. */
+/**
+ * The accounts that a hold of this tenant is counted in. A further scope is added here as another pin (with the period
+ * of its own time zone, in USD or calls), gets its limit by `setLimit` and a command of its own, and has its counters
+ * read in `pictureOfDatabase` under `<scope> <period>`; the model moves all pins of a reservation alike.
+ */
 export function pinsOf(tenantId: string, now: number): readonly Pin[] {
   return [{ scope: tenantId, period: monthOf(now), unit: 'usd' }];
 }
