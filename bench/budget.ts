@@ -1,201 +1,228 @@
 /**
- * Measures what reserve and settle add to a call, against the checklist's limit of 100 ms, and the same rows
- * written with SELECT ... FOR UPDATE in application transactions, in the same run on the same server.
+ * What charging a call costs: reserve and settle of Purser, of the same rows written under SELECT ... FOR UPDATE, and of
+ * check-then-record, for 1,000 tenants and for one, at 8 and 50 clients; a reserve whose commit waits for the disk; a
+ * refusal; and what each way overspends. In one run on one server, fsync and synchronous commit on, alternating order.
+ * Usage: npm run bench:budget -- [--seconds N] [--json]
  */
-import { randomUUID } from 'node:crypto';
-import { mkdtemp } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
-import type { PinnedPrice } from '../src/budget/pinned-price.ts';
-import { checkAndReserve, markSent } from '../src/budget/reserve.ts';
-import { recordUsage } from '../src/budget/settle.ts';
+import { parseArgs } from 'node:util';
 import { verifyBudgets } from '../src/budget/verify.ts';
 import { connect } from '../src/db/connect.ts';
 import type { Sql } from '../src/db/connect.ts';
-import { startEmbeddedPostgres } from '../src/db/embedded/embedded.ts';
-import { migrateUp } from '../src/db/migrate.ts';
-import { newToken } from '../src/jobs/attempts.ts';
-import { insertAttempt } from '../test/support/tenants.ts';
+import { printSection, quantile, rounded } from './jobs/report.ts';
+import type { Row, Section } from './jobs/report.ts';
+import { postgresSettings } from './jobs/servers.ts';
+import type { TestAttempt } from '../test/support/tenants.ts';
+import { addAttempts, charge, repeat } from './budget/load.ts';
+import type { Took } from './budget/load.ts';
+import { startBenchPostgres } from './budget/server.ts';
+import {
+  checkThenRecord,
+  costUsd,
+  createCallsTable,
+  forUpdate,
+  makeReservesDurable,
+  purser,
+  refuse,
+} from './budget/ways.ts';
+import type { Way } from './budget/ways.ts';
 
+/** The checklist's limit for an operation. */
 const LIMIT_MS = 100;
-const WARM_UP = 300;
-const CALLS = 2_000;
-const CLIENTS = [1, 8, 50] as const;
+const ROUNDS = 2;
+const TENANTS = [1_000, 1] as const;
+const CLIENTS = [8, 50] as const;
 
-export interface BenchRow {
-  readonly operation: string;
-  /** Parallel clients, all of one tenant: one hot row. */
-  readonly clients: number;
-  readonly p50Ms: number;
-  readonly p99Ms: number;
-  readonly perSecond: number;
-  /** Calls per second divided by those of FOR UPDATE; null for FOR UPDATE and refusals. */
-  readonly timesForUpdate: number | null;
+/** For comparison; in a database of its own, where a trigger makes reserves wait for the disk. */
+const durable: Way = { ...purser, name: 'Purser, durable reserve' };
+
+interface Databases {
+  readonly usual: Sql;
+  readonly durable: Sql;
+  /** Of check-then-record, whose counters no ledger explains. */
+  readonly unheld: Sql;
 }
 
-interface Attempt {
-  readonly tenantId: string;
-  readonly jobId: string;
-  readonly attempt: number;
-  readonly token: string;
-}
+const ways = (databases: Databases): readonly (readonly [Way, Sql])[] => [
+  [forUpdate, databases.usual],
+  [purser, databases.usual],
+  [durable, databases.durable],
+  [checkThenRecord, databases.unheld],
+];
 
-type Call = (sql: Sql, attempt: Attempt) => Promise<void>;
-
-const price: PinnedPrice = {
-  source: 'bench',
-  model: 'bench',
-  rates: { input: { usd: '1' }, output: { usd: '1' } },
-};
-const items = [
-  { class: 'input', count: 100, usd: '2', per: 1_000_000 },
-  { class: 'output', count: 50, usd: '4', per: 1_000_000 },
-] as const;
-
-/** Reserve, mark as sent, settle. */
-const reserveAndSettle: Call = async (sql, attempt) => {
-  const hold = await checkAndReserve(sql, {
-    ...attempt,
-    idempotencyKey: randomUUID(),
-    holdNanoUsd: 1000n,
-    ttlMs: 60_000,
-    provider: 'bench',
-    model: 'bench',
-    price,
-  });
-  await markSent(sql, hold);
-  await recordUsage(sql, { reservationId: hold.reservationId, items });
-};
-
-/** A reserve that is refused. */
-const refused: Call = async (sql, attempt) => {
-  await checkAndReserve(sql, {
-    ...attempt,
-    idempotencyKey: randomUUID(),
-    holdNanoUsd: 10n ** 17n,
-    ttlMs: 60_000,
-    provider: 'bench',
-    model: 'bench',
-    price,
-  }).catch(() => {});
-};
-
-/** One transaction to reserve and one to settle, each of which locks the period and decides in code. */
-const forUpdate: Call = async (sql, { tenantId, jobId, attempt }) => {
-  const lock = (tx: Sql) => tx<{ budget_id: string; period_start: string; fits: boolean }[]>`
-    select p.budget_id, p.period_start::text,
-      p.spent_usd + p.unknown_usd + p.reserved_usd + 0.000001 <= b.monthly_limit_usd as fits
-    from llm_budget_periods p join llm_budgets b on b.id = p.budget_id
-    where p.tenant_id = ${tenantId} for update of p`;
-  const id = randomUUID();
-  const connection = await sql.reserve();
+export async function run(seconds = 2): Promise<readonly Section[]> {
+  const server = await startBenchPostgres({ max_connections: '200' });
+  const opened: Sql[] = [];
+  const open = async (name: string): Promise<Sql> => {
+    const sql = connect(await server.database(name), {
+      max: Math.max(...CLIENTS),
+      applicationName: 'purser bench',
+    });
+    opened.push(sql);
+    return sql;
+  };
   try {
-    await connection`begin`;
-    const [period] = await lock(connection);
-    if (period?.fits !== true) throw new Error('the budget of the benchmark is used up');
-    const { budget_id: budgetId, period_start: start } = period;
-    const book = (event: string, reserved: number, spent: number) => connection`
-      insert into llm_ledger (tenant_id, budget_id, period_start, reservation_id, event,
-        reserved_delta_usd, spent_delta_usd, unknown_delta_usd, available_delta_usd)
-      values (${tenantId}, ${budgetId}, ${start}, ${id}, ${event},
-        ${reserved}::numeric, ${spent}::numeric, 0, -(${reserved}::numeric + ${spent}::numeric))`;
-    await connection`
-      insert into llm_reservations (id, budget_id, period_start, tenant_id, job_id, attempt,
-        estimated_cost_usd, expires_at, idempotency_key, provider, model, price)
-      values (${id}, ${budgetId}, ${start}, ${tenantId}, ${jobId}, ${attempt}, 0.000001,
-        now() + interval '1 minute', ${id}, 'bench', 'bench', ${JSON.stringify(price)}::text::jsonb)`;
-    await connection`
-      update llm_budget_periods set reserved_usd = reserved_usd + 0.000001
-      where budget_id = ${budgetId} and period_start = ${start}`;
-    await book('reserve', 0.000001, 0);
-    await connection`commit`;
-    await connection`update llm_reservations set sent_at = now() where id = ${id}`;
-    await connection`begin`;
-    await lock(connection);
-    await connection`update llm_reservations set status = 'APPLIED', closed_at = now() where id = ${id}`;
-    await connection`
-      insert into llm_usage (reservation_id, tenant_id, input_tokens, output_tokens, cost_usd, overage_usd)
-      values (${id}, ${tenantId}, 100, 50, 0.0000004, 0)`;
-    await connection`
-      update llm_budget_periods
-      set reserved_usd = reserved_usd - 0.000001, spent_usd = spent_usd + 0.0000004
-      where budget_id = ${budgetId} and period_start = ${start}`;
-    await book('settle', -0.000001, 0.0000004);
-    await connection`commit`;
+    const databases = {
+      usual: await open('usual'),
+      durable: await open('durable'),
+      unheld: await open('unheld'),
+    };
+    await makeReservesDurable(databases.durable);
+    await createCallsTable(databases.unheld);
+    const sections = [
+      await measureCosts(databases, seconds),
+      await measureRefusals(databases.usual, seconds),
+      await measureOverspend(databases),
+    ];
+    for (const sql of [databases.usual, databases.durable]) await assertRight(sql);
+    return sections;
   } finally {
-    connection.release();
-  }
-};
-
-/** Runs on a private Postgres with fsync off, so that locks and round trips are measured, not the disk. */
-export async function run(): Promise<{ name: string; rows: BenchRow[] }> {
-  const dataDir = await mkdtemp(join(tmpdir(), 'purser-bench-'));
-  const server = await startEmbeddedPostgres({ dataDir, durable: false });
-  const sql = connect(server.url, { max: Math.max(...CLIENTS), applicationName: 'purser bench' });
-  try {
-    await migrateUp(server.url);
-    const rows: BenchRow[] = [];
-    for (const clients of CLIENTS) {
-      const usual = await measure(sql, 'FOR UPDATE', clients, forUpdate);
-      const reserved = await measure(sql, 'reserve + send + settle', clients, reserveAndSettle);
-      const refusal = await measure(sql, 'refusal', clients, refused);
-      const timesForUpdate = reserved.perSecond / usual.perSecond;
-      rows.push({ ...reserved, timesForUpdate }, usual, refusal);
-    }
-    const { differences } = await verifyBudgets(sql);
-    if (differences.length > 0)
-      throw new Error(`budget verify found differences: ${JSON.stringify(differences)}`);
-    return { name: 'budget', rows };
-  } finally {
-    await sql.end({ timeout: 5 });
+    await Promise.all(opened.map((sql) => sql.end({ timeout: 5 })));
     await server.stop();
   }
 }
 
-async function measure(
-  sql: Sql,
-  operation: string,
-  clients: number,
-  call: Call,
-): Promise<BenchRow> {
-  const attempt = { tenantId: randomUUID(), jobId: '1', attempt: 1, token: newToken('1') };
-  await sql`insert into tenants (id, plan) values (${attempt.tenantId}, 'enterprise')`;
-  await insertAttempt(sql, attempt);
-  await reserveAndSettle(sql, attempt);
-  await spread(WARM_UP, clients, () => call(sql, attempt));
-  const startedMs = performance.now();
-  const tookMs = await spread(CALLS, clients, () => call(sql, attempt));
-  const seconds = (performance.now() - startedMs) / 1000;
-  const sorted = tookMs.toSorted((a, b) => a - b);
-  const at = (share: number) => sorted[Math.floor(sorted.length * share)] ?? Number.NaN;
-  const perSecond = CALLS / seconds;
-  return { operation, clients, p50Ms: at(0.5), p99Ms: at(0.99), perSecond, timesForUpdate: null };
+async function assertRight(sql: Sql): Promise<void> {
+  const { differences } = await verifyBudgets(sql);
+  if (differences.length === 0) return;
+  throw new Error(`budget verify found differences: ${JSON.stringify(differences.slice(0, 5))}`);
 }
 
-async function spread(calls: number, clients: number, run: () => Promise<void>): Promise<number[]> {
-  const tookMs: number[] = [];
-  let left = calls;
-  const client = async () => {
-    while (left > 0) {
-      left -= 1;
-      const startedMs = performance.now();
-      await run();
-      tookMs.push(performance.now() - startedMs);
+async function measureCosts(databases: Databases, seconds: number): Promise<Section> {
+  const rows: Row[] = [];
+  for (const count of TENANTS) {
+    const attempts = new Map<Sql, readonly TestAttempt[]>();
+    for (const sql of Object.values(databases)) {
+      const name = `tenants-of-${count}`;
+      attempts.set(sql, await addAttempts(sql, { name, count, limitUsd: '1000000' }));
     }
+    for (const clients of CLIENTS) {
+      const samples = new Map<string, Took[]>();
+      for (let round = 0; round <= ROUNDS; round += 1) {
+        // The first round, a short one, opens connections and prepares statements.
+        const order = round % 2 === 0 ? ways(databases) : ways(databases).toReversed();
+        for (const [way, sql] of order) {
+          const own = attempts.get(sql) ?? [];
+          const lasting = round === 0 ? 0.5 : seconds;
+          const took = await charge(way, { sql, attempts: own, clients, seconds: lasting });
+          const before = samples.get(way.name) ?? [];
+          samples.set(way.name, round === 0 ? [] : [...before, took]);
+        }
+      }
+      rows.push(...rowsOf(samples, { tenants: count, clients }));
+    }
+  }
+  return {
+    name: 'costs',
+    title:
+      'reserve and settle of a call, in milliseconds, and whole calls (with the mark as sent) per second',
+    rows,
+    notes: [`limit of the checklist: ${LIMIT_MS} ms per operation`],
   };
-  await Promise.all(Array.from({ length: clients }, client));
-  return tookMs;
+}
+
+function rowsOf(samples: ReadonlyMap<string, readonly Took[]>, about: Row): Row[] {
+  const perSecond = (took: readonly Took[]) =>
+    took.reduce((sum, { settleMs }) => sum + settleMs.length, 0) /
+    took.reduce((sum, { seconds }) => sum + seconds, 0);
+  const usual = perSecond(samples.get(forUpdate.name) ?? []);
+  return [...samples].map(([way, took]) => {
+    const reserveMs = took.flatMap((one) => one.reserveMs);
+    const settleMs = took.flatMap((one) => one.settleMs);
+    const rate = perSecond(took);
+    return {
+      ...about,
+      way,
+      'reserve p50': rounded(quantile(reserveMs, 0.5), 2),
+      p99: rounded(quantile(reserveMs, 0.99), 1),
+      'settle p50': rounded(quantile(settleMs, 0.5), 2),
+      'settle p99': rounded(quantile(settleMs, 0.99), 1),
+      'calls/s': rounded(rate, 0),
+      'x FOR UPDATE': rounded(rate / usual, 2),
+    };
+  });
+}
+
+async function measureRefusals(sql: Sql, seconds: number): Promise<Section> {
+  const attempts = await addAttempts(sql, { name: 'refusals', count: 1, limitUsd: '1000' });
+  const rows: Row[] = [];
+  for (const clients of CLIENTS) {
+    const load = { sql, attempts, clients, seconds };
+    const steps = [
+      ['reserve', (on: Sql, attempt: TestAttempt) => purser.reserve(on, attempt)],
+      ['refusal', refuse],
+    ] as const;
+    for (const [step, run] of steps) {
+      const { tookMs, seconds: lasted } = await repeat(run, load);
+      rows.push({
+        clients,
+        step,
+        p50: rounded(quantile(tookMs, 0.5), 2),
+        p99: rounded(quantile(tookMs, 0.99), 1),
+        'per second': rounded(tookMs.length / lasted, 0),
+      });
+    }
+  }
+  return {
+    name: 'refusals',
+    title: 'a refused reserve beside an admitted one, one tenant, in milliseconds',
+    rows,
+    notes: [],
+  };
+}
+
+const FITTING = 100;
+const CALL_MS = 10;
+
+/** A budget for 100 calls, and 50 clients that call until it refuses. */
+async function measureOverspend(databases: Databases): Promise<Section> {
+  const rows: Row[] = [];
+  for (const [index, [way, sql]] of ways(databases).entries()) {
+    const limit = Number(costUsd) * FITTING;
+    const name = `overspend-${index}`;
+    const [attempt] = await addAttempts(sql, { name, count: 1, limitUsd: limit.toFixed(9) });
+    if (attempt === undefined) throw new Error('there is no tenant');
+    const client = async () => {
+      for (;;) {
+        const id = await way.reserve(sql, attempt);
+        if (id === undefined) return;
+        await way.send(sql, id);
+        await sleep(CALL_MS);
+        await way.settle(sql, attempt, id);
+      }
+    };
+    await Promise.all(Array.from({ length: 50 }, client));
+    const [row] = await sql<{ spent: string }[]>`
+      select spent_usd as spent from llm_budget_periods where tenant_id = ${attempt.tenantId}`;
+    const share = Number(row?.spent) / limit;
+    rows.push({
+      way: way.name,
+      'budget for calls': FITTING,
+      'spent, in calls': rounded(share * FITTING, 0),
+      overspend: `${rounded(Math.max(0, share - 1) * 100, 1)} %`,
+    });
+  }
+  return {
+    name: 'overspend',
+    title: `what 50 clients spend of a budget, with calls of ${CALL_MS} ms`,
+    rows,
+    notes: [],
+  };
 }
 
 if (process.argv[1] !== undefined && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const { name, rows } = await run();
-  console.log(
-    `${name} (llm_budget_check): checklist limit ${LIMIT_MS} ms per call, one hot tenant`,
-  );
-  for (const { operation, clients, p50Ms, p99Ms, perSecond, timesForUpdate } of rows) {
-    const figures = `p50 ${p50Ms.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms, ${perSecond.toFixed(0)}/s`;
-    const ratio = timesForUpdate === null ? '' : `, ${timesForUpdate.toFixed(2)}x FOR UPDATE`;
-    console.log(`  ${clients} clients, ${operation}: ${figures}${ratio}`);
+  const { values } = parseArgs({
+    options: { seconds: { type: 'string' }, json: { type: 'boolean' } },
+  });
+  const startedMs = performance.now();
+  const sections = await run(values.seconds === undefined ? undefined : Number(values.seconds));
+  if (values.json === true) console.log(JSON.stringify(sections, null, 2));
+  else {
+    for (const section of sections) printSection(section);
+    const settings = Object.entries(postgresSettings).map(([name, value]) => `${name}=${value}`);
+    console.log(
+      `\n${Math.round((performance.now() - startedMs) / 1000)} s; fsync=on ${settings.join(' ')}`,
+    );
   }
 }

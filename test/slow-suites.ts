@@ -135,7 +135,12 @@ export const promiseSuites: Readonly<Record<string, readonly string[]>> = {
   ],
   'one attempt at a time, and a stale one cannot act': ['jobs/attempts.test.ts'],
   'a deadline is a deadline': ['worker/job-timeout.test.ts'],
-  'no spend without a hold': ['budget/reserve.test.ts', 'budget/crash.test.ts'],
+  'no spend without a hold': [
+    'budget/reserve.test.ts',
+    'budget/crash.test.ts',
+    'budget/model/model.test.ts',
+    'budget/storm/storm.test.ts',
+  ],
   'no tenant data without a tenant': ['tenancy/rls-enforcement.test.ts', 'tenancy/hostile.test.ts'],
   'no tick twice, none silently missed': ['scheduler/scheduler-atomicity.test.ts'],
   'one tenant cannot starve another': ['jobs/dispatch/turns.test.ts'],

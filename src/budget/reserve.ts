@@ -8,6 +8,7 @@ import type { PinnedPrice } from './pinned-price.ts';
 import { refusalOf, stoppedError } from './refusals.ts';
 import type { ReservationStatus, ReserveRow } from './refusals.ts';
 import { lockTimeout } from '../db/row-faults.ts';
+import { mayBeLost } from '../jobs/commit-policy.ts';
 import { mapStoreErrors } from '../db/store-errors.ts';
 
 /** A form of a request that may be sent, and the worst that it costs. */
@@ -66,7 +67,7 @@ export interface Reservation {
 }
 
 /**
- * One function call in one transaction. Throws `BudgetExceededError` (402),
+ * One function call in one transaction, which should be its own: its commit does not wait for the disk. Throws `BudgetExceededError` (402),
  * `stale_token`, `idempotency_conflict` (409: the key belongs to another request), `unknown_tenant`, or
  * `store_unavailable` (503). A missing budget is created from the tenant's plan.
  */
@@ -106,12 +107,17 @@ function columnsOf({ provider, model, price, holdNanoUsd, maxOutputTokens, small
   };
 }
 
+/**
+ * Answered before its commit is on disk. A crash of Postgres that loses it loses a hold whose request was not marked as
+ * sent: that commit is later in the log and waits for the disk, and with it all before it. `markSent` then finds no
+ * row, and nothing is sent. Whatever else has seen the hold, a refusal or a replay, is as safe with it as without it.
+ */
 async function reserveHold(sql: Queryable, request: ReserveRequest): Promise<ReserveRow> {
   const rungs = [request, ...(request.fallbacks ?? [])].map(columnsOf);
   const [row] = await sql<ReserveRow[]>`
-    with ${lockTimeout(sql)}
-    select r.* from lock_timeout t, purser.budget_reserve(
-      case when t.set_config is not null then ${request.tenantId} end, ${request.jobId}::bigint, ${request.attempt}::integer,
+    with ${lockTimeout(sql)}, ${mayBeLost(sql)}
+    select r.* from lock_timeout t, commit_policy c, purser.budget_reserve(
+      case when t.set_config is not null and c.set_config is not null then ${request.tenantId} end, ${request.jobId}::bigint, ${request.attempt}::integer,
       ${request.token}::uuid, ${request.idempotencyKey},
       ${request.ttlMs}::double precision * interval '1 millisecond',
       ${request.providerKey ?? 'platform'}, ${request.endUser ?? null}::text,

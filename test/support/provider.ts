@@ -34,6 +34,8 @@ export type Scripted =
     }
   /** Works, and never answers. */
   | { readonly kind: 'hang' }
+  /** Works, and drops the connection before it answers. */
+  | { readonly kind: 'drop' }
   /** Works, sends half of its answer, and drops the connection. */
   | { readonly kind: 'cut' }
   /** Sends its answer one byte at a time, with this pause. */
@@ -58,6 +60,8 @@ interface Received {
 export interface BookLine {
   readonly requestId: string;
   readonly clientRequestId: string | undefined;
+  /** The body of the request. */
+  readonly text: string;
   readonly usage: WireUsage;
 }
 
@@ -140,6 +144,7 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
     book.push({
       requestId,
       clientRequestId: typeof clientRequestId === 'string' ? clientRequestId : undefined,
+      text,
       usage,
     });
     const { finishReason: finish = 'stop' } = answer ?? {};
@@ -161,6 +166,9 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
     switch (next.kind) {
       case 'status':
       case 'hang':
+        return;
+      case 'drop':
+        response.destroy();
         return;
       case 'answer':
         if (next.delayMs !== undefined) await sleep(next.delayMs);
