@@ -2,7 +2,7 @@
  * Prices the usage of one call item by item: class, count, rate, amount. The sum is rounded up once. What the price
  * does not cover is named, never dropped.
  */
-import { costNanoUsd, maxDecimal, multiplyDecimals } from './money.ts';
+import { costNanoUsd, formatUsd, maxDecimal, multiplyDecimals } from './money.ts';
 import type { PricedCount } from './money.ts';
 import type { PinnedPrice, Rate } from './pinned-price.ts';
 import { classRules, tokensOf, usageClasses } from './usage-classes.ts';
@@ -113,6 +113,27 @@ export function estimateCost(price: PinnedPrice, bound: CostBound): bigint {
     .filter((tokens) => tokens < inputTokens);
   const costs = [inputTokens, ...tierEnds].map((tokens) => costAt(price, bound, tokens));
   return costs.reduce((highest, cost) => (cost > highest ? cost : highest));
+}
+
+/**
+ * A bound of the same cost as a line, for a cap of output that is not known yet: `fixedUsd` plus `outputUsdPerMtok` per
+ * million tokens of the cap. Exact decimal USD. Never less than `estimateCost` of that cap.
+ */
+export function costLine(
+  price: PinnedPrice,
+  bound: CostBound,
+): { readonly fixedUsd: string; readonly outputUsdPerMtok: string } {
+  const { inputTokens, outputClasses = allOutputClasses, factor = '1' } = bound;
+  const rates = outputClasses.flatMap((name) => {
+    const rate = price.rates[name];
+    if (rate === undefined) return [];
+    const reached = (rate.tiers ?? []).filter((tier) => inputTokens > tier.aboveInputTokens);
+    return [rate.usd, ...reached.map((tier) => tier.usd)];
+  });
+  return {
+    fixedUsd: formatUsd(estimateCost(price, { ...bound, maxOutputTokens: 0 })),
+    outputUsdPerMtok: multiplyDecimals(maxDecimal('0', ...rates), factor),
+  };
 }
 
 function costAt(price: PinnedPrice, bound: CostBound, inputTokens: number): bigint {

@@ -20,8 +20,10 @@ export function bytesOfCall({ system, prompt }: Pick<LlmCall, 'system' | 'prompt
   return Buffer.byteLength(system) + Buffer.byteLength(prompt);
 }
 
+type CheckedCall = { readonly [Field in keyof LlmCall]?: unknown };
+
 /** Throws a `UsageError` that names the field. */
-export function checkCall(call: { readonly [Field in keyof LlmCall]?: unknown }): void {
+export function checkCall(call: CheckedCall): void {
   const { system, prompt, model, maxOutputTokens, timeoutMs } = call;
   let bytes = 0;
   for (const [name, value] of Object.entries({ system, prompt })) {
@@ -35,23 +37,68 @@ export function checkCall(call: { readonly [Field in keyof LlmCall]?: unknown })
       `system and prompt have ${bytes} bytes or more together; a call has at most ${maxCallBytes}: send less evidence`,
     );
   }
-  const modelFault = model === undefined ? undefined : nameFault('model', model);
-  if (modelFault !== undefined) {
-    throw new UsageError(`${modelFault}; leave model out to use the configured one`);
-  }
-  if (!Number.isSafeInteger(maxOutputTokens) || Number(maxOutputTokens) < 1) {
-    throw new UsageError(
-      `maxOutputTokens must be a whole number of at least 1, not ${typeof maxOutputTokens === 'string' ? 'a string' : String(maxOutputTokens)}`,
-    );
-  }
-  if (Number(maxOutputTokens) > maxOutputCap) {
-    throw new UsageError(
-      `maxOutputTokens is ${Number(maxOutputTokens)}; no model writes more than ${maxOutputCap} tokens`,
-    );
-  }
+  checkModel(model);
+  checkCap('maxOutputTokens', maxOutputTokens);
+  checkForms(call);
   if (timeoutMs !== undefined && !isLlmTimeout(timeoutMs)) {
     throw new UsageError(
       `timeoutMs must be a whole number of milliseconds from 1 to ${maxLlmTimeoutMs}`,
     );
+  }
+}
+
+function checkModel(model: unknown): void {
+  const fault = model === undefined ? undefined : nameFault('model', model);
+  if (fault !== undefined) {
+    throw new UsageError(`${fault}; leave model out to use the configured one`);
+  }
+}
+
+function checkCap(name: string, cap: unknown): void {
+  if (!Number.isSafeInteger(cap) || Number(cap) < 1) {
+    throw new UsageError(
+      `${name} must be a whole number of at least 1, not ${typeof cap === 'string' ? 'a string' : String(cap)}`,
+    );
+  }
+  if (Number(cap) > maxOutputCap) {
+    throw new UsageError(
+      `${name} is ${Number(cap)}; no model writes more than ${maxOutputCap} tokens`,
+    );
+  }
+}
+
+export const maxFallbacks = 5;
+
+function checkForms({ fallbacks, minOutputTokens, endUser, maxOutputTokens }: CheckedCall): void {
+  let lastCap = maxOutputTokens;
+  if (fallbacks !== undefined) {
+    if (!Array.isArray(fallbacks) || fallbacks.length > maxFallbacks) {
+      throw new UsageError(`fallbacks must be a list of at most ${maxFallbacks} forms`);
+    }
+    for (const [index, form] of fallbacks.entries()) {
+      const given: unknown = form;
+      if (typeof given !== 'object' || given === null) {
+        throw new UsageError(`fallbacks[${index}] must be an object { model?, maxOutputTokens? }`);
+      }
+      const cap: unknown = Reflect.get(given, 'maxOutputTokens') ?? maxOutputTokens;
+      checkModel(Reflect.get(given, 'model'));
+      checkCap(`maxOutputTokens of fallbacks[${index}]`, cap);
+      lastCap = cap;
+    }
+  }
+  if (minOutputTokens !== undefined) {
+    checkCap('minOutputTokens', minOutputTokens);
+    if (Number(minOutputTokens) > Number(lastCap)) {
+      throw new UsageError(
+        `minOutputTokens is ${String(minOutputTokens)} and the cap of the last form ${String(lastCap)}; it must not be more`,
+      );
+    }
+  }
+  if (endUser === undefined) return;
+  if (typeof endUser !== 'string' || endUser === '' || endUser.length > 200) {
+    throw new UsageError('endUser must be text of 1 to 200 characters');
+  }
+  if (/\p{Cc}/u.test(endUser) || !endUser.isWellFormed()) {
+    throw new UsageError('endUser must be text without control characters');
   }
 }

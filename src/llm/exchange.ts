@@ -8,8 +8,9 @@ import { tokensOf } from '../budget/usage-classes.ts';
 import type { TokenUsage } from '../budget/usage-classes.ts';
 import { isStoreUnavailable } from '../db/store-errors.ts';
 import { codeOf } from '../errors.ts';
-import { abortedBeforeSending, keepUnknown, openHold, releaseHold, settleHold } from './holds.ts';
-import type { Account, Hold } from './holds.ts';
+import { abortedBeforeSending, keepUnknown, reserveHold, sendHold } from './holds.ts';
+import { releaseHold, settleHold } from './holds.ts';
+import type { Account, Hold, HoldRequest, Reserved } from './holds.ts';
 import { LlmError } from './llm.ts';
 import { hasManyValues, parseObject } from './provider-body.ts';
 import { send } from './send.ts';
@@ -21,6 +22,25 @@ import { requestIdOf } from './usage/request-id.ts';
 
 export interface ExchangeRequest extends SendRequest {
   readonly price: PinnedPrice;
+  readonly endUser?: string | undefined;
+  /** A hold that was taken for this request before. Whoever takes it ends it. */
+  readonly reserved?: TakenOnce | undefined;
+}
+
+/** A reserved hold, until an exchange takes it. */
+export class TakenOnce {
+  #hold: Reserved | undefined;
+
+  constructor(hold: Reserved) {
+    this.#hold = hold;
+  }
+
+  /** Undefined from the second time on. */
+  take(): Reserved | undefined {
+    const hold = this.#hold;
+    this.#hold = undefined;
+    return hold;
+  }
 }
 
 export interface Exchanged {
@@ -32,13 +52,27 @@ export interface Exchanged {
 /** Throws `BudgetExceededError` before sending, or an `LlmError`; the hold has ended either way. */
 export async function exchange(account: Account, request: ExchangeRequest): Promise<Exchanged> {
   if (account.signal.aborted) throw abortedBeforeSending(account.signal.reason);
-  const { protocol, model, price, timeoutMs } = request;
-  const { kind } = protocol;
-  const bound = await requestBound({ ...request, kind });
-  const hold = await openHold(account, { ...bound, provider: kind, model, price, timeoutMs });
+  const hold = await openHold(account, request);
   const response = await send(ownId(request, hold), account.signal);
   if ('error' in response) return endFailure(account, request, hold, response);
   return settleAnswer(account, request, hold, response);
+}
+
+/** Marks the request as sent, under a hold of its own unless it has one. */
+export async function openHold(account: Account, request: ExchangeRequest): Promise<Hold> {
+  const reserved = request.reserved?.take();
+  return sendHold(
+    account,
+    reserved ?? (await reserveHold(account, [await holdRequestOf(request)])),
+  );
+}
+
+/** The worst case of a request. */
+export async function holdRequestOf(request: ExchangeRequest): Promise<HoldRequest> {
+  const { protocol, model, price, timeoutMs, endUser } = request;
+  const { kind } = protocol;
+  const bound = await requestBound({ ...request, kind });
+  return { ...bound, provider: kind, model, price, timeoutMs, endUser };
 }
 
 /** With the reservation as the client's id of the request, where the protocol takes one. */

@@ -3,14 +3,13 @@
  * reads answers; its `fetch` reserves and settles money, one hold per request.
  */
 import { formatUsd } from '../budget/money.ts';
-import { priceOf } from '../budget/prices.ts';
 import type { PinnedPrice } from '../budget/pinned-price.ts';
 import { UsageError } from '../errors.ts';
 import { exchange } from './exchange.ts';
-import type { Exchanged } from './exchange.ts';
+import type { Exchanged, TakenOnce } from './exchange.ts';
 import type { Account } from './holds.ts';
 import { LlmError } from './llm.ts';
-import type { CallLlm, LlmCall, LlmReply } from './llm.ts';
+import type { LlmCall, LlmReply } from './llm.ts';
 import type { Connection, Protocol, ProviderKind } from './protocol.ts';
 import { parseObject } from './provider-body.ts';
 
@@ -47,33 +46,6 @@ export function openProvider(protocol: Protocol, config: ProviderConfig): Provid
   return { protocol, config, baseUrl, withoutJsonMode: new Set() };
 }
 
-/** Calls on one attempt's account. */
-export const createProviderGateway =
-  (provider: Provider) =>
-  (account: Account): CallLlm =>
-  (asked) =>
-    callWith(provider, account, asked, callOnce);
-
-/** Runs one call of the configured or the requested model, and a second time where the model refuses JSON mode. */
-export async function callWith(
-  { protocol, config, baseUrl, withoutJsonMode }: Provider,
-  account: Account,
-  asked: LlmCall,
-  run: (call: Call) => Promise<LlmReply>,
-): Promise<LlmReply> {
-  const model = asked.model ?? config.model;
-  const price = await priceOf(account.sql, { model, baseUrl });
-  const jsonMode = protocol.hasJsonMode && asked.json && !withoutJsonMode.has(model);
-  const call = { protocol, config, baseUrl, account, asked, model, price };
-  try {
-    return await run({ ...call, jsonMode });
-  } catch (error) {
-    if (!jsonMode || !refusesJsonMode(error)) throw error;
-    withoutJsonMode.add(model);
-    return run({ ...call, jsonMode: false });
-  }
-}
-
 function baseUrlOf(protocol: Protocol, config: ProviderConfig): string {
   const { baseUrlVariable, defaultBaseUrl, defaultPath = '' } = protocol;
   const given = config.baseUrl ?? defaultBaseUrl;
@@ -92,14 +64,6 @@ function checkKey({ apiKeyVariable, needsKey }: Protocol, apiKey: string | undef
   );
 }
 
-function refusesJsonMode(error: unknown): boolean {
-  return (
-    error instanceof LlmError &&
-    error.code === 'llm_bad_request' &&
-    error.details['topic'] === 'json_mode'
-  );
-}
-
 export interface Call {
   readonly protocol: Protocol;
   readonly config: ProviderConfig;
@@ -109,9 +73,13 @@ export interface Call {
   readonly model: string;
   readonly price: PinnedPrice;
   readonly jsonMode: boolean;
+  /** The hold that was taken for it already. */
+  readonly reserved?: TakenOnce | undefined;
 }
 
-const callOnce = async (call: Call): Promise<LlmReply> => replyOf(call, await complete(call));
+/** Runs one call. */
+export const callOnce = async (call: Call): Promise<LlmReply> =>
+  replyOf(call, await complete(call));
 
 export interface Completed {
   readonly text: string;
@@ -155,6 +123,8 @@ export function requestOf(call: Call) {
     timeoutMs: timeoutOf(call),
     maxResponseBytes: config.maxResponseBytes ?? 10 * 1024 * 1024,
     apiKey: config.apiKey,
+    endUser: asked.endUser,
+    reserved: call.reserved,
   };
 }
 

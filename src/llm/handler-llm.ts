@@ -4,8 +4,9 @@
  */
 import { UsageError } from '../errors.ts';
 import { createByteLimit } from './byte-limit.ts';
-import { bytesOfCall, checkCall } from './check-call.ts';
-import type { CallLlm, Llm, LlmAnswer, LlmCall, LlmReply, LlmRequest, LlmStream } from './llm.ts';
+import { bytesOfCall, checkCall, maxFallbacks } from './check-call.ts';
+import type { CallLlm, Llm, LlmAnswer, LlmCall, LlmFallback } from './llm.ts';
+import type { LlmReply, LlmRequest, LlmStream } from './llm.ts';
 import { HandlerStream } from './streams/handler-stream.ts';
 import type { StreamLink } from './streams/handler-stream.ts';
 import { jsonInstructions, parseAnswer } from './structured.ts';
@@ -69,6 +70,7 @@ export function createHandlerLlm(
 function readRequest<T>(method: string, given: LlmRequest<T>): LlmRequest<T> {
   try {
     const { system, prompt, schema, model, maxOutputTokens, timeoutMs } = given;
+    const { fallbacks, minOutputTokens, endUser } = given;
     return {
       system,
       prompt,
@@ -76,14 +78,26 @@ function readRequest<T>(method: string, given: LlmRequest<T>): LlmRequest<T> {
       ...(schema === undefined ? {} : { schema }),
       ...(model === undefined ? {} : { model }),
       ...(timeoutMs === undefined ? {} : { timeoutMs }),
+      ...(fallbacks === undefined
+        ? {}
+        : { fallbacks: Array.isArray(fallbacks) ? copyOf(fallbacks) : fallbacks }),
+      ...(minOutputTokens === undefined ? {} : { minOutputTokens }),
+      ...(endUser === undefined ? {} : { endUser }),
     };
   } catch (cause) {
     throw new UsageError(
-      `ctx.llm.${method}: its argument must be an object { system, prompt, maxOutputTokens, schema?, model?, timeoutMs? }`,
+      `ctx.llm.${method}: its argument must be an object { system, prompt, maxOutputTokens, schema?, model?, timeoutMs?, fallbacks?, minOutputTokens?, endUser? }`,
       { cause },
     );
   }
 }
+
+/** Plain data, for the supervisor. */
+const copyOf = (fallbacks: readonly LlmFallback[]): readonly LlmFallback[] =>
+  fallbacks.slice(0, maxFallbacks + 1).map(({ model, maxOutputTokens }) => ({
+    ...(model === undefined ? {} : { model }),
+    ...(maxOutputTokens === undefined ? {} : { maxOutputTokens }),
+  }));
 
 /** Validates the request before it costs money. */
 function callOf({ schema, ...asked }: LlmRequest<unknown>): LlmCall {

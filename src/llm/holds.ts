@@ -5,10 +5,11 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatUsd } from '../budget/money.ts';
-import { estimateCost } from '../budget/bill.ts';
+import { costLine, estimateCost } from '../budget/bill.ts';
 import type { CostBound } from '../budget/bill.ts';
 import type { PinnedPrice } from '../budget/pinned-price.ts';
 import { checkAndReserve, markSent } from '../budget/reserve.ts';
+import type { Rung } from '../budget/reserve.ts';
 import { markUnknown, recordUsage, releaseReservation } from '../budget/settle.ts';
 import { isStoreUnavailable } from '../db/store-errors.ts';
 import type { Sql } from '../db/connect.ts';
@@ -46,8 +47,11 @@ export interface HoldRequest extends CostBound {
   readonly provider: string;
   readonly model: string;
   readonly price: PinnedPrice;
+  /** Allows a smaller cap where this one does not fit. */
+  readonly minOutputTokens?: number | undefined;
   /** Maximum duration of the call. The attempt's deadline ends it earlier. */
   readonly timeoutMs: number;
+  readonly endUser?: string | undefined;
 }
 
 export interface Hold {
@@ -58,6 +62,14 @@ export interface Hold {
   readonly holdNanoUsd: bigint;
   /** By performance.now(), and never later than in the table. */
   readonly expiresAtMs: number;
+}
+
+/** A hold whose request is not marked as sent yet. */
+export interface Reserved extends Hold {
+  /** Which of the forms fits. */
+  readonly form: number;
+  /** The cap that the request must have. */
+  readonly maxOutputTokens: number;
 }
 
 /** Of a column of type numeric(18,9). */
@@ -74,37 +86,48 @@ const settleRetriesMs = [...endRetriesMs, 10_000, 20_000, 20_000];
  * held.
  */
 export async function openHold(account: Account, request: HoldRequest): Promise<Hold> {
-  const { provider, model, price, timeoutMs } = request;
-  const holdNanoUsd = estimateCost(price, request);
-  if (holdNanoUsd > maxAmountNanoUsd) {
-    throw new LlmError(
-      'llm_request_too_large',
-      `a call of model ${model} with maxOutputTokens ${request.maxOutputTokens} may cost ` +
-        `$${formatUsd(holdNanoUsd)}, and no budget holds as much; lower the cap or check the price`,
-      { class: 'fatal', outcome: 'released' },
-    );
-  }
-  const { tenantId, jobId, token } = account;
+  return sendHold(account, await reserveHold(account, [request]));
+}
+
+/** Reserves the worst case of the first form of a request that fits. */
+export async function reserveHold(
+  account: Account,
+  forms: readonly [HoldRequest, ...HoldRequest[]],
+): Promise<Reserved> {
+  const [first, ...others] = forms;
+  const { tenantId, jobId, token, attempt, deadlineAtMs = Infinity } = account;
+  const request = rungOf(first);
   const startedAt = performance.now();
-  const { deadlineAtMs = Infinity } = account;
-  const ttlMs = Math.min(timeoutMs, Math.max(0, deadlineAtMs - startedAt)) + graceMs;
+  const ttlMs = Math.min(first.timeoutMs, Math.max(0, deadlineAtMs - startedAt)) + graceMs;
   const reservation = await checkAndReserve(account.sql, {
     tenantId,
     jobId,
-    attempt: account.attempt,
+    attempt,
     token,
     idempotencyKey: randomUUID(),
-    holdNanoUsd,
     ttlMs,
-    provider,
-    model,
-    price,
+    endUser: first.endUser,
+    ...request,
+    fallbacks: others.map(rungOf),
   }).finally(() => account.onBudgetCheck((performance.now() - startedAt) / 1000));
-  const { reservationId } = reservation;
-  const hold = { reservationId, model, price, holdNanoUsd, expiresAtMs: startedAt + ttlMs };
+  const { reservationId, holdNanoUsd, rung: form } = reservation;
+  const chosen = forms[form] ?? first;
   if (reservation.overLimit) {
     account.log.warn({ tenantId, hold: formatUsd(holdNanoUsd) }, 'budget_soft_limit_passed');
   }
+  return {
+    reservationId,
+    model: chosen.model,
+    price: chosen.price,
+    holdNanoUsd,
+    expiresAtMs: startedAt + ttlMs,
+    form,
+    maxOutputTokens: reservation.maxOutputTokens ?? chosen.maxOutputTokens,
+  };
+}
+
+/** Marks the request as sent. When this throws, nothing may be sent and nothing is held. */
+export async function sendHold(account: Account, hold: Hold): Promise<Hold> {
   try {
     account.signal.throwIfAborted();
     if (await markSent(account.sql, hold)) return hold;
@@ -116,6 +139,29 @@ export async function openHold(account: Account, request: HoldRequest): Promise<
     class: 'retry',
     outcome: 'released',
   });
+}
+
+function rungOf(form: HoldRequest): Rung {
+  const { provider, model, price, maxOutputTokens, minOutputTokens } = form;
+  const holdNanoUsd = estimateCost(price, form);
+  if (holdNanoUsd > maxAmountNanoUsd) {
+    throw new LlmError(
+      'llm_request_too_large',
+      `a call of model ${model} with maxOutputTokens ${maxOutputTokens} may cost ` +
+        `$${formatUsd(holdNanoUsd)}, and no budget holds as much; lower the cap or check the price`,
+      { class: 'fatal', outcome: 'released' },
+    );
+  }
+  return {
+    provider,
+    model,
+    price,
+    holdNanoUsd,
+    maxOutputTokens,
+    ...(minOutputTokens === undefined
+      ? {}
+      : { smaller: { minOutputTokens, ...costLine(price, form) } }),
+  };
 }
 
 export function abortedBeforeSending(cause: unknown): LlmError {

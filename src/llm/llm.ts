@@ -14,8 +14,23 @@ export interface LlmRequest<T> {
   readonly model?: string;
   /** Maximum output in tokens; part of the request and of the hold. */
   readonly maxOutputTokens: number;
+  /**
+   * Cheaper forms of the request, at most 5, tried in their order where the one before does not fit into a budget or is
+   * stopped; what is left out of one is as in the request. The answer's `analyst` names the model that was called.
+   */
+  readonly fallbacks?: readonly LlmFallback[];
+  /** Lets the last form have a smaller cap, down to this, where its own does not fit. At most that cap. */
+  readonly minOutputTokens?: number;
+  /** The tenant's own user that the call is made for; budgets may limit each. 1 to 200 characters. */
+  readonly endUser?: string;
   /** Of the whole exchange, 1 to 600,000. Default: `llmTimeoutMs` of the handler, else LLM_TIMEOUT_SECONDS. */
   readonly timeoutMs?: number;
+}
+
+export interface LlmFallback {
+  /** It must have a price. */
+  readonly model?: string;
+  readonly maxOutputTokens?: number;
 }
 
 interface LlmUsage {
@@ -48,6 +63,9 @@ export interface LlmCall {
   readonly json: boolean;
   readonly model?: string;
   readonly maxOutputTokens: number;
+  readonly fallbacks?: readonly LlmFallback[];
+  readonly minOutputTokens?: number;
+  readonly endUser?: string;
   readonly timeoutMs?: number;
 }
 

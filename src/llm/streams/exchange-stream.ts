@@ -4,13 +4,12 @@
  */
 import { tokensOf } from '../../budget/usage-classes.ts';
 import type { TokenUsage } from '../../budget/usage-classes.ts';
-import { endFailure, ownId, settleUsage } from '../exchange.ts';
+import { endFailure, openHold, ownId, settleUsage } from '../exchange.ts';
 import type { ExchangeRequest } from '../exchange.ts';
-import { abortedBeforeSending, graceMs, keepUnknown, openHold, releaseHold } from '../holds.ts';
+import { abortedBeforeSending, graceMs, keepUnknown, releaseHold } from '../holds.ts';
 import type { Account, Hold } from '../holds.ts';
 import type { LlmError } from '../llm.ts';
 import { failureOf, failureOfResponse, post } from '../send.ts';
-import { requestBound } from '../tokens/request-bound.ts';
 import { requestIdOf } from '../usage/request-id.ts';
 import type { Drains } from './drains.ts';
 import { attemptEnded, failureOfStream, streamTimedOut } from './failures.ts';
@@ -44,12 +43,10 @@ export async function exchangeStream(
   reader: StreamReader,
   drains: Drains,
 ): Promise<StreamedAnswer> {
-  const { protocol, model, price, timeoutMs, body } = request;
+  const { timeoutMs, body } = request;
   const isLeft = () => account.signal.aborted || reader.signal.aborted;
   if (isLeft()) throw abortedBeforeSending(account.signal.reason);
-  const { kind } = protocol;
-  const bound = await requestBound({ ...request, kind });
-  const hold = await openHold(account, { ...bound, provider: kind, model, price, timeoutMs });
+  const hold = await openHold(account, request);
   if (isLeft()) {
     await releaseHold(account, hold);
     throw abortedBeforeSending(account.signal.reason);

@@ -3,12 +3,12 @@
  * itself, for money and text in one pass: a stream of the SDK costs five times as much processor time in the thread
  * that renews the leases.
  */
-import type { JsonObject } from '../provider-body.ts';
-import { bodyOf, callWith, notWritten, replyOf, requestOf } from '../gateway.ts';
+import { callWith } from '../ladder/ladder.ts';
+import { replyOf, requestOf } from '../gateway.ts';
 import type { Call, Provider } from '../gateway.ts';
+import { writeRequest } from '../ladder/write-request.ts';
 import type { Account } from '../holds.ts';
 import type { LlmCall, LlmReply } from '../llm.ts';
-import type { Connection } from '../protocol.ts';
 import type { Drains } from './drains.ts';
 import { exchangeStream } from './exchange-stream.ts';
 import type { StreamReader } from './exchange-stream.ts';
@@ -24,45 +24,9 @@ export const createProviderStreams =
     callWith(provider, account, asked, (call) => streamOnce(call, reader, drains));
 
 async function streamOnce(call: Call, reader: StreamReader, drains: Drains): Promise<LlmReply> {
-  const { account, protocol, baseUrl, jsonMode } = call;
-  const { url, headers, body } = await writeRequest(call);
-  const wireBody = JSON.stringify(protocol.wireBody(body, { baseUrl, jsonMode }));
-  const request = { url, headers, body: wireBody, ...requestOf(call) };
+  const { account } = call;
+  const request = { ...(await writeRequest(call)), ...requestOf(call) };
   const { record, ...exchanged } = await exchangeStream(account, request, reader, drains);
   const { finish = 'stop', hasText } = record;
   return replyOf(call, { text: '', isEmpty: !hasText, finishReason: finish, exchanged });
-}
-
-interface Written {
-  readonly url: string;
-  readonly headers: Headers;
-  readonly body: JsonObject;
-}
-
-/** The SDK has no function that only writes: its fetch keeps the request, and fails. */
-async function writeRequest({ protocol, config, baseUrl, model, asked }: Call): Promise<Written> {
-  let written: Written | undefined;
-  const fetch: Connection['fetch'] = (input, init) => {
-    written = {
-      url: input instanceof Request ? input.url : input.toString(),
-      headers: new Headers(init?.headers),
-      body: bodyOf(init?.body),
-    };
-    return Promise.reject(new Error('the request is sent later'));
-  };
-  const sdk = await protocol.open({ baseUrl, apiKey: config.apiKey, fetch }, model);
-  const { system, prompt, maxOutputTokens } = asked;
-  try {
-    await sdk.doStream({
-      prompt: [
-        { role: 'system', content: system },
-        { role: 'user', content: [{ type: 'text', text: prompt }] },
-      ],
-      maxOutputTokens,
-    });
-  } catch {
-    // By its fetch, or because it cannot write the request.
-  }
-  if (written === undefined) throw notWritten(model);
-  return written;
 }
