@@ -74,8 +74,7 @@ function sumSettledHolds(sql: Queryable, { month, tenantId }: HoldEfficiencyRequ
       sum(r.estimated_cost_usd)::text as held_usd, sum(u.cost_usd)::text as charged_usd,
       count(*) filter (where u.overage_usd > 0)::int as beyond_hold
     from llm_reservations r join llm_usage u on u.reservation_id = r.id
-    where r.status = 'APPLIED'
-      and r.period_start = coalesce(${month === undefined ? null : `${month}-01`}::date,
+    where r.period_start = coalesce(${month === undefined ? null : `${month}-01`}::date,
         date_trunc('month', now() at time zone 'UTC')::date)
       and (${tenantId ?? null}::text is null or r.tenant_id = ${tenantId ?? null}::text)
     group by r.provider, r.model, r.period_start

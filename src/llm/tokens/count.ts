@@ -24,8 +24,7 @@ const encodings = new Map<EncodingName, Promise<Encoding>>();
  */
 export async function countTokens(name: EncodingName, text: string): Promise<number> {
   const encoding = await encodingOf(name);
-  // A lone surrogate reaches the tokenizer as U+FFFD.
-  return inTurns(countPieces(encoding, text.toWellFormed()));
+  return inTurns(countPieces(encoding, text));
 }
 
 function encodingOf(name: EncodingName): Promise<Encoding> {
@@ -78,6 +77,7 @@ function countPiece(table: RankTable, piece: string): number {
   // A UTF-16 unit has at most three bytes.
   const bytes = 3 * piece.length > maxPieceBytes ? Buffer.byteLength(piece) : 0;
   if (bytes > maxPieceBytes) return bytes;
+  // Writes a lone surrogate as U+FFFD, which is what reaches the tokenizer, and a symbol like it.
   const length = scratch.write(piece);
   return table.rankOf(scratch, 0, length) >= 0 ? 1 : countMerged(table, scratch, length);
 }

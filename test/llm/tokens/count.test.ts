@@ -56,6 +56,9 @@ describe('counts as tiktoken does', () => {
     ['👨‍👩‍👧‍👦🇫🇷', 15, 24],
     ['\uFFFD', 1, 1],
     ['a'.repeat(4096), 512, 512],
+    // Fewer, or more, if not the leftmost of equal pairs were merged first.
+    ['bbbabbaoa', 4, 4],
+    ['banaablbbb', 4, 4],
     [`${'-'.repeat(1000)}\n${' '.repeat(1000)}`, 25, 25],
     ['人人生而自由'.repeat(100), 400, 600],
   ])('%j', async (text, o200k, cl100k) => {
