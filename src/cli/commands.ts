@@ -25,6 +25,7 @@ const byFirstWord = new Map<string, Load>([
   ['schedules', async () => (await import('./commands/schedules/commands.ts')).scheduleCommands],
   ['queues', async () => (await import('./commands/queues.ts')).queueCommands],
   ['budget', async () => (await import('./commands/budget.ts')).budgetCommands],
+  ['prices', async () => (await import('./commands/prices/commands.ts')).priceCommands],
   ['handlers', async () => (await import('./commands/handlers.ts')).handlerCommands],
   ['keys', async () => (await import('./commands/keys.ts')).keyCommands],
   ['doctor', async () => (await import('./doctor/doctor.ts')).doctorCommands],

@@ -8,7 +8,7 @@ import type { Metrics } from '../metrics.ts';
 import { anthropicProtocol } from './anthropic.ts';
 import { createByteLimit } from './byte-limit.ts';
 import { bytesOfCall, checkCall } from './check-call.ts';
-import { createProviderGateway } from './gateway.ts';
+import { baseUrlOf, createProviderGateway } from './gateway.ts';
 import type { ProviderConfig } from './gateway.ts';
 import { googleProtocol } from './google.ts';
 import { abortedBeforeSending } from './holds.ts';
@@ -44,6 +44,11 @@ export interface LlmGateway {
    * handler was killed before.
    */
   readonly countAnswer: (valid: boolean) => void;
+}
+
+/** Base URL of every request to this provider; undefined for a local one. */
+export function requestBaseUrl(provider: LlmProviderConfig): string | undefined {
+  return provider.kind === 'offline' ? undefined : baseUrlOf(protocols[provider.kind], provider);
 }
 
 /** One per process. Opens no connection. */

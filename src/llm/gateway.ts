@@ -3,7 +3,7 @@
  * reads answers; its `fetch` reserves and settles money, one hold per request.
  */
 import { formatUsd } from '../budget/money.ts';
-import { priceOf } from '../budget/prices.ts';
+import { priceOf } from '../budget/prices/in-force.ts';
 import type { PinnedPrice } from '../budget/pinned-price.ts';
 import { UsageError } from '../errors.ts';
 import { exchange } from './exchange.ts';
@@ -40,7 +40,7 @@ export function createProviderGateway(
   const withoutJsonMode = new Set<string>();
   return (account) => async (asked) => {
     const model = asked.model ?? config.model;
-    const price = await priceOf(account.sql, { model, baseUrl });
+    const price = await priceOf(account.sql, { tenantId: account.tenantId, model, baseUrl });
     const jsonMode = protocol.hasJsonMode && asked.json && !withoutJsonMode.has(model);
     const call = { protocol, config, baseUrl, account, asked, model, price };
     try {
@@ -53,7 +53,8 @@ export function createProviderGateway(
   };
 }
 
-function baseUrlOf(protocol: Protocol, config: ProviderConfig): string {
+/** The configured base URL with the protocol's path, else the provider's own. */
+export function baseUrlOf(protocol: Protocol, config: Pick<ProviderConfig, 'baseUrl'>): string {
   const { baseUrlVariable, defaultBaseUrl, defaultPath = '' } = protocol;
   const given = config.baseUrl ?? defaultBaseUrl;
   if (!URL.canParse(given)) {
