@@ -10,13 +10,13 @@ set search_path = pg_catalog, pg_temp as $$
   select jsonb_typeof(p_rates) = 'object' and p_rates ? 'input' and p_rates ? 'output' and not exists (
     select from jsonb_each(case when jsonb_typeof(p_rates) = 'object' then p_rates else '{}' end) r (class, rate)
     where (r.class ~ '^[a-z][a-z0-9_]{0,99}$' and jsonb_typeof(r.rate) = 'object'
-      and jsonb_typeof(r.rate->'usd') = 'string' and r.rate->>'usd' ~ '^\d{1,9}(\.\d+)?$'
+      and jsonb_typeof(r.rate->'usd') = 'string' and r.rate->>'usd' ~ '^[0-9]{1,9}(\.[0-9]+)?$'
       and coalesce(jsonb_typeof(r.rate->'tiers'), 'array') = 'array'
       and not exists (
         select from jsonb_array_elements(
           case when jsonb_typeof(r.rate->'tiers') = 'array' then r.rate->'tiers' else '[]' end) t (tier)
-        where (jsonb_typeof(t.tier->'aboveInputTokens') = 'number' and t.tier->>'aboveInputTokens' ~ '^\d{1,15}$'
-          and jsonb_typeof(t.tier->'usd') = 'string' and t.tier->>'usd' ~ '^\d{1,9}(\.\d+)?$') is not true)
+        where (jsonb_typeof(t.tier->'aboveInputTokens') = 'number' and t.tier->>'aboveInputTokens' ~ '^[0-9]{1,15}$'
+          and jsonb_typeof(t.tier->'usd') = 'string' and t.tier->>'usd' ~ '^[0-9]{1,9}(\.[0-9]+)?$') is not true)
       ) is not true)
 $$;
 

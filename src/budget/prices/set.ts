@@ -1,6 +1,6 @@
 /** An operator's own price of a model, for all tenants or for one. */
 import { codeOf, PurserError } from '../../errors.ts';
-import type { Sql } from '../../db/connect.ts';
+import type { Queryable, Sql } from '../../db/connect.ts';
 import { mapStoreErrors } from '../../db/store-errors.ts';
 import { unknownName } from '../../names.ts';
 import type { Rates } from '../pinned-price.ts';
@@ -41,6 +41,7 @@ export async function setPrice(sql: Sql, request: SetPriceRequest): Promise<SetP
     return await mapStoreErrors('set a price', () =>
       sql.begin(async (tx) => {
         const now = await lockPrices(tx);
+        if (tenantId !== null) await assertTenant(tx, tenantId);
         const listed = await listVersions(tx, {
           models: [model],
           source: 'operator',
@@ -63,10 +64,20 @@ export async function setPrice(sql: Sql, request: SetPriceRequest): Promise<SetP
     );
   } catch (error) {
     if (codeOf(error) !== foreignKeyViolation) throw error;
-    throw new PurserError(
-      'unknown_tenant',
-      `${unknownName('tenant', tenantId ?? '')}; see: purser tenants list`,
-      { status: 404 },
-    );
+    throw unknownTenant(tenantId ?? '');
   }
+}
+
+/** Throws `unknown_tenant`. */
+export async function assertTenant(sql: Queryable, tenantId: string): Promise<void> {
+  const found = await sql`select from public.tenants where id = ${tenantId}`;
+  if (found.length === 0) throw unknownTenant(tenantId);
+}
+
+function unknownTenant(tenantId: string): PurserError {
+  return new PurserError(
+    'unknown_tenant',
+    `${unknownName('tenant', tenantId)}; see: purser tenants list`,
+    { status: 404 },
+  );
 }

@@ -54,6 +54,7 @@ export interface WalkedCommand {
   readonly args?: (tenant: ForOperator, file: string) => readonly string[];
 }
 
+const words = (line: string): string[] => line.split(' ');
 const ofTenant = ({ tenantId }: ForOperator): string[] => ['--tenant', tenantId];
 
 export const walkedCommands: readonly WalkedCommand[] = [
@@ -195,6 +196,21 @@ export const walkedCommands: readonly WalkedCommand[] = [
     args: (tenant) => [...ofTenant(tenant), '--monthly-limit', '5'],
   },
   { path: 'budget verify', reads: true },
+  {
+    path: 'prices sync',
+    covers: ['budget/prices/versions.ts lockPrices'],
+    args: () => ['--provider', 'groq'],
+  },
+  { path: 'prices show', reads: true },
+  {
+    path: 'prices set',
+    covers: ['budget/prices/versions.ts insertVersions'],
+    args: (tenant) => [...ofTenant(tenant), ...words('--model m --input 1 --output 1 --reason x')],
+  },
+  {
+    path: 'prices clear',
+    args: (tenant) => [...ofTenant(tenant), '--model', 'm', '--reason', 'walk'],
+  },
   { path: 'keys status', reads: true },
   { path: 'keys rotate', covers: ['jobs/rotation.ts startRotation'] },
   { path: 'doctor', reads: true },

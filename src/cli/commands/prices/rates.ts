@@ -96,7 +96,7 @@ function parseRate(option: string, text: string): Rate {
 const shortest = (usd: string): string => multiplyDecimals(usd, '1');
 
 /** As the options take it; empty where there is no rate. */
-export function rateText(rate: Rate | undefined): string {
+function rateText(rate: Rate | undefined): string {
   if (rate === undefined) return '';
   const tiers = (rate.tiers ?? []).map((tier) => `${tier.aboveInputTokens}:${tier.usd}`);
   return [rate.usd, ...tiers].join(',');

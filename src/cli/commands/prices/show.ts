@@ -2,12 +2,11 @@
 import type { PinnedPrice } from '../../../budget/pinned-price.ts';
 import { priceOf } from '../../../budget/prices/in-force.ts';
 import { providerOf, publishedKey } from '../../../budget/prices/published.ts';
+import { assertTenant } from '../../../budget/prices/set.ts';
 import { listVersions } from '../../../budget/prices/versions.ts';
 import type { PriceVersion } from '../../../budget/prices/versions.ts';
-import type { Queryable } from '../../../db/connect.ts';
-import { codeOf, exitCodes, PurserError } from '../../../errors.ts';
+import { codeOf, exitCodes } from '../../../errors.ts';
 import { requestBaseUrl } from '../../../llm/create-llm.ts';
-import { unknownName } from '../../../names.ts';
 import { llmProviderOf } from '../../runtime/llm-provider.ts';
 import { withDatabase } from '../../runtime/with-database.ts';
 import type { Command, Invocation } from '../../terminal/command.ts';
@@ -62,15 +61,6 @@ async function show(invocation: Invocation): Promise<number> {
     if (query !== undefined) invocation.print(callText(query, call));
     return exitCodes.ok;
   });
-}
-
-async function assertTenant(sql: Queryable, tenantId: string): Promise<void> {
-  const found = await sql`select from public.tenants where id = ${tenantId}`;
-  if (found.length > 0) return;
-  throw new PurserError(
-    'unknown_tenant',
-    `${unknownName('tenant', tenantId)}; see: purser tenants list`,
-  );
 }
 
 function tableOf(versions: readonly PriceVersion[], history: boolean): string {
