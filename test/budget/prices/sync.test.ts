@@ -51,6 +51,11 @@ describe('a sync', () => {
     expect((await syncPrices(database.sql, { by: 'test' })).changes).toEqual([]);
 
     const stored = await listVersions(database.sql, { history: true });
+    const versions = new Map(stored.map((row) => [row.version, row]));
+    const told = first.changes.map(({ provider: seller, model: id, validFrom, rates }) => {
+      return { provider: seller, model: id, validFrom, rates };
+    });
+    expect(first.changes.map(({ version }) => versions.get(version))).toMatchObject(told);
     const of = (each: { provider: string | null; model: string }) =>
       stored.filter((row) => row.provider === each.provider && row.model === each.model);
     const tiered = publishedModels(['google', 'anthropic', 'openai']).filter(
