@@ -50,6 +50,7 @@ export const nameDoors: Readonly<Record<string, NameKind>> = {
   'cli/commands/handlers.ts create': 'job_type',
   'cli/terminal/operator-options.ts byName': 'operator',
   'cli/commands/accounts.ts nameOf': 'account_name',
+  'cli/commands/prices/scope.ts modelOf': 'model',
   'costs/uploads/uploads.ts checkSource': 'source',
   'jobs/request.ts checkRequest': 'group',
   'llm/check-call.ts checkCall': 'model',
@@ -69,7 +70,8 @@ export const nameDoors: Readonly<Record<string, NameKind>> = {
   'public.api_integrations.kind': 'integration',
   'public.api_integrations.name': 'integration',
   'public.ingest_uploads.source': 'source',
-  'public.llm_prices.model': 'model',
+  'public.llm_price_versions.model': 'model',
+  'public.llm_price_versions.by': 'operator',
 };
 
 const control = '\\u{0}-\\u{1f}\\u{7f}-\\u{9f}';

@@ -27,6 +27,7 @@ const byFirstWord = new Map<string, Load>([
   ['budget', async () => (await import('./commands/budget.ts')).budgetCommands],
   ['scopes', async () => (await import('./commands/scopes.ts')).scopeCommands],
   ['llm', async () => (await import('./commands/stops.ts')).stopCommands],
+  ['prices', async () => (await import('./commands/prices/commands.ts')).priceCommands],
   ['handlers', async () => (await import('./commands/handlers.ts')).handlerCommands],
   ['keys', async () => (await import('./commands/keys.ts')).keyCommands],
   ['doctor', async () => (await import('./doctor/doctor.ts')).doctorCommands],

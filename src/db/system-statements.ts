@@ -15,6 +15,8 @@ export const systemStatements: Readonly<Record<string, LockRule>> = {
   'budget/budgets.ts setBudget': 'operator',
   'budget/expire.ts expireBatch': 'skips',
   'budget/expire.ts expireReservations': 'timeout',
+  'budget/prices/versions.ts insertVersions': 'operator',
+  'budget/prices/versions.ts lockPrices': 'operator',
   'budget/reserve.ts markSent': 'unshared',
   'budget/reserve.ts reserveHold': 'timeout',
   'budget/resolve.ts assumeUnknown': 'skips',

@@ -9,7 +9,7 @@ import type { Metrics } from '../metrics.ts';
 import { anthropicProtocol } from './anthropic.ts';
 import { createByteLimit } from './byte-limit.ts';
 import { bytesOfCall, checkCall } from './check-call.ts';
-import { openProvider } from './gateway.ts';
+import { baseUrlOf, openProvider } from './gateway.ts';
 import type { ProviderConfig } from './gateway.ts';
 import { googleProtocol } from './google.ts';
 import { abortedBeforeSending } from './holds.ts';
@@ -61,6 +61,11 @@ export interface LlmGateway {
 export interface AttemptLlm {
   readonly call: CallLlm;
   readonly stream: StreamLlm;
+}
+
+/** Base URL of every request to this provider; undefined for a local one. */
+export function requestBaseUrl(provider: LlmProviderConfig): string | undefined {
+  return provider.kind === 'offline' ? undefined : baseUrlOf(protocols[provider.kind], provider);
 }
 
 /** One per process. Opens no connection. */

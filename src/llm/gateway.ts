@@ -46,7 +46,8 @@ export function openProvider(protocol: Protocol, config: ProviderConfig): Provid
   return { protocol, config, baseUrl, withoutJsonMode: new Set() };
 }
 
-function baseUrlOf(protocol: Protocol, config: ProviderConfig): string {
+/** The configured base URL with the protocol's path, else the provider's own. */
+export function baseUrlOf(protocol: Protocol, config: Pick<ProviderConfig, 'baseUrl'>): string {
   const { baseUrlVariable, defaultBaseUrl, defaultPath = '' } = protocol;
   const given = config.baseUrl ?? defaultBaseUrl;
   if (!URL.canParse(given)) {

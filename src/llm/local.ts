@@ -5,7 +5,7 @@
 import { formatUsd } from '../budget/money.ts';
 import { billOf } from '../budget/bill.ts';
 import type { PinnedPrice } from '../budget/pinned-price.ts';
-import { priceOf } from '../budget/prices.ts';
+import { priceOf } from '../budget/prices/in-force.ts';
 import { openHold, releaseHold, settleHold } from './holds.ts';
 import type { Account } from './holds.ts';
 import { LlmError } from './llm.ts';
@@ -46,7 +46,9 @@ export function createLocalGateway(config: LocalProviderConfig): (account: Accou
     if (analyst === undefined) throw notConfigured();
     const { model } = analyst;
     const price =
-      priceAs === undefined ? freePriceOf(model) : await priceOf(account.sql, { model: priceAs });
+      priceAs === undefined
+        ? freePriceOf(model)
+        : await priceOf(account.sql, { tenantId: account.tenantId, model: priceAs });
     const { maxOutputTokens } = call;
     const inputTokens = (await tokensIn(call.system)) + (await tokensIn(call.prompt));
     const hold = await openHold(account, {

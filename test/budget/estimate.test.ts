@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { billOf, estimateCost } from '../../src/budget/bill.ts';
 import type { CostBound } from '../../src/budget/bill.ts';
 import type { PinnedPrice } from '../../src/budget/pinned-price.ts';
-import { publishedPrice } from '../../src/budget/published-prices.ts';
+import { publishedPrice } from '../../src/budget/prices/published.ts';
 import type { UsageClass } from '../../src/budget/usage-classes.ts';
 
 function published(model: string): PinnedPrice {

@@ -65,7 +65,6 @@ const locks = new RegExp(
 const comments = /\/\*[\s\S]*?\*\/|^\s*\/\/.*$/gm;
 /** Messages that quote SQL. */
 const notStatements = [
-  'budget/prices.ts priceOf',
   'cli/doctor/checklist/database.ts (top level)',
   'costs/uploads/report.ts describeMoved',
   'costs/uploads/report.ts describeSame',

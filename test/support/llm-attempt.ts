@@ -121,7 +121,8 @@ export async function failingCall(
   const { model = 'ten-cents' } = provider;
   await sql`
     insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok)
-    values (${model}, '2020-01-01', 0, 1000) on conflict do nothing`;
+    select ${model}, '2020-01-01', 0, 1000
+    where not exists (select from llm_prices where model = ${model})`;
   const tenantId = await addTenant(sql, { limitUsd: '1' });
   const { llm, controller } = await llmAttempt(sql, tenantId, {
     kind: provider.kind ?? 'openai',

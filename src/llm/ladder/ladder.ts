@@ -2,7 +2,7 @@
  * The forms of a request, from the one that was asked for to the cheapest. All are written and reserved for together:
  * the budget decides which one is sent, so that no form is refused by a limit that the next one would have met.
  */
-import { priceOf } from '../../budget/prices.ts';
+import { priceOf } from '../../budget/prices/in-force.ts';
 import { holdRequestOf, TakenOnce } from '../exchange.ts';
 import { callOnce, requestOf } from '../gateway.ts';
 import type { Call, Provider } from '../gateway.ts';
@@ -94,7 +94,7 @@ async function callOf(
   asked: LlmCall,
   { model, maxOutputTokens }: Form,
 ): Promise<Call> {
-  const price = await priceOf(account.sql, { model, baseUrl });
+  const price = await priceOf(account.sql, { tenantId: account.tenantId, model, baseUrl });
   const jsonMode = protocol.hasJsonMode && asked.json && !withoutJsonMode.has(model);
   const form = { ...asked, maxOutputTokens };
   return { protocol, config, baseUrl, account, asked: form, model, price, jsonMode };

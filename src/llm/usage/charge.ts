@@ -6,7 +6,7 @@ import { billOf } from '../../budget/bill.ts';
 import type { BillItem } from '../../budget/bill.ts';
 import { costNanoUsd, formatUsd } from '../../budget/money.ts';
 import type { PinnedPrice } from '../../budget/pinned-price.ts';
-import { publishedPrice } from '../../budget/published-prices.ts';
+import { publishedPrice } from '../../budget/prices/published.ts';
 import type { ProviderKind } from '../protocol.ts';
 import type { ReportedUsage } from './reported.ts';
 import { highestFactors, tierFactors } from './tier-factors.ts';

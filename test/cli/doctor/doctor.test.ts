@@ -71,7 +71,7 @@ describe('doctor', () => {
       check: 'llm',
       level: 'fail',
       seen: 'LLM_MODEL house-model has no price, and calls of a model without a price are refused',
-      fix: expect.stringContaining('llm_prices'),
+      fix: expect.stringContaining('purser prices set'),
     });
     await fresh.sql`
       insert into llm_prices (model, input_usd_per_mtok, output_usd_per_mtok) values ('house-model', 1, 2)`;

@@ -59,6 +59,7 @@ export interface WalkedCommand {
   readonly args?: (tenant: ForOperator, file: string) => readonly string[];
 }
 
+const words = (line: string): string[] => line.split(' ');
 const ofTenant = ({ tenantId }: ForOperator): string[] => ['--tenant', tenantId];
 
 export const walkedCommands: readonly WalkedCommand[] = [
@@ -237,6 +238,21 @@ export const walkedCommands: readonly WalkedCommand[] = [
   },
   { path: 'llm resume', covers: ['budget/stops.ts liftStop'], args: ofTenant },
   { path: 'llm stops', reads: true },
+  {
+    path: 'prices sync',
+    covers: ['budget/prices/versions.ts lockPrices'],
+    args: () => ['--provider', 'groq'],
+  },
+  { path: 'prices show', reads: true },
+  {
+    path: 'prices set',
+    covers: ['budget/prices/versions.ts insertVersions'],
+    args: (tenant) => [...ofTenant(tenant), ...words('--model m --input 1 --output 1 --reason x')],
+  },
+  {
+    path: 'prices clear',
+    args: (tenant) => [...ofTenant(tenant), '--model', 'm', '--reason', 'walk'],
+  },
   { path: 'keys status', reads: true },
   { path: 'keys rotate', covers: ['jobs/rotation.ts startRotation'] },
   { path: 'doctor', reads: true },

@@ -103,6 +103,12 @@ export const triedDoors: Readonly<Record<string, Door>> = {
     '--account-id=123456789012',
     `--name=${name}`,
   ]),
+  'cli/commands/prices/scope.ts modelOf': command('model name', (name) => [
+    'prices',
+    'clear',
+    '--reason=x',
+    `--model=${name}`,
+  ]),
   'costs/uploads/uploads.ts checkSource': of((_context, name) => checkSource(name)),
   'jobs/request.ts checkRequest': of((_context, group) =>
     checkRequest({ jobType: 'known_type', group }),
@@ -170,8 +176,12 @@ export const triedDoors: Readonly<Record<string, Door>> = {
       insert into ingest_uploads (tenant_id, source, file_name, file_hash)
       values ('t', ${name}, 'x', repeat('0', 64))`,
   ),
-  'public.llm_prices.model': column(
+  'public.llm_price_versions.model': column(
     (tx, name) => tx`
       insert into llm_prices (model, input_usd_per_mtok, output_usd_per_mtok) values (${name}, 1, 1)`,
+  ),
+  'public.llm_price_versions.by': column(
+    (tx, name) => tx`
+      insert into llm_price_versions (source, model, by, reason) values ('operator', 'm', ${name}, 'x')`,
   ),
 };

@@ -108,13 +108,13 @@ describe('the list of doors', () => {
 
 /** Written by the fleet, by a provider or by an export; keys and free text. */
 const noNames =
-  /^public\.(analyses|background_jobs|jobs|cost_\w+|heartbeats|ingest_errors|job_(events|keys|log_lines)|llm_(adjustments|alerts|budgets|deleted_budgets|ledger|refusals|reservations|scope_periods|scopes|stops|top_ups|usage|usage_items))\.|\.(credentials|failure|file_hash|file_name|format|state|on_budget|reason|paused_reason|scope|(next_)?(cron|zone)|missed)$|^public\.(pauses\.name|job_limits\.(tenant_id|job_type|group_name))$/;
+  /^public\.(analyses|background_jobs|jobs|cost_\w+|heartbeats|ingest_errors|job_(events|keys|log_lines)|llm_(adjustments|alerts|budgets|deleted_budgets|ledger|refusals|reservations|scope_periods|scopes|stops|top_ups|usage|usage_items))\.|\.(credentials|failure|file_hash|file_name|format|state|on_budget|reason|paused_reason|scope|(next_)?(cron|zone)|missed)$|^public\.(pauses\.name|job_limits\.(tenant_id|job_type|group_name)|llm_price_versions\.(source|provider))$/;
 const madeAt =
-  /^(tenants add ID|handlers new TYPE|accounts add --(name|account-id)|ingest --source|enqueue --group|limits set --group|.* --by)$/;
+  /^(tenants add ID|handlers new TYPE|accounts add --(name|account-id)|ingest --source|enqueue --group|limits set --group|prices (set|clear) --model|.* --by)$/;
 const lookedUp =
-  /^(tenants set-(limits ID|plan (ID|PLAN))|tenants add --plan|enqueue TYPE|schedules \w+ TYPE|accounts remove --account-id|limits clear --group|.* --(tenant|type|cohort))$/;
+  /^(tenants set-(limits ID|plan (ID|PLAN))|tenants add --plan|enqueue TYPE|schedules \w+ TYPE|accounts remove --account-id|limits clear --group|prices (sync|show) --(model|provider)|prices (set|clear) --provider|.* --(tenant|type|cohort))$/;
 const noWords =
-  /^(start ROLE|(jobs|dlq) \w+ ID|budget resolve RESERVATION|.* --(focus|file|port|data|wait|steps|credentials-file|format|tenant-column|payload|dedup-key|priority|state|limit|logs|reason|monthly-limit|running|dir|weight|max-backlog-(jobs|bytes)|cron|zone|splay|missed|most|count|starts|per|usd|evidence|provider|model|calls-(per-minute|in-flight)|kind|subject|each|calls))$/;
+  /^(start ROLE|(jobs|dlq) \w+ ID|budget resolve RESERVATION|.* --(focus|file|port|data|wait|steps|credentials-file|format|tenant-column|payload|dedup-key|priority|state|limit|logs|reason|monthly-limit|running|dir|weight|max-backlog-(jobs|bytes)|cron|zone|splay|missed|most|count|starts|per|usd|evidence|provider|model|calls-(per-minute|in-flight)|kind|subject|each|calls|from|input|output|cache-(read|write)|per-request|rate))$/;
 
 it('every bad form of every name is refused at every door, quoted, with what is allowed', async () => {
   const faults: unknown[] = [];
@@ -169,6 +169,8 @@ it('a name that is looked up and is not there is refused with its fault', async 
     (name) => ['jobs', 'list', `--tenant=${name}`],
     (name) => ['dlq', 'list', `--type=${name}`],
     (name) => ['budget', 'show', `--tenant=${name}`],
+    (name) => ['prices', 'show', `--tenant=${name}`],
+    (name) => ['prices', 'clear', '--model=m', '--reason=x', `--tenant=${name}`],
     (name) => ['budget', 'set', '--monthly-limit=1', `--tenant=${name}`],
     (name) => ['accounts', 'list', `--tenant=${name}`],
     (name) => ['limits', 'set', '--running=1', `--tenant=${name}`],

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { expect, it } from 'vitest';
 import { costNanoUsd, formatUsd } from '../../../src/budget/money.ts';
-import { publishedPrice } from '../../../src/budget/published-prices.ts';
+import { publishedPrice } from '../../../src/budget/prices/published.ts';
 import { tokensOf } from '../../../src/budget/usage-classes.ts';
 import { anthropicUsage } from '../../../src/llm/usage/anthropic.ts';
 import { chargeOf } from '../../../src/llm/usage/charge.ts';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { estimateCost } from '../../../src/budget/bill.ts';
 import { formatUsd, parseUsd } from '../../../src/budget/money.ts';
-import { publishedPrice } from '../../../src/budget/published-prices.ts';
+import { publishedPrice } from '../../../src/budget/prices/published.ts';
 import type { ProviderKind } from '../../../src/llm/protocol.ts';
 import { anthropicUsage } from '../../../src/llm/usage/anthropic.ts';
 import { chargeOf } from '../../../src/llm/usage/charge.ts';

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { estimateCost } from '../../../src/budget/bill.ts';
 import { parseUsd } from '../../../src/budget/money.ts';
 import type { PinnedPrice } from '../../../src/budget/pinned-price.ts';
-import { publishedPrice } from '../../../src/budget/published-prices.ts';
+import { publishedPrice } from '../../../src/budget/prices/published.ts';
 import type { Sql } from '../../../src/db/connect.ts';
 import { byteBound } from '../../../src/llm/tokens/byte-bound.ts';
 import { createLlm } from '../../../src/llm/create-llm.ts';

@@ -1,9 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { billOf, estimateCost } from '../../src/budget/bill.ts';
-import { priceOf } from '../../src/budget/prices.ts';
-import { publishedPrice } from '../../src/budget/published-prices.ts';
-import { freshDatabase } from '../support/database.ts';
-import type { TestDatabase } from '../support/database.ts';
+import { billOf, estimateCost } from '../../../src/budget/bill.ts';
+import { priceOf } from '../../../src/budget/prices/in-force.ts';
+import { publishedPrice } from '../../../src/budget/prices/published.ts';
+import { freshDatabase } from '../../support/database.ts';
+import type { TestDatabase } from '../../support/database.ts';
 
 let database: TestDatabase;
 beforeAll(async () => {
@@ -13,7 +13,7 @@ afterAll(() => database.close());
 
 describe('prices', () => {
   it('a published price is exact, and cached tokens cost their own rate', async () => {
-    const price = await priceOf(database.sql, { model: 'gpt-4o-mini' });
+    const price = await priceOf(database.sql, { tenantId: undefined, model: 'gpt-4o-mini' });
     expect(price).toMatchObject({ source: 'genai-prices', rates: { input: { usd: '0.15' } } });
     // 800 * 0.15 + 200 * 0.075 + 100 * 0.6 USD per million tokens
     const { costNanoUsd } = billOf(price, { input: 800, cache_read: 200, output: 100 });
@@ -57,7 +57,7 @@ describe('prices', () => {
     await database.sql`
       insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok) values
         ('gpt-4.1', '2020-01-01', 9, 9), ('gpt-4.1', '2021-01-01', 0.1230, 0.4560), ('gpt-4.1', '2999-01-01', 7, 7)`;
-    const price = await priceOf(database.sql, { model: 'gpt-4.1' });
+    const price = await priceOf(database.sql, { tenantId: undefined, model: 'gpt-4.1' });
     expect(price).toMatchObject({
       source: 'operator',
       rates: { input: { usd: '0.123' }, output: { usd: '0.456' } },
@@ -68,16 +68,20 @@ describe('prices', () => {
     await database.sql`
       insert into llm_prices (model, valid_from, input_usd_per_mtok, output_usd_per_mtok, usd_per_request)
       values ('searching', '2020-01-01', 1, 1, 0.025)`;
-    const price = await priceOf(database.sql, { model: 'searching' });
+    const price = await priceOf(database.sql, { tenantId: undefined, model: 'searching' });
     expect(estimateCost(price, { inputTokens: 0, maxOutputTokens: 0 })).toBe(25_000_000n);
     expect(billOf(price, { input: 1_000_000 }).costNanoUsd).toBe(1_025_000_000n);
   });
 
   it('a model without a price is refused with an error that names the model and the fix', async () => {
-    await expect(priceOf(database.sql, { model: "my-o'model" })).rejects.toMatchObject({
+    await expect(
+      priceOf(database.sql, { tenantId: undefined, model: "my-o'model" }),
+    ).rejects.toMatchObject({
       code: 'model_unpriced',
       details: { class: 'fatal' },
-      message: expect.stringMatching(/my-o'model.*insert into llm_prices.*'my-o''model'/s),
+      message: expect.stringMatching(
+        /my-o'model.*purser prices set --model 'my-o'\\''model' --input/s,
+      ),
     });
   });
 });

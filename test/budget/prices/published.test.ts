@@ -1,6 +1,6 @@
 /** Which names of models have a published price. */
 import { describe, expect, it } from 'vitest';
-import { publishedPrice } from '../../src/budget/published-prices.ts';
+import { publishedPrice } from '../../../src/budget/prices/published.ts';
 
 describe('a price', () => {
   it.each([

@@ -1,0 +1,7 @@
+/** `purser prices sync|show|set|clear`. */
+import type { Command } from '../../terminal/command.ts';
+import { setCommands } from './set.ts';
+import { showCommand } from './show.ts';
+import { syncCommand } from './sync.ts';
+
+export const priceCommands: readonly Command[] = [syncCommand, showCommand, ...setCommands];
