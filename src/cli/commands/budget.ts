@@ -1,4 +1,4 @@
-/** `purser budget show|set|verify`. */
+/** `purser budget show|set|verify`, and the commands of budget/. */
 import { budgetStatus, setBudget } from '../../budget/budgets.ts';
 import type { BudgetStatus } from '../../budget/budgets.ts';
 import { verifyBudgets } from '../../budget/verify.ts';
@@ -8,6 +8,8 @@ import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { formatTable } from '../terminal/table.ts';
 import { withDatabase } from '../runtime/with-database.ts';
+import { reportCommand } from './budget/report.ts';
+import { unknownCommand } from './budget/unknown.ts';
 
 function tableOf(budgets: readonly BudgetStatus[]): string {
   return formatTable(
@@ -118,4 +120,6 @@ export const budgetCommands: readonly Command[] = [
     options: { json: jsonOption },
     run: verify,
   },
+  reportCommand,
+  unknownCommand,
 ];
