@@ -40,9 +40,18 @@ export async function exchange(account: Account, request: ExchangeRequest): Prom
     maxOutputTokens,
     timeoutMs,
   });
-  const response = await send(request, account.signal);
+  const response = await send(ownId(request, hold), account.signal);
   if ('error' in response) return endFailure(account, request, hold, response);
   return settleAnswer(account, request, hold, response);
+}
+
+/** With the reservation as the client's id of the request, where the protocol takes one. */
+function ownId<R extends SendRequest>(request: R, { reservationId }: Hold): R {
+  const { clientRequestIdHeader: name } = request.protocol;
+  if (name === undefined) return request;
+  const headers = new Headers(request.headers);
+  headers.set(name, reservationId);
+  return { ...request, headers };
 }
 
 async function endFailure(

@@ -20,6 +20,7 @@ export const openAiProtocol: Protocol = {
   },
   wireBody,
   usageOf: openAiUsage,
+  clientRequestIdHeader: 'x-client-request-id',
 };
 
 /** Names the output cap as this server does. */

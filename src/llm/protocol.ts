@@ -34,6 +34,8 @@ export interface Protocol {
   wireBody(body: JsonObject, options: { baseUrl: string; jsonMode: boolean }): JsonObject;
   /** The usage in an answer; undefined where it is missing or invalid. */
   usageOf(body: JsonObject): ReportedUsage | undefined;
+  /** A request header that takes the client's own id of the request. */
+  readonly clientRequestIdHeader?: string;
   /** Rewrites an answer before the SDK reads it. */
   readableAnswer?(text: string): string;
 }
