@@ -2,6 +2,7 @@
  * A provider on the loopback interface with all wire protocols (test/support/provider-protocols.ts). It fails
  * as scripted, and records what it would bill: every request that it began to process.
  */
+import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -47,6 +48,20 @@ interface Received {
   };
 }
 
+/** An entry of its book: one request that it would bill, whatever became of the answer. */
+export interface BookEntry {
+  readonly protocol: WireProtocol;
+  readonly model: string;
+  readonly usage: WireUsage;
+  readonly at: Date;
+  /** Of the request, where the client sent one. */
+  readonly clientRequestId: string | undefined;
+  /** Its own. */
+  readonly requestId: string;
+  /** The request as it came. */
+  readonly text: string;
+}
+
 export interface TestProvider {
   /** For OPENAI_BASE_URL. */
   readonly url: string;
@@ -56,6 +71,8 @@ export interface TestProvider {
   readonly received: readonly Received[];
   /** Usage of every request that it would bill. */
   readonly billed: readonly WireUsage[];
+  /** The same with what an export has of each. */
+  readonly book: readonly BookEntry[];
   /** Bytes of huge bodies that were taken off its hands. */
   readonly hugeBytesSent: () => number;
   /** Used once each, in order; then `answer`. */
@@ -70,6 +87,7 @@ export const hugeBytes = 100_000_000;
 export async function startProvider(apiKey?: string): Promise<TestProvider> {
   const received: Received[] = [];
   const billed: WireUsage[] = [];
+  const book: BookEntry[] = [];
   const scripted: Scripted[] = [];
   let usual: { content: string; usage?: WireUsage } = { content: 'All is well.' };
   let hugeBytesSent = 0;
@@ -104,15 +122,29 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
       reply(response, next.status, error, next.headers);
       return;
     }
-    await work(next, response, answerTo(next, body, speaker));
+    await work(next, response, answerTo(next, body, speaker, { request, text }));
   }
 
   /** Records what it would bill, and returns the body of the answer. */
-  function answerTo(next: Scripted, body: Received['body'], speaker: Speaker): string {
+  function answerTo(
+    next: Scripted,
+    body: Received['body'],
+    speaker: Speaker,
+    { request: { headers, url = '' }, text }: { request: IncomingMessage; text: string },
+  ): string {
     const scriptedAnswer = next.kind === 'answer' ? next : undefined;
     const content = scriptedAnswer?.content ?? usual.content;
     const usage = usual.usage ?? countedUsage(body, content);
     billed.push(usage);
+    book.push({
+      protocol: wireProtocols.find((name) => speakers[name] === speaker) ?? 'openai',
+      model: body.model ?? /models\/([\w.-]+):/.exec(url)?.[1] ?? '',
+      usage,
+      at: new Date(),
+      clientRequestId: headers['x-client-request-id']?.toString(),
+      requestId: `req_${randomUUID()}`,
+      text,
+    });
     const { usage: given, finishReason: finish = 'stop' } = scriptedAnswer ?? {};
     return JSON.stringify(
       speaker.answer({
@@ -186,6 +218,7 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
     urls: { openai: urlOf(openai), anthropic: urlOf(anthropic), google: urlOf(google) },
     received,
     billed,
+    book,
     hugeBytesSent: () => hugeBytesSent,
     script: (...next) => {
       scripted.push(...next);

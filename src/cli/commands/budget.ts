@@ -8,6 +8,7 @@ import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { formatTable } from '../terminal/table.ts';
 import { withDatabase } from '../runtime/with-database.ts';
+import { reconcileCommand } from './budget/reconcile.ts';
 import { reportCommand } from './budget/report.ts';
 import { unknownCommand } from './budget/unknown.ts';
 
@@ -122,4 +123,5 @@ export const budgetCommands: readonly Command[] = [
   },
   reportCommand,
   unknownCommand,
+  reconcileCommand,
 ];
