@@ -114,7 +114,7 @@ const madeAt =
 const lookedUp =
   /^(tenants set-(limits ID|plan (ID|PLAN))|tenants add --plan|enqueue TYPE|schedules \w+ TYPE|accounts remove --account-id|limits clear --group|.* --(tenant|type|cohort))$/;
 const noWords =
-  /^(start ROLE|(jobs|dlq) \w+ ID|.* --(focus|file|port|data|wait|steps|credentials-file|format|tenant-column|payload|dedup-key|priority|state|limit|logs|reason|monthly-limit|running|dir|weight|max-backlog-(jobs|bytes)|cron|zone|splay|missed|most|count|starts|per))$/;
+  /^(start ROLE|(jobs|dlq) \w+ ID|.* --(focus|file|port|data|wait|steps|credentials-file|format|tenant-column|payload|dedup-key|priority|state|limit|logs|reason|monthly-limit|running|dir|weight|max-backlog-(jobs|bytes)|cron|zone|splay|missed|most|count|starts|per|month|older-than|order|from|to|rounding)|budget reconcile --(provider|project|key))$/;
 
 it('every bad form of every name is refused at every door, quoted, with what is allowed', async () => {
   const faults: unknown[] = [];
