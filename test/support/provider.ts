@@ -3,6 +3,7 @@
  * (test/support/streaming). It fails as scripted, and records what it would bill: every request that it began to
  * process.
  */
+import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -56,13 +57,18 @@ interface Received {
   };
 }
 
-/** One line of the book of the provider. */
-export interface BookLine {
-  readonly requestId: string;
-  readonly clientRequestId: string | undefined;
-  /** The body of the request. */
-  readonly text: string;
+/** An entry of its book: one request that it would bill, whatever became of the answer. */
+export interface BookEntry {
+  readonly protocol: WireProtocol;
+  readonly model: string;
   readonly usage: WireUsage;
+  readonly at: Date;
+  /** Of the request, where the client sent one. */
+  readonly clientRequestId: string | undefined;
+  /** Its own. */
+  readonly requestId: string;
+  /** The request as it came. */
+  readonly text: string;
 }
 
 export interface TestProvider {
@@ -74,8 +80,8 @@ export interface TestProvider {
   readonly received: readonly Received[];
   /** Usage of every request that it would bill. */
   readonly billed: readonly WireUsage[];
-  /** The same with the ids of each request. */
-  readonly book: readonly BookLine[];
+  /** The same with what an export has of each. */
+  readonly book: readonly BookEntry[];
   /** Connections of answers that were begun and have not ended. */
   readonly open: () => number;
   /** Bytes of huge bodies that were taken off its hands. */
@@ -93,7 +99,7 @@ export const hugeBytes = 100_000_000;
 
 export async function startProvider(apiKey?: string): Promise<TestProvider> {
   const received: Received[] = [];
-  const book: BookLine[] = [];
+  const book: BookEntry[] = [];
   const open = new Set<ServerResponse>();
   const scripted: Scripted[] = [];
   let usual: { content: string; usage?: WireUsage } = { content: 'All is well.' };
@@ -140,12 +146,14 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
     const toolCalls = (next.kind === 'stream' ? next.toolCalls : undefined) ?? [];
     const written = content + toolCalls.map(({ name, args }) => name + args).join('');
     const usage = usual.usage ?? countedUsage(body, written, count);
-    const clientRequestId = request.headers['x-client-request-id'];
     book.push({
-      requestId,
-      clientRequestId: typeof clientRequestId === 'string' ? clientRequestId : undefined,
-      text,
+      protocol: speaker.protocol,
+      model: body.model ?? /models\/([\w.-]+):/.exec(path)?.[1] ?? '',
       usage,
+      at: new Date(),
+      clientRequestId: request.headers['x-client-request-id']?.toString(),
+      requestId,
+      text,
     });
     const { finishReason: finish = 'stop' } = answer ?? {};
     const whole = { content, toolCalls, finish, model: body.model, requestId };

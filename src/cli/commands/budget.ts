@@ -1,4 +1,4 @@
-/** `purser budget show|set|verify`. */
+/** `purser budget show|set|verify`, and the commands of budget/. */
 import { budgetStatus, setBudget } from '../../budget/budgets.ts';
 import type { BudgetStatus } from '../../budget/budgets.ts';
 import { verifyBudgets } from '../../budget/verify.ts';
@@ -9,6 +9,9 @@ import { jsonOption } from '../terminal/command.ts';
 import { formatTable } from '../terminal/table.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 import { budgetChangeCommands } from './budget/changes.ts';
+import { reconcileCommand } from './budget/reconcile.ts';
+import { reportCommand } from './budget/report.ts';
+import { unknownCommand } from './budget/unknown.ts';
 
 function tableOf(budgets: readonly BudgetStatus[]): string {
   return formatTable(
@@ -131,4 +134,7 @@ export const budgetCommands: readonly Command[] = [
     run: verify,
   },
   ...budgetChangeCommands,
+  reportCommand,
+  unknownCommand,
+  reconcileCommand,
 ];

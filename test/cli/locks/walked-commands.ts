@@ -253,6 +253,17 @@ export const walkedCommands: readonly WalkedCommand[] = [
     path: 'prices clear',
     args: (tenant) => [...ofTenant(tenant), '--model', 'm', '--reason', 'walk'],
   },
+  { path: 'budget report', reads: true },
+  { path: 'budget unknown', reads: true },
+  {
+    path: 'budget reconcile',
+    reads: true,
+    args: (_, file) => {
+      const costs = join(dirname(file), 'costs.csv');
+      writeFileSync(costs, 'start_time,amount_value\n2020-01-01,0\n');
+      return ['--provider', 'openai', '--file', costs];
+    },
+  },
   { path: 'keys status', reads: true },
   { path: 'keys rotate', covers: ['jobs/rotation.ts startRotation'] },
   { path: 'doctor', reads: true },

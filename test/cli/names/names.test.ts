@@ -114,7 +114,7 @@ const madeAt =
 const lookedUp =
   /^(tenants set-(limits ID|plan (ID|PLAN))|tenants add --plan|enqueue TYPE|schedules \w+ TYPE|accounts remove --account-id|limits clear --group|prices (sync|show) --(model|provider)|prices (set|clear) --provider|.* --(tenant|type|cohort))$/;
 const noWords =
-  /^(start ROLE|(jobs|dlq) \w+ ID|budget resolve RESERVATION|.* --(focus|file|port|data|wait|steps|credentials-file|format|tenant-column|payload|dedup-key|priority|state|limit|logs|reason|monthly-limit|running|dir|weight|max-backlog-(jobs|bytes)|cron|zone|splay|missed|most|count|starts|per|usd|evidence|provider|model|calls-(per-minute|in-flight)|kind|subject|each|calls|from|input|output|cache-(read|write)|per-request|rate))$/;
+  /^(start ROLE|(jobs|dlq) \w+ ID|budget resolve RESERVATION|.* --(focus|file|port|data|wait|steps|credentials-file|format|tenant-column|payload|dedup-key|priority|state|limit|logs|reason|monthly-limit|running|dir|weight|max-backlog-(jobs|bytes)|cron|zone|splay|missed|most|count|starts|per|usd|evidence|provider|model|calls-(per-minute|in-flight)|kind|subject|each|calls|from|input|output|cache-(read|write)|per-request|rate|month|older-than|order|to|rounding|project|key))$/;
 
 it('every bad form of every name is refused at every door, quoted, with what is allowed', async () => {
   const faults: unknown[] = [];
