@@ -53,7 +53,7 @@ export const nameDoors: Readonly<Record<string, NameKind>> = {
   'cli/commands/prices/scope.ts modelOf': 'model',
   'costs/uploads/uploads.ts checkSource': 'source',
   'jobs/request.ts checkRequest': 'group',
-  'llm/check-call.ts checkCall': 'model',
+  'llm/check-call.ts checkModel': 'model',
   DASHBOARD_USER: 'operator',
   LLM_MODEL: 'model',
   'public.tenants.id': 'tenant',

@@ -137,7 +137,7 @@ export const promiseSuites: Readonly<Record<string, readonly string[]>> = {
   'a deadline is a deadline': ['worker/job-timeout.test.ts'],
   'no spend without a hold': [
     'budget/reserve.test.ts',
-    'budget/crash.test.ts',
+    'budget/crashes/crash.test.ts',
     'budget/model/model.test.ts',
     'budget/storm/storm.test.ts',
   ],

@@ -98,7 +98,7 @@ function checkTarget({ kind, subject, period }: ScopeTarget) {
   }
   if (subject === eachSubject)
     throw new UsageError('leave the subject out to limit each by itself');
-  if (subject !== undefined && (subject === '' || [...subject].length > 200)) {
+  if (subject !== undefined && (subject === '' || subject.length > 200)) {
     throw new UsageError('the subject of a scope has 1 to 200 characters');
   }
   return { kind, subject: subject ?? eachSubject, period };
@@ -116,7 +116,7 @@ function checkTimeZone(name: string): void {
   try {
     // Refuses an offset such as +02:00, which has no clock changes.
     if (!/^[A-Za-z]/.test(name)) throw new RangeError(name);
-    new Intl.DateTimeFormat('en', { timeZone: name });
+    new Intl.DateTimeFormat('en', { timeZone: name }).resolvedOptions();
   } catch {
     throw new UsageError(
       `${JSON.stringify(name.slice(0, 60))} is not an IANA time zone; write it like Europe/Berlin`,

@@ -90,7 +90,7 @@ function checkForms({ fallbacks, minOutputTokens, endUser, maxOutputTokens }: Ch
     checkCap('minOutputTokens', minOutputTokens);
     if (Number(minOutputTokens) > Number(lastCap)) {
       throw new UsageError(
-        `minOutputTokens is ${String(minOutputTokens)} and the cap of the last form ${String(lastCap)}; it must not be more`,
+        `minOutputTokens is ${Number(minOutputTokens)} and the cap of the last form ${Number(lastCap)}; it must not be more`,
       );
     }
   }

@@ -5,16 +5,15 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { formatUsd } from '../budget/money.ts';
-import { costLine, estimateCost } from '../budget/bill.ts';
-import type { CostBound } from '../budget/bill.ts';
 import type { PinnedPrice } from '../budget/pinned-price.ts';
 import { checkAndReserve, markSent } from '../budget/reserve.ts';
-import type { Rung } from '../budget/reserve.ts';
 import { markUnknown, recordUsage, releaseReservation } from '../budget/settle.ts';
 import { isStoreUnavailable } from '../db/store-errors.ts';
 import type { Sql } from '../db/connect.ts';
 import { codeOf, messageOf } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { rungOf } from './hold-request.ts';
+import type { HoldRequest } from './hold-request.ts';
 import { LlmError } from './llm.ts';
 import type { Charge } from './usage/charge.ts';
 
@@ -43,17 +42,6 @@ export interface Account extends Attempt {
   readonly onSettled?: (hold: Hold, chargedNanoUsd: bigint) => void;
 }
 
-export interface HoldRequest extends CostBound {
-  readonly provider: string;
-  readonly model: string;
-  readonly price: PinnedPrice;
-  /** Allows a smaller cap where this one does not fit. */
-  readonly minOutputTokens?: number | undefined;
-  /** Maximum duration of the call. The attempt's deadline ends it earlier. */
-  readonly timeoutMs: number;
-  readonly endUser?: string | undefined;
-}
-
 export interface Hold {
   readonly reservationId: string;
   /** The requested one. */
@@ -72,8 +60,6 @@ export interface Reserved extends Hold {
   readonly maxOutputTokens: number;
 }
 
-/** Of a column of type numeric(18,9). */
-const maxAmountNanoUsd = 10n ** 18n - 1n;
 /** Added to a call's own timeout: time to write the end of its hold, retries included, before it expires. */
 export const graceMs = 60_000;
 /** For an end without a bill: expiry ends the hold as well, on the side of charging it. */
@@ -139,29 +125,6 @@ export async function sendHold(account: Account, hold: Hold): Promise<Hold> {
     class: 'retry',
     outcome: 'released',
   });
-}
-
-function rungOf(form: HoldRequest): Rung {
-  const { provider, model, price, maxOutputTokens, minOutputTokens } = form;
-  const holdNanoUsd = estimateCost(price, form);
-  if (holdNanoUsd > maxAmountNanoUsd) {
-    throw new LlmError(
-      'llm_request_too_large',
-      `a call of model ${model} with maxOutputTokens ${maxOutputTokens} may cost ` +
-        `$${formatUsd(holdNanoUsd)}, and no budget holds as much; lower the cap or check the price`,
-      { class: 'fatal', outcome: 'released' },
-    );
-  }
-  return {
-    provider,
-    model,
-    price,
-    holdNanoUsd,
-    maxOutputTokens,
-    ...(minOutputTokens === undefined
-      ? {}
-      : { smaller: { minOutputTokens, ...costLine(price, form) } }),
-  };
 }
 
 export function abortedBeforeSending(cause: unknown): LlmError {

@@ -43,7 +43,7 @@ export async function exchangeStream(
   reader: StreamReader,
   drains: Drains,
 ): Promise<StreamedAnswer> {
-  const { timeoutMs, body } = request;
+  const { body } = request;
   const isLeft = () => account.signal.aborted || reader.signal.aborted;
   if (isLeft()) throw abortedBeforeSending(account.signal.reason);
   const hold = await openHold(account, request);
@@ -144,7 +144,7 @@ async function readAndSettle(reading: Reading): Promise<StreamedAnswer> {
   }
   const record = new StreamRecord({
     read: protocol.readEvents(),
-    usageOf: protocol.usageOf,
+    usageOf: (body) => protocol.usageOf(body),
     requestIdOf: (event) => requestIdOf(protocol, response.headers, event),
     hasWholeTokens: wholeTokenHosts.has(new URL(url).host),
   });

@@ -54,7 +54,6 @@ interface Made {
 
 afterEach(async () => {
   await fixture.database.sql`delete from tenants`;
-  await fixture.database.sql`delete from llm_prices`;
 });
 
 /**

@@ -45,7 +45,6 @@ async function callsWithFaults(calls: number, every: number) {
   const { database, provider } = fixture;
   const { sql } = database;
   await sql`delete from tenants`;
-  await sql`delete from llm_prices`;
   await addPrices(sql, models);
   const script = faultsEvery(every, calls);
   const made = await runCalls(sql, provider, { protocol: 'openai', models, calls, script });

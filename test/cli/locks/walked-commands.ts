@@ -8,6 +8,7 @@ import type { Sql } from '../../../src/db/connect.ts';
 import { curFile } from '../../costs/exports/aws-cur/file.ts';
 import { addJob, finish, runningJob } from '../../jobs/job-steps.ts';
 import { reserve } from '../../support/holds.ts';
+import { walkedMoneyCommands } from './walked-money.ts';
 import { arrangeTenant, rotateAll } from '../../scheduler/arranged-tenant.ts';
 
 export const keys = {
@@ -194,76 +195,7 @@ export const walkedCommands: readonly WalkedCommand[] = [
     covers: ['db/fleet-id.ts renewFleetId'],
     args: () => ['--yes'],
   },
-  { path: 'budget show', reads: true },
-  {
-    path: 'budget set',
-    covers: ['budget/budgets.ts setBudget'],
-    args: (tenant) => [...ofTenant(tenant), '--monthly-limit', '5'],
-  },
-  { path: 'budget verify', reads: true },
-  {
-    path: 'budget top-up',
-    covers: ['budget/resolve.ts topUpMonth'],
-    args: (tenant) => [...ofTenant(tenant), '--usd', '1', '--reason', 'test'],
-  },
-  {
-    path: 'budget resolve',
-    covers: ['budget/resolve.ts resolveUnknown'],
-    args: ({ unknownHold }) => [
-      unknownHold,
-      '--usd',
-      '1',
-      '--evidence',
-      'invoice',
-      '--reason',
-      'test',
-    ],
-  },
-  {
-    path: 'scopes set',
-    covers: ['budget/scopes.ts setScope'],
-    args: (tenant) => [...ofTenant(tenant), '--kind', 'tenant', '--each', 'day', '--limit', '5'],
-  },
-  {
-    path: 'scopes remove',
-    covers: ['budget/scopes.ts removeScope'],
-    args: (tenant) => [...ofTenant(tenant), '--kind', 'tenant', '--each', 'day'],
-  },
-  { path: 'budget alerts', reads: true },
-  { path: 'scopes list', reads: true },
-  {
-    path: 'llm stop',
-    covers: ['budget/stops.ts setStop'],
-    args: (tenant) => [...ofTenant(tenant), '--reason', 'test'],
-  },
-  { path: 'llm resume', covers: ['budget/stops.ts liftStop'], args: ofTenant },
-  { path: 'llm stops', reads: true },
-  {
-    path: 'prices sync',
-    covers: ['budget/prices/versions.ts lockPrices'],
-    args: () => ['--provider', 'groq'],
-  },
-  { path: 'prices show', reads: true },
-  {
-    path: 'prices set',
-    covers: ['budget/prices/versions.ts insertVersions'],
-    args: (tenant) => [...ofTenant(tenant), ...words('--model m --input 1 --output 1 --reason x')],
-  },
-  {
-    path: 'prices clear',
-    args: (tenant) => [...ofTenant(tenant), '--model', 'm', '--reason', 'walk'],
-  },
-  { path: 'budget report', reads: true },
-  { path: 'budget unknown', reads: true },
-  {
-    path: 'budget reconcile',
-    reads: true,
-    args: (_, file) => {
-      const costs = join(dirname(file), 'costs.csv');
-      writeFileSync(costs, 'start_time,amount_value\n2020-01-01,0\n');
-      return ['--provider', 'openai', '--file', costs];
-    },
-  },
+  ...walkedMoneyCommands,
   { path: 'keys status', reads: true },
   { path: 'keys rotate', covers: ['jobs/rotation.ts startRotation'] },
   { path: 'doctor', reads: true },

@@ -113,7 +113,7 @@ export const triedDoors: Readonly<Record<string, Door>> = {
   'jobs/request.ts checkRequest': of((_context, group) =>
     checkRequest({ jobType: 'known_type', group }),
   ),
-  'llm/check-call.ts checkCall': of((_context, model) =>
+  'llm/check-call.ts checkModel': of((_context, model) =>
     checkCall({ system: '', prompt: '', model, maxOutputTokens: 1 }),
   ),
   DASHBOARD_USER: variable('DASHBOARD_USER'),

@@ -1,12 +1,12 @@
 /** kill -9 at each step of a call. Whatever happens, no hold leaks and no bill is lost. */
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { releaseExpiredReservations } from '../../src/budget/expire.ts';
-import { connect } from '../../src/db/connect.ts';
-import { countersOf, untilWaiting } from '../support/holds.ts';
-import { useProvider } from '../support/llm-attempt.ts';
-import { startNode } from '../support/process.ts';
-import { addTenant, startAttempt } from '../support/tenants.ts';
+import { releaseExpiredReservations } from '../../../src/budget/expire.ts';
+import { connect } from '../../../src/db/connect.ts';
+import { countersOf, untilWaiting } from '../../support/holds.ts';
+import { useProvider } from '../../support/llm-attempt.ts';
+import { startNode } from '../../support/process.ts';
+import { addTenant, startAttempt } from '../../support/tenants.ts';
 
 const script = fileURLToPath(new URL('crash-child.ts', import.meta.url));
 const fixture = useProvider({ price: { model: 'ten-cents', input: 0, output: 1000 } });

@@ -1,6 +1,6 @@
 /** Ends Postgres at once, and returns when it answers again: `crash-server.ts PID URL`, so that a test can block on it. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect } from '../../src/db/connect.ts';
+import { connect } from '../../../src/db/connect.ts';
 
 const [, , pid = '', url = ''] = process.argv;
 process.kill(Number(pid), 'SIGKILL');
