@@ -5,16 +5,8 @@
 import { resolve } from 'node:path';
 import { z } from 'zod';
 import { builtinsVariable } from './builtins.ts';
-import {
-  apiKey,
-  baseUrl,
-  flag,
-  llmTimeouts,
-  model,
-  networks,
-  postgresUrl,
-} from './variable-types.ts';
-import { pauses, redisUrl, salt, secret, user, wholeNumber } from './variable-types.ts';
+import { apiKey, baseUrl, flag, llmTimeouts, model, networks, salt } from './variable-types.ts';
+import { pauses, postgresUrl, redisUrl, secret, user, wholeNumber } from './variable-types.ts';
 
 const saltExample = 'the output of: purser keys generate-salt';
 const keyExample = 'the output of: purser keys generate-key';

@@ -12,6 +12,10 @@ import type { Account } from './holds.ts';
 import { LlmError } from './llm.ts';
 import type { CallLlm, LlmCall, LlmReply } from './llm.ts';
 import type { Connection, Protocol, ProviderKind } from './protocol.ts';
+import { askSdk } from './prompt/ask-sdk.ts';
+import type { SdkAnswer } from './prompt/ask-sdk.ts';
+import { readConversation } from './prompt/conversation.ts';
+import type { Conversation } from './prompt/conversation.ts';
 import { parseObject } from './provider-body.ts';
 
 export interface ProviderConfig {
@@ -62,9 +66,13 @@ export async function callWith(
   run: (call: Call) => Promise<LlmReply>,
 ): Promise<LlmReply> {
   const model = asked.model ?? config.model;
+  const conversation =
+    asked.conversation === undefined ? undefined : readConversation(asked.conversation);
   const price = await priceOf(account.sql, { model, baseUrl });
-  const jsonMode = protocol.hasJsonMode && asked.json && !withoutJsonMode.has(model);
-  const call = { protocol, config, baseUrl, account, asked, model, price };
+  // A call of a tool is no JSON object; Google refuses the two together.
+  const wantsJson = asked.json && (conversation?.tools ?? []).length === 0;
+  const jsonMode = protocol.hasJsonMode && wantsJson && !withoutJsonMode.has(model);
+  const call = { protocol, config, baseUrl, account, asked, conversation, model, price };
   try {
     return await run({ ...call, jsonMode });
   } catch (error) {
@@ -106,6 +114,7 @@ export interface Call {
   readonly baseUrl: string;
   readonly account: Account;
   readonly asked: LlmCall;
+  readonly conversation: Conversation | undefined;
   readonly model: string;
   readonly price: PinnedPrice;
   readonly jsonMode: boolean;
@@ -113,17 +122,15 @@ export interface Call {
 
 const callOnce = async (call: Call): Promise<LlmReply> => replyOf(call, await complete(call));
 
-export interface Completed {
-  readonly text: string;
+export interface Completed extends SdkAnswer {
   readonly isEmpty: boolean;
-  readonly finishReason: string;
   readonly exchanged: Pick<Exchanged, 'usage' | 'costNanoUsd'>;
 }
 
 /** Throws `llm_refused` where a content filter took the whole answer. */
 export function replyOf(call: Call, completed: Completed): LlmReply {
   const { asked, model, protocol } = call;
-  const { text, isEmpty, finishReason, exchanged } = completed;
+  const { text, isEmpty, finishReason, toolCalls, exchanged } = completed;
   const { inputTokens, outputTokens, reasoningTokens } = exchanged.usage;
   if (finishReason === 'content-filter' && isEmpty) {
     throw new LlmError(
@@ -140,6 +147,7 @@ export function replyOf(call: Call, completed: Completed): LlmReply {
     usage: { inputTokens, outputTokens },
     costUsd: formatUsd(exchanged.costNanoUsd),
     analyst: { provider: protocol.kind, model, offline: false },
+    ...(toolCalls.length === 0 ? {} : { toolCalls }),
     ...(finishReason === 'length' ? { hint: cut } : {}),
   };
 }
@@ -160,7 +168,6 @@ export function requestOf(call: Call) {
 
 async function complete(call: Call): Promise<Completed> {
   const { protocol, config, model, baseUrl } = call;
-  const { system, prompt, maxOutputTokens } = call.asked;
   // Kept here because the SDK wraps what its fetch throws, with the prompt in it.
   let failure: unknown;
   let exchanged: Exchanged | undefined;
@@ -180,19 +187,12 @@ async function complete(call: Call): Promise<Completed> {
       throw error;
     }
   };
-  const { generateText } = await import('ai');
   const sdk = await protocol.open({ baseUrl, apiKey: config.apiKey, fetch }, model);
   try {
-    const result = await generateText({
-      model: sdk,
-      system,
-      prompt,
-      maxOutputTokens,
-      maxRetries: 0,
-    });
+    const answer = await askSdk(sdk, call.asked, call.conversation);
     if (exchanged === undefined) throw new Error('the SDK answered without an exchange');
-    const { text, finishReason } = result;
-    return { text, isEmpty: text.trim() === '', finishReason, exchanged };
+    const isEmpty = answer.text.trim() === '' && answer.toolCalls.length === 0;
+    return { ...answer, isEmpty, exchanged };
   } catch {
     if (failure !== undefined) throw failure;
     if (exchanged === undefined) {

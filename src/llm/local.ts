@@ -10,6 +10,7 @@ import { openHold, releaseHold, settleHold } from './holds.ts';
 import type { Account } from './holds.ts';
 import { LlmError } from './llm.ts';
 import type { CallLlm, LlmCall } from './llm.ts';
+import { readConversation } from './prompt/conversation.ts';
 
 /** Answers a call without any provider. Handed in by the program that assembles the process. */
 export interface LocalAnalyst {
@@ -65,7 +66,8 @@ export function createLocalGateway(config: LocalProviderConfig): (account: Accou
     const price =
       priceAs === undefined ? freePriceOf(model) : await priceOf(account.sql, { model: priceAs });
     const { maxOutputTokens } = call;
-    const inputTokens = tokensIn(call.system) + tokensIn(call.prompt);
+    const prompt = promptOf(call);
+    const inputTokens = tokensIn(call.system) + tokensIn(prompt);
     const hold = await openHold(account, {
       provider,
       model,
@@ -76,7 +78,7 @@ export function createLocalGateway(config: LocalProviderConfig): (account: Accou
     });
     let text: string;
     try {
-      text = answerWithin(analyst, call, tokensIn);
+      text = answerWithin(analyst, { ...call, prompt }, tokensIn);
     } catch (error) {
       await releaseHold(account, hold);
       throw error;
@@ -91,6 +93,16 @@ export function createLocalGateway(config: LocalProviderConfig): (account: Accou
       analyst: { provider, model, offline: true },
     };
   };
+}
+
+/** It reads what users wrote, and calls no tools. */
+function promptOf({ prompt, conversation }: LlmCall): string {
+  if (conversation === undefined) return prompt;
+  const { messages } = readConversation(conversation);
+  const users = messages.filter(({ role }) => role === 'user');
+  return users
+    .flatMap(({ content }) => content.map((part) => (part.type === 'text' ? part.text : '')))
+    .join('\n');
 }
 
 function notConfigured(): LlmError {

@@ -152,7 +152,7 @@ async function readAndSettle(reading: Reading): Promise<StreamedAnswer> {
   }
   const record = new StreamRecord({
     read: protocol.readEvents(),
-    usageOf: protocol.usageOf,
+    usageOf: (body) => protocol.usageOf(body),
     requestIdOf: (event) => requestIdOf(protocol, response.headers, event),
     hasWholeTokens: wholeTokenHosts.has(new URL(url).host),
   });

@@ -3,6 +3,8 @@
  * itself, for money and text in one pass: a stream of the SDK costs five times as much processor time in the thread
  * that renews the leases.
  */
+import { randomUUID } from 'node:crypto';
+import { sdkOptions } from '../prompt/sdk-options.ts';
 import type { JsonObject } from '../provider-body.ts';
 import { bodyOf, callWith, notWritten, replyOf, requestOf } from '../gateway.ts';
 import type { Call, Provider } from '../gateway.ts';
@@ -30,7 +32,14 @@ async function streamOnce(call: Call, reader: StreamReader, drains: Drains): Pro
   const request = { url, headers, body: wireBody, ...requestOf(call) };
   const { record, ...exchanged } = await exchangeStream(account, request, reader, drains);
   const { finish = 'stop', hasText } = record;
-  return replyOf(call, { text: '', isEmpty: !hasText, finishReason: finish, exchanged });
+  const toolCalls = record.toolCalls.map(({ id, signature, ...toolCall }) => ({
+    ...toolCall,
+    // Google has none.
+    id: id === '' ? `call_${randomUUID()}` : id,
+    ...(signature === '' ? {} : { signature }),
+  }));
+  const isEmpty = !hasText && toolCalls.length === 0;
+  return replyOf(call, { text: '', isEmpty, finishReason: finish, toolCalls, exchanged });
 }
 
 interface Written {
@@ -40,7 +49,8 @@ interface Written {
 }
 
 /** The SDK has no function that only writes: its fetch keeps the request, and fails. */
-async function writeRequest({ protocol, config, baseUrl, model, asked }: Call): Promise<Written> {
+async function writeRequest(call: Call): Promise<Written> {
+  const { protocol, config, baseUrl, model, asked, conversation } = call;
   let written: Written | undefined;
   const fetch: Connection['fetch'] = (input, init) => {
     written = {
@@ -51,15 +61,8 @@ async function writeRequest({ protocol, config, baseUrl, model, asked }: Call): 
     return Promise.reject(new Error('the request is sent later'));
   };
   const sdk = await protocol.open({ baseUrl, apiKey: config.apiKey, fetch }, model);
-  const { system, prompt, maxOutputTokens } = asked;
   try {
-    await sdk.doStream({
-      prompt: [
-        { role: 'system', content: system },
-        { role: 'user', content: [{ type: 'text', text: prompt }] },
-      ],
-      maxOutputTokens,
-    });
+    await sdk.doStream(sdkOptions(asked, conversation));
   } catch {
     // By its fetch, or because it cannot write the request.
   }

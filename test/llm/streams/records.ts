@@ -6,7 +6,7 @@ import { requestIdOf } from '../../../src/llm/usage/request-id.ts';
 export function recordOf(protocol: Protocol, events: readonly unknown[], hasWholeTokens = false) {
   const record = new StreamRecord({
     read: protocol.readEvents(),
-    usageOf: protocol.usageOf,
+    usageOf: (body) => protocol.usageOf(body),
     requestIdOf: (event) => requestIdOf(protocol, undefined, event),
     hasWholeTokens,
   });

@@ -22,6 +22,12 @@ async function open(kind: WireProtocol) {
   return { ...(await llmAttempt(fixture.database.sql, tenantId, config, log)), lines };
 }
 
+/** Details with this id, or without any. */
+const idIs = (requestId: string | undefined): unknown =>
+  requestId === undefined
+    ? expect.not.objectContaining({ requestId: expect.anything() })
+    : expect.objectContaining({ requestId });
+
 describe.each(wireProtocols)('a request to %s', (kind) => {
   it('is known by the ids of both sides, whole and as a stream', async () => {
     const { llm, lines, tenantId } = await open(kind);
@@ -38,23 +44,36 @@ describe.each(wireProtocols)('a request to %s', (kind) => {
     expect(book.map(({ clientRequestId }) => clientRequestId)).toEqual(own);
   });
 
+  /** Google tells it in the body of an answer alone. */
+  const inHeader = kind === 'google' ? undefined : 'req-1';
+
+  it.each<[string, Scripted, string | undefined]>([
+    ['that is cut', { kind: 'cut' }, inHeader],
+    ['without usage', { kind: 'answer', usage: null }, 'req-1'],
+  ])(
+    '%s stays charged under the id of the provider, as far as it told it',
+    async (_name, script, id) => {
+      fixture.provider.script(script);
+      const { llm, lines } = await open(kind);
+      await expect(llm.generate(question)).rejects.toMatchObject({
+        details: { outcome: 'unknown' },
+      });
+      const [unknown] = lines.filter(({ event }) => event === 'budget_outcome_unknown');
+      expect(unknown?.['requestId']).toBe(id);
+    },
+  );
+
   it.each<[string, Scripted]>([
     ['that is refused', { kind: 'status', status: 400 }],
     ['that is cut', { kind: 'cut' }],
-    ['without usage', { kind: 'answer', usage: null }],
-  ])('%s is known by the id of the provider, as far as it told it', async (_name, script) => {
-    fixture.provider.script(script);
-    const { llm, lines } = await open(kind);
-    const isTold = kind !== 'google' || script.kind === 'answer';
-    const error = await llm.generate(question).catch((thrown: { details: object }) => thrown);
-    const [unknown] = lines.filter(({ event }) => event === 'budget_outcome_unknown');
-    const expected = isTold ? 'req-1' : undefined;
-    if (script.kind === 'status') expect(unknown).toBeUndefined();
-    else expect(unknown?.['requestId']).toBe(expected);
-    if (script.kind !== 'answer') {
-      expect(error).toMatchObject({ details: isTold ? { requestId: 'req-1' } : {} });
-    }
-  });
+  ])(
+    '%s names the id of the provider in its error, as far as it told it',
+    async (_name, script) => {
+      fixture.provider.script(script);
+      const { llm } = await open(kind);
+      await expect(llm.generate(question)).rejects.toMatchObject({ details: idIs(inHeader) });
+    },
+  );
 });
 
 describe('the id', () => {
