@@ -64,8 +64,8 @@ const openGateway = () =>
   });
 // The gateway of the pool, to the provider of the test.
 let gateway: ReturnType<typeof openGateway>;
-beforeAll(async () => {
-  pool = await openPool(handlers, {
+const openThreads = () =>
+  openPool(handlers, {
     threads: 1,
     llm: {
       analyst: { provider: 'openai', model: 'ten-cents', offline: false },
@@ -74,6 +74,8 @@ beforeAll(async () => {
       close: () => gateway.close(),
     },
   });
+beforeAll(async () => {
+  pool = await openThreads();
 });
 afterAll(() => pool.close());
 beforeEach(() => {
@@ -84,10 +86,10 @@ beforeEach(() => {
 });
 afterEach(() => release());
 
-async function run(jobType: string, more: { isolated?: boolean } = {}) {
+async function run(jobType: string, more: { isolated?: boolean } = {}, threads = pool) {
   const tenantId = await addTenant(fixture.database.sql, { limitUsd: '1' });
   const { token, jobId } = await startAttempt(fixture.database.sql, tenantId);
-  const end = await pool.run(jobType, { tenantId, token, jobId, ...more });
+  const end = await threads.run(jobType, { tenantId, token, jobId, ...more });
   const counters = () => countersOf(fixture.database.sql, tenantId);
   return { end, counters };
 }
@@ -147,6 +149,15 @@ it('the stream of a process that dies is charged by its usage', async () => {
   expect(await counters()).toEqual({ reserved: '0.1', spent: '0', unknown: '0' });
   release();
   await expect.poll(counters, { timeout: 10_000 }).toEqual(billed());
+});
+
+it('a worker that stops ends what it reads for its usage alone, and waits for the ends of the holds', async () => {
+  fixture.provider.script({ kind: 'stream', content, until });
+  const stopping = await openThreads();
+  const { counters } = await run('leaves', {}, stopping);
+  expect(await counters()).toEqual({ reserved: '0.1', spent: '0', unknown: '0' });
+  await stopping.close();
+  expect(await counters()).toEqual({ reserved: '0', spent: '0', unknown: '0.1' });
 });
 
 it('a handler has its own timeout of calls', async () => {
