@@ -60,9 +60,11 @@ export class HandlerStream<T> implements LlmStream<T> {
     this.#hasReader = true;
     return {
       next: () => this.#next(),
-      return: () => {
+      return: async () => {
         this.#leave();
-        return Promise.resolve({ done: true, value: undefined });
+        // The call is over when the handler goes on.
+        await this.#answer?.catch(() => {});
+        return { done: true, value: undefined };
       },
     };
   }
