@@ -30,13 +30,16 @@ const writtenDefaults: Readonly<Record<string, string>> = {
   LLM_TIMEOUT_SECONDS: '30',
 };
 
+const textOf = (value: unknown): string =>
+  typeof value === 'string' ? value : (JSON.stringify(value) ?? '');
+
 /** Every variable with its default, description and example, as the README shows them. */
 export function describeConfig(): ConfigVariable[] {
   return Object.entries(environment.shape).map(([name, schema]) => {
     const meta = note.parse(schema.meta());
     const parsed = schema.safeParse(undefined);
     const value = writtenDefaults[name] ?? parsed.data;
-    return { name, default: value === undefined ? '' : String(value), ...meta };
+    return { name, default: value === undefined ? '' : textOf(value), ...meta };
   });
 }
 

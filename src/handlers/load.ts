@@ -32,6 +32,7 @@ const shape = z.looseObject({
   concurrency: z.number().optional(),
   isolation: z.enum(['shared', 'exclusive']).optional(),
   durableBegin: z.boolean().optional(),
+  llmTimeoutMs: z.number().optional(),
   backoff: z.object({ baseMs: z.number().optional(), capMs: z.number().optional() }).optional(),
   run: z.custom<Run>(isFunction, { error: 'must be a function' }),
 });
@@ -151,6 +152,7 @@ function readHandlers(path: string, list: unknown): Handler[] {
           concurrency: given.concurrency,
           isolation: given.isolation,
           durableBegin: given.durableBegin,
+          llmTimeoutMs: given.llmTimeoutMs,
           backoff: given.backoff === undefined ? undefined : definedOf(given.backoff),
         }),
       });

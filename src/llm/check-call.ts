@@ -16,17 +16,21 @@ export const isLlmTimeout = (ms: unknown): boolean =>
   Number.isSafeInteger(ms) && Number(ms) >= 1 && Number(ms) <= maxLlmTimeoutMs;
 
 /** Bytes of a call's text in UTF-8. */
-export function bytesOfCall({ system, prompt }: Pick<LlmCall, 'system' | 'prompt'>): number {
-  return Buffer.byteLength(system) + Buffer.byteLength(prompt);
+export function bytesOfCall({
+  system,
+  prompt,
+  conversation = '',
+}: Pick<LlmCall, 'system' | 'prompt' | 'conversation'>): number {
+  return Buffer.byteLength(system) + Buffer.byteLength(prompt) + Buffer.byteLength(conversation);
 }
 
 type CheckedCall = { readonly [Field in keyof LlmCall]?: unknown };
 
 /** Throws a `UsageError` that names the field. */
 export function checkCall(call: CheckedCall): void {
-  const { system, prompt, model, maxOutputTokens, timeoutMs } = call;
+  const { system, prompt, conversation = '', model, maxOutputTokens, timeoutMs } = call;
   let bytes = 0;
-  for (const [name, value] of Object.entries({ system, prompt })) {
+  for (const [name, value] of Object.entries({ system, prompt, conversation })) {
     if (typeof value !== 'string')
       throw new UsageError(`${name} must be text, not ${typeof value}`);
     // The length is known without reading the text.
@@ -34,7 +38,7 @@ export function checkCall(call: CheckedCall): void {
   }
   if (bytes > maxCallBytes) {
     throw new UsageError(
-      `system and prompt have ${bytes} bytes or more together; a call has at most ${maxCallBytes}: send less evidence`,
+      `system and prompt (or messages and tools) have ${bytes} bytes or more together; a call has at most ${maxCallBytes}: send less evidence`,
     );
   }
   checkModel(model);

@@ -11,6 +11,9 @@ import type { Account } from './holds.ts';
 import { LlmError } from './llm.ts';
 import type { LlmCall, LlmReply } from './llm.ts';
 import type { Connection, Protocol, ProviderKind } from './protocol.ts';
+import { askSdk } from './prompt/ask-sdk.ts';
+import type { SdkAnswer } from './prompt/ask-sdk.ts';
+import type { Conversation } from './prompt/conversation.ts';
 import { parseObject } from './provider-body.ts';
 
 export interface ProviderConfig {
@@ -71,6 +74,7 @@ export interface Call {
   readonly baseUrl: string;
   readonly account: Account;
   readonly asked: LlmCall;
+  readonly conversation: Conversation | undefined;
   readonly model: string;
   readonly price: PinnedPrice;
   readonly jsonMode: boolean;
@@ -82,17 +86,15 @@ export interface Call {
 export const callOnce = async (call: Call): Promise<LlmReply> =>
   replyOf(call, await complete(call));
 
-export interface Completed {
-  readonly text: string;
+export interface Completed extends SdkAnswer {
   readonly isEmpty: boolean;
-  readonly finishReason: string;
   readonly exchanged: Pick<Exchanged, 'usage' | 'costNanoUsd'>;
 }
 
 /** Throws `llm_refused` where a content filter took the whole answer. */
 export function replyOf(call: Call, completed: Completed): LlmReply {
   const { asked, model, protocol } = call;
-  const { text, isEmpty, finishReason, exchanged } = completed;
+  const { text, isEmpty, finishReason, toolCalls, exchanged } = completed;
   const { inputTokens, outputTokens, reasoningTokens } = exchanged.usage;
   if (finishReason === 'content-filter' && isEmpty) {
     throw new LlmError(
@@ -109,6 +111,7 @@ export function replyOf(call: Call, completed: Completed): LlmReply {
     usage: { inputTokens, outputTokens },
     costUsd: formatUsd(exchanged.costNanoUsd),
     analyst: { provider: protocol.kind, model, offline: false },
+    ...(toolCalls.length === 0 ? {} : { toolCalls }),
     ...(finishReason === 'length' ? { hint: cut } : {}),
   };
 }
@@ -131,7 +134,6 @@ export function requestOf(call: Call) {
 
 async function complete(call: Call): Promise<Completed> {
   const { protocol, config, model, baseUrl } = call;
-  const { system, prompt, maxOutputTokens } = call.asked;
   // Kept here because the SDK wraps what its fetch throws, with the prompt in it.
   let failure: unknown;
   let exchanged: Exchanged | undefined;
@@ -151,19 +153,12 @@ async function complete(call: Call): Promise<Completed> {
       throw error;
     }
   };
-  const { generateText } = await import('ai');
   const sdk = await protocol.open({ baseUrl, apiKey: config.apiKey, fetch }, model);
   try {
-    const result = await generateText({
-      model: sdk,
-      system,
-      prompt,
-      maxOutputTokens,
-      maxRetries: 0,
-    });
+    const answer = await askSdk(sdk, call.asked, call.conversation);
     if (exchanged === undefined) throw new Error('the SDK answered without an exchange');
-    const { text, finishReason } = result;
-    return { text, isEmpty: text.trim() === '', finishReason, exchanged };
+    const isEmpty = answer.text.trim() === '' && answer.toolCalls.length === 0;
+    return { ...answer, isEmpty, exchanged };
   } catch {
     if (failure !== undefined) throw failure;
     if (exchanged === undefined) {

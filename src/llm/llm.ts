@@ -4,10 +4,10 @@
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { PurserError } from '../errors.ts';
+import type { LlmTool, LlmToolChoice, ReplyToolCall } from './prompt/conversation.ts';
+import type { LlmMessage, LlmToolCall } from './prompt/messages.ts';
 
-export interface LlmRequest<T> {
-  readonly system: string;
-  readonly prompt: string;
+interface LlmRequestFields<T> {
   /** When given, the answer must be JSON that this schema accepts; it comes back as `object`. */
   readonly schema?: StandardSchemaV1<unknown, T>;
   /** Overrides the configured model. It must have a price. */
@@ -25,6 +25,9 @@ export interface LlmRequest<T> {
   readonly endUser?: string;
   /** Of the whole exchange, 1 to 600,000. Default: `llmTimeoutMs` of the handler, else LLM_TIMEOUT_SECONDS. */
   readonly timeoutMs?: number;
+  /** By name. The model may answer with calls of them, which the handler runs: `toolCalls` of the answer. */
+  readonly tools?: Readonly<Record<string, LlmTool>>;
+  readonly toolChoice?: LlmToolChoice;
 }
 
 export interface LlmFallback {
@@ -32,6 +35,16 @@ export interface LlmFallback {
   readonly model?: string;
   readonly maxOutputTokens?: number;
 }
+/** A prompt is one text, or a list of messages. */
+export type LlmRequest<T> = LlmRequestFields<T> &
+  (
+    | { readonly system: string; readonly prompt: string; readonly messages?: undefined }
+    | {
+        readonly system?: string;
+        readonly messages: readonly LlmMessage[];
+        readonly prompt?: undefined;
+      }
+  );
 
 interface LlmUsage {
   readonly inputTokens: number;
@@ -47,7 +60,10 @@ export interface Analyst {
 
 export interface LlmAnswer<T> {
   readonly text: string;
+  /** Where there is a schema, and no tool was called. */
   readonly object?: T;
+  /** What the model wants to call, where it does. Send it back as parts of the type `tool_call`, with their results. */
+  readonly toolCalls?: readonly LlmToolCall[];
   readonly usage: LlmUsage;
   /** Charged to the tenant: an exact decimal string in USD. */
   readonly costUsd: string;
@@ -59,6 +75,8 @@ export interface LlmCall {
   /** Includes the instructions for JSON. */
   readonly system: string;
   readonly prompt: string;
+  /** Messages and tools in place of the prompt, as JSON text. */
+  readonly conversation?: string;
   /** Requests JSON, also by a field of the request where the protocol has one. */
   readonly json: boolean;
   readonly model?: string;
@@ -75,6 +93,7 @@ export interface LlmReply {
   readonly usage: LlmUsage;
   readonly costUsd: string;
   readonly analyst: Analyst;
+  readonly toolCalls?: readonly ReplyToolCall[];
   /** Why the text may not be what was asked for. */
   readonly hint?: string;
 }

@@ -10,6 +10,7 @@ import { openHold, releaseHold, settleHold } from './holds.ts';
 import type { Account } from './holds.ts';
 import { LlmError } from './llm.ts';
 import type { CallLlm, LlmCall } from './llm.ts';
+import { readConversation } from './prompt/conversation.ts';
 import { countTokens } from './tokens/count.ts';
 
 /** Answers a call without any provider. Handed in by the program that assembles the process. */
@@ -50,7 +51,8 @@ export function createLocalGateway(config: LocalProviderConfig): (account: Accou
         ? freePriceOf(model)
         : await priceOf(account.sql, { tenantId: account.tenantId, model: priceAs });
     const { maxOutputTokens } = call;
-    const inputTokens = (await tokensIn(call.system)) + (await tokensIn(call.prompt));
+    const prompt = promptOf(call);
+    const inputTokens = (await tokensIn(call.system)) + (await tokensIn(prompt));
     const hold = await openHold(account, {
       provider,
       model,
@@ -63,7 +65,7 @@ export function createLocalGateway(config: LocalProviderConfig): (account: Accou
     });
     let text: string;
     try {
-      text = await answerWithin(analyst, call);
+      text = await answerWithin(analyst, { ...call, prompt });
     } catch (error) {
       await releaseHold(account, hold);
       throw error;
@@ -78,6 +80,16 @@ export function createLocalGateway(config: LocalProviderConfig): (account: Accou
       analyst: { provider, model, offline: true },
     };
   };
+}
+
+/** It reads what users wrote, and calls no tools. */
+function promptOf({ prompt, conversation }: LlmCall): string {
+  if (conversation === undefined) return prompt;
+  const { messages } = readConversation(conversation);
+  const users = messages.filter(({ role }) => role === 'user');
+  return users
+    .flatMap(({ content }) => content.map((part) => (part.type === 'text' ? part.text : '')))
+    .join('\n');
 }
 
 function notConfigured(): LlmError {

@@ -42,13 +42,28 @@ export async function parseAnswer<T>(
   }
   const result = await schema['~standard'].validate(parsed.value);
   if (result.issues === undefined) return result.value;
-  const issues = result.issues.slice(0, maxIssues).map((issue) => {
+  throw fail(issuesOf(result.issues));
+}
+
+/** Each issue as `path: message`; at most 20. */
+export function issuesOf(issues: readonly StandardSchemaV1.Issue[]): string[] {
+  return issues.slice(0, maxIssues).map((issue) => {
     const path = (issue.path ?? [])
       .map((segment) => String(typeof segment === 'object' ? segment.key : segment))
       .join('.');
     return path === '' ? issue.message : `${path}: ${issue.message}`;
   });
-  throw fail(issues);
+}
+
+/** For handlers in plain JavaScript. */
+export function canValidate(schema: unknown): boolean {
+  if (schema === null || (typeof schema !== 'object' && typeof schema !== 'function')) return false;
+  const standard: unknown = Reflect.get(schema, '~standard');
+  return (
+    typeof standard === 'object' &&
+    standard !== null &&
+    typeof Reflect.get(standard, 'validate') === 'function'
+  );
 }
 
 function parseJson(text: string): { readonly value: unknown } | undefined {

@@ -5,6 +5,7 @@ import { createLlm } from '../../src/llm/create-llm.ts';
 import type { LlmGateway, LlmOptions, LlmProviderConfig } from '../../src/llm/create-llm.ts';
 import { createHandlerLlm } from '../../src/llm/handler-llm.ts';
 import type { LlmStreams } from '../../src/llm/handler-llm.ts';
+import { leftStream } from '../../src/llm/llm.ts';
 import type { Llm, LlmError } from '../../src/llm/llm.ts';
 import type { StreamLlm } from '../../src/llm/streams/gateway.ts';
 import { StreamWindow } from '../../src/llm/streams/window.ts';
@@ -90,10 +91,17 @@ export async function llmAttempt(
 export const directStreams = (stream: StreamLlm): LlmStreams => ({
   open: (asked, onText) => {
     const window = new StreamWindow(onText);
+    let left = (): void => {};
+    const untilLeft = new Promise<never>((_, reject) => {
+      left = () => reject(leftStream());
+    });
     return {
-      reply: stream(asked, window),
+      reply: Promise.race([stream(asked, window), untilLeft]),
       read: (length) => window.read(length),
-      leave: () => window.leave(),
+      leave: () => {
+        window.leave();
+        left();
+      },
     };
   },
   track: (run) => run(),

@@ -41,8 +41,13 @@ export type Scripted =
   | { readonly kind: 'cut' }
   /** Sends its answer one byte at a time, with this pause. */
   | { readonly kind: 'slow'; readonly pauseMs: number }
-  /** 200 with this body, whatever it is; JSON unless its type says otherwise. */
-  | { readonly kind: 'raw'; readonly body: string; readonly type?: string }
+  /** 200 with this body; JSON unless its type says otherwise. */
+  | {
+      readonly kind: 'raw';
+      readonly body: string;
+      readonly type?: string;
+      readonly until?: Promise<unknown>;
+    }
   /** Tool calls of an answer, and faults of a stream. */
   | ScriptedStream
   /** A body of 100 MB, under 200 or another status; stops when the client goes away. */
@@ -166,7 +171,8 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
     }
     const given = next.kind === 'answer' ? next.usage : undefined;
     const told = given === undefined ? speaker.usage(usage) : given;
-    await work(next, response, JSON.stringify(speaker.answer({ ...whole, usage: told })));
+    const answered = JSON.stringify(speaker.answer({ ...whole, usage: told }));
+    await work(next.kind === 'stream' ? { kind: 'answer' } : next, response, answered);
   }
 
   async function work(next: Scripted, response: ServerResponse, answer: string): Promise<void> {
@@ -183,16 +189,9 @@ export async function startProvider(apiKey?: string): Promise<TestProvider> {
         await next.until;
         reply(response, 200, answer);
         return;
-      case 'stream':
-        reply(response, 200, answer);
-        return;
       case 'raw':
-        reply(
-          response,
-          200,
-          next.body,
-          next.type === undefined ? {} : { 'content-type': next.type },
-        );
+        await next.until;
+        reply(response, 200, next.body, { 'content-type': next.type ?? 'application/json' });
         return;
       case 'cut':
         response.writeHead(200, { ...head, 'content-length': String(Buffer.byteLength(answer)) });

@@ -10,6 +10,7 @@ import { releaseHold, reserveHold } from '../holds.ts';
 import type { HoldRequest } from '../hold-request.ts';
 import type { Account } from '../holds.ts';
 import { LlmError } from '../llm.ts';
+import { readConversation } from '../prompt/conversation.ts';
 import type { CallLlm, LlmCall, LlmReply } from '../llm.ts';
 import { writeRequest } from './write-request.ts';
 
@@ -96,9 +97,13 @@ async function callOf(
   { model, maxOutputTokens }: Form,
 ): Promise<Call> {
   const price = await priceOf(account.sql, { tenantId: account.tenantId, model, baseUrl });
-  const jsonMode = protocol.hasJsonMode && asked.json && !withoutJsonMode.has(model);
+  const conversation =
+    asked.conversation === undefined ? undefined : readConversation(asked.conversation);
+  // A call of a tool is no JSON object; Google refuses the two together.
+  const wantsJson = asked.json && (conversation?.tools ?? []).length === 0;
+  const jsonMode = protocol.hasJsonMode && wantsJson && !withoutJsonMode.has(model);
   const form = { ...asked, maxOutputTokens };
-  return { protocol, config, baseUrl, account, asked: form, model, price, jsonMode };
+  return { protocol, config, baseUrl, account, asked: form, conversation, model, price, jsonMode };
 }
 
 async function boundOf(call: Call, { minOutputTokens }: Form): Promise<HoldRequest> {

@@ -1,6 +1,7 @@
 /** Writes a request to a provider with the SDK, without sending it. */
 import { bodyOf, notWritten } from '../gateway.ts';
 import type { Call } from '../gateway.ts';
+import { sdkOptions } from '../prompt/sdk-options.ts';
 import type { Connection } from '../protocol.ts';
 import type { JsonObject } from '../provider-body.ts';
 
@@ -13,7 +14,7 @@ export interface Written {
 
 /** As a stream. The SDK has no function that only writes: its fetch keeps the request, and fails. */
 export async function writeRequest(call: Call): Promise<Written> {
-  const { protocol, config, baseUrl, model, asked, jsonMode } = call;
+  const { protocol, config, baseUrl, model, asked, conversation, jsonMode } = call;
   let written: { url: string; headers: Headers; body: JsonObject } | undefined;
   const fetch: Connection['fetch'] = (input, init) => {
     written = {
@@ -24,15 +25,8 @@ export async function writeRequest(call: Call): Promise<Written> {
     return Promise.reject(new Error('the request is sent later'));
   };
   const sdk = await protocol.open({ baseUrl, apiKey: config.apiKey, fetch }, model);
-  const { system, prompt, maxOutputTokens } = asked;
   try {
-    await sdk.doStream({
-      prompt: [
-        { role: 'system', content: system },
-        { role: 'user', content: [{ type: 'text', text: prompt }] },
-      ],
-      maxOutputTokens,
-    });
+    await sdk.doStream(sdkOptions(asked, conversation));
   } catch {
     // By its fetch, or because it cannot write the request.
   }

@@ -29,7 +29,8 @@ export interface DrainLimits {
 export class Drains {
   readonly drainMs: number;
   readonly #maxBytes: number;
-  readonly #open = new Set<Drain>();
+  /** With the bytes that count; 0 once it is cut. */
+  readonly #open = new Map<Drain, number>();
   #bytes = 0;
   #isClosed = false;
 
@@ -38,25 +39,24 @@ export class Drains {
     this.#maxBytes = maxBytes;
   }
 
-  get size(): number {
-    return this.#open.size;
-  }
-
   add(drain: Drain): void {
-    const bytes = drain.requestBytes + connectionBytes;
-    this.#open.add(drain);
-    this.#bytes += bytes;
+    this.#count(drain, drain.requestBytes + connectionBytes);
     const remove = (): void => {
-      if (this.#open.delete(drain)) this.#bytes -= bytes;
+      this.#count(drain, 0);
+      this.#open.delete(drain);
     };
     drain.ended.then(remove, remove);
     if (this.#isClosed) drain.cut();
-    for (const oldest of this.#open) {
+    for (const [oldest, bytes] of this.#open) {
       if (this.#bytes <= this.#maxBytes) break;
-      oldest.cut();
-      this.#open.delete(oldest);
-      this.#bytes -= oldest.requestBytes + connectionBytes;
+      if (bytes > 0) oldest.cut();
+      this.#count(oldest, 0);
     }
+  }
+
+  #count(drain: Drain, bytes: number): void {
+    this.#bytes += bytes - (this.#open.get(drain) ?? 0);
+    this.#open.set(drain, bytes);
   }
 
   /** Cuts all of them, also those that are added later, and resolves when their holds have ended. */
@@ -65,7 +65,7 @@ export class Drains {
     // Those of attempts that ended in this very turn come before it.
     await setImmediate();
     while (this.#open.size > 0) {
-      const open = [...this.#open];
+      const open = [...this.#open.keys()];
       for (const { cut } of open) cut();
       await Promise.allSettled(open.map(({ ended }) => ended));
     }

@@ -4,11 +4,12 @@
  */
 import { tokensOf } from '../../budget/usage-classes.ts';
 import type { TokenUsage } from '../../budget/usage-classes.ts';
+import { codeOf, messageOf } from '../../errors.ts';
 import { endFailure, openHold, ownId, settleUsage } from '../exchange.ts';
 import type { ExchangeRequest } from '../exchange.ts';
 import { abortedBeforeSending, graceMs, keepUnknown, releaseHold } from '../holds.ts';
 import type { Account, Hold } from '../holds.ts';
-import type { LlmError } from '../llm.ts';
+import { LlmError } from '../llm.ts';
 import { failureOf, failureOfResponse, post } from '../send.ts';
 import { requestIdOf } from '../usage/request-id.ts';
 import type { Drains } from './drains.ts';
@@ -64,10 +65,20 @@ export async function exchangeStream(
     return await Promise.race([ended, listening.stopped]);
   } finally {
     if (listening.isOver) {
-      drains.add({ requestBytes: Buffer.byteLength(body), cut: () => cut.abort(), ended });
+      const settled = ended.catch((error: unknown) => noteLostUsage(account, hold, error));
+      drains.add({ requestBytes: Buffer.byteLength(body), cut: () => cut.abort(), ended: settled });
     }
     listening.end();
   }
+}
+
+/** The failures of the exchange are those of nobody now; one of the database leaves the hold to expiry. */
+function noteLostUsage({ log }: Account, { reservationId }: Hold, error: unknown): void {
+  if (error instanceof LlmError) return;
+  log.error(
+    { reservationId, code: codeOf(error), reason: messageOf(error) },
+    'budget_hold_left_to_expiry',
+  );
 }
 
 /** The reader, until it leaves, its attempt ends, or the timeout passes. */

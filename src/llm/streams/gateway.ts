@@ -3,10 +3,11 @@
  * itself, for money and text in one pass: a stream of the SDK costs five times as much processor time in the thread
  * that renews the leases.
  */
+import { randomUUID } from 'node:crypto';
 import { callWith } from '../ladder/ladder.ts';
+import { writeRequest } from '../ladder/write-request.ts';
 import { replyOf, requestOf } from '../gateway.ts';
 import type { Call, Provider } from '../gateway.ts';
-import { writeRequest } from '../ladder/write-request.ts';
 import type { Account } from '../holds.ts';
 import type { LlmCall, LlmReply } from '../llm.ts';
 import type { Drains } from './drains.ts';
@@ -28,5 +29,12 @@ async function streamOnce(call: Call, reader: StreamReader, drains: Drains): Pro
   const request = { ...(await writeRequest(call)), ...requestOf(call) };
   const { record, ...exchanged } = await exchangeStream(account, request, reader, drains);
   const { finish = 'stop', hasText } = record;
-  return replyOf(call, { text: '', isEmpty: !hasText, finishReason: finish, exchanged });
+  const toolCalls = record.toolCalls.map(({ id, signature, ...toolCall }) => ({
+    ...toolCall,
+    // Google has none.
+    id: id === '' ? `call_${randomUUID()}` : id,
+    ...(signature === '' ? {} : { signature }),
+  }));
+  const isEmpty = !hasText && toolCalls.length === 0;
+  return replyOf(call, { text: '', isEmpty, finishReason: finish, toolCalls, exchanged });
 }

@@ -60,9 +60,11 @@ export class HandlerStream<T> implements LlmStream<T> {
     this.#hasReader = true;
     return {
       next: () => this.#next(),
-      return: () => {
+      return: async () => {
         this.#leave();
-        return Promise.resolve({ done: true, value: undefined });
+        // The call is over when the handler goes on.
+        await this.#answer?.catch(() => {});
+        return { done: true, value: undefined };
       },
     };
   }
@@ -84,16 +86,23 @@ export class HandlerStream<T> implements LlmStream<T> {
         return this.#link.reply;
       }, this.#left.signal);
       return await finish({ ...reply, text: this.#text });
+    } catch (error) {
+      throw this.#left.signal.aborted ? leftStream() : error;
     } finally {
-      this.#isOver = true;
-      this.#wakeReader();
+      this.#end();
     }
   }
 
   #receive(text: string): void {
+    if (this.#isOver) return;
     this.#text += text;
     this.#unread += text;
     if (this.#isCollecting) this.#link?.read(text.length);
+    this.#wakeReader();
+  }
+
+  #end(): void {
+    this.#isOver = true;
     this.#wakeReader();
   }
 
@@ -131,5 +140,7 @@ export class HandlerStream<T> implements LlmStream<T> {
     this.#answer.catch(() => {});
     this.#left.abort(leftStream());
     this.#link?.leave();
+    this.#unread = '';
+    this.#end();
   }
 }

@@ -36,7 +36,7 @@ export interface WireEvents {
 const dataOf = (event: object): string => `data: ${JSON.stringify(event)}\n\n`;
 
 /** As many parts of about the same length as there is text for. */
-export function piecesOf(text: string, count: number): string[] {
+function piecesOf(text: string, count: number): string[] {
   const length = Math.max(1, Math.ceil(text.length / count));
   return text === '' ? [] : (text.match(new RegExp(`[\\s\\S]{1,${length}}`, 'g')) ?? []);
 }
