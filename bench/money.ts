@@ -45,7 +45,17 @@ async function on<T>(
 }
 
 const storm = (sql: Sql, url: string, options: Omit<RunOptions, 'calls'>) =>
-  runStorm({ ...options, sql, url, tenants: 200, processes: 4, lanes: 6 });
+  runStorm({ ...options, sql, url, tenants: 200, processes: 4, lanes: 6, onProgress: progress() });
+
+/** Says each tenth part on standard error, for runs that take minutes. */
+function progress(): (share: number) => void {
+  let said = 0;
+  return (share) => {
+    if (share < said + 0.1) return;
+    said = Math.floor(share * 10) / 10;
+    process.stderr.write(`  ${Math.round(said * 100)} %\n`);
+  };
+}
 
 function wrongIn(report: StormReport): string[] {
   const { overspends, leakedHolds, book, bookAfterResolution, faults } = report;

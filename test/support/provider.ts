@@ -3,7 +3,6 @@
  * (test/support/streaming). It fails as scripted, and records what it would bill: every request that it began to
  * process.
  */
-import { randomUUID } from 'node:crypto';
 import { createServer } from 'node:http';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,6 +12,7 @@ import { reply, sendHuge } from './streaming/replies.ts';
 import { sendStream } from './streaming/send-stream.ts';
 import type { ScriptedStream } from './streaming/send-stream.ts';
 import { wireEvents } from './streaming/wire-events.ts';
+import type { BookEntry } from './streaming/book.ts';
 
 /** What the next request meets. `answer` is the normal case. */
 export type Scripted =
@@ -60,20 +60,6 @@ interface Received {
   readonly body: Omit<WireBody, 'messages'> & {
     readonly messages?: readonly { readonly role: string; readonly content: string }[];
   };
-}
-
-/** An entry of its book: one request that it would bill, whatever became of the answer. */
-export interface BookEntry {
-  readonly protocol: WireProtocol;
-  readonly model: string;
-  readonly usage: WireUsage;
-  readonly at: Date;
-  /** Of the request, where the client sent one. */
-  readonly clientRequestId: string | undefined;
-  /** Its own. */
-  readonly requestId: string;
-  /** The request as it came. */
-  readonly text: string;
 }
 
 export interface TestProvider {

@@ -26,7 +26,7 @@ import type { TestProvider } from '../../support/provider.ts';
 import { addTenant, startAttempt } from '../../support/tenants.ts';
 import type { TestAttempt } from '../../support/tenants.ts';
 
-const script = fileURLToPath(new URL('crash-server.ts', import.meta.url));
+const script = fileURLToPath(new URL('kill-postgres.ts', import.meta.url));
 
 let server: EmbeddedPostgres;
 let admin: Sql;

@@ -5,7 +5,7 @@
 import { describe, expect, it } from 'vitest';
 import { parseUsd } from '../../../src/budget/money.ts';
 import { applyResolutions } from '../../../src/budget/reconcile/resolve.ts';
-import { recordUsage } from '../../../src/budget/settle.ts';
+import { resolveUnknown } from '../../../src/budget/resolve.ts';
 import { useProvider } from '../../support/llm-attempt.ts';
 import { driftOf, reconcileText, useFolder } from './bench.ts';
 import {
@@ -198,8 +198,10 @@ describe('a log that differs', () => {
     const unknown = made.filter(({ status }) => status === 'UNKNOWN');
     const found = await reconcileText(sql, folder, callLogFile(billed), everything());
     const [late] = unknown;
-    const items = [{ class: 'input', count: 1, usd: '1', per: 1_000_000 }] as const;
-    await recordUsage(sql, { reservationId: late?.id ?? '', items });
+    // The same evidence with another cost.
+    const { evidence = '' } =
+      found.resolutions.find(({ reservationId }) => reservationId === late?.id) ?? {};
+    await resolveUnknown(sql, { reservationId: late?.id ?? '', costNanoUsd: 1n, evidence });
     const applied = await applyResolutions(sql, found.resolutions, record);
     expect(applied.resolved).toBe(unknown.length - 1);
     expect(applied.failed).toMatchObject([
@@ -211,10 +213,8 @@ describe('a log that differs', () => {
 describe("the provider's own id", () => {
   it('finds the call where the log has no client id', async () => {
     const { sql, billed } = await callsWithFaults(4, 1_000);
-    await sql`alter table llm_reservations add column if not exists request_id text`;
-    for (const { entry, reservationId } of billed.slice(1)) {
-      await sql`update llm_reservations set request_id = ${entry.requestId} where id = ${reservationId}`;
-    }
+    // The gateway has stored them; one is forgotten.
+    await sql`update llm_reservations set request_id = null where id = ${billed[0]?.reservationId ?? ''}`;
     const rows = billed.map(({ entry, atto }) => `${entry.requestId},${usdOf(atto)}`);
     const found = await reconcileText(
       sql,

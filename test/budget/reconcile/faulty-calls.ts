@@ -3,7 +3,8 @@ import { randomUUID } from 'node:crypto';
 import type { Sql } from '../../../src/db/connect.ts';
 import type { LlmProviderConfig } from '../../../src/llm/create-llm.ts';
 import { llmAttempt } from '../../support/llm-attempt.ts';
-import type { BookEntry, Scripted, TestProvider } from '../../support/provider.ts';
+import type { Scripted, TestProvider } from '../../support/provider.ts';
+import type { BookEntry } from '../../support/streaming/book.ts';
 import type { WireProtocol } from '../../support/provider-protocols.ts';
 import { addTenant } from '../../support/tenants.ts';
 

@@ -77,16 +77,15 @@ async function keep(ended: Ended[], running: Promise<Ended | undefined>): Promis
 /** More at once than the limit admits. */
 async function burst(client: Client, ended: Ended[]): Promise<void> {
   const tenant = tenantOf(client);
-  await Promise.all(Array.from({ length: 5 }, () => keep(ended, call(client, tenant, 0.3))));
+  await Promise.all(Array.from({ length: 5 }, () => keep(ended, call(client, tenant, 3))));
 }
 
-async function call(
-  client: Client,
-  tenant: StormTenant,
-  largest = 0.1,
-): Promise<Ended | undefined> {
+/** A share of the limit. Limits that stay are used up once a month, by more calls. */
+const largestHold = ({ changing }: StormTenant): number => (changing ? 0.1 : 0.02);
+
+async function call(client: Client, tenant: StormTenant, factor = 1): Promise<Ended | undefined> {
   const { sql, random, count, pass, fault } = client;
-  const share = BigInt(Math.ceil(random() * largest * 1_000_000));
+  const share = BigInt(Math.ceil(random() * factor * largestHold(tenant) * 1_000_000));
   const holdNanoUsd = (BigInt(tenant.limitNanoUsd) * share) / 1_000_000n;
   const idempotencyKey = randomUUID();
   const request = {
@@ -224,7 +223,7 @@ async function changeLimit(client: Client, tenant: StormTenant): Promise<void> {
     from llm_budget_periods where tenant_id = ${tenantId} and period_start = ${`${month}-01`}`;
   if (row === undefined) throw new PurserError('no_period', `${tenantId} has no period ${month}`);
   const limit = BigInt(tenant.limitNanoUsd);
-  const beyond = (limit * BigInt(Math.floor(random() * 60) - 15)) / 100n;
+  const beyond = (limit * BigInt(Math.floor(random() * 150) - 15)) / 100n;
   const wanted = BigInt(row.used) + beyond;
   await setBudget(sql, {
     tenantId,

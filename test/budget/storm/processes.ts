@@ -10,7 +10,8 @@ interface ProcessOptions {
   readonly operations: number;
   readonly processes: number;
   readonly crashes: number;
-  readonly onProgress?: (operations: number) => void;
+  /** Called with the share that is done, 0 to 1. */
+  readonly onProgress?: (share: number) => void;
 }
 
 interface Ran {
@@ -87,8 +88,8 @@ export function runProcesses(
     }
 
     function advance(): void {
-      options.onProgress?.(done());
       const progress = Math.min(1, done() / options.operations);
+      options.onProgress?.(progress);
       for (const child of running) tell(child, { kind: 'progress', progress });
       if (progress === 1) for (const child of running) tell(child, { kind: 'stop' });
       else if (pending === undefined && killed < options.crashes * progress) orderCrash();

@@ -28,7 +28,8 @@ export interface StormOptions {
   readonly lanes: number;
   readonly crashes: number;
   readonly seed: number;
-  readonly onProgress?: (operations: number) => void;
+  /** Called with the share that is done, 0 to 1. */
+  readonly onProgress?: (share: number) => void;
 }
 
 export interface StormReport {

@@ -1,4 +1,4 @@
-/** Ends Postgres at once, and returns when it answers again: `crash-server.ts PID URL`, so that a test can block on it. */
+/** Ends Postgres at once, and returns when it answers again: `kill-postgres.ts PID URL`, so that a test can block on it. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect } from '../../../src/db/connect.ts';
 
