@@ -44,8 +44,13 @@ async function on<T>(
   }
 }
 
-const storm = (sql: Sql, url: string, options: Omit<RunOptions, 'calls'>) =>
-  runStorm({ ...options, sql, url, tenants: 200, processes: 4, lanes: 6, onProgress: progress() });
+interface Storm extends Omit<RunOptions, 'calls'> {
+  readonly sql: Sql;
+  readonly url: string;
+  readonly onProgress?: (share: number) => void;
+}
+
+const storm = (options: Storm) => runStorm({ ...options, tenants: 200, processes: 4, lanes: 6 });
 
 /** Says each tenth part on standard error, for runs that take minutes. */
 function progress(): (share: number) => void {
@@ -111,7 +116,9 @@ async function run(only: readonly string[], options: RunOptions): Promise<string
   const wrong: string[] = [];
   try {
     if (only.includes('storm')) {
-      const report = await on(server, 'storm', (sql, url) => storm(sql, url, options));
+      const report = await on(server, 'storm', (sql, url) =>
+        storm({ ...options, sql, url, onProgress: progress() }),
+      );
       printStorm(report);
       wrong.push(...wrongIn(report));
     }
@@ -137,7 +144,7 @@ async function runWrong(options: RunOptions): Promise<string[]> {
     for (const [index, mutant] of stormMutants.entries()) {
       const found = await on(server, `wrong_${index}`, async (sql, url) => {
         await install(sql, mutant);
-        return wrongIn(await storm(sql, url, options));
+        return wrongIn(await storm({ ...options, sql, url }));
       });
       console.log(`${found.length > 0 ? 'found' : 'MISSED'}: ${mutant.name}\n  ${found[0] ?? ''}`);
       if (found.length === 0) missed.push(mutant.name);

@@ -2,6 +2,7 @@
 import { formatUsd, parseUsd } from '../../../src/budget/money.ts';
 import { recordUsage } from '../../../src/budget/settle.ts';
 import type { Sql } from '../../../src/db/connect.ts';
+import { messageOf } from '../../../src/errors.ts';
 
 export interface BookCompared {
   readonly billedCalls: number;
@@ -55,16 +56,21 @@ export async function compareBook(
 export async function resolveUnknown(
   sql: Sql,
   billed: ReadonlyMap<string, bigint>,
-): Promise<number> {
+): Promise<{ readonly resolved: number; readonly faults: readonly string[] }> {
   const rows = await sql<{ id: string }[]>`
     select id from llm_reservations where status = 'UNKNOWN'`;
+  const faults: string[] = [];
   let resolved = 0;
   for (const { id: reservationId } of rows) {
     const cost = billed.get(reservationId);
     if (cost === undefined) continue;
     const items = [{ class: 'request', count: 1, usd: formatUsd(cost), per: 1 }] as const;
-    await recordUsage(sql, { reservationId, items });
-    resolved += 1;
+    try {
+      await recordUsage(sql, { reservationId, items });
+      resolved += 1;
+    } catch (error) {
+      faults.push(`reservation ${reservationId} cannot be resolved: ${messageOf(error)}`);
+    }
   }
-  return resolved;
+  return { resolved, faults };
 }

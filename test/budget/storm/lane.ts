@@ -46,7 +46,7 @@ export async function runLane(client: Client, stopped: () => boolean): Promise<v
       else if (luck < 0.86) await burst(client, ended);
       else if (luck < 0.92) await replay(client, ended);
       else if (luck < 0.95) await sweep(client);
-      else await changeLimit(client, tenantOf(client));
+      else await changeLimit(client, ended);
     } catch (error) {
       if (codeOf(error) === '55P03') client.count('lock timeouts');
       else client.fault(`${codeOf(error)}: ${error instanceof Error ? error.message : ''}`);
@@ -165,7 +165,12 @@ async function settle(client: Client, reservationId: string, cost: bigint): Prom
   const times = random() < 0.1 ? 3 : 1;
   const settling = Promise.all(Array.from({ length: times }, () => recordUsage(sql, request)));
   settling.catch(() => {});
+  // As when its caller gives up just before the answer: the settlement replaces it, or it comes too late.
+  const givingUp =
+    random() < 0.1 ? markUnknown(sql, { reservationId, now: nowOf(client) }) : undefined;
+  givingUp?.catch(() => {});
   await pass('settling', reservationId);
+  if ((await givingUp) === true) count('marked unknown');
   const applied = (await settling).filter((one) => one.applied).length;
   if (applied !== 1) fault(`a settlement was applied ${applied} times`);
   count('settled');
@@ -212,9 +217,10 @@ async function sweep(client: Client): Promise<void> {
   client.count('sweeps');
 }
 
-/** To about what is used, so that the limit is always near. */
-async function changeLimit(client: Client, tenant: StormTenant): Promise<void> {
+/** To more than what is used, or, while calls of the tenant are running, to about that: the limit is always near. */
+async function changeLimit(client: Client, ended: Ended[]): Promise<void> {
   const { sql, random, count } = client;
+  const tenant = tenantOf(client);
   if (!tenant.changing) return;
   const { tenantId } = tenant.attempt;
   const month = nowOf(client).toISOString().slice(0, 7);
@@ -222,13 +228,18 @@ async function changeLimit(client: Client, tenant: StormTenant): Promise<void> {
     select ((reserved_usd + spent_usd + unknown_usd) * 1000000000)::bigint as used
     from llm_budget_periods where tenant_id = ${tenantId} and period_start = ${`${month}-01`}`;
   if (row === undefined) throw new PurserError('no_period', `${tenantId} has no period ${month}`);
-  const limit = BigInt(tenant.limitNanoUsd);
-  const beyond = (limit * BigInt(Math.floor(random() * 150) - 15)) / 100n;
-  const wanted = BigInt(row.used) + beyond;
-  await setBudget(sql, {
+  const lowered = random() < 0.5;
+  const percent = BigInt(Math.floor(random() * (lowered ? 30 : 200)) - 15);
+  const wanted = BigInt(row.used) + (BigInt(tenant.limitNanoUsd) * percent) / 100n;
+  const set = setBudget(sql, {
     tenantId,
     monthlyLimitUsd: formatUsd(wanted < 0n ? 0n : wanted),
     hard: random() < 0.95,
   });
+  const calls = lowered ? 3 : 0;
+  await Promise.all([
+    set,
+    ...Array.from({ length: calls }, () => keep(ended, call(client, tenant))),
+  ]);
   count('limits set');
 }

@@ -84,7 +84,8 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
     const book = await compareBook(sql, provider.billed);
     const replayed = await replayLedger(sql);
     const faults = [...ran.faults, ...replayed.faults, ...(await compareEnd(sql, replayed.model))];
-    const resolved = await resolveUnknown(sql, provider.billed);
+    const resolution = await resolveUnknown(sql, provider.billed);
+    faults.push(...resolution.faults);
     const bookAfterResolution = await compareBook(sql, provider.billed);
     const end = await replayLedger(sql);
     faults.push(...end.faults, ...(await compareEnd(sql, end.model)));
@@ -99,7 +100,7 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
       overspentUsd: formatUsd(replayed.overspentNanoUsd),
       leakedHolds: left?.holds ?? Number.NaN,
       book,
-      resolved,
+      resolved: resolution.resolved,
       bookAfterResolution,
       outOfIdOrder: replayed.outOfIdOrder,
       faults: [...new Set(faults)].slice(0, reportedFaults),
