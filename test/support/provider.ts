@@ -63,15 +63,13 @@ interface Received {
 }
 
 export interface TestProvider {
-  /** For OPENAI_BASE_URL. */
+  /** For OPENAI_BASE_URL; `urls` has the base URL of each protocol. */
   readonly url: string;
-  /** The base URL of each protocol. */
   readonly urls: Readonly<Record<WireProtocol, string>>;
   /** Every request in order of arrival. */
   readonly received: readonly Received[];
-  /** Usage of every request that it would bill. */
+  /** Usage of every request that it would bill; `book` has what an export has of each. */
   readonly billed: readonly WireUsage[];
-  /** The same with what an export has of each. */
   readonly book: readonly BookEntry[];
   /** Connections of answers that were begun and have not ended. */
   readonly open: () => number;

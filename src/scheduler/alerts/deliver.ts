@@ -30,6 +30,6 @@ export async function deliverAlerts({ sql, target, log }: AlertDelivery): Promis
 }
 
 /** The body: `{ type, timestamp, data }`, amounts as exact decimal USD. */
-export function bodyOf({ id: _id, at, kind, ...data }: Alert): string {
+function bodyOf({ id: _id, at, kind, ...data }: Alert): string {
   return JSON.stringify({ type: `llm_budget.${kind}`, timestamp: at, data });
 }

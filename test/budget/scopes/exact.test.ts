@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { BudgetExceededError } from '../../../src/budget/budget-exceeded.ts';
 import { parseUsd } from '../../../src/budget/money.ts';
 import type { ReserveRequest } from '../../../src/budget/reserve.ts';
-import { removeScope, scopeStatus, setScope } from '../../../src/budget/scopes.ts';
+import { scopeStatus, setScope } from '../../../src/budget/scopes.ts';
 import type { SetScopeRequest } from '../../../src/budget/scopes.ts';
 import { markUnknown, recordUsage, releaseReservation } from '../../../src/budget/settle.ts';
 import { connect } from '../../../src/db/connect.ts';
@@ -12,8 +12,7 @@ import { freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
 import { reserve, settlementOf } from '../../support/holds.ts';
 import { assertBooksRight } from '../../support/ledger.ts';
-import { addTenant, insertAttempt, startAttempt } from '../../support/tenants.ts';
-import type { TestAttempt } from '../../support/tenants.ts';
+import { addTenant, startAttempt } from '../../support/tenants.ts';
 
 let database: TestDatabase;
 let sql: Sql;

@@ -1,9 +1,8 @@
 /** Each kind of scope refuses what does not fit, and names what bound. */
 import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
 import { BudgetExceededError } from '../../../src/budget/budget-exceeded.ts';
-import { parseUsd } from '../../../src/budget/money.ts';
 import type { ReserveRequest } from '../../../src/budget/reserve.ts';
-import { removeScope, scopeStatus, setScope } from '../../../src/budget/scopes.ts';
+import { removeScope, setScope } from '../../../src/budget/scopes.ts';
 import type { SetScopeRequest } from '../../../src/budget/scopes.ts';
 import { markUnknown, recordUsage, releaseReservation } from '../../../src/budget/settle.ts';
 import type { Sql } from '../../../src/db/connect.ts';

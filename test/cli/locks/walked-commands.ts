@@ -60,7 +60,6 @@ export interface WalkedCommand {
   readonly args?: (tenant: ForOperator, file: string) => readonly string[];
 }
 
-const words = (line: string): string[] => line.split(' ');
 const ofTenant = ({ tenantId }: ForOperator): string[] => ['--tenant', tenantId];
 
 export const walkedCommands: readonly WalkedCommand[] = [
