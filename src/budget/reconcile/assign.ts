@@ -12,6 +12,8 @@ export interface Candidate {
   readonly high: bigint;
   /** Its amount is a multiple of this. */
   readonly step: bigint;
+  /** It was billed in this bucket: a part of its answer arrived. */
+  readonly isBilled?: boolean;
 }
 
 /** What a candidate can have cost. */
@@ -83,7 +85,7 @@ export function assign(
     billed.push(place);
     search(place + 1, billed, low + candidate.low, high + candidate.high);
     billed.pop();
-    search(place + 1, billed, low, high);
+    if (candidate.isBilled !== true) search(place + 1, billed, low, high);
   };
 
   search(0, [], 0n, 0n);
@@ -125,8 +127,8 @@ function widestRanges(
   { from, to }: { readonly from: bigint; readonly to: bigint },
 ): CostRange[] {
   const all = candidates.reduce((sum, { high }) => sum + high, 0n);
-  return candidates.map(({ id, high }) => {
-    const low = larger(0n, from - (all - high));
+  return candidates.map(({ id, isBilled, high, ...one }) => {
+    const low = larger(isBilled === true ? one.low : 0n, from - (all - high));
     return { id, low, high: larger(low, smaller(high, to)) };
   });
 }

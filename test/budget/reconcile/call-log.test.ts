@@ -69,6 +69,9 @@ describe('a log of all calls', () => {
     const before = await reconcileText(sql, folder, text, everything());
     expect(before).toMatchObject({ format: 'call-log', matched: billed.length, differences: [] });
     expect(before.fileUsd).toBe(usdOf(sum(billed.map(({ atto }) => atto))).replace(/0+$/, ''));
+    const [counters] = await sql<{ charged: string }[]>`
+      select trim_scale(sum(spent_usd + unknown_usd))::text as charged from llm_budget_periods`;
+    expect(before.ledgerUsd).toBe(counters?.charged);
     expect(Object.keys(driftOf(before))).toEqual(['rounding', 'unknown_hold']);
     expect(before.unknown).toHaveLength(12);
     expect(before.unknown.filter(({ open }) => open !== undefined)).toEqual([]);
@@ -134,9 +137,9 @@ describe('a log that differs', () => {
     const text = callLogFile([
       // Another price: a tenth more.
       priced(first, (first.atto * 11n) / 10n),
-      // Billed twice, under two ids of the provider.
+      // Billed twice, under two ids of the provider: once at another cost.
+      { ...priced(second, 5n * 10n ** 15n), entry: { ...second.entry, requestId: 'req_second' } },
       second,
-      { ...second, entry: { ...second.entry, requestId: 'req_second' } },
       // Seven tokens of output more, at our price.
       priced(usage(third, more), third.atto + 7n * outputRate),
       // Both: the usage at our rates, the rest is the price.
@@ -155,7 +158,7 @@ describe('a log that differs', () => {
     const drift = driftOf(found);
     expect(drift).toMatchObject({
       usage: exact(7n * outputRate + fourthUsage),
-      billed_again: exact(second.atto),
+      billed_again: '0.005',
       missing_in_ledger: exact(sixth.atto),
       missing_in_file: `-${exact(parseUsd(fifthCost?.cost ?? '') * 10n ** 9n)}`,
     });
@@ -171,7 +174,9 @@ describe('a log that differs', () => {
 
   it('without tokens it does not say whether price or usage differs', async () => {
     const { sql, billed } = await callsWithFaults(3, 1_000);
-    const rows = billed.map(({ reservationId, atto }) => `${reservationId},${usdOf(atto * 2n)}`);
+    const rows = billed.map(
+      ({ reservationId, atto }) => `${reservationId.toUpperCase()},${usdOf(atto * 2n)}`,
+    );
     const found = await reconcileText(
       sql,
       folder,
@@ -206,6 +211,21 @@ describe('a log that differs', () => {
     expect(applied.resolved).toBe(unknown.length - 1);
     expect(applied.failed).toMatchObject([
       { reservationId: late?.id, why: expect.stringContaining('idempotency_conflict') },
+    ]);
+  });
+});
+
+describe('what was assumed', () => {
+  it('is unknown until a log names its cost', async () => {
+    const { sql, billed } = await callsWithFaults(2, 1_000);
+    await sql`alter table llm_usage add column if not exists assumed boolean not null default false`;
+    const [first] = billed;
+    await sql`update llm_usage set assumed = true where reservation_id = ${first?.reservationId ?? ''}`;
+    const found = await reconcileText(sql, folder, callLogFile(billed), everything());
+    expect(found.unknown).toMatchObject([{ reservationId: first?.reservationId }]);
+    const silent = await reconcileText(sql, folder, callLogFile(billed.slice(1)), everything());
+    expect(silent.resolutions).toMatchObject([
+      { reservationId: first?.reservationId, costNanoUsd: 0n },
     ]);
   });
 });

@@ -36,6 +36,24 @@ describe('a bucket that differs', () => {
     expect(driftOf(found)).toEqual({ unexplained: '0.0005' });
   });
 
+  it('by nothing but what each call was rounded up', async () => {
+    const price = { ...plainPrice, rates: { input: { usd: '0.0375' }, output: { usd: '0.15' } } };
+    for (const input of [101, 103, 107]) {
+      await callAt(sql, { sentAt: noon, price, usage: { input, output: 1 } });
+    }
+    // 311 tokens at 37.5 nano-dollars and 3 at 150.
+    const found = await compare(costsFile([['2026-11-10', 'plain, input', '0.0000121125000000']]));
+    expect(found.buckets).toMatchObject([{ state: 'matched', ledgerUsd: '0.000012114' }]);
+    expect(driftOf(found)).toEqual({ rounding: '-0.0000000015' });
+    const tokens = await compare(
+      costsFile([
+        ['2026-11-10', 'plain, input', '0.0000116625000000', '311'],
+        ['2026-11-10', 'plain, output', '0.0000004500000000', '3'],
+      ]),
+    );
+    expect(driftOf(tokens)).toEqual({ rounding: '-0.0000000015' });
+  });
+
   it('by counts: the usage at our rates, and what is left is the price', async () => {
     await callAt(sql, { sentAt: noon, usage });
     const rows = (output: string, cost: string) =>

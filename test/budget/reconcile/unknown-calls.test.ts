@@ -65,6 +65,37 @@ describe('an unknown call', () => {
     expect(more.buckets).toMatchObject([{ state: 'differs' }]);
   });
 
+  it('is one also where its hold was assumed to be its cost', async () => {
+    await sql`alter table llm_usage add column if not exists assumed boolean not null default false`;
+    await callAt(sql, { sentAt: noon, usage });
+    const assumed = await callAt(sql, { sentAt: noon, usage: { input: 1000, output: 1000 } });
+    await sql`update llm_usage set assumed = true where reservation_id = ${assumed}`;
+    const found = await compare(costsFile([['2026-11-10', 'plain, input', '0.00250000']]));
+    expect(found.resolutions).toMatchObject([
+      { reservationId: assumed, costNanoUsd: 500_000n, chargedUsd: '0.006' },
+    ]);
+    expect(driftOf(found)).toEqual({ unknown_hold: '-0.0055' });
+  });
+
+  it('costs at least what arrived of its answer', async () => {
+    await sql`alter table llm_reservations add column if not exists received_output_tokens bigint`;
+    const [begun, other] = [
+      await callAt(sql, { sentAt: noon }),
+      await callAt(sql, { sentAt: noon }),
+    ];
+    await sql`update llm_reservations set received_output_tokens = 100 where id = ${begun}`;
+    const found = await compare(costsFile([['2026-11-10', 'plain, input', '0.00070000']]));
+    const ranges = found.unknown.map(
+      (one) => [one.reservationId, [one.lowUsd, one.highUsd]] as const,
+    );
+    expect(Object.fromEntries(ranges)).toEqual({
+      [begun]: ['0.0005', '0.0007'],
+      [other]: ['0', '0.0002'],
+    });
+    const less = await compare(costsFile([['2026-11-10', 'plain, input', '0.00030000']]));
+    expect(less.buckets).toMatchObject([{ state: 'differs' }]);
+  });
+
   it('is not resolved by a bucket that is a day old at most, nor by a coarse one', async () => {
     await callAt(sql, { sentAt: noon });
     const text = costsFile([['2026-11-10', 'plain, input', '0.00130000']]);

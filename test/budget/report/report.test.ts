@@ -5,11 +5,11 @@ import { plainCell } from '../../../src/budget/report/csv-text.ts';
 import { dailyCosts } from '../../../src/budget/report/daily.ts';
 import { formatUsd, parseUsd } from '../../../src/budget/money.ts';
 import { budgetReport } from '../../../src/budget/report/report.ts';
-import { releaseReservation } from '../../../src/budget/settle.ts';
+import { recordUsage, releaseReservation } from '../../../src/budget/settle.ts';
 import type { Sql } from '../../../src/db/connect.ts';
 import { freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
-import { reserve } from '../../support/holds.ts';
+import { reserve, settlementOf } from '../../support/holds.ts';
 import { assertBooksRight } from '../../support/ledger.ts';
 import { addTenant } from '../../support/tenants.ts';
 import { finish } from '../../jobs/job-steps.ts';
@@ -80,7 +80,8 @@ describe('budgetReport', () => {
     const tenantId = await limited();
     const attempt = await attemptOf(sql, tenantId, 'night');
     const lastSecond = new Date('2026-01-31T23:59:59Z');
-    await callOf(sql, attempt, { hold: '2', cost: '0.5', now: lastSecond });
+    await callOf(sql, attempt, { hold: '2', cost: '0.25', now: new Date('2026-01-15T12:00:00Z') });
+    await callOf(sql, attempt, { hold: '2', cost: '0.25', now: lastSecond });
     await callOf(sql, attempt, { hold: '2', cost: '0.25', now: new Date('2026-02-01T00:00:00Z') });
     const spentIn = async (month: string) =>
       (await budgetReport(sql, { tenantId, month })).total.spentUsd;
@@ -88,7 +89,23 @@ describe('budgetReport', () => {
     expect(await spentIn('2026-02-01')).toBe('0.25');
     expect(await spentIn('2026-03-01')).toBe('0');
     const { days } = await dailyCosts(sql, { tenantId, month: '2026-01-01' });
-    expect(days).toMatchObject([{ day: '2026-01-31', spentUsd: '0.5', tokens: '15', calls: 1 }]);
+    expect(days).toMatchObject([
+      { day: '2026-01-15', spentUsd: '0.25', tokens: '15', calls: 1 },
+      { day: '2026-01-31', spentUsd: '0.25', tokens: '15', calls: 1 },
+    ]);
+  });
+
+  it('has no unknown money of a call that was settled late', async () => {
+    const tenantId = await limited();
+    const attempt = await attemptOf(sql, tenantId, 'late');
+    const reservationId = await callOf(sql, attempt, { hold: '2', ends: 'unknown' });
+    await recordUsage(sql, settlementOf(reservationId, '0.75'));
+    expect((await budgetReport(sql, { tenantId })).total).toMatchObject({
+      spentUsd: '0.75',
+      unknownUsd: '0',
+      unknownCalls: 0,
+      settledCalls: 1,
+    });
   });
 
   it('counts refused attempts, parked or ended for good, and no other end', async () => {
@@ -104,7 +121,9 @@ describe('budgetReport', () => {
     const refusedOf = (type: string) =>
       rows.filter(({ jobType }) => jobType === type).reduce((sum, row) => sum + row.refused, 0);
     expect([refusedOf('parking'), refusedOf('ending'), total.refused]).toEqual([2, 1, 3]);
-    expect((await budgetReport(sql, { tenantId, month: '2026-01-01' })).total.refused).toBe(0);
+    for (const month of ['2020-01-01', '2999-12-01']) {
+      expect((await budgetReport(sql, { tenantId, month })).total.refused).toBe(0);
+    }
   });
 
   it('keeps the money of a deleted job and of a deleted tenant', async () => {

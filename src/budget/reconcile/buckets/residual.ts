@@ -139,7 +139,8 @@ export function candidateOf(call: OpenCall): Candidate | undefined {
   const { id, charged } = call;
   if (charged === 0n) return undefined;
   const least = received > step ? received : step;
-  return { id, low: least < charged ? least : charged, high: charged, step };
+  const isBilled = received > 0n && call.day === call.endDay;
+  return { id, low: least < charged ? least : charged, high: charged, step, isBilled };
 }
 
 /** Costs at this price are multiples of it: the greatest common divisor of all rates. */
