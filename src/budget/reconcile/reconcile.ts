@@ -104,7 +104,7 @@ const hasColumns = (columns: ReadonlySet<string>, { columns: needed }: BucketSha
   needed.every((names) => names.some((name) => columns.has(name)));
 
 /** Throws `unknown_provider`, or `wrong_columns` naming what is missing. */
-export function shapeOf(provider: string, names: readonly string[]): BucketShape | CallShape {
+function shapeOf(provider: string, names: readonly string[]): BucketShape | CallShape {
   if (!reconciledProviders.some((name) => name === provider)) {
     throw new PurserError(
       'unknown_provider',

@@ -49,7 +49,7 @@ export async function reconcileText(
 export const attoOfUsd = (usd: string): bigint => parseAmount(usd)?.atto ?? 0n;
 
 /** The drift is what the sums differ by, and its parts add up to it, all exactly. */
-export function expectAddsUp({ driftUsd, fileUsd, ledgerUsd, drift }: Reconciliation): void {
+function expectAddsUp({ driftUsd, fileUsd, ledgerUsd, drift }: Reconciliation): void {
   expect(attoOfUsd(driftUsd)).toBe(attoOfUsd(fileUsd) - attoOfUsd(ledgerUsd));
   expect(drift.reduce((sum, { usd }) => sum + attoOfUsd(usd), 0n)).toBe(attoOfUsd(driftUsd));
 }

@@ -1,5 +1,4 @@
 /** Calls through the gateway to a provider that fails, and the provider's own book of them. */
-import { randomUUID } from 'node:crypto';
 import type { Sql } from '../../../src/db/connect.ts';
 import type { LlmProviderConfig } from '../../../src/llm/create-llm.ts';
 import { llmAttempt } from '../../support/llm-attempt.ts';
@@ -32,7 +31,7 @@ export interface LedgerCallRow {
 }
 
 /** 10^-18 USD: what the provider charges for these tokens. */
-export function attoOfUsage(model: TestModel, input: number, output: number): bigint {
+function attoOfUsage(model: TestModel, input: number, output: number): bigint {
   const micro =
     BigInt(input) * BigInt(model.inputMicroUsd) + BigInt(output) * BigInt(model.outputMicroUsd);
   return micro * 10n ** 6n;
@@ -155,5 +154,3 @@ export function billedCalls(
 export function daysAgo(days: number): string {
   return new Date(Date.now() - days * 86_400_000).toISOString().slice(0, 10);
 }
-
-export const newRequestId = (): string => `req_${randomUUID()}`;

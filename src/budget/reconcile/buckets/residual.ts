@@ -71,7 +71,7 @@ function toleranceOf({ file }: Group, { unit }: Rounding): bigint {
 }
 
 /** Counts beyond the known ones, per cell. */
-export function countsLeft({ file, ledger }: Group): Map<Cell, bigint> {
+function countsLeft({ file, ledger }: Group): Map<Cell, bigint> {
   const cells = new Set([...file.counts.keys(), ...ledger.counts.keys()]);
   return new Map(
     [...cells].map((cell) => [
