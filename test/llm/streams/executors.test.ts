@@ -143,7 +143,9 @@ it.each([
 });
 
 it('the stream of a process that dies is charged by its usage', async () => {
-  fixture.provider.script({ kind: 'stream', content, until });
+  // More than waits for a reader that does not read.
+  const long = 'some words '.repeat(50_000);
+  fixture.provider.script({ kind: 'stream', content: long, pieces: 100, until });
   const { end, counters } = await run('exits', { isolated: true });
   expect(end).toMatchObject({ suspect: true, lost: 'isolated' });
   expect(await counters()).toEqual({ reserved: '0.1', spent: '0', unknown: '0' });

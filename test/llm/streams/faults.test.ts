@@ -11,6 +11,7 @@ import { wireProtocols } from '../../support/provider-protocols.ts';
 import type { WireProtocol } from '../../support/provider-protocols.ts';
 import type { Scripted } from '../../support/provider.ts';
 import type { StreamFault } from '../../support/streaming/send-stream.ts';
+import { wireEvents } from '../../support/streaming/wire-events.ts';
 import { addTenant } from '../../support/tenants.ts';
 
 /** A hold of 0.10 USD; a token of output costs 0.001. */
@@ -162,6 +163,21 @@ describe.each(wireProtocols)('a stream of %s', (kind) => {
       error: { code: 'llm_response_too_large' },
       counters: unknown,
     });
+  });
+
+  it('of more text than its answer may have fails, also where its usage came with it', async () => {
+    const { start, output, finish, usage, end } = wireEvents[kind]({
+      content: 'word '.repeat(1_000),
+      pieces: 4,
+      toolCalls: [],
+      finish: 'stop',
+      model: 'm',
+      requestId: 'r',
+      billed: { prompt_tokens: 1, completion_tokens: 1 },
+    });
+    const body = [...start, ...output, ...finish, usage, ...end].join('');
+    const found = await failingStream(kind, { kind: 'raw', body, type: 'text/event-stream' });
+    expect(found.error).toMatchObject({ code: 'llm_response_too_large' });
   });
 
   it('of a server that cannot stream is charged by the usage of its answer', async () => {

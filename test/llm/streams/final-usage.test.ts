@@ -44,6 +44,7 @@ describe('a message', () => {
       5,
     ],
     ['at the start alone', [start, text, delta(undefined), stop], undefined],
+    ['at the start alone, without output', [start, delta(undefined), stop], undefined],
     ['without a reason, and cut', [start, text, delta({ output_tokens: 5 }, null)], undefined],
     [
       'in the middle',

@@ -32,6 +32,8 @@ describe('a chat completion', () => {
       7,
     ],
     ['in the middle', [{ ...text('a'), usage: usage(1) }, text('b'), end, '[DONE]'], undefined],
+    ['on the way, and cut', [{ ...text('a'), usage: usage(1) }], undefined],
+    ['before the reason of the end', [{ ...text('a'), usage: usage(1) }, end, '[DONE]'], undefined],
     ['before the last text', [last(5), text('a'), end, '[DONE]'], undefined],
     [
       'after which a tool call comes',

@@ -17,6 +17,7 @@ describe('events', () => {
     ['both', 'data: a\r\n\r\ndata: b\r\n\r\n', ['a', 'b']],
     ['no blank, and more than one', 'data:a\n\ndata:  b\n\n', ['a', ' b']],
     ['several lines of data', 'data: a\ndata: b\ndata\n\n', ['a\nb\n']],
+    ['several lines of data with both', 'data: a\r\ndata: b\r\n\r\n', ['a\nb']],
     ['other fields and comments', ': ping\nevent: x\nid: 1\nretry: 5\ndata: a\n\n: end\n\n', ['a']],
     ['fields that only begin like data', 'database: x\n\ndata : y\n\ndata: z\n\n', ['z']],
     ['a byte order mark', '\uFEFFdata: a\n\n', ['a']],

@@ -179,21 +179,6 @@ describe('a stream', () => {
     expect((await stream.answer).text).toBe('All is well.');
   });
 
-  it('never gives half of a character', async () => {
-    const { llm } = await open('openai');
-    const half = (delta: string, reason: string | null = null) =>
-      `data: {"choices":[{"delta":{"content":"${delta}"},"finish_reason":${JSON.stringify(reason)}}]}\n\n`;
-    const usage = '{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}';
-    fixture.provider.script({
-      kind: 'raw',
-      type: 'text/event-stream',
-      body: `${half('a\\ud83d')}${half('\\ude00b', 'stop')}data: ${usage}\n\ndata: [DONE]\n\n`,
-    });
-    const texts = await textsOf(llm.stream(question));
-    expect(texts.every((text) => text.isWellFormed())).toBe(true);
-    expect(texts.join('')).toBe('a😀b');
-  });
-
   it.each<[string, object | undefined, RegExp]>([
     ['no cap', { ...question, maxOutputTokens: 0 }, /maxOutputTokens/],
     ['no prompt', { ...question, prompt: 7 }, /prompt must be text/],
