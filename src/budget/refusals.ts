@@ -109,6 +109,18 @@ export function stoppedError(call: StoppedCall): PurserError {
   );
 }
 
+/** Of a call that was running: it parks too. */
+export function stoppedRunning(call: Omit<StoppedCall, 'tenantId'>): PurserError {
+  const { provider, model } = call;
+  const neededUsd = formatUsd(parseUsd(call.neededUsd));
+  return new PurserError(
+    'llm_stopped',
+    `a call of model ${model} at ${provider} was ended by an operator's stop while it ran; it may have been billed, ` +
+      'so its worst case stays charged',
+    { status: 503, details: { class: 'park', outcome: 'unknown', neededUsd, provider, model } },
+  );
+}
+
 interface StoppedCall {
   readonly tenantId: string;
   readonly provider: string;

@@ -64,6 +64,19 @@ export async function liftStop(sql: Sql, target: StopTarget): Promise<boolean> {
   return lifted.count === 1;
 }
 
+/** The stops that end running calls. */
+export async function listAborts(sql: Sql): Promise<StopTarget[]> {
+  const rows = await sql<
+    { tenant_id: string | null; provider: string | null; model: string | null }[]
+  >`
+    select tenant_id, provider, model from llm_stops where aborts`;
+  return rows.map(({ tenant_id, provider, model }) => ({
+    tenantId: tenant_id ?? undefined,
+    provider: provider ?? undefined,
+    model: model ?? undefined,
+  }));
+}
+
 export async function listStops(sql: Sql): Promise<Stop[]> {
   const rows = await mapStoreErrors(
     'read stops',

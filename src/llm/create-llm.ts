@@ -3,6 +3,7 @@
  * loses no usage.
  */
 import { formatUsd } from '../budget/money.ts';
+import { StopWatch } from '../budget/stop-watch.ts';
 import type { Sql } from '../db/connect.ts';
 import { codeOf } from '../errors.ts';
 import type { Metrics } from '../metrics.ts';
@@ -72,6 +73,7 @@ export function requestBaseUrl(provider: LlmProviderConfig): string | undefined 
 export function createLlm(options: LlmOptions): LlmGateway {
   const { provider, budgetSql: sql, metrics } = options;
   const offline = provider.kind === 'offline';
+  const stops = new StopWatch(sql);
   const drains = new Drains(options.drainLimits);
   const open = openCalls(provider, drains);
   const limit = createByteLimit(options.maxInFlightBytes ?? 64 * 1024 * 1024);
@@ -88,7 +90,7 @@ export function createLlm(options: LlmOptions): LlmGateway {
       offline,
     },
     forAttempt: (attempt) => {
-      const ask = open({ ...attempt, sql, onBudgetCheck, onSettled });
+      const ask = open({ ...attempt, sql, onBudgetCheck, onSettled, stops });
       const counted = async (call: LlmCall, run: () => Promise<LlmReply>): Promise<LlmReply> => {
         checkCall(call);
         try {

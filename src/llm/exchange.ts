@@ -6,8 +6,11 @@ import { formatUsd } from '../budget/money.ts';
 import type { PinnedPrice } from '../budget/pinned-price.ts';
 import { tokensOf } from '../budget/usage-classes.ts';
 import type { TokenUsage } from '../budget/usage-classes.ts';
+import { stoppedRunning } from '../budget/refusals.ts';
+import type { Watching } from '../budget/stop-watch.ts';
 import { isStoreUnavailable } from '../db/store-errors.ts';
 import { codeOf } from '../errors.ts';
+import type { PurserError } from '../errors.ts';
 import { abortedBeforeSending, keepUnknown, reserveHold, sendHold } from './holds.ts';
 import { releaseHold, settleHold } from './holds.ts';
 import type { HoldRequest } from './hold-request.ts';
@@ -54,10 +57,34 @@ export interface Exchanged {
 export async function exchange(account: Account, request: ExchangeRequest): Promise<Exchanged> {
   if (account.signal.aborted) throw abortedBeforeSending(account.signal.reason);
   const hold = await openHold(account, request);
-  const response = await send(ownId(request, hold), account.signal);
-  if ('error' in response) return endFailure(account, request, hold, response);
-  return settleAnswer(account, request, hold, response);
+  const stop = watchStops(account, request);
+  let response: Answer | Failure;
+  try {
+    response = await send(ownId(request, hold), AbortSignal.any([account.signal, stop.signal]));
+  } finally {
+    stop.end();
+  }
+  if (!('error' in response)) return settleAnswer(account, request, hold, response);
+  return endFailure(account, request, hold, response).catch((error: unknown) => {
+    throw stop.signal.aborted ? stoppedError(request, hold) : error;
+  });
 }
+
+/** The stop of a running call. */
+export function watchStops(
+  { tenantId, stops }: Account,
+  { protocol, model }: Pick<ExchangeRequest, 'protocol' | 'model'>,
+): Watching {
+  return stops?.watch({ tenantId, provider: protocol.kind, model }) ?? notStopped;
+}
+
+const notStopped: Watching = { signal: new AbortController().signal, end: () => {} };
+
+export const stoppedError = (
+  { protocol, model }: Pick<ExchangeRequest, 'protocol' | 'model'>,
+  { holdNanoUsd }: Hold,
+): PurserError =>
+  stoppedRunning({ provider: protocol.kind, model, neededUsd: formatUsd(holdNanoUsd) });
 
 /** Marks the request as sent, under a hold of its own unless it has one. */
 export async function openHold(account: Account, request: ExchangeRequest): Promise<Hold> {

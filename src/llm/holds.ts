@@ -8,6 +8,7 @@ import { formatUsd } from '../budget/money.ts';
 import type { PinnedPrice } from '../budget/pinned-price.ts';
 import { checkAndReserve, markSent } from '../budget/reserve.ts';
 import { markUnknown, recordUsage, releaseReservation } from '../budget/settle.ts';
+import type { StopWatch } from '../budget/stop-watch.ts';
 import { isStoreUnavailable } from '../db/store-errors.ts';
 import type { Sql } from '../db/connect.ts';
 import { codeOf, messageOf } from '../errors.ts';
@@ -38,6 +39,8 @@ export interface Account extends Attempt {
   readonly sql: Sql;
   /** Called with the duration of each check and reserve. */
   readonly onBudgetCheck: (seconds: number) => void;
+  /** Ends running calls that an operator stops. Default: they go on. */
+  readonly stops?: StopWatch | undefined;
   /** Called with each hold that was charged. */
   readonly onSettled?: (hold: Hold, chargedNanoUsd: bigint) => void;
 }

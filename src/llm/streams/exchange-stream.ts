@@ -5,7 +5,8 @@
 import { tokensOf } from '../../budget/usage-classes.ts';
 import type { TokenUsage } from '../../budget/usage-classes.ts';
 import { codeOf, messageOf } from '../../errors.ts';
-import { endFailure, openHold, ownId, settleUsage } from '../exchange.ts';
+import { endFailure, openHold, ownId, settleUsage, stoppedError } from '../exchange.ts';
+import { watchStops } from '../exchange.ts';
 import type { ExchangeRequest } from '../exchange.ts';
 import { abortedBeforeSending, graceMs, keepUnknown, releaseHold } from '../holds.ts';
 import type { Account, Hold } from '../holds.ts';
@@ -58,8 +59,16 @@ export async function exchangeStream(
     Math.max(0, hold.expiresAtMs - graceMs + drains.drainMs - performance.now()),
   );
   const listening = new Listening(account, request, reader);
-  const ended = readAndSettle({ account, request, hold, cut: cut.signal, listening });
-  const clear = (): void => clearTimeout(cutTimer);
+  const stop = watchStops(account, request);
+  stop.signal.addEventListener('abort', () => cut.abort(), { once: true });
+  const reading = readAndSettle({ account, request, hold, cut: cut.signal, listening });
+  const ended = reading.catch((error: unknown) => {
+    throw stop.signal.aborted ? stoppedError(request, hold) : error;
+  });
+  const clear = (): void => {
+    clearTimeout(cutTimer);
+    stop.end();
+  };
   ended.then(clear, clear);
   try {
     return await Promise.race([ended, listening.stopped]);
@@ -74,7 +83,7 @@ export async function exchangeStream(
 
 /** The failures of the exchange are those of nobody now; one of the database leaves the hold to expiry. */
 function noteLostUsage({ log }: Account, { reservationId }: Hold, error: unknown): void {
-  if (error instanceof LlmError) return;
+  if (error instanceof LlmError || codeOf(error) === 'llm_stopped') return;
   log.error(
     { reservationId, code: codeOf(error), reason: messageOf(error) },
     'budget_hold_left_to_expiry',
