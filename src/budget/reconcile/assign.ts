@@ -37,8 +37,8 @@ export interface Steps {
   left: number;
 }
 
-/** So many selections are tried per bucket and per file: a few seconds at most. */
-export const maxSteps = { bucket: 50_000, file: 500_000 };
+/** A step is a candidate that is looked at. All of a file's take about a second. */
+export const maxSteps = { bucket: 200_000, file: 2_000_000 };
 
 interface Hull {
   low: bigint;
@@ -57,6 +57,7 @@ export function assign(
   let gaveUp = false;
 
   const take = (billed: readonly number[], sums: { low: bigint; high: bigint }): void => {
+    steps.left -= candidates.length;
     const ranges = rangesOf(candidates, billed, sums, { from, to });
     if (ranges === undefined) return;
     selections = selections === 0 ? 1 : 2;

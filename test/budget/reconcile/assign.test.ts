@@ -127,7 +127,9 @@ describe('assign', () => {
     const candidates = [candidate('large', 1, 9_000), ...small];
     const steps = { left: 5_000 };
     const found = assign(candidates, { from: 8_000n, to: 8_000n }, steps);
-    expect([found.selections, found.gaveUp, steps.left]).toEqual([2, true, 0]);
+    expect([found.selections, found.gaveUp]).toEqual([2, true]);
+    // The last selection may be looked at to its end.
+    expect(steps.left).toBeGreaterThanOrEqual(-candidates.length);
     expect(found.ranges.slice(0, 2)).toEqual([
       { id: 'large', low: 2_100n, high: 8_000n },
       { id: 'c0', low: 0n, high: 100n },
