@@ -6,6 +6,7 @@ import { createLlm } from '../../src/llm/create-llm.ts';
 import { createHandlerLlm } from '../../src/llm/handler-llm.ts';
 import type { Llm } from '../../src/llm/llm.ts';
 import type { Sql } from '../../src/db/connect.ts';
+import { createMetrics } from '../../src/metrics.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { countersOf } from '../support/holds.ts';
@@ -110,6 +111,26 @@ it('a request that cannot be written holds nothing, and a fallback without a pri
   await expect(
     llm.generate({ ...question, fallbacks: [{ model: 'unheard-of' }] }),
   ).rejects.toMatchObject({ code: 'model_unpriced', details: { model: 'unheard-of' } });
+  expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0', spent: '0', unknown: '0' });
+});
+
+it('an attempt that ends after its reserve and before its request leaves nothing held', async () => {
+  const tenantId = await addTenant(sql, { limitUsd: '10' });
+  const ending = new AbortController();
+  const metrics = createMetrics();
+  // Told with the answer of the reserve.
+  metrics.budgetCheckSeconds.observe = () => ending.abort();
+  const gateway = createLlm({
+    provider: { kind: 'openai', model: 'big', baseUrl: provider.url },
+    budgetSql: sql,
+    metrics,
+  });
+  const attempt = await startAttempt(sql, tenantId);
+  const { call } = gateway.forAttempt({ ...attempt, signal: ending.signal, log: silentLog });
+  const sent = provider.received.length;
+  const ladder = { ...question, json: false, fallbacks: [{ model: 'small' }] };
+  await expect(call(ladder)).rejects.toMatchObject({ code: 'llm_aborted' });
+  expect(provider.received).toHaveLength(sent);
   expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0', spent: '0', unknown: '0' });
 });
 
