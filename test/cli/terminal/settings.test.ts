@@ -29,7 +29,6 @@ const bad: Readonly<Record<string, readonly string[]>> = {
     '0',
     '601',
     '1.5',
-    '',
     '30,',
     '30,o3',
     '30,=5',
