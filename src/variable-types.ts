@@ -88,7 +88,7 @@ export const llmTimeouts = z.string().transform((text, context) => {
     const at = other.lastIndexOf('=');
     const name = other.slice(0, Math.max(0, at)).trim();
     const seconds = other.slice(at + 1);
-    isValid &&= isTimeout(seconds) && nameFault('model', name) === undefined && !byModel.has(name);
+    isValid &&= isTimeout(seconds) && model.safeParse(name).success && !byModel.has(name);
     byModel.set(name, Number(seconds) * 1_000);
   }
   if (!isValid) context.addIssue({ code: 'custom', message: timeoutFault });

@@ -98,11 +98,8 @@ describe('a stream', () => {
     await turn();
     send('a');
     end();
-    expect((await Promise.all(all)).map(({ done }) => done === true).toSorted()).toEqual([
-      false,
-      true,
-      true,
-    ]);
+    const ended = (await Promise.all(all)).filter(({ done }) => done === true);
+    expect(ended).toHaveLength(2);
   });
 
   it('gives the text that came before it failed, then the failure, and so does its answer', async () => {
