@@ -19,6 +19,7 @@ import {
 import type { Answers, Command } from './command.ts';
 import type { ModelReservation } from './money-model.ts';
 import { reserves } from './reserves.ts';
+import { scopeCommands } from './scopes.ts';
 import { nextAttempt, planLimits } from './world.ts';
 import type { Real, World } from './world.ts';
 
@@ -141,4 +142,5 @@ const monthEnds = constantFrom(-1, 0).map((ms) =>
 export const commands: Arbitrary<Command>[] = [
   [reserves, reserves, sends, settles, reserves, reserves, sends, settles, reserves, reserves],
   [sends, settles, closes, expiries, limits, plans, attempts, clocks, monthEnds],
+  [scopeCommands, scopeCommands],
 ].flat();

@@ -37,9 +37,11 @@ export interface ModelReservation {
   /** What a replay of the key must have in common with the first one. */
   readonly payload: string;
   readonly hold: bigint;
-  readonly pins: readonly Pin[];
+  pins: readonly Pin[];
   readonly expiresAt: number;
   status: Status;
+  /** Of a settled one. */
+  cost: bigint;
   sent: boolean;
   /** What a replay of the settlement must have in common with the first one. */
   bill: string | null;
@@ -95,7 +97,13 @@ export function createMoneyModel() {
 
   /** Takes the hold, whatever the limits are. */
   function open(request: OpenRequest): void {
-    const reservation = { ...request, status: 'RESERVED' as const, sent: false, bill: null };
+    const reservation = {
+      ...request,
+      status: 'RESERVED' as const,
+      cost: 0n,
+      sent: false,
+      bill: null,
+    };
     reservations.set(request.key, reservation);
     move(reservation, (pin) => ({ ...nothing, reserved: amountOf(pin, request.hold) }));
   }
@@ -112,6 +120,19 @@ export function createMoneyModel() {
       throw new Error('the model has admitted more than a hard limit');
     }
     return { outcome: 'reserved' };
+  }
+
+  /** Counts a reservation in further accounts, as it is now. */
+  function attach(key: string, pins: readonly Pin[]): void {
+    const reservation = reservations.get(key);
+    if (reservation === undefined) return;
+    const { status, hold, cost } = reservation;
+    move({ ...reservation, pins }, (pin) => ({
+      reserved: status === 'RESERVED' ? amountOf(pin, hold) : 0n,
+      spent: status === 'APPLIED' ? amountOf(pin, cost) : 0n,
+      unknown: status === 'UNKNOWN' ? amountOf(pin, hold) : 0n,
+    }));
+    reservation.pins = [...reservation.pins, ...pins];
   }
 
   function markSent(key: string, now: number): boolean {
@@ -137,6 +158,7 @@ export function createMoneyModel() {
       unknown: status === 'UNKNOWN' ? -amountOf(pin, hold) : 0n,
     }));
     reservation.status = 'APPLIED';
+    reservation.cost = cost;
     reservation.bill = bill;
     return 'settled';
   }
@@ -176,6 +198,7 @@ export function createMoneyModel() {
     exceeded,
     refusing,
     open,
+    attach,
     reserve,
     markSent,
     settle,

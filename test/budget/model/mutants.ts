@@ -100,6 +100,36 @@ export const sequentialMutants: readonly Mutant[] = [
     function: 'find_reservation',
     changes: [["when r.request_digest = p_digest then 'replayed'", "when true then 'replayed'"]],
   },
+  {
+    name: 'a new scope begins with nothing',
+    function: 'set_scope',
+    changes: [['perform purser.fill_scope(scope_id, v_now);', 'null;']],
+  },
+  {
+    name: 'a scope keeps a call that was released',
+    function: 'move_money',
+    changes: [['calls = p.calls + p_calls', 'calls = p.calls + greatest(p_calls, 0)']],
+  },
+  {
+    name: 'a settlement is not charged to the scopes of its call',
+    function: 'move_money',
+    changes: [
+      [
+        'p.id = any (v_scope_period_ids);',
+        "p.id = any (v_scope_period_ids) and p_event <> 'settle';",
+      ],
+    ],
+  },
+  {
+    name: 'the days of a scope are those of another time zone',
+    function: 'local_period',
+    changes: [['p_at at time zone p_time_zone', "p_at at time zone 'UTC'"]],
+  },
+  {
+    name: 'only the month is asked whether a call fits',
+    function: 'choose_rung',
+    changes: [['where n.binds', 'where n.binds and false']],
+  },
 ];
 
 const ofPeriod = 'where p.budget_id = v_budget_id and p.period_start = v_month';

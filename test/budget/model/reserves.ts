@@ -5,7 +5,8 @@ import { newToken } from '../../../src/jobs/attempts.ts';
 import { reserve } from '../../support/holds.ts';
 import { answerOf, command, tenantAt, tenantIndex, units } from './command.ts';
 import type { OpenRequest, Pin } from './money-model.ts';
-import { keyOf, pinsOf } from './world.ts';
+import { kindOf, scopeOf, scopePins } from './scopes.ts';
+import { keyOf, monthPins } from './world.ts';
 import type { World } from './world.ts';
 
 /** A number of units, or what is available and so many nano-USD more. */
@@ -48,7 +49,8 @@ export const reserves = record({
     async (world, real) => {
       const { id, attempt } = tenantAt(world, index);
       const expiresAt = expiryOf(world, ttlMs);
-      const pins = pinsOf(id, world.now);
+      const call = { tenantId: id, model, at: world.now };
+      const pins = [...monthPins(id, world.now), ...scopePins(world, call)];
       const hold =
         'units' in held ? BigInt(held.units) * world.scale : atTheLimit(world, pins, held.beyond);
       const token = stale ? newToken(attempt.jobId) : attempt.token;
@@ -63,7 +65,9 @@ export const reserves = record({
       if (stale) return { answer, expected: { code: 'stale_token' } };
       const key = keyOf(id, `slot-${slot}`);
       const payload = `${hold} ${model} ${attempt.attempt}`;
+      const isNew = !world.money.reservations.has(key);
       const expected = expectedOf(world, { key, payload, hold, pins, expiresAt });
+      if (isNew && world.money.reservations.has(key)) world.calls.set(key, call);
       const known = real.ids.get(key);
       if (known === undefined && 'reservationId' in answer) real.ids.set(key, answer.reservationId);
       const same = 'reservationId' in answer && known !== undefined ? { reservationId: known } : {};
@@ -73,15 +77,27 @@ export const reserves = record({
 );
 
 /** Reserves in the model. Returns what the database should have answered. */
-function expectedOf({ money }: World, request: OpenRequest): object {
+function expectedOf(world: World, request: OpenRequest): object {
+  const { money } = world;
   const { hold, pins, expiresAt } = request;
+  const refusing = money.refusing(pins, hold);
   const overLimit = money.exceeded(pins, hold).length > 0;
   const reserved = money.reserve(request);
   if (reserved.outcome === 'refused') {
     const { by } = reserved;
+    // Where several refuse, the database names the one with the least room.
+    if (refusing.length > 1)
+      return { code: 'budget_exceeded', details: { needed: formatUsd(hold) } };
     const counters = money.countersOf(by);
+    const scope = scopeOf(world, by);
+    if (by.unit === 'calls') {
+      const calls = counters.reserved + counters.spent + counters.unknown;
+      const limit = Number(money.limits.get(by.scope)?.amount);
+      const details = { scope: 'model', limit_calls: limit, used_calls: Number(calls) };
+      return { code: 'budget_exceeded', details };
+    }
     const details = {
-      scope: 'tenant',
+      scope: scope === undefined ? 'tenant' : kindOf(scope),
       limit: formatUsd(money.limits.get(by.scope)?.amount ?? 0n),
       used: formatUsd(counters.spent + counters.unknown),
       reserved: formatUsd(counters.reserved),

@@ -19,8 +19,20 @@ interface WorldTenant {
   attempt: TestAttempt;
 }
 
+/** One of the definitions of scopes.ts. */
+export interface WorldScope {
+  readonly tenantId: string;
+  readonly index: number;
+}
+
 export interface World {
   readonly money: MoneyModel;
+  readonly scopes: WorldScope[];
+  /** Of each reservation, by key of the model. */
+  readonly calls: Map<
+    string,
+    { readonly tenantId: string; readonly model: string; readonly at: number }
+  >;
   readonly tenants: readonly WorldTenant[];
   /** In milliseconds since 1970. */
   now: number;
@@ -47,15 +59,14 @@ export async function openWorld(sql: Sql, start: Start): Promise<{ model: World;
     money.setLimit(id, { amount: planLimits[plan], hard: true });
     tenants.push({ id, plan, limitSource: 'plan', attempt: await startAttempt(sql, id) });
   }
-  return { model: { ...start, money, tenants }, real: { sql, ids: new Map() } };
+  return {
+    model: { ...start, money, tenants, scopes: [], calls: new Map() },
+    real: { sql, ids: new Map() },
+  };
 }
 
-/**
- * The accounts that a hold of this tenant is counted in. A further scope is added here as another pin (with the period
- * of its own time zone, in USD or calls), gets its limit by `setLimit` and a command of its own, and has its counters
- * read in `pictureOfDatabase` under `<scope> <period>`; the model moves all pins of a reservation alike.
- */
-export function pinsOf(tenantId: string, now: number): readonly Pin[] {
+/** The month that a hold of this tenant is counted in. */
+export function monthPins(tenantId: string, now: number): readonly Pin[] {
   return [{ scope: tenantId, period: monthOf(now), unit: 'usd' }];
 }
 
@@ -86,7 +97,11 @@ export function pictureOfModel({ money, tenants }: World): Picture {
   }
   const accounts = [...pins].map(([name, pin]) => {
     const { reserved, spent, unknown } = money.countersOf(pin);
-    return [name, accountText(formatUsd(reserved), formatUsd(spent), formatUsd(unknown))] as const;
+    const text =
+      pin.unit === 'usd'
+        ? accountText(formatUsd(reserved), formatUsd(spent), formatUsd(unknown))
+        : `${reserved + spent + unknown} calls`;
+    return [name, text] as const;
   });
   const open = [...money.reservations.values()].filter(({ key }) =>
     tenants.some(({ id }) => key.startsWith(id)),
@@ -102,7 +117,7 @@ export function pictureOfModel({ money, tenants }: World): Picture {
 
 /** Counters of accounts that never had a hold are left out; those of the others come with what the ledger says. */
 export async function pictureOfDatabase(sql: Sql, tenantIds: readonly string[]): Promise<Picture> {
-  const [accounts, reservations] = await Promise.all([
+  const [accounts, reservations, scopes] = await Promise.all([
     sql<
       {
         name: string;
@@ -126,20 +141,39 @@ export async function pictureOfDatabase(sql: Sql, tenantIds: readonly string[]):
     sql<{ name: string; status: string; sent: boolean }[]>`
       select tenant_id || ' ' || idempotency_key as name, status, sent_at is not null as sent
       from llm_reservations where tenant_id = any(${[...tenantIds]})`,
+    scopeAccounts(sql, tenantIds),
   ]);
   const used = accounts.filter(({ entries }) => entries > 0);
   return {
-    accounts: Object.fromEntries(
-      used.map(({ name, counters, booked }) => {
+    accounts: Object.fromEntries([
+      ...used.map(({ name, counters, booked }) => {
         const [text, ledger] = [counters, booked].map((amounts) => accountText(...exact(amounts)));
         return [name, text === ledger ? (text ?? '') : `${text} but by its ledger ${ledger}`];
       }),
-    ),
+      ...scopes,
+    ]),
     reservations: Object.fromEntries(
       reservations.map(({ name, status, sent }) => [name, sent ? `${status} sent` : status]),
     ),
     unbalanced: accounts.reduce((sum, { unbalanced }) => sum + unbalanced, 0),
   };
+}
+
+/** By the order of scopes.ts: of the tenant, of one model by month, of each model by day. */
+async function scopeAccounts(
+  sql: Sql,
+  tenantIds: readonly string[],
+): Promise<(readonly [string, string])[]> {
+  const rows = await sql<{ name: string; starts: Date; counters: string[]; calls: string }[]>`
+    select s.tenant_id || ' scope ' || case when s.kind = 'tenant' then '0' when s.subject <> '*' then '1' else '2' end
+        || ' ' || p.value as name, p.starts_at as starts,
+      array[p.reserved_usd, p.spent_usd, p.unknown_usd]::text[] as counters, p.calls
+    from llm_scope_periods p join llm_scopes s on s.id = p.scope_id
+    where p.tenant_id = any(${[...tenantIds]}) and exists (select from llm_pins n where n.scope_period_id = p.id)`;
+  return rows.flatMap(({ name, starts, counters, calls }) => [
+    [`${name} ${starts.toISOString()}`, accountText(...exact(counters))] as const,
+    [`${name} calls ${starts.toISOString()}`, `${calls} calls`] as const,
+  ]);
 }
 
 const accountText = (reserved = '', spent = '', unknown = ''): string =>
