@@ -22,6 +22,8 @@ export interface BudgetVerification {
   readonly budgets: number;
   readonly periods: number;
   readonly reservations: number;
+  /** Holds that no sweep has ended a minute after their expiry. */
+  readonly leakedHolds: number;
   /** Cost beyond the holds: recorded, not a difference. */
   readonly overageUsd: string;
   readonly differences: readonly BudgetDifference[];
@@ -57,16 +59,19 @@ export async function verifyBudgets(sql: Sql): Promise<BudgetVerification> {
 
 async function countRows(tx: Tx): Promise<Omit<BudgetVerification, 'differences'>> {
   const [row] = await tx<
-    { budgets: number; periods: number; reservations: number; overage: string }[]
+    { budgets: number; periods: number; reservations: number; leaked: number; overage: string }[]
   >`
     select (select count(*)::int from llm_budgets) as budgets,
       (select count(*)::int from llm_budget_periods) as periods,
       (select count(*)::int from llm_reservations) as reservations,
+      (select count(*)::int from llm_reservations
+        where status = 'RESERVED' and expires_at < now() - interval '1 minute') as leaked,
       (select trim_scale(coalesce(sum(overage_usd), 0)) from llm_usage) as overage`;
   return {
     budgets: row?.budgets ?? 0,
     periods: row?.periods ?? 0,
     reservations: row?.reservations ?? 0,
+    leakedHolds: row?.leaked ?? 0,
     overageUsd: row?.overage ?? '0',
   };
 }

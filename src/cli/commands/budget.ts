@@ -83,7 +83,8 @@ async function verify(invocation: Invocation): Promise<number> {
     if (invocation.flag('json')) invocation.print(JSON.stringify(found));
     else if (differences.length === 0) {
       invocation.print(
-        `${found.periods} budget periods and ${found.reservations} reservations recomputed: no difference`,
+        `${found.periods} budget periods and ${found.reservations} reservations recomputed: no difference; ` +
+          `${found.leakedHolds} holds are past their expiry, $${found.overageUsd} were billed beyond the holds`,
       );
     } else {
       invocation.print(

@@ -80,11 +80,7 @@ const publicLookup: LookupFunction = (hostname, options, callback) => {
 };
 
 /** The value of `webhook-signature`. `timestamp` in seconds since 1970. */
-export function signatureOf(
-  secret: string,
-  { id, body }: WebhookMessage,
-  timestamp: number,
-): string {
+function signatureOf(secret: string, { id, body }: WebhookMessage, timestamp: number): string {
   const signed = createHmac('sha256', secret).update(`${id}.${timestamp}.${body}`).digest('base64');
   return `v1,${signed}`;
 }

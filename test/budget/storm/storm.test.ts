@@ -30,6 +30,8 @@ it(
       overspends: 0,
       overspentUsd: '0',
       leakedHolds: 0,
+      // Every movement is written under its lock.
+      outOfIdOrder: 0,
       months: 3,
       crashes: { reserved: 1, sent: 1, called: 1, settling: 1, anywhere: 1 },
       faults: [],
