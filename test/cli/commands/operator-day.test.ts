@@ -219,9 +219,8 @@ describe('budgets', () => {
     await json('budget', 'set', '--tenant', cli.tenantId, '--monthly-limit', '5');
     expect(await invoke('budget', 'verify')).toMatchObject({ code: 0 });
     await cli.sql`
-      insert into llm_budget_periods (budget_id, tenant_id, period_start, spent_usd)
-      select id, tenant_id, date_trunc('month', now())::date, 0.5 from llm_budgets
-      where tenant_id = ${cli.tenantId}`;
+      update llm_budget_periods set spent_usd = 0.5
+      where tenant_id = ${cli.tenantId} and period_start = date_trunc('month', now())::date`;
     const text = await invoke('budget', 'verify');
     expect(text.code).toBe(1);
     expect(text.out).toContain(cli.tenantId);

@@ -201,12 +201,12 @@ describe('the offline analyst', () => {
     });
   });
 
-  it('a prompt of 200 KB without a word break is counted by its length', async () => {
+  it('a prompt of 200 KB without a word break counts its bytes', async () => {
     const tenantId = await addTenant(database.sql, { limitUsd: '1' });
     const { llm } = await llmAttempt(database.sql, tenantId, offline);
     const prompt = 'a'.repeat(200_000);
     const { usage } = await llm.generate({ system: '', prompt, maxOutputTokens: 100 });
-    expect(usage.inputTokens).toBe(25_000);
+    expect(usage.inputTokens).toBe(200_000);
   });
 
   it('without a schema it answers with its summary', async () => {
