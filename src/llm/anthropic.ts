@@ -1,5 +1,6 @@
 /** Anthropic's messages protocol. JSON is requested in the prompt only, which works with every model. */
 import type { Protocol } from './protocol.ts';
+import { asObject } from './provider-body.ts';
 import { anthropicEvents } from './streams/anthropic.ts';
 import { anthropicUsage } from './usage/anthropic.ts';
 
@@ -25,5 +26,5 @@ export const anthropicProtocol: Protocol = {
   usageOf: anthropicUsage,
   readEvents: anthropicEvents,
   requestIdHeader: 'request-id',
-  requestIdOf: (body) => body['request_id'] ?? body['id'],
+  requestIdOf: (body) => body['request_id'] ?? body['id'] ?? asObject(body['message'])?.['id'],
 };

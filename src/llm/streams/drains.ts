@@ -2,7 +2,7 @@
  * Streams that nobody reads any more, read on for their usage alone. Beyond a bound the oldest ones are cut, and stay
  * charged at their holds.
  */
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 
 /** After the timeout of the call: half of the time that its hold has left, the other half is for its end. */
 const usualDrainMs = 30_000;
@@ -10,6 +10,8 @@ const usualDrainMs = 30_000;
 const usualMaxBytes = 32 * 1024 * 1024;
 /** What a connection takes beside its request. */
 const connectionBytes = 64 * 1024;
+
+const closeWithinMs = 5_000;
 
 export interface Drain {
   readonly requestBytes: number;
@@ -59,15 +61,16 @@ export class Drains {
     this.#open.set(drain, bytes);
   }
 
-  /** Cuts all of them, also those that are added later, and resolves when their holds have ended. */
+  /**
+   * Cuts all of them, also those that are added later, and resolves when their holds have ended; after 5 s also while
+   * the database does not answer: those expire.
+   */
   async close(): Promise<void> {
     this.#isClosed = true;
     // Those of attempts that ended in this very turn come before it.
     await setImmediate();
-    while (this.#open.size > 0) {
-      const open = [...this.#open.keys()];
-      for (const { cut } of open) cut();
-      await Promise.allSettled(open.map(({ ended }) => ended));
-    }
+    for (const { cut } of this.#open.keys()) cut();
+    const ends = Promise.allSettled([...this.#open.keys()].map(({ ended }) => ended));
+    await Promise.race([ends, sleep(closeWithinMs, undefined, { ref: false })]);
   }
 }

@@ -1,6 +1,6 @@
 /**
  * Streams of a provider in its own wire protocol. The SDK writes the request; Purser sends it and reads the events
- * itself, for money and text in one pass: a stream of the SDK costs five times as much processor time in the thread
+ * itself, for money and text in one pass: a stream of the SDK costs several times as much processor time in the thread
  * that renews the leases.
  */
 import { randomUUID } from 'node:crypto';

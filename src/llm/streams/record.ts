@@ -97,8 +97,9 @@ export class StreamRecord {
     return this.#final;
   }
 
+  /** Not those that the provider runs itself, which have no name here. */
   get toolCalls(): readonly StreamedToolCall[] {
-    return [...this.#toolCalls.values()];
+    return [...this.#toolCalls.values()].filter(({ name }) => name !== '');
   }
 
   /** A lower bound of the output tokens that were made: by the provider's figure so far, or by what was received. */
@@ -131,8 +132,8 @@ export class StreamRecord {
 
   #noteUsage(body: JsonObject, isFinal: boolean): void {
     const reported = this.#options.usageOf(body);
-    const { outputTokens } = tokensOf(reported?.counts ?? {});
-    this.#reportedOutputTokens = Math.max(this.#reportedOutputTokens, outputTokens);
+    // The last one: Google's figures on the way are not always sums of the ones before.
+    if (reported !== undefined) this.#reportedOutputTokens = tokensOf(reported.counts).outputTokens;
     if (isFinal) this.#final = reported;
   }
 

@@ -103,7 +103,7 @@ describe.each(wireProtocols)('a stream of %s', (kind) => {
 
   it('that hangs is given up before its hold expires: the hold stays charged, with what was received', async () => {
     fixture.provider.script({ kind: 'stream', content, fault: 'hang' });
-    const { llm, until, lines } = await open(kind, 200, { drainLimits: { drainMs: 200 } });
+    const { llm, until, lines } = await open(kind, 400, { drainLimits: { drainMs: 400 } });
     await expect(llm.stream(question).answer).rejects.toMatchObject({ code: 'llm_timeout' });
     await until(unknown);
     await expect.poll(() => fixture.provider.open()).toBe(0);

@@ -73,7 +73,7 @@ describe('a message', () => {
       model: 'm',
       tier: 'priority',
     });
-    expect(record).toMatchObject({ requestId: undefined, hasEnded: true, isWhole: true });
+    expect(record).toMatchObject({ requestId: 'msg_1', hasEnded: true, isWhole: true });
   });
 
   it('reports the output so far, which is the lower bound', () => {
@@ -83,6 +83,20 @@ describe('a message', () => {
       text,
     ]);
     expect(record.receivedOutputTokens).toBe(77);
+  });
+
+  it('shows no call of a tool that the provider runs itself', () => {
+    const block = {
+      type: 'content_block_start',
+      index: 1,
+      content_block: { type: 'server_tool_use', id: 's', name: 'web_search' },
+    };
+    const input = {
+      type: 'content_block_delta',
+      index: 1,
+      delta: { type: 'input_json_delta', partial_json: '{}' },
+    };
+    expect(recordOf(anthropicProtocol, [start, block, input]).record.toolCalls).toEqual([]);
   });
 
   it('ignores events that it does not know, whatever they have', () => {
@@ -134,6 +148,11 @@ describe('a stream of generateContent', () => {
     ['nowhere', [part('a', last)], undefined],
   ])('with its usage %s', (_name, events, expected) => {
     expect(finalOf(googleProtocol, events)).toBe(expected);
+  });
+
+  it('has the last figure on the way as its lower bound: they are not always sums', () => {
+    const { record } = recordOf(googleProtocol, [usage(50), { ...part('a'), ...usage(20) }]);
+    expect(record.receivedOutputTokens).toBe(20);
   });
 
   it('has thoughts that are no text, and calls with their signatures', () => {
