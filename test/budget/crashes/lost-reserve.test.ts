@@ -22,6 +22,7 @@ import { countersOf, reserve, settlementOf } from '../../support/holds.ts';
 import { assertBooksRight } from '../../support/ledger.ts';
 import { silentLog } from '../../support/llm-attempt.ts';
 import { startProvider } from '../../support/provider.ts';
+import { administer } from '../../support/administrator.ts';
 import type { TestProvider } from '../../support/provider.ts';
 import { addTenant, startAttempt } from '../../support/tenants.ts';
 import type { TestAttempt } from '../../support/tenants.ts';
@@ -29,7 +30,7 @@ import type { TestAttempt } from '../../support/tenants.ts';
 const script = fileURLToPath(new URL('kill-postgres.ts', import.meta.url));
 
 let server: EmbeddedPostgres;
-let admin: Sql;
+let watcher: Sql;
 let sql: Sql;
 let attempt: TestAttempt;
 beforeAll(async () => {
@@ -40,12 +41,14 @@ beforeAll(async () => {
     settings: { synchronous_commit: 'on', autovacuum: 'off' },
   });
   await migrateUp(server.url);
-  admin = connect(server.bootstrapUrl, { max: 1, applicationName: 'purser test admin' });
+  // Lets the login see the processes of the server.
+  await administer(server, `grant pg_read_all_stats to ${new URL(server.url).username}`);
+  watcher = connect(server.url, { max: 1, applicationName: 'purser test watcher' });
   sql = connect(server.url, { max: 1, applicationName: 'purser test' });
 });
 afterAll(async () => {
   await sql.end({ timeout: 5 });
-  await admin.end({ timeout: 5 });
+  await watcher.end({ timeout: 5 });
   await server.stop();
 });
 beforeEach(async () => {
@@ -58,17 +61,17 @@ beforeEach(async () => {
  * memory holds, and blocks until it is back.
  */
 async function freezeWriter(): Promise<() => void> {
-  const [row] = await admin<{ pid: number }[]>`
+  const [row] = await watcher<{ pid: number }[]>`
     select pid from pg_stat_activity where backend_type = 'walwriter'`;
   const pid = row?.pid ?? 0;
   process.kill(pid, 'SIGSTOP');
   return () =>
-    void execFileSync(process.execPath, ['--import', 'tsx', script, `${pid}`, server.bootstrapUrl]);
+    void execFileSync(process.execPath, ['--import', 'tsx', script, `${pid}`, server.url]);
 }
 
 /** The next statement after a crash finds a connection that is closed. */
 async function reconnected(): Promise<void> {
-  for (const pool of [sql, admin]) await pool`select 1`.catch(() => {});
+  for (const pool of [sql, watcher]) await pool`select 1`.catch(() => {});
   await sql`select 1`;
 }
 
