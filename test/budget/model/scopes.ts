@@ -110,7 +110,7 @@ export const scopeCommands = record({
       if (definition === undefined) throw new Error('no such scope');
       const { id: tenantId } = tenantAt(world, tenant);
       const { money, scale, now } = world;
-      const { kind, subject, period, timeZone, counts, valueOf } = definition;
+      const { kind, subject, period, timeZone, counts } = definition;
       const amount = counts === 'usd' ? BigInt(limit) * scale : BigInt(limit);
       const known = world.scopes.some((one) => one.tenantId === tenantId && one.index === index);
       const answer = await setScope(sql, {
@@ -125,7 +125,9 @@ export const scopeCommands = record({
         by: 'test',
         now: new Date(now),
       });
-      for (const value of new Set(values.flatMap((model) => valueOf(tenantId, model) ?? []))) {
+      for (const value of new Set(
+        values.flatMap((model) => definition.valueOf(tenantId, model) ?? []),
+      )) {
         const scope = nameOf(tenantId, index, value);
         money.setLimit(scope, counts === 'usd' ? { amount, hard } : unlimited);
         money.setLimit(`${scope} calls`, counts === 'calls' ? { amount, hard } : unlimited);
