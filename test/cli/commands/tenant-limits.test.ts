@@ -16,7 +16,9 @@ it('sets what is given, keeps the rest, and lists it', async () => {
   expect(await set('--weight', '3', '--max-backlog-jobs', '10')).toEqual({
     code: 0,
     err: '',
-    out: `tenant ${cli.tenantId} now has weight 3, at most 10 jobs and no limit of bytes of backlog`,
+    out:
+      `tenant ${cli.tenantId} now has weight 3, at most 10 jobs and no limit of bytes of backlog; of LLM calls ` +
+      'at most 60 in a minute and at most 5 in flight',
   });
   await set('--max-backlog-bytes', '5000000000');
   expect(await listed()).toMatchObject({
@@ -26,6 +28,17 @@ it('sets what is given, keeps the rest, and lists it', async () => {
   });
   const { out } = await invoke('tenants', 'list');
   expect(out).toMatch(new RegExp(`${cli.tenantId} .* 3 +10 +5000000000`));
+});
+
+it('limits the LLM calls of a tenant, and takes it back', async () => {
+  const calls = 'of LLM calls at most';
+  expect((await set('--calls-per-minute', '7', '--calls-in-flight', '2')).out).toContain(
+    `${calls} 7 in a minute and at most 2 in flight`,
+  );
+  expect((await set('--calls-per-minute', 'none', '--calls-in-flight', 'none')).out).toContain(
+    `${calls} 60 in a minute and at most 5 in flight`,
+  );
+  expect((await set('--calls-in-flight', '-1')).err).toContain('--calls-in-flight');
 });
 
 it("takes them back: the plan's hold again", async () => {
