@@ -15,8 +15,8 @@ export async function addAttempts(
   }: { readonly name: string; readonly count: number; readonly limitUsd: string },
 ): Promise<TestAttempt[]> {
   await sql`
-    insert into tenants (id, plan, max_calls_per_minute)
-    select ${name} || '-' || n, 'enterprise', 1000000 from generate_series(1, ${count}::integer) n`;
+    insert into tenants (id, plan, max_calls_per_minute, max_calls_in_flight)
+    select ${name} || '-' || n, 'enterprise', 1000000, 1000000 from generate_series(1, ${count}::integer) n`;
   await sql`
     insert into llm_budgets (tenant_id, monthly_limit_usd, limit_source)
     select ${name} || '-' || n, ${limitUsd}::numeric, 'operator' from generate_series(1, ${count}::integer) n`;
