@@ -56,7 +56,7 @@ export interface Exchanged {
 /** Throws `BudgetExceededError` before sending, or an `LlmError`; the hold has ended either way. */
 export async function exchange(account: Account, request: ExchangeRequest): Promise<Exchanged> {
   if (account.signal.aborted) throw abortedBeforeSending(account.signal.reason);
-  const hold = await openHold(account, request);
+  const hold = await holdForRequest(account, request);
   const stop = watchStops(account, request);
   let response: Answer | Failure;
   try {
@@ -87,7 +87,7 @@ export const stoppedError = (
   stoppedRunning({ provider: protocol.kind, model, neededUsd: formatUsd(holdNanoUsd) });
 
 /** Marks the request as sent, under a hold of its own unless it has one. */
-export async function openHold(account: Account, request: ExchangeRequest): Promise<Hold> {
+export async function holdForRequest(account: Account, request: ExchangeRequest): Promise<Hold> {
   const reserved = request.reserved?.take();
   return sendHold(
     account,

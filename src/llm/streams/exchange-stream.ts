@@ -5,7 +5,7 @@
 import { tokensOf } from '../../budget/usage-classes.ts';
 import type { TokenUsage } from '../../budget/usage-classes.ts';
 import { codeOf, messageOf } from '../../errors.ts';
-import { endFailure, openHold, ownId, settleUsage, stoppedError } from '../exchange.ts';
+import { endFailure, holdForRequest, ownId, settleUsage, stoppedError } from '../exchange.ts';
 import { watchStops } from '../exchange.ts';
 import type { ExchangeRequest } from '../exchange.ts';
 import { abortedBeforeSending, graceMs, keepUnknown, releaseHold } from '../holds.ts';
@@ -48,7 +48,7 @@ export async function exchangeStream(
   const { body } = request;
   const isLeft = () => account.signal.aborted || reader.signal.aborted;
   if (isLeft()) throw abortedBeforeSending(account.signal.reason);
-  const hold = await openHold(account, request);
+  const hold = await holdForRequest(account, request);
   if (isLeft()) {
     await releaseHold(account, hold);
     throw abortedBeforeSending(account.signal.reason);
