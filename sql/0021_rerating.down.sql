@@ -1,0 +1,16 @@
+drop trigger limit_cleared on public.job_limits;
+drop function purser.limit_cleared();
+drop trigger follow_plan_limits on public.tenants;
+drop function purser.tenant_follows_plan_limits();
+delete from public.job_limits where starts_of_plan and max_running is null;
+update public.job_limits set max_starts = null, per_seconds = null, starts_of_plan = false where starts_of_plan;
+select purser.forget_table('purser.plan_job_limits');
+drop table purser.plan_job_limits;
+drop function purser.plan_limit_set();
+drop function purser.follow_plan_limits(text, text);
+alter table public.job_limits drop constraint plan_limits_starts, drop column starts_of_plan;
+drop function purser.end_look_up(uuid, bigint, numeric, jsonb, timestamptz);
+drop function purser.start_look_ups(text, integer, interval, interval, timestamptz);
+select purser.forget_table('public.llm_look_ups');
+drop table public.llm_look_ups;
+drop function purser.budget_rerate(jsonb, text, text, timestamptz);

@@ -1,0 +1,2 @@
+select purser.forget_table('purser.idempotency_keys');
+drop table purser.idempotency_keys;

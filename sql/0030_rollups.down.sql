@@ -1,0 +1,10 @@
+drop function purser.add_up_spend(integer);
+drop function purser.ledger_writers();
+drop function purser.last_ledger_id();
+drop view public.llm_spend_moves;
+drop table purser.llm_spend_position;
+select purser.forget_table('public.llm_spend_days');
+drop table public.llm_spend_days;
+drop table purser.llm_spend_totals;
+select purser.forget_table('public.llm_spend_months');
+drop table public.llm_spend_months;
