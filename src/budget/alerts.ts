@@ -9,8 +9,9 @@ export interface Alert {
   readonly id: string;
   readonly at: Date;
   readonly kind: 'threshold' | 'overage';
-  readonly tenantId: string;
-  /** Null for the tenant's month; else the kind and the value of its scope. */
+  /** Null for a limit of the whole fleet. */
+  readonly tenantId: string | null;
+  /** Null for the tenant's month; else the kind and the value of its scope: of the fleet `fleet`, and what it limits. */
   readonly scope: string | null;
   readonly scopeValue: string | null;
   /** The instant that the period begins. */
@@ -28,7 +29,7 @@ interface AlertRow {
   id: string;
   at: Date;
   kind: 'threshold' | 'overage';
-  tenant_id: string;
+  tenant_id: string | null;
   scope: string | null;
   scope_value: string | null;
   period_start: Date;
@@ -39,13 +40,16 @@ interface AlertRow {
 }
 
 const columns = (sql: Sql) => sql`
-  a.id, a.at, a.kind, a.tenant_id, s.kind as scope, p.value as scope_value,
-  coalesce(p.starts_at, a.period_start::timestamp at time zone 'UTC') as period_start, a.percent,
+  a.id, a.at, a.kind, a.tenant_id, case when a.fleet_period_id is null then s.kind else 'fleet' end as scope,
+  coalesce(p.value, purser.fleet_scope_title(fs.kind, fs.provider, fs.subject)) as scope_value,
+  coalesce(p.starts_at, fp.starts_at, a.period_start::timestamp at time zone 'UTC', a.at) as period_start, a.percent,
   trim_scale(a.limit_usd) as limit_usd, trim_scale(a.used_usd) as used_usd, a.reservation_id`;
 
 const joins = (sql: Sql) => sql`
   left join llm_scope_periods p on p.id = a.scope_period_id
-  left join llm_scopes s on s.id = p.scope_id`;
+  left join llm_scopes s on s.id = p.scope_id
+  left join llm_fleet_periods fp on fp.id = a.fleet_period_id
+  left join llm_fleet_scopes fs on fs.id = fp.fleet_scope_id`;
 
 const alertOf = (row: AlertRow): Alert => ({
   id: row.id,
@@ -108,10 +112,28 @@ export interface ListedAlert extends Alert {
   readonly lastFailure: string | null;
 }
 
+export interface AlertFilter {
+  readonly tenantId?: string | undefined;
+  readonly since?: Date | undefined;
+}
+
+const wanted = (sql: Sql, { tenantId, since }: AlertFilter) => sql`
+  (${tenantId ?? null}::text is null or a.tenant_id = ${tenantId ?? null}::text)
+  and (${since ?? null}::timestamptz is null or a.at >= ${since ?? null}::timestamptz)`;
+
+export async function countAlerts(sql: Sql, filter: AlertFilter): Promise<number> {
+  const [row] = await mapStoreErrors(
+    'count alerts',
+    () => sql<{ alerts: number }[]>`
+      select count(*)::int as alerts from llm_alerts a where ${wanted(sql, filter)}`,
+  );
+  return row?.alerts ?? 0;
+}
+
 /** The newest alerts of one tenant or of all. */
 export async function listAlerts(
   sql: Sql,
-  { tenantId, limit = 100 }: { readonly tenantId?: string | undefined; readonly limit?: number },
+  { limit = 100, ...filter }: AlertFilter & { readonly limit?: number },
 ): Promise<ListedAlert[]> {
   const rows = await mapStoreErrors(
     'read alerts',
@@ -120,7 +142,7 @@ export async function listAlerts(
     >`
       select ${columns(sql)}, a.delivered_at, a.tries, a.last_failure
       from llm_alerts a ${joins(sql)}
-      where ${tenantId ?? null}::text is null or a.tenant_id = ${tenantId ?? null}::text
+      where ${wanted(sql, filter)}
       order by a.at desc limit ${limit}`,
   );
   return rows.map((row) => ({

@@ -6,8 +6,9 @@ export type ScopeKind = 'tenant' | 'job_type' | 'model' | 'provider_key' | 'end_
 
 /** A limit beside the tenant's month. */
 export interface RefusingScope {
-  readonly kind: ScopeKind;
-  /** The job type, model, key, end user or job that is limited. */
+  /** `fleet`: set by the operator for all tenants. */
+  readonly kind: ScopeKind | 'fleet';
+  /** The job type, model, key, end user or job that is limited; of the fleet e.g. `provider openai`. */
   readonly value: string;
   readonly period: 'day' | 'month' | 'job';
 }
@@ -19,7 +20,7 @@ export interface BudgetRefusal {
   /** Of the period, its top-ups included. Absent where only calls are limited. */
   readonly limitNanoUsd: bigint | undefined;
   readonly limitCalls?: number | undefined;
-  /** Spent plus unknown. */
+  /** Spent plus unknown, and of a limit of the fleet by this tenant alone, as what is reserved. */
   readonly usedNanoUsd: bigint;
   readonly usedCalls?: number | undefined;
   readonly reservedNanoUsd: bigint;
@@ -84,6 +85,7 @@ function sentenceOf(refusal: BudgetRefusal, fatal: boolean): string {
     refusal.usedNanoUsd,
     refusal.reservedNanoUsd,
   ].map(formatUsd);
+  if (scope?.kind === 'fleet') return sentenceOfFleet(refusal, scope, fatal);
   const who =
     scope === undefined || scope.kind === 'tenant'
       ? `tenant ${tenantId}`
@@ -99,4 +101,17 @@ function sentenceOf(refusal: BudgetRefusal, fatal: boolean): string {
     ? `no such call fits into the limit: raise it with \`${command}\``
     : `raise it with \`${command}\` or wait until ${resetsAt?.toISOString() ?? 'then'}`;
   return `${who} ${limit}; ${fix}`;
+}
+
+/** A tenant is not told what others have used. */
+function sentenceOfFleet(refusal: BudgetRefusal, scope: RefusingScope, fatal: boolean): string {
+  const { tenantId, limitNanoUsd = 0n, resetsAt } = refusal;
+  const [needed, limit] = [refusal.neededNanoUsd, limitNanoUsd].map(formatUsd);
+  const fix = fatal
+    ? 'no such call fits into the limit: raise it with `purser fleet-scopes set`'
+    : `raise it with \`purser fleet-scopes set\` or wait until ${resetsAt?.toISOString() ?? 'then'}`;
+  return (
+    `tenant ${tenantId} needs $${needed} of the operator's ${adjectiveOf[scope.period]} limit of $${limit} for ` +
+    `${scope.value} of all tenants, which has less left; ${fix}`
+  );
 }

@@ -17,6 +17,7 @@ export interface ReserveRow {
     | 'refused'
     | 'stopped'
     | 'limited'
+    | 'key_removed'
     | 'stale_token'
     | 'unknown_tenant';
   reservation_id: string;
@@ -27,7 +28,7 @@ export interface ReserveRow {
   hold_usd: string;
   max_output_tokens: string | null;
   over_limit: boolean | null;
-  scope_kind: ScopeKind | 'calls_per_minute' | 'calls_in_flight' | null;
+  scope_kind: ScopeKind | 'fleet' | 'calls_per_minute' | 'calls_in_flight' | null;
   scope_value: string | null;
   scope_period: 'day' | 'month' | 'job' | null;
   limit_usd: string | null;
@@ -70,6 +71,14 @@ export function refusalOf(row: ReserveRow, request: RefusedRequest): PurserError
     const { provider, model } = request;
     return stoppedError({ tenantId, provider, model, neededUsd: row.needed_usd });
   }
+  if (row.outcome === 'key_removed') {
+    return new PurserError(
+      'llm_own_key_removed',
+      `tenant ${tenantId} had an own key of ${request.provider} when the call began, and it is removed; nothing was ` +
+        "sent, and the next attempt is made with the platform's key",
+      { details: { class: 'retry', outcome: 'released' } },
+    );
+  }
   if (row.outcome === 'limited') return fairUseError(row, request);
   if (row.outcome === 'conflict') {
     return new PurserError(
@@ -93,7 +102,7 @@ export function refusalOf(row: ReserveRow, request: RefusedRequest): PurserError
 }
 
 function scopeOf({ scope_kind, scope_value, scope_period }: ReserveRow): RefusingScope | undefined {
-  const kind = scopeKinds.find((one) => one === scope_kind);
+  const kind = scope_kind === 'fleet' ? scope_kind : scopeKinds.find((one) => one === scope_kind);
   if (kind === undefined || scope_value === null || scope_period === null) return undefined;
   return { kind, value: scope_value, period: scope_period };
 }

@@ -22,6 +22,9 @@ export interface Rung {
   readonly smaller?: SmallerOutput | undefined;
 }
 
+/** The credential of a call that names none. */
+export const platformKey = 'platform';
+
 export interface SmallerOutput {
   readonly minOutputTokens: number;
   /** Exact decimal USD: what the request costs at most without its output. */
@@ -90,6 +93,10 @@ export async function checkAndReserve(
   };
 }
 
+/** The forms of a request, in the order of their choice, as `purser.budget_reserve` takes them. */
+export const rungsOf = (request: ReserveRequest): readonly object[] =>
+  [request, ...(request.fallbacks ?? [])].map(columnsOf);
+
 function columnsOf({ provider, model, price, holdNanoUsd, maxOutputTokens, smaller }: Rung) {
   return {
     provider,
@@ -113,15 +120,14 @@ function columnsOf({ provider, model, price, holdNanoUsd, maxOutputTokens, small
  * row, and nothing is sent. Whatever else has seen the hold, a refusal or a replay, is as safe with it as without it.
  */
 async function reserveHold(sql: Queryable, request: ReserveRequest): Promise<ReserveRow> {
-  const rungs = [request, ...(request.fallbacks ?? [])].map(columnsOf);
   const [row] = await sql<ReserveRow[]>`
     with ${lockTimeout(sql)}, ${mayBeLost(sql)}
     select r.* from lock_timeout t, commit_policy c, purser.budget_reserve(
       case when t.set_config is not null and c.set_config is not null then ${request.tenantId} end, ${request.jobId}::bigint, ${request.attempt}::integer,
       ${request.token}::uuid, ${request.idempotencyKey},
       ${request.ttlMs}::double precision * interval '1 millisecond',
-      ${request.providerKey ?? 'platform'}, ${request.endUser ?? null}::text,
-      ${JSON.stringify(rungs)}::text::jsonb, ${request.now ?? null}::timestamptz) r`;
+      ${request.providerKey ?? platformKey}, ${request.endUser ?? null}::text,
+      ${JSON.stringify(rungsOf(request))}::text::jsonb, ${request.now ?? null}::timestamptz) r`;
   if (row === undefined) throw new Error('purser.budget_reserve returned no row');
   return row;
 }

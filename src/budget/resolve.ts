@@ -1,5 +1,5 @@
 /** Resolves holds whose outcome is unknown, corrects settled costs, and raises a running period. */
-import type { Queryable, Sql } from '../db/connect.ts';
+import type { Queryable } from '../db/connect.ts';
 import { mapStoreErrors } from '../db/store-errors.ts';
 import { PurserError, UsageError } from '../errors.ts';
 import type { BillItem } from './bill.ts';
@@ -106,7 +106,7 @@ export async function assumeUnknown(
 
 /** Adds `usd` to the tenant's running month alone. Parked jobs that fit then wake. */
 export async function topUpMonth(
-  sql: Sql,
+  sql: Queryable,
   request: {
     readonly tenantId: string;
     readonly usd: string;

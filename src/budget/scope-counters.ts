@@ -32,7 +32,7 @@ export async function compareScopes(tx: Tx): Promise<DifferenceRow[]> {
     order by p.tenant_id, p.starts_at, p.id, c.name`;
 }
 
-/** Finds reservations that a running scope should count and does not, and periods of one value that overlap. */
+/** Finds reservations that a scope should count and does not, or the reverse, and periods of one value that overlap. */
 export async function findUnpinned(tx: Tx): Promise<DifferenceRow[]> {
   return tx<DifferenceRow[]>`
     select r.tenant_id, p.starts_at::text as period_start,
@@ -46,7 +46,15 @@ export async function findUnpinned(tx: Tx): Promise<DifferenceRow[]> {
     join llm_scope_periods p on p.scope_id = c.scope_id and p.value = c.value
       and p.starts_at <= r.created_at and p.ends_at > r.created_at
     left join llm_pins n on n.reservation_id = r.id and n.scope_period_id = p.id
-    where n.reservation_id is null
+    where n.reservation_id is null and purser.scope_counts(s.kind, r.counts_apart)
+    union all
+    select p.tenant_id, p.starts_at::text, 'pin of reservation ' || r.id || ' to scope ' || s.kind || ' ' || p.value,
+      'present', 'absent'
+    from llm_reservations r
+    join llm_pins n on n.reservation_id = r.id
+    join llm_scope_periods p on p.id = n.scope_period_id
+    join llm_scopes s on s.id = p.scope_id
+    where r.counts_apart and not purser.scope_counts(s.kind, true)
     union all
     select a.tenant_id, b.starts_at::text, 'start of a period of scope ' || a.scope_id || ' ' || a.value,
       b.starts_at::text, a.ends_at::text

@@ -1,5 +1,5 @@
 /** Scopes: the limits of a tenant's LLM calls beside its month. */
-import type { Sql } from '../db/connect.ts';
+import type { Queryable, Sql, Tx } from '../db/connect.ts';
 import { mapStoreErrors } from '../db/store-errors.ts';
 import { PurserError, UsageError } from '../errors.ts';
 import { unknownName } from '../names.ts';
@@ -49,7 +49,7 @@ const mostCalls = 1_000_000_000;
  * reserve that commits after this call. Throws a `UsageError` for a limit or a zone that is none.
  */
 export async function setScope(
-  sql: Sql,
+  sql: Queryable,
   request: SetScopeRequest,
 ): Promise<'added' | 'changed' | 'unchanged'> {
   const { tenantId, limitCalls, timeZone = 'UTC', hard, by, now } = request;
@@ -74,8 +74,29 @@ export async function setScope(
   return row.outcome;
 }
 
+export interface ScopeValues {
+  readonly timeZone: string;
+  /** Exact decimal USD. */
+  readonly limitUsd: string | null;
+  readonly limitCalls: number | null;
+  readonly hard: boolean;
+}
+
+/** Reads a scope and locks it until the end of the transaction, after the months as every writer does. */
+export async function lockScope(tx: Tx, target: ScopeTarget): Promise<ScopeValues | undefined> {
+  const { kind, subject, period } = checkTarget(target);
+  await tx`select purser.lock_months(${target.tenantId}, clock_timestamp())`;
+  const [row] = await tx<ScopeValues[]>`
+    select time_zone as "timeZone", trim_scale(limit_usd) as "limitUsd", limit_calls::float8 as "limitCalls",
+      hard_limit as hard
+    from llm_scopes
+    where tenant_id = ${target.tenantId} and kind = ${kind} and subject = ${subject} and period = ${period}
+    for no key update`;
+  return row;
+}
+
 /** False where there is no such scope. */
-export async function removeScope(sql: Sql, target: ScopeTarget): Promise<boolean> {
+export async function removeScope(sql: Queryable, target: ScopeTarget): Promise<boolean> {
   const { kind, subject, period } = checkTarget(target);
   const [row] = await mapStoreErrors(
     'remove a scope',
@@ -104,7 +125,7 @@ function checkTarget({ kind, subject, period }: ScopeTarget) {
   return { kind, subject: subject ?? eachSubject, period };
 }
 
-function checkedLimit(text: string): string {
+export function checkedLimit(text: string): string {
   const limitNanoUsd = parseUsd(text);
   if (limitNanoUsd < 0n || limitNanoUsd >= 10n ** 18n) {
     throw new UsageError('a limit is between 0 and 999999999.999999999 USD, e.g. 25.00');
@@ -112,7 +133,7 @@ function checkedLimit(text: string): string {
   return formatUsd(limitNanoUsd);
 }
 
-function checkTimeZone(name: string): void {
+export function checkTimeZone(name: string): void {
   try {
     // Refuses an offset such as +02:00, which has no clock changes.
     if (!/^[A-Za-z]/.test(name)) throw new RangeError(name);

@@ -39,7 +39,7 @@ interface SettleRow {
 
 /**
  * Releases the stored hold and charges the actual cost into the reservation's own period, in one
- * transaction. Idempotent; other figures for a settled reservation are `idempotency_conflict` (409).
+ * transaction, and waits until it is on disk. Idempotent; other figures for a settled reservation are `idempotency_conflict` (409).
  * Needs no attempt token: money that was spent is recorded whatever became of the attempt.
  */
 export async function recordUsage(sql: Queryable, request: SettleRequest): Promise<Settlement> {
@@ -75,11 +75,14 @@ async function settleHold(sql: Queryable, request: SettleRequest): Promise<Settl
     requestId,
     now,
   } = request;
-  const [row] = await sql<SettleRow[]>`
-    select * from purser.budget_settle(
-      ${reservationId}::uuid, ${formatUsd(costOfItems(items))}::numeric,
-      ${JSON.stringify(items)}::text::jsonb, ${servedModel ?? null}::text, ${serviceTier ?? null}::text,
-      ${[...uncovered]}::text[], ${requestId ?? null}::text, ${now ?? null}::timestamptz)`;
+  const values = sql`
+    ${reservationId}::uuid, ${formatUsd(costOfItems(items))}::numeric, ${JSON.stringify(items)}::text::jsonb,
+    ${servedModel ?? null}::text, ${serviceTier ?? null}::text, ${[...uncovered]}::text[],
+    ${requestId ?? null}::text, ${now ?? null}::timestamptz`;
+  const [row] = isPool(sql)
+    ? await sql<SettleRow[]>`
+        call purser.budget_settle_durably(${values}, null::text, null::numeric, null::numeric)`
+    : await sql<SettleRow[]>`select * from purser.budget_settle(${values})`;
   if (row === undefined) throw new Error('purser.budget_settle returned no row');
   return row;
 }
@@ -108,12 +111,19 @@ async function closeHold(
   request: CloseRequest,
   status: 'RELEASED' | 'UNKNOWN',
 ): Promise<boolean> {
-  const closed = await mapStoreErrors(
-    'end a reservation',
-    () => sql`
-      select from purser.budget_close(
-        array[${request.reservationId}]::uuid[], ${status}, ${request.now ?? null}::timestamptz,
-        ${request.requestId ?? null}::text, ${request.receivedOutputTokens ?? null}::bigint)`,
-  );
-  return closed.count === 1;
+  return mapStoreErrors('end a reservation', async () => {
+    const values = sql`
+      ${request.now ?? null}::timestamptz, ${request.requestId ?? null}::text,
+      ${request.receivedOutputTokens ?? null}::bigint`;
+    const [row] = isPool(sql)
+      ? await sql<{ closed: boolean }[]>`
+          call purser.budget_close_durably(${request.reservationId}::uuid, ${status}, ${values}, null::boolean)`
+      : await sql<{ closed: boolean }[]>`
+          select true as closed
+          from purser.budget_close(array[${request.reservationId}]::uuid[], ${status}, ${values})`;
+    return row?.closed === true;
+  });
 }
+
+/** A procedure that commits cannot be called in a transaction, whose own commit waits for the disk. */
+const isPool = (sql: Queryable): boolean => 'begin' in sql;

@@ -1,5 +1,7 @@
 /** Recomputes each record of money from the others, so that two faults cannot cancel out in a sum. */
 import type { Tx } from '../db/connect.ts';
+import { isRead } from './closing/checkpoints.ts';
+import type { Start } from './closing/checkpoints.ts';
 
 export interface DifferenceRow {
   tenant_id: string;
@@ -10,15 +12,17 @@ export interface DifferenceRow {
 }
 
 /** Compares each reservation with its budget, its usage and its ledger rows. */
-export async function compareReservations(tx: Tx): Promise<DifferenceRow[]> {
+export async function compareReservations(tx: Tx, start: Start): Promise<DifferenceRow[]> {
   return tx<DifferenceRow[]>`
     with booked as (
       select reservation_id, count(*) filter (where event = 'reserve') as opened,
         sum(reserved_delta_usd) filter (where event = 'reserve') as opened_usd,
         sum(reserved_delta_usd) as reserved, sum(unknown_delta_usd) as unknown,
         sum(spent_delta_usd) as spent, bool_and(l.tenant_id = r.tenant_id) as same_tenant,
-        bool_and((l.budget_id, l.period_start) = (r.budget_id, r.period_start)) as same_period
+        bool_and((l.budget_id, l.period_start) = (r.budget_id, r.period_start)) as same_period,
+        bool_and(l.counts_apart = r.counts_apart) as same_counters
       from llm_ledger l join llm_reservations r on r.id = l.reservation_id
+      where l.id > ${start.afterId}::bigint
       group by reservation_id
     )
     select r.tenant_id, r.period_start::text, c.what || ' of reservation ' || r.id as name,
@@ -35,13 +39,14 @@ export async function compareReservations(tx: Tx): Promise<DifferenceRow[]> {
       ('ledger hold', trim_scale(r.estimated_cost_usd)::text, trim_scale(coalesce(b.opened_usd, 0))::text),
       ('ledger tenant', 'same', case when b.same_tenant then 'same' else 'other' end),
       ('ledger period', 'same', case when b.same_period then 'same' else 'other' end),
+      ('ledger counters', 'same', case when b.same_counters then 'same' else 'other' end),
       ('ledger reserved', trim_scale(case when r.status = 'RESERVED' then r.estimated_cost_usd else 0 end)::text,
         trim_scale(coalesce(b.reserved, 0))::text),
       ('ledger unknown', trim_scale(case when r.status = 'UNKNOWN' then r.estimated_cost_usd else 0 end)::text,
         trim_scale(coalesce(b.unknown, 0))::text),
       ('ledger spent', trim_scale(coalesce(u.cost_usd, 0))::text, trim_scale(coalesce(b.spent, 0))::text)
     ) c (what, stored, recomputed)
-    where c.stored <> c.recomputed
+    where c.stored <> c.recomputed and ${isRead(tx, start)}
     order by r.tenant_id, r.period_start, r.id, c.what`;
 }
 
@@ -49,7 +54,7 @@ export async function compareReservations(tx: Tx): Promise<DifferenceRow[]> {
  * Compares each usage with its reservation and its items. Usage from before there were items has none; then only what
  * follows from the reservation is compared.
  */
-export async function compareUsage(tx: Tx): Promise<DifferenceRow[]> {
+export async function compareUsage(tx: Tx, start: Start): Promise<DifferenceRow[]> {
   return tx<DifferenceRow[]>`
     with items as (
       select reservation_id, count(*) as items, string_agg(distinct tenant_id, ',') as tenant_id,
@@ -61,7 +66,7 @@ export async function compareUsage(tx: Tx): Promise<DifferenceRow[]> {
         coalesce(sum(count) filter (where purser.usage_total(class) = 'output'), 0) as output,
         coalesce(sum(count) filter (where class like 'cache\\_read%'), 0) as cached,
         coalesce(sum(count) filter (where class = 'reasoning'), 0) as reasoning
-      from llm_usage_items group by reservation_id
+      from llm_usage_items i ${ofRead(tx, start)} group by reservation_id
     )
     select r.tenant_id, r.period_start::text, c.what || ' of reservation ' || r.id as name,
       c.stored, c.recomputed
@@ -81,41 +86,47 @@ export async function compareUsage(tx: Tx): Promise<DifferenceRow[]> {
       ('usage cached tokens', u.cached_tokens::text, coalesce(i.cached, u.cached_tokens)::text),
       ('usage reasoning tokens', u.reasoning_tokens::text, coalesce(i.reasoning, u.reasoning_tokens)::text)
     ) c (what, stored, recomputed)
-    where c.stored <> c.recomputed
+    where c.stored <> c.recomputed and ${isRead(tx, start)}
     order by r.tenant_id, r.period_start, r.id, c.what`;
 }
+
+const ofRead = (tx: Tx, start: Start) =>
+  start.checkpoints
+    ? tx`where i.reservation_id in (select r.id from llm_reservations r where ${isRead(tx, start)})`
+    : tx``;
 
 /**
  * Finds ledger rows without a budget, a period or a reservation, and periods of another tenant than their budget's.
  * A deleted budget keeps its ledger; there each reservation was opened exactly once.
  */
-export async function findOrphans(tx: Tx): Promise<DifferenceRow[]> {
+export async function findOrphans(tx: Tx, start: Start): Promise<DifferenceRow[]> {
   return tx<DifferenceRow[]>`
     select l.tenant_id, l.period_start::text, 'budget of ledger entry ' || l.id as name,
       l.budget_id::text as stored, 'absent' as recomputed
     from llm_ledger l
     left join llm_budgets b on b.id = l.budget_id
     left join llm_deleted_budgets d on d.budget_id = l.budget_id and d.tenant_id = l.tenant_id
-    where b.id is null and d.budget_id is null
+    where b.id is null and d.budget_id is null and l.id > ${start.afterId}::bigint
     union all
     select l.tenant_id, l.period_start::text, 'period of ledger entry ' || l.id, l.period_start::text, 'absent'
     from llm_ledger l
     join llm_budgets b on b.id = l.budget_id
     left join llm_budget_periods p on p.budget_id = l.budget_id and p.period_start = l.period_start
-    where p.budget_id is null
+    where p.budget_id is null and l.id > ${start.afterId}::bigint
     union all
     select l.tenant_id, l.period_start::text, 'reservation of ledger entry ' || l.id,
       l.reservation_id::text, 'absent'
     from llm_ledger l
     join llm_budgets b on b.id = l.budget_id
     left join llm_reservations r on r.id = l.reservation_id
-    where r.id is null
+    where r.id is null and l.id > ${start.afterId}::bigint
     union all
     select min(l.tenant_id), min(l.period_start)::text,
       'ledger entries of opening of reservation ' || l.reservation_id, '1',
       (count(*) filter (where l.event = 'reserve'))::text
     from llm_ledger l
     join llm_deleted_budgets d on d.budget_id = l.budget_id
+    where ${start.afterId}::bigint = 0
     group by l.reservation_id
     having count(*) filter (where l.event = 'reserve') <> 1
     union all

@@ -14,6 +14,24 @@ export type Queryable = postgres.ISql;
 /** A part of a statement. */
 export type Fragment = postgres.PendingQuery<postgres.Row[]>;
 
+/** Thrown in `atomically` where another transaction has just added what was read as absent: `run` is repeated. */
+export class Overtaken extends Error {}
+
+const maxRuns = 5;
+
+/** Runs `run` in a transaction, or in a part of the caller's transaction that can fail alone. */
+export async function atomically<T>(sql: Sql | Tx, run: (tx: Tx) => Promise<T>): Promise<T> {
+  const whole = async (tx: Tx) => ({ value: await run(tx) });
+  for (let runs = 1; ; runs += 1) {
+    try {
+      const made = await ('savepoint' in sql ? sql.savepoint(whole) : sql.begin(whole));
+      return made.value;
+    } catch (error) {
+      if (!(error instanceof Overtaken) || runs === maxRuns) throw error;
+    }
+  }
+}
+
 export interface ConnectOptions {
   /** Maximum number of connections. */
   readonly max: number;

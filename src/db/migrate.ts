@@ -151,7 +151,7 @@ export async function migrateUp(url: string, options: MigrateOptions = {}): Prom
             await tx.unsafe(migration.up);
             // Postgres grants execute on new functions to everyone. apply_tenancy revokes it too, but would not run if
             // a later migration failed.
-            await tx`revoke execute on all functions in schema purser from public`;
+            await tx`revoke execute on all routines in schema purser from public`;
             await record(tx);
           });
         });

@@ -4,6 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Queryable } from '../db/connect.ts';
+import { causeOf } from './failures/fingerprint.ts';
 import type { JobState } from './states.ts';
 
 export interface BeginRequest {
@@ -228,6 +229,7 @@ async function finishOthers(
     suspect: end.suspect ?? null,
     shared_loss: end.lost === 'shared' ? 1 : 0,
     isolated_loss: end.lost === 'isolated' ? 1 : 0,
+    failure: end.error === undefined ? null : causeOf(end.error),
   }));
   const answered = await sql<{ jobId: string; result: FinishResult | 'locked' }[]>`
     select job_id as "jobId", result

@@ -11,6 +11,11 @@ export interface CancelRequest {
   readonly reason: string;
 }
 
+/** Of a running attempt: to cancel its job, or to hand it back under a stop (see stop/stopped.ts). */
+export interface EndRequest extends CancelRequest {
+  readonly wish: 'cancel' | 'stop';
+}
+
 /** cancelled: the job was waiting. requested: it runs, and its worker will stop it. ended: it had ended, in `state`. */
 export interface CancelAnswer {
   readonly outcome: 'cancelled' | 'requested' | 'ended';
@@ -50,21 +55,31 @@ async function cancelOrAsk(
 ): Promise<CancelAnswer | undefined> {
   const [seen] = await sql<Observation[]>`
     select state, ended, cancelled, asked from purser.cancel_job(${jobId}, ${by}, ${reason})`;
-  if (seen === undefined) throw new PurserError('unknown_job', `there is no job ${jobId}`);
+  if (seen === undefined) {
+    throw new PurserError('unknown_job', `there is no job ${jobId}`, { status: 404 });
+  }
   if (seen.cancelled) return { outcome: 'cancelled', state: 'cancelled' };
   if (seen.asked) return { outcome: 'requested', state: 'running' };
   return seen.ended ? { outcome: 'ended', state: seen.state } : undefined;
 }
 
-/** Requests to cancel the attempts with these tokens, by token. */
-export async function listCancelRequests(
+/** What operators wish for the attempts with these tokens, by token. The wish to cancel one goes before a stop. */
+export async function listEndRequests(
   sql: Queryable,
   tokens: readonly string[],
-): Promise<Map<string, CancelRequest>> {
-  const rows = await sql<(CancelRequest & { token: string })[]>`
-    select f.token, f.cancel_requested->>'by' as by, f.cancel_requested->>'reason' as reason
+): Promise<Map<string, EndRequest>> {
+  const rows = await sql<(EndRequest & { token: string })[]>`
+    with stop as materialized (select scope, name, reason, by, at from public.pauses where stops)
+    select f.token, case when f.cancel_requested is null then 'stop' else 'cancel' end as wish,
+           coalesce(f.cancel_requested->>'by', s.by) as by,
+           coalesce(f.cancel_requested->>'reason', s.reason) as reason
     from unnest(${tokens}::uuid[]) t (token)
     join purser.in_flight f on f.job_id = purser.job_of_token(t.token) and f.token = t.token
-    where f.cancel_requested is not null`;
-  return new Map(rows.map(({ token, by, reason }) => [token, { by, reason }]));
+    left join lateral (
+      select s.by, s.reason from stop s
+      where s.scope = 'all' or s.scope = 'job_type' and s.name = f.job_type
+        or s.scope = 'tenant' and s.name = f.tenant_id
+      order by s.at limit 1) s on true
+    where f.cancel_requested is not null or s.by is not null`;
+  return new Map(rows.map(({ token, ...request }) => [token, request]));
 }

@@ -27,6 +27,8 @@ export interface Enqueued {
   readonly created: boolean;
   /** true: that job was given this payload, time, priority and group. */
   readonly replaced?: boolean;
+  /** From a pool: no live worker runs the type, by what was known within the last ten seconds. */
+  readonly warning?: string;
 }
 
 const defaultDedupWindowMs = 86_400_000;
@@ -99,13 +101,13 @@ export async function enqueue(connection: Connection, request: EnqueueRequest): 
     group ?? null,
   ];
   const alone = () => enqueueAlone(connection, parameters, request);
-  const gatherer =
+  const together =
     dedupKey === undefined && request.onDuplicate === undefined
       ? gathererOf(connection, (requests) => enqueueGathered(connection, requests))
       : undefined;
-  if (gatherer === undefined) return alone();
+  if (together === undefined) return alone();
   const facts = JSON.stringify({ tenantId, jobType, priority, runAt, group });
-  const jobId = await gatherer.add({
+  const jobId = await together({
     tenantId,
     text: `${facts.slice(0, -1)},"payload":${payload}}`,
     alone: async () => (await alone()).jobId,
@@ -119,7 +121,7 @@ async function enqueueAlone(
   request: Names,
 ): Promise<Enqueued> {
   try {
-    const [row] = await runOn<Required<Enqueued>>(
+    const [row] = await runOn<Required<Omit<Enqueued, 'warning'>>>(
       connection,
       `select job_id::text as "jobId", created, replaced from purser.enqueue($1::text, $2::text, $3::text::jsonb,
          $4::text, $5::text::timestamptz, $6::int, $7::float8 * interval '1 millisecond', '{}', $8::text,

@@ -9,13 +9,15 @@ export interface FlowOptions {
   readonly heartbeatMaxAgeMs: number;
   /** Due jobs of a type may stand still for this long. */
   readonly stalledAfterMs: number;
+  /** The same of a type that no live worker runs. Default: `stalledAfterMs`. */
+  readonly unservedAfterMs?: number | undefined;
 }
 
 export interface Flow {
   readonly lastDispatchAt: Date | null;
   /** End of the last attempt, whatever its outcome. */
   readonly lastEndAt: Date | null;
-  /** Job types with due jobs that no live worker runs. */
+  /** Job types with due or queued jobs that no live worker runs. */
   readonly withoutWorker: readonly string[];
   /** Job types with due jobs that are not dispatched, although at most one job per worker slot is queued. */
   readonly notDispatched: readonly string[];
@@ -61,7 +63,7 @@ export async function readFlow(sql: Queryable, options: FlowOptions): Promise<Fl
   return {
     lastDispatchAt: recent?.lastDispatchAt ?? null,
     lastEndAt: recent?.lastEndAt ?? null,
-    withoutWorker: names(({ due, slots }) => due && slots === 0),
+    withoutWorker: names(({ due, waitsInQueue, slots }) => (due || waitsInQueue) && slots === 0),
     // Per type: one that stands still is not hidden by another.
     notDispatched: names(
       ({ dispatched, due, slots, queued }) => !dispatched && due && slots > 0 && queued <= slots,
@@ -75,13 +77,13 @@ export async function readFlow(sql: Queryable, options: FlowOptions): Promise<Fl
 
 async function readTypes(
   sql: Queryable,
-  { heartbeatMaxAgeMs, stalledAfterMs }: FlowOptions,
+  { heartbeatMaxAgeMs, stalledAfterMs, unservedAfterMs = stalledAfterMs }: FlowOptions,
 ): Promise<TypeRow[]> {
   return sql<TypeRow[]>`
     with worker as (
       select t.job_type, sum(t.slots)::int as slots, sum(greatest(0, h.slots - h.running))::int as free_slots
       from public.heartbeats h cross join lateral unnest(h.job_types, h.type_slots) t (job_type, slots)
-      where h.role = 'worker' and h.beat_at > now() - ${heartbeatMaxAgeMs} * interval '1 millisecond'
+      where h.role = 'worker' and h.drain_requested is null and h.beat_at > now() - ${heartbeatMaxAgeMs} * interval '1 millisecond'
       group by t.job_type
     ), in_flight as (
       select job_type, count(*) filter (where token is null)::int as queued,
@@ -100,7 +102,7 @@ async function readTypes(
     )
     select t.job_type as "jobType", coalesce(w.slots, 0) as slots, coalesce(w.free_slots, 0) as "freeSlots",
            coalesce(f.queued, 0) as queued, coalesce(f.running, 0) as running,
-           coalesce(f.queued_since < now() - ${stalledAfterMs} * interval '1 millisecond', false) as "waitsInQueue",
+           coalesce(f.queued_since <= now() - allowed.still, false) as "waitsInQueue",
            exists (select from begun b where b.job_type = t.job_type) as begun,
            coalesce(d.dispatched_at > now() - ${stalledAfterMs} * interval '1 millisecond', false) as dispatched,
            not exists (
@@ -118,11 +120,11 @@ async function readTypes(
                and exists (
                  select from purser.waiting w
                  where w.job_type = t.job_type and w.tenant_id = n.id and w.group_name = ''
-                   and w.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond'
+                   and w.scheduled_for <= now() - allowed.still
                  union all
                  select from purser.later l
                  where l.job_type = t.job_type and l.tenant_id = n.id
-                   and l.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond'
+                   and l.scheduled_for <= now() - allowed.still
                )
              union all
              -- In groups that their limits let start some, of a hundred tenants.
@@ -135,12 +137,15 @@ async function readTypes(
              where l.group_name <> '' and coalesce(least(l.room, l.shared_room) > 0, true) and exists (
                select from purser.waiting w
                where w.job_type = t.job_type and w.tenant_id = l.tenant_id and w.group_name = l.group_name
-                 and w.scheduled_for < now() - ${stalledAfterMs} * interval '1 millisecond')
+                 and w.scheduled_for <= now() - allowed.still)
            ) as due
     from public.job_types t
     left join worker w on w.job_type = t.job_type
     left join in_flight f on f.job_type = t.job_type
     left join purser.dispatch_turns d on d.job_type = t.job_type
+    cross join lateral (
+      select case when w.job_type is null then ${unservedAfterMs}::float8 else ${stalledAfterMs} end
+        * interval '1 millisecond' as still) allowed
     where not exists (
       select from public.pauses p where p.scope = 'all' or (p.scope = 'job_type' and p.name = t.job_type))
     order by t.job_type`;

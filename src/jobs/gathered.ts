@@ -2,6 +2,7 @@
  * Concurrent enqueues on one pool, outside of transactions, share statements: the cost of one is a round trip and a
  * commit. A call by itself is sent at once. A request that cannot be enqueued fails alone, and none is enqueued twice.
  */
+import { Gatherer } from '../db/gather/gatherer.ts';
 import { asBacklogFull } from '../db/guard/backlog-full.ts';
 import { codeOf, PurserError } from '../errors.ts';
 import type { Connection } from './connection.ts';
@@ -24,7 +25,6 @@ type SendTogether = (requests: string) => Promise<string[]>;
 
 const maxTogether = 500;
 const maxCharacters = 4 * 1024 * 1024;
-/** A request waits for the answer to an earlier statement, but no longer: that one may wait for a lock. */
 const longestWaitMs = 20;
 
 /**
@@ -33,56 +33,20 @@ const longestWaitMs = 20;
  */
 const rolledBack = /^(PU|P0|22|23|40|42|54|55)/;
 
-export class Gatherer {
-  readonly #sendTogether: SendTogether;
-  #waiting: Waiting[] = [];
-  #inFlight = 0;
-  #isScheduled = false;
-  #timer: NodeJS.Timeout | undefined;
+/** Resolves to the job's id, like `alone` of the request. */
+type Enqueue = (request: GatheredRequest) => Promise<string>;
 
-  constructor(sendTogether: SendTogether) {
-    this.#sendTogether = sendTogether;
-  }
-
-  /** Resolves to the job's id, like `alone`. */
-  add(request: GatheredRequest): Promise<string> {
-    const answer = new Promise<string>((resolve, reject) => {
-      this.#waiting.push({ ...request, resolve, reject });
+function createGatherer(send: SendTogether): Enqueue {
+  const gatherer = new Gatherer<Waiting>((batch) => enqueueBatch(batch, send), {
+    maxItems: maxTogether,
+    maxSize: maxCharacters,
+    sizeOf: ({ text }) => text.length,
+    longestWaitMs,
+  });
+  return (request) =>
+    new Promise((resolve, reject) => {
+      gatherer.add({ ...request, resolve, reject });
     });
-    if (this.#inFlight > 0) {
-      this.#timer ??= setTimeout(() => this.#send(), longestWaitMs);
-    } else if (!this.#isScheduled) {
-      this.#isScheduled = true;
-      // After the callbacks of this turn: their requests go together.
-      process.nextTick(() => this.#send());
-    }
-    return answer;
-  }
-
-  #send(): void {
-    this.#isScheduled = false;
-    clearTimeout(this.#timer);
-    this.#timer = undefined;
-    const batch = this.#takeBatch();
-    if (batch.length === 0) return;
-    this.#inFlight += 1;
-    void enqueueBatch(batch, this.#sendTogether).finally(() => {
-      this.#inFlight -= 1;
-      this.#send();
-    });
-    if (this.#waiting.length > 0) this.#timer = setTimeout(() => this.#send(), longestWaitMs);
-  }
-
-  #takeBatch(): Waiting[] {
-    let characters = 0;
-    let count = 0;
-    for (const { text } of this.#waiting) {
-      characters += text.length;
-      if (count > 0 && (count === maxTogether || characters > maxCharacters)) break;
-      count += 1;
-    }
-    return this.#waiting.splice(0, count);
-  }
 }
 
 async function enqueueBatch(batch: readonly Waiting[], send: SendTogether): Promise<void> {
@@ -148,23 +112,23 @@ async function enqueueIntoFull(
 const isFullOfJobs = (error: unknown): boolean =>
   error instanceof PurserError && error.code === 'backlog_full' && error.details['unit'] === 'jobs';
 
-const gatherers = new WeakMap<object, Gatherer>();
+const gatherers = new WeakMap<object, Enqueue>();
 
 /** undefined for what may be in a transaction: a transaction, a client, a pool with one connection. */
 export function gathererOf(
   connection: Connection,
   sendTogether: SendTogether,
-): Gatherer | undefined {
+): Enqueue | undefined {
   const known = gatherers.get(connection);
   if (known !== undefined) return known;
   if (!isPool(connection)) return undefined;
-  const gatherer = new Gatherer(sendTogether);
+  const gatherer = createGatherer(sendTogether);
   gatherers.set(connection, gatherer);
   return gatherer;
 }
 
-/** postgres.js: only a pool can begin a transaction. pg: only a pool counts its clients. */
-function isPool(connection: Connection): boolean {
+/** With more than one connection. postgres.js: only a pool can begin a transaction. pg: only a pool counts its clients. */
+export function isPool(connection: Connection): boolean {
   const isOne =
     'begin' in connection
       ? !('savepoint' in connection || 'release' in connection)

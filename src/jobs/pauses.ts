@@ -1,9 +1,10 @@
 /**
  * Pauses: targets whose jobs are not dispatched. When `pauseWork` returns, every claim that began before the pause has
- * ended, unless it says otherwise. Jobs that are already in a queue still run.
+ * ended, unless it says otherwise. Jobs that are already in a queue still run, unless the pause is a stop: see
+ * stop/stopped.ts.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Queryable, Sql } from '../db/connect.ts';
+import type { Queryable, Sql, Tx } from '../db/connect.ts';
 import { codeOf, PurserError } from '../errors.ts';
 import { unknownName } from '../names.ts';
 import { dispatchChannel } from './dispatch.ts';
@@ -19,6 +20,8 @@ export interface Pause extends PauseTarget {
   readonly reason: string;
   readonly by: string;
   readonly at: Date;
+  /** Jobs in a queue and running ones go back to waiting, too. */
+  readonly stops: boolean;
 }
 
 const claimWaitMs = 5_000;
@@ -32,18 +35,21 @@ export interface PauseAnswer {
   readonly claimsDrained: boolean;
 }
 
-/** Adds a pause, or replaces the reason of one. Throws `unknown_job_type` or `unknown_tenant`. */
+/**
+ * Adds a pause, or replaces the reason of one. `record` is run in the same transaction. Throws `unknown_job_type` or
+ * `unknown_tenant`.
+ */
 export async function pauseWork(
   sql: Sql,
   pause: PauseTarget & Pick<Pause, 'reason' | 'by'>,
+  record?: (tx: Tx, replaced: Pause | undefined) => Promise<void>,
 ): Promise<PauseAnswer> {
-  const replaced = await findPause(sql, pause);
+  let replaced: Pause | undefined;
   try {
-    await sql`
-      insert into public.pauses (scope, name, reason, by)
-      values (${pause.scope}, ${pause.name}, ${pause.reason}, ${pause.by})
-      on conflict (scope, name) do update
-        set reason = excluded.reason, by = excluded.by, at = excluded.at`;
+    await sql.begin(async (tx) => {
+      replaced = await addPause(tx, { ...pause, stops: false });
+      await record?.(tx, replaced);
+    });
   } catch (error) {
     throw codeOf(error) === foreignKeyViolation ? await unknownTarget(sql, pause, error) : error;
   }
@@ -51,16 +57,40 @@ export async function pauseWork(
 }
 
 /**
+ * Returns the pause that it replaces; a stop stays a stop. Claims that are open may not see it: `untilClaimsEnd`, after
+ * the commit. An unknown target fails by its foreign key.
+ */
+export async function addPause(
+  tx: Tx,
+  { scope, name, reason, by, stops }: Omit<Pause, 'at'>,
+): Promise<Pause | undefined> {
+  const added = await tx`
+    insert into public.pauses (scope, name, reason, by, stops)
+    values (${scope}, ${name}, ${reason}, ${by}, ${stops})
+    on conflict (scope, name) do nothing returning scope`;
+  if (added.length > 0) return undefined;
+  const [replaced] = await tx<Pause[]>`
+    select scope, name, reason, by, at, stops from public.pauses
+    where scope = ${scope} and name = ${name} for update`;
+  await tx`
+    insert into public.pauses as p (scope, name, reason, by, stops)
+    values (${scope}, ${name}, ${reason}, ${by}, ${stops})
+    on conflict (scope, name) do update
+      set reason = excluded.reason, by = excluded.by, at = excluded.at, stops = p.stops or excluded.stops`;
+  return replaced;
+}
+
+/**
  * Removes a pause and returns it; undefined when there was none. Dispatchers hear of it, since nothing else wakes them
  * for jobs that wait. Throws like `pauseWork`.
  */
-export async function resumeWork(sql: Sql, target: PauseTarget): Promise<Pause | undefined> {
+export async function resumeWork(sql: Queryable, target: PauseTarget): Promise<Pause | undefined> {
   const [pause] = await sql<Pause[]>`
     with resumed as (
       delete from public.pauses where scope = ${target.scope} and name = ${target.name}
-      returning scope, name, reason, by, at
+      returning scope, name, reason, by, at, stops
     )
-    select scope, name, reason, by, at from resumed, pg_notify(${dispatchChannel}, '')`;
+    select scope, name, reason, by, at, stops from resumed, pg_notify(${dispatchChannel}, '')`;
   if (pause === undefined) await assertKnown(sql, target);
   return pause;
 }
@@ -68,7 +98,7 @@ export async function resumeWork(sql: Sql, target: PauseTarget): Promise<Pause |
 /** Oldest first. */
 export async function listPauses(sql: Queryable): Promise<Pause[]> {
   return sql<Pause[]>`
-    select scope, name, reason, by, at from public.pauses order by at, scope, name`;
+    select scope, name, reason, by, at, stops from public.pauses order by at, scope, name`;
 }
 
 /** Pauses that apply to jobs of this type and tenant, oldest first. */
@@ -77,7 +107,7 @@ export async function pausesOver(
   job: { readonly jobType: string; readonly tenantId: string },
 ): Promise<Pause[]> {
   return sql<Pause[]>`
-    select scope, name, reason, by, at from public.pauses
+    select scope, name, reason, by, at, stops from public.pauses
     where scope = 'all' or (scope = 'job_type' and name = ${job.jobType})
       or (scope = 'tenant' and name = ${job.tenantId})
     order by at, scope, name`;
@@ -87,7 +117,7 @@ export async function pausesOver(
  * Whether every claim that had begun has ended, after at most `claimWaitMs`. It looks at their locks and takes none: a
  * lock that waits for them would hold up every later claim. Those see the pause already.
  */
-async function untilClaimsEnd(sql: Sql): Promise<boolean> {
+export async function untilClaimsEnd(sql: Sql): Promise<boolean> {
   const untilMs = performance.now() + claimWaitMs;
   let open = await listOpenClaims(sql);
   while (open.length > 0) {
@@ -106,13 +136,6 @@ async function listOpenClaims(sql: Sql): Promise<string[]> {
     where relation = 'public.pauses'::regclass and mode = 'RowShareLock'
       and database = (select oid from pg_database where datname = current_database())`;
   return rows.map(({ claim }) => claim);
-}
-
-async function findPause(sql: Queryable, target: PauseTarget): Promise<Pause | undefined> {
-  const [pause] = await sql<Pause[]>`
-    select scope, name, reason, by, at from public.pauses
-    where scope = ${target.scope} and name = ${target.name}`;
-  return pause;
 }
 
 /** Throws `unknown_job_type` or `unknown_tenant`. */

@@ -39,6 +39,7 @@ export type ReturnReason =
   | 'queue entry lost'
   | 'queue store refused'
   | 'worker full'
+  | 'worker draining'
   | 'worker stopping';
 
 /**

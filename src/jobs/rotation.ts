@@ -24,6 +24,8 @@ export async function countEncryptedValues(sql: Queryable): Promise<EncryptedCou
 
 export interface StartedRotation {
   readonly jobs: number;
+  /** Of those that this call has started. */
+  readonly jobIds: readonly string[];
   /** How many of these had been started before. */
   readonly underWay: number;
   readonly values: number;
@@ -36,7 +38,7 @@ export async function startRotation(
   by: string,
 ): Promise<StartedRotation> {
   const [row] = await sql<StartedRotation[]>`
-    select count(*)::int as jobs, (count(*) filter (where not created))::int as "underWay",
+    select count(*)::int as jobs, coalesce(array_agg(e.job_id::text) filter (where e.created), '{}') as "jobIds", (count(*) filter (where not created))::int as "underWay",
            coalesce(sum(w.value_count), 0)::float8 as "values"
     from (
       select c.tenant_id, c.place, sum(c.value_count) as value_count from purser.count_encrypted_values() c
@@ -45,7 +47,7 @@ export async function startRotation(
       w.tenant_id, ${rotationJobType}, jsonb_build_object('place', w.place, 'toVersion', ${toVersion}::int),
       format('%s v%s', w.place, ${toVersion}::int), p_dedup_window => interval '0',
       p_detail => jsonb_build_object('by', ${by}::text)) e`;
-  return row ?? { jobs: 0, underWay: 0, values: 0 };
+  return row ?? { jobs: 0, jobIds: [], underWay: 0, values: 0 };
 }
 
 export interface EncryptedValue {

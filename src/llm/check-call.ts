@@ -51,14 +51,15 @@ export function checkCall(call: CheckedCall): void {
   }
 }
 
-function checkModel(model: unknown): void {
+export function checkModel(model: unknown, place?: string): void {
   const fault = model === undefined ? undefined : nameFault('model', model);
   if (fault !== undefined) {
-    throw new UsageError(`${fault}; leave model out to use the configured one`);
+    const where = place === undefined ? '' : `${place}.model: `;
+    throw new UsageError(`${where}${fault}; leave model out to use the configured one`);
   }
 }
 
-function checkCap(name: string, cap: unknown): void {
+export function checkCap(name: string, cap: unknown): void {
   if (!Number.isSafeInteger(cap) || Number(cap) < 1) {
     throw new UsageError(
       `${name} must be a whole number of at least 1, not ${typeof cap === 'string' ? 'a string' : String(cap)}`,

@@ -2,12 +2,17 @@
  * Builds the LLM gateway from the configuration. It runs in the supervisor, so that a killed executor thread
  * loses no usage.
  */
+import { gatherCharges } from '../budget/charges.ts';
 import { formatUsd } from '../budget/money.ts';
+import type { OpenKeys } from '../crypto/open-keyring.ts';
 import { StopWatch } from '../budget/stop-watch.ts';
 import type { Sql } from '../db/connect.ts';
 import { codeOf } from '../errors.ts';
 import type { Metrics } from '../metrics.ts';
+import type { Logger } from '../log.ts';
 import { anthropicProtocol } from './anthropic.ts';
+import { Breakers } from './breaker/breakers.ts';
+import type { Clock } from './breaker/write-pace.ts';
 import { createByteLimit } from './byte-limit.ts';
 import { bytesOfCall, checkCall } from './check-call.ts';
 import { baseUrlOf, openProvider } from './gateway.ts';
@@ -34,7 +39,10 @@ const protocols = {
   google: googleProtocol,
 };
 
-type LlmMetrics = Pick<Metrics, 'budgetCheckSeconds' | 'llmCalls' | 'llmHeldUsd' | 'llmChargedUsd'>;
+type LlmMetrics = Pick<
+  Metrics,
+  'budgetCheckSeconds' | 'llmCalls' | 'llmHeldUsd' | 'llmChargedUsd' | 'llmBreakerChanges'
+>;
 
 export interface LlmOptions {
   readonly provider: LlmProviderConfig;
@@ -44,6 +52,12 @@ export interface LlmOptions {
   /** Bound of the text of all calls in flight; further calls wait. Default 64 MiB. */
   readonly maxInFlightBytes?: number;
   readonly drainLimits?: DrainLimits;
+  /** For changes of circuit breakers. */
+  readonly log?: Logger;
+  /** Of the circuit breakers. Default: the process's. */
+  readonly clock?: Clock;
+  /** Decrypts the tenants' own keys of the provider. Without it a tenant that has one cannot call. */
+  readonly openKeys?: OpenKeys;
 }
 
 export interface LlmGateway {
@@ -71,9 +85,16 @@ export function requestBaseUrl(provider: LlmProviderConfig): string | undefined 
 
 /** One per process. Opens no connection. */
 export function createLlm(options: LlmOptions): LlmGateway {
-  const { provider, budgetSql: sql, metrics } = options;
+  const { provider, budgetSql: sql, metrics, openKeys } = options;
   const offline = provider.kind === 'offline';
   const stops = new StopWatch(sql);
+  const breakers = new Breakers({
+    sql,
+    log: options.log,
+    clock: options.clock,
+    onChange: (kind, state) => metrics?.llmBreakerChanges.inc({ kind, state }),
+  });
+  const charges = gatherCharges(sql);
   const drains = new Drains(options.drainLimits);
   const open = openCalls(provider, drains);
   const limit = createByteLimit(options.maxInFlightBytes ?? 64 * 1024 * 1024);
@@ -90,7 +111,9 @@ export function createLlm(options: LlmOptions): LlmGateway {
       offline,
     },
     forAttempt: (attempt) => {
-      const ask = open({ ...attempt, sql, onBudgetCheck, onSettled, stops });
+      const account = { ...attempt, sql, charges, openKeys, onBudgetCheck, onSettled, stops };
+      // An analyst in this process has no provider and no credential.
+      const ask = open(offline ? account : { ...account, breakers });
       const counted = async (call: LlmCall, run: () => Promise<LlmReply>): Promise<LlmReply> => {
         checkCall(call);
         try {
@@ -112,7 +135,10 @@ export function createLlm(options: LlmOptions): LlmGateway {
       };
     },
     countAnswer: (valid) => count(valid ? 'ok' : 'llm_output_invalid'),
-    close: () => drains.close(),
+    close: async () => {
+      await drains.close();
+      await breakers.close();
+    },
   };
 }
 

@@ -15,6 +15,7 @@ import { abortedBeforeSending, keepUnknown, reserveHold, sendHold } from './hold
 import { releaseHold, settleHold } from './holds.ts';
 import type { HoldRequest } from './hold-request.ts';
 import type { Account, Hold, Reserved } from './holds.ts';
+import { nameOfOwnKey } from './keys/own-key.ts';
 import { LlmError } from './llm.ts';
 import { hasManyValues, parseObject } from './provider-body.ts';
 import { send } from './send.ts';
@@ -64,6 +65,7 @@ export async function exchange(account: Account, request: ExchangeRequest): Prom
   } finally {
     stop.end();
   }
+  hold.pass?.end('error' in response ? response.error : undefined);
   if (!('error' in response)) return settleAnswer(account, request, hold, response);
   return endFailure(account, request, hold, response).catch((error: unknown) => {
     throw stop.signal.aborted ? stoppedError(request, hold) : error;
@@ -97,10 +99,11 @@ export async function holdForRequest(account: Account, request: ExchangeRequest)
 
 /** The worst case of a request. */
 export async function holdRequestOf(request: ExchangeRequest): Promise<HoldRequest> {
-  const { protocol, model, price, timeoutMs, endUser } = request;
+  const { protocol, model, price, timeoutMs, endUser, ownKey } = request;
   const { kind } = protocol;
   const bound = await requestBound({ ...request, kind });
-  return { ...bound, provider: kind, model, price, timeoutMs, endUser };
+  const providerKey = ownKey && nameOfOwnKey(ownKey);
+  return { ...bound, provider: kind, model, price, timeoutMs, endUser, providerKey };
 }
 
 /** With the reservation as the client's id of the request, where the protocol takes one. */

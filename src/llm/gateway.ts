@@ -8,6 +8,7 @@ import { UsageError } from '../errors.ts';
 import { exchange } from './exchange.ts';
 import type { Exchanged, TakenOnce } from './exchange.ts';
 import type { Account } from './holds.ts';
+import type { OwnKey } from './keys/own-key.ts';
 import { LlmError } from './llm.ts';
 import type { LlmCall, LlmReply } from './llm.ts';
 import type { Connection, Protocol, ProviderKind } from './protocol.ts';
@@ -40,6 +41,8 @@ export interface Provider {
   readonly baseUrl: string;
   /** Models that refused it. */
   readonly withoutJsonMode: Set<string>;
+  /** The tenant's, where the configuration has the key of a tenant. */
+  readonly ownKey?: OwnKey | undefined;
 }
 
 /** Throws a `UsageError` for a base URL or a key that cannot be used. */
@@ -78,6 +81,7 @@ export interface Call {
   readonly model: string;
   readonly price: PinnedPrice;
   readonly jsonMode: boolean;
+  readonly ownKey: OwnKey | undefined;
   /** The hold that was taken for it already. */
   readonly reserved?: TakenOnce | undefined;
 }
@@ -127,6 +131,7 @@ export function requestOf(call: Call) {
     timeoutMs: timeoutOf(call),
     maxResponseBytes: config.maxResponseBytes ?? 10 * 1024 * 1024,
     apiKey: config.apiKey,
+    ownKey: call.ownKey,
     endUser: asked.endUser,
     reserved: call.reserved,
   };

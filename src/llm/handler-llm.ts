@@ -4,6 +4,7 @@
  */
 import { createByteLimit } from './byte-limit.ts';
 import { bytesOfCall } from './check-call.ts';
+import type { LlmDefaults } from './ladder/defaults.ts';
 import type { CallLlm, Llm, LlmAnswer, LlmCall, LlmReply, LlmRequest, LlmStream } from './llm.ts';
 import { readRequest } from './prompt/request.ts';
 import type { ReadRequest } from './prompt/request.ts';
@@ -29,11 +30,15 @@ const notConnected: LlmStreams = {
   track: (run) => run(),
 };
 
-/** `onValidated` is called for every answer to a request with a schema: `LlmGateway.countAnswer`. */
+/**
+ * `onValidated` is called for every answer to a request with a schema: `LlmGateway.countAnswer`. `defaults` are those of
+ * the handler.
+ */
 export function createHandlerLlm(
   call: CallLlm,
   onValidated: (valid: boolean) => void = () => {},
   streams: LlmStreams = notConnected,
+  defaults?: LlmDefaults,
 ): Llm {
   const finish = async <T>(request: ReadRequest<T>, reply: LlmReply): Promise<LlmAnswer<T>> => {
     const { schema, tools } = request;
@@ -48,13 +53,13 @@ export function createHandlerLlm(
   };
   return {
     generate: async <T>(given: LlmRequest<T>): Promise<LlmAnswer<T>> => {
-      const request = readRequest('generate', given);
+      const request = readRequest('generate', given, defaults);
       const { call: asked } = request;
       const bytes = bytesOfCall(asked);
       return finish(request, await inFlight.run(bytes, undefined, () => call(asked)));
     },
     stream: <T>(given: LlmRequest<T>): LlmStream<T> => {
-      const request = readRequest('stream', given);
+      const request = readRequest('stream', given, defaults);
       const { call: asked } = request;
       const bytes = bytesOfCall(asked);
       return new HandlerStream<T>({

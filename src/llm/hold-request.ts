@@ -15,6 +15,8 @@ export interface HoldRequest extends CostBound {
   /** Maximum duration of the call. The attempt's deadline ends it earlier. */
   readonly timeoutMs: number;
   readonly endUser?: string | undefined;
+  /** The name of the credential that pays. Default `platform`; any other one is the tenant's own. */
+  readonly providerKey?: string | undefined;
 }
 
 /** Of a column of type numeric(18,9). */

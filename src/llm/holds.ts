@@ -4,15 +4,19 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Charges } from '../budget/charges.ts';
 import { formatUsd } from '../budget/money.ts';
 import type { PinnedPrice } from '../budget/pinned-price.ts';
-import { checkAndReserve, markSent } from '../budget/reserve.ts';
-import { markUnknown, recordUsage, releaseReservation } from '../budget/settle.ts';
+import { markUnknown, releaseReservation } from '../budget/settle.ts';
 import type { StopWatch } from '../budget/stop-watch.ts';
 import { isStoreUnavailable } from '../db/store-errors.ts';
+import type { OpenKeys } from '../crypto/open-keyring.ts';
 import type { Sql } from '../db/connect.ts';
 import { codeOf, messageOf } from '../errors.ts';
 import type { Logger } from '../log.ts';
+import { throughBreakers } from './breaker/admit.ts';
+import type { Forms, Passage } from './breaker/admit.ts';
+import type { Breakers } from './breaker/breakers.ts';
 import { rungOf } from './hold-request.ts';
 import type { HoldRequest } from './hold-request.ts';
 import { LlmError } from './llm.ts';
@@ -37,10 +41,16 @@ export interface Attempt {
 export interface Account extends Attempt {
   /** The system's pool. */
   readonly sql: Sql;
+  /** Of the same pool. */
+  readonly charges: Charges;
   /** Called with the duration of each check and reserve. */
   readonly onBudgetCheck: (seconds: number) => void;
+  /** Decrypts the tenants' own keys of providers. */
+  readonly openKeys?: OpenKeys | undefined;
   /** Ends running calls that an operator stops. Default: they go on. */
   readonly stops?: StopWatch | undefined;
+  /** Default: none is ever open. */
+  readonly breakers?: Breakers | undefined;
   /** Called with each hold that was charged. */
   readonly onSettled?: (hold: Hold, chargedNanoUsd: bigint) => void;
 }
@@ -53,6 +63,8 @@ export interface Hold {
   readonly holdNanoUsd: bigint;
   /** By performance.now(), and never later than in the table. */
   readonly expiresAtMs: number;
+  /** To be told how the exchange ended, before its hold ends. */
+  readonly pass?: Passage | undefined;
 }
 
 /** A hold whose request is not marked as sent yet. */
@@ -78,27 +90,30 @@ export async function openHold(account: Account, request: HoldRequest): Promise<
   return sendHold(account, await reserveHold(account, [request]));
 }
 
-/** Reserves the worst case of the first form of a request that fits. */
-export async function reserveHold(
-  account: Account,
-  forms: readonly [HoldRequest, ...HoldRequest[]],
-): Promise<Reserved> {
+/** Reserves the worst case of the first form of a request that no open circuit breaker keeps and that fits. */
+export const reserveHold = (account: Account, forms: Forms): Promise<Reserved> =>
+  throughBreakers(account, forms, (open) => reserveForms(account, open));
+
+async function reserveForms(account: Account, forms: Forms): Promise<Reserved> {
   const [first, ...others] = forms;
   const { tenantId, jobId, token, attempt, deadlineAtMs = Infinity } = account;
   const request = rungOf(first);
   const startedAt = performance.now();
   const ttlMs = Math.min(first.timeoutMs, Math.max(0, deadlineAtMs - startedAt)) + graceMs;
-  const reservation = await checkAndReserve(account.sql, {
-    tenantId,
-    jobId,
-    attempt,
-    token,
-    idempotencyKey: randomUUID(),
-    ttlMs,
-    endUser: first.endUser,
-    ...request,
-    fallbacks: others.map(rungOf),
-  }).finally(() => account.onBudgetCheck((performance.now() - startedAt) / 1000));
+  const reservation = await account.charges
+    .reserve({
+      tenantId,
+      jobId,
+      attempt,
+      token,
+      idempotencyKey: randomUUID(),
+      ttlMs,
+      endUser: first.endUser,
+      providerKey: first.providerKey,
+      ...request,
+      fallbacks: others.map(rungOf),
+    })
+    .finally(() => account.onBudgetCheck((performance.now() - startedAt) / 1000));
   const { reservationId, holdNanoUsd, rung: form } = reservation;
   const chosen = forms[form] ?? first;
   if (reservation.overLimit) {
@@ -119,11 +134,12 @@ export async function reserveHold(
 export async function sendHold(account: Account, hold: Hold): Promise<Hold> {
   try {
     account.signal.throwIfAborted();
-    if (await markSent(account.sql, hold)) return hold;
+    if (await account.charges.markSent(account.tenantId, hold.reservationId)) return hold;
   } catch (error) {
     await releaseHold(account, hold);
     throw account.signal.aborted ? abortedBeforeSending(error) : error;
   }
+  hold.pass?.abandon();
   throw new LlmError('llm_hold_lost', 'the hold ended before the request could be sent', {
     class: 'retry',
     outcome: 'released',
@@ -161,10 +177,11 @@ export async function settleHold(
   hold: Hold,
   { charge, servedModel, serviceTier, requestId }: Settlement,
 ): Promise<void> {
+  hold.pass?.abandon();
   const { reservationId } = hold;
   const { items, uncovered } = charge;
   const { overageNanoUsd } = await retried(settleRetriesMs, () =>
-    recordUsage(account.sql, {
+    account.charges.settle(account.tenantId, {
       reservationId,
       items,
       uncovered,
@@ -203,6 +220,7 @@ export async function keepUnknown(
 }
 
 async function endHold(account: Account, hold: Hold, end: () => Promise<boolean>): Promise<void> {
+  hold.pass?.abandon();
   try {
     await retried(endRetriesMs, end);
   } catch (error) {

@@ -1,5 +1,7 @@
 /** Sends one request to a provider and reads its response. The only call of `fetch` to a provider. */
 import { failureOfNetwork, failureOfStatus } from './failures.ts';
+import { namingKey, withKeyOwner } from './keys/own-key.ts';
+import type { OwnKey } from './keys/own-key.ts';
 import { LlmError } from './llm.ts';
 import type { Protocol } from './protocol.ts';
 import { asObject, BodyTooLarge, parseObject, readBody } from './provider-body.ts';
@@ -19,6 +21,8 @@ export interface SendRequest {
   readonly timeoutMs: number;
   readonly maxResponseBytes: number;
   readonly apiKey: string | undefined;
+  /** Whose key that is, where it is not the platform's. */
+  readonly ownKey?: OwnKey | undefined;
 }
 
 /** A response with a status of success. */
@@ -84,15 +88,16 @@ function identified(error: LlmError, requestId: string | undefined): Failure {
 }
 
 function failedStatus(request: SendRequest, { status, headers }: Response, text: string): Failure {
-  const { protocol, model } = request;
-  const error = failureOfStatus(status, {
+  const { protocol, model, ownKey } = request;
+  const found = failureOfStatus(status, {
     host: new URL(request.url).host,
-    protocol,
+    protocol: namingKey(protocol, ownKey),
     model,
     // An error may name the model, which is in the request and not secret.
     providerError: readProviderError(text, request.body.replaceAll(model, ''), request.apiKey),
     retryAfter: headers.get('retry-after'),
   });
+  const error = ownKey === undefined ? found : withKeyOwner(found, ownKey);
   const billed = usageOfFailure(text, protocol);
   if (billed === undefined) return { error };
   if (billed === 'unreadable') return { error: withOutcome(error, 'unknown') };

@@ -1,23 +1,25 @@
 /** BullMQ's options for every queue and worker, whatever the store. */
 import type { QueueOptions, WorkerOptions } from 'bullmq';
 
-const keepCompleted = { count: 100 };
-const keepFailed = { count: 500 };
+const keepNone = { count: 0 };
 const usualLeaseMs = 15_000;
 
-/** Finished entries are kept for Bull Board only; attempts and retries are in Postgres. */
+/**
+ * A finished entry is removed: its end says that a worker is done with it, not how its jobs ended. Attempts and retries
+ * are in Postgres.
+ */
 export const defaultJobOptions = {
   attempts: 1,
-  removeOnComplete: keepCompleted,
-  removeOnFail: keepFailed,
+  removeOnComplete: keepNone,
+  removeOnFail: keepNone,
 } satisfies QueueOptions['defaultJobOptions'];
 
 /** BullMQ needs two checks to find an expired lock. */
 export const workerDefaults = (leaseMs = usualLeaseMs) =>
   ({
     autorun: false,
-    removeOnComplete: keepCompleted,
-    removeOnFail: keepFailed,
+    removeOnComplete: keepNone,
+    removeOnFail: keepNone,
     lockDuration: Math.ceil((leaseMs * 2) / 3),
     stalledInterval: Math.ceil(leaseMs / 6),
     // Purser sets no limit in a queue; the end of another tool's is noticed within this time.

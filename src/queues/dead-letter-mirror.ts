@@ -34,8 +34,8 @@ export interface MirrorChange {
 }
 
 /**
- * Entries are delayed because Bull Board offers its button "promote" on delayed entries only. Five years: BullMQ's
- * Redis score cannot hold a time after 2039.
+ * Entries are delayed so that no worker, of another program either, takes one. Five years: BullMQ's Redis score cannot
+ * hold a time after 2039.
  */
 const delayMs = 5 * 365 * 86_400_000;
 

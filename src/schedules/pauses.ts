@@ -2,7 +2,7 @@
  * Pauses of schedules, by a person and for a reason. Jobs that were made run on. A pause is no outage: after it the next
  * tick follows, and those that passed are recorded as missed.
  */
-import type { Queryable } from '../db/connect.ts';
+import type { Queryable, Tx } from '../db/connect.ts';
 import type { Cohort } from './define.ts';
 
 export interface PauseRecord {
@@ -19,6 +19,33 @@ interface CohortTarget {
 interface TenantTarget {
   readonly jobType: string;
   readonly tenantId: string;
+}
+
+/** Whether a schedule is enabled, and its pause, as the record of acts keeps it. */
+interface EnabledSchedule {
+  /** null: of one tenant. */
+  readonly cohort: Cohort | null;
+  readonly enabled: boolean;
+  readonly by: string | null;
+  readonly reason: string | null;
+  readonly at: Date | null;
+}
+
+/** The schedules of a type, of one of its cohorts, or of one tenant, locked until the end of the transaction. */
+export async function lockSchedules(
+  tx: Tx,
+  target: CohortTarget & { readonly tenantId: string | undefined },
+): Promise<readonly EnabledSchedule[]> {
+  const { jobType, cohort, tenantId } = target;
+  if (tenantId !== undefined) {
+    return tx<EnabledSchedule[]>`
+      select null as cohort, enabled, paused_by as by, paused_reason as reason, paused_at as at
+      from public.tenant_schedules where job_type = ${jobType} and tenant_id = ${tenantId} for no key update`;
+  }
+  return tx<EnabledSchedule[]>`
+    select cohort, enabled, paused_by as by, paused_reason as reason, paused_at as at
+    from public.schedules where job_type = ${jobType} and (${cohort}::text is null or cohort = ${cohort})
+    order by cohort for no key update`;
 }
 
 /** Returns the cohorts whose schedules are paused now; none: there is no such schedule. */

@@ -1,5 +1,5 @@
 /** What operators set: the schedule of a cohort, and what differs from it for one tenant. */
-import type { Queryable } from '../db/connect.ts';
+import type { Queryable, Tx } from '../db/connect.ts';
 import type { Cohort, MissedPolicy, ScheduleTiming } from './define.ts';
 
 export interface CohortSchedule extends ScheduleTiming {
@@ -28,6 +28,30 @@ export async function listCohortSchedules(
       missed_most as "missedMost", enabled
     from public.schedules where job_type = ${jobType} and (${cohort}::text is null or cohort = ${cohort})
     order by array_position(array['high_value', 'active', 'dormant'], cohort)`;
+}
+
+/** The schedule of one cohort, locked until the end of the transaction. */
+export async function lockCohortSchedule(
+  tx: Tx,
+  jobType: string,
+  cohort: Cohort,
+): Promise<ScheduleTiming | undefined> {
+  const [found] = await tx<ScheduleTiming[]>`
+    select cron, zone, splay_seconds as "splaySeconds", missed, missed_most as "missedMost"
+    from public.schedules where job_type = ${jobType} and cohort = ${cohort} for no key update`;
+  return found;
+}
+
+/** The override of one tenant, locked until the end of the transaction; undefined: it has not even the schedule. */
+export async function lockOverride(
+  tx: Tx,
+  jobType: string,
+  tenantId: string,
+): Promise<Override | undefined> {
+  const [found] = await tx<Override[]>`
+    select cron, zone, splay_seconds as "splaySeconds", missed, missed_most as "missedMost"
+    from public.tenant_schedules where job_type = ${jobType} and tenant_id = ${tenantId} for no key update`;
+  return found;
 }
 
 /** Adds the schedule, or changes it for all tenants of the cohort. Returns whether it was added. */
@@ -89,18 +113,20 @@ export async function listTenantSchedules(
     order by s.job_type`;
 }
 
-/** Replaces the whole override; all null removes it. */
+/** Replaces the whole override; all null removes it. Returns whether the tenant did not have the schedule before. */
 export async function setOverride(
   sql: Queryable,
   { jobType, tenantId }: { readonly jobType: string; readonly tenantId: string },
   override: Override,
-): Promise<void> {
+): Promise<boolean> {
   const { cron, zone, splaySeconds, missed, missedMost } = override;
-  await sql`
+  const [row] = await sql<{ added: boolean }[]>`
     insert into public.tenant_schedules (tenant_id, job_type, cron, zone, splay_seconds, missed, missed_most)
     values (${tenantId}, ${jobType}, ${cron}, ${zone}, ${splaySeconds}, ${missed}, ${missedMost})
     on conflict (tenant_id, job_type) do update set cron = excluded.cron, zone = excluded.zone,
-      splay_seconds = excluded.splay_seconds, missed = excluded.missed, missed_most = excluded.missed_most`;
+      splay_seconds = excluded.splay_seconds, missed = excluded.missed, missed_most = excluded.missed_most
+    returning xmax = 0 as added`;
+  return row?.added === true;
 }
 
 export interface ScheduleSummary extends CohortSchedule {

@@ -58,14 +58,20 @@ export async function priceInForce(
 }
 
 async function findPrice(sql: Queryable, query: PriceQuery): Promise<PinnedPrice | undefined> {
-  const row = await mapStoreErrors('read prices', () => findVersion(sql, query));
+  const row = await versionInForce(sql, query);
   if (row === undefined) return publishedPrice(query);
   const provider = sellerOf(query);
   const { source, model, rates, version } = row;
   return { source, model, rates, ...(provider === undefined ? {} : { provider }), version };
 }
 
-interface VersionRow {
+/** The stored version alone; undefined where the published price of the package counts. */
+export const versionInForce = (
+  sql: Queryable,
+  query: PriceQuery,
+): Promise<StoredPrice | undefined> => mapStoreErrors('read prices', () => findVersion(sql, query));
+
+export interface StoredPrice {
   readonly version: string;
   readonly source: PriceSource;
   readonly model: string;
@@ -73,12 +79,12 @@ interface VersionRow {
 }
 
 /** A scope without a version, or whose version ended its price, leaves the call to the next scope. */
-async function findVersion(sql: Queryable, query: PriceQuery): Promise<VersionRow | undefined> {
+async function findVersion(sql: Queryable, query: PriceQuery): Promise<StoredPrice | undefined> {
   const { model } = query;
   const tenantId = query.tenantId ?? '';
   const provider = sellerOf(query) ?? '';
   const published = publishedKey(query);
-  const [row] = await sql<VersionRow[]>`
+  const [row] = await sql<StoredPrice[]>`
     select v.id::text as version, v.source, v.model, v.rates
     from (values
       (1, 'operator', ${tenantId}::text, ${provider}::text, ${model}::text),

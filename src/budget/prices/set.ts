@@ -1,6 +1,6 @@
 /** An operator's own price of a model, for all tenants or for one. */
 import { codeOf, PurserError } from '../../errors.ts';
-import type { Queryable, Sql } from '../../db/connect.ts';
+import type { Queryable, Sql, Tx } from '../../db/connect.ts';
 import { mapStoreErrors } from '../../db/store-errors.ts';
 import { unknownName } from '../../names.ts';
 import type { Rates } from '../pinned-price.ts';
@@ -28,13 +28,24 @@ export interface SetPriceResult {
   readonly until: Date | null;
 }
 
+export interface PriceSet {
+  readonly version: string;
+  readonly validFrom: Date;
+  /** In force at that time until now; null: none. */
+  readonly before: Rates | null;
+}
+
 const foreignKeyViolation = '23503';
 
 /**
  * Adds a version. What was reserved before keeps its price. Safe to repeat: a price that is in force already, from that
- * time and in that scope, is not added again. Throws `unknown_tenant`, or `store_unavailable` (503).
+ * time and in that scope, is not added again. `record` is run in the transaction of a version that is added. Throws `unknown_tenant`, or `store_unavailable` (503).
  */
-export async function setPrice(sql: Sql, request: SetPriceRequest): Promise<SetPriceResult> {
+export async function setPrice(
+  sql: Sql,
+  request: SetPriceRequest,
+  record?: (tx: Tx, change: PriceSet) => Promise<void>,
+): Promise<SetPriceResult> {
   const { tenantId, provider, model, rates, by, reason } = request;
   const scope: PriceScope = { source: 'operator', tenantId, provider, model };
   try {
@@ -53,12 +64,13 @@ export async function setPrice(sql: Sql, request: SetPriceRequest): Promise<SetP
         );
         const validFrom = request.from ?? now;
         const until = stored.find((version) => version.validFrom > validFrom)?.validFrom ?? null;
-        if (sameRates(ratesAt(stored, validFrom), rates))
-          return { validFrom, version: null, until };
+        const before = ratesAt(stored, validFrom);
+        if (sameRates(before, rates)) return { validFrom, version: null, until };
         const [version = null] = await insertVersions(tx, [{ ...scope, validFrom, rates }], {
           by,
           reason,
         });
+        await record?.(tx, { version: version ?? '', validFrom, before });
         return { validFrom, version, until };
       }),
     );

@@ -1,5 +1,5 @@
 /** Copies published prices into `llm_price_versions`: new versions only where they differ from what is stored. */
-import type { Sql } from '../../db/connect.ts';
+import type { Sql, Tx } from '../../db/connect.ts';
 import { mapStoreErrors } from '../../db/store-errors.ts';
 import type { Rates } from '../pinned-price.ts';
 import { publishedModels } from './catalogue.ts';
@@ -43,7 +43,11 @@ export interface SyncResult {
  * In one transaction, and one sync at a time. What is not published any more stays as it is stored. Throws a
  * `UsageError` for an unknown provider, or `store_unavailable` (503).
  */
-export async function syncPrices(sql: Sql, request: SyncRequest): Promise<SyncResult> {
+export async function syncPrices(
+  sql: Sql,
+  request: SyncRequest,
+  record?: (tx: Tx, changes: readonly PriceChange[]) => Promise<void>,
+): Promise<SyncResult> {
   const { providers, models, from, by } = request;
   const published = publishedModels(providers).filter(
     ({ model }) => models === undefined || models.includes(model),
@@ -67,7 +71,7 @@ export async function syncPrices(sql: Sql, request: SyncRequest): Promise<SyncRe
       });
       const reason = `published by @pydantic/genai-prices ${packageVersion}`;
       const versions = await insertVersions(tx, missing, { by, reason });
-      return missing.map(({ provider, model, validFrom, rates, before }, at) => ({
+      const made = missing.map(({ provider, model, validFrom, rates, before }, at) => ({
         version: versions[at] ?? '',
         provider,
         model,
@@ -75,6 +79,8 @@ export async function syncPrices(sql: Sql, request: SyncRequest): Promise<SyncRe
         rates,
         before,
       }));
+      if (made.length > 0) await record?.(tx, made);
+      return made;
     }),
   );
   const priced = published.filter(({ steps }) => steps.length > 0);

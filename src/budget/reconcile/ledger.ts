@@ -1,5 +1,5 @@
 /**
- * What the ledger has of a provider's calls. Columns of a later version are read through the row (`to_jsonb`), which has
+ * What the ledger has of a provider's calls with the platform's keys: others are on bills of the tenants. Columns of a later version are read through the row (`to_jsonb`), which has
  * none of them in this one: the provider's request id, what was assumed, and what arrived of an answer.
  */
 import type { Tx } from '../../db/connect.ts';
@@ -91,7 +91,7 @@ function calls(tx: Tx, { provider, from, to }: LedgerRange) {
       r.status = 'UNKNOWN' or coalesce(to_jsonb(u) ->> 'assumed', 'false') = 'true' as is_unknown,
       coalesce((to_jsonb(r) ->> 'received_output_tokens')::bigint, 0) as received
     from llm_reservations r left join llm_usage u on u.reservation_id = r.id
-    where r.provider = ${provider} and r.status in ('APPLIED', 'UNKNOWN')
+    where r.provider = ${provider} and r.provider_key not like 'own:%' and r.status in ('APPLIED', 'UNKNOWN')
       and coalesce(r.sent_at, r.created_at) >= ${from} and coalesce(r.sent_at, r.created_at) < ${to}`;
 }
 
@@ -177,6 +177,6 @@ export async function listServedModels(
   return tx<{ asked: string; served: string }[]>`
     select distinct r.model as asked, u.served_model as served
     from llm_reservations r join llm_usage u on u.reservation_id = r.id
-    where r.provider = ${provider} and u.served_model is not null
+    where r.provider = ${provider} and r.provider_key not like 'own:%' and u.served_model is not null
       and coalesce(r.sent_at, r.created_at) >= ${from} and coalesce(r.sent_at, r.created_at) < ${to}`;
 }

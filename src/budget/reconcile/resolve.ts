@@ -1,8 +1,9 @@
 /** Records the costs that a reconciliation has decided: each once per evidence, so that a repetition changes nothing. */
-import type { Sql } from '../../db/connect.ts';
+import type { Sql, Tx } from '../../db/connect.ts';
 import { isStoreUnavailable } from '../../db/store-errors.ts';
 import { codeOf, messageOf } from '../../errors.ts';
 import { resolveUnknown } from '../resolve.ts';
+import type { Resolution as Resolved } from '../resolve.ts';
 import type { Resolution } from './result.ts';
 
 export interface Applied {
@@ -11,16 +12,29 @@ export interface Applied {
   readonly failed: readonly { readonly reservationId: string; readonly why: string }[];
 }
 
-/** Throws `store_unavailable`; what was recorded before stays, and the command can be repeated. */
+/**
+ * Throws `store_unavailable`; what was recorded before stays, and the command can be repeated. `record` is run in the
+ * transaction of each resolution.
+ */
 export async function applyResolutions(
   sql: Sql,
   resolutions: readonly Resolution[],
-  record: { readonly by: string; readonly reason: string },
+  by: { readonly by: string; readonly reason: string },
+  record?: (tx: Tx, resolution: Resolution, resolved: Resolved) => Promise<void>,
 ): Promise<Applied> {
   const failed: { reservationId: string; why: string }[] = [];
-  for (const { reservationId, costNanoUsd, evidence } of resolutions) {
+  for (const resolution of resolutions) {
+    const { reservationId, costNanoUsd, evidence } = resolution;
     try {
-      await resolveUnknown(sql, { reservationId, costNanoUsd, evidence, ...record });
+      await sql.begin(async (tx) => {
+        const resolved = await resolveUnknown(tx, {
+          reservationId,
+          costNanoUsd,
+          evidence,
+          ...by,
+        });
+        await record?.(tx, resolution, resolved);
+      });
     } catch (error) {
       if (isStoreUnavailable(error)) throw error;
       failed.push({ reservationId, why: `${codeOf(error)}: ${messageOf(error)}` });

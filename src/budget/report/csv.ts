@@ -1,4 +1,4 @@
-/** A report as CSV for a spreadsheet: one line per tenant, job type and model. */
+/** A report as CSV for a spreadsheet: one line per tenant, job type, model and key. */
 import { csvRecord, plainCell } from './csv-text.ts';
 import type { BudgetReport, ReportRow } from './report.ts';
 
@@ -17,6 +17,8 @@ const columns = [
   'unknown_calls',
   'settled_hold_usd',
   'hold_efficiency',
+  'provider_key',
+  'counts',
 ] as const;
 
 /** The header and one record per row. Texts that a spreadsheet would take for a formula get an apostrophe in front. */
@@ -37,6 +39,8 @@ export function reportCsv({ month, rows }: BudgetReport): string[] {
       row.unknownCalls,
       row.settledHoldUsd,
       row.holdEfficiency,
+      plainCell(row.providerKey),
+      row.countsApart ? 'apart' : 'in budget',
     ]);
   return [csvRecord(columns), ...rows.map(record)];
 }

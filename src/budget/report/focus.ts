@@ -14,7 +14,12 @@ const providerNames: Readonly<Record<string, string>> = {
 };
 
 /** The source of the rows: another month, or the same month again, replaces no bill of a cloud provider. */
-const billingAccount = 'purser';
+const billingAccount = { id: 'purser', name: 'Purser' };
+/** The provider's invoice is the tenant's and not the platform's. */
+const ownAccount = { id: 'purser-own-keys', name: 'Own keys of tenants' };
+
+const isOwn = ({ providerKey }: DailyCost): boolean => /^own(:|$)/.test(providerKey);
+const accountOf = (cost: DailyCost) => (isOwn(cost) ? ownAccount : billingAccount);
 
 interface Period {
   readonly start: string;
@@ -24,8 +29,8 @@ interface Period {
 /** In the order of the specification. Unit prices are left out: a row sums classes of tokens with different rates. */
 const columns: Readonly<Record<string, (cost: DailyCost, month: Period) => Value>> = {
   BilledCost: ({ spentUsd }) => spentUsd,
-  BillingAccountId: () => billingAccount,
-  BillingAccountName: () => 'Purser',
+  BillingAccountId: (cost) => accountOf(cost).id,
+  BillingAccountName: (cost) => accountOf(cost).name,
   BillingCurrency: () => 'USD',
   BillingPeriodEnd: (_, { end }) => end,
   BillingPeriodStart: (_, { start }) => start,
@@ -62,8 +67,12 @@ const columns: Readonly<Record<string, (cost: DailyCost, month: Period) => Value
   SubAccountId: ({ tenantId }) => tenantId,
   SubAccountName: ({ tenantId }) => tenantId,
   // Nothing that grows with a later export: a charge is found again by its texts.
-  Tags: ({ jobType, model }) =>
-    JSON.stringify({ 'purser:job_type': jobType, 'purser:model': model }),
+  Tags: (cost) =>
+    JSON.stringify({
+      'purser:job_type': cost.jobType,
+      'purser:model': cost.model,
+      ...(isOwn(cost) ? { 'purser:provider_key': cost.providerKey } : {}),
+    }),
 };
 
 /**

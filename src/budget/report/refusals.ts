@@ -6,6 +6,8 @@ interface Refusals {
   readonly jobType: string;
   readonly provider: string;
   readonly model: string;
+  readonly providerKey: string;
+  readonly countsApart: boolean;
   readonly refused: number;
 }
 
@@ -16,9 +18,10 @@ export async function countRefusals(
   tenantId: string | undefined,
 ): Promise<Refusals[]> {
   return tx<Refusals[]>`
-    select f.tenant_id as "tenantId", f.job_type as "jobType", f.provider, f.model, count(*)::int as refused
+    select f.tenant_id as "tenantId", f.job_type as "jobType", f.provider, f.model,
+      f.provider_key as "providerKey", f.counts_apart as "countsApart", count(*)::int as refused
     from llm_refusals f
-    where f.period_start = ${month}::date
+    where f.period_start = ${month}::date and f.breakers is null
       and (${tenantId ?? null}::text is null or f.tenant_id = ${tenantId ?? null}::text)
-    group by 1, 2, 3, 4`;
+    group by 1, 2, 3, 4, 5, 6`;
 }

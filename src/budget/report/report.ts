@@ -1,13 +1,17 @@
 /**
- * What LLM calls cost in one month, by tenant, job type and model. Reads one REPEATABLE READ snapshot of the ledger, so
- * that its sums are those of the budgets, adjustments and deleted tenants included.
+ * What LLM calls cost in one month, by tenant, job type, model and key. Reads one REPEATABLE READ snapshot of the ledger and
+ * its sums, so that its figures are those of the budgets, adjustments and deleted tenants included.
  */
 import type { Sql, Tx } from '../../db/connect.ts';
 import { mapStoreErrors } from '../../db/store-errors.ts';
 import { formatUsd, parseUsd } from '../money.ts';
 import { monthOf } from './month.ts';
 import type { ReportRequest } from './month.ts';
+import { keyColumns, keyNames, spendOf, spendPosition, sumColumns } from '../spend/read.ts';
+import type { SpendSums } from '../spend/read.ts';
 import { countRefusals } from './refusals.ts';
+import { countUnknown, sumAssumed } from './rare-calls.ts';
+import type { RowKey } from './row-key.ts';
 
 /** Amounts are exact decimal USD. */
 export interface ReportSums {
@@ -27,21 +31,17 @@ export interface ReportSums {
   readonly holdEfficiency: string | null;
 }
 
-export interface ReportRow extends ReportSums {
-  readonly tenantId: string;
-  /** Empty where the job was deleted. */
-  readonly jobType: string;
-  /** Empty where the reservation was deleted with its tenant; of refusals, which name no model. */
-  readonly provider: string;
-  readonly model: string;
-}
+export type ReportRow = ReportSums & RowKey;
 
 export interface BudgetReport {
   /** First day of the UTC month. */
   readonly month: string;
   readonly at: Date;
+  /** Of what counts in budgets. */
   readonly total: ReportSums;
-  /** By tenant, job type, provider and model. */
+  /** Of what counts apart from them. */
+  readonly apart: ReportSums;
+  /** By tenant, job type, provider, model and key. */
   readonly rows: readonly ReportRow[];
 }
 
@@ -65,32 +65,45 @@ export async function budgetReport(sql: Sql, request: ReportRequest = {}): Promi
       const { month, at } = await monthOf(tx, request.month);
       const groups = new Map<string, { key: RowKey; counted: Counted }>();
       const groupOf = (key: RowKey): Counted => {
-        const name = JSON.stringify([key.tenantId, key.jobType, key.provider, key.model]);
+        const name = nameOf(key);
         const group = groups.get(name) ?? { key, counted: nothing() };
         groups.set(name, group);
         return group.counted;
       };
       for (const row of await sumCalls(tx, month, request.tenantId)) {
-        const { tenantId, jobType, provider, model } = row;
-        add(groupOf({ tenantId, jobType, provider, model }), countedOf(row));
+        const { tenantId, jobType, provider, model, providerKey, countsApart } = row;
+        const key = { tenantId, jobType, provider, model, providerKey, countsApart };
+        add(groupOf(key), countedOf(row));
+      }
+      for (const { spent, hold, ...key } of await sumAssumed(tx, month, request.tenantId)) {
+        const group = groupOf(key);
+        group.settledSpent -= parseUsd(spent);
+        group.settledHold -= parseUsd(hold);
+      }
+      for (const { unknownCalls, ...key } of await countUnknown(tx, month, request.tenantId)) {
+        groupOf(key).unknownCalls += unknownCalls;
       }
       for (const { refused, ...key } of await countRefusals(tx, month, request.tenantId)) {
         groupOf(key).refused += refused;
       }
-      const total = nothing();
-      for (const { counted } of groups.values()) add(total, counted);
-      return { month, at, total: sumsOf(total), rows: rowsOf([...groups.values()]) };
+      const [total, apart] = [nothing(), nothing()];
+      for (const { key, counted } of groups.values()) add(key.countsApart ? apart : total, counted);
+      const rows = rowsOf([...groups.values()]);
+      return { month, at, total: sumsOf(total), apart: sumsOf(apart), rows };
     }),
   );
 }
 
-type RowKey = Pick<ReportRow, 'tenantId' | 'jobType' | 'provider' | 'model'>;
+type CallSums = RowKey & SpendSums;
+
+const nameOf = (key: RowKey): string =>
+  [key.tenantId, key.jobType, key.provider, key.model, key.providerKey, key.countsApart].join(
+    '\u0000',
+  );
 
 function rowsOf(groups: readonly { key: RowKey; counted: Counted }[]): ReportRow[] {
-  const order = ({ key }: { key: RowKey }) =>
-    [key.tenantId, key.jobType, key.provider, key.model].join('\u0000');
   return groups
-    .map((group) => ({ ...group, at: order(group) }))
+    .map((group) => ({ ...group, at: nameOf(group.key) }))
     .toSorted((a, b) => (a.at < b.at ? -1 : 1))
     .map(({ key, counted }) => ({ ...key, ...sumsOf(counted) }));
 }
@@ -117,11 +130,11 @@ function countedOf(row: CallSums): Counted {
     spent: parseUsd(row.spent),
     held: parseUsd(row.held),
     unknown: parseUsd(row.unknown),
-    settledSpent: parseUsd(row.settledSpent),
+    settledSpent: parseUsd(row.spent),
     settledHold: parseUsd(row.settledHold),
     calls: row.calls,
     settledCalls: row.settledCalls,
-    unknownCalls: row.unknownCalls,
+    unknownCalls: 0,
     refused: 0,
   };
 }
@@ -147,43 +160,11 @@ function ratio(part: bigint, whole: bigint): string {
   return `${tenThousandths / 10_000n}.${(tenThousandths % 10_000n).toString().padStart(4, '0')}`;
 }
 
-interface CallSums extends RowKey {
-  readonly spent: string;
-  readonly held: string;
-  readonly unknown: string;
-  readonly settledSpent: string;
-  readonly settledHold: string;
-  readonly calls: number;
-  readonly settledCalls: number;
-  readonly unknownCalls: number;
-}
-
-/**
- * Reservations of a later version keep their job type, and usage that was assumed says so: those columns are read
- * through the row, which has none of them in this version. An assumed cost is its hold and tells nothing of efficiency.
- */
+/** By tenant, job type, provider, model and key. An assumed cost is its hold and tells nothing of efficiency. */
 async function sumCalls(tx: Tx, month: string, tenantId: string | undefined): Promise<CallSums[]> {
+  const by = ['tenantId', 'jobType', 'provider', 'model', 'providerKey', 'countsApart'] as const;
+  const position = await spendPosition(tx);
   return tx<CallSums[]>`
-    with moved as (
-      select l.reservation_id, min(l.tenant_id) as tenant_id, sum(l.spent_delta_usd) as spent,
-        sum(l.reserved_delta_usd) as held, sum(l.unknown_delta_usd) as unknown
-      from llm_ledger l
-      where l.period_start = ${month}::date
-        and (${tenantId ?? null}::text is null or l.tenant_id = ${tenantId ?? null}::text)
-      group by l.reservation_id
-    ), called as (
-      select m.*, r.status, r.estimated_cost_usd as hold, coalesce(r.provider, '') as provider,
-        coalesce(r.model, '') as model, coalesce(to_jsonb(r) ->> 'job_type', j.job_type, '') as job_type,
-        r.status = 'APPLIED' and coalesce(to_jsonb(u) ->> 'assumed', 'false') = 'false' as is_measured
-      from moved m
-      left join llm_reservations r on r.id = m.reservation_id
-      left join llm_usage u on u.reservation_id = r.id
-      left join jobs j on j.id = r.job_id
-    )
-    select tenant_id as "tenantId", job_type as "jobType", provider, model, sum(spent) as spent, sum(held) as held,
-      sum(unknown) as unknown, coalesce(sum(spent) filter (where is_measured), 0) as "settledSpent",
-      coalesce(sum(hold) filter (where is_measured), 0) as "settledHold", count(*)::int as calls,
-      (count(*) filter (where status = 'APPLIED'))::int as "settledCalls",
-      (count(*) filter (where status = 'UNKNOWN'))::int as "unknownCalls"
-    from called group by 1, 2, 3, 4`;
+    with ${spendOf(tx, { month, tenantId, by }, position)}
+    select ${keyColumns(tx, by)}, ${sumColumns(tx)} from spend group by ${keyNames(tx, by)}`;
 }

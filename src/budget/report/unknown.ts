@@ -11,6 +11,8 @@ export interface UnknownHold {
   readonly jobType: string;
   readonly provider: string;
   readonly model: string;
+  /** Whose key paid: `platform`, or a name such as `own:openai`. */
+  readonly providerKey: string;
   /** Exact decimal USD: charged until it is resolved. */
   readonly holdUsd: string;
   /** The provider's id of the request, where an answer began. */
@@ -37,6 +39,7 @@ export interface UnknownHolds {
 
 export interface UnknownRequest {
   readonly tenantId?: string | undefined;
+  readonly reservationId?: string | undefined;
   /** Only holds that were sent at least so long ago. */
   readonly olderThanSeconds?: number | undefined;
   /** What is listed first. Default `age`: the oldest. */
@@ -94,7 +97,7 @@ async function listHolds(tx: Tx, request: UnknownRequest): Promise<UnknownHold[]
   return tx<UnknownHold[]>`
     select r.id as "reservationId", r.tenant_id as "tenantId", r.job_id as "jobId",
       coalesce(to_jsonb(r) ->> 'job_type', j.job_type, '') as "jobType", r.provider, r.model,
-      r.estimated_cost_usd as "holdUsd", to_jsonb(r) ->> 'request_id' as "requestId", r.sent_at as "sentAt",
+      r.provider_key as "providerKey", r.estimated_cost_usd as "holdUsd", to_jsonb(r) ->> 'request_id' as "requestId", r.sent_at as "sentAt",
       floor(extract(epoch from now() - coalesce(r.sent_at, r.created_at)))::int as "ageSeconds"
     from llm_reservations r left join jobs j on j.id = r.job_id
     where r.status = 'UNKNOWN' and ${wanted(tx, request)}
@@ -102,8 +105,9 @@ async function listHolds(tx: Tx, request: UnknownRequest): Promise<UnknownHold[]
     limit ${request.limit}`;
 }
 
-function wanted(tx: Tx, { tenantId, olderThanSeconds }: UnknownRequest) {
-  return tx`(${tenantId ?? null}::text is null or r.tenant_id = ${tenantId ?? null}::text)
+function wanted(tx: Tx, { tenantId, reservationId, olderThanSeconds }: UnknownRequest) {
+  return tx`${reservationId === undefined ? tx`` : tx`r.id = ${reservationId}::uuid and`}
+    (${tenantId ?? null}::text is null or r.tenant_id = ${tenantId ?? null}::text)
     and (${olderThanSeconds ?? null}::float8 is null or coalesce(r.sent_at, r.created_at)
       <= now() - ${olderThanSeconds ?? null}::float8 * interval '1 second')`;
 }

@@ -3,7 +3,8 @@
  * how many start in each window. Dispatch counts the rows of jobs in flight and of permits, so that a dead worker leaves
  * nothing behind.
  */
-import type { Queryable } from '../../db/connect.ts';
+import { atomically } from '../../db/connect.ts';
+import type { Queryable, Sql, Tx } from '../../db/connect.ts';
 import { codeOf, PurserError } from '../../errors.ts';
 import { nameFault, quotedName } from '../../names.ts';
 import { assertKnown } from '../pauses.ts';
@@ -25,6 +26,13 @@ export interface LimitValues {
   readonly perSeconds?: number | undefined;
 }
 
+/** null: not limited. */
+export interface StoredLimit {
+  readonly maxRunning: number | null;
+  readonly maxStarts: number | null;
+  readonly perSeconds: number | null;
+}
+
 export interface JobLimit {
   /** null: all tenants, together or each by itself. */
   readonly tenantId: string | null;
@@ -35,6 +43,8 @@ export interface JobLimit {
   readonly maxRunning: number | null;
   readonly maxStarts: number | null;
   readonly perSeconds: number | null;
+  /** Whether its starts are those of the tenant's plan. */
+  readonly ofPlan: boolean;
   readonly by: string;
   readonly at: Date;
   /** Jobs that count for it now; null for a limit of each group of a kind or of each tenant. */
@@ -46,17 +56,19 @@ export interface JobLimit {
 const foreignKeyViolation = '23503';
 
 /**
- * Adds a limit, or changes what of it is given; jobs that run already count, and are not stopped. Throws
+ * Adds a limit, or changes what of it is given, and returns which; jobs that run already count, and are not stopped. Throws
  * `unknown_job_type`, `unknown_tenant` or `invalid_name`.
  */
 export async function setJobLimit(
-  sql: Queryable,
+  sql: Sql | Tx,
   target: LimitTarget,
   { maxRunning, maxStarts, perSeconds, by }: LimitValues & { readonly by: string },
-): Promise<void> {
+): Promise<'added' | 'changed'> {
   checkGroupName(target.group);
   try {
-    await sql`
+    const [row] = await atomically(
+      sql,
+      (tx) => tx<{ added: boolean }[]>`
       insert into public.job_limits
         (tenant_id, job_type, group_name, each_tenant, max_running, max_starts, per_seconds, by)
       values (${target.tenantId ?? ''}, ${target.jobType ?? ''}, ${target.group ?? ''}, ${target.eachTenant ?? false},
@@ -65,29 +77,52 @@ export async function setJobLimit(
         set max_running = coalesce(excluded.max_running, job_limits.max_running),
             max_starts = coalesce(excluded.max_starts, job_limits.max_starts),
             per_seconds = coalesce(excluded.per_seconds, job_limits.per_seconds),
-            by = excluded.by, at = now()`;
+            starts_of_plan = job_limits.starts_of_plan and excluded.max_starts is null,
+            by = excluded.by, at = now()
+      returning xmax = 0 as added`,
+    );
+    return row?.added === true ? 'added' : 'changed';
   } catch (error) {
     if (codeOf(error) === foreignKeyViolation) await assertTargetKnown(sql, target);
     throw error;
   }
 }
 
-/** false: there was none. Throws like `setJobLimit`. */
-export async function clearJobLimit(sql: Queryable, target: LimitTarget): Promise<boolean> {
-  const cleared = await sql`
+/** Returns what it was; undefined: there was none of its own. Throws like `setJobLimit`. */
+export async function clearJobLimit(
+  sql: Queryable,
+  target: LimitTarget,
+): Promise<StoredLimit | undefined> {
+  const [cleared] = await sql<StoredLimit[]>`
     delete from public.job_limits
     where tenant_id = ${target.tenantId ?? ''} and job_type = ${target.jobType ?? ''}
-      and group_name = ${target.group ?? ''} and each_tenant = ${target.eachTenant ?? false}`;
-  if (cleared.count === 0) await assertTargetKnown(sql, target);
-  return cleared.count > 0;
+      and group_name = ${target.group ?? ''} and each_tenant = ${target.eachTenant ?? false}
+      and (max_running is not null or not starts_of_plan)
+    returning max_running as "maxRunning", max_starts as "maxStarts", per_seconds as "perSeconds"`;
+  if (cleared === undefined) await assertTargetKnown(sql, target);
+  return cleared;
 }
 
-/** By tenant, then by type and group; those of all tenants first. */
-export async function listJobLimits(sql: Queryable): Promise<JobLimit[]> {
+/** The limit of exactly this target, locked until the end of the transaction. */
+export async function lockJobLimit(tx: Tx, target: LimitTarget): Promise<StoredLimit | undefined> {
+  const [found] = await tx<StoredLimit[]>`
+    select max_running as "maxRunning", max_starts as "maxStarts", per_seconds as "perSeconds"
+    from public.job_limits
+    where tenant_id = ${target.tenantId ?? ''} and job_type = ${target.jobType ?? ''}
+      and group_name = ${target.group ?? ''} and each_tenant = ${target.eachTenant ?? false}
+    for update`;
+  return found;
+}
+
+/**
+ * By tenant, then by type and group; those of all tenants first. Limits that a tenant has from its plan alone are only
+ * listed of `tenantId`.
+ */
+export async function listJobLimits(sql: Queryable, tenantId?: string): Promise<JobLimit[]> {
   return sql<JobLimit[]>`
     select nullif(l.tenant_id, '') as "tenantId", nullif(l.job_type, '') as "jobType",
       nullif(l.group_name, '') as "group", l.each_tenant as "eachTenant", l.max_running as "maxRunning",
-      l.max_starts as "maxStarts", l.per_seconds as "perSeconds", l.by, l.at,
+      l.max_starts as "maxStarts", l.per_seconds as "perSeconds", l.starts_of_plan as "ofPlan", l.by, l.at,
       case when not (l.each_tenant or l.group_name like '%:*') then (
         case
           when l.group_name <> '' then (
@@ -107,7 +142,10 @@ export async function listJobLimits(sql: Queryable): Promise<JobLimit[]> {
           and s.started_at > now() - l.per_seconds * interval '1 second'
           and s.slot not in (
             select p.slot from purser.left_permits(l.tenant_id, l.job_type, l.group_name, '{}') p))::int end as started
-    from public.job_limits l order by l.tenant_id, l.job_type, l.group_name, l.each_tenant`;
+    from public.job_limits l
+    where case when ${tenantId === undefined} then l.max_running is not null or not l.starts_of_plan
+      else l.tenant_id = ${tenantId ?? null}::text end
+    order by l.tenant_id, l.job_type, l.group_name, l.each_tenant`;
 }
 
 /** Marks jobs that were dispatched at the moment when a limit was set. Returns their number. */

@@ -9,6 +9,7 @@ import type { Call, Provider } from '../gateway.ts';
 import { releaseHold, reserveHold } from '../holds.ts';
 import type { HoldRequest } from '../hold-request.ts';
 import type { Account } from '../holds.ts';
+import { withOwnKey } from '../keys/with-own-key.ts';
 import { LlmError } from '../llm.ts';
 import { readConversation } from '../prompt/conversation.ts';
 import type { CallLlm, LlmCall, LlmReply } from '../llm.ts';
@@ -29,13 +30,14 @@ interface Form {
   readonly minOutputTokens?: number;
 }
 
-/** Runs one call in the form that fits, and a second time where the model refuses JSON mode. */
+/** Runs one call, with one key, in the form that fits, and a second time where the model refuses JSON mode. */
 export async function callWith(
-  provider: Provider,
+  configured: Provider,
   account: Account,
   asked: LlmCall,
   run: RunCall,
 ): Promise<LlmReply> {
+  const provider = await withOwnKey(configured, account);
   try {
     return await runFitting(provider, account, asked, run);
   } catch (error) {
@@ -91,7 +93,7 @@ function formsOf(asked: LlmCall, usualModel: string): readonly [Form, ...Form[]]
 }
 
 async function callOf(
-  { protocol, config, baseUrl, withoutJsonMode }: Provider,
+  { protocol, config, baseUrl, withoutJsonMode, ownKey }: Provider,
   account: Account,
   asked: LlmCall,
   { model, maxOutputTokens }: Form,
@@ -103,7 +105,18 @@ async function callOf(
   const wantsJson = asked.json && (conversation?.tools ?? []).length === 0;
   const jsonMode = protocol.hasJsonMode && wantsJson && !withoutJsonMode.has(model);
   const form = { ...asked, maxOutputTokens };
-  return { protocol, config, baseUrl, account, asked: form, conversation, model, price, jsonMode };
+  return {
+    protocol,
+    config,
+    baseUrl,
+    account,
+    asked: form,
+    conversation,
+    model,
+    price,
+    jsonMode,
+    ownKey,
+  };
 }
 
 async function boundOf(call: Call, { minOutputTokens }: Form): Promise<HoldRequest> {

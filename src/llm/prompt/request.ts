@@ -2,6 +2,8 @@
 import type { StandardSchemaV1 } from '@standard-schema/spec';
 import { UsageError } from '../../errors.ts';
 import { checkCall, maxCallBytes, maxFallbacks } from '../check-call.ts';
+import { withDefaults } from '../ladder/defaults.ts';
+import type { LlmDefaults } from '../ladder/defaults.ts';
 import type { LlmCall, LlmFallback, LlmRequest } from '../llm.ts';
 import { canValidate, jsonInstructions } from '../structured.ts';
 import { writeConversation } from './conversation.ts';
@@ -15,8 +17,12 @@ export interface ReadRequest<T> {
 }
 
 /** Throws a `UsageError` that names the field. */
-export function readRequest<T>(method: string, given: LlmRequest<T>): ReadRequest<T> {
-  const { schema, tools = {}, ...asked } = fieldsOf(method, given);
+export function readRequest<T>(
+  method: string,
+  given: LlmRequest<T>,
+  defaults?: LlmDefaults,
+): ReadRequest<T> {
+  const { schema, tools = {}, ...asked } = withDefaults(fieldsOf(method, given), defaults);
   const call = callOf({ ...asked, tools, json: schema !== undefined });
   checkCall(call);
   if (schema === undefined) return { call, schema, tools };

@@ -58,7 +58,7 @@ export async function exchangeStream(
     () => cut.abort(),
     Math.max(0, hold.expiresAtMs - graceMs + drains.drainMs - performance.now()),
   );
-  const listening = new Listening(account, request, reader);
+  const listening = new Listening(account, request, reader, hold);
   const stop = watchStops(account, request);
   stop.signal.addEventListener('abort', () => cut.abort(), { once: true });
   const reading = readAndSettle({ account, request, hold, cut: cut.signal, listening });
@@ -100,7 +100,12 @@ class Listening {
   #stop: (error: LlmError) => void = () => {};
   readonly end: () => void;
 
-  constructor(account: Account, { url, timeoutMs }: ExchangeRequest, reader: StreamReader) {
+  constructor(
+    account: Account,
+    { url, timeoutMs }: ExchangeRequest,
+    reader: StreamReader,
+    { pass }: Hold,
+  ) {
     this.#reader = reader;
     const { host } = new URL(url);
     this.stopped = new Promise((_, reject) => {
@@ -112,10 +117,13 @@ class Listening {
     // Where the stream ended before, nobody waits for it.
     this.stopped.catch(() => {});
     const leave = (): void => this.#stop(attemptEnded(host));
-    const timer = setTimeout(
-      () => this.#stop(streamTimedOut(host, timeoutMs, this.#isUnread)),
-      timeoutMs,
-    );
+    const timer = setTimeout(() => {
+      const timedOut = streamTimedOut(host, timeoutMs, this.#isUnread);
+      // A handler that does not read is no failure of the provider.
+      if (this.#isUnread) pass?.abandon();
+      else pass?.end(timedOut);
+      this.#stop(timedOut);
+    }, timeoutMs);
     account.signal.addEventListener('abort', leave, { once: true });
     reader.signal.addEventListener('abort', leave, { once: true });
     this.end = () => {
@@ -157,10 +165,13 @@ async function readAndSettle(reading: Reading): Promise<StreamedAnswer> {
     response = await post(ownId(request, hold), cut);
   } catch (error) {
     const failure = failureOf(error, request, { aborted: cut.aborted, timedOut: false });
+    hold.pass?.end(failure);
     return endFailure(account, request, hold, { error: failure });
   }
   if (!response.ok) {
-    return endFailure(account, request, hold, await failureOfResponse(request, response));
+    const failed = await failureOfResponse(request, response);
+    hold.pass?.end(failed.error);
+    return endFailure(account, request, hold, failed);
   }
   const record = new StreamRecord({
     read: protocol.readEvents(),
@@ -172,12 +183,14 @@ async function readAndSettle(reading: Reading): Promise<StreamedAnswer> {
   const { finalUsage, receivedOutputTokens } = record;
   const requestId = record.requestId ?? requestIdOf(protocol, response.headers);
   const end = { record, broken, isCut: cut.aborted };
+  const outcome = finalUsage === undefined ? 'unknown' : 'settled';
+  const failure = failureOfStream(request, { ...end, outcome });
+  hold.pass?.end(failure);
   if (finalUsage === undefined) {
     await keepUnknown(account, hold, { requestId, receivedOutputTokens });
-    throw failureOfStream(request, { ...end, outcome: 'unknown' });
+    throw failure;
   }
   const costNanoUsd = await settleUsage(account, request, hold, { usage: finalUsage, requestId });
-  const failure = failureOfStream(request, { ...end, outcome: 'settled' });
   if (failure !== undefined) throw failure;
   return { record, usage: tokensOf(finalUsage.counts), costNanoUsd };
 }

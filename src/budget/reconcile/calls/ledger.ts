@@ -105,7 +105,7 @@ export async function* expectedCalls(
       r.status = 'UNKNOWN' or coalesce(to_jsonb(u) ->> 'assumed', 'false') = 'true' as "isUnknown",
       r.expires_at <= ${to} as "isWithin"
     from llm_reservations r left join llm_usage u on u.reservation_id = r.id
-    where r.provider = ${provider} and r.status in ('APPLIED', 'UNKNOWN')
+    where r.provider = ${provider} and r.provider_key not like 'own:%' and r.status in ('APPLIED', 'UNKNOWN')
       and coalesce(r.sent_at, r.created_at) >= ${from} and coalesce(r.sent_at, r.created_at) < ${to}
     order by r.id`.cursor(2_000);
   for await (const rows of cursor) {
