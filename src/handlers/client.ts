@@ -15,6 +15,7 @@ import type { Handler } from './define.ts';
 import { parsePayload } from './define.ts';
 import { payloadSealer } from './seal.ts';
 import type { SealPayload } from './seal.ts';
+import { unservedWarning } from '../jobs/unserved/warning.ts';
 import { listSecretPaths } from '../jobs/key-versions.ts';
 
 // oxlint-disable-next-line typescript/no-generated-empty-object-type, typescript/no-empty-object-type
@@ -38,7 +39,8 @@ export interface EnqueueKeys {
  * Enqueues one job of `handler`, or of a job type by its name (then the payload is checked when the job
  * runs). Throws `invalid_payload` naming the field, `unknown_tenant`, `unknown_job_type`, `payload_too_large`
  * (1 MiB), `invalid_request`, or with `onDuplicate: 'reject'` `duplicate_job`; for secret fields
- * `encryption_key_missing` without a keyring, or `encryption_keys_differ`.
+ * `encryption_key_missing` without a keyring, or `encryption_keys_differ`. On a pool the answer has a `warning` where no
+ * live worker runs the type; in a transaction of yours nobody asks.
  */
 export async function enqueue<S extends StandardSchemaV1>(
   connection: Connection,
@@ -47,7 +49,12 @@ export async function enqueue<S extends StandardSchemaV1>(
   keys: EnqueueKeys = {},
 ): Promise<Enqueued> {
   const seal = await sealerFor(connection, handler, keys);
-  return enqueueByType(connection, await checkedRequest(handler, request, request.payload, seal));
+  const checked = await checkedRequest(handler, request, request.payload, seal);
+  const [enqueued, warning] = await Promise.all([
+    enqueueByType(connection, checked),
+    unservedWarning(connection, checked.jobType),
+  ]);
+  return warning === undefined ? enqueued : { ...enqueued, warning };
 }
 
 /** Enqueues up to 10,000 jobs of one handler or type in one statement, all or nothing. */
@@ -58,12 +65,14 @@ export async function enqueueMany<S extends StandardSchemaV1>(
   keys: EnqueueKeys = {},
 ): Promise<Enqueued[]> {
   const seal = await sealerFor(connection, handler, keys);
-  return enqueueManyByType(
-    connection,
-    await Promise.all(
-      requests.map((request) => checkedRequest(handler, request, request.payload, seal)),
-    ),
+  const checked = await Promise.all(
+    requests.map((request) => checkedRequest(handler, request, request.payload, seal)),
   );
+  const [enqueued, warning] = await Promise.all([
+    enqueueManyByType(connection, checked),
+    unservedWarning(connection, typeof handler === 'string' ? handler : handler.type),
+  ]);
+  return warning === undefined ? enqueued : enqueued.map((one) => ({ ...one, warning }));
 }
 
 type Seal = (place: Parameters<SealPayload>[0], payload: object) => Promise<object>;

@@ -3,15 +3,17 @@
  * checks a payload. The function gets its tenant's rows and the LLM gateway, never a queue.
  */
 import type { StandardSchemaV1 } from '@standard-schema/spec';
-import { SecretTexts } from '../crypto/secrets/texts.ts';
 import type { TenantSql } from '../db/tenant.ts';
 import { PurserError } from '../errors.ts';
 import { isLlmTimeout, maxLlmTimeoutMs } from '../llm/check-call.ts';
+import { readLlmDefaults } from '../llm/ladder/defaults.ts';
+import type { LlmDefaults } from '../llm/ladder/defaults.ts';
 import type { Llm } from '../llm/llm.ts';
 import type { Logger } from '../log.ts';
 import { nameFault } from '../names.ts';
 import type { DefinedSchedule } from '../schedules/define.ts';
 import { secretPathsOf } from './secret.ts';
+import { withoutValue } from './without-value.ts';
 
 export interface EnqueueChildOptions {
   /** Unique per tenant and job type until this job has ended and 24 hours have passed. */
@@ -64,6 +66,8 @@ export interface HandlerDefinition<S extends StandardSchemaV1> {
   readonly maxAttempts: number;
   /** Of each LLM call that names no timeout itself, 1 to 600,000. Default: LLM_TIMEOUT_SECONDS. */
   readonly llmTimeoutMs?: number;
+  /** Cheaper forms of its LLM calls, for those that name none themselves. */
+  readonly llm?: LlmDefaults;
   /** Any Standard Schema (zod, valibot, arktype ...). Its output is `ctx.payload`. */
   readonly payload: S;
   /** When the budget refuses a call: wait for budget (default), or end as a dead letter. */
@@ -99,6 +103,7 @@ export interface Handler<S extends StandardSchemaV1 = StandardSchemaV1> {
   readonly timeoutMs: number;
   readonly maxAttempts: number;
   readonly llmTimeoutMs?: number | undefined;
+  readonly llm?: LlmDefaults | undefined;
   readonly onBudget: 'park' | 'fail';
   readonly giveUpAfterMs: number;
   /** undefined: the worker's limit. */
@@ -166,6 +171,7 @@ export function defineHandler<S extends StandardSchemaV1>(
   ) {
     refuse(`concurrency must be a whole number from 1 to ${maxConcurrency}`);
   }
+  const llm = readLlmDefaults(definition.llm, refuse);
   const backoff = { ...defaultBackoff, ...definition.backoff };
   for (const [name, ms] of Object.entries(backoff)) {
     if (!Number.isInteger(ms) || ms < 0 || ms > dayMs) {
@@ -177,6 +183,7 @@ export function defineHandler<S extends StandardSchemaV1>(
     timeoutMs,
     maxAttempts,
     llmTimeoutMs,
+    llm,
     onBudget,
     giveUpAfterMs,
     concurrency: concurrency ?? (isolation === 'exclusive' ? 1 : undefined),
@@ -224,24 +231,4 @@ function valueOf(handler: Handler, payload: unknown, parsed: Validated): unknown
   throw new PurserError('invalid_payload', `payload of ${handler.type}: ${faults.join('; ')}`, {
     details: { class: 'fatal' },
   });
-}
-
-/** Schema libraries and users' own messages may quote the value; it is redacted. */
-function withoutValue(message: string, payload: unknown, path: readonly PropertyKey[]): string {
-  let value = payload;
-  for (const key of path) {
-    value = value !== null && typeof value === 'object' ? Reflect.get(value, key) : undefined;
-  }
-  const texts = new SecretTexts();
-  texts.add(jsonOf(value));
-  return texts.redact(message);
-}
-
-function jsonOf(value: unknown): string {
-  try {
-    return JSON.stringify(value) ?? '';
-  } catch {
-    // Not JSON; the enqueue refuses it for that reason.
-    return '';
-  }
 }

@@ -7,15 +7,19 @@ import { resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { isMainThread } from 'node:worker_threads';
 import { z } from 'zod';
+import { lookUpJobType } from '../budget/look-up/answer.ts';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
 import { defineHandler } from './define.ts';
 import { watchImport } from './blocked-import.ts';
 import { locationOfError } from './error-location.ts';
 import { importModule } from './import-module.ts';
 import type { Handler, JobContext } from './define.ts';
+import { usageLookUp } from './usage-look-up.ts';
+import type { LookUpUsage } from './usage-look-up.ts';
 
 type Run = (ctx: JobContext<unknown>) => Promise<unknown>;
 const isFunction = (value: unknown): value is Run => typeof value === 'function';
+const isHook = (value: unknown): value is LookUpUsage => typeof value === 'function';
 
 const shape = z.looseObject({
   type: z.string(),
@@ -33,6 +37,8 @@ const shape = z.looseObject({
   isolation: z.enum(['shared', 'exclusive']).optional(),
   durableBegin: z.boolean().optional(),
   llmTimeoutMs: z.number().optional(),
+  // defineHandler names its faults.
+  llm: z.custom<NonNullable<Handler['llm']>>().optional(),
   backoff: z.object({ baseMs: z.number().optional(), capMs: z.number().optional() }).optional(),
   run: z.custom<Run>(isFunction, { error: 'must be a function' }),
 });
@@ -101,7 +107,7 @@ async function importHandlers(path: string, withinMs: number): Promise<Handler[]
   try {
     const own = (name: string): unknown =>
       exported(module, name) ?? exported(exported(module, 'default'), name);
-    const handlers = readHandlers(path, own('handlers'));
+    const handlers = [...readHandlers(path, own('handlers')), ...readLookUp(path, own)];
     const schedules = own('schedules');
     if (schedules === undefined) return handlers;
     const { withSchedules } = await import('./load-schedules.ts');
@@ -113,6 +119,17 @@ async function importHandlers(path: string, withinMs: number): Promise<Handler[]
     // A getter or a proxy.
     throw invalidModule(path, `the module cannot be read: ${messageOf(error)}`, error);
   }
+}
+
+/** The hook `lookUpUsage`, as the handler that calls it. */
+function readLookUp(path: string, own: (name: string) => unknown): Handler[] {
+  const hook = own('lookUpUsage');
+  if (own('lookupUsage') !== undefined) {
+    throw invalidModule(path, 'lookupUsage: the hook is called lookUpUsage');
+  }
+  if (hook === undefined) return [];
+  if (!isHook(hook)) throw invalidModule(path, 'lookUpUsage must be a function');
+  return [usageLookUp(hook)];
 }
 
 /** Node finds few names that a CommonJS module exports; all of them are in its default export. */
@@ -153,6 +170,7 @@ function readHandlers(path: string, list: unknown): Handler[] {
           isolation: given.isolation,
           durableBegin: given.durableBegin,
           llmTimeoutMs: given.llmTimeoutMs,
+          llm: given.llm,
           backoff: given.backoff === undefined ? undefined : definedOf(given.backoff),
         }),
       });
@@ -161,6 +179,10 @@ function readHandlers(path: string, list: unknown): Handler[] {
     }
   });
   handlers.forEach(({ type }, index) => {
+    if (type === lookUpJobType) {
+      const fault = `the type ${type} is that of the hook lookUpUsage; give yours another name`;
+      throw invalidModule(path, `handlers[${index}]: ${fault}`);
+    }
     const first = handlers.findIndex((handler) => handler.type === type);
     if (first === index) return;
     const fault = `handlers[${first}] has the type ${type} too; rename one of them`;

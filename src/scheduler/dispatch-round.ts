@@ -3,7 +3,7 @@
  * asks the database only. Before jobs are claimed it writes to the queue store: while the store is away or refuses
  * writes, no job is.
  */
-import { fleetSlots } from '../db/heartbeats.ts';
+import { fleetSlots, liveWithinMs } from '../db/heartbeats.ts';
 import type { Sql } from '../db/connect.ts';
 import { messageOf, PurserError } from '../errors.ts';
 import { claimWaitingJobs, lookForWork } from '../jobs/dispatch.ts';
@@ -16,8 +16,6 @@ import type { RefusingQueue, Transport } from '../queues/transport.ts';
 import { DispatchPace } from './dispatch-pace.ts';
 import { QueueDepths } from './queue-depths.ts';
 import type { SkipList } from './skip-list.ts';
-
-const workerAliveMs = 15_000;
 
 export interface DispatchOptions {
   readonly sql: Sql;
@@ -53,7 +51,7 @@ export async function dispatchOnce(options: DispatchOptions): Promise<number> {
   if (waiting.length === 0) return 0;
   const areCounted = waiting.every((jobType) => depths.needsNoCount(jobType));
   const looks = Promise.all([
-    fleetSlots(sql, workerAliveMs),
+    fleetSlots(sql, liveWithinMs),
     areCounted ? undefined : countQueued(sql),
   ]);
   // Unless the store is away: then the workers stop beating too, and "no worker" would hide the cause.

@@ -1,11 +1,13 @@
 /**
- * The scheduler role: the loops claim, dispatch and sweep, and a heartbeat. There is no leader: any number of schedulers
+ * The scheduler role: the loops claim, dispatch, sweep and batches, and a heartbeat. There is no leader: any number of schedulers
  * may run, because each claim is one short transaction that skips locked rows.
  */
 import type { Database } from '../db/database.ts';
-import { removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
+import { queueStoreSight, removeHeartbeat, writeHeartbeat } from '../db/heartbeats.ts';
 import type { ProcessFacts } from '../db/heartbeats.ts';
 import { closeReadOnlySessions } from '../db/read-only-sessions.ts';
+import { codeOf } from '../errors.ts';
+import { stepBatches } from '../operations/batches/step.ts';
 import { startLoop } from '../process/loop.ts';
 import { MirrorPace } from '../queues/mirror-pace.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
@@ -76,6 +78,17 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
     judge.answered();
     return work;
   };
+  const sawQueueStore = queueStoreSight(sql, options.process.processId);
+  const dispatchRound = async (): Promise<number> => {
+    try {
+      const dispatched = await answered(dispatchOnce({ ...options, ...memory, listens }));
+      await sawQueueStore(false);
+      return dispatched;
+    } catch (error) {
+      if (codeOf(error) === 'queue_store_away') await sawQueueStore(true);
+      throw error;
+    }
+  };
   const dispatch = startLoop({
     name: 'dispatch',
     everyMs: () => pace.everyMs(),
@@ -85,11 +98,26 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
     log,
     watchdog,
     onFailure,
-    runOnce: () => answered(dispatchOnce({ ...options, ...memory, listens })),
+    runOnce: dispatchRound,
   });
   onNotify?.(wakeOnNotify(() => dispatch.wake()));
+  let batchesAreActive = false;
   const loops = [
     dispatch,
+    startLoop({
+      name: 'batches',
+      // Twice in the quarter of a second within which a batch catches up with its pace.
+      everyMs: () => (batchesAreActive ? 100 : 1_000),
+      log,
+      watchdog,
+      onFailure,
+      runOnce: async () => {
+        const { changed, isActive } = await stepBatches(sql);
+        judge.answered();
+        batchesAreActive = isActive;
+        return changed;
+      },
+    }),
     startLoop({
       name: 'claim',
       everyMs: options.claimEveryMs ?? 1_000,
@@ -135,7 +163,7 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
     onFailure,
     runOnce: async () => {
       const oldest = Math.min(...loops.map((loop) => loop.succeededAt().getTime()));
-      const mark = await writeHeartbeat(sql, {
+      const { mark } = await writeHeartbeat(sql, {
         ...options.process,
         role: 'scheduler',
         jobTypes: [],

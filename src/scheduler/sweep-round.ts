@@ -1,9 +1,12 @@
 /**
- * One round of the sweep: takes over lost attempts, ends what expired, wakes parked jobs, returns jobs with a lost queue
+ * One round of the sweep: takes over lost attempts, returns queued jobs under a stop, ends what expired, wakes parked jobs, returns jobs with a lost queue
  * entry, and removes what is no longer needed. Every part is short, and any number of schedulers may sweep.
  */
+import { closeEndedMonths } from '../budget/closing/close.ts';
 import { releaseExpiredReservations } from '../budget/expire.ts';
 import { assumeUnknown } from '../budget/resolve.ts';
+import { sweepFleetScopes } from '../budget/fleet/sweep.ts';
+import { addUpSpend } from '../budget/spend/add-up.ts';
 import type { Sql } from '../db/connect.ts';
 import { removeOldHeartbeats } from '../db/heartbeats.ts';
 import type { OnRowFault, SweepStatementOptions } from '../db/row-faults.ts';
@@ -13,6 +16,7 @@ import { terminateBlockingSessions, terminateOverdueSessions } from '../db/sessi
 import { listDeadLetters } from '../jobs/dead-letters.ts';
 import { forgetStarts, markLimited } from '../jobs/limits/job-limits.ts';
 import { listOldQueued, returnToPending } from '../jobs/queued.ts';
+import { returnStopped } from '../jobs/stop/stopped.ts';
 import {
   addUpJobCounts,
   expireWaitingJobs,
@@ -22,7 +26,10 @@ import {
   wakeParkedJobs,
 } from '../jobs/sweep.ts';
 import type { Logger } from '../log.ts';
+import { removeExpiredAnswers } from '../operations/idempotency/answers.ts';
 import type { Metrics } from '../metrics.ts';
+import { removeExpiredPreviews } from '../operations/batches/step.ts';
+import { sampleFleet } from '../operations/now/sample.ts';
 import { mirrorDeadLetters, mirroredDeadLetters } from '../queues/dead-letter-mirror.ts';
 import { MirrorPace } from '../queues/mirror-pace.ts';
 import type { Transport } from '../queues/transport.ts';
@@ -51,6 +58,9 @@ const oldHeartbeatMs = 3_600_000;
 const maxReservations = 500;
 /** How long a provider's report may be late. */
 const unknownMs = 48 * 3_600_000;
+/** A month is closed when its unknown calls have been assumed. */
+const closeMs = 72 * 3_600_000;
+const maxMonths = 100;
 /** Longer than any commit. */
 const stuckSessionMs = 60_000;
 /** Longer than the lock timeouts of system statements; the queues in Postgres wait longer. */
@@ -98,6 +108,7 @@ function partsOf(options: SweepOptions, count: Count): readonly SweepPart[] {
       run: (sql) => terminateBlockingSessions(sql, blockingMs),
     },
     { kind: 'rescued', run: (sql, each) => rescue(options, each, count) },
+    { kind: 'stopped', run: (sql) => returnStopped(sql) },
     { kind: 'expired', run: expireWaitingJobs },
     {
       kind: 'hold_released',
@@ -111,11 +122,20 @@ function partsOf(options: SweepOptions, count: Count): readonly SweepPart[] {
       kind: 'hold_assumed',
       run: (sql) => assumeUnknown(sql, { afterMs: unknownMs, limit: maxReservations }),
     },
+    {
+      kind: 'month_closed',
+      run: (sql) => closeEndedMonths(sql, { afterMs: closeMs, limit: maxMonths }),
+    },
+    { kind: 'spend_added_up', run: addUpSums },
+    { kind: 'fleet_limit', run: (sql) => sweepFleetScopes(sql) },
     { kind: 'woken', run: wakeParkedJobs },
     { kind: 'key_removed', run: (sql) => removeExpiredKeys(sql) },
+    { kind: 'answer_removed', run: (sql) => removeExpiredAnswers(sql) },
     { kind: 'job_counts', run: addUpCounts },
+    { kind: 'fleet_sampled', run: takeSample },
     { kind: 'limit_marked', run: (sql) => markLimited(sql) },
     { kind: 'permit_removed', run: (sql) => forgetStarts(sql) },
+    { kind: 'batch_preview_removed', run: (sql) => removeExpiredPreviews(sql) },
     ...options.more,
     { kind: 'heartbeat_removed', run: (sql) => removeOldHeartbeats(sql, oldHeartbeatMs) },
     { kind: 'entry_lost', run: () => reconcileQueues(options) },
@@ -126,6 +146,18 @@ function partsOf(options: SweepOptions, count: Count): readonly SweepPart[] {
 /** Changes no count. */
 async function addUpCounts(sql: Sql): Promise<number> {
   await addUpJobCounts(sql);
+  return 0;
+}
+
+/** Changes no amount. */
+async function addUpSums(sql: Sql): Promise<number> {
+  await addUpSpend(sql);
+  return 0;
+}
+
+/** Changes no job. */
+async function takeSample(sql: Sql): Promise<number> {
+  await sampleFleet(sql);
   return 0;
 }
 

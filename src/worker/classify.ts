@@ -64,7 +64,10 @@ export function endOfThrow(anything: unknown, facts: AttemptFacts): AttemptEnd {
   const hint = classOf(thrown, facts.now);
   if (hint.kind === 'fatal') return deadLetter(thrown, 'fatal');
   if (hint.kind === 'park') return stopped(thrown, hint.neededUsd);
-  if (hint.kind === 'snooze') return snoozed(hint.afterMs, storableFault(thrown).message);
+  if (hint.kind === 'snooze') {
+    const { code, message } = storableFault(thrown);
+    return snoozed(hint.afterMs, message, code);
+  }
   if (hint.kind === 'cancel') return cancelled(hint.reason, hint.by);
   if (hint.kind === 'hand_back') return handedBack(storableFault(thrown).message, 0);
   return failed(thrown, facts, undefined);
@@ -104,7 +107,7 @@ function refused(error: BudgetExceededError, facts: AttemptFacts): AttemptEnd {
   };
 }
 
-/** Until the stop is lifted; at the latest until `giveUpAfter` of a parked job ends it. */
+/** Until the stop is lifted, or the circuit breaker closed; at the latest until `giveUpAfter` of a parked job ends it. */
 function stopped(thrown: unknown, neededUsd: string): AttemptEnd {
   const error = storableFault(thrown);
   return {
@@ -112,7 +115,7 @@ function stopped(thrown: unknown, neededUsd: string): AttemptEnd {
     neededUsd,
     error,
     countsAttempt: false,
-    detail: { reason: 'llm_stopped' },
+    detail: { reason: error.code },
   };
 }
 
@@ -193,14 +196,19 @@ function retryMs(afterMs: number | undefined): number | undefined {
   return Math.min(maxRetryMs, Math.max(0, afterMs));
 }
 
-function snoozed(afterMs: number, reason: string): AttemptEnd {
+/** `code`: of the error that asked for it. */
+function snoozed(afterMs: number, reason: string, code?: string): AttemptEnd {
   const boundedMs = Number.isNaN(afterMs) ? 0 : Math.min(maxSnoozeMs, Math.max(0, afterMs));
   return {
     toState: 'pending',
     suspect: false,
     afterMs: boundedMs,
     countsAttempt: false,
-    detail: { reason: `snoozed: ${storableText(reason, maxReasonLength)}`, afterMs: boundedMs },
+    detail: {
+      reason: `snoozed: ${storableText(reason, maxReasonLength)}`,
+      afterMs: boundedMs,
+      ...(code === undefined ? {} : { code }),
+    },
   };
 }
 

@@ -48,6 +48,7 @@ export class Intake {
   /** Types whose jobs suddenly run so long that a job had to go back. */
   readonly #stuck = new Set<string>();
   #closed = false;
+  #draining = false;
 
   constructor(options: IntakeOptions) {
     this.#options = options;
@@ -65,6 +66,22 @@ export class Intake {
     return this.#closed;
   }
 
+  /** No job begins until `drain(false)`; those that have begun run. */
+  get isDraining(): boolean {
+    return this.#draining;
+  }
+
+  drain(isDraining: boolean): void {
+    if (this.#closed || this.#draining === isDraining) return;
+    this.#draining = isDraining;
+    if (!isDraining) return this.#pauseOrResume();
+    for (const jobType of this.#options.limits.keys()) {
+      if (this.#paused.has(jobType)) continue;
+      this.#paused.add(jobType);
+      this.#options.pause(jobType);
+    }
+  }
+
   /**
    * Places for `count` jobs of a type or for some of them, with slots where any is free; undefined when none of them can
    * begin soon. `alone`: they must be able to run at once.
@@ -74,6 +91,7 @@ export class Intake {
     count: number,
     { alone, waitMs }: { readonly alone: boolean; readonly waitMs: number },
   ): Promise<Places | undefined> {
+    if (this.#draining) return undefined;
     const request = this.#requestOf(jobType);
     const slots: Release[] = [];
     while (slots.length < count) {
@@ -85,10 +103,12 @@ export class Intake {
     const limit = alone ? 0 : this.#aheadOf(jobType);
     if (limit === 0) {
       const slot = await this.#running.take({ ...request, waitMs });
-      return slot === undefined ? undefined : { count: 1, slots: [slot] };
+      if (this.isDraining) slot?.();
+      return slot === undefined || this.isDraining ? undefined : { count: 1, slots: [slot] };
     }
     const taken = await this.#ahead.take({ jobType, limit, count, waitMs });
-    return taken === 0 ? undefined : { count: taken };
+    if (this.isDraining) this.leave(jobType, taken);
+    return taken === 0 || this.isDraining ? undefined : { count: taken };
   }
 
   /** Gives back places without slots. */
@@ -135,7 +155,7 @@ export class Intake {
   }
 
   #pauseOrResume(): void {
-    if (this.#closed) return;
+    if (this.#closed || this.#draining) return;
     const { limits, pause, resume } = this.#options;
     for (const jobType of limits.keys()) {
       const ahead = this.#ahead.used(jobType);

@@ -1,11 +1,12 @@
 /**
- * Renews the leases of running attempts and carries out cancel requests, on a separate connection. A handler whose
+ * Renews the leases of running attempts and carries out cancel requests and stops, on a separate connection. A handler whose
  * lease is lost or about to expire is aborted. Progress and log lines are stored separately.
  */
 import type { Database } from '../db/database.ts';
 import { PurserError } from '../errors.ts';
 import { renewLeases, storeProgress } from '../jobs/leases.ts';
-import { listCancelRequests } from '../jobs/cancel.ts';
+import { listEndRequests } from '../jobs/cancel.ts';
+import type { EndRequest } from '../jobs/cancel.ts';
 import { storeLogLines } from '../jobs/log-lines.ts';
 import type { Logger } from '../log.ts';
 import type { RunningJobs } from './running-jobs.ts';
@@ -36,19 +37,29 @@ export async function keepLeases(options: LeaseOptions): Promise<void> {
         job.abort.abort(lost(`the lease of job ${jobId} passed to another attempt`));
       }
     }
-    const requests = await listCancelRequests(leases, tokens);
+    const requests = await listEndRequests(leases, tokens);
     for (const { attempt, abort } of jobs) {
       const request = requests.get(attempt.token);
       if (request === undefined || abort.aborted) continue;
-      log.info({ jobId: attempt.jobId, ...request }, 'job_cancelling');
-      const details = { class: 'cancel', ...request };
-      abort.abort(
-        new PurserError('job_cancelled', `cancelled by ${request.by}: ${request.reason}`, {
-          details,
-        }),
+      const { wish, ...record } = request;
+      log.info(
+        { jobId: attempt.jobId, ...record },
+        wish === 'cancel' ? 'job_cancelling' : 'job_stopping',
       );
+      abort.abort(abortOf(request));
     }
   }
+}
+
+/** A stopped attempt is not counted, and its job waits again. */
+function abortOf({ wish, by, reason }: EndRequest): PurserError {
+  return wish === 'cancel'
+    ? new PurserError('job_cancelled', `cancelled by ${by}: ${reason}`, {
+        details: { class: 'cancel', by, reason },
+      })
+    : new PurserError('job_stopped', `stopped by ${by}: ${reason}`, {
+        details: { class: 'hand_back' },
+      });
 }
 
 /** Stores progress and log lines of handlers. Output that cannot be stored is dropped, with a warning. */

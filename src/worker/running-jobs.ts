@@ -97,19 +97,20 @@ export class RunningJobs {
     this.#notifyWhenIdle();
   }
 
-  get #idle(): boolean {
+  /** No job runs or is about to begin. */
+  get isIdle(): boolean {
     return this.#byToken.size === 0 && this.#beginning === 0;
   }
 
   #notifyWhenIdle(): void {
-    if (!this.#idle) return;
+    if (!this.isIdle) return;
     for (const resolve of this.#waiters) resolve();
     this.#waiters.clear();
   }
 
   /** Resolves to true when no job runs, or to false after `timeoutMs`. */
   async untilIdle(timeoutMs: number): Promise<boolean> {
-    if (this.#idle) return true;
+    if (this.isIdle) return true;
     await new Promise<void>((resolve) => {
       const timer = setTimeout(resolve, timeoutMs);
       this.#waiters.add(() => {
@@ -117,6 +118,6 @@ export class RunningJobs {
         resolve();
       });
     });
-    return this.#idle;
+    return this.isIdle;
   }
 }

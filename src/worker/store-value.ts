@@ -4,9 +4,10 @@
  */
 import { types } from 'node:util';
 import { JsonTooLongError, jsonWithin, readableStack, readableText } from '../bounded-text.ts';
-import { codeOf, isError, messageOf, PurserError } from '../errors.ts';
+import { isError, messageOf, PurserError } from '../errors.ts';
 import { redactUrls } from '../log.ts';
 import type { JobFault } from '../jobs/attempts.ts';
+import { failureCode } from './failure-code.ts';
 
 const maxResultBytes = 1_048_576;
 /** Of a larger result neither the size is measured nor the beginning kept. */
@@ -103,7 +104,7 @@ export function withoutStart(stored: unknown): unknown {
 export function storableFault(thrown: unknown, details?: Record<string, unknown>): JobFault {
   const stack = isError(thrown) ? readableStack(thrown) : undefined;
   return {
-    code: storableText(codeOf(thrown), 100),
+    code: storableText(failureCode(thrown), 100),
     message: redactedText(messageOf(thrown), maxMessageLength),
     ...(stack === undefined ? {} : { stack: redactedText(stack, maxStackLength) }),
     ...(details === undefined ? {} : { details: storableResult(details) }),

@@ -4,6 +4,7 @@
  */
 import type { Sql } from '../db/connect.ts';
 import { returnToPending } from '../jobs/queued.ts';
+import type { ReturnReason } from '../jobs/queued.ts';
 import type { Entry } from '../queues/backend.ts';
 import { beginJobs, runAttempts } from './execute.ts';
 import type { Begun, EntryJobs, ExecuteOptions } from './execute.ts';
@@ -39,7 +40,7 @@ export async function takeEntry(
     left = left.slice(places.count);
     groups.push(takeGroup(options, group, places, only));
   }
-  const reason = intake.isClosed ? 'worker stopping' : 'worker full';
+  const reason = reasonToReturn(intake);
   if (left.length > 0) {
     const jobs = left.map((jobId) => ({ jobId, entryId }));
     await returnToPending(sql, jobs, reason);
@@ -50,6 +51,11 @@ export async function takeEntry(
   if (begun > 0 && only !== undefined) return stateOf(jobIds[0] ?? '', await only.ended);
   if (begun > 0) return { state: `${begun} begun, ${left.length} returned` };
   return { state: left.length > 0 ? reason : 'stale entry' };
+}
+
+function reasonToReturn({ isClosed, isDraining }: ExecuteOptions['intake']): ReturnReason {
+  if (isClosed) return 'worker stopping';
+  return isDraining ? 'worker draining' : 'worker full';
 }
 
 /** The end of an entry's only job. */

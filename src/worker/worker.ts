@@ -5,8 +5,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'bullmq';
 import type { Database } from '../db/database.ts';
-import { removeHeartbeat } from '../db/heartbeats.ts';
-import type { ProcessFacts } from '../db/heartbeats.ts';
+import { queueStoreSight, removeHeartbeat } from '../db/heartbeats.ts';
+import type { DrainRequest, ProcessFacts } from '../db/heartbeats.ts';
 import { closeReadOnlySessions } from '../db/read-only-sessions.ts';
 import type { Logger } from '../log.ts';
 import { startLoop } from '../process/loop.ts';
@@ -15,7 +15,7 @@ import type { Entry, QueueBackend } from '../queues/backend.ts';
 import type { Transport } from '../queues/transport.ts';
 import type { StallWatchdog } from '../process/stall-watchdog.ts';
 import { createBatches } from './batches/attempt-batches.ts';
-import { slotsOfType, writeWorkerHeartbeat } from './heartbeat.ts';
+import { drainReport, slotsOfType, writeWorkerHeartbeat } from './heartbeat.ts';
 import { handBack } from './hand-back.ts';
 import type { Executors } from './executors/executors.ts';
 import type { JobTypeFacts } from './executors/protocol.ts';
@@ -51,6 +51,8 @@ export interface WorkerServiceOptions {
   /** Receives progress after every round of a loop and every entry that was taken. */
   readonly watchdog?: Pick<StallWatchdog, 'expect'> | undefined;
   readonly queueWatch?: QueueWatchTiming | undefined;
+  /** Default 2,000. */
+  readonly heartbeatEveryMs?: number | undefined;
   /** A thread cannot be terminated: the worker has to stop, and its process to end by SIGKILL. */
   readonly onThreadStuck: (text: string) => void;
 }
@@ -116,7 +118,12 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
           jobTypes: types.map(({ type }) => type),
           hasFreeSlot: (type) => {
             const facts = executors.jobTypes.get(type);
-            return intake.free > 0 && facts !== undefined && typeRunning(type) < typeSlots(facts);
+            return (
+              !intake.isDraining &&
+              intake.free > 0 &&
+              facts !== undefined &&
+              typeRunning(type) < typeSlots(facts)
+            );
           },
           timing: options.queueWatch,
         });
@@ -143,6 +150,7 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
   );
   const workersOf = (jobType: string) => workers.filter(({ name }) => name === jobType);
   let progressedAt = new Date();
+  let drainRequested: DrainRequest | null = null;
   const onFailure = (error: unknown) =>
     closeReadOnlySessions([database.system, database.leases], error);
   const leases = startLoop({
@@ -169,18 +177,34 @@ export function startWorker(options: WorkerServiceOptions): WorkerService {
     },
   });
   const leaseTimer = setInterval(() => abortUnrenewed(lease), Math.max(20, leaseMs / 20));
+  const sawQueueStore = queueStoreSight(database.system, workerId);
   const heartbeats = startLoop({
     name: 'heartbeat',
-    everyMs: 2_000,
+    everyMs: options.heartbeatEveryMs ?? 2_000,
     log,
     watchdog,
     onFailure,
     runOnce: async () => {
-      await backend.ping();
+      try {
+        await backend.ping();
+      } catch (error) {
+        await sawQueueStore(true);
+        throw error;
+      }
+      await sawQueueStore(false);
       progressedAt = new Date();
-      const progress = { running: concurrency - intake.free, progressedAt };
-      const mark = await writeWorkerHeartbeat(database.system, options, progress);
-      void backend.userMark?.write(mark);
+      const drain = drainReport(drainRequested, intake, running);
+      const progress = { running: concurrency - intake.free, progressedAt, drain };
+      const written = await writeWorkerHeartbeat(database.system, options, progress);
+      void backend.userMark?.write(written.mark);
+      if ((drainRequested === null) !== (written.drainRequested === null)) {
+        log.info(
+          written.drainRequested ?? {},
+          drainRequested === null ? 'draining' : 'taking_jobs_again',
+        );
+      }
+      drainRequested = written.drainRequested;
+      intake.drain(drainRequested !== null);
       return 0;
     },
   });

@@ -79,6 +79,7 @@ export class ContextParts {
           isRunning(token) ? llmCalls.openStream(token, call, onText) : deadLink(),
         track: (run) => this.own.calls.track('ctx.llm.stream', run),
       },
+      this.own.handler.llm,
     );
   }
 
