@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { Server } from 'node:http';
 import { Hono } from 'hono';
 import { exitCodes, messageOf, PurserError } from '../errors.ts';
-import { cachePolicy, securityHeaders } from './browser-rules.ts';
+import { cachePolicy, securityHeaders } from './access/browser-rules.ts';
 
 /** An application as Hono's adaptor calls it. */
 export type Fetch = Parameters<typeof createAdaptorServer>[0]['fetch'];
@@ -53,7 +53,7 @@ export async function openDoor(options: DoorOptions): Promise<Door> {
 
 function startingApp(startsWith: () => string): Hono {
   const app = new Hono();
-  app.use(securityHeaders(), cachePolicy('/none/'));
+  app.use(securityHeaders('/queues'), cachePolicy());
   app.get('/healthz', (c) => c.json({ alive: true }));
   app.get('/readyz', (c) =>
     c.json({ ready: false, notReady: [{ part: 'startup', reason: startsWith() }] }, 503),

@@ -5,7 +5,7 @@
 import { Gauge, Registry } from 'prom-client';
 import type { Queryable, Sql } from '../db/connect.ts';
 import type { Database } from '../db/database.ts';
-import { listHeartbeats } from '../db/heartbeats.ts';
+import { listHeartbeats, liveWithinMs } from '../db/heartbeats.ts';
 import { countByState } from '../jobs/inspect.ts';
 import { jobStates } from '../jobs/states.ts';
 import type { Logger } from '../log.ts';
@@ -28,8 +28,6 @@ export interface FleetReading {
   readonly beats: Beats;
 }
 
-/** A live process writes a heartbeat every 2 s; after this long without one it is not live. */
-const liveMs = 15_000;
 const answerMs = 5_000;
 const roles = ['scheduler', 'worker', 'web'] as const;
 const entryStates = ['waiting', 'active', 'delayed', 'failed'] as const;
@@ -53,7 +51,7 @@ export async function readFleet(options: FleetOptions): Promise<FleetReading> {
   };
   const sql = options.database.system;
   const [beats, queues] = await Promise.all([
-    read('heartbeats', listHeartbeats(sql, liveMs)),
+    read('heartbeats', listHeartbeats(sql, liveWithinMs)),
     read('queues', readQueues(options, registry)),
   ]);
   up.set({ store: 'postgres' }, beats === undefined ? 0 : 1);

@@ -3,7 +3,7 @@
  * is public: it names parts, reasons and stopped queues; details go to the log and to `purser doctor`.
  */
 import type { Database } from '../db/database.ts';
-import { listHeartbeats } from '../db/heartbeats.ts';
+import { listHeartbeats, liveWithinMs } from '../db/heartbeats.ts';
 import { probeDatabaseWrite } from '../db/write-probe.ts';
 import { PurserError } from '../errors.ts';
 import { readFlow } from '../jobs/flow.ts';
@@ -57,7 +57,6 @@ export interface FleetStatusOptions {
   readonly stalledAfterMs?: number | undefined;
 }
 
-const heartbeatMaxAgeMs = 15_000;
 const defaultStalledAfterMs = 60_000;
 const answerMs = 5_000;
 const keepMs = 1_000;
@@ -146,9 +145,14 @@ async function readFleet(options: FleetStatusOptions): Promise<Fleet> {
   const { stalledAfterMs = defaultStalledAfterMs } = options;
   return options.database.system.begin(async (tx) => {
     await tx`select set_config('statement_timeout', ${String(answerMs)}, true)`;
-    const live = await listHeartbeats(tx, heartbeatMaxAgeMs);
+    const live = await listHeartbeats(tx, liveWithinMs);
     return {
-      flow: await readFlow(tx, { heartbeatMaxAgeMs, stalledAfterMs }),
+      flow: await readFlow(tx, {
+        heartbeatMaxAgeMs: liveWithinMs,
+        stalledAfterMs,
+        // No longer than it takes to see that the last worker of the type is gone.
+        unservedAfterMs: Math.min(stalledAfterMs, liveWithinMs),
+      }),
       schedulers: live.filter(({ role }) => role === 'scheduler').length,
       workers: live.filter(({ role }) => role === 'worker').length,
     };

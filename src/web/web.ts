@@ -39,7 +39,8 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
     options.processId ?? `web-${host}-${process.pid}-${randomBytes(4).toString('hex')}`;
   const sql = options.database.system;
   const door = options.door ?? (await openDoor(options));
-  door.serve(createWebApp({ ...options, processId }).fetch);
+  const stopping = new AbortController();
+  door.serve(createWebApp({ ...options, processId, stopping: stopping.signal }).fetch);
   const { port } = door;
   const startedAt = Date.now();
   const heartbeat = startLoop({
@@ -72,6 +73,7 @@ export async function startWeb(options: WebOptions): Promise<WebService> {
   return {
     port,
     stop: async () => {
+      stopping.abort();
       await door.close();
       await heartbeat.stop();
       await removeHeartbeat(sql, processId).catch((error: unknown) => {

@@ -1,13 +1,17 @@
 /**
- * The answer to a change that Bull Board may not make: the reason, and the command that makes it. Queue entries
- * are copies of rows; an entry that is changed here is dispatched again or lost.
+ * The answer to a change that Bull Board may not make: the reason, and the page and the command that make it. Queue
+ * entries are copies of rows; an entry that is changed here is dispatched again or lost.
  */
 import { deadLetterQueue, jobOfDeadLetterEntry } from '../../queues/dead-letter-mirror.ts';
 
 export interface Refusal {
   readonly message: string;
   readonly command: string;
+  /** Of the console. */
+  readonly page: string;
 }
+
+type WithoutPage = Omit<Refusal, 'page'>;
 
 /** Decoded parts of the request's path; `action` is the part after the queue or the entry. */
 interface BullBoardAction {
@@ -51,7 +55,7 @@ function readPath(path: string): BullBoardAction {
     : { queue, entry: third, action: fourth ?? '' };
 }
 
-function onDeadLetter({ entry, action }: BullBoardAction): Refusal {
+function onDeadLetter({ entry, action }: BullBoardAction): WithoutPage {
   const jobId = (entry === undefined ? undefined : jobOfDeadLetterEntry(entry)) ?? 'ID';
   if (['clean', 'empty', 'obliterate'].includes(action)) {
     return {
@@ -61,7 +65,7 @@ function onDeadLetter({ entry, action }: BullBoardAction): Refusal {
   }
   if (['retry', 'promote'].includes(action)) {
     return {
-      message: 'Dead letters are replayed one at a time: open an entry, or use the command.',
+      message: 'A dead letter is replayed as a new job, which is recorded with its operator.',
       command: `purser dlq replay ${jobId}`,
     };
   }
@@ -72,7 +76,7 @@ function onDeadLetter({ entry, action }: BullBoardAction): Refusal {
 }
 
 /** The data of an entry names its jobs; its id does not. */
-function onEntry({ action }: BullBoardAction): Refusal {
+function onEntry({ action }: BullBoardAction): WithoutPage {
   if (action === 'retry') {
     return {
       message: 'The scheduler retries failed jobs; a job without attempts left is a dead letter.',
@@ -85,7 +89,7 @@ function onEntry({ action }: BullBoardAction): Refusal {
   };
 }
 
-function onQueue({ queue, action }: BullBoardAction): Refusal {
+function onQueue({ queue, action }: BullBoardAction): WithoutPage {
   switch (action) {
     case 'add': {
       const jobType = /^[a-z][a-z0-9_]*$/.test(queue ?? '') ? queue : 'TYPE';
@@ -129,6 +133,8 @@ function onQueue({ queue, action }: BullBoardAction): Refusal {
 /** `path` is the part of the request's path after Bull Board's `/api/`. */
 export function refusalOf(path: string): Refusal {
   const action = readPath(path);
-  if (action.queue === deadLetterQueue) return onDeadLetter(action);
-  return action.entry === undefined ? onQueue(action) : onEntry(action);
+  if (action.queue === deadLetterQueue) return { ...onDeadLetter(action), page: '/dead-letters' };
+  const [refusal, page] =
+    action.entry === undefined ? [onQueue(action), '/'] : [onEntry(action), '/jobs'];
+  return { ...refusal, page: refusal.command.startsWith('purser dlq ') ? '/dead-letters' : page };
 }
