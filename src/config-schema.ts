@@ -116,6 +116,9 @@ export const environment = z.object({
         '10.0.0.0/8',
       ),
     ),
+  METRICS_PUBLIC: flag
+    .prefault('false')
+    .meta(about('true serves /metrics without a login; they name job types and providers', 'true')),
   PURSER_DATA_DIR: z
     .string()
     .default('.purser')

@@ -146,6 +146,25 @@ function completeUrls(given: Partial<Record<string, string>>, env: NodeJS.Proces
   }
 }
 
+/** Whether npm, npx, pnpm or yarn runs this process as a script. */
+export const isNpmScript = (env: NodeJS.ProcessEnv = process.env): boolean =>
+  env['npm_lifecycle_event'] !== undefined;
+
+/** The variables of Purser that are not set, and the names of all others that are, in alphabetical order. */
+export function variableNames(env: NodeJS.ProcessEnv = process.env): {
+  readonly unset: readonly string[];
+  readonly others: readonly string[];
+} {
+  const own = Object.keys(environment.shape);
+  const set = new Set(
+    Object.keys(env).filter((name) => env[name] !== undefined && env[name] !== ''),
+  );
+  return {
+    unset: own.filter((name) => !set.has(name)),
+    others: [...set].filter((name) => !own.includes(name)).toSorted(),
+  };
+}
+
 /** Variables that are set; an empty one counts as not set. */
 function givenIn(env: NodeJS.ProcessEnv, shape: object): Partial<Record<string, string>> {
   const names = Object.keys(shape).filter((name) => env[name] !== undefined && env[name] !== '');

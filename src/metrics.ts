@@ -48,6 +48,12 @@ export function createMetrics() {
       labelNames: ['model'] as const,
       registers,
     }),
+    llmBreakerChanges: new Counter({
+      name: 'llm_breaker_changes_total',
+      help: 'Changes of circuit breakers of LLM calls that this worker made, by kind (credential, model) and new state',
+      labelNames: ['kind', 'state'] as const,
+      registers,
+    }),
     jobTimeouts: new Counter({
       name: 'job_timeout_total',
       help: 'Attempts that ended at their deadline',

@@ -63,6 +63,8 @@ export const nameDoors: Readonly<Record<string, NameKind>> = {
   'public.schedules.paused_by': 'operator',
   'public.tenant_schedules.paused_by': 'operator',
   'public.pauses.by': 'operator',
+  'public.operator_acts.operator': 'operator',
+  'purser.batches.by': 'operator',
   'public.job_limits.by': 'operator',
   'jobs/limits/job-limits.ts checkGroupName': 'group',
   'public.aws_accounts.account_id': 'account_id',
@@ -72,6 +74,10 @@ export const nameDoors: Readonly<Record<string, NameKind>> = {
   'public.ingest_uploads.source': 'source',
   'public.llm_price_versions.model': 'model',
   'public.llm_price_versions.by': 'operator',
+  'public.llm_provider_keys.set_by': 'operator',
+  'cli/commands/access/new-name.ts newName': 'operator',
+  'public.operators.name': 'operator',
+  'public.api_tokens.name': 'operator',
 };
 
 const control = '\\u{0}-\\u{1f}\\u{7f}-\\u{9f}';

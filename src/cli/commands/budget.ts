@@ -1,44 +1,51 @@
-/** `purser budget show|set|verify`, and the commands of budget/. */
-import { budgetStatus, setBudget } from '../../budget/budgets.ts';
+/** `purser budget show|set`, and the commands of budget/. */
+import { budgetStatus } from '../../budget/budgets.ts';
 import type { BudgetStatus } from '../../budget/budgets.ts';
-import { verifyBudgets } from '../../budget/verify.ts';
 import { exitCodes, PurserError, UsageError } from '../../errors.ts';
 import { unknownName } from '../../names.ts';
+import { setBudgetAs } from '../../operations/money/budget.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
+import { actOf, actOptions } from '../terminal/operator-options.ts';
+import { listOptions, printList } from '../terminal/cut-list.ts';
+import type { ListTable } from '../terminal/cut-list.ts';
 import { formatTable } from '../terminal/table.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 import { budgetChangeCommands } from './budget/changes.ts';
+import { closeCommand, verifyCommand } from './budget/books.ts';
 import { reconcileCommand } from './budget/reconcile.ts';
 import { reportCommand } from './budget/report.ts';
 import { unknownCommand } from './budget/unknown.ts';
 
-function tableOf(budgets: readonly BudgetStatus[]): string {
-  return formatTable(
-    [
-      'tenant',
-      'limit',
-      'top-ups',
-      'kind',
-      'used',
-      'of which unknown',
-      'reserved',
-      'available',
-      'resets',
-    ],
-    budgets.map((budget) => [
-      budget.tenantId,
-      budget.monthlyLimitUsd,
-      budget.topUpUsd,
-      budget.hardLimit ? 'hard' : 'soft',
-      budget.currentMonthUsageUsd,
-      budget.unknownUsd,
-      budget.reservedUsd,
-      budget.availableUsd,
-      budget.resetsAt,
-    ]),
-  );
-}
+const table: ListTable<BudgetStatus> = {
+  what: 'budgets',
+  head: [
+    'tenant',
+    'limit',
+    'top-ups',
+    'kind',
+    'used',
+    'of which unknown',
+    'reserved',
+    'available',
+    'own keys',
+    'resets',
+  ],
+  cells: (budget) => [
+    budget.tenantId,
+    budget.monthlyLimitUsd,
+    budget.topUpUsd,
+    budget.hardLimit ? 'hard' : 'soft',
+    budget.currentMonthUsageUsd,
+    budget.unknownUsd,
+    budget.reservedUsd,
+    budget.availableUsd,
+    budget.ownUnknownUsd === '0'
+      ? budget.ownSpentUsd
+      : `${budget.ownSpentUsd} + ${budget.ownUnknownUsd} unknown`,
+    budget.resetsAt,
+  ],
+};
 
 async function show(invocation: Invocation): Promise<number> {
   const tenantId = invocation.value('tenant');
@@ -50,7 +57,7 @@ async function show(invocation: Invocation): Promise<number> {
         `${unknownName('tenant', tenantId)}; see: purser tenants list`,
       );
     }
-    invocation.print(invocation.flag('json') ? JSON.stringify(budgets) : tableOf(budgets));
+    printList(invocation, budgets, table);
     return exitCodes.ok;
   });
 }
@@ -65,42 +72,17 @@ async function set(invocation: Invocation): Promise<number> {
       `--monthly-limit must be US dollars with at most 9 decimals, e.g. 25.00, not ${JSON.stringify(monthlyLimitUsd)}`,
     );
   }
+  const { operator, reason } = actOf(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    const budget = await setBudget(database.system, {
+    const budget = await setBudgetAs(database.system, operator, {
       tenantId: invocation.required('tenant'),
       monthlyLimitUsd,
       hard: !invocation.flag('soft'),
+      reason,
     });
-    invocation.print(invocation.flag('json') ? JSON.stringify(budget) : tableOf([budget]));
+    if (invocation.flag('json')) invocation.print(JSON.stringify(budget));
+    else invocation.print(formatTable(table.head, [table.cells(budget)]));
     return exitCodes.ok;
-  });
-}
-
-async function verify(invocation: Invocation): Promise<number> {
-  return withDatabase(invocation.config(), async ({ database }) => {
-    const found = await verifyBudgets(database.system);
-    const { differences } = found;
-    if (invocation.flag('json')) invocation.print(JSON.stringify(found));
-    else if (differences.length === 0) {
-      invocation.print(
-        `${found.periods} budget periods and ${found.reservations} reservations recomputed: no difference; ` +
-          `${found.leakedHolds} holds are past their expiry, $${found.overageUsd} were billed beyond the holds`,
-      );
-    } else {
-      invocation.print(
-        formatTable(
-          ['tenant', 'period', 'counter', 'stored', 'recomputed'],
-          differences.map((row) => [
-            row.tenantId,
-            row.periodStart,
-            row.name,
-            row.stored,
-            row.recomputed,
-          ]),
-        ),
-      );
-    }
-    return differences.length === 0 ? exitCodes.ok : exitCodes.failed;
   });
 }
 
@@ -108,7 +90,7 @@ export const budgetCommands: readonly Command[] = [
   {
     path: 'budget show',
     summary: "list each tenant's budget of this month: limit, used, reserved and available",
-    options: { tenant: { value: 'T', help: 'only this tenant' }, json: jsonOption },
+    options: { tenant: { value: 'T', help: 'only this tenant' }, ...listOptions },
     run: show,
   },
   {
@@ -123,17 +105,13 @@ export const budgetCommands: readonly Command[] = [
       },
       hard: { help: 'refuse calls beyond the limit (default)' },
       soft: { help: 'allow calls beyond the limit, and flag them' },
+      ...actOptions,
       json: jsonOption,
     },
     run: set,
   },
-  {
-    path: 'budget verify',
-    summary:
-      'recompute every counter from its rows and list differences; exit 1 when there are any',
-    options: { json: jsonOption },
-    run: verify,
-  },
+  verifyCommand,
+  closeCommand,
   ...budgetChangeCommands,
   reportCommand,
   unknownCommand,

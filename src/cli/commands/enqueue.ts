@@ -1,64 +1,37 @@
 /** `purser enqueue TYPE --tenant T`: one job, checked against its handler's schema where the handler is loaded. */
 import { requireBuiltins } from '../../builtins.ts';
 import { keyringSourceOf, keysOf } from '../../crypto/open-keyring.ts';
-import { exitCodes, UsageError } from '../../errors.ts';
+import { exitCodes } from '../../errors.ts';
 import { parsePayload } from '../../handlers/define.ts';
 import { isBuiltin, openRegistry } from '../../handlers/index.ts';
 import { toJobType } from '../../handlers/job-types.ts';
 import { payloadSealer } from '../../handlers/seal.ts';
 import { enqueue } from '../../jobs/enqueue.ts';
-import { serialise } from '../../jobs/request.ts';
 import { listSecretPaths } from '../../jobs/key-versions.ts';
+import { unservedWarning } from '../../jobs/unserved/warning.ts';
 import { registerJobTypes } from '../../jobs/registration.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
+import { parseJsonObject, readText } from '../terminal/json-input.ts';
 import { wholeNumber } from '../terminal/parse.ts';
+import { timeOption } from '../terminal/time-option.ts';
 import { withDatabase } from '../runtime/with-database.ts';
-
-function parseJsonObject(text: string): object {
-  let value: unknown;
-  try {
-    value = JSON.parse(text);
-  } catch {
-    // The parser's own message quotes the text, which may be secret.
-    throw new UsageError(
-      `--payload is not JSON; quote it for your shell, e.g. --payload '{"periodDays": 30}'`,
-    );
-  }
-  if (value === null || typeof value !== 'object' || Array.isArray(value)) {
-    throw new UsageError('--payload must be a JSON object, e.g. {"periodDays": 30}');
-  }
-  // Before secret fields are encrypted: numbers that lost digits in the parser are refused.
-  serialise(value);
-  return value;
-}
-
-const maxPayloadBytes = 1_048_576;
 
 /** `-` reads stdin: other users can see a command line, and the shell keeps it. */
 async function payloadText(invocation: Invocation): Promise<string> {
   const given = invocation.value('payload') ?? '{}';
   if (given !== '-') return given;
-  const chunks: Uint8Array[] = [];
-  let bytes = 0;
-  for await (const chunk of invocation.input()) {
-    chunks.push(chunk);
-    bytes += chunk.length;
-    if (bytes > maxPayloadBytes) {
-      throw new UsageError(`the payload on stdin is larger than ${maxPayloadBytes} bytes`);
-    }
-  }
-  try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(Buffer.concat(chunks));
-  } catch {
-    throw new UsageError('the payload on stdin is not UTF-8 text; convert it first');
-  }
+  return readText(invocation.input(), 'the payload on stdin');
 }
 
 async function run(invocation: Invocation): Promise<number> {
   const jobType = invocation.positionals[0] ?? '';
-  const payload = parseJsonObject(await payloadText(invocation));
+  const payload = parseJsonObject(
+    await payloadText(invocation),
+    `quote it for your shell, e.g. --payload '{"periodDays": 30}'`,
+  );
   const priority = wholeNumber(invocation, 'priority', 0, { min: -1000, max: 1000 });
+  const runAt = timeOption(invocation, 'run-at');
   const config = invocation.config();
   requireBuiltins(`enqueue ${jobType}`, [jobType], config.PURSER_BUILTINS);
   return withDatabase(config, async ({ database }) => {
@@ -77,16 +50,19 @@ async function run(invocation: Invocation): Promise<number> {
       jobType,
       payload: await seal({ tenantId, jobType }, payload, paths),
       priority,
+      runAt,
       dedupKey: invocation.value('dedup-key'),
       group: invocation.value('group'),
     });
-    if (invocation.flag('json')) invocation.print(JSON.stringify(result));
+    const warning = await unservedWarning(database.system, jobType);
+    if (invocation.flag('json')) invocation.print(JSON.stringify({ ...result, warning }));
     else {
       invocation.print(
         result.created
-          ? `job ${result.jobId} accepted`
+          ? `job ${result.jobId} accepted${runAt === undefined ? '' : `; it runs from ${runAt.toISOString().replace('.000Z', 'Z')} on`}`
           : `job ${result.jobId} already has this dedup key; no job was added`,
       );
+      if (warning !== undefined) invocation.note(`warning: ${warning}`);
     }
     return exitCodes.ok;
   });
@@ -110,6 +86,10 @@ export const enqueueCommands: readonly Command[] = [
       priority: {
         value: 'N',
         help: '-1000 to 1000 (default 0; write --priority=-5); higher runs first within the tenant',
+      },
+      'run-at': {
+        value: 'TIME',
+        help: 'not before this date (in UTC) or time with its zone, e.g. 2026-12-01T08:00:00Z; one that has passed: at once',
       },
       group: {
         value: 'NAME',

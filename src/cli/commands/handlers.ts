@@ -6,7 +6,7 @@ import { nameFault } from '../../names.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { openRegistry } from '../../handlers/index.ts';
-import { quoted } from '../reports/pauses.ts';
+import { quoted } from '../../operations/shell-text.ts';
 import { formatTable } from '../terminal/table.ts';
 
 const templates = new URL('../../../templates/', import.meta.url);

@@ -5,7 +5,6 @@ import { exitCodes, UsageError } from '../../errors.ts';
 import { formatChoices, isFormatChoice } from '../../costs/exports/formats.ts';
 import type { FormatChoice } from '../../costs/exports/formats.ts';
 import { uploadByTenantColumn } from '../../costs/uploads/tenants.ts';
-import { listedIn } from '../../costs/uploads/manifest.ts';
 import type { EmptiedBill, SplitResult } from '../../costs/uploads/tenants.ts';
 import { ingestionKey, uploadFile } from '../../costs/uploads/uploads.ts';
 import type { ReadyUpload } from '../../costs/uploads/uploads.ts';
@@ -13,8 +12,9 @@ import { enqueue } from '../../jobs/enqueue.ts';
 import { endFirstRunDelay } from '../../schedules/first-run.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
+import { withExport } from './ingest/files.ts';
 import { ensureTenant } from '../runtime/ensure-tenant.ts';
-import { inputFile } from '../terminal/input-file.ts';
+import { actOf, byOption } from '../terminal/operator-options.ts';
 import { progressBar } from '../terminal/progress.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 
@@ -38,21 +38,6 @@ function formatOf(invocation: Invocation): FormatChoice {
   );
 }
 
-/** The paths of the export's files; `--focus` is an alias of `--file`. A manifest stands for the files it lists. */
-async function filesOf(invocation: Invocation): Promise<string[]> {
-  const [focus, file] = [invocation.values('focus'), invocation.values('file')];
-  if ((focus.length === 0) === (file.length === 0)) {
-    throw new UsageError('name the export with either --file FILE or --focus FILE');
-  }
-  const option = file.length === 0 ? '--focus' : '--file';
-  const paths: string[] = [];
-  for (const given of [...file, ...focus]) {
-    const path = await inputFile(given, { option });
-    for (const part of await listedIn(path)) paths.push(await inputFile(part, { option }));
-  }
-  return paths;
-}
-
 async function run(invocation: Invocation): Promise<number> {
   requireBuiltins('ingest', ['cost_ingestion'], invocation.config().PURSER_BUILTINS);
   const tenantId = invocation.value('tenant');
@@ -66,7 +51,18 @@ async function run(invocation: Invocation): Promise<number> {
     throw new UsageError('--create-tenants needs --tenant-column');
   }
   const format = formatOf(invocation);
-  const path = await filesOf(invocation);
+  return withExport(invocation, (path) => upload(invocation, path, format));
+}
+
+/** Uploads the files, for the tenant or by the column that the options name. */
+async function upload(
+  invocation: Invocation,
+  path: readonly string[],
+  format: FormatChoice,
+): Promise<number> {
+  const tenantId = invocation.value('tenant');
+  const column = invocation.value('tenant-column');
+  const { operator } = actOf(invocation);
   const bar = progressBar(invocation, 'uploading');
   const common = {
     path,
@@ -97,7 +93,7 @@ async function run(invocation: Invocation): Promise<number> {
         database,
         column: column ?? '',
         ensureTenant: async (sql, id) => {
-          await ensureTenant(sql, id, { create: invocation.flag('create-tenants') });
+          await ensureTenant(sql, id, { create: invocation.flag('create-tenants'), operator });
         },
       }).finally(bar.end);
       return reportSplit(invocation, split);
@@ -149,10 +145,17 @@ export const ingestCommands: readonly Command[] = [
   {
     path: 'ingest',
     summary: 'upload a FOCUS or AWS CUR export (CSV, plain or gzip) and enqueue its ingestion',
+    positionals: [
+      {
+        name: 'URL',
+        help: 'the https URL of the export, e.g. a signed one of its bucket, instead of --file',
+        required: false,
+      },
+    ],
     options: {
       file: {
         value: 'FILE',
-        help: 'the export file; for an export in several files repeat the option, or give the manifest',
+        help: 'the export file, or its https URL; for an export in several files repeat the option, or give the manifest',
         repeats: true,
       },
       focus: { value: 'FILE', help: 'alias of --file', repeats: true },
@@ -169,9 +172,13 @@ export const ingestCommands: readonly Command[] = [
         help: 'the column that names the tenant, e.g. SubAccountId or lineItem/UsageAccountId',
       },
       'create-tenants': { help: 'add missing tenants (plan free)' },
+      by: byOption,
       source: {
         value: 'NAME',
         help: 'name of this export; a newer file of the same source and period replaces the older one',
+      },
+      private: {
+        help: 'a URL may lead to an address of a private network; without it, only to the internet',
       },
       json: jsonOption,
     },

@@ -2,12 +2,12 @@
 import { EncryptionKeyManager } from '../../crypto/keyring.ts';
 import { openKeyring } from '../../crypto/open-keyring.ts';
 import { exitCodes, PurserError } from '../../errors.ts';
-import { startRotation } from '../../jobs/rotation.ts';
+import { rotateKeysAs } from '../../operations/keys.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
 import { readKeyReport } from '../reports/key-report.ts';
 import type { KeyReport, KeyStatus } from '../reports/key-report.ts';
-import { byOption, byName } from '../terminal/operator-options.ts';
+import { actOf, actOptions } from '../terminal/operator-options.ts';
 import { formatTable } from '../terminal/table.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 
@@ -65,7 +65,7 @@ async function status(invocation: Invocation): Promise<number> {
 }
 
 async function rotate(invocation: Invocation): Promise<number> {
-  const by = byName(invocation);
+  const { operator, reason } = actOf(invocation);
   const config = invocation.config();
   const keyring = await openKeyring(config);
   return withDatabase(config, async ({ database }) => {
@@ -78,8 +78,11 @@ async function rotate(invocation: Invocation): Promise<number> {
           'with it (at least in LEGACY_ENCRYPTION_KEYS), then rotate',
       );
     }
-    const started = await startRotation(database.system, primaryVersion, by);
-    const result = { toVersion: primaryVersion, ...started };
+    const { jobs, underWay, values } = await rotateKeysAs(database.system, operator, {
+      toVersion: primaryVersion,
+      reason,
+    });
+    const result = { toVersion: primaryVersion, jobs, underWay, values };
     if (invocation.flag('json')) invocation.print(JSON.stringify(result));
     else invocation.print(describeStart(result));
     return exitCodes.ok;
@@ -129,7 +132,7 @@ export const keyCommands: readonly Command[] = [
     path: 'keys rotate',
     summary:
       're-encrypt all values under ENCRYPTION_KEY, in background jobs; refused until every process has the key',
-    options: { by: byOption, json: jsonOption },
+    options: { ...actOptions, json: jsonOption },
     run: rotate,
   },
 ];

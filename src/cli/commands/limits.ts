@@ -1,12 +1,16 @@
 /** `purser limits set|clear|list`: how many jobs of a tenant, type or group may be in flight, and start in each window. */
 import { exitCodes, UsageError } from '../../errors.ts';
-import { clearJobLimit, listJobLimits, setJobLimit } from '../../jobs/limits/job-limits.ts';
+import { listJobLimits } from '../../jobs/limits/job-limits.ts';
 import type { LimitTarget, LimitValues } from '../../jobs/limits/job-limits.ts';
+import { listPlanLimits } from '../../jobs/limits/plan-limits.ts';
+import { assertKnown } from '../../jobs/pauses.ts';
+import { clearLimitAs, setLimitAs } from '../../operations/limits.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
-import { byName, byOption } from '../terminal/operator-options.ts';
-import { formatTable } from '../terminal/table.ts';
+import { actOf, actOptions } from '../terminal/operator-options.ts';
+import { listOptions, printList } from '../terminal/cut-list.ts';
+import { cellsOfPlan, clearForPlan, setForPlan } from './plan-limits.ts';
 
 const most = 1_000_000;
 const mostStarts = 100_000;
@@ -20,7 +24,9 @@ function targetOf(invocation: Invocation): LimitTarget {
   const group = invocation.value('group');
   const eachTenant = invocation.flag('each-tenant');
   if (tenantId === undefined && jobType === undefined && group === undefined) {
-    throw new UsageError('name what is limited: --tenant T, --type TYPE, both, or --group NAME');
+    throw new UsageError(
+      'name what is limited: --tenant T, --type TYPE, both, --group NAME, or --plan PLAN',
+    );
   }
   if (tenantId === '') throw new UsageError('--tenant must name a tenant');
   if (jobType === '') throw new UsageError('--type must name a job type');
@@ -90,13 +96,16 @@ function windowText({ perSeconds }: { perSeconds?: number | null | undefined }):
 }
 
 async function set(invocation: Invocation): Promise<number> {
+  const ofPlan = await setForPlan(invocation, () => valuesOf(invocation), windowText);
+  if (ofPlan !== undefined) return ofPlan;
   const target = targetOf(invocation);
   const values = valuesOf(invocation);
-  const by = byName(invocation);
+  const { operator, reason } = actOf(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    await setJobLimit(database.system, target, { ...values, by });
-    if (invocation.flag('json')) invocation.print(JSON.stringify({ ...target, ...values, by }));
-    else {
+    await setLimitAs(database.system, operator, { target, values, reason });
+    if (invocation.flag('json')) {
+      invocation.print(JSON.stringify({ ...target, ...values, by: operator.name }));
+    } else {
       const { maxRunning, maxStarts } = values;
       if (maxRunning !== undefined) {
         invocation.print(
@@ -114,9 +123,12 @@ async function set(invocation: Invocation): Promise<number> {
 }
 
 async function clear(invocation: Invocation): Promise<number> {
+  const ofPlan = await clearForPlan(invocation);
+  if (ofPlan !== undefined) return ofPlan;
   const target = targetOf(invocation);
+  const { operator, reason } = actOf(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    const cleared = await clearJobLimit(database.system, target);
+    const cleared = await clearLimitAs(database.system, operator, { target, reason });
     if (invocation.flag('json')) invocation.print(JSON.stringify({ ...target, cleared }));
     else {
       invocation.print(
@@ -131,37 +143,41 @@ async function clear(invocation: Invocation): Promise<number> {
 
 async function list(invocation: Invocation): Promise<number> {
   return withDatabase(invocation.config(), async ({ database }) => {
-    const limits = await listJobLimits(database.system);
-    if (invocation.flag('json')) invocation.print(JSON.stringify(limits));
-    else if (limits.length === 0) invocation.print('nothing is limited');
-    else {
-      invocation.print(
-        formatTable(
-          [
-            'tenant',
-            'job type',
-            'group',
-            'at once',
-            'in flight',
-            'starts',
-            'started',
-            'since',
-            'by',
-          ],
-          limits.map((limit) => [
-            limit.tenantId ?? (limit.eachTenant ? '(each)' : '(all)'),
-            limit.jobType ?? '(all)',
-            limit.group ?? '',
-            limit.maxRunning ?? '',
-            limit.inFlight ?? '',
-            limit.maxStarts === null ? '' : `${limit.maxStarts} in ${windowText(limit)}`,
-            limit.started ?? '',
-            limit.at,
-            limit.by,
-          ]),
-        ),
-      );
+    const tenantId = invocation.value('tenant');
+    if (tenantId !== undefined) {
+      await assertKnown(database.system, { scope: 'tenant', name: tenantId });
     }
+    const limits = await listJobLimits(database.system, tenantId);
+    const ofPlans = tenantId === undefined ? await listPlanLimits(database.system) : [];
+    printList(invocation, [...limits, ...ofPlans], {
+      what: 'limits',
+      empty: 'nothing is limited',
+      head: [
+        'tenant',
+        'job type',
+        'group',
+        'at once',
+        'in flight',
+        'starts',
+        'started',
+        'since',
+        'by',
+      ],
+      cells: (limit) =>
+        'plan' in limit
+          ? cellsOfPlan(limit, windowText)
+          : [
+              limit.tenantId ?? (limit.eachTenant ? '(each)' : '(all)'),
+              limit.jobType ?? '(all)',
+              limit.group ?? '',
+              limit.maxRunning ?? '',
+              limit.inFlight ?? '',
+              limit.maxStarts === null ? '' : `${limit.maxStarts} in ${windowText(limit)}`,
+              limit.started ?? '',
+              limit.at,
+              limit.ofPlan ? `${limit.by} (plan)` : limit.by,
+            ],
+    });
     return exitCodes.ok;
   });
 }
@@ -176,6 +192,11 @@ const targets = {
   'each-tenant': { help: 'with --group: each tenant by itself, not all together' },
 };
 
+const planTarget = {
+  value: 'PLAN',
+  help: 'starts of each tenant of this plan, with --type or of all types together',
+};
+
 export const limitCommands: readonly Command[] = [
   {
     path: 'limits set',
@@ -183,10 +204,11 @@ export const limitCommands: readonly Command[] = [
       'limit how many jobs of a tenant, of a type, of a tenant in a type, or of a group are queued or run at once, or start in each window',
     options: {
       ...targets,
+      plan: planTarget,
       running: { value: 'N', help: 'jobs at once, 0 for none' },
       starts: { value: 'N', help: 'starts in each window, 0 for none' },
       per: { value: 'TIME', help: 'the window, e.g. 30s, 1m, 12h or 7d' },
-      by: byOption,
+      ...actOptions,
       json: jsonOption,
     },
     run: set,
@@ -194,13 +216,16 @@ export const limitCommands: readonly Command[] = [
   {
     path: 'limits clear',
     summary: 'remove a limit',
-    options: { ...targets, json: jsonOption },
+    options: { ...targets, plan: planTarget, ...actOptions, json: jsonOption },
     run: clear,
   },
   {
     path: 'limits list',
     summary: 'list limits with the jobs that count for them now',
-    options: { json: jsonOption },
+    options: {
+      tenant: { value: 'T', help: 'only those of this tenant, with what its plan limits' },
+      ...listOptions,
+    },
     run: list,
   },
 ];

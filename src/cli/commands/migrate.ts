@@ -36,7 +36,7 @@ async function up(invocation: Invocation): Promise<number> {
     onApplied: (name: string) => invocation.print(`applied ${name}`),
     ...lockOptions(invocation),
   };
-  const result = await using(directVariable(config), () => prepareDatabase(options));
+  const result = await using(config, directVariable(config), () => prepareDatabase(options));
   if (!result.usesRoles) {
     invocation.note(
       'warning: this login can neither create nor use the roles purser_system and purser_tenant: tenancy is at level L1\n' +
@@ -69,7 +69,9 @@ async function down(invocation: Invocation): Promise<number> {
   await assertDirectUrl(config, 'purser migrate');
   const { url, tlsVerify } = prepareOptionsOf(config, databaseUrl(config));
   const options = { tlsVerify, ...lockOptions(invocation) };
-  const undone = await using(directVariable(config), () => migrateDown(url, steps, options));
+  const undone = await using(config, directVariable(config), () =>
+    migrateDown(url, steps, options),
+  );
   for (const name of undone) invocation.print(`reverted ${name}`);
   if (undone.length === 0) invocation.print('nothing to revert');
   return exitCodes.ok;
@@ -80,7 +82,7 @@ async function status(invocation: Invocation): Promise<number> {
   await assertDirectUrl(config, 'purser migrate');
   const { url, tlsVerify } = prepareOptionsOf(config, databaseUrl(config));
   const single = singleConnection(url, { applicationName: 'purser migrate', tlsVerify });
-  const sql = await using(directVariable(config), () => openWithSettings(single));
+  const sql = await using(config, directVariable(config), () => openWithSettings(single));
   try {
     const migrations = await migrationStatus(sql);
     if (invocation.flag('json')) invocation.print(JSON.stringify(migrations));

@@ -2,8 +2,9 @@
 import type { Config } from '../../config.ts';
 import { loginFaultText } from '../../connection-faults.ts';
 import { exitCodes, messageOf, PurserError, UsageError } from '../../errors.ts';
-import { listPauses, pauseWork, resumeWork } from '../../jobs/pauses.ts';
+import { listPauses } from '../../jobs/pauses.ts';
 import type { Pause, PauseTarget } from '../../jobs/pauses.ts';
+import { pauseAs, resumeAs } from '../../operations/pauses.ts';
 import { createLogger, redactUrls } from '../../log.ts';
 import { liftQueueStops } from '../../queues/stops.ts';
 import type { QueueStop } from '../../queues/stops.ts';
@@ -11,16 +12,22 @@ import { queueVariable } from '../runtime/database-options.ts';
 import { openQueues } from '../runtime/services.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
-import { byOption, operatorRecord, reasonOption } from '../terminal/operator-options.ts';
+import {
+  actOf,
+  actOptions,
+  byOption,
+  reasonOption,
+  reasonedActOf,
+} from '../terminal/operator-options.ts';
+import { listOptions, printList } from '../terminal/cut-list.ts';
 import { pauseTitle, resumeCommand } from '../reports/pauses.ts';
-import { formatTable } from '../terminal/table.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 import type { CommandServices } from '../runtime/with-database.ts';
 
 const connectWithinMs = 3_000;
 
 /** Throws a usage error unless exactly one target is named. */
-function targetOf(invocation: Invocation): PauseTarget {
+export function targetOf(invocation: Invocation): PauseTarget {
   const jobType = invocation.value('type');
   const tenantId = invocation.value('tenant');
   const all = invocation.flag('all');
@@ -38,9 +45,12 @@ const describePause = ({ by, at, reason }: Pause): string =>
 
 async function pause(invocation: Invocation): Promise<number> {
   const target = targetOf(invocation);
-  const record = operatorRecord(invocation);
+  const { operator, reason } = reasonedActOf(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    const { replaced, claimsDrained } = await pauseWork(database.system, { ...target, ...record });
+    const { replaced, claimsDrained } = await pauseAs(database.system, operator, {
+      ...target,
+      reason,
+    });
     const title = pauseTitle(target);
     if (invocation.flag('json')) {
       invocation.print(JSON.stringify({ ...target, replaced: replaced ?? null, claimsDrained }));
@@ -63,9 +73,10 @@ async function pause(invocation: Invocation): Promise<number> {
 
 async function resume(invocation: Invocation): Promise<number> {
   const target = targetOf(invocation);
+  const { operator, reason } = actOf(invocation);
   const config = invocation.config();
   return withDatabase(config, async ({ database, lifecycle }) => {
-    const ended = await resumeWork(database.system, target);
+    const ended = await resumeAs(database.system, operator, { ...target, reason });
     const all = (await listPauses(database.system)).find(({ scope }) => scope === 'all');
     const lifted =
       target.scope === 'job_type' ? await liftStops(config, { database, lifecycle }, target) : [];
@@ -111,22 +122,23 @@ async function liftStops(
 async function list(invocation: Invocation): Promise<number> {
   return withDatabase(invocation.config(), async ({ database }) => {
     const pauses = await listPauses(database.system);
-    if (invocation.flag('json')) invocation.print(JSON.stringify(pauses));
-    else if (pauses.length === 0) invocation.print('nothing is paused');
-    else {
-      invocation.print(
-        formatTable(
-          ['paused', 'since', 'by', 'reason'],
-          pauses.map((row) => [pauseTitle(row), row.at, row.by, row.reason]),
-          120,
-        ),
-      );
-    }
+    printList(invocation, pauses, {
+      what: 'pauses',
+      empty: 'nothing is paused',
+      head: ['paused', 'since', 'by', 'reason'],
+      cells: (row) => [
+        row.stops ? `${pauseTitle(row)}, stopped` : pauseTitle(row),
+        row.at,
+        row.by,
+        row.reason,
+      ],
+      maxWidth: 120,
+    });
     return exitCodes.ok;
   });
 }
 
-const targets = {
+export const targets = {
   type: { value: 'TYPE', help: 'jobs of this type' },
   tenant: { value: 'T', help: 'jobs of this tenant' },
   all: { help: 'every job' },
@@ -144,13 +156,13 @@ export const pauseCommands: readonly Command[] = [
     path: 'resume',
     summary:
       'remove one pause; others stay. With --type also what stops the queue of the type in the queue store',
-    options: { ...targets, json: jsonOption },
+    options: { ...targets, ...actOptions, json: jsonOption },
     run: resume,
   },
   {
     path: 'pauses',
     summary: 'list pauses with time, operator and reason',
-    options: { json: jsonOption },
+    options: listOptions,
     run: list,
   },
 ];

@@ -1,12 +1,14 @@
 /** `purser scopes set|remove|list`: limits of a tenant's LLM calls beside its month. */
-import { removeScope, scopeKinds, scopeStatus, setScope } from '../../budget/scopes.ts';
+import { scopeKinds, scopeStatus } from '../../budget/scopes.ts';
 import type { ScopeStatus, ScopeTarget } from '../../budget/scopes.ts';
 import { exitCodes, UsageError } from '../../errors.ts';
+import { removeScopeAs, setScopeAs } from '../../operations/money/scopes.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { jsonOption } from '../terminal/command.ts';
-import { byName, byOption } from '../terminal/operator-options.ts';
-import { formatTable } from '../terminal/table.ts';
+import { actOf, actOptions } from '../terminal/operator-options.ts';
+import { listOptions, printList } from '../terminal/cut-list.ts';
+import type { ListTable } from '../terminal/cut-list.ts';
 
 const words = scopeKinds.map((kind) => kind.replace('_', '-'));
 
@@ -40,7 +42,7 @@ const titleOf = ({ tenantId, kind, subject, period }: ScopeTarget): string => {
 
 async function set(invocation: Invocation): Promise<number> {
   const target = targetOf(invocation);
-  const by = byName(invocation);
+  const { operator, reason } = actOf(invocation);
   const limitUsd = invocation.value('limit');
   if (limitUsd !== undefined && !/^\d{1,9}(\.\d{1,9})?$/.test(limitUsd)) {
     throw new UsageError(
@@ -60,17 +62,16 @@ async function set(invocation: Invocation): Promise<number> {
     limitUsd,
     limitCalls: calls === undefined ? undefined : Number(calls),
     hard: !invocation.flag('soft'),
-    by,
   };
   return withDatabase(invocation.config(), async ({ database }) => {
-    const outcome = await setScope(database.system, request);
+    const outcome = await setScopeAs(database.system, operator, { ...request, reason });
     const most = [
       ...(limitUsd === undefined ? [] : [`$${limitUsd}`]),
       ...(calls === undefined ? [] : [`${calls} calls`]),
     ].join(' and ');
     invocation.print(
       invocation.flag('json')
-        ? JSON.stringify({ ...request, outcome })
+        ? JSON.stringify({ ...request, by: operator.name, outcome })
         : `${titleOf(target)}: at most ${most}${request.hard ? '' : ', flagged beyond it'} (${outcome})`,
     );
     return exitCodes.ok;
@@ -79,8 +80,9 @@ async function set(invocation: Invocation): Promise<number> {
 
 async function remove(invocation: Invocation): Promise<number> {
   const target = targetOf(invocation);
+  const { operator, reason } = actOf(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    const removed = await removeScope(database.system, target);
+    const removed = await removeScopeAs(database.system, operator, { ...target, reason });
     if (invocation.flag('json')) invocation.print(JSON.stringify({ ...target, removed }));
     else {
       invocation.print(
@@ -94,46 +96,43 @@ async function remove(invocation: Invocation): Promise<number> {
 async function list(invocation: Invocation): Promise<number> {
   return withDatabase(invocation.config(), async ({ database }) => {
     const scopes = await scopeStatus(database.system, { tenantId: invocation.value('tenant') });
-    if (invocation.flag('json')) invocation.print(JSON.stringify(scopes));
-    else if (scopes.length === 0)
-      invocation.print('no scope; the month of each tenant is shown by: purser budget show');
-    else invocation.print(tableOf(scopes));
+    printList(invocation, scopes, table);
     return exitCodes.ok;
   });
 }
 
-function tableOf(scopes: readonly ScopeStatus[]): string {
-  return formatTable(
-    [
-      'tenant',
-      'kind',
-      'subject',
-      'each',
-      'zone',
-      'limit',
-      'calls',
-      'of',
-      'used',
-      'reserved',
-      'made',
-      'resets',
-    ],
-    scopes.map((scope) => [
-      scope.tenantId,
-      scope.kind.replace('_', '-'),
-      scope.subject ?? (scope.kind === 'tenant' ? '' : '(each)'),
-      scope.period,
-      scope.timeZone,
-      `${scope.limitUsd ?? ''}${scope.hardLimit ? '' : ' soft'}`,
-      scope.limitCalls ?? '',
-      scope.value ?? '(no call yet)',
-      scope.unknownUsd === '0' ? scope.spentUsd : `${scope.spentUsd} + ${scope.unknownUsd} unknown`,
-      scope.reservedUsd,
-      scope.calls,
-      scope.resetsAt ?? '',
-    ]),
-  );
-}
+const table: ListTable<ScopeStatus> = {
+  what: 'limits',
+  empty: 'no scope; the month of each tenant is shown by: purser budget show',
+  head: [
+    'tenant',
+    'kind',
+    'subject',
+    'each',
+    'zone',
+    'limit',
+    'calls',
+    'of',
+    'used',
+    'reserved',
+    'made',
+    'resets',
+  ],
+  cells: (scope) => [
+    scope.tenantId,
+    scope.kind.replace('_', '-'),
+    scope.subject ?? (scope.kind === 'tenant' ? '' : '(each)'),
+    scope.period,
+    scope.timeZone,
+    `${scope.limitUsd ?? ''}${scope.hardLimit ? '' : ' soft'}`,
+    scope.limitCalls ?? '',
+    scope.value ?? '(no call yet)',
+    scope.unknownUsd === '0' ? scope.spentUsd : `${scope.spentUsd} + ${scope.unknownUsd} unknown`,
+    scope.reservedUsd,
+    scope.calls,
+    scope.resetsAt ?? '',
+  ],
+};
 
 const targets = {
   tenant: { value: 'T', help: "the tenant's id", required: true },
@@ -159,7 +158,7 @@ export const scopeCommands: readonly Command[] = [
       limit: { value: 'USD', help: 'US dollars in the period, e.g. 25.00' },
       calls: { value: 'N', help: 'calls in the period' },
       soft: { help: 'allow calls beyond the limit, and flag them' },
-      by: byOption,
+      ...actOptions,
       json: jsonOption,
     },
     run: set,
@@ -167,13 +166,13 @@ export const scopeCommands: readonly Command[] = [
   {
     path: 'scopes remove',
     summary: 'remove such a limit',
-    options: { ...targets, json: jsonOption },
+    options: { ...targets, ...actOptions, json: jsonOption },
     run: remove,
   },
   {
     path: 'scopes list',
     summary: 'list these limits with what was used of each in its running period',
-    options: { tenant: { value: 'T', help: 'only this tenant' }, json: jsonOption },
+    options: { tenant: { value: 'T', help: 'only this tenant' }, ...listOptions },
     run: list,
   },
 ];

@@ -1,8 +1,10 @@
 /** `purser start scheduler|worker|web|all`: runs a role until SIGTERM or SIGINT. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isNpmScript } from '../../config.ts';
 import { exitCodes, UsageError } from '../../errors.ts';
 import { Lifecycle, signalsHandled, stopOnSignals } from '../../process/lifecycle.ts';
 import { createLogger } from '../../log.ts';
+import { stopWithParent } from '../../process/parent-watch.ts';
 import { watchMainThread } from '../../process/main-thread-watch.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { ignoreOutputErrors } from '../terminal/output.ts';
@@ -43,6 +45,7 @@ async function run(invocation: Invocation): Promise<number> {
   });
   // Installed until the process exits: a second signal must not interrupt an orderly stop.
   stopOnSignals(lifecycle);
+  if (isNpmScript()) stopWithParent(lifecycle);
   watchMainThread({ role: word, log });
   try {
     const starting = startRoles({ invocation, word, roles, code, lifecycle, log }, given).catch(

@@ -1,27 +1,12 @@
 /** `purser tenants set-limits`. */
-import { exitCodes, PurserError, UsageError } from '../../errors.ts';
-import { unknownName } from '../../names.ts';
+import { exitCodes, UsageError } from '../../errors.ts';
+import { setTenantLimitsAs } from '../../operations/tenants/limits.ts';
+import type { TenantLimits } from '../../operations/tenants/limits.ts';
 import { withDatabase } from '../runtime/with-database.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
+import { actOf, actOptions } from '../terminal/operator-options.ts';
 
-interface LimitsRow {
-  weight: number;
-  max_backlog_jobs: string | null;
-  max_backlog_bytes: string | null;
-  calls_per_minute: string | null;
-  calls_in_flight: string | null;
-}
-
-/** Changes only what is given; null: the plan's. */
-interface Limits {
-  readonly weight?: number | null;
-  readonly maxJobs?: number | null;
-  readonly maxBytes?: number | null;
-  readonly callsPerMinute?: number | null;
-  readonly callsInFlight?: number | null;
-}
-
-function limitsOf(invocation: Invocation): Limits {
+function limitsOf(invocation: Invocation): TenantLimits {
   const weight = numberOption(invocation, 'weight', 1, 100, false);
   const planWeight = invocation.flag('plan-weight');
   if (planWeight && weight !== undefined) {
@@ -68,35 +53,15 @@ function numberOption(
 
 async function setLimits(invocation: Invocation): Promise<number> {
   const id = invocation.positionals[0] ?? '';
-  const { weight, maxJobs, maxBytes, callsPerMinute, callsInFlight } = limitsOf(invocation);
+  const limits = limitsOf(invocation);
+  const { operator, reason } = actOf(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    const [row] = await database.system<LimitsRow[]>`
-      update public.tenants t
-      set weight = case when ${weight === undefined} then t.weight else ${weight ?? null}::integer end,
-          max_backlog_jobs = case when ${maxJobs === undefined} then t.max_backlog_jobs
-            else ${maxJobs ?? null}::integer end,
-          max_backlog_bytes = case when ${maxBytes === undefined} then t.max_backlog_bytes
-            else ${maxBytes ?? null}::bigint end,
-          max_calls_per_minute = case when ${callsPerMinute === undefined} then t.max_calls_per_minute
-            else ${callsPerMinute ?? null}::integer end,
-          max_calls_in_flight = case when ${callsInFlight === undefined} then t.max_calls_in_flight
-            else ${callsInFlight ?? null}::integer end
-      where t.id = ${id}
-      -- Not by a join: it would miss a tenant whose plan another command changes meanwhile.
-      returning coalesce(t.weight, (select p.weight from public.plans p where p.plan = t.plan)) as weight,
-        coalesce(t.max_backlog_jobs,
-          (select p.max_backlog_jobs from public.plans p where p.plan = t.plan))::text as max_backlog_jobs,
-        coalesce(t.max_backlog_bytes,
-          (select p.max_backlog_bytes from public.plans p where p.plan = t.plan))::text as max_backlog_bytes,
-        coalesce(t.max_calls_per_minute,
-          (select p.max_calls_per_minute from public.plans p where p.plan = t.plan))::text as calls_per_minute,
-        coalesce(t.max_calls_in_flight,
-          (select p.max_calls_in_flight from public.plans p where p.plan = t.plan))::text as calls_in_flight`;
-    if (row === undefined) throw new PurserError('unknown_tenant', unknownName('tenant', id));
+    const request = { tenantId: id, limits, reason };
+    const inForce = await setTenantLimitsAs(database.system, operator, request);
     invocation.print(
-      `tenant ${id} now has weight ${row.weight}, ${limitText(row.max_backlog_jobs, 'jobs')} and ` +
-        `${limitText(row.max_backlog_bytes, 'bytes')} of backlog; of LLM calls ` +
-        `${limitText(row.calls_per_minute, 'in a minute')} and ${limitText(row.calls_in_flight, 'in flight')}`,
+      `tenant ${id} now has weight ${inForce.weight}, ${limitText(inForce.maxJobs, 'jobs')} and ` +
+        `${limitText(inForce.maxBytes, 'bytes')} of backlog; of LLM calls ` +
+        `${limitText(inForce.callsPerMinute, 'in a minute')} and ${limitText(inForce.callsInFlight, 'in flight')}`,
     );
     return exitCodes.ok;
   });
@@ -104,8 +69,6 @@ async function setLimits(invocation: Invocation): Promise<number> {
 
 const limitText = (limit: string | null, unit: string): string =>
   limit === null ? `no limit of ${unit}` : `at most ${limit} ${unit}`;
-
-/** The tenant's, else the plan's; a limit of null is none. */
 
 export const idPositional = { name: 'ID', help: "the tenant's id", required: true };
 
@@ -129,6 +92,7 @@ export const tenantLimitsCommand: Command = {
       value: 'N',
       help: "most LLM calls at once; none: the plan's limit, if it has one",
     },
+    ...actOptions,
   },
   run: setLimits,
 };

@@ -4,7 +4,7 @@ import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { setBudget } from '../../budget/budgets.ts';
+import { setBudgetAs } from '../../operations/money/budget.ts';
 import { sampleFocusFile } from '../../costs/sample/data.ts';
 import { uploadByTenantColumn } from '../../costs/uploads/tenants.ts';
 import type { SplitResult } from '../../costs/uploads/tenants.ts';
@@ -12,6 +12,8 @@ import type { Database } from '../../db/database.ts';
 import { PurserError } from '../../errors.ts';
 import { makeDataFolder } from '../../db/embedded/make-folder.ts';
 import { enqueueIngestion } from '../commands/ingest.ts';
+import { operatorName } from '../terminal/operator-name.ts';
+import { operatorOf } from '../terminal/operator-options.ts';
 import { ensureTenant } from '../runtime/ensure-tenant.ts';
 import type { Invocation } from '../terminal/command.ts';
 import { inputFile } from '../terminal/input-file.ts';
@@ -67,7 +69,11 @@ export async function uploadDataSet(
         lastActiveAt: index % 3 === 2 ? longAgo : new Date(),
       });
       if (added && index === 0) {
-        await setBudget(sql, { tenantId, monthlyLimitUsd: '0', hard: true });
+        await setBudgetAs(sql, operatorOf(operatorName()), {
+          tenantId,
+          monthlyLimitUsd: '0',
+          hard: true,
+        });
       }
     },
   }).finally(bar.end);

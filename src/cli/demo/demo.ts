@@ -7,6 +7,7 @@ import type { Config } from '../../config.ts';
 import { exitCodes } from '../../errors.ts';
 import { createLogger } from '../../log.ts';
 import { Lifecycle, stopOnSignals } from '../../process/lifecycle.ts';
+import { otherTerminals } from '../runtime/other-terminals.ts';
 import type { Command, Invocation } from '../terminal/command.ts';
 import { inputFile } from '../terminal/input-file.ts';
 import { wholeNumber } from '../terminal/parse.ts';
@@ -38,6 +39,7 @@ async function runDemo(demo: DemoRun): Promise<number> {
   const { web } = fleet;
   invocation.note(`\ndashboard: http://127.0.0.1:${web.port}/  login: ${web.user}`);
   if (web.generatedPassword !== undefined) invocation.note(`password: ${web.generatedPassword}`);
+  invocation.note(otherTerminals(config));
   invocation.note('The fleet keeps running; Ctrl-C stops it. The data stays for the next run.');
   await lifecycle.untilStopped();
   return exitCodes.ok;
@@ -67,6 +69,9 @@ export const demoCommands: readonly Command[] = [
     options: {
       once: { help: 'exit when the work is done; 1 when rows of the file were left out' },
       focus: { value: 'FILE', help: 'a FOCUS CSV file; its column SubAccountId names the tenants' },
+      here: {
+        help: 'write into the database of DATABASE_URL without asking; --data uses an embedded one instead',
+      },
       json: { help: 'print one JSON object instead of the table' },
       port: { value: 'N', help: 'port of the dashboard (default PORT; 0: any free port)' },
       data: {

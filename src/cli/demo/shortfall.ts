@@ -40,6 +40,9 @@ export async function readShortfall(
   const lines = incomplete.slice(0, maxLines).map(describe);
   if (incomplete.length > maxLines) lines.push(`and ${incomplete.length - maxLines} more tenants`);
   if (errors > 0) lines.push(`${errors} rows belong to no tenant and were left out`);
-  if (stored?.rows === 0) lines.push('no row of the file was ingested');
+  if (stored?.rows === 0) {
+    const isEmpty = lines.length === 0;
+    lines.push(`no row of the file was ingested${isEmpty ? ': it has a header and no rows' : ''}`);
+  }
   return lines;
 }

@@ -1,9 +1,21 @@
 /** A job as `purser jobs show` prints it: fields, history, and the newest log lines of its handler. */
+import type { AttemptCost } from '../../budget/report/job-cost.ts';
 import type { JobRecord } from '../../jobs/inspect.ts';
+import { terminalStates } from '../../jobs/states.ts';
+import type { Cause } from '../../operations/why/cause.ts';
+import { fieldLines } from './field-lines.ts';
 import { pauseTitle } from './pauses.ts';
 import { formatTable } from '../terminal/table.ts';
 
-function fields(job: JobRecord): [string, string][] {
+/** Of an open job. */
+function whyField({ jobId, state }: JobRecord, causes: readonly Cause[]): [string, string][] {
+  const [first, ...others] = causes;
+  if (first === undefined || terminalStates.includes(state)) return [];
+  const more = others.length === 0 ? '' : ` (and ${others.length} more: purser why ${jobId})`;
+  return [['why', `${first.code}: ${first.says}${more}`]];
+}
+
+function fields(job: JobRecord, causes: readonly Cause[]): [string, string][] {
   const { progress, error, cancelRequested } = job;
   return [
     ['job', job.jobId],
@@ -11,6 +23,7 @@ function fields(job: JobRecord): [string, string][] {
     ['type', job.jobType],
     ...(job.group === null ? [] : [['group', job.group] as [string, string]]),
     ['state', `${job.state} ${JSON.stringify(job.stateDetail)}`],
+    ...whyField(job, causes),
     ...job.pausedBy.map((pause): [string, string] => [
       'paused',
       `${pauseTitle(pause)}, by ${pause.by}: ${pause.reason}`,
@@ -51,6 +64,15 @@ function history({ events }: JobRecord): string {
   );
 }
 
+/** Of a job that made an LLM call. */
+function costs(cost: readonly AttemptCost[]): string {
+  if (cost.length === 0) return '';
+  return formatTable(
+    ['attempt', 'LLM calls', 'spent USD', 'reserved USD', 'unknown USD'],
+    cost.map((of) => [of.attempt, of.calls, of.spentUsd, of.reservedUsd, of.unknownUsd]),
+  );
+}
+
 const maxLineWidth = 2_000;
 
 function logs({ logs: lines }: JobRecord): string[] {
@@ -67,15 +89,12 @@ function logs({ logs: lines }: JobRecord): string[] {
   ];
 }
 
-const fieldColumn = 15;
-const nextLine = `\n${' '.repeat(fieldColumn)}`;
-
-export function jobPage(job: JobRecord): string {
-  // Lines of a text stay in its column, so that text from a handler cannot look like another field.
-  const head = fields(job).map(
-    ([name, text]) => `${name.padEnd(fieldColumn)}${text.replaceAll('\n', nextLine)}`,
-  );
-  return [head.join('\n'), history(job), logs(job).join('\n')]
+/** `causes`: why it does not run. `cost`: of its LLM calls, by attempt. */
+export function jobPage(
+  job: JobRecord,
+  { causes, cost }: { readonly causes: readonly Cause[]; readonly cost: readonly AttemptCost[] },
+): string {
+  return [fieldLines(fields(job, causes)), history(job), costs(cost), logs(job).join('\n')]
     .filter((part) => part !== '')
     .join('\n\n');
 }

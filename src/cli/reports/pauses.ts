@@ -1,14 +1,11 @@
 /** The text that names a pause's target, and the command that removes the pause. */
 import type { PauseTarget } from '../../jobs/pauses.ts';
+import { quoted } from '../../operations/shell-text.ts';
 
 export function pauseTitle({ scope, name }: PauseTarget): string {
   if (scope === 'all') return 'everything';
   return `${scope === 'tenant' ? 'tenant' : 'job type'} ${name}`;
 }
-
-/** Quotes an argument for a POSIX shell. */
-export const quoted = (text: string): string =>
-  /^[\w.:@/-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 
 export function resumeCommand({ scope, name }: PauseTarget): string {
   if (scope === 'all') return 'purser resume --all';

@@ -1,4 +1,5 @@
 /** Starts the scheduler for `start` and `demo`; its closing is registered with the lifecycle. */
+import { endLookUps, startLookUps } from '../../budget/look-up/look-up.ts';
 import { disabledBuiltins } from '../../builtins.ts';
 import { removeStaleUploads } from '../../costs/uploads/uploads.ts';
 import { createLogger } from '../../log.ts';
@@ -34,7 +35,11 @@ export function startSchedulerRole(context: RoleContext): void {
             secret: config.ALERT_WEBHOOK_SECRET,
             allowPrivate: config.ALERT_WEBHOOK_PRIVATE,
           },
-    more: [{ kind: 'stale_upload', run: removeStaleUploads }],
+    more: [
+      { kind: 'stale_upload', run: removeStaleUploads },
+      { kind: 'usage_looked_up', run: endLookUps },
+      { kind: 'look_up_started', run: (sql) => startLookUps(sql) },
+    ],
     process: { ...thisProcess('scheduler'), ...context.keys },
   });
   lifecycle.opened('scheduler', () => service.stop());

@@ -6,6 +6,7 @@ import { createMetrics } from '../../metrics.ts';
 import { watchForStalls } from '../../process/stall-watchdog.ts';
 import type { Door } from '../../web/door.ts';
 import { startWeb } from '../../web/web.ts';
+import { payloadDoor } from '../runtime/payload-door.ts';
 import type { RoleContext } from '../runtime/roles.ts';
 import { version } from '../version.ts';
 
@@ -31,6 +32,8 @@ export async function startWebRole(
     ...queues,
     jobTypes: () => listJobTypes(database.system),
     trustedProxies: config.TRUSTED_PROXIES,
+    metricsPublic: config.METRICS_PUBLIC,
+    payloads: payloadDoor(config, database.system),
     credentials: { user, password: config.DASHBOARD_PASSWORD ?? generatedPassword ?? '' },
     metrics: createMetrics(),
     log,

@@ -21,7 +21,7 @@ export function databaseUrl(config: Config): string {
   throw new PurserError(
     'invalid_configuration',
     'DATABASE_URL is not set. Example: DATABASE_URL=postgres://user:password@host:5432/purser\n' +
-      '  Only `purser demo` and `purser start all` can start an embedded database.',
+      '  Only `purser demo` and `purser start all` can start an embedded database; while one runs, use the line that it printed.',
     { exitCode: exitCodes.configuration },
   );
 }

@@ -2,6 +2,7 @@
 import type { Config } from '../../config.ts';
 import { startEmbeddedPostgres } from '../../db/embedded/embedded.ts';
 import type { Lifecycle } from '../../process/lifecycle.ts';
+import { otherTerminals } from './other-terminals.ts';
 import { prepareDatabase, prepareOptionsOf } from './prepare-database.ts';
 
 /** Returns the configuration with its address; closed by the lifecycle. */
@@ -14,5 +15,7 @@ export async function embedDatabase(
   lifecycle.opened('embedded Postgres', () => embedded.stop());
   note(embedded.description);
   await prepareDatabase(prepareOptionsOf(config, embedded.url));
-  return { ...config, DATABASE_URL: embedded.url };
+  const changed = { ...config, DATABASE_URL: embedded.url };
+  note(otherTerminals(changed));
+  return changed;
 }

@@ -2,11 +2,13 @@
  * Finds or adds the tenant of an uploaded file. The first analysis of a new tenant is delayed until its upload is
  * ready, for at most 10 minutes.
  */
-import type { Queryable, Sql } from '../../db/connect.ts';
+import type { Sql } from '../../db/connect.ts';
 import { PurserError, UsageError } from '../../errors.ts';
 import { isStorable, nameFault, unknownName } from '../../names.ts';
-import { delayFirstRuns } from '../../schedules/first-run.ts';
-import { insertTenant, refuseSimilar } from './add-tenant.ts';
+import type { Operator } from '../../operations/audit.ts';
+import { addTenantAs } from '../../operations/tenants/add.ts';
+import { operatorName } from '../terminal/operator-name.ts';
+import { operatorOf } from '../terminal/operator-options.ts';
 
 const firstRunDelayMs = 600_000;
 
@@ -14,6 +16,8 @@ export interface EnsureTenantOptions {
   readonly create: boolean;
   readonly plan?: string | undefined;
   readonly lastActiveAt?: Date | undefined;
+  /** Who adds it. Default: the login on this machine. */
+  readonly operator?: Operator | undefined;
 }
 
 /**
@@ -37,15 +41,10 @@ export async function ensureTenant(
   }
   const fault = nameFault('tenant', tenantId);
   if (fault !== undefined) throw new UsageError(fault);
-  const tenant = {
+  return addTenantAs(sql, options.operator ?? operatorOf(operatorName()), {
     id: tenantId,
     plan: options.plan ?? 'free',
     lastActiveAt: options.lastActiveAt,
-  };
-  const add = async (tx: Queryable): Promise<boolean> => {
-    if (!(await insertTenant(tx, tenant))) return false;
-    await delayFirstRuns(tx, tenantId, firstRunDelayMs);
-    return true;
-  };
-  return refuseSimilar(sql, tenantId, () => sql.begin(add));
+    delayFirstRunsMs: firstRunDelayMs,
+  });
 }

@@ -18,12 +18,13 @@ export interface RoleContext {
 
 /**
  * System connections of a role. A worker has one more for its lease, and those of its threads (see
- * executorConnections). BullMQ's connections are additional; see docs/deployment.md.
+ * executorConnections). The web role has two, so that pages answer while an act waits for a lock. BullMQ's connections are
+ * additional; see docs/deployment.md.
  */
 export const systemConnections: Readonly<Record<RoleName, number>> = {
   scheduler: 2,
   worker: 2,
-  web: 1,
+  web: 2,
 };
 
 /** undefined without ENCRYPTION_KEY. Derives each key, which takes about 0.2 s. Throws like `openKeyring`. */

@@ -2,6 +2,8 @@
 import { isLoginFault, loginFaultText } from '../../connection-faults.ts';
 import { codeOf, exitCodes, messageOf, PurserError } from '../../errors.ts';
 import { redactUrls } from '../../log.ts';
+import { blamedVariable, storeText } from './store-place.ts';
+import type { StoreConfig } from './store-place.ts';
 
 const tooManyConnections = '53300';
 const unavailableCodes = new Set([
@@ -30,24 +32,51 @@ function fixOf(error: unknown, variable: string): string {
     : `Check ${variable} (address and login), and that the service is running.`;
 }
 
-/** `cannot_connect` (exit 69) where the error says that a store could not be used; any other error unchanged. */
-export function asUnreachable(variable: string, error: unknown): unknown {
+/** In words, where the driver's own are none: an attempt at several addresses has no message. */
+const meanings: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'nothing listens there',
+  ENOTFOUND: 'there is no such host',
+  EAI_AGAIN: 'the name service does not answer',
+  ETIMEDOUT: 'no answer',
+  CONNECT_TIMEOUT: 'no answer',
+  CONNECTION_CLOSED: 'the server closed the connection',
+  ECONNRESET: 'the server closed the connection',
+};
+
+/**
+ * `cannot_connect` (exit 69) where the error says that a store could not be used; any other error unchanged. The
+ * message names the variable of the server that the error is about, by default `usual`, with host and port.
+ */
+export function asUnreachable(
+  config: StoreConfig | undefined,
+  usual: string,
+  error: unknown,
+): unknown {
   const code = codeOf(error);
   const isMet = unavailableCodes.has(code) || isFailedConnect(error) || isLoginFault(error);
   if (error instanceof PurserError || !isMet) return error;
-  const text = loginFaultText(error) ?? redactUrls(messageOf(error) || code);
+  const variable = config === undefined ? usual : blamedVariable(config, error, usual);
+  const store = config === undefined ? 'a required service' : storeText(config, variable);
+  const text =
+    loginFaultText(error) ??
+    meanings[code] ??
+    redactUrls(messageOf(error)).replace(new RegExp(`^\\w+ ${code} `), '');
   return new PurserError(
     'cannot_connect',
-    `cannot connect to a required service (${code}): ${text}\n  ${fixOf(error, variable)}`,
+    `cannot connect to ${store}: ${text} (${code})\n  ${fixOf(error, variable)}`,
     { exitCode: exitCodes.unavailable, cause: error },
   );
 }
 
 /** Runs what uses one store only. */
-export async function using<T>(variable: string, run: () => Promise<T>): Promise<T> {
+export async function using<T>(
+  config: StoreConfig,
+  variable: string,
+  run: () => Promise<T>,
+): Promise<T> {
   try {
     return await run();
   } catch (error) {
-    throw asUnreachable(variable, error);
+    throw asUnreachable(config, variable, error);
   }
 }

@@ -41,7 +41,7 @@ export async function withDatabase<T>(
   // Of this command only, so that it is told from others that run at the same time.
   const name = `cli ${randomBytes(4).toString('hex')}`;
   try {
-    return await using('DATABASE_URL', async () => {
+    return await using(config, 'DATABASE_URL', async () => {
       const database = await openDatabase(
         databaseOptions(config, {
           name,

@@ -4,7 +4,7 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { Config } from '../../config.ts';
-import { keyringSourceOf } from '../../crypto/open-keyring.ts';
+import { keyringSourceOf, keysOf } from '../../crypto/open-keyring.ts';
 import type { Database } from '../../db/database.ts';
 import { terminateSessions } from '../../db/tenant-pool.ts';
 import type { JobType } from '../../jobs/registration.ts';
@@ -41,12 +41,14 @@ export async function openWorkerParts(
   { database, llm: provider }: { readonly database: Database; readonly llm: LlmProviderConfig },
 ): Promise<WorkerParts> {
   const metrics = createMetrics();
+  const log = createLogger({ level: config.LOG_LEVEL, role: 'worker' });
   const { system, tenantAccess, pooler } = database;
+  const keys = await keyringSourceOf(config);
   const executors = await Executors.open({
     setup: {
       handlersModule: config.PURSER_HANDLERS,
       finops: config.PURSER_BUILTINS,
-      keys: await keyringSourceOf(config),
+      keys,
       tenantAccess,
       logLevel: config.LOG_LEVEL,
       heapMb: config.WORKER_THREAD_HEAP_MB,
@@ -57,8 +59,8 @@ export async function openWorkerParts(
     threads: config.WORKER_THREADS,
     // Waiting suspects occupy worker slots; at least one slot stays free for other jobs where there are two.
     maxWaitingSuspects: Math.max(0, Math.min(3, config.WORKER_CONCURRENCY - 2)),
-    llm: createLlm({ provider, budgetSql: system, metrics }),
-    log: createLogger({ level: config.LOG_LEVEL, role: 'worker' }),
+    llm: createLlm({ provider, budgetSql: system, metrics, log, openKeys: keysOf(keys) }),
+    log,
     metrics,
     spawn: { thread: spawnThread, process: spawnProcess },
     // A pooler lends the session to the next client at once; it may be another tenant's by now.

@@ -34,6 +34,8 @@ export interface StartupOptions {
   readonly stopSignal: AbortSignal;
   /** The variable with the address and login of each store, for messages. */
   readonly variables: Readonly<Record<Store, string>>;
+  /** Called when a step first waits for a store, and once a minute after. */
+  readonly onWait?: ((variable: string, error: unknown) => void) | undefined;
   /** Called when a step begins. */
   readonly onStep?: ((step: StepName) => void) | undefined;
 }
@@ -121,6 +123,7 @@ export function startupRunner(options: StartupOptions): RunStep {
           throw loginRefused(variableOf(step), error);
         if (throttle.isDue(codeOf(error))) {
           log.warn({ step, variable: variableOf(step), failures, error }, 'startup_step_waits');
+          options.onWait?.(variableOf(step), error);
         }
       }
       await pause(step, pauseMs * (0.5 + Math.random() / 2));

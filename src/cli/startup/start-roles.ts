@@ -14,6 +14,7 @@ import { connectQueues, openQueues, openServiceDatabase } from '../runtime/servi
 import type { WorkerParts } from '../runtime/worker-parts.ts';
 import { checkQueueUse } from '../runtime/shared-queues.ts';
 import type { Invocation } from '../terminal/command.ts';
+import { announceRunning, waitingText } from './announce.ts';
 import type { RoleCode } from './role-code.ts';
 import { startupRunner } from './run-steps.ts';
 import type { RunStep } from './run-steps.ts';
@@ -45,6 +46,7 @@ export async function startRoles(start: Start, given: Config): Promise<void> {
     onStep: (name) => {
       current = name;
     },
+    onWait: (variable, error) => invocation.note(waitingText(word, given, variable, error)),
   });
   const door =
     web === undefined
@@ -113,9 +115,13 @@ export async function startRoles(start: Start, given: Config): Promise<void> {
       );
     }
   }
-  invocation.note(
-    `purser ${word} is running (tenancy ${database.level}, queues in ${queues.backend.kind})`,
-  );
+  void announceRunning({
+    backend: queues.backend,
+    stopSignal: lifecycle.stopSignal,
+    note: invocation.note,
+    running: `purser ${word} is running (tenancy ${database.level}, queues in ${queues.backend.kind})`,
+    waiting: (error) => waitingText(word, config, queueVariable(config), error),
+  });
 }
 
 async function startWorkerSteps(

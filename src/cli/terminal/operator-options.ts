@@ -1,5 +1,7 @@
-/** The options `--by` and `--reason`, which are recorded with an operator's action. */
+/** The options `--by` and `--reason`, which are recorded with an operator's act. */
+import { hostname } from 'node:os';
 import { UsageError } from '../../errors.ts';
+import type { Operator } from '../../operations/audit.ts';
 import type { Invocation, OptionSpec } from './command.ts';
 import { nameFault } from '../../names.ts';
 import { operatorName } from './operator-name.ts';
@@ -32,15 +34,39 @@ function reasonOf(text: string): string {
   return trimmed;
 }
 
-/** `--reason` and `--by`, checked. */
-export function operatorRecord(invocation: Invocation): { reason: string; by: string } {
+/** `--by` and `--reason` of a command whose reason is optional. */
+export const actOptions = {
+  by: byOption,
+  reason: { ...reasonOption, required: false },
+} satisfies Readonly<Record<string, OptionSpec>>;
+
+/** Who acts, and why, as the options say, both checked. */
+export function actOf(invocation: Invocation): {
+  readonly operator: Operator;
+  readonly reason: string | undefined;
+} {
+  const reason = invocation.value('reason');
   return {
-    reason: reasonOf(invocation.required('reason')),
-    by: byName(invocation),
+    operator: operatorOf(byName(invocation)),
+    reason: reason === undefined ? undefined : reasonOf(reason),
   };
 }
 
-/** `--by` alone, for actions that need no reason. */
+/** As `actOf`, of a command that needs a reason. */
+export function reasonedActOf(invocation: Invocation): {
+  readonly operator: Operator;
+  readonly reason: string;
+} {
+  const reason = reasonOf(invocation.required('reason'));
+  return { operator: operatorOf(byName(invocation)), reason };
+}
+
+/** The operator of a command line, who is taken at their word. */
+export function operatorOf(name: string): Operator {
+  return { name, proof: 'asserted', door: 'cli', host: hostname() };
+}
+
+/** `--by`, or the login on this machine, checked. */
 export function byName(invocation: Invocation): string {
   const given = invocation.value('by');
   const name = given ?? operatorName();

@@ -16,6 +16,11 @@ export function terminalSafe(text: string): string {
   );
 }
 
+/** Columns of the terminal that stdout writes to; undefined where it writes to a file or a pipe. */
+export function terminalWidth(): number | undefined {
+  return process.stdout.isTTY && process.stdout.columns > 0 ? process.stdout.columns : undefined;
+}
+
 export function writeLine(stream: Writable, line: string): void {
   stream.write(`${terminalSafe(line)}\n`);
 }

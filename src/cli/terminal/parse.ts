@@ -2,11 +2,23 @@
  * Parses argv into an invocation of one command. Usage errors say what is accepted.
  */
 import { parseArgs } from 'node:util';
+import { nearVariables, nearVariableText } from '../runtime/near-variables.ts';
 import { readSettings } from '../runtime/settings.ts';
 import { assertDriverPatched } from '../../db/driver.ts';
 import { messageOf, UsageError } from '../../errors.ts';
 import type { Command, Invocation } from './command.ts';
+import { didYouMean, nearName } from './near-name.ts';
 import { writeLine } from './output.ts';
+
+let hasNoted = false;
+
+/** Once in a process, also where the settings have faults: a mistyped variable may be why. */
+function noteNearVariables(): void {
+  if (hasNoted) return;
+  hasNoted = true;
+  for (const near of nearVariables())
+    writeLine(process.stderr, `purser: ${nearVariableText(near)}`);
+}
 
 /** Returns the command that argv names and the remaining arguments; undefined when there is no such command. */
 export function matchCommand(
@@ -45,7 +57,10 @@ export function parseInvocation(command: Command, rest: readonly string[]): Invo
     });
   } catch (error) {
     const text = messageOf(error).split('. To specify')[0] ?? '';
-    throw new UsageError(`${text.replace(/\.$/, '')}; ${help}`);
+    const [, unknown] = /^Unknown option '--?([^']+)'/.exec(text) ?? [];
+    const near = unknown === undefined ? undefined : nearName(unknown, Object.keys(options));
+    const fault = `${text.replace(/\.$/, '')}${near === undefined ? ';' : didYouMean(`--${near}`)}`;
+    throw new UsageError(`${fault} ${help}`);
   }
   const { values, positionals } = parsed;
   for (const [name, spec] of Object.entries(options)) {
@@ -80,6 +95,7 @@ export function parseInvocation(command: Command, rest: readonly string[]): Invo
     // A driver without its patches is reported before any fault of the configuration.
     config: () => {
       assertDriverPatched();
+      noteNearVariables();
       return readSettings();
     },
     input: () => process.stdin,

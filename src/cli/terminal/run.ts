@@ -5,6 +5,8 @@ import { asUnreachable } from '../runtime/unreachable.ts';
 import { allCommands, commandsOf } from '../commands.ts';
 import { commandHelp, overviewHelp } from './help.ts';
 import { ignoreClosedPipes, writeLine } from './output.ts';
+import { nearCommand } from './near-command.ts';
+import { didYouMean } from './near-name.ts';
 import { matchCommand, parseInvocation } from './parse.ts';
 import { version } from '../version.ts';
 
@@ -13,7 +15,7 @@ const insufficientPrivilege = '42501';
 const printError = (line: string): void => writeLine(process.stderr, line);
 
 function report(thrown: unknown): number {
-  const error = asUnreachable('DATABASE_URL or REDIS_URL', thrown);
+  const error = asUnreachable(undefined, 'DATABASE_URL or REDIS_URL', thrown);
   const code = codeOf(error);
   const message = messageOf(error) || code;
   // Configuration faults contain variable names and examples, never values.
@@ -62,9 +64,11 @@ async function run(argv: readonly string[]): Promise<number> {
       known && wanted.length === 1
         ? `"${prefix}" is not a command by itself`
         : `there is no command "${wanted.join(' ')}"`;
-    writeLine(
-      process.stderr,
-      `purser: ${unknown}${known ? '; choose one of these' : ''}\n\n${text}`,
+    const near = nearCommand(known ? [...commands, ...(await allCommands())] : commands, wanted);
+    printError(
+      near === undefined || (known && wanted.length === 1)
+        ? `purser: ${unknown}${known ? '; choose one of these' : ''}\n\n${text}`
+        : `purser: ${unknown}${didYouMean(`purser ${near}`)}\n  All commands: purser --help`,
     );
     return exitCodes.usage;
   }

@@ -151,10 +151,34 @@ export async function openFields(
   });
 }
 
+const hidden = '[secret]';
+
 /** For display: `[secret]` in place of every encrypted field. */
 export function hideSealed(value: unknown): unknown {
-  if (isSealed(value)) return '[secret]';
+  if (isSealed(value)) return hidden;
   if (value === null || typeof value !== 'object' || value instanceof Date) return value;
   if (Array.isArray(value)) return value.map(hideSealed);
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, hideSealed(item)]));
+}
+
+/** The same, and in place of every value at these paths: one may be older than its mark, and stored in the clear. */
+export async function hideSecrets(value: unknown, paths: readonly SecretPath[]): Promise<unknown> {
+  return hideSealed(await changeAll(value, paths, () => Promise.resolve(hidden)));
+}
+
+/** A payload in which `[secret]` stands for the encrypted field that `stored` has in its place. */
+export function restoreHidden(payload: object, stored: object): object {
+  const before = new Map(Object.entries(stored));
+  return Object.fromEntries(
+    Object.entries(payload).map(([key, item]) => [key, restored(item, before.get(key))]),
+  );
+}
+
+function restored(value: unknown, stored: unknown): unknown {
+  if (value === hidden && isSealed(stored)) return stored;
+  if (value === null || typeof value !== 'object') return value;
+  const before = stored !== null && typeof stored === 'object' ? stored : {};
+  if (!Array.isArray(value)) return restoreHidden(value, before);
+  const items = new Map(Object.entries(before));
+  return value.map((item: unknown, index) => restored(item, items.get(String(index))));
 }

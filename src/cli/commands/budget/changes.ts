@@ -1,13 +1,15 @@
 /** `purser budget top-up|resolve|alerts`. */
-import { listAlerts } from '../../../budget/alerts.ts';
+import { countAlerts, listAlerts } from '../../../budget/alerts.ts';
+import type { ListedAlert } from '../../../budget/alerts.ts';
 import { parseUsd } from '../../../budget/money.ts';
-import { resolveUnknown, topUpMonth } from '../../../budget/resolve.ts';
 import { exitCodes, UsageError } from '../../../errors.ts';
+import { topUpAs } from '../../../operations/money/budget.ts';
+import { resolveAs } from '../../../operations/money/costs.ts';
 import { withDatabase } from '../../runtime/with-database.ts';
 import type { Command, Invocation } from '../../terminal/command.ts';
 import { jsonOption } from '../../terminal/command.ts';
-import { byOption, operatorRecord, reasonOption } from '../../terminal/operator-options.ts';
-import { formatTable } from '../../terminal/table.ts';
+import { byOption, reasonOption, reasonedActOf } from '../../terminal/operator-options.ts';
+import { limitOf, limitOption, printList, sinceOf, sinceOption } from '../../terminal/cut-list.ts';
 
 function dollars(invocation: Invocation): string {
   const usd = invocation.required('usd');
@@ -21,13 +23,13 @@ function dollars(invocation: Invocation): string {
 
 async function topUp(invocation: Invocation): Promise<number> {
   const usd = dollars(invocation);
-  const { reason, by } = operatorRecord(invocation);
+  const { operator, reason } = reasonedActOf(invocation);
   const tenantId = invocation.required('tenant');
   return withDatabase(invocation.config(), async ({ database }) => {
-    await topUpMonth(database.system, { tenantId, usd, reason, by });
+    await topUpAs(database.system, operator, { tenantId, usd, reason });
     invocation.print(
       invocation.flag('json')
-        ? JSON.stringify({ tenantId, usd, reason, by })
+        ? JSON.stringify({ tenantId, usd, reason, by: operator.name })
         : `$${usd} more for tenant ${tenantId} in this month alone; its limit stays as it is. Parked jobs that fit now wake in the next sweep`,
     );
     return exitCodes.ok;
@@ -38,7 +40,7 @@ const uuid = /^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}$/i;
 
 async function resolve(invocation: Invocation): Promise<number> {
   const usd = dollars(invocation);
-  const { reason, by } = operatorRecord(invocation);
+  const { operator, reason } = reasonedActOf(invocation);
   const evidence = invocation.required('evidence').trim();
   if (evidence === '' || evidence.length > 200 || /\p{Cc}/u.test(evidence)) {
     throw new UsageError(
@@ -52,12 +54,11 @@ async function resolve(invocation: Invocation): Promise<number> {
     );
   }
   return withDatabase(invocation.config(), async ({ database }) => {
-    const { outcome } = await resolveUnknown(database.system, {
+    const { outcome } = await resolveAs(database.system, operator, {
       reservationId,
       costNanoUsd: parseUsd(usd),
       evidence,
       reason,
-      by,
     });
     invocation.print(
       invocation.flag('json')
@@ -78,28 +79,29 @@ const sentences = {
 const usdOption = { value: 'USD', help: 'US dollars, at most 9 decimals', required: true };
 
 async function alerts(invocation: Invocation): Promise<number> {
+  const limit = limitOf(invocation);
+  const since = sinceOf(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    const found = await listAlerts(database.system, { tenantId: invocation.value('tenant') });
-    if (invocation.flag('json')) invocation.print(JSON.stringify(found));
-    else if (found.length === 0) invocation.print('no alert');
-    else {
-      invocation.print(
-        formatTable(
-          ['at', 'tenant', 'alert', 'of', 'limit', 'used', 'delivered', 'tries', 'last failure'],
-          found.map((one) => [
-            one.at,
-            one.tenantId,
-            one.kind === 'overage' ? 'beyond its hold' : `${one.percent} %`,
-            one.reservationId ?? (one.scope === null ? 'month' : `${one.scope} ${one.scopeValue}`),
-            one.limitUsd,
-            one.usedUsd,
-            one.deliveredAt ?? '',
-            one.tries,
-            one.lastFailure ?? '',
-          ]),
-        ),
-      );
-    }
+    const filter = { tenantId: invocation.value('tenant'), since };
+    const found = await listAlerts(database.system, { ...filter, limit });
+    const total = await countAlerts(database.system, filter);
+    const table = {
+      what: 'alerts',
+      empty: 'no alert',
+      head: ['at', 'tenant', 'alert', 'of', 'limit', 'used', 'delivered', 'tries', 'last failure'],
+      cells: (one: ListedAlert) => [
+        one.at,
+        one.tenantId ?? '(all)',
+        one.kind === 'overage' ? 'beyond its hold' : `${one.percent} %`,
+        one.reservationId ?? (one.scope === null ? 'month' : `${one.scope} ${one.scopeValue}`),
+        one.limitUsd,
+        one.usedUsd,
+        one.deliveredAt ?? '',
+        one.tries,
+        one.lastFailure ?? '',
+      ],
+    };
+    printList(invocation, found, table, total);
     return exitCodes.ok;
   });
 }
@@ -138,7 +140,12 @@ export const budgetChangeCommands: readonly Command[] = [
   {
     path: 'budget alerts',
     summary: 'list the newest alerts: shares of a limit that were passed, calls beyond their hold',
-    options: { tenant: { value: 'T', help: 'only this tenant' }, json: jsonOption },
+    options: {
+      tenant: { value: 'T', help: 'only this tenant' },
+      since: sinceOption,
+      limit: limitOption,
+      json: jsonOption,
+    },
     run: alerts,
   },
 ];

@@ -1,16 +1,16 @@
 /** `purser budget reconcile`: compares a provider's file with the ledger, and records the costs that it decides. */
 import { reconcile, reconciledProviders } from '../../../budget/reconcile/reconcile.ts';
-import { applyResolutions } from '../../../budget/reconcile/resolve.ts';
 import type { Applied } from '../../../budget/reconcile/resolve.ts';
 import type { Reconciliation } from '../../../budget/reconcile/result.ts';
 import { parseTime } from '../../../budget/reconcile/shapes/row.ts';
 import { exitCodes, UsageError } from '../../../errors.ts';
+import { reconcileAs } from '../../../operations/money/costs.ts';
 import { reconciliationPage } from '../../reports/reconciliation.ts';
 import { withDatabase } from '../../runtime/with-database.ts';
 import { jsonOption } from '../../terminal/command.ts';
 import type { Command, Invocation } from '../../terminal/command.ts';
 import { inputFile } from '../../terminal/input-file.ts';
-import { byOption, operatorRecord, reasonOption } from '../../terminal/operator-options.ts';
+import { actOptions, reasonedActOf } from '../../terminal/operator-options.ts';
 import { openProviderFile } from './provider-file.ts';
 
 function timeOf(invocation: Invocation, option: string): Date | undefined {
@@ -28,7 +28,7 @@ async function run(invocation: Invocation): Promise<number> {
   if (isApplied && invocation.value('reason') === undefined) {
     throw new UsageError('--apply needs --reason TEXT, which is recorded with every cost');
   }
-  const record = isApplied ? operatorRecord(invocation) : undefined;
+  const act = isApplied ? reasonedActOf(invocation) : undefined;
   const [from, to] = [timeOf(invocation, 'from'), timeOf(invocation, 'to')];
   const path = await inputFile(invocation.required('file'), { option: '--file' });
   const config = invocation.config();
@@ -46,7 +46,12 @@ async function run(invocation: Invocation): Promise<number> {
         roundingUsd: invocation.value('rounding'),
       });
       const applied =
-        record === undefined ? undefined : await applyResolutions(sql, found.resolutions, record);
+        act === undefined
+          ? undefined
+          : await reconcileAs(sql, act.operator, {
+              decisions: found.resolutions,
+              reason: act.reason,
+            });
       if (invocation.flag('json')) invocation.print(jsonOf(found, applied));
       else invocation.print(reconciliationPage(found, applied));
       for (const note of found.notes) invocation.note(note);
@@ -104,8 +109,7 @@ export const reconcileCommand: Command = {
       help: 'the log has every billed call of its range: one that it lacks cost nothing',
     },
     apply: { help: 'record the cost of each unknown call that the file decides' },
-    by: byOption,
-    reason: { ...reasonOption, required: false },
+    ...actOptions,
     json: jsonOption,
   },
   run,

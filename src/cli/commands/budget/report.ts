@@ -49,15 +49,16 @@ const sumCells = (sums: ReportSums): Cell[] => [
   sums.holdEfficiency,
 ];
 
-const nameCells = ({ tenantId, jobType, provider, model }: ReportRow): Cell[] => [
+const nameCells = ({ tenantId, jobType, provider, model, ...row }: ReportRow): Cell[] => [
   tenantId,
   jobType === '' ? '(deleted job)' : jobType,
   provider,
   model === '' ? '(no model)' : model,
+  row.countsApart ? `${row.providerKey} (apart)` : row.providerKey,
 ];
 
-function tableOf({ month, rows, total }: BudgetReport): string {
-  const head = ['tenant', 'job type', 'provider', 'model'];
+function tableOf({ month, rows, total, apart }: BudgetReport): string {
+  const head = ['tenant', 'job type', 'provider', 'model', 'key'];
   const sums = ['spent', 'held', 'unknown', 'refused', 'calls', 'efficiency'];
   return [
     `${month.slice(0, 7)} (UTC)`,
@@ -65,7 +66,10 @@ function tableOf({ month, rows, total }: BudgetReport): string {
       [...head, ...sums],
       [
         ...rows.map((row) => [...nameCells(row), ...sumCells(row)]),
-        ['all', '', '', '', ...sumCells(total)],
+        ['all', '', '', '', '', ...sumCells(total)],
+        ...(rows.some(({ countsApart }) => countsApart)
+          ? [['all apart from budgets', '', '', '', '', ...sumCells(apart)]]
+          : []),
       ],
     ),
   ].join('\n');
@@ -94,7 +98,7 @@ async function report(invocation: Invocation): Promise<number> {
 export const reportCommand: Command = {
   path: 'budget report',
   summary:
-    "report a month's LLM cost by tenant, job type and model: spent, held, unknown, refused, hold efficiency",
+    "report a month's LLM cost by tenant, job type, model and key: spent, held, unknown, refused, hold efficiency",
   options: {
     month: { value: 'MONTH', help: 'a month of UTC, e.g. 2026-11 (default: the current one)' },
     tenant: jobFilterOptions.tenant,

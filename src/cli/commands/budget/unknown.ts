@@ -6,7 +6,7 @@ import { jobFilter, jobFilterOptions } from '../../reports/job-filter.ts';
 import { withDatabase } from '../../runtime/with-database.ts';
 import { jsonOption } from '../../terminal/command.ts';
 import type { Command, Invocation } from '../../terminal/command.ts';
-import { wholeNumber } from '../../terminal/parse.ts';
+import { limitOf, noteCut } from '../../terminal/cut-list.ts';
 import { formatTable } from '../../terminal/table.ts';
 
 const secondsOf: Readonly<Record<string, number>> = { s: 1, m: 60, h: 3600, d: 86_400 };
@@ -35,9 +35,23 @@ function ageText(seconds: number): string {
     : `${Math.floor(seconds / 86_400)} d`;
 }
 
+const howToResolve =
+  'to settle one by an invoice line or a log: purser budget resolve RESERVATION --usd USD --evidence TEXT --reason TEXT';
+
 function pageOf({ holds, usd, ages, oldest }: UnknownHolds): string {
   const listed = formatTable(
-    ['age', 'hold', 'tenant', 'job', 'job type', 'provider', 'model', 'reservation', 'request id'],
+    [
+      'age',
+      'hold',
+      'tenant',
+      'job',
+      'job type',
+      'provider',
+      'model',
+      'key',
+      'reservation',
+      'request id',
+    ],
     oldest.map((hold) => [
       ageText(hold.ageSeconds),
       hold.holdUsd,
@@ -46,6 +60,7 @@ function pageOf({ holds, usd, ages, oldest }: UnknownHolds): string {
       hold.jobType === '' ? '(deleted job)' : hold.jobType,
       hold.provider,
       hold.model,
+      hold.providerKey,
       hold.reservationId,
       hold.requestId,
     ]),
@@ -54,21 +69,21 @@ function pageOf({ holds, usd, ages, oldest }: UnknownHolds): string {
     ['age', 'holds', 'USD'],
     [...ages.map((row) => [row.age, row.holds, row.usd]), ['all', holds, usd]],
   );
-  const left = holds - oldest.length;
-  return [listed, ...(left === 0 ? [] : [`${left} more: --limit`]), '', sums].join('\n');
+  return [listed, '', sums, '', howToResolve].join('\n');
 }
 
 async function unknown(invocation: Invocation): Promise<number> {
   const request = {
     olderThanSeconds: olderThanSeconds(invocation),
     order: orderOf(invocation),
-    limit: wholeNumber(invocation, 'limit', 50, { min: 1, max: 100_000 }),
+    limit: limitOf(invocation),
   };
   return withDatabase(invocation.config(), async ({ database: { system: sql } }) => {
     const { tenantId } = await jobFilter(invocation, sql);
     const found = await listUnknownHolds(sql, { ...request, tenantId });
     if (invocation.flag('json')) invocation.print(JSON.stringify(found));
     else invocation.print(found.holds === 0 ? 'no hold is unknown' : pageOf(found));
+    noteCut(invocation, found.oldest.length, found.holds, 'holds');
     return exitCodes.ok;
   });
 }

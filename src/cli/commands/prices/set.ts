@@ -1,11 +1,11 @@
 /** `purser prices set|clear`: an operator's own price of a model. */
 import type { Rates } from '../../../budget/pinned-price.ts';
-import { setPrice } from '../../../budget/prices/set.ts';
 import { exitCodes } from '../../../errors.ts';
+import { setPriceAs } from '../../../operations/money/prices.ts';
 import { withDatabase } from '../../runtime/with-database.ts';
 import type { Command, Invocation } from '../../terminal/command.ts';
 import { jsonOption } from '../../terminal/command.ts';
-import { byOption, operatorRecord, reasonOption } from '../../terminal/operator-options.ts';
+import { byOption, reasonedActOf, reasonOption } from '../../terminal/operator-options.ts';
 import { timeOption } from '../../terminal/time-option.ts';
 import { rateOptions, ratesOf, ratesText } from './rates.ts';
 import { modelOf, providerOption, scopeOptions, scopeText, tenantOption } from './scope.ts';
@@ -17,16 +17,18 @@ async function change(invocation: Invocation, rates: Rates | null): Promise<numb
     model: modelOf(invocation),
   };
   const from = timeOption(invocation, 'from');
-  const record = operatorRecord(invocation);
+  const { operator, reason } = reasonedActOf(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    const { version, validFrom, until } = await setPrice(database.system, {
+    const { version, validFrom, until } = await setPriceAs(database.system, operator, {
       ...scope,
       rates,
       from,
-      ...record,
+      reason,
     });
     if (invocation.flag('json')) {
-      invocation.print(JSON.stringify({ version, ...scope, rates, validFrom, until, ...record }));
+      invocation.print(
+        JSON.stringify({ version, ...scope, rates, validFrom, until, reason, by: operator.name }),
+      );
     } else {
       const what =
         rates === null

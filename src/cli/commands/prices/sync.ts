@@ -1,11 +1,11 @@
 /** `purser prices sync`: published prices as versions of the table. */
-import { syncPrices } from '../../../budget/prices/sync.ts';
 import type { PriceChange, SyncResult } from '../../../budget/prices/sync.ts';
 import { exitCodes, UsageError } from '../../../errors.ts';
+import { syncPricesAs } from '../../../operations/money/prices.ts';
 import { withDatabase } from '../../runtime/with-database.ts';
 import type { Command, Invocation } from '../../terminal/command.ts';
 import { jsonOption } from '../../terminal/command.ts';
-import { byName, byOption } from '../../terminal/operator-options.ts';
+import { actOf, actOptions } from '../../terminal/operator-options.ts';
 import { formatTable } from '../../terminal/table.ts';
 import { timeOption } from '../../terminal/time-option.ts';
 import { ratesText, sinceText } from './rates.ts';
@@ -17,13 +17,13 @@ async function sync(invocation: Invocation): Promise<number> {
   const providers = invocation.values('provider');
   const models = invocation.values('model');
   const from = timeOption(invocation, 'from');
-  const by = byName(invocation);
+  const { operator, reason } = actOf(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    const result = await syncPrices(database.system, {
+    const result = await syncPricesAs(database.system, operator, {
       ...(providers.length === 0 ? {} : { providers }),
       ...(models.length === 0 ? {} : { models }),
       from,
-      by,
+      reason,
     });
     if (result.models === 0) {
       throw new UsageError(
@@ -92,7 +92,7 @@ export const syncCommand: Command = {
       value: 'TIME',
       help: 'from when a changed price without a date of its own holds; a time in the past corrects (default: now)',
     },
-    by: byOption,
+    ...actOptions,
     json: jsonOption,
   },
   run: sync,

@@ -5,7 +5,7 @@ import type { Queryable } from '../../../db/connect.ts';
 import { listTenantSchedules, summariseSchedules } from '../../../schedules/settings.ts';
 import type { TenantSchedule } from '../../../schedules/settings.ts';
 import { withDatabase } from '../../runtime/with-database.ts';
-import { jsonOption } from '../../terminal/command.ts';
+import { listOptions, printList } from '../../terminal/cut-list.ts';
 import type { Command, Invocation } from '../../terminal/command.ts';
 import { formatTable } from '../../terminal/table.ts';
 import { tenantOption } from './target.ts';
@@ -20,39 +20,34 @@ async function list(invocation: Invocation): Promise<number> {
     const tenantId = invocation.value('tenant');
     if (tenantId !== undefined) return listOfTenant(invocation, sql, tenantId);
     const rows = await summariseSchedules(sql);
-    if (invocation.flag('json')) invocation.print(JSON.stringify(rows));
-    else if (rows.length === 0) {
-      invocation.print('there are no schedules; add one with: purser schedules set');
-    } else {
-      invocation.print(
-        formatTable(
-          [
-            'job type',
-            'cohort',
-            'cron',
-            'zone',
-            'splay s',
-            'missed',
-            'enabled',
-            'tenants',
-            'overridden',
-            'paused',
-          ],
-          rows.map((row) => [
-            row.jobType,
-            row.cohort,
-            row.cron,
-            row.zone,
-            row.splaySeconds,
-            policyText(row),
-            row.enabled ? 'yes' : pauseText(row.pausedBy, row.pausedReason),
-            row.tenants,
-            row.overridden,
-            row.paused,
-          ]),
-        ),
-      );
-    }
+    printList(invocation, rows, {
+      what: 'schedules',
+      empty: 'there are no schedules; add one with: purser schedules set',
+      head: [
+        'job type',
+        'cohort',
+        'cron',
+        'zone',
+        'splay s',
+        'missed',
+        'enabled',
+        'tenants',
+        'overridden',
+        'paused',
+      ],
+      cells: (row) => [
+        row.jobType,
+        row.cohort,
+        row.cron,
+        row.zone,
+        row.splaySeconds,
+        policyText(row),
+        row.enabled ? 'yes' : pauseText(row.pausedBy, row.pausedReason),
+        row.tenants,
+        row.overridden,
+        row.paused,
+      ],
+    });
     return exitCodes.ok;
   });
 }
@@ -98,6 +93,6 @@ function nextText({ pausedBy, pause, cron, lastBucket, nextDue }: TenantSchedule
 export const listCommand: Command = {
   path: 'schedules list',
   summary: 'list schedules by cohort with their tenants, or the schedules of one tenant',
-  options: { tenant: tenantOption, json: jsonOption },
+  options: { tenant: tenantOption, ...listOptions },
   run: list,
 };

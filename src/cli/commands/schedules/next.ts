@@ -1,6 +1,12 @@
 /** `purser schedules next`: the coming runs of a cohort, or of a tenant with its splay, in UTC and on the zone's clocks. */
 import { exitCodes } from '../../../errors.ts';
 import type { Queryable } from '../../../db/connect.ts';
+import {
+  findCohortSchedules,
+  findTenantSchedule,
+  noSchedule,
+} from '../../../operations/schedules/target.ts';
+import type { ScheduleTarget } from '../../../operations/schedules/target.ts';
 import { comingTicks, shortestInterval } from '../../../schedules/ticks.ts';
 import { splayOf } from '../../../schedules/settings.ts';
 import { offsetAt } from '../../../schedules/zone-offsets.ts';
@@ -9,16 +15,7 @@ import { jsonOption } from '../../terminal/command.ts';
 import type { Command, Invocation } from '../../terminal/command.ts';
 import { wholeNumber } from '../../terminal/parse.ts';
 import { formatTable } from '../../terminal/table.ts';
-import {
-  cohortOption,
-  findCohortSchedules,
-  findTenantSchedule,
-  noSchedule,
-  targetOf,
-  targetPositional,
-  tenantOption,
-} from './target.ts';
-import type { ScheduleTarget } from './target.ts';
+import { cohortOption, targetOf, targetPositional, tenantOption } from './target.ts';
 
 interface ComingRun {
   readonly cohort: string;

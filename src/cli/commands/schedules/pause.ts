@@ -1,29 +1,20 @@
 /** `purser schedules pause|resume`: of a job type, of one of its cohorts, or of one tenant. */
 import { exitCodes } from '../../../errors.ts';
-import type { Queryable } from '../../../db/connect.ts';
-import {
-  pauseCohortSchedules,
-  pauseTenantSchedule,
-  resumeCohortSchedules,
-  resumeTenantSchedule,
-} from '../../../schedules/pauses.ts';
-import { quoted } from '../../reports/pauses.ts';
+import { pauseScheduleAs, resumeScheduleAs } from '../../../operations/schedules/pauses.ts';
+import { findTenantSchedule, titleOf } from '../../../operations/schedules/target.ts';
+import type { ScheduleTarget } from '../../../operations/schedules/target.ts';
+import { quoted } from '../../../operations/shell-text.ts';
 import { withDatabase } from '../../runtime/with-database.ts';
 import { jsonOption } from '../../terminal/command.ts';
 import type { Command, Invocation } from '../../terminal/command.ts';
-import { byOption, operatorRecord, reasonOption } from '../../terminal/operator-options.ts';
 import {
-  assertTarget,
-  cohortOption,
-  findCohortSchedules,
-  findTenantSchedule,
-  noSchedule,
-  targetOf,
-  targetPositional,
-  tenantOption,
-  titleOf,
-} from './target.ts';
-import type { ScheduleTarget } from './target.ts';
+  actOf,
+  actOptions,
+  byOption,
+  reasonedActOf,
+  reasonOption,
+} from '../../terminal/operator-options.ts';
+import { cohortOption, targetOf, targetPositional, tenantOption } from './target.ts';
 
 function flagsOf({ cohort, tenantId }: ScheduleTarget): string {
   if (tenantId !== undefined) return ` --tenant=${quoted(tenantId)}`;
@@ -32,17 +23,10 @@ function flagsOf({ cohort, tenantId }: ScheduleTarget): string {
 
 async function pause(invocation: Invocation): Promise<number> {
   const target = targetOf(invocation);
-  const record = operatorRecord(invocation);
+  const { operator, reason } = reasonedActOf(invocation);
   return withDatabase(invocation.config(), async ({ database: { system: sql } }) => {
-    const { jobType, cohort, tenantId } = target;
-    const isThere =
-      tenantId === undefined
-        ? (await pauseCohortSchedules(sql, { jobType, cohort }, record)).length > 0
-        : await pauseTenantSchedule(sql, { jobType, tenantId }, record);
-    if (!isThere) {
-      await assertTarget(sql, target);
-      throw noSchedule(target);
-    }
+    const { jobType, tenantId } = target;
+    await pauseScheduleAs(sql, operator, { target, reason });
     if (invocation.flag('json')) {
       invocation.print(JSON.stringify({ ...target, tenantId: tenantId ?? null, paused: true }));
     } else {
@@ -54,21 +38,11 @@ async function pause(invocation: Invocation): Promise<number> {
   });
 }
 
-/** Returns whether anything was paused. */
-async function endPause(sql: Queryable, target: ScheduleTarget): Promise<boolean> {
-  const { jobType, cohort, tenantId } = target;
-  if (tenantId === undefined) {
-    await findCohortSchedules(sql, target);
-    return (await resumeCohortSchedules(sql, { jobType, cohort })).length > 0;
-  }
-  await findTenantSchedule(sql, target);
-  return resumeTenantSchedule(sql, { jobType, tenantId });
-}
-
 async function resume(invocation: Invocation): Promise<number> {
   const target = targetOf(invocation);
+  const { operator, reason } = actOf(invocation);
   return withDatabase(invocation.config(), async ({ database: { system: sql } }) => {
-    const ended = await endPause(sql, target);
+    const ended = await resumeScheduleAs(sql, operator, { target, reason });
     const left =
       target.tenantId === undefined ? null : (await findTenantSchedule(sql, target)).pausedBy;
     if (invocation.flag('json')) {
@@ -104,7 +78,7 @@ export const pauseCommands: readonly Command[] = [
     path: 'schedules resume',
     summary: 'end a pause of a schedule; it goes on with its next tick',
     positionals: [targetPositional],
-    options: { ...targets, json: jsonOption },
+    options: { ...targets, ...actOptions, json: jsonOption },
     run: resume,
   },
 ];

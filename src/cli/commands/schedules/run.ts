@@ -1,20 +1,21 @@
 /** `purser schedules run`: one job of a schedule's type for a tenant now, beside its ticks. */
 import { requireBuiltins } from '../../../builtins.ts';
 import { exitCodes } from '../../../errors.ts';
-import { enqueue } from '../../../jobs/enqueue.ts';
+import { runScheduleAs } from '../../../operations/schedules/run.ts';
 import { withDatabase } from '../../runtime/with-database.ts';
 import { jsonOption } from '../../terminal/command.ts';
 import type { Command, Invocation } from '../../terminal/command.ts';
-import { findTenantSchedule, targetPositional } from './target.ts';
+import { actOf, actOptions } from '../../terminal/operator-options.ts';
+import { targetPositional } from './target.ts';
 
 async function run(invocation: Invocation): Promise<number> {
   const jobType = invocation.positionals[0] ?? '';
   const tenantId = invocation.required('tenant');
+  const { operator, reason } = actOf(invocation);
   const config = invocation.config();
   requireBuiltins(`schedules run ${jobType}`, [jobType], config.PURSER_BUILTINS);
   return withDatabase(config, async ({ database: { system: sql } }) => {
-    await findTenantSchedule(sql, { jobType, cohort: null, tenantId });
-    const { jobId } = await enqueue(sql, { tenantId, jobType, payload: {} });
+    const jobId = await runScheduleAs(sql, operator, { jobType, tenantId, reason });
     invocation.print(
       invocation.flag('json')
         ? JSON.stringify({ jobId, jobType, tenantId })
@@ -30,6 +31,7 @@ export const runCommand: Command = {
   positionals: [targetPositional],
   options: {
     tenant: { value: 'T', help: 'the tenant', required: true },
+    ...actOptions,
     json: jsonOption,
   },
   run,

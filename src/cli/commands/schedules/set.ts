@@ -1,41 +1,21 @@
 /** `purser schedules set`: the schedule of a cohort, or what differs from it for one tenant. */
 import { exitCodes, UsageError } from '../../../errors.ts';
-import {
-  defaultMissedMost,
-  largestMissedMost,
-  missedPolicies,
-  timingFault,
-} from '../../../schedules/define.ts';
-import type { ScheduleTiming } from '../../../schedules/define.ts';
-import {
-  listCohortSchedules,
-  listTenantSchedules,
-  setCohortSchedule,
-  setOverride,
-} from '../../../schedules/settings.ts';
-import type { Override } from '../../../schedules/settings.ts';
-import type { Queryable } from '../../../db/connect.ts';
+import { setScheduleAs } from '../../../operations/schedules/set.ts';
+import type { ScheduleChanges } from '../../../operations/schedules/set.ts';
+import { titleOf } from '../../../operations/schedules/target.ts';
+import { largestMissedMost, missedPolicies } from '../../../schedules/define.ts';
 import { withDatabase } from '../../runtime/with-database.ts';
 import { jsonOption } from '../../terminal/command.ts';
 import type { Command, Invocation } from '../../terminal/command.ts';
+import { actOf, actOptions } from '../../terminal/operator-options.ts';
 import { wholeNumber } from '../../terminal/parse.ts';
 import { describeTiming } from './timing.ts';
-import {
-  assertTarget,
-  cohortOption,
-  targetOf,
-  targetPositional,
-  tenantOption,
-  titleOf,
-} from './target.ts';
-import type { ScheduleTarget } from './target.ts';
+import { cohortOption, targetOf, targetPositional, tenantOption } from './target.ts';
 
 const daySeconds = 86_400;
 
-type Changes = { [K in keyof ScheduleTiming]?: ScheduleTiming[K] };
-
 /** Throws a usage error for a value that no schedule can have. */
-function changesOf(invocation: Invocation): Changes {
+function changesOf(invocation: Invocation): ScheduleChanges {
   const [cron, zone, policy] = ['cron', 'zone', 'missed'].map((name) => invocation.value(name));
   const missed = missedPolicies.find((name) => name === policy);
   if (policy !== undefined && missed === undefined) {
@@ -52,82 +32,12 @@ function changesOf(invocation: Invocation): Changes {
   };
 }
 
-const timingDefaults = {
-  zone: 'UTC',
-  splaySeconds: 0,
-  missed: 'once',
-  missedMost: defaultMissedMost,
+const sentences = {
+  added: 'added',
+  changed: 'changed',
+  overridden: 'differs from its cohort',
+  cleared: 'follows its cohort again',
 } as const;
-
-/** Throws a usage error for a timing that cannot work. */
-function checked(target: ScheduleTarget, given: Partial<ScheduleTiming>): ScheduleTiming {
-  const { cron } = given;
-  if (cron === undefined) {
-    throw new UsageError(
-      `${titleOf(target)} is new and needs --cron, e.g. --cron "0 */3 * * *" for every three hours`,
-    );
-  }
-  const timing = { ...timingDefaults, ...given, cron };
-  const fault = timingFault(timing, new Date());
-  if (fault !== undefined) throw new UsageError(fault);
-  return timing;
-}
-
-async function setForCohort(
-  sql: Queryable,
-  target: ScheduleTarget,
-  changes: Changes,
-): Promise<readonly [ScheduleTiming, string]> {
-  const { jobType, cohort } = target;
-  if (cohort === null) throw new UsageError('name whom it is for: --cohort C or --tenant T');
-  const [before] = await listCohortSchedules(sql, jobType, cohort);
-  const { cron, zone, splaySeconds, missed, missedMost } = checked(target, {
-    ...before,
-    ...changes,
-  });
-  const timing = { cron, zone, splaySeconds, missed, missedMost };
-  const added = await setCohortSchedule(sql, { jobType, cohort, ...timing });
-  return [timing, added ? 'added' : 'changed'];
-}
-
-const noOverride: Override = {
-  cron: null,
-  zone: null,
-  splaySeconds: null,
-  missed: null,
-  missedMost: null,
-};
-
-const effective = (override: Override, base: Partial<ScheduleTiming>): Partial<ScheduleTiming> => ({
-  ...base,
-  ...Object.fromEntries(Object.entries(override).filter(([, value]) => value !== null)),
-});
-
-async function setForTenant(
-  sql: Queryable,
-  target: ScheduleTarget & { readonly tenantId: string },
-  changes: Changes,
-  clears: boolean,
-): Promise<readonly [Partial<ScheduleTiming> | undefined, string]> {
-  const { jobType, tenantId } = target;
-  const [before] = await listTenantSchedules(sql, tenantId, jobType);
-  const override = { ...(clears ? noOverride : (before?.override ?? noOverride)), ...changes };
-  const [base] = before === undefined ? [] : await listCohortSchedules(sql, jobType, before.cohort);
-  const timing = effective(override, base ?? {});
-  const { cron, zone, splaySeconds, missed, missedMost } = timing;
-  if (!clears || cron !== undefined) checked(target, { ...timing });
-  await setOverride(sql, { jobType, tenantId }, override);
-  const said = clears ? 'follows its cohort again' : 'differs from its cohort';
-  return [
-    cron === undefined
-      ? undefined
-      : { ...timingDefaults, ...definedOnly({ zone, splaySeconds, missed, missedMost }), cron },
-    said,
-  ];
-}
-
-const definedOnly = (values: object): object =>
-  Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
 
 async function set(invocation: Invocation): Promise<number> {
   const target = targetOf(invocation);
@@ -143,18 +53,16 @@ async function set(invocation: Invocation): Promise<number> {
         : 'nothing to set: give --cron, --zone, --splay, --missed or --most, or --clear for a tenant',
     );
   }
+  const { operator, reason } = actOf(invocation);
   return withDatabase(invocation.config(), async ({ database: { system: sql } }) => {
-    await assertTarget(sql, target);
     const { tenantId } = target;
-    const [timing, said] =
-      tenantId === undefined
-        ? await setForCohort(sql, target, changes)
-        : await setForTenant(sql, { ...target, tenantId }, changes, clears);
+    const request = { target, changes, clears, reason };
+    const { timing, outcome } = await setScheduleAs(sql, operator, request);
     if (invocation.flag('json')) {
       invocation.print(JSON.stringify({ ...target, tenantId: tenantId ?? null, ...timing }));
     } else {
       const now = timing === undefined ? 'its cohort has no schedule' : describeTiming(timing);
-      invocation.print(`${titleOf(target)} ${said}: ${now}`);
+      invocation.print(`${titleOf(target)} ${sentences[outcome]}: ${now}`);
       invocation.note(
         'after a change of cron or zone the next run is the first tick that is half an interval after the last run',
       );
@@ -182,6 +90,7 @@ export const setCommand: Command = {
     },
     most: { value: 'N', help: 'with --missed all: the newest N only (default 24)' },
     clear: { help: 'with --tenant: remove what differs from the cohort' },
+    ...actOptions,
     json: jsonOption,
   },
   run: set,

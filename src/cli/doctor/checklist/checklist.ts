@@ -23,7 +23,7 @@ export async function readChecklist(config: Config): Promise<ChecklistItem[]> {
   if (url === undefined) return measureAll(config, undefined);
   const applicationName = `purser doctor ${randomBytes(4).toString('hex')}`;
   const single = singleConnection(url, { applicationName, tlsVerify: config.DATABASE_TLS_VERIFY });
-  const sql = await using(directVariable(config), () => openWithSettings(single));
+  const sql = await using(config, directVariable(config), () => openWithSettings(single));
   const watcher = single({ allSettings: false });
   try {
     await sql`select set_config('lock_timeout', ${String(operatorLockTimeoutMs)}, false)`;

@@ -8,8 +8,10 @@ import { operatorLockTimeoutMs } from '../../../db/locks/holders.ts';
 import { isStoreUnavailable } from '../../../db/store-errors.ts';
 import { messageOf, PurserError } from '../../../errors.ts';
 import { redactUrls } from '../../../log.ts';
+import { asUnreachable } from '../../runtime/unreachable.ts';
 import { withLockWatch } from '../../runtime/with-database.ts';
-import { checkDashboard, checkKeys } from './configuration.ts';
+import { checkDashboard, checkKeys, checkVariables } from './configuration.ts';
+import { checkAccess } from './access.ts';
 import {
   checkClock,
   checkConnections,
@@ -35,6 +37,7 @@ type Check = readonly [name: string, run: () => CheckResult | Promise<CheckResul
 export async function examine(config: Config): Promise<Finding[]> {
   const findings = await runAll([
     ['node', () => ok(process.version)],
+    ['variables', () => checkVariables()],
     ['keys', () => checkKeys(config)],
     ['dashboard', () => checkDashboard(config)],
   ]);
@@ -60,7 +63,7 @@ export async function examine(config: Config): Promise<Finding[]> {
     });
   } catch (error) {
     const fix = 'check DATABASE_URL, then run: purser migrate up';
-    return [...findings, { check: 'database', ...fail(textOf(error), fix) }];
+    return [...findings, { check: 'database', ...fail(awayText(config, error), fix) }];
   }
   try {
     const watched: Run = (check) => withLockWatch(database.leases, name, check);
@@ -89,8 +92,15 @@ function databaseChecks(config: Config, database: Database): Check[] {
     ['job flow', () => checkFlow(sql)],
     ['schedules', () => checkSchedules(sql)],
     ['pauses', () => checkPauses(sql)],
+    ['access', () => checkAccess(database)],
     ['llm', () => checkLlm(config, sql)],
   ];
+}
+
+/** One line: variable, host and port where a server is away. */
+function awayText(config: Config, error: unknown): string {
+  const [said = ''] = messageOf(asUnreachable(config, 'DATABASE_URL', error)).split('\n');
+  return isStoreUnavailable(error) || loginFaultText(error) !== undefined ? said : textOf(error);
 }
 
 const textOf = (error: unknown): string => loginFaultText(error) ?? redactUrls(messageOf(error));

@@ -1,5 +1,6 @@
 /** Checks that need the configuration only. */
 import type { Config } from '../../../config.ts';
+import { nearVariables, nearVariableText } from '../../runtime/near-variables.ts';
 import { openKeyring } from '../../../crypto/open-keyring.ts';
 import { fail, ok, warn } from './finding.ts';
 import type { CheckResult } from './finding.ts';
@@ -23,6 +24,16 @@ export async function checkKeys(config: Config): Promise<CheckResult> {
     );
   }
   return ok(`version ${config.ENCRYPTION_KEY_VERSION} encrypts and decrypts`);
+}
+
+/** Variables near the name of one that is not set. */
+export function checkVariables(env?: NodeJS.ProcessEnv): CheckResult {
+  const near = nearVariables(env);
+  if (near.length === 0) return ok('no variable is near the name of one that is not set');
+  return warn(
+    near.map(nearVariableText).join('\n      '),
+    `rename ${near.map(({ name, meant }) => `${name} to ${meant}`).join(', ')}`,
+  );
 }
 
 export function checkDashboard(config: Config): CheckResult {

@@ -2,7 +2,7 @@
 import type { Config } from '../../../config.ts';
 import type { Queryable, Sql } from '../../../db/connect.ts';
 import type { Database } from '../../../db/database.ts';
-import { listProcessClocks } from '../../../db/heartbeats.ts';
+import { listProcessClocks, liveWithinMs } from '../../../db/heartbeats.ts';
 import type { ProcessClock } from '../../../db/heartbeats.ts';
 import { migrationStatus } from '../../../db/migrate.ts';
 import { listChangedSettings } from '../../../db/check-settings.ts';
@@ -17,8 +17,6 @@ import type { CheckResult } from './finding.ts';
 
 const minimumPostgres = 15;
 const clockToleranceMs = 2_000;
-const liveWithinMs = 15_000;
-
 export function checkPostgres({ serverVersion }: Database): CheckResult {
   const seen = `Postgres ${serverVersion}`;
   return serverVersion >= minimumPostgres

@@ -1,15 +1,22 @@
 /** `purser llm stop|resume|stops`: keeps LLM calls from being made, of a tenant, a provider or a model. */
-import { liftStop, listStops, setStop } from '../../budget/stops.ts';
-import type { StopTarget } from '../../budget/stops.ts';
-import { unknownTenant } from '../../budget/scopes.ts';
-import { exitCodes, UsageError } from '../../errors.ts';
-import { withDatabase } from '../runtime/with-database.ts';
-import type { Command, Invocation } from '../terminal/command.ts';
-import { jsonOption } from '../terminal/command.ts';
-import { byOption, operatorRecord, reasonOption } from '../terminal/operator-options.ts';
-import { formatTable } from '../terminal/table.ts';
+import { listStops } from '../../../budget/stops.ts';
+import type { StopTarget } from '../../../budget/stops.ts';
+import { exitCodes, UsageError } from '../../../errors.ts';
+import { resumeCallsAs, stopCallsAs } from '../../../operations/money/calls.ts';
+import { withDatabase } from '../../runtime/with-database.ts';
+import type { Command, Invocation } from '../../terminal/command.ts';
+import { jsonOption } from '../../terminal/command.ts';
+import {
+  actOf,
+  actOptions,
+  byOption,
+  reasonOption,
+  reasonedActOf,
+} from '../../terminal/operator-options.ts';
+import { listOptions, printList } from '../../terminal/cut-list.ts';
 
-const providers = ['openai', 'anthropic', 'google'];
+/** As calls name them. */
+export const providers: readonly string[] = ['openai', 'anthropic', 'google'];
 
 function targetOf(invocation: Invocation): StopTarget {
   const target = {
@@ -39,15 +46,13 @@ const titleOf = ({ tenantId, provider, model }: StopTarget): string =>
 
 async function stop(invocation: Invocation): Promise<number> {
   const target = targetOf(invocation);
-  const record = operatorRecord(invocation);
+  const { operator, reason } = reasonedActOf(invocation);
   const aborts = invocation.flag('abort');
   return withDatabase(invocation.config(), async ({ database }) => {
-    if (!(await setStop(database.system, { ...target, aborts, ...record }))) {
-      throw unknownTenant(target.tenantId ?? '');
-    }
+    await stopCallsAs(database.system, operator, { ...target, aborts, reason });
     invocation.print(
       invocation.flag('json')
-        ? JSON.stringify({ ...target, aborts, ...record })
+        ? JSON.stringify({ ...target, aborts, reason, by: operator.name })
         : `${titleOf(target)} are stopped; their jobs park and wake when you resume; ` +
             (aborts
               ? 'those that run are ended within a second, and their cost stays charged as unknown'
@@ -59,8 +64,9 @@ async function stop(invocation: Invocation): Promise<number> {
 
 async function resume(invocation: Invocation): Promise<number> {
   const target = targetOf(invocation);
+  const { operator, reason } = actOf(invocation);
   return withDatabase(invocation.config(), async ({ database }) => {
-    const resumed = await liftStop(database.system, target);
+    const resumed = await resumeCallsAs(database.system, operator, { ...target, reason });
     if (invocation.flag('json')) invocation.print(JSON.stringify({ ...target, resumed }));
     else {
       invocation.print(
@@ -76,24 +82,20 @@ async function resume(invocation: Invocation): Promise<number> {
 async function stops(invocation: Invocation): Promise<number> {
   return withDatabase(invocation.config(), async ({ database }) => {
     const found = await listStops(database.system);
-    if (invocation.flag('json')) invocation.print(JSON.stringify(found));
-    else if (found.length === 0) invocation.print('no LLM call is stopped');
-    else {
-      invocation.print(
-        formatTable(
-          ['tenant', 'provider', 'model', 'running calls', 'since', 'by', 'reason'],
-          found.map((one) => [
-            one.tenantId ?? '(all)',
-            one.provider ?? '(all)',
-            one.model ?? '(all)',
-            one.aborts ? 'ended' : 'go on',
-            one.at,
-            one.by,
-            one.reason,
-          ]),
-        ),
-      );
-    }
+    printList(invocation, found, {
+      what: 'stops',
+      empty: 'no LLM call is stopped',
+      head: ['tenant', 'provider', 'model', 'running calls', 'since', 'by', 'reason'],
+      cells: (one) => [
+        one.tenantId ?? '(all)',
+        one.provider ?? '(all)',
+        one.model ?? '(all)',
+        one.aborts ? 'ended' : 'go on',
+        one.at,
+        one.by,
+        one.reason,
+      ],
+    });
     return exitCodes.ok;
   });
 }
@@ -120,13 +122,13 @@ export const stopCommands: readonly Command[] = [
   {
     path: 'llm resume',
     summary: 'lift a stop of LLM calls',
-    options: { ...targets, json: jsonOption },
+    options: { ...targets, ...actOptions, json: jsonOption },
     run: resume,
   },
   {
     path: 'llm stops',
     summary: 'list the stops of LLM calls',
-    options: { json: jsonOption },
+    options: listOptions,
     run: stops,
   },
 ];
