@@ -23,7 +23,8 @@ import {
   createCallsTable,
   forUpdate,
   makeReservesDurable,
-  purser,
+  purserAlone,
+  purserWorkers,
   refuse,
 } from './budget/ways.ts';
 import type { Way } from './budget/ways.ts';
@@ -33,9 +34,15 @@ const LIMIT_MS = 100;
 const ROUNDS = 2;
 const TENANTS = [1_000, 1] as const;
 const CLIENTS = [8, 50] as const;
+/** The calls of four workers share eight connections: a worker has two. */
+const LOADS = [
+  { clients: 8, connections: 8 },
+  { clients: 50, connections: 50 },
+  { clients: 50, connections: 8 },
+] as const;
 
-/** For comparison; in a database of its own, where a trigger makes reserves wait for the disk. */
-const durable: Way = { ...purser, name: 'Purser, durable reserve' };
+/** The second in a database of its own, where a trigger makes reserves wait for the disk. */
+const [purser, durable] = [purserWorkers(), purserWorkers('Purser, durable reserve')];
 
 interface Databases {
   readonly usual: Sql;
@@ -44,34 +51,42 @@ interface Databases {
   readonly unheld: Sql;
 }
 
-const ways = (databases: Databases): readonly (readonly [Way, Sql])[] => [
-  [forUpdate, databases.usual],
-  [purser, databases.usual],
-  [durable, databases.durable],
-  [checkThenRecord, databases.unheld],
+const ways: readonly (readonly [Way, keyof Databases])[] = [
+  [forUpdate, 'usual'],
+  [purser, 'usual'],
+  [purserAlone, 'usual'],
+  [durable, 'durable'],
+  [checkThenRecord, 'unheld'],
 ];
 
 export async function run(seconds = 2): Promise<readonly Section[]> {
   const server = await startBenchPostgres({ max_connections: '200' });
   const opened: Sql[] = [];
-  const open = async (name: string): Promise<Sql> => {
-    const sql = connect(await server.database(name), {
-      max: Math.max(...CLIENTS),
-      applicationName: 'purser bench',
-    });
-    opened.push(sql);
-    return sql;
-  };
   try {
-    const databases = {
-      usual: await open('usual'),
-      durable: await open('durable'),
-      unheld: await open('unheld'),
+    const urls = {
+      usual: await server.database('usual'),
+      durable: await server.database('durable'),
+      unheld: await server.database('unheld'),
     };
+    const open = (connections: number): Databases => {
+      const of = (name: keyof Databases) => {
+        const sql = connect(urls[name], { max: connections, applicationName: 'purser bench' });
+        opened.push(sql);
+        return sql;
+      };
+      return { usual: of('usual'), durable: of('durable'), unheld: of('unheld') };
+    };
+    const databases = open(Math.max(...CLIENTS));
     await makeReservesDurable(databases.durable);
     await createCallsTable(databases.unheld);
     const sections = [
-      await measureCosts(databases, seconds),
+      await measureCosts(
+        new Map([
+          [50, databases],
+          [8, open(8)],
+        ]),
+        seconds,
+      ),
       await measureRefusals(databases.usual, seconds),
       await measureOverspend(databases),
     ];
@@ -89,28 +104,34 @@ async function assertRight(sql: Sql): Promise<void> {
   throw new Error(`budget verify found differences: ${JSON.stringify(differences.slice(0, 5))}`);
 }
 
-async function measureCosts(databases: Databases, seconds: number): Promise<Section> {
+async function measureCosts(
+  pools: ReadonlyMap<number, Databases>,
+  seconds: number,
+): Promise<Section> {
   const rows: Row[] = [];
   for (const count of TENANTS) {
-    const attempts = new Map<Sql, readonly TestAttempt[]>();
-    for (const sql of Object.values(databases)) {
+    const attempts = new Map<string, readonly TestAttempt[]>();
+    const [databases] = pools.values();
+    for (const [database, sql] of Object.entries(databases ?? {}) as [string, Sql][]) {
       const name = `tenants-of-${count}`;
-      attempts.set(sql, await addAttempts(sql, { name, count, limitUsd: '1000000' }));
+      attempts.set(database, await addAttempts(sql, { name, count, limitUsd: '1000000' }));
     }
-    for (const clients of CLIENTS) {
+    for (const { clients, connections } of LOADS) {
       const samples = new Map<string, Took[]>();
       for (let round = 0; round <= ROUNDS; round += 1) {
         // The first round, a short one, opens connections and prepares statements.
-        const order = round % 2 === 0 ? ways(databases) : ways(databases).toReversed();
-        for (const [way, sql] of order) {
-          const own = attempts.get(sql) ?? [];
+        const order = round % 2 === 0 ? ways : ways.toReversed();
+        for (const [way, database] of order) {
+          const sql = pools.get(connections)?.[database];
+          if (sql === undefined) throw new Error(`no pool of ${connections} connections`);
+          const own = attempts.get(database) ?? [];
           const lasting = round === 0 ? 0.5 : seconds;
           const took = await charge(way, { sql, attempts: own, clients, seconds: lasting });
           const before = samples.get(way.name) ?? [];
           samples.set(way.name, round === 0 ? [] : [...before, took]);
         }
       }
-      rows.push(...rowsOf(samples, { tenants: count, clients }));
+      rows.push(...rowsOf(samples, { tenants: count, clients, connections }));
     }
   }
   return {
@@ -178,7 +199,8 @@ const CALL_MS = 10;
 /** A budget for 100 calls, and 50 clients that call until it refuses. */
 async function measureOverspend(databases: Databases): Promise<Section> {
   const rows: Row[] = [];
-  for (const [index, [way, sql]] of ways(databases).entries()) {
+  for (const [index, [way, database]] of ways.entries()) {
+    const sql = databases[database];
     const limit = Number(costUsd) * FITTING;
     const name = `overspend-${index}`;
     const [attempt] = await addAttempts(sql, { name, count: 1, limitUsd: limit.toFixed(9) });
@@ -187,7 +209,7 @@ async function measureOverspend(databases: Databases): Promise<Section> {
       for (;;) {
         const id = await way.reserve(sql, attempt);
         if (id === undefined) return;
-        await way.send(sql, id);
+        await way.send(sql, id, attempt);
         await sleep(CALL_MS);
         await way.settle(sql, attempt, id);
       }

@@ -86,7 +86,7 @@ function printStorm(report: StormReport): void {
   console.log(`storm: ${report.operations} operations over 200 tenants in ${report.months} months
   ${listed(counts)}
   processes killed: ${listed(crashes)}; of the calls killed while settling ${listed(killedWhileSettling)}
-  overspend ${report.overspends} ($${report.overspentUsd}), leaked holds ${report.leakedHolds}, lost usage ${book.lostUsage}
+  overspend ${report.overspends} ($${report.overspentUsd}), of which of scopes ${report.scopeOverspends}, leaked holds ${report.leakedHolds}, lost usage ${book.lostUsage}
   provider's book: ${book.billedCalls} calls, ${usd(book.billNanoUsd)}; spent ${usd(book.spentNanoUsd)} + unknown ${usd(book.unknownNanoUsd)}
   after resolution of ${report.resolved}: spent ${usd(after.spentNanoUsd)}, unknown ${usd(after.unknownNanoUsd)} (sent, never billed)
   ledger = counters = model: ${report.faults.length === 0 ? 'yes' : 'no'}; ${report.outOfIdOrder} entries whose ids are not in lock order`);

@@ -61,7 +61,7 @@ export async function charge(way: Way, { sql, attempts, clients, seconds }: Load
       const id = await way.reserve(sql, attempt);
       took.reserveMs.push(performance.now() - beforeMs);
       if (id === undefined) throw new Error(`${way.name}: the budget of the benchmark is used up`);
-      await way.send(sql, id);
+      await way.send(sql, id, attempt);
       const answeredMs = performance.now();
       await way.settle(sql, attempt, id);
       took.settleMs.push(performance.now() - answeredMs);

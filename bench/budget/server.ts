@@ -11,6 +11,8 @@ export interface BenchPostgres {
   readonly version: string;
   /** Makes a migrated database and returns its URL. */
   database(name: string): Promise<string>;
+  /** As the superuser. */
+  adminUrl(name: string): string;
   /** Stops the server and deletes its data. Close your pools first. */
   stop(): Promise<void>;
 }
@@ -33,6 +35,11 @@ export async function startBenchPostgres(
       const url = server.url.replace(new RegExp(`${pathname}$`), `/${name}`);
       await migrateUp(url);
       return url;
+    },
+    adminUrl: (name) => {
+      const url = new URL(server.bootstrapUrl);
+      url.pathname = `/${name}`;
+      return url.href;
     },
     stop: async () => {
       await admin.end({ timeout: 5 });

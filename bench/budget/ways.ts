@@ -1,7 +1,10 @@
 /** Ways to charge calls to a budget: Purser's, its rows written under SELECT ... FOR UPDATE, and check-then-record. */
 import { randomUUID } from 'node:crypto';
 import type { PinnedPrice } from '../../src/budget/pinned-price.ts';
+import { gatherCharges } from '../../src/budget/charges.ts';
+import type { Charges } from '../../src/budget/charges.ts';
 import { checkAndReserve, markSent } from '../../src/budget/reserve.ts';
+import type { ReserveRequest } from '../../src/budget/reserve.ts';
 import { recordUsage } from '../../src/budget/settle.ts';
 import type { Sql } from '../../src/db/connect.ts';
 import { codeOf } from '../../src/errors.ts';
@@ -12,7 +15,7 @@ export interface Way {
   /** Returns the id of the call, or undefined when the budget does not admit it. */
   reserve(sql: Sql, attempt: TestAttempt): Promise<string | undefined>;
   /** Just before the request leaves. */
-  send(sql: Sql, id: string): Promise<void>;
+  send(sql: Sql, id: string, attempt: TestAttempt): Promise<void>;
   /** Charges what was held. */
   settle(sql: Sql, attempt: TestAttempt, id: string): Promise<void>;
 }
@@ -31,25 +34,26 @@ const items = [
   { class: 'output', count: 150, usd: '4', per: 1_000_000 },
 ] as const;
 
-const reserveHold = async (sql: Sql, attempt: TestAttempt, nanoUsd: bigint) => {
-  const { reservationId } = await checkAndReserve(sql, {
-    ...attempt,
-    idempotencyKey: randomUUID(),
-    holdNanoUsd: nanoUsd,
-    ttlMs: 60_000,
-    provider: 'bench',
-    model: 'bench',
-    price,
-  });
-  return reservationId;
-};
+const requestOf = (attempt: TestAttempt, holdNanoUsd: bigint): ReserveRequest => ({
+  ...attempt,
+  idempotencyKey: randomUUID(),
+  holdNanoUsd,
+  ttlMs: 60_000,
+  provider: 'bench',
+  model: 'bench',
+  price,
+});
+
+const reserveHold = async (sql: Sql, attempt: TestAttempt, nanoUsd: bigint) =>
+  (await checkAndReserve(sql, requestOf(attempt, nanoUsd))).reservationId;
 
 const unlessRefused = (error: unknown): undefined => {
   if (codeOf(error) !== 'budget_exceeded') throw error;
 };
 
-export const purser: Way = {
-  name: 'Purser',
+/** Each call by itself, as the only one of its tenant in its worker. */
+export const purserAlone: Way = {
+  name: 'Purser, each alone',
   reserve: (sql, attempt) => reserveHold(sql, attempt, costNanoUsd).catch(unlessRefused),
   send: async (sql, reservationId) => {
     if (!(await markSent(sql, { reservationId }))) throw new Error('the hold has ended');
@@ -58,6 +62,40 @@ export const purser: Way = {
     await recordUsage(sql, { reservationId, items });
   },
 };
+
+/** Calls are divided among so many workers, each of which gathers its own. */
+const WORKERS = 4;
+
+/** As workers do it: the calls of a tenant that meet in a worker go together. */
+export function purserWorkers(name = 'Purser'): Way {
+  const workers = new WeakMap<Sql, readonly Charges[]>();
+  const chargesOf = new Map<string, Charges>();
+  const anyWorker = (sql: Sql): Charges => {
+    const known = workers.get(sql) ?? Array.from({ length: WORKERS }, () => gatherCharges(sql));
+    workers.set(sql, known);
+    const one = known[Math.floor(Math.random() * WORKERS)];
+    if (one === undefined) throw new Error('there are no workers');
+    return one;
+  };
+  return {
+    name,
+    reserve: async (sql, attempt) => {
+      const charges = anyWorker(sql);
+      const reserved = await charges.reserve(requestOf(attempt, costNanoUsd)).catch(unlessRefused);
+      if (reserved === undefined) return undefined;
+      chargesOf.set(reserved.reservationId, charges);
+      return reserved.reservationId;
+    },
+    send: async (_sql, reservationId, { tenantId }) => {
+      const isSent = await chargesOf.get(reservationId)?.markSent(tenantId, reservationId);
+      if (isSent !== true) throw new Error('the hold has ended');
+    },
+    settle: async (_sql, { tenantId }, reservationId) => {
+      await chargesOf.get(reservationId)?.settle(tenantId, { reservationId, items });
+      chargesOf.delete(reservationId);
+    },
+  };
+}
 
 /** A reserve that no budget admits. */
 export const refuse = (sql: Sql, attempt: TestAttempt): Promise<unknown> =>
