@@ -2,4 +2,4 @@
 import { defineConfig } from 'vitest/config';
 import { suites } from './vitest.suites.ts';
 
-export default defineConfig({ test: suites });
+export default defineConfig({ test: suites() });

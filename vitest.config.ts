@@ -6,6 +6,4 @@ import { defineConfig } from 'vitest/config';
 import { slowSuites } from './test/slow-suites.ts';
 import { suites } from './vitest.suites.ts';
 
-export default defineConfig({
-  test: { ...suites, exclude: slowSuites.map(({ file }) => `test/${file}`) },
-});
+export default defineConfig({ test: suites(slowSuites.map(({ file }) => file)) });

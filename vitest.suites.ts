@@ -17,22 +17,40 @@ const isLongest = ({ moduleId }: TestSpecification): boolean =>
 
 const reportFile = process.env['PURSER_TEST_REPORT'];
 
-export const suites = {
-  include: ['test/**/*.test.ts'],
-  globalSetup: ['test/support/global-setup.ts'],
-  pool: 'forks' as const,
-  maxWorkers: 2,
-  testTimeout: 30_000,
-  hookTimeout: 60_000,
-  sequence: { sequencer: LongestFirst },
-  reporters:
-    reportFile === undefined
-      ? ['default']
-      : ['default', ['json', { outputFile: reportFile }] satisfies [string, object]],
-  coverage: {
-    provider: 'v8' as const,
-    include: ['src/**/*.ts'],
-    reporter: ['json', 'text-summary'],
-    reportsDirectory: 'coverage',
-  },
+/** Their files run in the process of the file before: to start one and to load the code again takes longer than most of them. */
+const sharing = ['budget', 'jobs', 'queues', 'scheduler', 'schedules', 'tenancy', 'worker'].map(
+  (folder) => `test/${folder}/**/*.test.ts`,
+);
+
+const bounds = { testTimeout: 30_000, hookTimeout: 60_000, pool: 'forks' as const };
+
+/** All suites but those of `exclude`, whose paths are relative to test/. */
+export const suites = (exclude: readonly string[] = []) => {
+  const left = exclude.map((file) => `test/${file}`);
+  return {
+    globalSetup: ['test/support/global-setup.ts'],
+    maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
+    projects: [
+      { test: { ...bounds, name: 'shared', include: sharing, exclude: left, isolate: false } },
+      {
+        test: {
+          ...bounds,
+          name: 'apart',
+          include: ['test/**/*.test.ts'],
+          exclude: [...sharing, ...left],
+        },
+      },
+    ],
+    reporters:
+      reportFile === undefined
+        ? ['default']
+        : ['default', ['json', { outputFile: reportFile }] satisfies [string, object]],
+    coverage: {
+      provider: 'v8' as const,
+      include: ['src/**/*.{ts,tsx}'],
+      reporter: ['json', 'text-summary'],
+      reportsDirectory: 'coverage',
+    },
+  };
 };

@@ -25,7 +25,7 @@ const withFile = (path: string, text: string): readonly Source[] => [
 /** The paths of a folder's code, as git would list them. */
 const codePaths = (folder: string): readonly string[] =>
   readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
-    .filter((path) => /\.(ts|mjs)$/.test(path))
+    .filter((path) => /\.(tsx?|mjs)$/.test(path))
     .map((path) => `${folder}/${path}`);
 
 describe('imports', () => {
@@ -144,7 +144,7 @@ describe('files', () => {
     const long = sources.filter(({ text }) => text.split('\n').length > 251);
     expect(long.map(({ path }) => path)).toEqual([]);
     const drawers = sources.filter(({ path }) =>
-      /(^|\/)(utils?|helpers?|common|shared|types)\.ts$/.test(path),
+      /(^|\/)(utils?|helpers?|common|shared|types)\.tsx?$/.test(path),
     );
     expect(drawers.map(({ path }) => path)).toEqual([]);
     const reExports = sources.filter(({ text }) => /^export (?:type )?[*{][^;]*from '/m.test(text));

@@ -29,6 +29,10 @@ export const slowSuites: readonly SlowSuite[] = [
       'one fleet on each backend for 45 s; crypto/secrets and worker/secret-payload test redaction',
   },
   {
+    file: 'budget/look-up/fleet.test.ts',
+    reason: 'starts a fleet; look-up.test.ts beside it covers each step',
+  },
+  {
     file: 'e2e/outages.test.ts',
     reason:
       'waits out real outages of Redis and Postgres for 30 s; process/loop tests the back-off',
@@ -79,6 +83,10 @@ export const slowSuites: readonly SlowSuite[] = [
     reason: 'runs the Procfile by a foreman, straight and through PgBouncer',
   },
   {
+    file: 'process/npm.test.ts',
+    reason: 'runs workers under npm and npx for 20 s; process/parent-watch tests the watch',
+  },
+  {
     file: 'process/main-thread-watch.test.ts',
     reason: 'blocks and stops a process for longer than the limits of its watchdog',
   },
@@ -113,6 +121,16 @@ export const slowSuites: readonly SlowSuite[] = [
     reason: 'needs PgBouncer; db/session-settings tests the settings without it',
   },
   {
+    file: 'web/console/jobs/browser.test.ts',
+    reason:
+      'drives chromium through every page, three times with axe-core; the suites beside it test the pages and their acts',
+  },
+  {
+    file: 'web/console/evening.test.ts',
+    reason:
+      'replays 4,000 dead letters in chromium by a fleet on each backend; web/console/jobs/batches tests each act',
+  },
+  {
     file: 'web/status.test.ts',
     reason: 'waits until health notices a stalled fleet; web/readiness tests one process',
   },
@@ -144,5 +162,9 @@ export const promiseSuites: Readonly<Record<string, readonly string[]>> = {
   'no tenant data without a tenant': ['tenancy/rls-enforcement.test.ts', 'tenancy/hostile.test.ts'],
   'no tick twice, none silently missed': ['scheduler/scheduler-atomicity.test.ts'],
   'one tenant cannot starve another': ['jobs/dispatch/turns.test.ts'],
-  'every act of an operator is on the record': ['cli/commands/pause.test.ts'],
+  'every act of an operator is on the record': [
+    'operations/walk.test.ts',
+    'operations/record.test.ts',
+    'operations/doors.test.ts',
+  ],
 };

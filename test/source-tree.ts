@@ -8,6 +8,7 @@ import { dirname, join, normalize } from 'node:path';
  */
 export const allowedImports: Readonly<Record<string, readonly string[]>> = {
   process: [],
+  net: [],
   crypto: [],
   db: ['process'],
   queues: ['process'],
@@ -17,9 +18,10 @@ export const allowedImports: Readonly<Record<string, readonly string[]>> = {
   llm: ['budget', 'crypto', 'db'],
   costs: ['handlers/define', 'handlers/outcome', 'llm/llm', 'jobs', 'db'],
   handlers: ['costs', 'jobs', 'schedules', 'budget', 'llm', 'crypto', 'db'],
-  scheduler: ['schedules', 'jobs', 'budget', 'queues', 'db', 'process'],
+  scheduler: ['operations', 'schedules', 'jobs', 'budget', 'queues', 'db', 'process', 'net'],
   worker: ['handlers', 'llm', 'budget', 'crypto', 'jobs', 'schedules', 'queues', 'db', 'process'],
-  web: ['schedules', 'jobs', 'budget', 'queues', 'crypto', 'db', 'process'],
+  operations: ['jobs', 'schedules', 'budget', 'llm', 'costs', 'crypto', 'db'],
+  web: ['operations', 'schedules', 'jobs', 'budget', 'queues', 'crypto', 'db', 'process'],
 };
 
 export interface Source {
@@ -43,7 +45,7 @@ export function readSources(
   const files =
     given ??
     readdirSync(sourceRoot, { recursive: true, encoding: 'utf8' })
-      .filter((path) => path.endsWith('.ts'))
+      .filter((path) => /\.tsx?$/.test(path))
       .map((path) => ({ path, text: readFileSync(join(sourceRoot, path), 'utf8') }));
   return files.map(({ path, text }) => {
     const specifiers = [...text.matchAll(/(?:from|import)\s+'([^']+)'|import\('([^']+)'\)/g)].map(
@@ -71,7 +73,7 @@ export function forbiddenImports(sources: readonly Source[]): string[] {
           const other = folderOf(target);
           if (other === '' || other === folder) return false;
           const allowed = allowedImports[folder] ?? [];
-          return !allowed.includes(other) && !allowed.includes(target.replace(/\.ts$/, ''));
+          return !allowed.includes(other) && !allowed.includes(target.replace(/\.tsx?$/, ''));
         })
         .map((target) => `${path} -> ${target}`),
     );

@@ -230,10 +230,4 @@ describe('the ledger', () => {
       values ('t', gen_random_uuid(), '2026-01-01', gen_random_uuid(), 'settle', 0, 1, 0, 0)`;
     await expect(planted).rejects.toThrow(/deltas_sum_to_zero/);
   });
-
-  it('is kept after its tenant is deleted', async () => {
-    const { tenantId, hold } = await tenantWithHold('0.5');
-    await sql`delete from tenants where id = ${tenantId}`;
-    expect(await eventsOf(hold.reservationId)).toEqual(['reserve']);
-  });
 });

@@ -11,7 +11,7 @@ import { PurserError } from '../../src/errors.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { settlementOf, reserve } from '../support/holds.ts';
-import { addTenant, startAttempt } from '../support/tenants.ts';
+import { addTenant, removeTenants, startAttempt } from '../support/tenants.ts';
 
 let database: TestDatabase;
 let sql: Sql;
@@ -83,7 +83,7 @@ describe('verify', () => {
       },
     ]);
     await forgeLedger(() => sql`delete from llm_ledger where reservation_id = ${reservationId}`);
-    await sql`delete from tenants where id = ${tenantId}`;
+    await removeTenants(sql, tenantId);
   });
 
   it('names a changed overage, token count, item and hold of a settled call', async () => {
@@ -121,7 +121,7 @@ describe('verify', () => {
       `usage overage${of}`,
     ]);
     expect((await verifyBudgets(sql)).differences).toEqual([]);
-    await sql`delete from tenants where id = ${tenantId}`;
+    await removeTenants(sql, tenantId);
     expect((await verifyBudgets(sql)).differences).toEqual([]);
   });
 
@@ -152,7 +152,7 @@ describe('verify', () => {
       'spent_usd from llm_ledger',
       'reservation of ledger entry',
     ]);
-    await sql`delete from tenants where id = ${tenantId}`;
+    await removeTenants(sql, tenantId);
     expect(await plant(budget?.id ?? '', period)).toEqual([
       `ledger entries of opening of reservation ${nowhere}`,
     ]);

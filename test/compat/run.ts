@@ -78,6 +78,8 @@ async function runOn(bin: string): Promise<number> {
         'node_modules/vitest/vitest.mjs',
         'run',
         '--passWithNoTests',
+        // `npm run test:all` runs each file in a process of its own; here the server is what is tested.
+        '--no-isolate',
         ...(more.length > 0 ? more : suites),
       ],
       { stdio: 'inherit', env: { ...process.env, PURSER_TEST_POSTGRES_URL: url } },

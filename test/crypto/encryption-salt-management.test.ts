@@ -58,7 +58,7 @@ test('test_salt_generation_is_random: every salt is 32 bytes, 44 characters, and
 describe('test_salt_is_never_hardcoded', () => {
   test('test_salt_is_never_hardcoded: no source file holds a literal of 32 bytes in base64 or hex', async () => {
     const names = await readdir(sourceRoot, { recursive: true });
-    const sources = names.filter((name) => name.endsWith('.ts'));
+    const sources = names.filter((name) => /\.tsx?$/.test(name));
     expect(sources.length).toBeGreaterThan(10);
     for (const name of sources) {
       const text = await readFile(join(sourceRoot, name), 'utf8');

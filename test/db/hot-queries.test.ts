@@ -23,6 +23,7 @@ const hotTables = new Set([
   'later',
   'job_history',
   'dead_letters',
+  'failures',
   'job_keys',
   'tenant_schedules',
   'llm_reservations',

@@ -56,7 +56,11 @@ export async function makeJobsWritable(sql: Queryable): Promise<void> {
         discarded_at = n.discarded_at
       where id = case when tg_op = 'INSERT' then n.id else old.id end;
       if n.state = 'dead_letter' and n.discarded_at is null then
-        insert into purser.dead_letters values (n.id, n.tenant_id, coalesce(n.finished_at, clock_timestamp()));
+        insert into purser.dead_letters (job_id, tenant_id, finished_at, job_type, attempt, error_code, fingerprint,
+          ended_by, words)
+        values (n.id, n.tenant_id, coalesce(n.finished_at, clock_timestamp()), n.job_type, coalesce(n.attempt, 0),
+          n.error->>'code', purser.fingerprint_of(n.job_type, '0-' || coalesce(n.error->>'code', '')),
+          purser.ended_by(n.state_detail->>'reason'), purser.words_in(n.error));
       elsif n.state in ('pending', 'failed') and coalesce(n.scheduled_for, now()) <= now() then
         insert into purser.waiting (${open}) select ${row};
       elsif n.state in ('pending', 'failed') then

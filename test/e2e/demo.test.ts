@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { focusFileWith } from '../costs/exports/focus/file.ts';
+import { freshDatabase } from '../support/database.ts';
 import { runCli, startCli } from '../support/process.ts';
 import { fileTitle, hasRealFile, writeCostFile } from './cost-file.ts';
 import { untilNoneRunsIn } from './fleet.ts';
@@ -41,6 +42,11 @@ it('prints its table with one refused tenant; a second run adds no job and stops
     const second = startCli(args);
     await second.waitForLine(/The fleet keeps running/, { timeoutMs: 110_000 });
     const address = await second.waitForLine(/^dashboard: http/);
+    const exported = await second.waitForLine(/^ {2}export DATABASE_URL=/);
+    const words = [...exported.matchAll(/(\w+)=(?:'([^']*)'|(\S+))/g)];
+    const env = Object.fromEntries(words.map(([, name, a, b]) => [name, a ?? b]));
+    const other = await runCli(['tenants', 'list', '--json'], { env });
+    expect(JSON.parse(other.stdout)).toHaveLength(12);
     const health = await fetch(new URL('/healthz', /http:\S+/.exec(address)?.[0]));
     expect(health.status).toBe(200);
     second.signal('SIGINT');
@@ -106,4 +112,24 @@ it(`--json prints one line that describes ${fileTitle}`, async () => {
     2 * file.tenants.length,
   );
   await untilNoneRunsIn(folder);
+}, 120_000);
+
+it('writes into the database of DATABASE_URL only with --here', async () => {
+  const database = await freshDatabase();
+  try {
+    const env = { DATABASE_URL: database.url };
+    const path = join(folder, 'empty.csv');
+    await writeFile(path, focusFileWith(['SubAccountId'], []));
+    const args = ['demo', '--once', '--port', '0', '--focus', path];
+    const refused = await runCli(args, { env });
+    expect([refused.code, refused.stdout]).toEqual([64, '']);
+    expect(refused.stderr).toMatch(/^purser: DATABASE_URL is set: the demo would .*\n.*--here/);
+    expect(refused.stderr).not.toContain(new URL(database.url).password);
+    const { code, stderr } = await runCli([...args, '--here'], { env, timeoutMs: 60_000 });
+    expect(stderr).toContain('no row of the file was ingested: it has a header and no rows');
+    expect(code).toBe(1);
+    expect(await database.sql`select from tenants`).toEqual([]);
+  } finally {
+    await database.close();
+  }
 }, 120_000);

@@ -18,6 +18,7 @@ import { canary, everyPage, everyRow, leaksIn, saltCanary } from './canaries.ts'
 import { startRole, stopAll, untilAllEnded } from './fleet.ts';
 
 const apiKey = canary('api');
+const ownKey = canary('own');
 const encryptionKey = canary('encryption');
 const dashboardPassword = canary('dashboard');
 const redisPassword = canary('redis');
@@ -57,20 +58,26 @@ it('keeps every secret out of logs, outputs, pages and tables while the fleet fa
   };
   const databasePassword = new URL(database.url).password;
   const keys = [encryptionKey, legacyKey, salt, legacySalt];
-  const secrets = [apiKey, dashboardPassword, redisPassword, databasePassword, ...keys];
+  const secrets = [apiKey, dashboardPassword, redisPassword, databasePassword, ownKey, ...keys];
   const tenantId = await addTenant(database.sql, { limitUsd: '5' });
   const path = join(folder, 'one.csv');
   await writeFile(path, focusFile([{}]));
   const ingest = ['ingest', '--tenant', tenantId, '--focus', path];
   expect(await runCli(ingest, { env })).toMatchObject({ code: 0 });
+  const byok = await addTenant(database.sql, { limitUsd: '0' });
+  const keyFile = join(folder, 'own-key');
+  await writeFile(keyFile, ownKey);
+  const setKey = ['llm', 'keys', 'set', byok, '--provider', 'openai', '--key-file', keyFile];
+  expect(await runCli(setKey, { env })).toMatchObject({ code: 0 });
+  expect(await runCli(ingest.with(2, byok), { env })).toMatchObject({ code: 0 });
   const fleet = await startRole('all', env);
 
-  // The provider refuses the key and repeats it in its answer.
+  // The provider refuses both keys and repeats them in its answers.
   await untilAllEnded(database.sql);
-  const [dead] = await database.sql<{ id: string }[]>`
-    select id::text from background_jobs where state = 'dead_letter'`;
-  expect(provider.received.length).toBeGreaterThan(0);
-  expect(provider.received[0]?.headers.authorization).toBe(`Bearer ${apiKey}`);
+  const dead = await database.sql<{ id: string }[]>`
+    select id::text from background_jobs where state = 'dead_letter' order by tenant_id = ${byok}`;
+  const sent = provider.received.map(({ headers }) => headers.authorization);
+  expect(new Set(sent)).toEqual(new Set([`Bearer ${apiKey}`, `Bearer ${ownKey}`]));
 
   // Every connection breaks once.
   await database.sql`
@@ -87,7 +94,9 @@ it('keeps every secret out of logs, outputs, pages and tables while the fleet fa
   const redisAway = { ...env, REDIS_URL: `redis://:${redisPassword}@127.0.0.1:${closedPort}` };
   const commands = await Promise.all([
     runCli(['doctor'], { env: redisAway }),
-    runCli(['jobs', 'show', dead?.id ?? ''], { env }),
+    runCli(['jobs', 'show', dead[0]?.id ?? ''], { env }),
+    runCli(['jobs', 'show', dead.at(-1)?.id ?? ''], { env }),
+    runCli(['llm', 'keys', 'list'], { env }),
     runCli(['dlq', 'list', '--json'], { env }),
     runCli(['jobs', 'list'], { env: { ...env, DATABASE_URL: wrong } }),
     runCli(['doctor'], { env: { ...env, DATABASE_URL: wrong } }),
@@ -101,8 +110,9 @@ it('keeps every secret out of logs, outputs, pages and tables while the fleet fa
       },
     }),
   ]);
-  expect(commands.map(({ code }) => code)).toEqual([1, 0, 0, 69, 1, 78, 78]);
+  expect(commands.map(({ code }) => code)).toEqual([1, 0, 0, 0, 0, 69, 1, 78, 78]);
   expect(commands[1]?.stdout).toContain('401');
+  expect(commands[2]?.stdout).toContain(`own openai key of tenant ${byok}`);
 
   const away = startCli(['start', 'worker'], { env: redisAway });
   await away.waitForLine(/ECONNREFUSED/);

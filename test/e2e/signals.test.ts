@@ -57,8 +57,9 @@ it('installs signal handlers before it loads other modules', () => {
         /^import (?!type).* from '(.+)'/gm,
       ),
     ].map(([, specifier]) => specifier ?? '');
-  expect(importsOf('cli/main.ts')).toEqual(['../process/lifecycle.ts']);
-  expect(importsOf('process/lifecycle.ts')).toEqual([]);
+  const first = ['../process/lifecycle.ts', '../process/parent-watch.ts'];
+  expect(importsOf('cli/main.ts')).toEqual(first);
+  for (const path of first) expect(importsOf(path.slice('../'.length))).toEqual([]);
 });
 
 it('ends by the signal itself or with 0 while Node starts', async () => {

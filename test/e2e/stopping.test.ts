@@ -64,6 +64,9 @@ it('ends `start all` with its embedded Postgres, leaving no process', async () =
   const env = { PURSER_DATA_DIR: join(folder, 'data'), PORT: '0' };
   const started = await startRole('all', env, folder);
   expect(started.stderr.join('\n')).toContain('password for this start:');
+  expect(started.stderr.join('\n')).toMatch(
+    /to use purser in another terminal:\n {2}export DATABASE_URL=postgres:\S+ PURSER_DATA_DIR=/,
+  );
   started.signal('SIGINT');
   started.signal('SIGTERM');
   expect(await started.waitForExit()).toMatchObject({ code: 0 });

@@ -115,14 +115,14 @@ describe('a dedup key', () => {
   test('is ignored while taken, by default', async () => {
     const first = await enqueue(database.sql, report, request);
     const second = await enqueue(database.sql, report, request);
-    expect(second).toEqual({ jobId: first.jobId, created: false, replaced: false });
+    expect(second).toMatchObject({ jobId: first.jobId, created: false, replaced: false });
   });
 
   test('replaces the payload of a job that waits, and leaves one that does not', async () => {
     const first = await enqueue(database.sql, report, request);
     const changed = { month: '2026-10', pages: 9 };
     const replace = { ...request, payload: changed, onDuplicate: 'replace' as const, priority: 4 };
-    expect(await enqueue(database.sql, report, replace)).toEqual({
+    expect(await enqueue(database.sql, report, replace)).toMatchObject({
       jobId: first.jobId,
       created: false,
       replaced: true,
@@ -200,6 +200,8 @@ describe('enqueueMany', () => {
       code: 'invalid_request',
     });
     expect(await enqueueMany(database.sql, ping, [])).toEqual([]);
+    // The next test deletes them, by plans that sessions keep from when the tables were empty.
+    await database.sql`analyze`;
   });
 
   test('concurrent callers with the same keys create each job once, without deadlock', async () => {

@@ -25,6 +25,34 @@ const refused: readonly (readonly [string, string])[] = [
   ['l.cjs', 'module.exports = null;'],
 ];
 
+const own = `export const handlers = ${list};`;
+const fault = (name: string, text: string): string => `PURSER_HANDLERS=${name}: ${text}`;
+const hooks: readonly (readonly [string, string, unknown])[] = [
+  [
+    'm.mjs',
+    `${own} export const lookUpUsage = async () => undefined;`,
+    ['own', 'llm_usage_look_up'],
+  ],
+  [
+    'n.mjs',
+    `${own} export const lookUpUsage = 1;`,
+    fault('n.mjs', 'lookUpUsage must be a function'),
+  ],
+  [
+    'o.mjs',
+    `${own} export const lookupUsage = () => {};`,
+    fault('o.mjs', 'lookupUsage: the hook is called lookUpUsage'),
+  ],
+  [
+    'p.mjs',
+    own.replace("'own'", "'llm_usage_look_up'"),
+    fault(
+      'p.mjs',
+      'handlers[0]: the type llm_usage_look_up is that of the hook lookUpUsage; give yours another name',
+    ),
+  ],
+];
+
 const load = pathToFileURL(join(import.meta.dirname, '../../dist/handlers/load.js')).href;
 const script = `
   const { loadHandlers } = await import('${load}');
@@ -37,7 +65,7 @@ let folder: string;
 let said: Readonly<Record<string, unknown>>;
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), 'purser-load-'));
-  const all = [...accepted, ...refused];
+  const all = [...accepted, ...refused, ...hooks];
   for (const [name, text] of all) await writeFile(join(folder, name), text);
   const { stdout } = await promisify(execFile)(
     process.execPath,
@@ -50,6 +78,10 @@ afterAll(() => rm(folder, { recursive: true }));
 
 it.each(accepted)('%s: %s', (name) => {
   expect(said[name]).toEqual(['own']);
+});
+
+it.each(hooks)('%s: %s', (name, _, expected) => {
+  expect(said[name]).toEqual(expected);
 });
 
 it.each(refused)('%s: %s is refused', (name) => {

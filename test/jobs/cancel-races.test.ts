@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Queryable, Sql } from '../../src/db/connect.ts';
 import type { Database } from '../../src/db/database.ts';
 import { beginAttempts, newToken } from '../../src/jobs/attempts.ts';
-import { listCancelRequests, requestCancel } from '../../src/jobs/cancel.ts';
+import { listEndRequests, requestCancel } from '../../src/jobs/cancel.ts';
 import type { CancelAnswer } from '../../src/jobs/cancel.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
@@ -83,7 +83,9 @@ describe('at the same moment', () => {
       beginAttempts(tx, [{ ...job, token }], 'worker-1', 30_000),
     );
     expect(answer).toEqual({ outcome: 'requested', state: 'running' });
-    expect(await listCancelRequests(sql, [token])).toEqual(new Map([[token, request]]));
+    expect(await listEndRequests(sql, [token])).toEqual(
+      new Map([[token, { wish: 'cancel', ...request }]]),
+    );
   });
 
   it('a begin that is rolled back leaves a job that is cancelled', async () => {
@@ -130,8 +132,8 @@ describe('at the same moment', () => {
       await beginAttempts(tx, [{ jobId: attempt.jobId, entryId, token }], 'worker-2', 30_000);
     });
     expect(answer).toEqual({ outcome: 'requested', state: 'running' });
-    expect(await listCancelRequests(sql, [attempt.token, token])).toEqual(
-      new Map([[token, request]]),
+    expect(await listEndRequests(sql, [attempt.token, token])).toEqual(
+      new Map([[token, { wish: 'cancel', ...request }]]),
     );
   });
 

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { Sql } from '../../src/db/connect.ts';
 import type { Database } from '../../src/db/database.ts';
 import { beginAttempts, newToken } from '../../src/jobs/attempts.ts';
-import { listCancelRequests, requestCancel } from '../../src/jobs/cancel.ts';
+import { listEndRequests, requestCancel } from '../../src/jobs/cancel.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { addTenant } from '../support/tenants.ts';
@@ -89,9 +89,11 @@ describe('a running job', () => {
     expect(await cancel(attempt.jobId)).toEqual({ outcome: 'requested', state: 'running' });
     expect(await jobRow(sql, attempt.jobId)).toMatchObject({ state: 'running', finished_at: null });
     const tokens = [attempt.token, other.token, randomUUID()];
-    expect(await listCancelRequests(sql, tokens)).toEqual(new Map([[attempt.token, request]]));
-    expect(await listCancelRequests(sql, [other.token])).toEqual(new Map());
-    expect(await listCancelRequests(sql, [])).toEqual(new Map());
+    expect(await listEndRequests(sql, tokens)).toEqual(
+      new Map([[attempt.token, { wish: 'cancel', ...request }]]),
+    );
+    expect(await listEndRequests(sql, [other.token])).toEqual(new Map());
+    expect(await listEndRequests(sql, [])).toEqual(new Map());
   });
 
   it('keeps the first request when others follow', async () => {
@@ -100,8 +102,8 @@ describe('a running job', () => {
       const answer = await cancel(attempt.jobId, { by, reason: `says ${by}` });
       expect(answer.outcome).toBe('requested');
     }
-    expect(await listCancelRequests(sql, [attempt.token])).toEqual(
-      new Map([[attempt.token, { by: 'alice', reason: 'says alice' }]]),
+    expect(await listEndRequests(sql, [attempt.token])).toEqual(
+      new Map([[attempt.token, { wish: 'cancel', by: 'alice', reason: 'says alice' }]]),
     );
   });
 

@@ -5,7 +5,7 @@ import { connect } from '../../src/db/connect.ts';
 import type { Sql } from '../../src/db/connect.ts';
 import { openDatabase } from '../../src/db/database.ts';
 import type { Database } from '../../src/db/database.ts';
-import { listCancelRequests, requestCancel } from '../../src/jobs/cancel.ts';
+import { listEndRequests, requestCancel } from '../../src/jobs/cancel.ts';
 import { listLogLines, storeLogLines } from '../../src/jobs/log-lines.ts';
 import { listPauses, pauseWork, resumeWork } from '../../src/jobs/pauses.ts';
 import { emptyDatabase } from '../support/database.ts';
@@ -56,7 +56,7 @@ it('requests to cancel and log lines are stored, and a session without the syste
   const { jobId, token } = await runningJob(system, tenantId);
   const asked = await requestCancel(system, { jobId, by: 'alice', reason: 'wrong file' });
   expect(asked.outcome).toBe('requested');
-  expect([...(await listCancelRequests(system, [token])).keys()]).toEqual([token]);
+  expect([...(await listEndRequests(system, [token])).keys()]).toEqual([token]);
   const lines = [{ at: new Date().toISOString(), level: 'info', text: step }];
   expect(await storeLogLines(system, [{ jobId, tenantId, attempt: 1, lines }])).toBe(1);
   expect(await listLogLines(system, jobId, 10)).toMatchObject([{ text: step }]);

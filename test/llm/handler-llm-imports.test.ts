@@ -27,6 +27,7 @@ it('the Llm of a handler imports no provider and no budget', () => {
     'llm/byte-limit.ts',
     'llm/check-call.ts',
     'llm/handler-llm.ts',
+    'llm/ladder/defaults.ts',
     'llm/llm.ts',
     'llm/prompt/conversation.ts',
     'llm/prompt/messages.ts',

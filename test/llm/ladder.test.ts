@@ -4,6 +4,7 @@ import { setScope } from '../../src/budget/scopes.ts';
 import { setStop } from '../../src/budget/stops.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
 import { createHandlerLlm } from '../../src/llm/handler-llm.ts';
+import type { LlmDefaults } from '../../src/llm/ladder/defaults.ts';
 import type { Llm } from '../../src/llm/llm.ts';
 import type { Sql } from '../../src/db/connect.ts';
 import { createMetrics } from '../../src/metrics.ts';
@@ -35,7 +36,7 @@ afterAll(async () => {
   await database.close();
 });
 
-async function llmOf(tenantId: string): Promise<Llm> {
+async function llmOf(tenantId: string, defaults?: LlmDefaults): Promise<Llm> {
   const gateway = createLlm({
     provider: { kind: 'openai', model: 'big', baseUrl: provider.url },
     budgetSql: sql,
@@ -46,7 +47,7 @@ async function llmOf(tenantId: string): Promise<Llm> {
     signal: new AbortController().signal,
     log: silentLog,
   });
-  return createHandlerLlm(call);
+  return createHandlerLlm(call, undefined, undefined, defaults);
 }
 
 const lastBody = () => provider.received.at(-1)?.body;
@@ -75,6 +76,33 @@ it('the whole form, its fallback, a smaller output, and a refusal with what the 
   });
   expect(provider.received).toHaveLength(sent);
   expect(await countersOf(sql, tenantId)).toMatchObject({ reserved: '0', unknown: '0' });
+});
+
+it('the forms of the handler are those of a call that names none, and raise no cap of it', async () => {
+  const tenantId = await addTenant(sql, { limitUsd: '0.06' });
+  const llm = await llmOf(tenantId, {
+    fallbacks: [{ model: 'small', maxOutputTokens: 1_000 }],
+    minOutputTokens: 500,
+  });
+  provider.answerWith('yes', { prompt_tokens: 1, completion_tokens: 1 });
+  // A hundred tokens of the big model would cost $0.1.
+  expect((await llm.generate(question)).analyst.model).toBe('small');
+  expect(lastBody()).toMatchObject({ model: 'small', max_tokens: 100 });
+  const sent = provider.received.length;
+  await expect(llm.generate({ ...question, fallbacks: [] })).rejects.toMatchObject({
+    code: 'budget_exceeded',
+    details: { needed: expect.stringMatching(/^0\.1/) },
+  });
+  // Its own smallest output, and no form that cannot have it.
+  const own = { ...question, maxOutputTokens: 2_000, minOutputTokens: 1_500 };
+  await expect(llm.generate(own)).rejects.toMatchObject({
+    details: { needed: expect.stringMatching(/^1\.5/) },
+  });
+  expect(provider.received).toHaveLength(sent);
+  // Down to the handler's smallest output: 500 tokens of the small model are $0.05.
+  await llm.generate({ ...question, maxOutputTokens: 2_000 });
+  const cap = Number(lastBody()?.['max_tokens']);
+  expect([lastBody()?.['model'], cap >= 500, cap < 1_000]).toEqual(['small', true, true]);
 });
 
 it('a model that is stopped is passed over', async () => {

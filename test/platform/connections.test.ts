@@ -15,7 +15,7 @@ import { describeOnRedis, startRedis } from '../support/redis.ts';
 import type { TestRedis } from '../support/redis.ts';
 import { ingestSample, leave, startRole, untilWorkIsDone } from './fleet.ts';
 
-const smallestFleet = 18;
+const smallestFleet = 19;
 const leaseConnections = 1;
 const builtins = await loadBuiltins(finopsJobTypes);
 
@@ -57,7 +57,7 @@ describe('scheduler, worker and web under load', () => {
   });
   afterAll(() => database.close());
 
-  it('stay within 18 Postgres connections with the queues in Postgres too', async () => {
+  it('stay within 19 Postgres connections with the queues in Postgres too', async () => {
     const most = await mostUnderLoad(database, undefined);
     process.stderr.write(`  queues in Postgres: ${most} connections at most\n`);
     expect(most).toBeGreaterThan(5);
@@ -78,7 +78,7 @@ describeOnRedis('scheduler, worker and web under load, on Redis', () => {
     await database.close();
   });
 
-  it('leave room for a second worker and a command within 18 Postgres connections', async () => {
+  it('leave room for a second worker and a command within 19 Postgres connections', async () => {
     const most = await mostUnderLoad(database, redis.url);
     process.stderr.write(`  queues in Redis: ${most} connections at most\n`);
     expect(most).toBeGreaterThan(3);

@@ -84,26 +84,31 @@ function entriesIn(
   const storedState = ({ entryId }: DispatchedJob) =>
     fleet.transport.queue(jobType).getJobState(entryId);
 
-  it.each(ended)('that is %s is lost, and its job is dispatched again', async (state, then) => {
-    const job = await queuedJob();
-    await take(job, then);
-    expect(await storedState(job)).toBe(state);
-    expect(await fleet.transport.findLost([job])).toEqual([job]);
-    await sweep();
-    const { sql } = fleet.test;
-    expect(await jobRow(sql, job.jobId)).toMatchObject({
-      state: 'pending',
-      state_detail: { reason: 'queue entry lost' },
-    });
-    expect(await historyOf(sql, job.jobId)).toEqual([
-      '>pending',
-      'pending>queued',
-      'queued>pending',
-    ]);
-    const again = await dispatched();
-    expect(again).toMatchObject({ jobId: job.jobId });
-    expect(await storedState(again)).toBe('waiting');
-  });
+  it.each(ended)(
+    'that is %s is removed and lost, and its job is dispatched again',
+    async (state, then) => {
+      const job = await queuedJob();
+      await take(job, then);
+      // Nothing of it is shown as the end of its jobs.
+      expect(await storedState(job)).toBe('unknown');
+      expect(await fleet.transport.queue(jobType).getJobCounts()).toMatchObject({ [state]: 0 });
+      expect(await fleet.transport.findLost([job])).toEqual([job]);
+      await sweep();
+      const { sql } = fleet.test;
+      expect(await jobRow(sql, job.jobId)).toMatchObject({
+        state: 'pending',
+        state_detail: { reason: 'queue entry lost' },
+      });
+      expect(await historyOf(sql, job.jobId)).toEqual([
+        '>pending',
+        'pending>queued',
+        'queued>pending',
+      ]);
+      const again = await dispatched();
+      expect(again).toMatchObject({ jobId: job.jobId });
+      expect(await storedState(again)).toBe('waiting');
+    },
+  );
 
   it.each([
     ['waiting', () => Promise.resolve()],

@@ -2,6 +2,8 @@
  * What stops or limits one queue in the store, by hand or by another tool, is named by doctor and /status, with its
  * fix. The walk covers every key of a BullMQ queue on Redis; each entry of it runs against a live worker.
  */
+import { payloadDoor } from '../../src/cli/runtime/payload-door.ts';
+import { loadKeyConfig } from '../../src/config.ts';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { defineHandler } from '../../src/handlers/define.ts';
@@ -52,6 +54,10 @@ async function reported({ fleet, invoke }: Walked) {
     ...fleet,
     jobTypes: () => listJobTypes(fleet.database.system),
     credentials: { user: 'u', password: 'p' },
+    payloads: payloadDoor(
+      { ...loadKeyConfig({}), PURSER_HANDLERS: undefined, PURSER_BUILTINS: [] },
+      fleet.database.system,
+    ),
     log: silentLog,
     version: '1',
   });

@@ -1,9 +1,12 @@
 /** A tenant with work for every statement of the fleet. */
 import { markSent } from '../../src/budget/reserve.ts';
+import { lookUpJobType } from '../../src/budget/look-up/answer.ts';
+import { markUnknown } from '../../src/budget/settle.ts';
 import type { Sql } from '../../src/db/connect.ts';
 import {
   addJob,
   addJobType,
+  claim,
   claimJob,
   finish,
   queuedRequest,
@@ -14,6 +17,8 @@ import { reserve } from '../support/holds.ts';
 import { addTenant } from '../support/tenants.ts';
 
 export const waitingStep = 'test_waiting';
+/** What a stop of this type returns, or ends. */
+export const stoppedStep = 'test_stopped';
 
 /** A rotation may rewrite every payload of its tenant, and has their rows until it commits. */
 export async function rotateAll(sql: Sql, tenantId: string): Promise<string> {
@@ -42,10 +47,16 @@ export async function arrangeTenant(sql: Sql) {
   const attempt = { ...running, tenantId };
   const expiredHold = await reserve(sql, attempt, '1');
   await sql`
-    update llm_reservations set expires_at = now() - interval '1 minute' where id = ${expiredHold.reservationId}`;
+    update llm_reservations set expires_at = now() - interval '1 second' where id = ${expiredHold.reservationId}`;
   const openHold = await reserve(sql, attempt, '1');
   const settledHold = await reserve(sql, attempt, '1');
   await markSent(sql, settledHold);
+  const lookedUpHold = await reserve(sql, attempt, '0.1');
+  await markSent(sql, lookedUpHold);
+  await markUnknown(sql, lookedUpHold);
+  await sql`
+    update llm_reservations set closed_at = now() - interval '6 minutes', sent_at = now()
+    where id = ${lookedUpHold.reservationId}`;
   const [upload] = await sql<{ id: string }[]>`
     insert into ingest_uploads (tenant_id, file_name, file_hash, created_at)
     values (${tenantId}, 'stale.csv', ${'0'.repeat(64)}, now() - interval '2 days') returning id`;
@@ -54,6 +65,8 @@ export async function arrangeTenant(sql: Sql) {
   const late = await addJob(sql, tenantId);
   await sql`update background_jobs set give_up_at = now() - interval '1 minute' where id = ${late}`;
   const waiting = await addJob(sql, tenantId, { jobType: waitingStep });
+  const stopped = await addJob(sql, tenantId, { jobType: stoppedStep });
+  await claim(sql, 1_000, stoppedStep);
   await sql`update background_jobs set job_type = 'key_rotation' where id = ${running.jobId}`;
   return {
     tenantId,
@@ -72,10 +85,21 @@ export async function arrangeTenant(sql: Sql) {
     uploadId: upload?.id ?? '',
     late,
     waiting,
+    stopped,
   };
 }
 
 export type Arranged = Awaited<ReturnType<typeof arrangeTenant>>;
+
+/** The circuit breaker of a key of the tenant's own is to open. */
+export const keyFailed = ({ tenantId }: { readonly tenantId: string }) => ({
+  kind: 'credential' as const,
+  key: `test/own/${tenantId}`,
+  provider: 'test',
+  name: 'own',
+  tenantId,
+  error: 'llm_auth',
+});
 
 export const stateIs = async (sql: Sql, jobId: string, ...states: string[]): Promise<boolean> => {
   const [row] = await sql<
@@ -87,4 +111,9 @@ export const stateIs = async (sql: Sql, jobId: string, ...states: string[]): Pro
 export async function addWalkedTypes(sql: Sql): Promise<void> {
   await addJobType(sql, step);
   await addJobType(sql, waitingStep);
+  await addJobType(sql, stoppedStep);
+  await addJobType(sql, lookUpJobType);
+  await sql`
+    insert into heartbeats (process_id, role, version, hostname, pid, job_types, beat_at)
+    values ('looks-up', 'worker', '1', 'h', 1, array[${lookUpJobType}], now() + interval '1 hour')`;
 }

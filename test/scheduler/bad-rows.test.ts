@@ -12,7 +12,7 @@ import { collectingLog } from '../support/collecting-log.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { reserve } from '../support/holds.ts';
-import { addTenant } from '../support/tenants.ts';
+import { addTenant, removeTenants } from '../support/tenants.ts';
 
 let test: TestDatabase;
 let sql: Sql;
@@ -46,7 +46,7 @@ const spoil = async () => {
 };
 beforeEach(async () => {
   for (const table of tables) await sql.unsafe(`drop trigger if exists refuse_bad on ${table}`);
-  await sql`delete from tenants`;
+  await removeTenants(sql);
   good = await addTenant(sql, { limitUsd: '100' });
   bad = `bad-${good}`;
   await sql`insert into tenants (id) values (${bad})`;

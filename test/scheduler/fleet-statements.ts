@@ -1,52 +1,36 @@
 /** Every statement that a fleet runs by itself, and whether it did its work for a tenant. */
 import { randomUUID } from 'node:crypto';
-import { markSent } from '../../src/budget/reserve.ts';
-import { recordUsage, releaseReservation } from '../../src/budget/settle.ts';
 import type { Sql } from '../../src/db/connect.ts';
-import { removeHeartbeat, removeOldHeartbeats, writeHeartbeat } from '../../src/db/heartbeats.ts';
+import {
+  queueStoreSight,
+  removeHeartbeat,
+  removeOldHeartbeats,
+  writeHeartbeat,
+} from '../../src/db/heartbeats.ts';
 import { probeDatabaseWrite } from '../../src/db/write-probe.ts';
-import type { QueueBackend } from '../../src/queues/backend.ts';
 import type { AttemptEnd } from '../../src/jobs/attempts.ts';
 import { claimWaitingJobs, lookForWork } from '../../src/jobs/dispatch.ts';
-import { countByState, listJobs } from '../../src/jobs/inspect.ts';
+import { countByState } from '../../src/jobs/inspect.ts';
+import { listJobs } from '../../src/jobs/search/list.ts';
 import { renewLeases, storeProgress } from '../../src/jobs/leases.ts';
 import { storeLogLines } from '../../src/jobs/log-lines.ts';
 import { listOldQueued, returnToPending } from '../../src/jobs/queued.ts';
 import { claimDueTenants } from '../../src/schedules/claim.ts';
 import { createBatches } from '../../src/worker/batches/attempt-batches.ts';
 import { addJobType, completed } from '../jobs/job-steps.ts';
-import { reserve, settlementOf } from '../support/holds.ts';
 import { silentLog } from '../support/llm-attempt.ts';
 
 import { stateIs, waitingStep } from './arranged-tenant.ts';
 import type { Arranged } from './arranged-tenant.ts';
+import { answerFor } from './money/fleet-statement.ts';
+import type { FleetStatement } from './money/fleet-statement.ts';
+import { batchStatements } from './batches/statements.ts';
+import { moneyStatements } from './money/statements.ts';
 import { sweepStatements } from './sweep-statements.ts';
-
-export interface FleetStatement {
-  readonly name: string;
-  /** Entries of `systemStatements` that it runs. */
-  readonly covers: readonly string[];
-  /** Does its work for `all`; resolves to whether it was done for `free`, whose rows nobody holds. */
-  readonly run: (
-    sql: Sql,
-    all: readonly Arranged[],
-    free: Arranged,
-    backend: Pick<QueueBackend, 'ping'>,
-  ) => Promise<boolean>;
-}
+import { webStatements } from './web/statements.ts';
 
 const batches = (sql: Sql) =>
   createBatches({ sql, workerId: 'worker-1', leaseMs: 30_000, log: silentLog, giveUpMs: 5_000 });
-
-/** Waits for the free tenant's answer only: the other's may be refused when its row stays locked. */
-async function answerFor<T>(
-  free: Arranged,
-  answers: readonly (readonly [Arranged, Promise<T>])[],
-): Promise<boolean> {
-  for (const [, answer] of answers) answer.catch(() => {});
-  await answers.find(([owner]) => owner === free)?.[1];
-  return true;
-}
 
 function finish(
   sql: Sql,
@@ -157,30 +141,13 @@ export const fleetStatements: readonly FleetStatement[] = [
         })),
       )) === all.length,
   },
-  {
-    name: 'reserve, send, settle, release',
-    covers: [
-      'budget/reserve.ts reserveHold',
-      'budget/reserve.ts markSent',
-      'budget/settle.ts settleHold',
-      'budget/settle.ts closeHold',
-    ],
-    run: async (sql, all, free) => {
-      const done = all.map(async ({ attempt, openHold, settledHold }) => {
-        await markSent(sql, await reserve(sql, attempt, '1'));
-        await recordUsage(sql, settlementOf(settledHold.reservationId, '0.5'));
-        return releaseReservation(sql, { reservationId: openHold.reservationId });
-      });
-      return answerFor(
-        free,
-        all.map((each, at) => [each, done[at] ?? Promise.reject(new Error())] as const),
-      );
-    },
-  },
+  ...moneyStatements,
+  ...batchStatements,
   {
     name: 'heartbeats and reports',
     covers: [
       'db/heartbeats.ts writeHeartbeat',
+      'db/heartbeats.ts writeQueueStoreSight',
       'db/heartbeats.ts removeHeartbeat',
       'db/heartbeats.ts removeOldHeartbeats',
       'jobs/registration.ts registerJobTypes',
@@ -204,6 +171,7 @@ export const fleetStatements: readonly FleetStatement[] = [
         progressedAt: new Date(),
         metrics: [],
       });
+      await queueStoreSight(sql, processId)(true);
       await removeHeartbeat(sql, processId);
       await removeOldHeartbeats(sql, 3_600_000);
       await addJobType(sql, waitingStep);
@@ -212,4 +180,5 @@ export const fleetStatements: readonly FleetStatement[] = [
     },
   },
   ...sweepStatements,
+  ...webStatements,
 ];

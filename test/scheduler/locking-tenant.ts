@@ -4,6 +4,7 @@ import type { Sql, Tx } from '../../src/db/connect.ts';
 import { tenantSql } from '../../src/db/tenant.ts';
 import type { TenantPool } from '../../src/db/tenant.ts';
 import { eventually } from '../jobs/job-steps.ts';
+import { removeTenantsIn } from '../support/tenants.ts';
 
 export interface TenantLock {
   readonly name: string;
@@ -169,7 +170,7 @@ export async function deleteTenants(sql: Sql): Promise<void> {
     sql
       .begin(async (tx) => {
         await tx`set local lock_timeout = '1s'`;
-        await tx`delete from tenants`;
+        await removeTenantsIn(tx);
         return true;
       })
       .catch(() => undefined),

@@ -10,6 +10,7 @@ import { addJobType } from '../jobs/job-steps.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
 import { lockedRows } from './locked-rows.ts';
+import { removeTenants } from '../support/tenants.ts';
 
 let test: TestDatabase;
 let sql: Sql;
@@ -21,7 +22,7 @@ beforeAll(async () => {
   await addJobType(sql);
 });
 beforeEach(async () => {
-  await sql`delete from tenants`;
+  await removeTenants(sql);
   await sql`delete from purser.job_counts`;
 });
 afterAll(async () => {

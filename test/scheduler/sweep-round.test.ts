@@ -72,6 +72,8 @@ const statements: Readonly<Record<string, RegExp>> = {
   'parked jobs wake': /purser\.wake_parked\(/,
   'expired keys are removed': /delete from public\.job_keys/,
   'counts are added up': /purser\.add_up_job_counts\(/,
+  'what was spent is added up': /purser\.add_up_spend\(/,
+  'the fleet is sampled': /purser\.begin_sample\(/,
   'old heartbeats are removed': /delete from (?:public\.)?heartbeats/,
   'lost entries are found': /order by random\(\) limit 1000/,
 };

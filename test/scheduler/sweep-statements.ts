@@ -1,7 +1,12 @@
 /** The statements of the sweep, for a walk. */
 import { endAlertTry, takeAlerts } from '../../src/budget/alerts.ts';
+import { closeEndedMonths } from '../../src/budget/closing/close.ts';
+import { endLookUps, startLookUps } from '../../src/budget/look-up/look-up.ts';
 import { releaseExpiredReservations } from '../../src/budget/expire.ts';
+import { sweepFleetScopes } from '../../src/budget/fleet/sweep.ts';
+import { addUpSpend } from '../../src/budget/spend/add-up.ts';
 import { assumeUnknown } from '../../src/budget/resolve.ts';
+import { codeOf } from '../../src/errors.ts';
 import { removeStaleUploads } from '../../src/costs/uploads/uploads.ts';
 import {
   clearJobLimit,
@@ -9,7 +14,9 @@ import {
   markLimited,
   setJobLimit,
 } from '../../src/jobs/limits/job-limits.ts';
+import { sampleFleet } from '../../src/operations/now/sample.ts';
 import { terminateBlockingSessions } from '../../src/db/session-limits.ts';
+import { returnStopped } from '../../src/jobs/stop/stopped.ts';
 import {
   addUpJobCounts,
   expireWaitingJobs,
@@ -17,9 +24,8 @@ import {
   rescueLostAttempts,
   wakeParkedJobs,
 } from '../../src/jobs/sweep.ts';
-
-import { stateIs } from './arranged-tenant.ts';
-import type { FleetStatement } from './fleet-statements.ts';
+import { stateIs, stoppedStep } from './arranged-tenant.ts';
+import type { FleetStatement } from './money/fleet-statement.ts';
 
 const ignoreFault = { onRowFault: () => {} };
 
@@ -30,6 +36,18 @@ export const sweepStatements: readonly FleetStatement[] = [
     run: async (sql, _all, { lost }) => {
       await rescueLostAttempts(sql, ignoreFault);
       return stateIs(sql, lost.jobId, 'pending');
+    },
+  },
+  {
+    name: 'return queued jobs under a stop',
+    covers: ['jobs/stop/stopped.ts returnStopped'],
+    run: async (sql, _all, { stopped }) => {
+      await sql`
+        insert into pauses (scope, name, reason, by, stops) values ('job_type', ${stoppedStep}, 'walk', 'test', true)
+        on conflict do nothing`;
+      await returnStopped(sql);
+      await sql`delete from pauses where name = ${stoppedStep}`;
+      return stateIs(sql, stopped, 'pending');
     },
   },
   {
@@ -57,6 +75,14 @@ export const sweepStatements: readonly FleetStatement[] = [
       const before = await total();
       await addUpJobCounts(sql);
       return before.length > 0 && JSON.stringify(await total()) === JSON.stringify(before);
+    },
+  },
+  {
+    name: 'sample the fleet',
+    covers: ['operations/now/sample.ts sampleFleet', 'operations/now/sample.ts storeSample'],
+    run: async (sql) => {
+      await sql`delete from purser.fleet_samples`;
+      return (await sampleFleet(sql)) === 1;
     },
   },
   {
@@ -117,12 +143,54 @@ export const sweepStatements: readonly FleetStatement[] = [
     },
   },
   {
+    name: 'close months',
+    covers: ['budget/closing/close.ts closeEndedMonths'],
+    run: async (sql, _all, { tenantId }) => {
+      await sql`
+        insert into llm_budgets (tenant_id, monthly_limit_usd) values (${tenantId}, 1)
+        on conflict (tenant_id) do nothing`;
+      await sql`
+        insert into llm_budget_periods (budget_id, period_start, tenant_id)
+        select id, '2020-01-01', tenant_id from llm_budgets where tenant_id = ${tenantId}
+        on conflict (budget_id, period_start) do update set closed_at = null`;
+      return (await closeEndedMonths(sql, { afterMs: 0, limit: 100 })) > 0;
+    },
+  },
+  {
+    name: 'add up what was spent',
+    covers: ['budget/spend/add-up.ts addUpSpend'],
+    run: async (sql) => (await addUpSpend(sql)) >= 0,
+  },
+  {
     name: 'deliver alerts',
     covers: ['budget/alerts.ts takeAlerts', 'budget/alerts.ts endAlertTry'],
     run: async (sql) => {
       const taken = await takeAlerts(sql, { limit: 100, leaseMs: 0 });
       for (const { id } of taken) await endAlertTry(sql, { id, failure: 'test' });
       return true;
+    },
+  },
+  {
+    name: 'return allotments of the fleet',
+    covers: ['budget/fleet/sweep.ts sweepFleetScopes'],
+    run: async (sql) => (await sweepFleetScopes(sql)) >= 0,
+  },
+  {
+    name: 'look up calls of unknown outcome',
+    covers: ['budget/look-up/look-up.ts startLookUps', 'budget/look-up/look-up.ts endLookUp'],
+    run: async (sql, _all, { tenantId }) => {
+      // Behind a migration its lock timeout passes: then in the next round.
+      const started = await startLookUps(sql).catch((error: unknown) => {
+        if (codeOf(error) === '55P03') return undefined;
+        throw error;
+      });
+      if (started === undefined) return false;
+      const asked = () => sql`
+        select from llm_look_ups where tenant_id = ${tenantId} and job_id is not null`;
+      const before = await asked();
+      await sql`update llm_look_ups set job_id = -1 where tenant_id = ${tenantId}`;
+      await endLookUps(sql, ignoreFault);
+      return before.length > 0 && (await asked()).length === 0;
     },
   },
   {

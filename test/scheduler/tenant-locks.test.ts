@@ -75,7 +75,7 @@ const notStatements = [
 function lockingFunctions(): string[] {
   const files = readdirSync(sources, { recursive: true, encoding: 'utf8' });
   return files
-    .filter((name) => name.endsWith('.ts') && name !== 'db/system-statements.ts')
+    .filter((name) => /\.tsx?$/.test(name) && name !== 'db/system-statements.ts')
     .flatMap((file) => {
       const code = readFileSync(sources + file, 'utf8').replaceAll(comments, '');
       const parts = code.split(/\n(?=(?:export )?(?:async )?function\*? )/);

@@ -15,7 +15,7 @@ const price: PinnedPrice = {
 };
 
 /** A hold of `usd` for this attempt. */
-function holdOf(
+export function holdOf(
   attempt: TestAttempt,
   usd: string,
   overrides: Partial<ReserveRequest> = {},
@@ -72,9 +72,11 @@ export async function countersOf(sql: Sql, tenantId: string, month?: string) {
   };
 }
 
-/** Resolves once `count` sessions of this database wait for a lock. */
-export async function untilWaiting(sql: Sql, count: number): Promise<void> {
-  for (;;) {
+/** Resolves once `count` sessions of this database wait for a lock, or soon after `end` has settled. */
+export async function untilWaiting(sql: Sql, count: number, end?: Promise<unknown>): Promise<void> {
+  const over = new AbortController();
+  void end?.finally(() => over.abort());
+  while (!over.signal.aborted) {
     const [row] = await sql<{ waiting: number }[]>`
       select count(*)::int as waiting from pg_stat_activity
       where datname = current_database() and wait_event_type = 'Lock'`;

@@ -1,6 +1,6 @@
 /** Tenants and running attempts for tests that begin below the worker. */
 import { randomUUID } from 'node:crypto';
-import type { Queryable, Sql } from '../../src/db/connect.ts';
+import type { Queryable, Sql, Tx } from '../../src/db/connect.ts';
 import { newToken } from '../../src/jobs/attempts.ts';
 
 /** A new tenant; with `limitUsd`, a budget of that size. */
@@ -61,4 +61,24 @@ export async function insertAttempt(
 /** What finish does to the token: from now on the attempt is stale. */
 export async function endAttempt(sql: Sql, attempt: TestAttempt): Promise<void> {
   await sql`delete from purser.in_flight where token = ${attempt.token}`;
+}
+
+/**
+ * Deletes a tenant, or all, with the rows of their calls; the ledger stays. A plain delete is refused for a tenant with
+ * such rows.
+ */
+export async function removeTenants(sql: Sql, tenantId?: string): Promise<void> {
+  await sql.begin((tx) => removeTenantsIn(tx, tenantId));
+}
+
+export async function removeTenantsIn(tx: Tx, tenantId?: string): Promise<void> {
+  const of = (column: string) =>
+    tenantId === undefined ? tx`true` : tx`${tx(column)} = ${tenantId}`;
+  const guarded = ['tenants', 'llm_budget_periods'];
+  for (const table of guarded) await tx`alter table ${tx(table)} disable trigger keep_money`;
+  for (const table of ['llm_usage_items', 'llm_usage', 'llm_reservations', 'llm_refusals']) {
+    await tx`delete from ${tx(table)} where ${of('tenant_id')}`;
+  }
+  await tx`delete from tenants where ${of('id')}`;
+  for (const table of guarded) await tx`alter table ${tx(table)} enable trigger keep_money`;
 }

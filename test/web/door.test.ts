@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { deadLetterEntryId } from '../../src/queues/dead-letter-mirror.ts';
+import { csrfTokenOf } from '../../src/web/access/csrf.ts';
 import { openDoor } from '../../src/web/door.ts';
 import { basic, credentials, startFixture } from './web-fixture.ts';
 import type { WebFixture } from './web-fixture.ts';
@@ -47,12 +47,21 @@ describe('a web role', () => {
   });
 
   it('takes no change without a Host, whatever its Origin says', async () => {
-    const id = await fixture.deadLetter();
-    const path = `/queues/api/queues/dead-letter/${deadLetterEntryId(id)}/retry`;
-    const put = [`PUT ${path} HTTP/1.0`, login, 'Content-Length: 0'];
+    const body = `csrf=${csrfTokenOf(JSON.stringify(credentials))}`;
+    const form = 'Content-Type: application/x-www-form-urlencoded';
+    const post = (...headers: string[]) =>
+      status(
+        'POST /logout HTTP/1.0',
+        login,
+        form,
+        `Content-Length: ${body.length}`,
+        ...headers,
+        '',
+        body,
+      );
     for (const origin of ['http://localhost', 'http://undefined', 'null']) {
-      expect(await status(...put, `Origin: ${origin}`)).toBe(403);
+      expect(await post(`Origin: ${origin}`)).toBe(403);
     }
-    expect(await status(...put, 'Host: here', 'Origin: http://here')).toBe(200);
+    expect(await post('Host: here', 'Origin: http://here')).toBe(303);
   });
 });

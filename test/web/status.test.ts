@@ -85,6 +85,9 @@ describe('the status of a fleet', () => {
     const { tenantId } = fixture;
     return (await enqueue(fixture.test.sql, { tenantId, jobType: 'report', runAt })).jobId;
   };
+  const queuedForAMinute = (jobId: string) => fixture.test.sql`
+    update background_jobs set state = 'queued', queued_at = now() - interval '1 minute'
+    where id = ${jobId}`;
 
   it('names the role without a live process', async () => {
     await fixture.test.sql`delete from heartbeats where role = 'scheduler'`;
@@ -95,10 +98,13 @@ describe('the status of a fleet', () => {
       .toEqual([503, ['scheduler: none_live', 'worker: none_live']]);
   });
 
-  it('names jobs of a type that no live worker runs, unless the type is paused', async () => {
+  it('names jobs of a type that no live worker runs, also queued ones, unless the type is paused', async () => {
     await beat(fixture, 'worker', ['another']);
-    await job();
+    const jobId = await job();
     await expect.poll(() => status(fixture), wait).toEqual([503, ['job_types: no_worker']]);
+    await queuedForAMinute(jobId);
+    await sleep(keptMs);
+    expect(await status(fixture)).toEqual([503, ['job_types: no_worker']]);
     await fixture.test.sql`
       insert into pauses (scope, name, reason, by) values ('job_type', 'report', 'r', 'alice')`;
     await expect.poll(() => status(fixture), wait).toEqual([200, []]);
@@ -133,10 +139,7 @@ describe('the status of a fleet', () => {
   });
 
   it('names queued jobs that are not begun although a worker has a free slot', async () => {
-    const jobId = await job();
-    await fixture.test.sql`
-      update background_jobs set state = 'queued', queued_at = now() - interval '1 minute'
-      where id = ${jobId}`;
+    await queuedForAMinute(await job());
     await expect.poll(() => status(fixture), wait).toEqual([503, ['worker: stalled']]);
     await fixture.test.sql`update heartbeats set running = slots where role = 'worker'`;
     await expect.poll(() => status(fixture), wait).toEqual([200, []]);
@@ -145,10 +148,7 @@ describe('the status of a fleet', () => {
   it('names them while jobs of another type begin, and not once one of theirs did', async () => {
     const { sql } = fixture.test;
     await addJobType(sql, 'other');
-    const jobId = await job();
-    await sql`
-      update background_jobs set state = 'queued', queued_at = now() - interval '1 minute'
-      where id = ${jobId}`;
+    await queuedForAMinute(await job());
     const begun = async (jobType: string): Promise<void> => {
       const { tenantId } = fixture;
       const { jobId: id } = await enqueue(sql, { tenantId, jobType });

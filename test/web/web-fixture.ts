@@ -1,4 +1,6 @@
 /** A web role on a free port over a real database and a real queue store, and requests to it. */
+import { payloadDoor } from '../../src/cli/runtime/payload-door.ts';
+import { loadKeyConfig } from '../../src/config.ts';
 import { createLogger } from '../../src/log.ts';
 import type { Logger } from '../../src/log.ts';
 import { createMetrics } from '../../src/metrics.ts';
@@ -9,7 +11,10 @@ import type { QueueBackend } from '../../src/queues/backend.ts';
 import { createTransport } from '../../src/queues/transport.ts';
 import type { Transport } from '../../src/queues/transport.ts';
 import { registerJobTypes } from '../../src/jobs/registration.ts';
+import { loginPaces } from '../../src/web/access/login-limits.ts';
+import type { LoginPaces } from '../../src/web/access/login-limits.ts';
 import { startWeb } from '../../src/web/web.ts';
+import type { PayloadDoor } from '../../src/web/payload-door.ts';
 import type { WebOptions, WebService } from '../../src/web/web.ts';
 import { freshDatabase } from '../support/database.ts';
 import type { TestDatabase } from '../support/database.ts';
@@ -29,6 +34,7 @@ export interface WebFixture {
   readonly backend: QueueBackend;
   readonly transport: Transport;
   readonly metrics: Metrics;
+  readonly payloads: PayloadDoor;
   readonly log: Logger;
   readonly web: WebService;
   readonly url: string;
@@ -52,10 +58,33 @@ function recordingLogger(logged: string[]): Logger {
   });
 }
 
+export type FixtureOptions = Pick<
+  WebOptions,
+  'stalledAfterMs' | 'trustedProxies' | 'metricsPublic' | 'loginPaces'
+> & {
+  /** In place of what the web role checks edited payloads by. */
+  readonly schemaOf?: PayloadDoor['schemaOf'];
+  /** PURSER_HANDLERS of the web role. */
+  readonly handlers?: string;
+  /** ENCRYPTION_KEY and what goes with it. */
+  readonly keys?: Readonly<Record<string, string>>;
+};
+
+const hourMs = 3_600_000;
+
+/** The usual bursts, without waits, and with no further turn while a test runs. */
+export const refusing: LoginPaces = {
+  address: { ...loginPaces.address, everyMs: hourMs },
+  account: { ...loginPaces.account, everyMs: hourMs },
+  total: { ...loginPaces.total, everyMs: hourMs },
+  maxWaitMs: 0,
+  wrongAfterMs: 0,
+};
+
 /** On the Postgres backend, or on Redis where `redisUrl` is given. */
 export async function startFixture(
   redisUrl?: string,
-  options: Pick<WebOptions, 'stalledAfterMs' | 'trustedProxies'> = {},
+  { handlers, keys = {}, schemaOf, ...options }: FixtureOptions = {},
 ): Promise<WebFixture> {
   const test = await freshDatabase();
   const logged: string[] = [];
@@ -88,13 +117,18 @@ export async function startFixture(
       select job_type from job_types order by job_type`;
     return rows.map(({ job_type }) => job_type);
   };
+  const config = { ...loadKeyConfig(keys), PURSER_HANDLERS: handlers, PURSER_BUILTINS: [] };
+  const door = payloadDoor(config, database.system);
+  const payloads = schemaOf === undefined ? door : { ...door, schemaOf };
   const web = await startWeb({
+    loginPaces: { ...loginPaces, wrongAfterMs: 0 },
     ...options,
     database,
     backend,
     transport,
     jobTypes,
     credentials,
+    payloads,
     metrics,
     log,
     version: '1.2.3',
@@ -108,6 +142,7 @@ export async function startFixture(
     backend,
     transport,
     metrics,
+    payloads,
     log,
     web,
     url,

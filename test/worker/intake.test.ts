@@ -164,3 +164,44 @@ describe('ahead of the slots begin', () => {
     expect(begunAheadOf(50, 1, 400)).toBe(1);
   });
 });
+
+describe('while it drains', () => {
+  it('no job begins, none that waits for its place either, and those that began run', async () => {
+    const { intake, begin, run, heard } = intakeOf(1, { short: 2, long: 0 });
+    const first = await run('long');
+    const ahead = await begin('short', 2);
+    expect(ahead).toEqual({ count: 2 });
+    const waiting = [run('long'), begin('short', 1)];
+    heard.length = 0;
+    intake.drain(true);
+    expect(intake.isDraining).toBe(true);
+    expect(heard.toSorted()).toEqual([]);
+    giveBack(first);
+    expect(await waiting[0]).toEqual([]);
+    const slot = await intake.toRun('short', abort);
+    expect(slot).toBeDefined();
+    slot?.();
+    intake.leave('short', 2);
+    expect(await waiting[1]).toBeUndefined();
+    expect(await begin('short')).toBeUndefined();
+    expect(await run('long')).toEqual([]);
+    expect(intake.free).toBe(1);
+    expect(heard).toEqual([]);
+    intake.drain(false);
+    expect(heard.toSorted()).toEqual(['resume long', 'resume short']);
+    expect(await run('long')).toHaveLength(1);
+  });
+
+  it('entries of every type are taken no more, and again afterwards only where there is room', async () => {
+    const { intake, run, heard } = intakeOf(1, { short: 4, long: 0 });
+    const first = await run('long');
+    expect(heard).toEqual(['pause long']);
+    intake.drain(true);
+    intake.drain(true);
+    expect(heard).toEqual(['pause long', 'pause short']);
+    intake.drain(false);
+    expect(heard).toEqual(['pause long', 'pause short', 'resume short']);
+    giveBack(first);
+    expect(heard.at(-1)).toBe('resume long');
+  });
+});

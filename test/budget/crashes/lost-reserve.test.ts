@@ -2,6 +2,7 @@
  * A reserve is answered before its commit is on disk, so a crash of Postgres may lose it: then its request is not sent.
  * The mark as sent waits for the disk, and takes the reserve with it.
  */
+import { gatherCharges } from '../../../src/budget/charges.ts';
 import { execFileSync } from 'node:child_process';
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,7 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { markSent } from '../../../src/budget/reserve.ts';
-import { recordUsage } from '../../../src/budget/settle.ts';
+import { markUnknown, recordUsage, releaseReservation } from '../../../src/budget/settle.ts';
 import { connect } from '../../../src/db/connect.ts';
 import type { Sql } from '../../../src/db/connect.ts';
 import { startEmbeddedPostgres } from '../../../src/db/embedded/embedded.ts';
@@ -108,12 +109,45 @@ it('a request that was marked as sent keeps its hold through a crash, and its se
   await assertBooksRight(sql);
 });
 
+it.each([
+  ['released', releaseReservation, { reserved: '0', spent: '0', unknown: '0' }],
+  ['unknown', markUnknown, { reserved: '0', spent: '0', unknown: '0.1' }],
+] as const)('a hold that ended as %s stays ended through a crash', async (_name, end, expected) => {
+  const hold = await reserve(sql, attempt, '0.1');
+  await markSent(sql, hold);
+  const crash = await freezeWriter();
+  expect(await end(sql, hold)).toBe(true);
+  crash();
+  await reconnected();
+  expect(await countersOf(sql, attempt.tenantId)).toEqual(expected);
+  await assertBooksRight(sql);
+});
+
+it('a settlement that is lost before it was answered can be repeated', async () => {
+  const { tenantId } = attempt;
+  const hold = await reserve(sql, attempt, '0.1');
+  await markSent(sql, hold);
+  const crash = await freezeWriter();
+  const settlement = settlementOf(hold.reservationId, '0.05');
+  await sql.begin(async (tx) => {
+    await tx`select set_config('synchronous_commit', 'off', true)`;
+    await recordUsage(tx, settlement);
+  });
+  crash();
+  await reconnected();
+  expect(await countersOf(sql, tenantId)).toMatchObject({ reserved: '0.1', spent: '0' });
+  expect(await recordUsage(sql, settlement)).toMatchObject({ applied: true });
+  expect(await countersOf(sql, tenantId)).toEqual({ reserved: '0', spent: '0.05', unknown: '0' });
+  await assertBooksRight(sql);
+});
+
 /** A call through the gateway; `onReserved` runs between its reserve and its mark as sent. */
 function callOf(provider: TestProvider, onReserved: () => void): Promise<unknown> {
   const config = { kind: 'openai', model: 'ten-cents', baseUrl: provider.url } as const;
   const call = createProviderGateway(openProvider(openAiProtocol, config))({
     ...attempt,
     sql,
+    charges: gatherCharges(sql),
     signal: new AbortController().signal,
     log: silentLog,
     onBudgetCheck: onReserved,

@@ -120,6 +120,23 @@ const plans = record({ tenant: tenantIndex, plan: constantFrom('free', 'starter'
     }),
 );
 
+const ownKeys = record({
+  tenant: tenantIndex,
+  to: constantFrom('apart', 'apart', 'counts', 'none'),
+}).map(({ tenant: index, to }) =>
+  act(`setOwnKey(${index}, ${to})`, async (world, { sql }) => {
+    const tenant = tenantAt(world, index);
+    await sql`delete from llm_provider_keys where tenant_id = ${tenant.id}`;
+    if (to !== 'none') {
+      await sql`
+          insert into llm_provider_keys
+            (tenant_id, provider, api_key, encryption_key_version, last_four, counts_against_budget, set_by)
+          values (${tenant.id}, 'openai', 'token', 1, 'abcd', ${to === 'counts'}, 'test')`;
+    }
+    tenant.ownKey = to;
+  }),
+);
+
 const attempts = tenantIndex.map((index) =>
   act(`nextAttempt(${index})`, (world, { sql }) => nextAttempt(sql, tenantAt(world, index))),
 );
@@ -139,8 +156,11 @@ const monthEnds = constantFrom(-1, 0).map((ms) =>
 );
 
 /** Reserves, sends and settlements more often than the others. */
-export const commands: Arbitrary<Command>[] = [
+export const monthCommands: Arbitrary<Command>[] = [
   [reserves, reserves, sends, settles, reserves, reserves, sends, settles, reserves, reserves],
   [sends, settles, closes, expiries, limits, plans, attempts, clocks, monthEnds],
-  [scopeCommands, scopeCommands],
 ].flat();
+export const commands: Arbitrary<Command>[] = [
+  ...monthCommands,
+  ...[scopeCommands, scopeCommands, ownKeys, ownKeys].flat(),
+];

@@ -39,20 +39,31 @@ const settleTwice: Mutant = {
   changes: [["if v_hold.status = 'APPLIED'", 'if false']],
 };
 
+const emptyScope: Mutant = {
+  name: 'a new scope begins with nothing',
+  function: 'set_scope',
+  changes: [['perform purser.fill_scope(scope_id, v_now);', 'null;']],
+};
+const monthOnly: Mutant = {
+  name: 'only the month is asked whether a call fits',
+  function: 'choose_rung',
+  changes: [['where n.binds', 'where n.binds and false']],
+};
+
 /** Found by one client alone. */
 export const sequentialMutants: readonly Mutant[] = [
   releaseAtExpiry,
   settleTwice,
   {
     name: 'a hold that fits to the last nano-dollar is refused',
-    function: 'choose_rung',
+    function: 'budget_reserve',
     changes: [
       ['+ v_choice.hold_usd > v_choice.limit_usd', '+ v_choice.hold_usd >= v_choice.limit_usd'],
     ],
   },
   {
     name: 'a hold may exceed the limit by a nano-dollar',
-    function: 'choose_rung',
+    function: 'budget_reserve',
     changes: [
       [
         '+ v_choice.hold_usd > v_choice.limit_usd',
@@ -62,7 +73,7 @@ export const sequentialMutants: readonly Mutant[] = [
   },
   {
     name: 'unknown money is not counted against the limit',
-    function: 'choose_rung',
+    function: 'budget_reserve',
     changes: [['p.spent_usd + p.unknown_usd', 'p.spent_usd']],
   },
   {
@@ -93,18 +104,14 @@ export const sequentialMutants: readonly Mutant[] = [
   {
     name: 'another bill for a settled reservation is taken for the first one',
     function: 'budget_settle',
-    changes: [["when v_same then 'replayed' else 'conflict'", "when true then 'replayed'"]],
+    changes: [['outcome := case when v_same or', 'outcome := case when true or']],
   },
   {
     name: 'a key stands for any hold of its model',
     function: 'find_reservation',
     changes: [["when r.request_digest = p_digest then 'replayed'", "when true then 'replayed'"]],
   },
-  {
-    name: 'a new scope begins with nothing',
-    function: 'set_scope',
-    changes: [['perform purser.fill_scope(scope_id, v_now);', 'null;']],
-  },
+  emptyScope,
   {
     name: 'a scope keeps a call that was released',
     function: 'move_money',
@@ -126,13 +133,34 @@ export const sequentialMutants: readonly Mutant[] = [
     changes: [['p_at at time zone p_time_zone', "p_at at time zone 'UTC'"]],
   },
   {
-    name: 'only the month is asked whether a call fits',
-    function: 'choose_rung',
-    changes: [['where n.binds', 'where n.binds and false']],
+    name: 'what an own key spends is charged to the month',
+    function: 'move_money',
+    changes: [['v_apart integer := p_hold.counts_apart::integer', 'v_apart integer := 0']],
   },
+  {
+    name: 'an own key that counts apart is refused by the month',
+    function: 'budget_reserve',
+    changes: [['case when not v_apart then', 'case when true then']],
+  },
+  {
+    name: 'an own key that counts against the budget counts apart',
+    function: 'budget_reserve',
+    changes: [['select not k.counts_against_budget', 'select true']],
+  },
+  {
+    name: 'scopes of the platform count an own key',
+    function: 'scopes_of_rungs',
+    changes: [["where not r.rung ? 'counts_apart'", 'where true']],
+  },
+  {
+    name: 'a new scope of the platform counts the calls of an own key',
+    function: 'fill_scope',
+    changes: [['and purser.scope_counts(v_scope.kind, r.counts_apart)', '']],
+  },
+  monthOnly,
 ];
 
-const ofPeriod = 'where p.budget_id = v_budget_id and p.period_start = v_month';
+const ofPeriod = 'where p.budget_id = v_at.budget_id and p.period_start = v_month';
 
 /** Found by clients that race, time out and die. */
 export const stormMutants: readonly Mutant[] = [
@@ -146,7 +174,7 @@ export const stormMutants: readonly Mutant[] = [
   {
     name: 'reserve decides by a limit that it read before it had the lock',
     function: 'budget_reserve',
-    changes: [['    v_choice := purser.choose_rung(', '    perform purser.choose_rung(']],
+    changes: [['    v_is_locked := true;', '    exit;']],
   },
   {
     name: 'an expiry ends what was settled while it waited',
@@ -163,4 +191,6 @@ export const stormMutants: readonly Mutant[] = [
     function: 'budget_settle',
     changes: [['where r.id = p_reservation_id for no key update', 'where r.id = p_reservation_id']],
   },
+  monthOnly,
+  emptyScope,
 ];

@@ -6,7 +6,7 @@ import { reserve } from '../../support/holds.ts';
 import { answerOf, command, tenantAt, tenantIndex, units } from './command.ts';
 import type { OpenRequest, Pin } from './money-model.ts';
 import { kindOf, scopeOf, scopePins } from './scopes.ts';
-import { keyOf, monthPins } from './world.ts';
+import { keyOf, monthPins, ownKey } from './world.ts';
 import type { World } from './world.ts';
 
 /** A number of units, or what is available and so many nano-USD more. */
@@ -32,6 +32,8 @@ const holdText = (hold: Hold): string =>
 function atTheLimit({ money }: World, pins: readonly Pin[], beyond: bigint): bigint {
   const available = pins.filter(({ unit }) => unit === 'usd').map((pin) => money.available(pin));
   const least = available.reduce((one, other) => (other < one ? other : one));
+  // Where nothing limits it.
+  if (least > 10n ** 17n) return 1n;
   return least + beyond < 0n ? 0n : least + beyond;
 }
 
@@ -42,15 +44,17 @@ export const reserves = record({
   held: holds,
   ttlMs: constantFrom(1, 1000, 60_000, 86_400_000),
   model: constantFrom('one', 'one', 'one', 'other'),
+  key: constantFrom('platform', 'platform', ownKey),
   stale: nat({ max: 9 }).map((n) => n === 9),
-}).map(({ tenant: index, slot, held, ttlMs, model, stale }) =>
+}).map(({ tenant: index, slot, held, ttlMs, model, key: providerKey, stale }) =>
   command(
-    `reserve(${index}, slot ${slot}, ${holdText(held)}, ttl ${ttlMs} ms, ${model}${stale ? ', stale' : ''})`,
+    `reserve(${index}, slot ${slot}, ${holdText(held)}, ttl ${ttlMs} ms, ${model}, ${providerKey}${stale ? ', stale' : ''})`,
     async (world, real) => {
-      const { id, attempt } = tenantAt(world, index);
+      const { id, attempt, ...tenant } = tenantAt(world, index);
       const expiresAt = expiryOf(world, ttlMs);
-      const call = { tenantId: id, model, at: world.now };
-      const pins = [...monthPins(id, world.now), ...scopePins(world, call)];
+      const countsApart = providerKey === ownKey && tenant.ownKey === 'apart';
+      const call = { tenantId: id, model, key: providerKey, countsApart, at: world.now };
+      const pins = [...monthPins(call), ...scopePins(world, call)];
       const hold =
         'units' in held ? BigInt(held.units) * world.scale : atTheLimit(world, pins, held.beyond);
       const token = stale ? newToken(attempt.jobId) : attempt.token;
@@ -59,13 +63,17 @@ export const reserves = record({
           idempotencyKey: `slot-${slot}`,
           ttlMs: expiresAt - world.now,
           model,
+          providerKey,
           now: new Date(world.now),
         }),
       );
       if (stale) return { answer, expected: { code: 'stale_token' } };
       const key = keyOf(id, `slot-${slot}`);
-      const payload = `${hold} ${model} ${attempt.attempt}`;
+      const payload = `${hold} ${model} ${attempt.attempt} ${providerKey}`;
       const isNew = !world.money.reservations.has(key);
+      if (isNew && providerKey === ownKey && tenant.ownKey === 'none') {
+        return { answer, expected: { code: 'llm_own_key_removed' } };
+      }
       const expected = expectedOf(world, { key, payload, hold, pins, expiresAt });
       if (isNew && world.money.reservations.has(key)) world.calls.set(key, call);
       const known = real.ids.get(key);

@@ -5,13 +5,16 @@ import { setScope } from '../../../src/budget/scopes.ts';
 import type { ScopeTarget } from '../../../src/budget/scopes.ts';
 import { command, tenantAt, tenantIndex } from './command.ts';
 import type { Pin } from './money-model.ts';
-import type { World, WorldScope } from './world.ts';
+import { ownKey, unlimited } from './world.ts';
+import type { World, WorldCall, WorldScope } from './world.ts';
+
+type CalledWith = Omit<WorldCall, 'at'>;
 
 type Definition = Pick<ScopeTarget, 'kind' | 'subject' | 'period'> & {
   readonly timeZone: string;
   readonly counts: 'usd' | 'calls';
-  /** What it counts of a call of this model; undefined: nothing. */
-  readonly valueOf: (tenantId: string, model: string) => string | undefined;
+  /** What it counts of a call; undefined: nothing. */
+  readonly valueOf: (call: CalledWith) => string | undefined;
   readonly startOf: (now: number) => number;
 };
 
@@ -29,7 +32,7 @@ const definitions: readonly Definition[] = [
     period: 'day',
     timeZone: 'Asia/Kolkata',
     counts: 'usd',
-    valueOf: (tenantId) => tenantId,
+    valueOf: ({ tenantId, countsApart }) => (countsApart ? undefined : tenantId),
     startOf: (now) => Math.floor((now + offset) / day) * day - offset,
   },
   {
@@ -38,7 +41,7 @@ const definitions: readonly Definition[] = [
     period: 'month',
     timeZone: 'UTC',
     counts: 'calls',
-    valueOf: (_tenantId, model) => (model === 'one' ? model : undefined),
+    valueOf: ({ model, countsApart }) => (model === 'one' && !countsApart ? model : undefined),
     startOf: startOfMonth,
   },
   {
@@ -46,38 +49,37 @@ const definitions: readonly Definition[] = [
     period: 'day',
     timeZone: 'UTC',
     counts: 'usd',
-    valueOf: (_tenantId, model) => model,
+    valueOf: ({ model, countsApart }) => (countsApart ? undefined : model),
+    startOf: (now) => Math.floor(now / day) * day,
+  },
+  {
+    kind: 'provider_key',
+    period: 'day',
+    timeZone: 'UTC',
+    counts: 'usd',
+    valueOf: ({ key }) => key,
     startOf: (now) => Math.floor(now / day) * day,
   },
 ];
 
-const unlimited = { amount: 10n ** 30n, hard: true };
-const values = ['one', 'other'];
+const models = ['one', 'other'];
+const keys = ['platform', ownKey];
 
 /** Name of an account of the model: of the dollars of a scope, or of its calls. */
 const nameOf = (tenantId: string, index: number, value: string): string =>
   `${tenantId} scope ${index} ${value}`;
 
 /** The accounts of this call in the tenant's scopes, dollars and calls of each. */
-export function scopePins(
-  { scopes }: World,
-  call: { readonly tenantId: string; readonly model: string; readonly at: number },
-): readonly Pin[] {
+export function scopePins({ scopes }: World, call: WorldCall): readonly Pin[] {
   return scopes
     .filter(({ tenantId }) => tenantId === call.tenantId)
     .flatMap(({ index }) => pinsIn(index, call));
 }
 
-function pinsIn(
-  index: number,
-  {
-    tenantId,
-    model,
-    at,
-  }: { readonly tenantId: string; readonly model: string; readonly at: number },
-): readonly Pin[] {
+function pinsIn(index: number, call: WorldCall): readonly Pin[] {
+  const { tenantId, at } = call;
   const definition = definitions[index];
-  const value = definition?.valueOf(tenantId, model);
+  const value = definition?.valueOf(call);
   if (definition === undefined || value === undefined) return [];
   const scope = nameOf(tenantId, index, value);
   const period = new Date(definition.startOf(at)).toISOString();
@@ -125,9 +127,12 @@ export const scopeCommands = record({
         by: 'test',
         now: new Date(now),
       });
-      for (const value of new Set(
-        values.flatMap((model) => definition.valueOf(tenantId, model) ?? []),
-      )) {
+      const values = keys.flatMap((key) =>
+        models.flatMap(
+          (model) => definition.valueOf({ tenantId, model, key, countsApart: false }) ?? [],
+        ),
+      );
+      for (const value of new Set(values)) {
         const scope = nameOf(tenantId, index, value);
         money.setLimit(scope, counts === 'usd' ? { amount, hard } : unlimited);
         money.setLimit(`${scope} calls`, counts === 'calls' ? { amount, hard } : unlimited);

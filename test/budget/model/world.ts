@@ -16,6 +16,8 @@ interface WorldTenant {
   plan: Plan;
   /** A budget exists from the first reserve or the first limit on; until then its plan's limit applies. */
   limitSource: 'plan' | 'operator';
+  /** How the tenant's own key counts; `none` where it has none. */
+  ownKey: 'none' | 'apart' | 'counts';
   attempt: TestAttempt;
 }
 
@@ -25,14 +27,23 @@ export interface WorldScope {
   readonly index: number;
 }
 
+/** What decides the accounts of a call. */
+export interface WorldCall {
+  readonly tenantId: string;
+  readonly model: string;
+  /** `platform`, or the tenant's own key. */
+  readonly key: string;
+  readonly countsApart: boolean;
+  readonly at: number;
+}
+
+export const ownKey = 'own:openai';
+
 export interface World {
   readonly money: MoneyModel;
   readonly scopes: WorldScope[];
   /** Of each reservation, by key of the model. */
-  readonly calls: Map<
-    string,
-    { readonly tenantId: string; readonly model: string; readonly at: number }
-  >;
+  readonly calls: Map<string, WorldCall>;
   readonly tenants: readonly WorldTenant[];
   /** In milliseconds since 1970. */
   now: number;
@@ -57,7 +68,9 @@ export async function openWorld(sql: Sql, start: Start): Promise<{ model: World;
   for (const plan of ['free', 'starter'] as const) {
     const id = await addTenant(sql, { plan });
     money.setLimit(id, { amount: planLimits[plan], hard: true });
-    tenants.push({ id, plan, limitSource: 'plan', attempt: await startAttempt(sql, id) });
+    money.setLimit(ownScope(id), unlimited);
+    const attempt = await startAttempt(sql, id);
+    tenants.push({ id, plan, limitSource: 'plan', ownKey: 'none', attempt });
   }
   return {
     model: { ...start, money, tenants, scopes: [], calls: new Map() },
@@ -65,9 +78,15 @@ export async function openWorld(sql: Sql, start: Start): Promise<{ model: World;
   };
 }
 
-/** The month that a hold of this tenant is counted in. */
-export function monthPins(tenantId: string, now: number): readonly Pin[] {
-  return [{ scope: tenantId, period: monthOf(now), unit: 'usd' }];
+export const unlimited = { amount: 10n ** 30n, hard: true };
+
+/** The account of what a tenant's own key spends apart from the budget. */
+const ownScope = (tenantId: string): string => `${tenantId} own`;
+
+/** The month that a call is counted in. */
+export function monthPins({ tenantId, countsApart, at }: WorldCall): readonly Pin[] {
+  const scope = countsApart ? ownScope(tenantId) : tenantId;
+  return [{ scope, period: monthOf(at), unit: 'usd' }];
 }
 
 const monthOf = (now: number): string => `${new Date(now).toISOString().slice(0, 7)}-01`;
@@ -127,15 +146,20 @@ export async function pictureOfDatabase(sql: Sql, tenantIds: readonly string[]):
         unbalanced: number;
       }[]
     >`
-      select p.tenant_id || ' ' || p.period_start as name, l.entries::int, l.unbalanced::int,
-        array[p.reserved_usd, p.spent_usd, p.unknown_usd]::text[] as counters, l.booked::text[]
+      select p.tenant_id || c.kind || p.period_start as name, l.entries::int, l.unbalanced::int,
+        c.counters::text[] as counters, l.booked::text[]
       from llm_budget_periods p
+      cross join lateral (values
+        (' ', false, array[p.reserved_usd, p.spent_usd, p.unknown_usd]),
+        (' own ', true, array[p.own_reserved_usd, p.own_spent_usd, p.own_unknown_usd])
+      ) c (kind, apart, counters)
       cross join lateral (
         select count(*) as entries, array[coalesce(sum(l.reserved_delta_usd), 0),
           coalesce(sum(l.spent_delta_usd), 0), coalesce(sum(l.unknown_delta_usd), 0)] as booked,
           count(*) filter (where l.reserved_delta_usd + l.spent_delta_usd + l.unknown_delta_usd
             + l.available_delta_usd <> 0) as unbalanced
         from llm_ledger l where l.budget_id = p.budget_id and l.period_start = p.period_start
+          and l.counts_apart = c.apart
       ) l
       where p.tenant_id = any(${[...tenantIds]})`,
     sql<{ name: string; status: string; sent: boolean }[]>`
@@ -159,13 +183,13 @@ export async function pictureOfDatabase(sql: Sql, tenantIds: readonly string[]):
   };
 }
 
-/** By the order of scopes.ts: of the tenant, of one model by month, of each model by day. */
+/** By the order of scopes.ts: of the tenant, of one model by month, of each model by day, of each key by day. */
 async function scopeAccounts(
   sql: Sql,
   tenantIds: readonly string[],
 ): Promise<(readonly [string, string])[]> {
   const rows = await sql<{ name: string; starts: Date; counters: string[]; calls: string }[]>`
-    select s.tenant_id || ' scope ' || case when s.kind = 'tenant' then '0' when s.subject <> '*' then '1' else '2' end
+    select s.tenant_id || ' scope ' || case when s.kind = 'tenant' then '0' when s.kind = 'provider_key' then '3' when s.subject <> '*' then '1' else '2' end
         || ' ' || p.value as name, p.starts_at as starts,
       array[p.reserved_usd, p.spent_usd, p.unknown_usd]::text[] as counters, p.calls
     from llm_scope_periods p join llm_scopes s on s.id = p.scope_id

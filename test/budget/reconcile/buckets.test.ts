@@ -24,6 +24,7 @@ import type { Billed, LedgerCallRow, TestModel } from './faulty-calls.ts';
 import { anthropicCsv, anthropicJson } from './files/anthropic.ts';
 import { googleCsv, googleJsonLines } from './files/google.ts';
 import { openAiCsv, openAiJson } from './files/openai.ts';
+import { removeTenants } from '../../support/tenants.ts';
 
 const fixture = useProvider();
 const folder = useFolder();
@@ -53,7 +54,7 @@ interface Made {
 }
 
 afterEach(async () => {
-  await fixture.database.sql`delete from tenants`;
+  await removeTenants(fixture.database.sql);
 });
 
 /**

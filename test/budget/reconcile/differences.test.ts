@@ -5,6 +5,7 @@ import { freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
 import { driftOf, reconcileText, useFolder } from './bench.ts';
 import { callAt, costsFile, plainPrice } from './ledger-calls.ts';
+import { removeTenants } from '../../support/tenants.ts';
 
 let database: TestDatabase;
 let sql: Sql;
@@ -13,7 +14,7 @@ beforeAll(async () => {
   sql = database.sql;
 });
 afterEach(async () => {
-  await sql`delete from tenants`;
+  await removeTenants(sql);
 });
 afterAll(() => database.close());
 const folder = useFolder();

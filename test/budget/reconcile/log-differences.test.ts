@@ -9,6 +9,7 @@ import { usdOf } from './faulty-calls.ts';
 import type { Billed } from './faulty-calls.ts';
 import { callLogFile } from './files/call-log.ts';
 import { callsWithFaults, everything, record } from './logged-calls.ts';
+import { removeTenants } from '../../support/tenants.ts';
 
 const fixture = useProvider();
 const folder = useFolder();
@@ -84,11 +85,12 @@ describe('a log that differs', () => {
     const [released, running] = made;
     await sql`update llm_reservations set status = 'RELEASED' where id = ${released?.id ?? ''}`;
     await sql`update llm_reservations set status = 'RESERVED', closed_at = null where id = ${running?.id ?? ''}`;
+    await sql`delete from llm_usage_items`;
     await sql`delete from llm_usage`;
     const found = await reconcileText(sql, folder, callLogFile(billed), everything());
     expect(Object.keys(driftOf(found))).toEqual(['released_but_billed', 'in_flight']);
     expect(found.resolutions.map(({ reservationId }) => reservationId)).toEqual([released?.id]);
-    await sql`delete from tenants`;
+    await removeTenants(sql);
   });
 
   it('a cost that cannot be recorded is told, and the others are recorded', async () => {

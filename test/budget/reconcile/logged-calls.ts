@@ -3,6 +3,7 @@ import type { Sql } from '../../../src/db/connect.ts';
 import type { ProviderFixture } from '../../support/llm-attempt.ts';
 import { addPrices, billedCalls, faultsEvery, runCalls } from './faulty-calls.ts';
 import type { Billed, LedgerCallRow, TestModel } from './faulty-calls.ts';
+import { removeTenants } from '../../support/tenants.ts';
 
 const models: readonly TestModel[] = [
   { name: 'log-small', inputMicroUsd: 150_000, outputMicroUsd: 600_000 },
@@ -35,7 +36,7 @@ export async function callsWithFaults(
   every: number,
 ): Promise<LoggedCalls> {
   const { sql } = database;
-  await sql`delete from tenants`;
+  await removeTenants(sql);
   await addPrices(sql, models);
   const script = faultsEvery(every, calls);
   const made = await runCalls(sql, provider, { protocol: 'openai', models, calls, script });

@@ -11,7 +11,7 @@ import { freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
 import { reserve, settlementOf } from '../../support/holds.ts';
 import { assertBooksRight } from '../../support/ledger.ts';
-import { addTenant } from '../../support/tenants.ts';
+import { addTenant, removeTenants } from '../../support/tenants.ts';
 import { finish } from '../../jobs/job-steps.ts';
 import { attemptOf, callOf, refusedCall } from './calls.ts';
 
@@ -48,6 +48,8 @@ describe('budgetReport', () => {
         jobType: 'summarise',
         provider: 'openai',
         model: 'large',
+        providerKey: 'platform',
+        countsApart: false,
         spentUsd: '0.300000002',
         heldUsd: '0',
         unknownUsd: '0.25',
@@ -134,7 +136,7 @@ describe('budgetReport', () => {
     await sql`delete from jobs where id = ${attempt.jobId}::bigint`;
     const { rows } = await budgetReport(sql, { tenantId });
     expect(rows).toMatchObject([{ model: 'test-model', spentUsd: '0.125', settledCalls: 1 }]);
-    await sql`delete from tenants where id = ${tenantId}`;
+    await removeTenants(sql, tenantId);
     const after = await budgetReport(sql, { tenantId });
     expect(after.rows).toMatchObject([{ jobType: '', provider: '', model: '', spentUsd: '0.125' }]);
     const { days } = await dailyCosts(sql, { tenantId });
@@ -181,11 +183,14 @@ describe('reportCsv', () => {
       jobType: '',
       provider: 'openai',
       model: '+vllm/m\u00fcller',
+      providerKey: '=own',
+      countsApart: true,
     };
-    expect(reportCsv({ month: '2026-11-01', at: new Date(), total: sums, rows: [row] })).toEqual([
+    const report = { month: '2026-11-01', at: new Date(), total: sums, apart: sums, rows: [row] };
+    expect(reportCsv(report)).toEqual([
       'month,tenant,job_type,provider,model,spent_usd,held_usd,unknown_usd,refused,calls,settled_calls,' +
-        'unknown_calls,settled_hold_usd,hold_efficiency',
-      `2026-11,"'=HYPERLINK(""http://evil.example/"",""x""),1","",openai,'+vllm/m\u00fcller,0.1,0,0,1,2,1,0,0.2,`,
+        'unknown_calls,settled_hold_usd,hold_efficiency,provider_key,counts',
+      `2026-11,"'=HYPERLINK(""http://evil.example/"",""x""),1","",openai,'+vllm/m\u00fcller,0.1,0,0,1,2,1,0,0.2,,'=own,apart`,
     ]);
   });
 

@@ -1,14 +1,14 @@
 /** Alerts are written with the movement that passes a share of a limit, once per version of the limit. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { setBudget } from '../../../src/budget/budgets.ts';
-import { topUpMonth } from '../../../src/budget/resolve.ts';
+import { resolveUnknown, topUpMonth } from '../../../src/budget/resolve.ts';
 import { setScope } from '../../../src/budget/scopes.ts';
 import { markUnknown, recordUsage } from '../../../src/budget/settle.ts';
 import { connect } from '../../../src/db/connect.ts';
 import type { Sql } from '../../../src/db/connect.ts';
 import { freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
-import { reserve, settlementOf } from '../../support/holds.ts';
+import { reserve, settlementOf, untilWaiting } from '../../support/holds.ts';
 import { assertBooksRight } from '../../support/ledger.ts';
 import { addTenant, startAttempt } from '../../support/tenants.ts';
 
@@ -65,6 +65,30 @@ it('each share of the month and of a scope is told once, by what is spent or unk
   ]);
 });
 
+it('the half of a month without scopes is told to the nano-dollar', async () => {
+  const tenantId = await addTenant(sql, { limitUsd: '10' });
+  await spend(tenantId, '4.999999999');
+  expect(await alertsOf(tenantId)).toEqual([]);
+  await spend(tenantId, '0.000000001');
+  expect(await alertsOf(tenantId)).toEqual(['threshold month 50 of 10 at 5']);
+});
+
+it('a settlement that waits for a lower limit is measured by it', async () => {
+  const tenantId = await addTenant(sql, { limitUsd: '10' });
+  await spend(tenantId, '2.4');
+  const { reservationId } = await reserve(sql, await startAttempt(sql, tenantId), '0.2');
+  let settling: Promise<unknown> = Promise.resolve();
+  await sql.begin(async (tx) => {
+    // As setBudget does.
+    await tx`select purser.lock_months(${tenantId}, now())`;
+    await tx`update llm_budgets set monthly_limit_usd = 5 where tenant_id = ${tenantId}`;
+    settling = recordUsage(wide, settlementOf(reservationId, '0.2'));
+    await untilWaiting(wide, 1);
+  });
+  await settling;
+  expect(await alertsOf(tenantId)).toEqual(['threshold month 50 of 5 at 2.6']);
+});
+
 it('ten settlements at once raise each share once', async () => {
   const tenantId = await addTenant(sql, { limitUsd: '1' });
   const attempt = await startAttempt(sql, tenantId);
@@ -98,6 +122,19 @@ it('a cost beyond its hold is told', async () => {
   const tenantId = await addTenant(sql, { limitUsd: '10' });
   const { reservationId } = await reserve(sql, await startAttempt(sql, tenantId), '1');
   await recordUsage(sql, settlementOf(reservationId, '1.5'));
+  expect(await alertsOf(tenantId)).toEqual(['overage month of 1 at 1.5']);
+});
+
+it('a cost beyond its hold that evidence shows is told, once', async () => {
+  const tenantId = await addTenant(sql, { limitUsd: '10' });
+  const held = await reserve(sql, await startAttempt(sql, tenantId), '1');
+  await markUnknown(sql, held);
+  for (const [evidence, costNanoUsd] of [
+    ['invoice', 1_500_000_000n],
+    ['corrected invoice', 1_750_000_000n],
+  ] as const) {
+    await resolveUnknown(sql, { ...held, evidence, costNanoUsd, reason: 'billed', by: 'grace' });
+  }
   expect(await alertsOf(tenantId)).toEqual(['overage month of 1 at 1.5']);
 });
 

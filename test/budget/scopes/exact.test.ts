@@ -10,7 +10,7 @@ import { connect } from '../../../src/db/connect.ts';
 import type { Sql } from '../../../src/db/connect.ts';
 import { freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
-import { reserve, settlementOf } from '../../support/holds.ts';
+import { reserve, settlementOf, untilWaiting } from '../../support/holds.ts';
 import { assertBooksRight } from '../../support/ledger.ts';
 import { addTenant, startAttempt } from '../../support/tenants.ts';
 
@@ -83,6 +83,28 @@ it('a scope that is added while calls run counts each of them once', async () =>
       calls: 30,
     }),
   );
+});
+
+it('a settlement of the month before and a reserve lock the day that both are in by one order', async () => {
+  const tenantId = await addTenant(sql, { limitUsd: '100' });
+  for (const kind of ['tenant', 'end_user'] as const) {
+    await limit(tenantId, { kind, period: 'day', timeZone: 'America/New_York', limitUsd: '50' });
+  }
+  const attempt = await startAttempt(sql, tenantId);
+  const reserveAt = (now: Date) => reserve(wide, attempt, '0.1', { endUser: 'ada', now });
+  const { reservationId } = await reserveAt(new Date('2026-06-30T23:00:00Z'));
+  const [last] = await sql<{ id: string }[]>`
+    select max(id) as id from llm_scope_periods where tenant_id = ${tenantId}`;
+  let running: readonly Promise<unknown>[] = [];
+  await sql.begin(async (tx) => {
+    await tx`select from llm_scope_periods where id = ${last?.id ?? null} for update`;
+    const settling = recordUsage(wide, settlementOf(reservationId, '0.1'));
+    await untilWaiting(wide, 1);
+    running = [settling, reserveAt(new Date('2026-07-01T01:00:00Z'))];
+    await untilWaiting(wide, 2);
+  });
+  const ended = await Promise.allSettled(running);
+  expect(ended.map(({ status }) => status)).toEqual(['fulfilled', 'fulfilled']);
 });
 
 it('a new scope refuses by what was spent before it', async () => {

@@ -83,6 +83,16 @@ it('a call in flight of a dead worker ends with its hold', async () => {
   await reserve(sql, attempt, '0.1');
 });
 
+it('a call that began in the month before is still in flight', async () => {
+  const tenantId = await addTenant(sql, { limitUsd: '100' });
+  await limited(tenantId, undefined, 1);
+  const attempt = await startAttempt(sql, tenantId);
+  const { reservationId } = await reserve(sql, attempt, '0.1', at(0));
+  await expect(reserve(sql, attempt, '0.1', at(90))).rejects.toMatchObject({ status: 429 });
+  await recordUsage(sql, settlementOf(reservationId, '0.1'));
+  await reserve(sql, attempt, '0.1', at(90));
+});
+
 it('no minute has more calls than its limit, at the turn of a month too', async () => {
   const tenantId = await addTenant(sql, { limitUsd: '100' });
   await limited(tenantId, 10);
@@ -161,7 +171,7 @@ it.each(stops)(
     await expect(markSent(sql, before)).rejects.toMatchObject(refused);
     const other = await startAttempt(sql, await addTenant(sql, { limitUsd: '100' }));
     await reserve(sql, other, '0.1', { provider: 'other', model: 'other' });
-    expect(await liftStop(sql, target)).toBe(true);
+    expect(await liftStop(sql, target)).toMatchObject(stopped);
     expect(await markSent(sql, before)).toBe(true);
     await reserve(sql, attempt, '0.1');
   },
@@ -198,9 +208,9 @@ it('a job that meets a stop parks without an attempt, and wakes when the stop is
 
 it('a stop that names nothing, or an unknown tenant, is refused; another of the same replaces it', async () => {
   await expect(setStop(sql, stopped)).rejects.toThrow(/names a tenant/);
-  expect(await setStop(sql, { tenantId: 'nobody', ...stopped })).toBe(false);
+  expect(await setStop(sql, { tenantId: 'nobody', ...stopped })).toBeUndefined();
   await setStop(sql, { model: 'big', ...stopped });
   await setStop(sql, { model: 'big', ...stopped, aborts: true, reason: 'again' });
   expect(await listStops(sql)).toMatchObject([{ model: 'big', aborts: true, reason: 'again' }]);
-  expect(await liftStop(sql, { model: 'bi' })).toBe(false);
+  expect(await liftStop(sql, { model: 'bi' })).toBeUndefined();
 });

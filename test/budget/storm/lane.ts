@@ -6,21 +6,12 @@ import { formatUsd } from '../../../src/budget/money.ts';
 import { checkAndReserve, markSent } from '../../../src/budget/reserve.ts';
 import type { Reservation } from '../../../src/budget/reserve.ts';
 import { markUnknown, recordUsage, releaseReservation } from '../../../src/budget/settle.ts';
-import type { Sql } from '../../../src/db/connect.ts';
 import { codeOf, PurserError } from '../../../src/errors.ts';
-import type { CountName, CrashPoint, Order, StormTenant } from './order.ts';
-
-export interface Client {
-  readonly sql: Sql;
-  readonly order: Order;
-  readonly random: () => number;
-  /** From 0 to 1. */
-  readonly progress: () => number;
-  readonly count: (name: CountName) => void;
-  readonly fault: (fault: string) => void;
-  /** Never returns when the process is to be killed here. */
-  readonly pass: (point: CrashPoint, reservationId: string) => Promise<void>;
-}
+import { nowOf, tenantOf } from './client.ts';
+import type { Client } from './client.ts';
+import { changeScope } from './scopes.ts';
+import { price } from './order.ts';
+import type { StormTenant } from './order.ts';
 
 interface Ended {
   readonly tenant: StormTenant;
@@ -30,11 +21,6 @@ interface Ended {
   readonly cost: bigint | undefined;
 }
 
-const price = {
-  source: 'test',
-  model: 'storm',
-  rates: { input: { usd: '1' }, output: { usd: '1' } },
-} as const;
 const remembered = 40;
 
 export async function runLane(client: Client, stopped: () => boolean): Promise<void> {
@@ -52,19 +38,6 @@ export async function runLane(client: Client, stopped: () => boolean): Promise<v
       else client.fault(`${codeOf(error)}: ${error instanceof Error ? error.message : ''}`);
     }
   }
-}
-
-/** Some tenants are used far more than others. */
-function tenantOf({ order: { tenants }, random }: Client): StormTenant {
-  const tenant = tenants[Math.floor(random() ** 3 * tenants.length)];
-  if (tenant === undefined) throw new Error('a storm has tenants');
-  return tenant;
-}
-
-/** The clocks of clients differ, so that two months are in use while one turns into the other. */
-function nowOf({ order, random, progress }: Client): Date {
-  const share = Math.min(1, Math.max(0, progress() + (random() - 0.5) * 0.01));
-  return new Date(Math.floor(order.startsAt + share * order.spanMs));
 }
 
 async function keep(ended: Ended[], running: Promise<Ended | undefined>): Promise<void> {
@@ -124,18 +97,21 @@ async function call(client: Client, tenant: StormTenant, factor = 1): Promise<En
   } else if (answer === 'lost') {
     if (await markUnknown(sql, { reservationId, now: nowOf(client) })) count('marked unknown');
   } else {
-    await settle(client, reservationId, answer);
+    await settle(client, tenant.attempt.tenantId, reservationId, answer);
     return { tenant, reservation: held, idempotencyKey, cost: answer };
   }
   return { tenant, reservation: held, idempotencyKey, cost: undefined };
 }
 
+/** Half of the calls go together with those that meet them. */
 async function reserveOnce(
-  { sql, count }: Client,
+  { sql, charges, count, random }: Client,
   request: Parameters<typeof checkAndReserve>[1],
 ): Promise<Reservation | undefined> {
   try {
-    const reservation = await checkAndReserve(sql, request);
+    const reservation = await (random() < 0.5
+      ? charges.reserve(request)
+      : checkAndReserve(sql, request));
     count(reservation.replayed ? 'replayed reserves' : 'reserved');
     return reservation;
   } catch (error) {
@@ -159,11 +135,18 @@ const itemsOf = (cost: bigint) =>
   [{ class: 'request', count: 1, usd: formatUsd(cost), per: 1 }] as const;
 
 /** Sometimes reported several times at once: one of them is charged. */
-async function settle(client: Client, reservationId: string, cost: bigint): Promise<void> {
-  const { sql, random, count, pass, fault } = client;
+async function settle(
+  client: Client,
+  tenantId: string,
+  reservationId: string,
+  cost: bigint,
+): Promise<void> {
+  const { sql, charges, random, count, pass, fault } = client;
   const request = { reservationId, items: itemsOf(cost), now: nowOf(client) };
   const times = random() < 0.1 ? 3 : 1;
-  const settling = Promise.all(Array.from({ length: times }, () => recordUsage(sql, request)));
+  const report = () =>
+    random() < 0.5 ? charges.settle(tenantId, request) : recordUsage(sql, request);
+  const settling = Promise.all(Array.from({ length: times }, report));
   settling.catch(() => {});
   // As when its caller gives up just before the answer: the settlement replaces it, or it comes too late.
   const givingUp =
@@ -219,10 +202,18 @@ async function sweep(client: Client): Promise<void> {
 
 /** To more than what is used, or, while calls of the tenant are running, to about that: the limit is always near. */
 async function changeLimit(client: Client, ended: Ended[]): Promise<void> {
-  const { sql, random, count } = client;
+  const { sql, random, count, order } = client;
   const tenant = tenantOf(client);
   if (!tenant.changing) return;
   const { tenantId } = tenant.attempt;
+  if (tenant.scopes.length > 0 && random() < 0.6) {
+    const change = { sql, tenant, random, now: nowOf(client), startsAt: order.startsAt };
+    const changed = await changeScope(change, () =>
+      Promise.all([1, 2, 3].map(() => keep(ended, call(client, tenant)))),
+    );
+    if (changed) count('scopes set');
+    return;
+  }
   const month = nowOf(client).toISOString().slice(0, 7);
   const [row] = await sql<{ used: string }[]>`
     select ((reserved_usd + spent_usd + unknown_usd) * 1000000000)::bigint as used

@@ -36,7 +36,20 @@ export async function recordLockOrder(sql: Sql): Promise<void> {
     create trigger storm_limit after insert or update on public.llm_budgets
     for each row execute function public.storm_limit();
     insert into public.storm_limits (tenant_id, limit_usd, hard)
-    select tenant_id, monthly_limit_usd, hard_limit from public.llm_budgets`);
+    select tenant_id, monthly_limit_usd, hard_limit from public.llm_budgets;
+    create table public.storm_scope_limits (
+      place bigint not null default nextval('public.storm_order'),
+      scope_id bigint not null, tenant_id text not null, kind text not null, subject text not null,
+      limit_usd numeric, limit_calls bigint, hard boolean not null
+    );
+    create function public.storm_scope_limit() returns trigger language plpgsql as $$
+    begin
+      insert into public.storm_scope_limits (scope_id, tenant_id, kind, subject, limit_usd, limit_calls, hard)
+      values (new.id, new.tenant_id, new.kind, new.subject, new.limit_usd, new.limit_calls, new.hard_limit);
+      return null;
+    end $$;
+    create trigger storm_scope_limit after insert or update on public.llm_scopes
+    for each row execute function public.storm_scope_limit()`);
 }
 
 export interface LimitRow {
@@ -76,17 +89,18 @@ export async function readLockOrder(
       from llm_ledger l
     ), moves as (
       select m.*,
-        row_number() over (partition by m.transaction::text, m.budget_id, m.period_start order by m.place) as turn
+        row_number() over (partition by m.transaction::text, m.budget_id, m.period_start order by m.place) as turn,
+        count(*) over (partition by m.transaction::text, m.budget_id, m.period_start) as moves
       from storm_moves m
     )
-    -- A transaction moves the period once for each of its entries, in their order.
+    -- A transaction moves the period once for each of its entries, in their order, or once for all of them.
     select m.place, l.id, l.event, l.tenant_id as "tenantId", l.period_start::text as period,
       l.reservation_id as "reservationId", l.reserved_delta_usd as reserved, l.spent_delta_usd as spent,
       l.unknown_delta_usd as unknown, l.available_delta_usd as available,
       array[m.reserved_usd, m.spent_usd, m.unknown_usd]::text[] as left
     from entries l
     left join moves m on m.transaction = l.transaction and m.budget_id = l.budget_id
-      and m.period_start = l.period_start and m.turn = l.turn
+      and m.period_start = l.period_start and (m.turn = l.turn or m.turn = 1 and m.moves = 1)
     order by m.place, l.id`;
   return { limits, entries };
 }

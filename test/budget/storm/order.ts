@@ -1,12 +1,24 @@
 /** What the storm and its worker processes tell each other. */
 import type { TestAttempt } from '../../support/tenants.ts';
 
+/** See ScopeTarget. */
+export interface StormScope {
+  readonly kind: 'tenant' | 'model' | 'job';
+  readonly subject?: string;
+  readonly period: 'day' | 'month' | 'job';
+  readonly timeZone?: string;
+  readonly counts: 'usd' | 'calls';
+  /** Added while the storm runs. */
+  readonly late?: boolean;
+}
+
 export interface StormTenant {
   readonly attempt: TestAttempt;
   /** At the start. Holds are fractions of it. */
   readonly limitNanoUsd: string;
   /** Its limit is changed all the time, to about what is used. Its periods exist from the start. */
   readonly changing: boolean;
+  readonly scopes: readonly StormScope[];
 }
 
 export interface Order {
@@ -20,6 +32,12 @@ export interface Order {
   readonly spanMs: number;
   readonly tenants: readonly StormTenant[];
 }
+
+export const price = {
+  source: 'test',
+  model: 'storm',
+  rates: { input: { usd: '1' }, output: { usd: '1' } },
+} as const;
 
 /** Where a process is killed: after its reserve, its mark as sent, its call; while it settles; at any moment. */
 export const crashPoints = ['reserved', 'sent', 'called', 'settling', 'anywhere'] as const;
@@ -53,6 +71,7 @@ export const countNames = [
   'marked unknown',
   'sweeps',
   'limits set',
+  'scopes set',
   'lock timeouts',
 ] as const;
 export type CountName = (typeof countNames)[number];

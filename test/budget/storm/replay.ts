@@ -6,12 +6,15 @@ import { createMoneyModel } from '../model/money-model.ts';
 import type { MoneyModel, Pin } from '../model/money-model.ts';
 import { readLockOrder } from './lock-order.ts';
 import type { EntryRow, LimitRow } from './lock-order.ts';
+import { replayScopes } from './replay-scopes.ts';
+import type { ReplayedScopes } from './replay-scopes.ts';
 
 export interface Replayed {
   readonly model: MoneyModel;
   /** Admissions above a hard limit, and their excess in nano-USD. */
   readonly overspends: number;
   readonly overspentNanoUsd: bigint;
+  readonly scopes: ReplayedScopes;
   /** Entries whose id is smaller than that of an entry of their period before them in lock order. */
   readonly outOfIdOrder: number;
   /** What is wrong with an entry. */
@@ -52,7 +55,9 @@ export async function replayLedger(sql: Sql): Promise<Replayed> {
     else lastIds.set(account, BigInt(id));
   }
   const overspentNanoUsd = over.reduce((sum, excess) => sum + excess, 0n);
-  return { model, overspends: over.length, overspentNanoUsd, outOfIdOrder, faults };
+  const scopes = await replayScopes(sql, entries);
+  faults.push(...scopes.faults);
+  return { model, overspends: over.length, overspentNanoUsd, scopes, outOfIdOrder, faults };
 }
 
 /** Sets the limits with a place before `until`. Returns the index of the first one that is left. */
@@ -113,16 +118,19 @@ const exact = (amounts: readonly string[]): string =>
   amounts.map((amount) => formatUsd(parseUsd(amount))).join(' ');
 
 /** Where the database differs from the model after the replay, and what `verifyBudgets` names. */
-export async function compareEnd(sql: Sql, model: MoneyModel): Promise<string[]> {
+export async function compareEnd(sql: Sql, replayed: Replayed): Promise<string[]> {
+  const { model } = replayed;
   const statuses = await sql<{ id: string; status: string }[]>`
     select id, status from llm_reservations`;
   const wrong = statuses
     .filter(({ id, status }) => model.reservations.get(id)?.status !== status)
     .map(({ id, status }) => `reservation ${id} is ${status}, and its ledger says otherwise`);
   const missing = model.reservations.size - statuses.length;
-  const { differences } = await verifyBudgets(sql);
+  const { differences, overspends } = await verifyBudgets(sql);
+  const found = replayed.overspends + replayed.scopes.overspends;
   return [
     ...wrong,
+    ...(overspends === found ? [] : [`verify finds ${overspends} overspends, not ${found}`]),
     ...(missing === 0 ? [] : [`${missing} reservations of the ledger are not there`]),
     ...differences.map(
       ({ tenantId, name, stored, recomputed }) => `${tenantId} ${name}: ${stored}, ${recomputed}`,

@@ -1,5 +1,5 @@
 /**
- * Random concurrent reserves, settlements, replays, sweeps and changed limits over many tenants, by processes that are
+ * Random concurrent reserves, settlements, replays, sweeps and changed limits and scopes over many tenants, by processes that are
  * killed while they work, against a provider with a book of its own. The CHECK constraints are dropped, so that wrong
  * counters are written and found.
  */
@@ -17,6 +17,7 @@ import type { Counts, CrashPoint, StormTenant } from './order.ts';
 import { runProcesses } from './processes.ts';
 import { randomOf } from './random.ts';
 import { compareEnd, replayLedger } from './replay.ts';
+import { addScopes, scopesOf } from './scopes.ts';
 
 export interface StormOptions {
   /** A migrated database of its own, whose constraints are dropped. */
@@ -42,6 +43,8 @@ export interface StormReport {
   readonly months: number;
   readonly overspends: number;
   readonly overspentUsd: string;
+  /** Of the overspends those of scopes. */
+  readonly scopeOverspends: number;
   readonly leakedHolds: number;
   readonly book: BookCompared;
   readonly resolved: number;
@@ -61,6 +64,7 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
   await dropChecks(sql);
   const tenants = await addTenants(sql, options.tenants);
   await recordLockOrder(sql);
+  for (const tenant of tenants) await addScopes(sql, tenant, new Date(startsAt));
   const random = randomOf(seed);
   const provider = await startProviderBook(random);
   try {
@@ -83,12 +87,12 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
     const killedWhileSettling = await endsOf(sql, ran.settling);
     const book = await compareBook(sql, provider.billed);
     const replayed = await replayLedger(sql);
-    const faults = [...ran.faults, ...replayed.faults, ...(await compareEnd(sql, replayed.model))];
+    const faults = [...ran.faults, ...replayed.faults, ...(await compareEnd(sql, replayed))];
     const resolution = await resolveUnknown(sql, provider.billed);
     faults.push(...resolution.faults);
     const bookAfterResolution = await compareBook(sql, provider.billed);
     const end = await replayLedger(sql);
-    faults.push(...end.faults, ...(await compareEnd(sql, end.model)));
+    faults.push(...end.faults, ...(await compareEnd(sql, end)));
     if (provider.repeated() > 0) faults.push(`${provider.repeated()} calls were sent twice`);
     return {
       operations: ran.operations,
@@ -96,8 +100,9 @@ export async function runStorm(options: StormOptions): Promise<StormReport> {
       crashes: ran.crashes,
       killedWhileSettling,
       months: left?.months ?? 0,
-      overspends: replayed.overspends,
-      overspentUsd: formatUsd(replayed.overspentNanoUsd),
+      overspends: replayed.overspends + replayed.scopes.overspends,
+      overspentUsd: formatUsd(replayed.overspentNanoUsd + replayed.scopes.overspentNanoUsd),
+      scopeOverspends: replayed.scopes.overspends,
       leakedHolds: left?.holds ?? Number.NaN,
       book,
       resolved: resolution.resolved,
@@ -126,7 +131,8 @@ async function addTenants(sql: Sql, count: number): Promise<StormTenant[]> {
     }
     const attempt = await startAttempt(sql, tenantId);
     const limitNanoUsd = changing ? '1000000' : '1000000000';
-    tenants.push({ attempt, limitNanoUsd, changing });
+    const scopes = changing ? scopesOf(index) : [];
+    tenants.push({ attempt, limitNanoUsd, changing, scopes });
   }
   return tenants;
 }

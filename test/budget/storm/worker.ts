@@ -1,5 +1,6 @@
 /** A worker process of the storm, started with an IPC channel. It is killed where the storm says. */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { gatherCharges } from '../../../src/budget/charges.ts';
 import { connect } from '../../../src/db/connect.ts';
 import { runLane } from './lane.ts';
 import type { Answer, Counts, CrashPoint, Message, Order } from './order.ts';
@@ -21,12 +22,14 @@ function report(): void {
 
 async function work(order: Order): Promise<void> {
   const sql = connect(order.url, { max: order.lanes, applicationName: 'purser test storm' });
+  const charges = gatherCharges(sql);
   const timer = setInterval(report, reportEveryMs);
   const random = randomOf(order.seed);
   const lanes = Array.from({ length: order.lanes }, (_, index) =>
     runLane(
       {
         sql,
+        charges,
         order,
         random: randomOf(order.seed * 1000 + index),
         progress: () => progress,

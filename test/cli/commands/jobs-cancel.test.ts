@@ -3,7 +3,7 @@ import { userInfo } from 'node:os';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { storeProgress } from '../../../src/jobs/leases.ts';
 import type { BegunAttempt } from '../../../src/jobs/attempts.ts';
-import { listCancelRequests } from '../../../src/jobs/cancel.ts';
+import { listEndRequests } from '../../../src/jobs/cancel.ts';
 import { storeLogLines } from '../../../src/jobs/log-lines.ts';
 import {
   addJob,
@@ -27,7 +27,7 @@ const cancel = (jobId: string, ...more: string[]) =>
 /** Runs `act` as the worker would, once it has found the cancel request of its attempt. */
 async function whenAsked(attempt: BegunAttempt, act: () => Promise<unknown>): Promise<void> {
   await eventually('the cancel request', async () =>
-    (await listCancelRequests(cli.sql, [attempt.token])).get(attempt.token),
+    (await listEndRequests(cli.sql, [attempt.token])).get(attempt.token),
   );
   await act();
 }

@@ -34,6 +34,7 @@ it('set limits what dispatch puts into the queues, and clear lifts it', async ()
       perSeconds: null,
       inFlight: 3,
       started: null,
+      ofPlan: false,
       by: 'alice',
       at: expect.stringMatching(/^2.*Z$/),
     },
@@ -89,7 +90,22 @@ it('list shows what each limit covers', async () => {
 });
 
 it.each([
-  [['--running', '3'], 64, 'name what is limited: --tenant T, --type TYPE, both, or --group NAME'],
+  [
+    ['--running', '3'],
+    64,
+    'name what is limited: --tenant T, --type TYPE, both, --group NAME, or --plan PLAN',
+  ],
+  [
+    ['--plan', 'free', '--tenant', 'a', '--starts', '1', '--per', '1d'],
+    64,
+    '--plan limits each tenant of the plan: leave out --tenant',
+  ],
+  [
+    ['--plan', 'free', '--running', '3'],
+    64,
+    'a plan limits starts: give --starts N --per TIME, and no --running',
+  ],
+  [['--plan', 'gold', '--starts', '1', '--per', '1d'], 1, 'there is no plan "gold"'],
   [['--tenant', '', '--running', '3'], 64, '--tenant must name a tenant'],
   [['--type', step], 64, 'say what is allowed: --running N, --starts N --per TIME, or both'],
   [['--type', step, '--running=-1'], 64, '--running must be a whole number from 0 to 1000000'],
@@ -112,4 +128,37 @@ it.each([
   const answer = await invoke('limits', 'set', ...args);
   expect(answer).toMatchObject({ code, out: '', err: expect.stringContaining(err) });
   expect(await cli.sql`select from job_limits`).toHaveLength(0);
+});
+
+it('set, list and clear what a plan limits for each of its tenants', async () => {
+  const ofPlan = ['--plan', 'free', '--type', step];
+  await cli.sql`insert into tenants (id, plan) values ('of-plan', 'free')`;
+  const set = await invoke(
+    'limits',
+    'set',
+    ...ofPlan,
+    '--starts',
+    '500',
+    '--per',
+    '1d',
+    '--by',
+    'alice',
+  );
+  expect(set).toEqual({
+    code: 0,
+    out: `at most 500 jobs of type ${step} of each tenant of plan free in any 1d, by their starts; a tenant's own limit of starts stays`,
+    err: '',
+  });
+  expect((await invoke('limits', 'list')).out).toMatch(
+    new RegExp(`\\(each of plan free: \\d+\\) +${step} +500 in 1d +2\\S+ +alice`),
+  );
+  expect((await invoke('limits', 'list', '--tenant', 'of-plan')).out).toMatch(
+    new RegExp(`of-plan +${step} +0 +500 in 1d +0 +2\\S+ +alice \\(plan\\)`),
+  );
+  const own = await invoke('limits', 'clear', '--tenant', 'of-plan', '--type', step);
+  expect(own.out).toBe(`jobs of type ${step} of tenant of-plan had no limit of their own`);
+  expect((await invoke('limits', 'clear', ...ofPlan)).out).toBe(
+    `jobs of type ${step} of each tenant of plan free have no limit of their plan any more`,
+  );
+  expect((await invoke('limits', 'list', '--tenant', 'of-plan')).out).toBe('nothing is limited');
 });

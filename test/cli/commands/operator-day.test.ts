@@ -217,7 +217,12 @@ describe('budgets', () => {
 
   it('verifies the books, and names a planted difference with exit 1', async () => {
     await json('budget', 'set', '--tenant', cli.tenantId, '--monthly-limit', '5');
-    expect(await invoke('budget', 'verify')).toMatchObject({ code: 0 });
+    expect(await invoke('budget', 'verify')).toMatchObject({
+      code: 0,
+      out: expect.stringMatching(
+        /^overspend 0, leaked holds 0, lost usage 0, ledger = counters: yes\n\d+ admissions judged/,
+      ),
+    });
     await cli.sql`
       update llm_budget_periods set spent_usd = 0.5
       where tenant_id = ${cli.tenantId} and period_start = date_trunc('month', now())::date`;

@@ -36,7 +36,9 @@ it.each([[['migrate', 'status']], [['tenants', 'list']], [['doctor', '--checklis
   async (args) => {
     const env = { DATABASE_URL: 'postgres://user:pw@/purser?host=/nowhere&port=5599' };
     const { code, stderr } = await runCli(args, { env });
-    expect(stderr).toMatch(/ENOENT .*\.s\.PGSQL\.5599\n {2}Check DATABASE_URL \(address/);
+    expect(stderr).toMatch(
+      /at \/nowhere\/\.s\.PGSQL\.5599 \(DATABASE_URL\): .*ENOENT.*\n {2}Check DATABASE_URL \(address/,
+    );
     expect(code).toBe(69);
   },
 );

@@ -3,7 +3,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { addJob, addJobType } from '../../jobs/job-steps.ts';
+import { addJob, addJobType, claim } from '../../jobs/job-steps.ts';
 import { freePort } from '../../support/children.ts';
 import { emptyDatabase, freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
@@ -131,17 +131,21 @@ describe('doctor on a fleet that does not work', () => {
     await sql`alter database ${sql(name)} reset default_transaction_read_only`;
   });
 
-  it('fails for jobs of a type that no live worker runs, and names the type', async () => {
+  it('fails for jobs that wait without a process, and for due and queued ones of a type that nobody runs', async () => {
+    const [missing, unserved] = [
+      'none is running, and jobs wait',
+      'no live worker runs jobs of test_step',
+    ];
+    const flow = ['job flow', `${unserved}, and some are due`];
     await addJobType(test.sql);
+    await addJob(test.sql, await addTenant(test.sql));
+    expect(await failures()).toEqual([['schedulers', missing], ['workers', missing], flow]);
     await test.sql`
       insert into heartbeats (process_id, role, version, hostname, pid, job_types, type_slots, slots)
-      values ('worker-1', 'worker', '1', 'h', 1, '{another}', '{5}', 5)`;
-    const jobId = await addJob(test.sql, await addTenant(test.sql));
-    await test.sql`
-      update background_jobs set scheduled_for = now() - interval '2 minutes' where id = ${jobId}`;
-    expect(await failures()).toEqual([
-      ['job flow', 'no live worker runs jobs of test_step, and some are due'],
-    ]);
+      values ('w', 'worker', '1', 'h', 1, '{another}', '{5}', 5), ('s', 'scheduler', '1', 'h', 1, '{}', '{}', 0)`;
+    expect(await failures()).toEqual([flow]);
+    await claim(test.sql);
+    expect(await failures()).toEqual([flow]);
   });
 });
 
@@ -232,7 +236,7 @@ it('exits 0 without a message when the reader of its output has closed the pipe'
   await fresh.sql`
     insert into tenants (id) select 'reader-' || n from generate_series(1, 5000) n`;
   const entry = fileURLToPath(new URL('../../../dist/cli/main.js', import.meta.url));
-  const child = spawn(process.execPath, [entry, 'tenants', 'list'], {
+  const child = spawn(process.execPath, [entry, 'tenants', 'list', '--limit', '5000'], {
     env: { PATH: process.env['PATH'], DATABASE_URL: fresh.url },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

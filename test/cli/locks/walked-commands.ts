@@ -1,15 +1,21 @@
 /** Every command that uses the database, on a tenant that has something for it to do. */
 import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { setBudget } from '../../../src/budget/budgets.ts';
 import { markUnknown } from '../../../src/budget/settle.ts';
 import { EncryptionKeyManager } from '../../../src/crypto/keyring.ts';
 import { generateSalt } from '../../../src/crypto/salt.ts';
 import type { Sql } from '../../../src/db/connect.ts';
+import { changeBreakers } from '../../../src/llm/breaker/store.ts';
 import { curFile } from '../../costs/exports/aws-cur/file.ts';
 import { addJob, finish, runningJob } from '../../jobs/job-steps.ts';
+import { ownKeyContext } from '../../../src/llm/keys/own-key.ts';
 import { reserve } from '../../support/holds.ts';
-import { walkedMoneyCommands } from './walked-money.ts';
-import { arrangeTenant, rotateAll } from '../../scheduler/arranged-tenant.ts';
+import { addDrainedWorker, walkedFleetCommands } from './fleet-commands.ts';
+import { accessCommands, arrangeAccess } from './access-commands.ts';
+import { addBatch, addEditable, walkedBatchCommands } from './batch-commands.ts';
+import { addCorrectedCall, walkedMoneyCommands } from './walked-money.ts';
+import { arrangeTenant, keyFailed, rotateAll } from '../../scheduler/arranged-tenant.ts';
 
 export const keys = {
   ENCRYPTION_KEY: 'the second passphrase',
@@ -27,6 +33,8 @@ const accountId = '000000000001';
 export async function arrangeForOperator(sql: Sql) {
   const arranged = await arrangeTenant(sql);
   const { tenantId } = arranged;
+  // A live worker, which `queues separate` refuses.
+  await sql`delete from heartbeats where process_id = 'looks-up'`;
   const deadLetter = async (): Promise<string> => {
     const attempt = await runningJob(sql, tenantId);
     const error = { class: 'fatal', code: 'test', message: 'test' } as const;
@@ -38,13 +46,29 @@ export async function arrangeForOperator(sql: Sql) {
   await sql`
     insert into aws_accounts (tenant_id, account_id, credentials, encryption_key_version)
     values (${tenantId}, ${accountId}, ${ciphertext}, 1)`;
+  const own = await oldKeys.encryptString('a key to be removed', ownKeyContext(tenantId));
+  await sql`
+    insert into llm_provider_keys (tenant_id, provider, api_key, encryption_key_version, last_four, set_by)
+    values (${tenantId}, 'anthropic', ${own.ciphertext}, 1, 'oved', 'test')`;
   const { reservationId: unknownHold } = await reserve(sql, arranged.attempt, '0.1');
   await markUnknown(sql, { reservationId: unknownHold });
+  await changeBreakers(sql, [keyFailed(arranged)], 'test');
+  await addCorrectedCall(sql, arranged.attempt);
+  // Without a schedule, which would give it a job.
+  await sql`insert into tenants (id, plan) values (${`${tenantId}-closed`}, 'free')`;
+  await sql`delete from tenant_schedules where tenant_id = ${`${tenantId}-closed`}`;
+  // With a budget, which a limit over all tenants would give it meanwhile.
+  await setBudget(sql, { tenantId: `${tenantId}-closed`, monthlyLimitUsd: '1', hard: true });
+  await arrangeAccess(sql, tenantId);
   const made = {
+    drained: await addDrainedWorker(sql, tenantId),
     unknownHold,
     toCancel: await addJob(sql, tenantId),
     toReplay: await deadLetter(),
     toDiscard: await deadLetter(),
+    toEdit: await addEditable(sql, tenantId),
+    inBatch: await deadLetter(),
+    batchId: await addBatch(sql),
   };
   return { ...arranged, ...made, rotated: await rotateAll(sql, tenantId) };
 }
@@ -58,6 +82,8 @@ export interface WalkedCommand {
   /** Entries of `systemStatements` that it runs. */
   readonly covers?: readonly string[];
   readonly args?: (tenant: ForOperator, file: string) => readonly string[];
+  /** What it prints where it ends well with exit code 1. */
+  readonly finds?: RegExp;
 }
 
 const ofTenant = ({ tenantId }: ForOperator): string[] => ['--tenant', tenantId];
@@ -65,29 +91,32 @@ const ofTenant = ({ tenantId }: ForOperator): string[] => ['--tenant', tenantId]
 export const walkedCommands: readonly WalkedCommand[] = [
   {
     path: 'tenants add',
-    covers: ['cli/runtime/add-tenant.ts insertTenant'],
+    covers: ['operations/tenants/add.ts insertTenant', 'operations/audit.ts recordAct'],
     args: ({ tenantId }) => [`${tenantId}-branch`, '--plan', 'pro'],
   },
   { path: 'tenants list', reads: true },
   {
     path: 'tenants set-plan',
-    covers: ['cli/commands/tenants.ts setPlan'],
+    covers: ['operations/tenants/plans.ts setPlanAs'],
     args: ({ tenantId }) => [tenantId, 'enterprise'],
   },
   {
     path: 'tenants set-limits',
-    covers: ['cli/commands/tenant-limits.ts setLimits'],
+    covers: [
+      'operations/tenants/limits.ts lockOwnLimits',
+      'operations/tenants/limits.ts updateLimits',
+    ],
     args: ({ tenantId }) => [tenantId, '--weight', '2'],
   },
   {
     path: 'accounts add',
-    covers: ['cli/commands/accounts.ts add'],
+    covers: ['operations/accounts.ts addAccountAs'],
     args: (tenant) => [...ofTenant(tenant), '--account-id', '000000000002'],
   },
   { path: 'accounts list', reads: true },
   {
     path: 'accounts remove',
-    covers: ['cli/commands/accounts.ts remove'],
+    covers: ['operations/accounts.ts removeAccountAs'],
     args: (tenant) => [...ofTenant(tenant), '--account-id', accountId],
   },
   {
@@ -125,6 +154,8 @@ export const walkedCommands: readonly WalkedCommand[] = [
     args: ({ toCancel }) => [toCancel, '--reason', 'walk'],
   },
   { path: 'dlq list', reads: true },
+  { path: 'dlq groups', reads: true },
+  { path: 'dlq show', reads: true, args: ({ toReplay }) => [toReplay] },
   {
     path: 'dlq replay',
     covers: ['jobs/dead-letters.ts replayDeadLetter'],
@@ -135,27 +166,30 @@ export const walkedCommands: readonly WalkedCommand[] = [
     covers: ['jobs/dead-letters.ts discardDeadLetter'],
     args: ({ toDiscard }) => [toDiscard, '--reason', 'walk'],
   },
+  ...walkedBatchCommands,
   {
     path: 'pause',
-    covers: ['jobs/pauses.ts pauseWork'],
+    covers: ['jobs/pauses.ts addPause'],
     args: (tenant) => [...ofTenant(tenant), '--reason', 'walk'],
   },
   { path: 'pauses', reads: true },
+  { path: 'audit', reads: true },
   { path: 'resume', covers: ['jobs/pauses.ts resumeWork'], args: ofTenant },
+  ...walkedFleetCommands,
   { path: 'schedules list', reads: true },
   {
     path: 'schedules set',
-    covers: ['schedules/settings.ts setCohortSchedule'],
+    covers: ['schedules/settings.ts lockCohortSchedule', 'schedules/settings.ts setCohortSchedule'],
     args: () => ['finops_analysis', '--cohort', 'active', '--cron', '0 */4 * * *'],
   },
   {
     path: 'schedules set',
-    covers: ['schedules/settings.ts setOverride'],
+    covers: ['schedules/settings.ts lockOverride', 'schedules/settings.ts setOverride'],
     args: (tenant) => ['finops_analysis', ...ofTenant(tenant), '--cron', '0 */2 * * *'],
   },
   {
     path: 'schedules pause',
-    covers: ['schedules/pauses.ts pauseTenantSchedule'],
+    covers: ['schedules/pauses.ts lockSchedules', 'schedules/pauses.ts pauseTenantSchedule'],
     args: (tenant) => ['finops_analysis', ...ofTenant(tenant), '--reason', 'walk'],
   },
   {
@@ -180,7 +214,7 @@ export const walkedCommands: readonly WalkedCommand[] = [
   { path: 'schedules next', reads: true, args: () => ['finops_analysis'] },
   {
     path: 'limits set',
-    covers: ['jobs/limits/job-limits.ts setJobLimit'],
+    covers: ['jobs/limits/job-limits.ts lockJobLimit', 'jobs/limits/job-limits.ts setJobLimit'],
     args: (tenant) => [...ofTenant(tenant), '--running', '1000'],
   },
   { path: 'limits list', reads: true },
@@ -190,35 +224,26 @@ export const walkedCommands: readonly WalkedCommand[] = [
     args: ofTenant,
   },
   {
+    path: 'limits set',
+    covers: ['jobs/limits/plan-limits.ts lockPlanLimit', 'jobs/limits/plan-limits.ts setPlanLimit'],
+    args: () => ['--plan', 'growth', '--starts', '1000', '--per', '1d'],
+  },
+  {
+    path: 'limits clear',
+    covers: ['jobs/limits/plan-limits.ts clearPlanLimit'],
+    args: () => ['--plan', 'growth'],
+  },
+  {
     path: 'queues separate',
     covers: ['db/fleet-id.ts renewFleetId'],
     args: () => ['--yes'],
   },
   ...walkedMoneyCommands,
+  ...accessCommands,
   { path: 'keys status', reads: true },
   { path: 'keys rotate', covers: ['jobs/rotation.ts startRotation'] },
-  { path: 'doctor', reads: true },
+  // No process lives, and jobs wait.
+  { path: 'doctor', reads: true, finds: /\d+ checks, 3 failed/ },
+  { path: 'why', reads: true, args: ({ toCancel }) => [toCancel] },
   { path: 'migrate status', reads: true },
-];
-
-/** Commands that are not walked here, and why. */
-export const otherCommands: Readonly<Record<string, string>> = {
-  demo: 'starts a fleet, whose statements test/scheduler/tenant-locks walks',
-  start: 'starts a fleet, whose statements test/scheduler/tenant-locks walks',
-  'handlers new': 'uses no database',
-  'handlers list': 'uses no database',
-  'keys generate-salt': 'uses no database',
-  'keys generate-key': 'uses no database',
-  'migrate up': 'test/db/locks/migrate walks it',
-  'migrate down': 'test/db/locks/migrate walks it',
-};
-
-/** Functions for programs, whose caller's connection has the lock timeout, and parts of migrations. */
-export const walkedElsewhere: readonly string[] = [
-  'db/locks/migration.ts lockMigrations',
-  'db/migrate.ts migrateDown',
-  'db/migrate.ts migrateUp',
-  'jobs/enqueue.ts enqueueGathered',
-  'jobs/enqueue.ts enqueueMany',
-  'schedules/defaults.ts addMissingSchedules',
 ];

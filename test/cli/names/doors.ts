@@ -1,4 +1,5 @@
 /** How each door of src/names.ts is tried: with one name, resolving to the text of its refusal, if it refuses. */
+import { newName } from '../../../src/cli/commands/access/new-name.ts';
 import { byName } from '../../../src/cli/terminal/operator-options.ts';
 import type { Invocation } from '../../../src/cli/terminal/command.ts';
 import { ensureTenant } from '../../../src/cli/runtime/ensure-tenant.ts';
@@ -116,6 +117,7 @@ export const triedDoors: Readonly<Record<string, Door>> = {
   'llm/check-call.ts checkModel': of((_context, model) =>
     checkCall({ system: '', prompt: '', model, maxOutputTokens: 1 }),
   ),
+  'cli/commands/access/new-name.ts newName': of((_context, name) => newName(name)),
   DASHBOARD_USER: variable('DASHBOARD_USER'),
   LLM_MODEL: variable('LLM_MODEL'),
   'public.tenants.id': column(async (tx, name) => {
@@ -139,6 +141,15 @@ export const triedDoors: Readonly<Record<string, Door>> = {
   'public.tenant_schedules.paused_by': column(
     (tx, name) => tx`
       insert into tenant_schedules (tenant_id, job_type, paused_by) values ('t', 'known_type', ${name})`,
+  ),
+  'public.operator_acts.operator': column(
+    (tx, name) => tx`
+      insert into operator_acts (operator, proof, door, act) values (${name}, 'asserted', 'cli', 'test')`,
+  ),
+  'purser.batches.by': column(
+    (tx, name) => tx`
+      insert into purser.batches (act, filter, by, proof, door, expires_at)
+      values ('replay', '{}', ${name}, 'asserted', 'cli', now())`,
   ),
   'public.pauses.by': column(
     (tx, name) => tx`
@@ -179,6 +190,20 @@ export const triedDoors: Readonly<Record<string, Door>> = {
   'public.llm_price_versions.model': column(
     (tx, name) => tx`
       insert into llm_prices (model, input_usd_per_mtok, output_usd_per_mtok) values (${name}, 1, 1)`,
+  ),
+  'public.llm_provider_keys.set_by': column(
+    (tx, name) => tx`
+      insert into llm_provider_keys (tenant_id, provider, api_key, encryption_key_version, last_four, set_by)
+      values ('t', 'openai', 'x', 1, 'last', ${name})`,
+  ),
+  'public.operators.name': column(
+    (tx, name) => tx`
+      insert into operators (name, role, password_hash) values (${name}, 'viewer', 'scrypt$')`,
+  ),
+  'public.api_tokens.name': column(
+    (tx, name) => tx`
+      insert into api_tokens (name, role, token_hash, expires_at)
+      values (${name}, 'viewer', sha256('x'), now())`,
   ),
   'public.llm_price_versions.by': column(
     (tx, name) => tx`

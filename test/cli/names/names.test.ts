@@ -32,7 +32,7 @@ afterAll(async () => {
 });
 
 const doors: [door: string, kind: NameKind][] = Object.entries(nameDoors);
-const isColumn = (door: string): boolean => door.startsWith('public.');
+const isColumn = (door: string): boolean => /^(public|purser)\./.test(door);
 const isVariable = (door: string): boolean => /^[A-Z_]+$/.test(door);
 const tryDoor = async (door: string, name: string): Promise<string | undefined> =>
   triedDoors[door]?.(context, name);
@@ -45,7 +45,7 @@ describe('the list of doors', () => {
   it('has every function of the sources that checks a new name', () => {
     const sources = fileURLToPath(new URL('../../../src/', import.meta.url));
     const found = readdirSync(sources, { recursive: true, encoding: 'utf8' })
-      .filter((file) => file.endsWith('.ts') && file !== 'names.ts')
+      .filter((file) => /\.tsx?$/.test(file) && file !== 'names.ts')
       .flatMap((file) =>
         readFileSync(sources + file, 'utf8')
           .split(/\n(?=(?:export )?(?:async )?function |const )/)
@@ -60,14 +60,14 @@ describe('the list of doors', () => {
 
   it('has every column with a rule, and every other column of text is known to hold no name', async () => {
     const triggers = await test.sql<{ table: string; args: Buffer; update: string[] }[]>`
-      select tgrelid::regclass::text as table, tgargs as args,
+      select c.relnamespace::regnamespace || '.' || c.relname as table, tgargs as args,
         array(select attname::text from pg_attribute where attrelid = tgrelid and attnum = any(tgattr)) as update
-      from pg_trigger where tgfoid = 'purser.check_names'::regproc`;
+      from pg_trigger join pg_class c on c.oid = tgrelid where tgfoid = 'purser.check_names'::regproc`;
     const ruled = triggers.flatMap(({ table, args, update }) => {
       const words = args.toString('utf8').split('\0').slice(0, -1);
       const columns = words.filter((_, at) => at % 2 === 0);
       expect(columns.toSorted()).toEqual(update.toSorted());
-      return columns.map((name, at) => [`public.${table}.${name}`, words[2 * at + 1]]);
+      return columns.map((name, at) => [`${table}.${name}`, words[2 * at + 1]]);
     });
     const listed = doors.filter(([door]) => isColumn(door));
     expect(Object.fromEntries(ruled)).toEqual(Object.fromEntries(listed));
@@ -108,13 +108,13 @@ describe('the list of doors', () => {
 
 /** Written by the fleet, by a provider or by an export; keys and free text. */
 const noNames =
-  /^public\.(analyses|background_jobs|jobs|cost_\w+|heartbeats|ingest_errors|job_(events|keys|log_lines)|llm_(adjustments|alerts|budgets|deleted_budgets|ledger|refusals|reservations|scope_periods|scopes|stops|top_ups|usage|usage_items))\.|\.(credentials|failure|file_hash|file_name|format|state|on_budget|reason|paused_reason|scope|(next_)?(cron|zone)|missed)$|^public\.(pauses\.name|job_limits\.(tenant_id|job_type|group_name)|llm_price_versions\.(source|provider))$/;
+  /^public\.(operator_acts|operator_sessions|analyses|background_jobs|jobs|cost_\w+|heartbeats|ingest_errors|job_(events|keys|log_lines)|llm_(adjustments|alerts|breakers|budget_periods|budgets|deleted_budgets|fleet_scopes|ledger|limit_changes|look_ups|period_checkpoints|pins|provider_keys|refusals|reservations|scope_periods|scopes|spend_days|spend_months|stops|top_ups|usage|usage_items))\.|\.(credentials|failure|file_hash|file_name|format|state|on_budget|reason|paused_reason|scope|role|password_hash|(next_)?(cron|zone)|missed)$|^public\.(pauses\.name|job_limits\.(tenant_id|job_type|group_name)|llm_price_versions\.(source|provider))$/;
 const madeAt =
-  /^(tenants add ID|handlers new TYPE|accounts add --(name|account-id)|ingest --source|enqueue --group|limits set --group|prices (set|clear) --model|.* --by)$/;
+  /^(operators add NAME|tokens add NAME|tenants add ID|handlers new TYPE|accounts add --(name|account-id)|ingest --source|enqueue --group|limits set --group|prices (set|clear) --model|.* --by)$/;
 const lookedUp =
-  /^(tenants set-(limits ID|plan (ID|PLAN))|tenants add --plan|enqueue TYPE|schedules \w+ TYPE|accounts remove --account-id|limits clear --group|prices (sync|show) --(model|provider)|prices (set|clear) --provider|.* --(tenant|type|cohort))$/;
+  /^(operators (set-role|set-password|remove) NAME|operators (end|sessions) --operator|tokens remove NAME|llm breakers reset BREAKER|llm keys (set|remove) TENANT|tenants (set-(limits ID|plan (ID|PLAN))|remove ID)|tenants add --plan|enqueue TYPE|schedules \w+ TYPE|accounts remove --account-id|limits clear --group|prices (sync|show) --(model|provider)|prices (set|clear) --provider|.* --(tenant|type|cohort)|limits (set|clear) --plan|(jobs|dlq) \w+ --plan)$/;
 const noWords =
-  /^(start ROLE|(jobs|dlq) \w+ ID|budget resolve RESERVATION|.* --(focus|file|port|data|wait|steps|credentials-file|format|tenant-column|payload|dedup-key|priority|state|limit|logs|reason|monthly-limit|running|dir|weight|max-backlog-(jobs|bytes)|cron|zone|splay|missed|most|count|starts|per|usd|evidence|provider|model|calls-(per-minute|in-flight)|kind|subject|each|calls|from|input|output|cache-(read|write)|per-request|rate|month|older-than|order|to|rounding|project|key))$/;
+  /^(start ROLE|ingest URL|(jobs|dlq) \w+ ID|dlq batches \w+ ID|budget resolve RESERVATION|why JOB|drain WORKER|operators (set-role ROLE|end SESSION)|.* --(focus|file|port|data|wait|steps|credentials-file|key-file|format|tenant-column|payload|dedup-key|priority|run-at|state|limit|logs|reason|operator|act|job|since|monthly-limit|running|dir|weight|max-backlog-(jobs|bytes)|cron|zone|splay|missed|most|count|starts|per|usd|evidence|provider|model|calls-(per-minute|in-flight)|kind|subject|each|calls|from|input|output|cache-(read|write)|per-request|rate|month|older-than|order|to|rounding|project|key|password-file|role|expires|code|fingerprint|text|since|until|attempt|id|replays-of|batch|pace)|(jobs|dlq) \w+ --group)$/;
 
 it('every bad form of every name is refused at every door, quoted, with what is allowed', async () => {
   const faults: unknown[] = [];

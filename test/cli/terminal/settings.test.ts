@@ -53,6 +53,7 @@ const bad: Readonly<Record<string, readonly string[]>> = {
   ALERT_WEBHOOK_URL: ['example.com', 'ftp://example.com', 'https://user:pass@example.com/'],
   ALERT_WEBHOOK_SECRET: ['short'],
   ALERT_WEBHOOK_PRIVATE: ['yes'],
+  METRICS_PUBLIC: ['yes'],
 };
 
 /** Paths, which are read when they are used. */

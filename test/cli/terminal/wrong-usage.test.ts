@@ -42,7 +42,7 @@ it('prints the help of one command and of a group of commands', async () => {
   expect(one.stdout).toContain('--monthly-limit USD');
   expect(group.stdout).toMatch(/jobs list[^]*jobs show/);
   expect(group.stdout).not.toContain('dlq');
-  expect(word.stdout).toContain('Usage: purser dlq replay ID');
+  expect(word.stdout).toContain('Usage: purser dlq replay [ID]');
 });
 
 it.each([

@@ -132,7 +132,7 @@ it.each<[string, ...string[]]>([
     'unended: job 2 (test_step) has not ended: queued {}',
   ],
   [
-    `insert into purser.dead_letters values (1, 'tenant-1', now())`,
+    `insert into purser.dead_letters values (1, 'tenant-1', now(), 'test_step', 1, 'broken', '1-0', 'fatal', '')`,
     'misplaced: job 1 is listed as a dead letter',
   ],
   ['delete from jobs where id = 2', 'lostJobs: job 2 was accepted and is not there'],

@@ -1,4 +1,7 @@
-/** A deleted tenant leaves nothing of its jobs, in whatever states they are; what is kept of it is named here. */
+/**
+ * A deleted tenant leaves nothing of its jobs, in whatever states they are; what is kept of it is named here. A delete is
+ * refused while a tenant has LLM calls, so these are removed first.
+ */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { Sql } from '../../../src/db/connect.ts';
 import type { Database } from '../../../src/db/database.ts';
@@ -14,7 +17,7 @@ import { misplaced, miscounted } from '../../faults/auditor.ts';
 import { freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
 import { reserve } from '../../support/holds.ts';
-import { addTenant } from '../../support/tenants.ts';
+import { addTenant, removeTenants } from '../../support/tenants.ts';
 import {
   addJob,
   addJobType,
@@ -41,6 +44,7 @@ afterAll(() => test.close());
 const kept: Readonly<Record<string, string>> = {
   'public.llm_ledger': 'the book is append-only and outlives what it tells of',
   'public.llm_deleted_budgets': 'tells a ledger row of a deleted budget from one of no budget',
+  'public.llm_limit_changes': 'tells by which limit a row of the ledger was admitted',
   'purser.operator_tokens': 'ends by itself after minutes, and the sweep removes it then',
 };
 
@@ -145,7 +149,7 @@ it('its jobs of all states go with all that belongs to them; the ledger is kept'
     ]),
   );
 
-  await sql`delete from tenants where id = ${tenantId}`;
+  await removeTenants(sql, tenantId);
 
   expect([...(await rowsOf(tenantId, jobIds)).keys()].toSorted()).toEqual(
     Object.keys(kept).toSorted(),

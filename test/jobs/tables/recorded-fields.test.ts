@@ -52,6 +52,8 @@ async function endOf(jobId: string): Promise<Row> {
 const error = { code: 'newer', message: 'failed again' };
 const request = { by: 'alice', reason: 'wrong file' };
 const said = { reason: 'of the end' };
+const someFingerprint: unknown = expect.stringMatching(/^1-[0-9a-f]{16}$/);
+const ofNewer = { error_code: 'newer', fingerprint: someFingerprint, error };
 const notOfAnAttempt = { started_at: null, worker_id: null, token: null };
 
 describe.each([true, false])('of a job that was tried before (%s)', (failed) => {
@@ -72,6 +74,7 @@ describe.each([true, false])('of a job that was tried before (%s)', (failed) => 
     token: row['token'] ?? null,
     error_code: null,
     fingerprint: null,
+    error: null,
     detail: null,
     ...more,
   });
@@ -89,7 +92,7 @@ describe.each([true, false])('of a job that was tried before (%s)', (failed) => 
   it.each<[string, Partial<AttemptEnd>, Row]>([
     ['completed', {}, {}],
     ['completed', { detail: said }, { detail: said }],
-    ['dead_letter', { error, detail: said }, { detail: said, error_code: 'newer' }],
+    ['dead_letter', { error, detail: said }, { detail: said, ...ofNewer }],
     ['cancelled', { detail: said, countsAttempt: false }, { detail: said, counted: false }],
   ])('the end of an attempt as %s (%j)', async (outcome, end, more) => {
     const { jobId, token, row } = await runningIn(sql, tenantId, values);
@@ -132,7 +135,7 @@ describe.each([true, false])('of a job that was tried before (%s)', (failed) => 
   });
 
   it.each<[string, Partial<AttemptEnd>, Row]>([
-    ['failed', { toState: 'failed', error, afterMs: 0 }, { error_code: 'newer' }],
+    ['failed', { toState: 'failed', error, afterMs: 0 }, ofNewer],
     ['pending', { toState: 'pending', countsAttempt: false }, { counted: false }],
     ['parked', { toState: 'parked', neededUsd: '1', countsAttempt: false }, { counted: false }],
   ])('the end of an attempt as %s', async (to_state, end, more) => {
@@ -163,13 +166,14 @@ describe.each([true, false])('of a job that was tried before (%s)', (failed) => 
     const late = await jobIn(sql, table, tenantId, { ...values, ...past });
     expect(await expireWaitingJobs(sql)).toBe(1);
     const [outcome, detail] = ['dead_letter', { reason: 'expired' }];
-    expect(await recorded(late.jobId)).toEqual(
-      historyOf(late.row, { ...of, to_state: outcome, error_code: 'expired', detail }),
-    );
     const expired = {
       code: 'expired',
       message: expect.stringContaining(`in state ${from_state} `),
     };
+    const ofExpired = { error_code: 'expired', fingerprint: someFingerprint, error: expired };
+    expect(await recorded(late.jobId)).toEqual(
+      historyOf(late.row, { ...of, to_state: outcome, ...ofExpired, detail }),
+    );
     expect(await endOf(late.jobId)).toEqual(
       jobOf(late.row, { outcome, error: expired, end_detail: detail }),
     );

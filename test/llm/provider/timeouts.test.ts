@@ -1,4 +1,5 @@
 /** The timeout of a call: its own, its handler's, its model's or the usual one; the job's deadline bounds its hold. */
+import { gatherCharges } from '../../../src/budget/charges.ts';
 import { expect, it } from 'vitest';
 import { openHold, releaseHold } from '../../../src/llm/holds.ts';
 import { createHandlerLlm } from '../../../src/llm/handler-llm.ts';
@@ -38,6 +39,7 @@ it('a hold expires a minute after the timeout of its call, or after the deadline
     ...attempt,
     signal: attempt.controller.signal,
     sql: fixture.database.sql,
+    charges: gatherCharges(fixture.database.sql),
     onBudgetCheck: () => {},
     log: silentLog,
   };

@@ -8,7 +8,8 @@ import { recordUsage } from '../../../src/budget/settle.ts';
 import { setScope } from '../../../src/budget/scopes.ts';
 import type { Sql } from '../../../src/db/connect.ts';
 import { deliverAlerts } from '../../../src/scheduler/alerts/deliver.ts';
-import { isPublicAddress, postWebhook } from '../../../src/scheduler/alerts/webhook.ts';
+import { isPublicAddress } from '../../../src/net/public-address.ts';
+import { postWebhook } from '../../../src/scheduler/alerts/webhook.ts';
 import { collectingLog } from '../../support/collecting-log.ts';
 import { freshDatabase } from '../../support/database.ts';
 import type { TestDatabase } from '../../support/database.ts';
@@ -21,7 +22,7 @@ let sql: Sql;
 let server: Server;
 let url: string;
 let status = 204;
-const received: { headers: IncomingHttpHeaders; body: string }[] = [];
+const received: { path: string | undefined; headers: IncomingHttpHeaders; body: string }[] = [];
 
 beforeAll(async () => {
   database = await freshDatabase();
@@ -30,7 +31,7 @@ beforeAll(async () => {
     let body = '';
     request.on('data', (chunk: Buffer) => (body += chunk.toString()));
     request.on('end', () => {
-      received.push({ headers: request.headers, body });
+      received.push({ path: request.url, headers: request.headers, body });
       response.writeHead(status, status === 302 ? { location: '/elsewhere' } : {}).end();
     });
   });
@@ -114,6 +115,8 @@ it.each([500, 404, 302, 429])(
     ]);
     // Not before its pause is over.
     expect(await deliver()).toBe(0);
+    // Where a redirect leads to is not asked.
+    expect(received.map(({ path }) => path)).toEqual(['/hook/secret-path']);
     status = 200;
     await due();
     expect(await deliver()).toBe(1);

@@ -3,6 +3,7 @@ import { describeOnRedis, startRedis } from '../../support/redis.ts';
 import type { TestRedis } from '../../support/redis.ts';
 import { describeBegunAhead } from './begun-ahead.ts';
 import { describeChunks } from './chunks.ts';
+import { describeStops } from './stops.ts';
 import { describeWorker, onStore } from './suite.ts';
 
 describeOnRedis('a worker with its queues in Redis', () => {
@@ -13,5 +14,6 @@ describeOnRedis('a worker with its queues in Redis', () => {
   describeWorker(onStore(() => redis.url));
   describeChunks(onStore(() => redis.url, false));
   describeBegunAhead(onStore(() => redis.url, false));
+  describeStops(onStore(() => redis.url, false));
   afterAll(() => redis.stop());
 });

@@ -185,6 +185,24 @@ describe('a cancelled job', () => {
   });
 });
 
+describe('a stopped job', () => {
+  const stopped = new PurserError('job_stopped', 'stopped by ops: incident', {
+    details: { class: 'hand_back' },
+  });
+  it.each(['waits', 'loop'])('goes back from a handler that %s', async (type) => {
+    const controller = new AbortSource();
+    const end = run(type, {}, controller);
+    setTimeout(() => controller.abort(stopped), 100);
+    const ended = await end;
+    expect(ended).toMatchObject({
+      toState: 'pending',
+      countsAttempt: false,
+      detail: { reason: 'handed back: stopped by ops: incident' },
+    });
+    expect(ended).not.toHaveProperty('suspect');
+  });
+});
+
 describe('the pool', () => {
   it('refuses a module that does not load, naming the fault', async () => {
     await expect(open(join(folder, 'broken.mjs'))).rejects.toMatchObject({

@@ -4,11 +4,12 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { useFolder } from '../../../budget/reconcile/bench.ts';
 import { callAt, costsFile } from '../../../budget/reconcile/ledger-calls.ts';
 import { useCliDatabase } from '../../cli-database.ts';
+import { removeTenants } from '../../../support/tenants.ts';
 
 const cli = useCliDatabase();
 const folder = useFolder();
 afterEach(async () => {
-  await cli.sql`delete from tenants`;
+  await removeTenants(cli.sql);
 });
 
 const noon = '2026-11-10T12:00:00Z';

@@ -1,12 +1,13 @@
 /** `purser budget report` and `purser budget unknown`. */
 import { afterEach, describe, expect, it } from 'vitest';
 import { attemptOf, callOf, refusedCall } from '../../../budget/report/calls.ts';
-import { addTenant } from '../../../support/tenants.ts';
+import { reserve } from '../../../support/holds.ts';
+import { addTenant, removeTenants } from '../../../support/tenants.ts';
 import { useCliDatabase } from '../../cli-database.ts';
 
 const cli = useCliDatabase();
 afterEach(async () => {
-  await cli.sql`delete from tenants`;
+  await removeTenants(cli.sql);
 });
 
 /** A tenant with a settled call, an unknown one and a refused one. */
@@ -28,7 +29,7 @@ describe('budget report', () => {
       cli.invoke('budget', 'report', '--month', month, '--tenant', tenantId, ...args);
     const table = (await report()).out;
     expect(table).toContain(`${month} (UTC)`);
-    expect(table).toMatch(/summarise +openai +test-model +0\.125 +0 +0\.25 .*0\.2500/);
+    expect(table).toMatch(/summarise +openai +test-model +platform +0\.125 +0 +0\.25 .*0\.2500/);
     const [header, ...lines] = (await report('--format', 'csv')).out.split('\n');
     expect(header).toMatch(/^month,tenant,job_type,provider,model,spent_usd,held_usd,unknown_usd/);
     expect(lines.find((line) => line.includes('test-model'))).toContain(',0.125,0,0.25,');
@@ -39,6 +40,23 @@ describe('budget report', () => {
     const focus = (await report('--format', 'focus')).out.split('\n');
     expect(focus).toHaveLength(2);
     expect([focus[0]?.split(',')[0], focus[1]?.split(',')[0]]).toEqual(['BilledCost', '0.125']);
+  });
+
+  it('shows what own keys hold apart from budgets, and the page of budgets what they spent', async () => {
+    const { sql } = cli;
+    const tenantId = await addTenant(sql, { limitUsd: '0' });
+    await sql`
+      insert into llm_provider_keys (tenant_id, provider, api_key, encryption_key_version, last_four, set_by)
+      values (${tenantId}, 'openai', 'token', 1, 'abcd', 'test')`;
+    const attempt = await attemptOf(sql, tenantId, 'summarise');
+    await reserve(sql, attempt, '0.5', { provider: 'openai', providerKey: 'own:openai' });
+    const table = (await cli.invoke('budget', 'report', '--tenant', tenantId)).out;
+    expect(table).toMatch(/own:openai \(apart\) +0 +0\.5 /);
+    expect(table).toMatch(/\nall +0 +0 +0 /);
+    expect(table).toMatch(/\nall apart from budgets +0 +0\.5 +0 /);
+    expect(await cli.json('budget', 'show', '--tenant', tenantId)).toMatchObject([
+      { reservedUsd: '0', ownReservedUsd: '0.5' },
+    ]);
   });
 
   it('says that a month has no call, and refuses what is no month, format or tenant', async () => {
@@ -115,10 +133,11 @@ describe('budget unknown', () => {
     expect(await ids('--older-than', '1d')).toEqual([older, old]);
     expect(await ids('--limit', '1')).toEqual([older]);
     expect((await list('--limit', '1', '--older-than', '1h')).usd).toBe('2.25');
-    const page = (await cli.invoke('budget', 'unknown', '--limit', '1')).out;
+    const { out: page, err } = await cli.invoke('budget', 'unknown', '--limit', '1');
     expect(page).toMatch(/3 d +2 /);
-    expect(page).toContain('2 more: --limit');
+    expect(err).toBe('1 of 3 holds; more with --limit');
     expect(page).toMatch(/all +3 +2\.75/);
+    expect(page).toContain('purser budget resolve RESERVATION --usd USD');
     const other = await addTenant(sql);
     expect((await cli.invoke('budget', 'unknown', '--tenant', other)).out).toBe(
       'no hold is unknown',

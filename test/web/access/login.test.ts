@@ -1,8 +1,8 @@
 import { appRoutes } from '@bull-board/api/dist/routes.js';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { clientAddressReader } from '../../src/web/client-address.ts';
-import { basic, credentials, startFixture } from './web-fixture.ts';
-import type { WebFixture } from './web-fixture.ts';
+import { clientAddressReader } from '../../../src/web/access/client-address.ts';
+import { basic, credentials, startFixture } from '../web-fixture.ts';
+import type { WebFixture } from '../web-fixture.ts';
 
 let fixture: WebFixture;
 beforeAll(async () => {
@@ -62,7 +62,7 @@ it.each([
 
 it('accepts the right login', async () => {
   const answer = await fixture.request('/');
-  expect([answer.status, answer.headers.get('location')]).toEqual([302, '/queues']);
+  expect([answer.status, answer.headers.get('location')]).toEqual([302, '/audit']);
 });
 
 it('logs a refused login without the password', () => {
