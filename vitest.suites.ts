@@ -22,7 +22,7 @@ const sharing = ['budget', 'jobs', 'queues', 'scheduler', 'schedules', 'tenancy'
   (folder) => `test/${folder}/**/*.test.ts`,
 );
 
-const bounds = { testTimeout: 30_000, hookTimeout: 60_000, pool: 'forks' as const };
+const bounds = { testTimeout: 120_000, hookTimeout: 120_000, pool: 'forks' as const };
 
 /** All suites but those of `exclude`, whose paths are relative to test/. */
 export const suites = (exclude: readonly string[] = []) => {

@@ -165,7 +165,7 @@ function fleetTests(pooling: 'none' | 'transaction'): void {
     } finally {
       await end(nf, pids);
     }
-  }, 120_000);
+  });
 
   it('the processes exit in time while jobs run, and requeue those without counting the attempt', async () => {
     const { nf, pids } = await startAll();
@@ -186,5 +186,5 @@ function fleetTests(pooling: 'none' | 'transaction'): void {
     } finally {
       await end(nf, pids);
     }
-  }, 120_000);
+  });
 }

@@ -89,7 +89,7 @@ describeOnRedis('TLS to a Redis with a self-signed certificate that accepts only
       });
     }
     expect(logged.join('')).toContain('Redis was asked for TLS');
-  }, 60_000);
+  });
 
   it('closing during a handshake throws no uncaught error', async () => {
     const uncaught: unknown[] = [];

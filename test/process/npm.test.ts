@@ -123,4 +123,4 @@ it('a worker that a shell started outlives that shell', async () => {
     process.kill(pid, 'SIGTERM');
     await until('the end of the worker', async () => (isAlive(pid) ? undefined : true));
   }
-}, 60_000);
+});

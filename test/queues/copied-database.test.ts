@@ -89,7 +89,7 @@ describeOnRedis('a database and its copy on one Redis', () => {
     const restored = await start('scheduler', copy);
     restored.signal('SIGTERM');
     expect(await restored.waitForExit()).toMatchObject({ code: 0 });
-  }, 60_000);
+  });
 
   it('a separated copy runs beside the original, and is refused while roles of its own run', async () => {
     await start('scheduler', original);

@@ -26,6 +26,9 @@ it('a tenant with room in its allotment waits for no row that others share', asy
   const [one, other] = (await fleet.tenants(2)) as [TestAttempt, TestAttempt];
   await reserve(fleet.sql, one, '0.1', provider);
   await reserve(fleet.sql, other, '0.1', provider);
+  const later = new Date(Date.now() + 3_600_000);
+  // In the last hour of a day: a sweep that has to make the period waits for the lock of its scope.
+  await fleet.sql`select purser.open_fleet_periods(${later})`;
   await fleet.locker.begin(async (tx) => {
     await tx`select from llm_fleet_periods for update`;
     await tx`select from llm_fleet_scopes for update`;
@@ -33,7 +36,7 @@ it('a tenant with room in its allotment waits for no row that others share', asy
       select from llm_scope_periods where tenant_id = ${other.tenantId} and fleet_period_id is not null for update`;
     const held = await reserve(fleet.sql, one, '0.1', provider);
     await recordUsage(fleet.sql, settlementOf(held.reservationId, '0.05'));
-    expect(await sweepFleetScopes(fleet.sql, new Date(Date.now() + 3_600_000))).toBe(0);
+    expect(await sweepFleetScopes(fleet.sql, later)).toBe(0);
   });
 });
 

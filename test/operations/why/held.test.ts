@@ -135,8 +135,8 @@ describe('a parked job', () => {
     expect(await budgetOf({ jobType: other })).toBeUndefined();
     // However many of other types were parked after them.
     await sql`
-      insert into purser.parked (job_id, tenant_id, job_type, priority, scheduled_for, needed_usd)
-      select 1000000000 + n, ${tenantId}, ${other}, 0, now(), 1 from generate_series(1, 1001) n`;
+      insert into purser.parked (job_id, tenant_id, job_type, priority, scheduled_for, needed_usd, give_up_at)
+      select 1000000000 + n, ${tenantId}, ${other}, 0, now(), 1, now() from generate_series(1, 1001) n`;
     expect(await budgetOf({ jobType: step })).toMatchObject({ facts: { parked: 2, tenants: 1 } });
     expect(await budgetOf({ jobType: other })).toMatchObject({ facts: { parked: 1_000 } });
     await sql`delete from purser.parked where job_id > 1000000000`;
@@ -207,23 +207,14 @@ describe('a parked job', () => {
     name: 'test-model',
   } as const;
   const name = 'model:test/test-model';
-  async function brokenJob(): Promise<string> {
-    await changeBreakers(
-      sql,
-      [{ ...breaker, error: 'llm_overloaded', tenants: 3 }] as never,
-      'worker-1',
-    );
+  it('meets an open circuit breaker', async () => {
+    const opened = { ...breaker, error: 'llm_overloaded', tenants: 3 };
+    await changeBreakers(sql, [opened] as never, 'worker-1');
     const attempt = await runningJob(sql, tenantId);
     const call = { ...attempt, tenantId, provider: 'test', model: 'test-model', neededUsd: '0.1' };
     await recordRefusal(sql, { ...call, breakers: [name] });
-    return throws(
-      attempt,
-      circuitOpen({ ...call, breakers: [name], lastError: 'llm_overloaded', waitMs: 1_000 }),
-    );
-  }
-
-  it('meets an open circuit breaker', async () => {
-    expect(await firstOf(await brokenJob())).toMatchObject({
+    const refused = { ...call, breakers: [name], lastError: 'llm_overloaded', waitMs: 1_000 };
+    expect(await firstOf(await throws(attempt, circuitOpen(refused)))).toMatchObject({
       code: 'llm_circuit_open',
       says: expect.stringMatching(
         /^circuit breaker model:test\/test-model is open until 2.*llm_overloaded/,

@@ -5,7 +5,7 @@ import type { IncomingMessage } from 'node:http';
 import { text } from 'node:stream/consumers';
 import type { Json } from '../api-fixture.ts';
 
-export interface RawRequest {
+interface RawRequest {
   readonly method: string;
   readonly path: string;
   readonly headers?: Record<string, string>;
@@ -19,7 +19,7 @@ export interface RawAnswer {
   readonly json: Json;
 }
 
-export async function sendRaw(
+async function sendRaw(
   url: string,
   { method, path, headers = {}, body }: RawRequest,
 ): Promise<RawAnswer> {
