@@ -142,7 +142,7 @@ export async function historyOf(sql: Queryable, jobId: string): Promise<string[]
 export async function eventually<T>(
   what: string,
   look: () => Promise<T | undefined>,
-  withinMs = 20_000,
+  withinMs = 60_000,
 ): Promise<T> {
   const deadline = Date.now() + withinMs;
   for (;;) {

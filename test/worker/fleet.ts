@@ -6,6 +6,7 @@ import { createRegistry } from '../../src/handlers/index.ts';
 import { toJobType } from '../../src/handlers/job-types.ts';
 import { registerJobTypes } from '../../src/jobs/registration.ts';
 import { createLlm } from '../../src/llm/create-llm.ts';
+import type { LlmProviderConfig } from '../../src/llm/create-llm.ts';
 import { createMetrics } from '../../src/metrics.ts';
 import { openQueueBackend } from '../../src/queues/backend.ts';
 import type { QueueBackend } from '../../src/queues/backend.ts';
@@ -40,7 +41,11 @@ export interface Fleet {
 }
 
 /** With a Redis URL the queues are there, without one in the database. Dispatches all the time. */
-export async function openFleet(redisUrl: string | undefined, dispatching = true): Promise<Fleet> {
+export async function openFleet(
+  redisUrl: string | undefined,
+  dispatching = true,
+  provider: LlmProviderConfig = { kind: 'offline' },
+): Promise<Fleet> {
   const test = await freshDatabase();
   const database = await test.open({ systemConnections: 8, tenantConnections: 8 });
   const metrics = createMetrics();
@@ -85,7 +90,7 @@ export async function openFleet(redisUrl: string | undefined, dispatching = true
         applicationName: `purser test executor ${processId.slice(0, 8)}`,
         threads: 1,
         maxWaitingSuspects: 3,
-        llm: createLlm({ provider: { kind: 'offline' }, budgetSql: database.system }),
+        llm: createLlm({ provider, budgetSql: database.system }),
         log: silentLog,
         metrics,
         spawn: { thread: spawn, process: spawn },
