@@ -65,7 +65,7 @@ export async function previewBatch(
         act: 'batch_preview',
         tenantId,
         jobType,
-        target: { batchId, act, filter: recordedFilter(filter) },
+        target: { batchId, act, filter: recordedFilter(filter), limit },
         reason,
         affected: 0,
         before: null,

@@ -159,7 +159,7 @@ export const walkedCommands: readonly WalkedCommand[] = [
   {
     path: 'dlq replay',
     covers: ['jobs/dead-letters.ts replayDeadLetter'],
-    args: ({ toReplay }) => [toReplay],
+    args: ({ toReplay }) => [toReplay, '--reason', 'walk'],
   },
   {
     path: 'dlq discard',

@@ -73,9 +73,13 @@ describe('a preview', () => {
   });
 
   it('names on record that words were given, but not which', async () => {
-    await previewBatch(sql, alice, { act: 'replay', filter: { text: 'canary', code: 'boom' } });
+    const filter = { text: 'canary', code: 'boom' };
+    await previewBatch(sql, alice, { act: 'replay', filter, limit: 7 });
     const [act] = await listActs(sql, { act: 'batch_preview', limit: 1 });
-    expect(act).toMatchObject({ target: { filter: { text: true, code: 'boom' } }, affected: 0 });
+    expect(act).toMatchObject({
+      target: { filter: { text: true, code: 'boom' }, limit: 7 },
+      affected: 0,
+    });
     expect(JSON.stringify(act)).not.toContain('canary');
     const [batch] = await listBatches(sql, { limit: 1 });
     expect(batch?.filter).toEqual({ text: 'canary', code: 'boom' });

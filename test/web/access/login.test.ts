@@ -62,7 +62,7 @@ it.each([
 
 it('accepts the right login', async () => {
   const answer = await fixture.request('/');
-  expect([answer.status, answer.headers.get('location')]).toEqual([302, '/audit']);
+  expect([answer.status, answer.headers.get('location')]).toEqual([302, '/now']);
 });
 
 it('logs a refused login without the password', () => {

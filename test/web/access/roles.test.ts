@@ -88,7 +88,18 @@ describe('the rules', () => {
     const forOperators = routes.filter(({ rule }) => rule === 'operator').map(({ path }) => path);
     const ofJob = ['cancel', 'replay', 'discard', 'edit'].map((act) => `/jobs/:id/${act}`);
     const ofBatch = ['start', 'stop', 'resume', 'undo'].map((act) => `/batches/:id/${act}`);
-    expect(forOperators).toEqual([...ofJob, '/batches', ...ofBatch]);
+    const under = (page: string, ...acts: string[]) => acts.map((act) => `/${page}/${act}`);
+    expect(forOperators).toEqual([
+      ...ofJob,
+      '/batches',
+      ...ofBatch,
+      ...under('schedules', 'pause', 'resume', 'run'),
+      ...under('workers', 'drain', 'undo-drain'),
+      ...under('pauses', 'pause', 'stop', 'resume'),
+      '/money/resolve',
+      ...under('budgets', 'set', 'top-up', 'set-scope', 'remove-scope', 'lift-stop'),
+      '/budgets/close-breaker',
+    ]);
     const forAdmins = routes.filter(({ rule }) => rule === 'admin').map(({ path }) => path);
     expect(forAdmins).toEqual(['/access', '/access/end-session', '/access/remove-token']);
   });

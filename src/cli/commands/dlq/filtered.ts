@@ -134,7 +134,9 @@ export async function runFiltered(invocation: Invocation, act: BatchAct): Promis
   const given = invocation.value('batch');
   return withDatabase(invocation.config(), async ({ database: { system: sql } }) => {
     const preview =
-      given === undefined ? await shownPreview(invocation, sql, operator, act) : undefined;
+      given === undefined
+        ? await shownPreview(invocation, sql, { operator, act, reason })
+        : undefined;
     if (preview !== undefined && !(await mayStart(invocation, preview, perSecond))) {
       return exitCodes.ok;
     }
@@ -148,12 +150,15 @@ export async function runFiltered(invocation: Invocation, act: BatchAct): Promis
 async function shownPreview(
   invocation: Invocation,
   sql: Sql,
-  operator: Operator,
-  act: BatchAct,
+  {
+    operator,
+    act,
+    reason,
+  }: { readonly operator: Operator; readonly act: BatchAct; readonly reason: string },
 ): Promise<BatchPreview> {
   const limit = sizeOf(invocation);
   const filter = await filterOf(invocation, sql, act);
-  const preview = await previewBatch(sql, operator, { act, filter, limit });
+  const preview = await previewBatch(sql, operator, { act, filter, limit, reason });
   if (!invocation.flag('json')) invocation.print(previewPage(preview));
   return preview;
 }

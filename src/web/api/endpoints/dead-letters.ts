@@ -2,6 +2,7 @@
 import { z } from '@hono/zod-openapi';
 import { listDeadLetters } from '../../../jobs/dead-letters.ts';
 import { listFailureGroups } from '../../../jobs/failures/groups.ts';
+import { editPayload } from '../../../operations/batches/edit-payload.ts';
 import { discardAs, replayAs } from '../../../operations/dead-letters.ts';
 import { findDeadLetter } from '../../../operations/failures/dead-letter.ts';
 import { read, write } from '../endpoint.ts';
@@ -86,6 +87,28 @@ export const deadLetterEndpoints: readonly Endpoint[] = [
     act: async ({ sql, access, operator, params: { jobId }, body: { reason } }) => {
       await assertOwnJob(sql, access, jobId);
       return (tx) => replayAs(tx, operator, { jobId, reason });
+    },
+  }),
+  write({
+    ...ofFleet,
+    method: 'post',
+    path: '/dead-letters/{jobId}/edit',
+    operationId: 'replayEdited',
+    summary: 'Run a dead letter again as a new job with another payload, once',
+    description:
+      'The whole payload, which the schema of its handler checks; a secret field that is sent as [secret] keeps its value. ' +
+      'The record names the fields of the first level that were changed, no values.',
+    role: 'operator',
+    key: 'optional',
+    params: z.object({ jobId }),
+    body: z.strictObject({ payload: z.record(z.string(), z.unknown()), reason }),
+    answer: z.object({ jobId, changedFields: z.array(z.string()) }),
+    act: async ({ sql, access, operator, services, params: { jobId }, body }) => {
+      await assertOwnJob(sql, access, jobId);
+      return (tx) => {
+        const schemaOf = services.payloads.schemaOf(tx);
+        return editPayload(tx, operator, { jobId, schemaOf, ...body });
+      };
     },
   }),
   write({

@@ -23,6 +23,7 @@ export interface ArrangedTenant {
   readonly completed: string;
   readonly deadLetter: string;
   readonly toReplay: string;
+  readonly toEdit: string;
   readonly toDiscard: string;
   readonly unknownCall: string;
   readonly worker: string;
@@ -78,7 +79,8 @@ export async function arrange({ database: { system } }: WebFixture): Promise<Arr
   await system`
     insert into heartbeats (process_id, role, version, hostname, pid, beat_at, job_types)
     values (${worker}, 'worker', '1', 'h', 1, now() + interval '1 hour', ${[jobType]})`;
-  const [deadLetter, toReplay, toDiscard] = [
+  const [deadLetter, toReplay, toEdit, toDiscard] = [
+    await ended('dead_letter'),
     await ended('dead_letter'),
     await ended('dead_letter'),
     await ended('dead_letter'),
@@ -96,6 +98,7 @@ export async function arrange({ database: { system } }: WebFixture): Promise<Arr
     worker,
     deadLetter,
     toReplay,
+    toEdit,
     toDiscard,
     unknownCall: reservationId,
   };
@@ -117,6 +120,10 @@ export const requests: Readonly<Record<string, Request>> = {
   listFailureGroups: () => ({ path: '/dead-letters/groups' }),
   getDeadLetter: ({ deadLetter }) => ({ path: `/dead-letters/${deadLetter}` }),
   replayDeadLetter: ({ toReplay }) => ({ path: `/dead-letters/${toReplay}/replay`, body: {} }),
+  replayEdited: ({ toEdit }) => ({
+    path: `/dead-letters/${toEdit}/edit`,
+    body: { payload: { note: 'edited' }, reason },
+  }),
   discardDeadLetter: ({ toDiscard }) => ({
     path: `/dead-letters/${toDiscard}/discard`,
     body: { reason },

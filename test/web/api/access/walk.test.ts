@@ -1,4 +1,5 @@
 /** Every endpoint, walked from the document with every role, without a login, and with limited tokens. */
+import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { hasRole, roles } from '../../../../src/operations/operators/roles.ts';
 import type { Role } from '../../../../src/operations/operators/roles.ts';
@@ -22,7 +23,9 @@ let mine: ArrangedTenant;
 let other: ArrangedTenant;
 const byRole = new Map<Role, Ask>();
 beforeAll(async () => {
-  fixture = await startFixture();
+  fixture = await startFixture(undefined, {
+    handlers: join(import.meta.dirname, 'handlers.mjs'),
+  });
   [mine, other] = [await arrange(fixture), await arrange(fixture)];
   for (const role of roles) byRole.set(role, await program(fixture, role));
   operations = await operationsOf(askAs('viewer'));
@@ -199,6 +202,7 @@ it(
       'drain_undo',
       'pause',
       'replay',
+      'replay_edited',
       'resume',
       'schedule_pause',
       'schedule_resume',

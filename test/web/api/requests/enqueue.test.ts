@@ -93,6 +93,43 @@ it('refuses a payload that the schema of its handler refuses, without its values
   expect(await jobsOf(fixture, fixture.tenantId)).toBe(before);
 });
 
+it('replays a dead letter with another payload, once, if the schema of its handler takes it', async () => {
+  const { tenantId } = fixture;
+  const { system } = fixture.database;
+  const [dead] = await system<{ id: string }[]>`
+    insert into background_jobs (tenant_id, job_type, state, payload, error, attempt, max_attempts, give_up_at, finished_at)
+    values (${tenantId}, 'report', 'dead_letter', '{"recipient": 5, "note": "a"}', '{"code": "x"}', 3, 3, now(), now())
+    returning id`;
+  const edit = (payload: unknown, more: object = { reason: 'a typing error' }) =>
+    ask(`/dead-letters/${dead?.id}/edit`, { body: { payload, ...more } });
+  const before = await jobsOf(fixture, tenantId);
+  const refused = [
+    await edit({ recipient: 6, note: 'pw' }),
+    await edit({ recipient: 5, note: 'a' }),
+    await edit(['recipient']),
+    await edit({ recipient: 'a' }, {}),
+    await ask('/dead-letters/999999999/edit', { body: { payload: {}, reason: 'x' } }),
+  ];
+  expect(refused.map(({ status, json }) => [status, json.code])).toEqual([
+    [400, 'invalid_payload'],
+    [409, 'payload_unchanged'],
+    [400, 'invalid_request'],
+    [400, 'invalid_request'],
+    [404, 'unknown_job'],
+  ]);
+  expect(refused[0]?.text).not.toContain('pw');
+  expect(await jobsOf(fixture, tenantId)).toBe(before);
+
+  const answer = await edit({ recipient: 'a', note: 'a' });
+  expect([answer.status, answer.json.changedFields]).toEqual([200, ['recipient']]);
+  expect(await stored(answer.json.jobId)).toMatchObject({
+    payload: { recipient: 'a', note: 'a' },
+  });
+  const again = await edit({ recipient: 'b', note: 'a' });
+  expect([again.status, again.json.code]).toEqual([409, 'already_replayed']);
+  expect(await jobsOf(fixture, tenantId)).toBe(before + 1);
+});
+
 it('stores secret fields encrypted, and nothing where it has no key', async () => {
   const { tenantId } = fixture;
   const body = { tenantId, jobType: 'sealed', payload: { token: 'canary-of-a-secret', open: 1 } };
