@@ -17,12 +17,19 @@ export async function addEditable(sql: Sql, tenantId: string): Promise<string> {
   return jobId;
 }
 
-/** A running batch without members. */
-export async function addBatch(sql: Sql): Promise<string> {
-  const [batch] = await sql<{ id: string }[]>`
-    insert into purser.batches (act, filter, state, per_second, by, proof, door, expires_at, started_at)
-    values ('replay', '{}', 'running', 1, 'test', 'asserted', 'cli', now(), now()) returning id`;
-  return batch?.id ?? '';
+/** Batches without members: commands that run at once do not meet in one. */
+export async function addBatches(sql: Sql) {
+  const add = async (state: 'running' | 'stopped'): Promise<string> => {
+    const [batch] = await sql<{ id: string }[]>`
+      insert into purser.batches (act, filter, state, per_second, by, proof, door, expires_at, started_at)
+      values ('replay', '{}', ${state}, 1, 'test', 'asserted', 'cli', now(), now()) returning id`;
+    return batch?.id ?? '';
+  };
+  return {
+    toStop: await add('running'),
+    toResume: await add('stopped'),
+    toUndo: await add('running'),
+  };
 }
 
 const reason = ['--reason', 'walk'];
@@ -55,15 +62,15 @@ export const walkedBatchCommands: readonly WalkedCommand[] = [
   {
     path: 'dlq batches stop',
     covers: ['operations/batches/acts.ts writeState'],
-    args: ({ batchId }) => [batchId, ...reason],
+    args: ({ batches }) => [batches.toStop, ...reason],
   },
   {
     path: 'dlq batches resume',
-    args: ({ batchId }) => [batchId, '--pace', '2', ...reason],
+    args: ({ batches }) => [batches.toResume, '--pace', '2', ...reason],
   },
   {
     path: 'dlq batches undo',
     covers: ['operations/batches/acts.ts writeUndo'],
-    args: ({ batchId }) => [batchId, ...reason],
+    args: ({ batches }) => [batches.toUndo, ...reason],
   },
 ];

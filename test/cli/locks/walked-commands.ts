@@ -13,7 +13,7 @@ import { ownKeyContext } from '../../../src/llm/keys/own-key.ts';
 import { reserve } from '../../support/holds.ts';
 import { addDrainedWorker, walkedFleetCommands } from './fleet-commands.ts';
 import { accessCommands, arrangeAccess } from './access-commands.ts';
-import { addBatch, addEditable, walkedBatchCommands } from './batch-commands.ts';
+import { addBatches, addEditable, walkedBatchCommands } from './batch-commands.ts';
 import { addCorrectedCall, walkedMoneyCommands } from './walked-money.ts';
 import { arrangeTenant, keyFailed, rotateAll } from '../../scheduler/arranged-tenant.ts';
 
@@ -68,7 +68,7 @@ export async function arrangeForOperator(sql: Sql) {
     toDiscard: await deadLetter(),
     toEdit: await addEditable(sql, tenantId),
     inBatch: await deadLetter(),
-    batchId: await addBatch(sql),
+    batches: await addBatches(sql),
   };
   return { ...arranged, ...made, rotated: await rotateAll(sql, tenantId) };
 }
