@@ -48,7 +48,7 @@ const run = ({ path, args }: WalkedCommand, tenant: ForOperator): Promise<Outcom
 const unavailable = 69;
 /** More than a cancelled wait of 6 s, the 5 s of the statement that marks an upload as failed, and all their starts. */
 const withinMs = 60_000;
-const fleetWithinMs = 6_000;
+const fleetWithinMs = 30_000;
 
 /** What is wrong with the end of a command that may have met a lock. */
 function faultOf({ finds }: WalkedCommand, { code, out, err }: Outcome): string | undefined {
