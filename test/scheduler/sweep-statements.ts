@@ -105,7 +105,8 @@ export const sweepStatements: readonly FleetStatement[] = [
     run: async (sql, _all, { tenantId }) => {
       await sql`
         insert into purser.rate_slots (tenant_id, job_type, group_name, slot, job_id, started_at)
-        values (${tenantId}, '', '', 1, 1, '-infinity')`;
+        values (${tenantId}, '', '', 1, 1, '-infinity')
+        on conflict do nothing`;
       await forgetStarts(sql);
       return (await sql`select from purser.rate_slots where tenant_id = ${tenantId}`).length === 0;
     },

@@ -94,7 +94,7 @@ export async function runCalls(
       model: model?.name ?? '',
       apiKey: 'sk-test-0123456789abcdef',
       baseUrl: provider.urls[protocol],
-      timeoutMs: 1_500,
+      timeoutMs: 5_000,
     };
     const attempt = await llmAttempt(sql, tenants[place % 3] ?? '', config);
     jobs.push(attempt.jobId);
