@@ -23,6 +23,13 @@ async function warmUp(stage: Stage): Promise<number> {
     );
     jobs += ids.length;
     await stage.untilStates(ids, ids.length, 'completed');
+    // A beat that knows the run times of all of them: nothing ends after it.
+    const [ended] = await stage.sql<{ at: Date }[]>`select clock_timestamp() as at`;
+    await until('the next beat of the worker', async () => {
+      const later = await stage.sql`
+        select from heartbeats where role = 'worker' and beat_at > ${ended?.at ?? null}`;
+      return later.length > 0;
+    });
     const [beat] = await stage.sql<{ short: boolean }[]>`
       select coalesce(min(r.ms) <= 0.25, false) as short
       from heartbeats h cross join unnest(h.job_types, h.type_run_ms) r (job_type, ms)
