@@ -6,7 +6,7 @@ import { onStage } from './fleet.ts';
 import type { Stage } from './fleet.ts';
 import { until } from './until.ts';
 
-const slots = 4;
+const slots = 8;
 const ahead = 400;
 
 /** Jobs whose handler ran, by their traces. */
