@@ -62,25 +62,31 @@ export async function listFailureGroups(
   const failures =
     over === 'attempts' ? failedAttempts(sql, ofFailure) : deadLetters(sql, ofFailure);
   const rows = await sql<GroupRow[]>`
-    with failure as materialized (
-      select * from (${failures}) f limit ${maxFailures + 1}
+    with counted as materialized (
+      -- One pass, and bounds that are computed once. All hours that are not shown are one: a month has as many as it has
+      -- failures.
+      select f.fingerprint, f.tenant_id, f.ended_by, case when f.at >= (select now() - interval '25 hours')
+          then date_bin('1 hour', least(f.at, (select now() - interval '1 microsecond')), now()) end as hour,
+        count(*) as failures, min(f.at) as first_at, max(f.at) as last_at, max(f.job_id) as newest
+      from (select * from (${failures}) f limit ${maxFailures + 1}) f group by 1, 2, 3, 4
     ), part as materialized (
-      -- One part for all hours that are not shown: a month has as many as it has failures.
-      select f.fingerprint, case when f.at >= now() - interval '25 hours'
-          then date_bin('1 hour', least(f.at, now() - interval '1 microsecond'), now()) end as hour, count(*) as failures,
-        count(*) filter (where f.ended_by = 'fatal') as fatal,
-        count(*) filter (where f.ended_by = 'exhausted') as exhausted,
-        count(*) filter (where f.ended_by = 'expired') as expired, min(f.at) as first_at, max(f.at) as last_at,
-        max(f.job_id) as newest
-      from failure f group by 1, 2
+      select c.fingerprint, c.hour, sum(c.failures) as failures,
+        sum(c.failures) filter (where c.ended_by = 'fatal') as fatal,
+        sum(c.failures) filter (where c.ended_by = 'exhausted') as exhausted,
+        sum(c.failures) filter (where c.ended_by = 'expired') as expired,
+        min(c.first_at) as first_at, max(c.last_at) as last_at, max(c.newest) as newest
+      from counted c group by 1, 2
     ), cause as materialized (
-      select p.fingerprint, sum(p.failures) as failures, sum(p.fatal) as fatal, sum(p.exhausted) as exhausted,
-        sum(p.expired) as expired, min(p.first_at) as first_at, max(p.last_at) as last_at, max(p.newest) as newest,
+      select p.fingerprint, sum(p.failures) as failures, coalesce(sum(p.fatal), 0) as fatal,
+        coalesce(sum(p.exhausted), 0) as exhausted, coalesce(sum(p.expired), 0) as expired, min(p.first_at) as first_at, max(p.last_at) as last_at, max(p.newest) as newest,
         count(*) over () as total, sum(sum(p.failures)) over () as looked
       from part p group by p.fingerprint order by failures desc, last_at desc, p.fingerprint limit ${limit}
     ), tenants as materialized (
       select t.fingerprint, count(*) as tenants
-      from (select distinct f.fingerprint, f.tenant_id from failure f) t group by t.fingerprint
+      from (select distinct c.fingerprint, c.tenant_id from counted c) t group by t.fingerprint
+    ), hours as materialized (
+      select p.fingerprint, jsonb_object_agg(extract(epoch from now() - p.hour)::int / 3600 - 1, p.failures) as counts
+      from part p where p.hour is not null group by p.fingerprint
     )
     select g.fingerprint, j.job_type as "jobType", coalesce(h.error_code, j.error->>'code', '') as "errorCode",
       coalesce(h.error->>'message', j.error->>'message', '') as message, g.newest as "newestJobId",
@@ -89,10 +95,7 @@ export async function listFailureGroups(
       coalesce((b.counts->>'0')::int, 0) as "lastHour", coalesce((b.counts->>'1')::int, 0) as "hourBefore",
       g.total::int as total, g.looked::int as looked, coalesce(b.counts, '{}') as "hourCounts"
     from cause g join tenants n on n.fingerprint = g.fingerprint
-    cross join lateral (
-      select jsonb_object_agg(p.hours_ago, p.failures) as counts from (
-        select extract(epoch from now() - q.hour)::int / 3600 - 1 as hours_ago, q.failures from part q
-        where q.fingerprint = g.fingerprint and q.hour >= now() - interval '25 hours') p) b
+    left join hours b on b.fingerprint = g.fingerprint
     cross join lateral (
       select min(e.at) as first_at from purser.failures e
       where e.fingerprint = g.fingerprint ${and(sql, filter.tenantId, (given) => sql`e.tenant_id = ${given}`)}

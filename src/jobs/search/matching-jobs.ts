@@ -125,8 +125,9 @@ function failureConditions(
   hasEnded: boolean,
   { wordsAreCommon }: Cut,
 ): Fragment {
+  // An open job that has failed keeps its last error: those without one are not looked up.
   const failed = (part: Fragment): Fragment =>
-    sql`s.job_id in (select f.job_id from purser.failures f where ${part})`;
+    sql`${hasEnded ? sql`` : sql`s.error is not null and `}s.job_id in (select f.job_id from purser.failures f where ${part})`;
   return sql`
     ${and(sql, code, (given) =>
       hasEnded ? failed(sql`f.error_code = ${given}`) : sql`s.error->>'code' = ${given}`,
