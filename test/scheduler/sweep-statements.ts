@@ -180,6 +180,8 @@ export const sweepStatements: readonly FleetStatement[] = [
     name: 'look up calls of unknown outcome',
     covers: ['budget/look-up/look-up.ts startLookUps', 'budget/look-up/look-up.ts endLookUp'],
     run: async (sql, _all, { tenantId }) => {
+      // What an earlier round of the walk began is due again, where that round met a lock.
+      await sql`update llm_look_ups set next_try_at = '-infinity' where tenant_id = ${tenantId}`;
       // Behind a migration its lock timeout passes: then in the next round.
       const started = await startLookUps(sql).catch((error: unknown) => {
         if (codeOf(error) === '55P03') return undefined;

@@ -29,6 +29,11 @@ export interface Walk {
 export function startWalk(): Walk {
   const failures: string[] = [];
   let runs = 0;
+  const fail = (failure: string): void => {
+    failures.push(failure);
+    // At once: a walk takes minutes.
+    process.stderr.write(`  ${failure}\n`);
+  };
   return {
     failures,
     runs: () => runs,
@@ -36,9 +41,9 @@ export function startWalk(): Walk {
     step: async (name, limitMs, run) => {
       runs += 1;
       try {
-        if (!(await within('it', limitMs, run()))) failures.push(`${name}: was not done`);
+        if (!(await within('it', limitMs, run()))) fail(`${name}: was not done`);
       } catch (error) {
-        failures.push(`${name}: ${String(error)}`);
+        fail(`${name}: ${String(error)}`);
       }
     },
   };
