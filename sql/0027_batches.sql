@@ -309,9 +309,11 @@ $$;
 -- One step of one batch: the members that its pace allows now, p_limit at most. The pace is kept in the row by the
 -- server's clock, for all schedulers together; what was not used within a quarter of a second is lost, so that no window
 -- of t seconds has more than (t + 0.25) times the pace and one. Rows that another transaction has locked are left for a
--- later step. `step_batch_id` is null where no batch was due; `active`: there is one that runs or is undone.
+-- later step. A step that fails as a whole changes nothing and is tried again after a second, so that it holds up no other
+-- batch; `fault` is its SQLSTATE. `step_batch_id` is null where no batch was due; `active`: there is one that runs or is
+-- undone.
 create function purser.step_batch(p_limit integer)
-returns table (step_batch_id bigint, step_state text, changed integer, active boolean)
+returns table (step_batch_id bigint, step_state text, changed integer, active boolean, fault text)
 language plpgsql volatile
 set search_path = pg_catalog, public, purser, pg_temp
 set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
@@ -340,42 +342,52 @@ begin
     return;
   end if;
   v_now := clock_timestamp();
-  if v_batch.state = 'undoing' then
-    with waiting as (
-      select m.job_id from purser.batch_members m where m.batch_id = v_batch.id and m.state = 'waiting'
-      order by m.job_id limit 100 * p_limit for update skip locked
-    )
-    update purser.batch_members m set state = 'undone'
-    from waiting w where m.batch_id = v_batch.id and m.job_id = w.job_id;
-    get diagnostics v_undone = row_count;
-    if v_undone = 0 and v_batch.act <> 'cancel' then
+  step_batch_id := v_batch.id;
+  active := true;
+  begin
+    if v_batch.state = 'undoing' then
+      with waiting as (
+        select m.job_id from purser.batch_members m where m.batch_id = v_batch.id and m.state = 'waiting'
+        order by m.job_id limit 100 * p_limit for update skip locked
+      )
+      update purser.batch_members m set state = 'undone'
+      from waiting w where m.batch_id = v_batch.id and m.job_id = w.job_id;
+      get diagnostics v_undone = row_count;
+      if v_undone = 0 and v_batch.act <> 'cancel' then
+        v_found := array(
+          select m.job_id from purser.batch_members m
+          where m.batch_id = v_batch.id and m.job_id > v_batch.last_job_id and m.state = 'done' and m.why is null
+          order by m.job_id limit p_limit);
+        v_unlocked := array(
+          select l.id from (
+            select j.id from public.jobs j where j.id = any(v_found) order by j.id for no key update skip locked) l);
+        perform purser.undo_members(v_batch, v_unlocked);
+      end if;
+    else
+      v_from := greatest(v_batch.next_at, v_now - interval '250 milliseconds');
+      v_allowed := least(p_limit, 1 + floor(extract(epoch from v_now - v_from) * v_batch.per_second));
       v_found := array(
         select m.job_id from purser.batch_members m
-        where m.batch_id = v_batch.id and m.job_id > v_batch.last_job_id and m.state = 'done' and m.why is null
-        order by m.job_id limit p_limit);
+        where m.batch_id = v_batch.id and m.state = 'waiting' and m.job_id > v_batch.last_job_id
+          and (v_batch.act <> 'replay' or not exists (
+            select from public.pauses p
+            where p.scope = 'all' or p.scope = 'job_type' and p.name = m.job_type
+              or p.scope = 'tenant' and p.name = m.tenant_id))
+        order by m.job_id limit v_allowed);
       v_unlocked := array(
         select l.id from (
-          select j.id from public.jobs j where j.id = any(v_found) order by j.id for no key update skip locked) l);
-      perform purser.undo_members(v_batch, v_unlocked);
+          select j.id from public.jobs j join public.tenants t on t.id = j.tenant_id
+          where j.id = any(v_found) order by j.id
+          for no key update of j skip locked for key share of t skip locked) l);
+      perform purser.execute_members(v_batch, v_unlocked);
     end if;
-  else
-    v_from := greatest(v_batch.next_at, v_now - interval '250 milliseconds');
-    v_allowed := least(p_limit, 1 + floor(extract(epoch from v_now - v_from) * v_batch.per_second));
-    v_found := array(
-      select m.job_id from purser.batch_members m
-      where m.batch_id = v_batch.id and m.state = 'waiting' and m.job_id > v_batch.last_job_id
-        and (v_batch.act <> 'replay' or not exists (
-          select from public.pauses p
-          where p.scope = 'all' or p.scope = 'job_type' and p.name = m.job_type
-            or p.scope = 'tenant' and p.name = m.tenant_id))
-      order by m.job_id limit v_allowed);
-    v_unlocked := array(
-      select l.id from (
-        select j.id from public.jobs j join public.tenants t on t.id = j.tenant_id
-        where j.id = any(v_found) order by j.id
-        for no key update of j skip locked for key share of t skip locked) l);
-    perform purser.execute_members(v_batch, v_unlocked);
-  end if;
+  exception when others then
+    fault := sqlstate;
+    update purser.batches b set next_at = clock_timestamp() + interval '1 second' where b.id = v_batch.id
+    returning b.state into step_state;
+    return next;
+    return;
+  end;
   if v_found is not null then
     select count(*) filter (where m.state = 'done'), count(*) filter (where m.state = 'skipped'),
       v_undone + count(*) filter (where m.state = 'undone'), count(*) filter (where m.state <> 'waiting'
@@ -406,8 +418,6 @@ begin
       next_at = case when changed = 0 then v_now + interval '200 milliseconds' else v_now end
     where b.id = v_batch.id returning b.state into step_state;
   end if;
-  step_batch_id := v_batch.id;
-  active := true;
   return next;
 end
 $$;

@@ -112,8 +112,9 @@ export function startScheduler(options: SchedulerOptions): SchedulerService {
       watchdog,
       onFailure,
       runOnce: async () => {
-        const { changed, isActive } = await stepBatches(sql);
+        const { changed, isActive, fault } = await stepBatches(sql);
         judge.answered();
+        if (fault !== undefined) log.warn(fault, 'batch_step_failed');
         batchesAreActive = isActive;
         return changed;
       },

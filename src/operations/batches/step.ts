@@ -19,29 +19,33 @@ export interface BatchStep {
   readonly changed: number;
   /** There is a batch that runs or is undone. */
   readonly isActive: boolean;
+  /** The step failed as a whole, with this SQLSTATE. It changed nothing, and is tried again after a second. */
+  readonly fault?: { readonly batchId: string; readonly code: string } | undefined;
 }
 
 /** One step of the batch that is due first, if there is one. The step that ends a batch writes its closing act. */
 export async function stepBatches(sql: Sql): Promise<BatchStep> {
   return sql.begin(async (tx) => {
-    const { batchId, state, changed, isActive } = await stepBatch(tx);
+    const { batchId, state, changed, isActive, code } = await stepBatch(tx);
     const isOver = state === 'completed' || state === 'undone';
     if (batchId !== null && isOver) await recordEnd(tx, batchId);
-    return { changed, isActive };
+    const fault = batchId === null || code === null ? undefined : { batchId, code };
+    return { changed, isActive, fault };
   });
 }
 
-interface StepRow extends BatchStep {
+interface StepRow extends Omit<BatchStep, 'fault'> {
   /** null: none was due. */
   readonly batchId: string | null;
   readonly state: BatchState | null;
+  readonly code: string | null;
 }
 
 async function stepBatch(tx: Tx): Promise<StepRow> {
   const [row] = await tx<StepRow[]>`
-    select step_batch_id as "batchId", step_state as state, changed, active as "isActive"
+    select step_batch_id as "batchId", step_state as state, changed, active as "isActive", fault as code
     from purser.step_batch(${maxPerStep})`;
-  return row ?? { batchId: null, state: null, changed: 0, isActive: false };
+  return row ?? { batchId: null, state: null, changed: 0, isActive: false, code: null };
 }
 
 /** By the operator who started the batch, or undid it. */
