@@ -162,8 +162,10 @@ it('of fifty calls on five workers exactly one is the probe; its answer closes f
   );
   let refused = 0;
   for (const call of calls) call.catch(() => (refused += 1));
-  await expect.poll(() => refused, { timeout: 20_000 }).toBe(49);
-  expect([fleet.provider.received.length - sent, await stateOf(modelM)]).toEqual([1, 'probing']);
+  await expect
+    .poll(() => [refused, fleet.provider.received.length - sent], { timeout: 60_000 })
+    .toEqual([49, 1]);
+  expect(await stateOf(modelM)).toBe('probing');
   answer();
   const ended = await Promise.allSettled(calls);
   expect(ended.filter((one) => one.status === 'fulfilled')).toHaveLength(1);
