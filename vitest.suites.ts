@@ -22,7 +22,13 @@ const sharing = ['budget', 'jobs', 'queues', 'scheduler', 'schedules', 'tenancy'
   (folder) => `test/${folder}/**/*.test.ts`,
 );
 
-const bounds = { testTimeout: 120_000, hookTimeout: 120_000, pool: 'forks' as const };
+/** They find what hangs: no test passes or fails by how fast the machine is. */
+const bounds = {
+  testTimeout: 120_000,
+  hookTimeout: 120_000,
+  expect: { poll: { timeout: 60_000 } },
+  pool: 'forks' as const,
+};
 
 /** All suites but those of `exclude`, whose paths are relative to test/. */
 export const suites = (exclude: readonly string[] = []) => {
