@@ -126,7 +126,7 @@ it('a tenant that is deleted while its schedule is claimed leaves no job and no 
     await vi.waitFor(async () => {
       const waiting = await test.sql`select from pg_locks where not granted`;
       expect(waiting.length).toBeGreaterThan(0);
-    });
+    }, 60_000);
     await tx`
       insert into purser.ticks (tenant_id, job_type, bucket, due_at, claimed_by, job_id, expires_at)
       values ('race-1', 'finops_analysis', now(), now(), 'test', null, now())`;
@@ -155,7 +155,7 @@ it('a scheduler whose session ends inside a claim leaves nothing half done; anot
     const waiting =
       await test.sql`select from pg_locks where not granted and pid = ${session?.pid ?? 0}`;
     expect(waiting.length).toBeGreaterThan(0);
-  });
+  }, 60_000);
   await lock`select pg_terminate_backend(${session?.pid ?? 0})`;
   expect(await claim).toBe('failed');
   expect(await made()).toEqual({ jobs: 0, tenants: 0, ticks: 0 });
