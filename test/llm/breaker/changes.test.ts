@@ -1,5 +1,5 @@
 /** How breakers change in Postgres: pauses that grow, writes that are few, keys that are a tenant's own, and a hand. */
-import { setImmediate } from 'node:timers/promises';
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { connect } from '../../../src/db/connect.ts';
 import { Breakers } from '../../../src/llm/breaker/breakers.ts';
